@@ -1,0 +1,1 @@
+"""Stores each patient event once, and counts."""

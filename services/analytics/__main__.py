@@ -1,0 +1,41 @@
+"""Runs the analytics service, with the consumer that feeds it."""
+
+import asyncio
+from typing import Annotated
+
+from msgspec import Meta
+
+from services.analytics.events import GROUP, TOPIC, EventStore
+from services.analytics.models import known_topics
+from services.analytics.service import AnalyticsService
+from services.common.client import channel, jwks_from
+from services.common.contract import SERVICES
+from services.common.db import Database
+from services.common.identity import TokenVerifier
+from services.common.kafka import KnownTopics, Subscription
+from services.common.server import run, serve
+from services.common.settings import SettingsWithAuth
+from services.common.telemetry import configure_logging
+
+
+class AnalyticsSettings(SettingsWithAuth, frozen=True, kw_only=True):
+    """What analytics is told."""
+
+    kafka: Annotated[str, Meta(description="Kafka's bootstrap servers: host:port, separated by commas.")]
+
+
+async def main() -> None:
+    """Serves and consumes until it is told to stop. A consumer that fails ends the process, to be started again."""
+    settings = AnalyticsSettings.read()
+    configure_logging("analytics", settings.log_level)
+    verifier = TokenVerifier(jwks_from(channel(settings.auth)))
+    async with Database(settings.database_url, connections=settings.database_connections) as db:
+        subscription = Subscription(settings.kafka, TOPIC, group=GROUP, db=db, known=KnownTopics(known_topics))
+        async with asyncio.TaskGroup() as tasks:
+            consuming = tasks.create_task(subscription.consume(EventStore(db).store))
+            await serve(settings, SERVICES["analytics"], AnalyticsService(db), verifier=verifier, parts=[db])
+            consuming.cancel()
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,59 @@
+"""Runs the auth service."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from services.auth.passwords import Passwords
+from services.auth.service import AuthService, Lifetimes
+from services.auth.tokens import SigningKeys
+from services.common.contract import SERVICES
+from services.common.db import Database
+from services.common.identity import TokenVerifier
+from services.common.server import run, serve
+from services.common.settings import Settings, SettingsError
+from services.common.telemetry import configure_logging
+
+
+class AuthSettings(Settings, frozen=True, kw_only=True):
+    """What auth is told."""
+
+    admin_email: Annotated[str, Meta(description="The first admin's email.")]
+    admin_password: Annotated[str, Meta(min_length=8, description="The first admin's password.")]
+    key_passphrase: Annotated[str, Meta(min_length=16, description="Encrypts the signing keys in the database.")]
+    service_secrets: Annotated[str, Meta(description="The secret of each service by its client id: a JSON object.")]
+    access_token_seconds: Annotated[int, Meta(ge=1, le=900, description="How long an access token is good.")] = 900
+    refresh_token_seconds: Annotated[int, Meta(ge=1, description="How long a refresh token is good.")] = 1_209_600
+    service_token_seconds: Annotated[int, Meta(ge=60, le=900, description="How long a service token is good.")] = 300
+
+    def secrets(self) -> dict[str, str]:
+        """Returns the secret of each service by its client id. Raises SettingsError."""
+        try:
+            return msgspec.json.decode(self.service_secrets, type=dict[str, str])
+        except msgspec.MsgspecError as error:
+            raise SettingsError(f"PULSETRACK_SERVICE_SECRETS is not a JSON object of texts: {error}") from None
+
+
+async def main() -> None:
+    """Serves until it is told to stop."""
+    settings = AuthSettings.read()
+    configure_logging("auth", settings.log_level)
+    lifetimes = Lifetimes(
+        access_token=settings.access_token_seconds,
+        refresh_token=settings.refresh_token_seconds,
+        service_token=settings.service_token_seconds,
+    )
+    async with Database(settings.database_url, connections=settings.database_connections) as db:
+        keys = await SigningKeys.load(db, settings.key_passphrase)
+        auth = AuthService(db, keys, Passwords(), service_secrets=settings.secrets(), lifetimes=lifetimes)
+        await auth.ensure_admin(settings.admin_email, settings.admin_password)
+
+        async def own_keys() -> bytes:
+            return keys.jwks()
+
+        await serve(settings, SERVICES["auth"], auth, verifier=TokenVerifier(own_keys), parts=[db])
+
+
+if __name__ == "__main__":
+    run(main)

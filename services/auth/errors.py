@@ -1,0 +1,53 @@
+"""What auth refuses."""
+
+from grpc import StatusCode as Code
+
+from services.common.errors import Failure
+
+
+class EmailAlreadyExists(Failure):
+    """Occurs when another user has the email."""
+
+    code = Code.ALREADY_EXISTS
+    reason = "EMAIL_ALREADY_EXISTS"
+    message = "A user with this email exists already."
+
+
+class UsernameAlreadyExists(Failure):
+    """Occurs when another user has the username."""
+
+    code = Code.ALREADY_EXISTS
+    reason = "USERNAME_ALREADY_EXISTS"
+    message = "A user with this username exists already."
+
+
+class InvalidCredentials(Failure):
+    """Occurs when an email or client id is unknown, or its password or secret is wrong: the caller learns not which."""
+
+    code = Code.UNAUTHENTICATED
+    reason = "INVALID_CREDENTIALS"
+    message = "The credentials are not valid."
+
+
+class RefreshTokenInvalid(Failure):
+    """Occurs when a refresh token is unknown, expired, used before, or its session has ended."""
+
+    code = Code.UNAUTHENTICATED
+    reason = "REFRESH_TOKEN_INVALID"
+    message = "The refresh token is not valid."
+
+
+class UserDisabled(Failure):
+    """Occurs when a user's credentials are right but an admin has disabled him."""
+
+    code = Code.PERMISSION_DENIED
+    reason = "USER_DISABLED"
+    message = "This user is disabled."
+
+
+class UserNotFound(Failure):
+    """Occurs when there is no such user."""
+
+    code = Code.NOT_FOUND
+    reason = "USER_NOT_FOUND"
+    message = "There is no such user."

@@ -1,0 +1,93 @@
+"""The tables of auth, and the statements that it runs."""
+
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    DateTime,
+    ForeignKey,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from services.common.db import Statement
+
+metadata = MetaData()
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("email", Text, nullable=False),
+    Column("email_key", Text, nullable=False, unique=True),
+    Column("username", Text, nullable=False),
+    Column("username_key", Text, nullable=False, unique=True),
+    Column("password_hash", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("disabled", Boolean, nullable=False, server_default="false"),
+    Column("create_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+refresh_tokens = Table(
+    "refresh_tokens",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("family_id", Uuid, nullable=False, index=True),
+    Column("user_id", ForeignKey(users.c.id), nullable=False, index=True),
+    Column("create_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("expire_time", DateTime(timezone=True), nullable=False),
+    Column("use_time", DateTime(timezone=True)),
+)
+
+signing_keys = Table(
+    "signing_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("encrypted_pem", Text, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+_NEW_USER = ("id", "email", "email_key", "username", "username_key", "password_hash", "role")
+_new_user: dict[str, Any] = {name: bindparam(name) for name in _NEW_USER}
+INSERT_USER = Statement(insert(users).values(_new_user).returning(*users.c))
+INSERT_USER_IF_NEW = Statement(upsert(users).values(_new_user).on_conflict_do_nothing())
+GET_USER = Statement(select(users).where(users.c.id == bindparam("id")))
+GET_USER_BY_EMAIL = Statement(select(users).where(users.c.email_key == bindparam("email_key")))
+
+INSERT_REFRESH_TOKEN = Statement(
+    insert(refresh_tokens).values({n: bindparam(n) for n in ("digest", "family_id", "user_id", "expire_time")})
+)
+USE_REFRESH_TOKEN = Statement(
+    update(refresh_tokens)
+    .where(
+        refresh_tokens.c.digest == bindparam("digest"),
+        refresh_tokens.c.use_time.is_(None),
+        refresh_tokens.c.expire_time > func.now(),
+    )
+    .values(use_time=func.now())
+    .returning(refresh_tokens.c.family_id, refresh_tokens.c.user_id)
+)
+_family = select(refresh_tokens.c.family_id).where(refresh_tokens.c.digest == bindparam("digest")).scalar_subquery()
+DELETE_REFRESH_FAMILY = Statement(delete(refresh_tokens).where(refresh_tokens.c.family_id == _family))
+DELETE_EXPIRED_REFRESH_TOKENS = Statement(
+    delete(refresh_tokens).where(
+        refresh_tokens.c.user_id == bindparam("user_id"), refresh_tokens.c.expire_time < func.now()
+    )
+)
+
+LOCK_SIGNING_KEYS = Statement(select(func.pg_advisory_xact_lock(1)))
+LIST_SIGNING_KEYS = Statement(select(signing_keys).order_by(signing_keys.c.create_time.desc(), signing_keys.c.id))
+INSERT_SIGNING_KEY = Statement(
+    insert(signing_keys).values(id=bindparam("id"), encrypted_pem=bindparam("encrypted_pem")).returning(*signing_keys.c)
+)

@@ -1,0 +1,205 @@
+"""The RPCs of auth."""
+
+import hmac
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from asyncpg import Record
+from uuid_utils.compat import uuid7
+
+from gen.google.api import HttpBody
+from gen.google.protobuf import Empty
+from gen.pulsetrack.auth.v1 import (
+    GetCurrentUserRequest,
+    GetJwksRequest,
+    IssueServiceTokenRequest,
+    LoginRequest,
+    LogoutRequest,
+    RefreshTokenRequest,
+    ServiceToken,
+    SignUpRequest,
+    TokenPair,
+    User,
+)
+from gen.pulsetrack.options.v1 import Role
+from services.auth.errors import (
+    EmailAlreadyExists,
+    InvalidCredentials,
+    RefreshTokenInvalid,
+    UserDisabled,
+    UsernameAlreadyExists,
+    UserNotFound,
+)
+from services.auth.models import (
+    DELETE_EXPIRED_REFRESH_TOKENS,
+    DELETE_REFRESH_FAMILY,
+    GET_USER,
+    GET_USER_BY_EMAIL,
+    INSERT_REFRESH_TOKEN,
+    INSERT_USER,
+    INSERT_USER_IF_NEW,
+    USE_REFRESH_TOKEN,
+)
+from services.auth.passwords import Passwords
+from services.auth.tokens import SigningKeys, digest, new_refresh_token
+from services.common.db import Database, Transaction
+from services.common.identity import PEOPLE_AUDIENCE, SERVICE_ROLE, SERVICES_AUDIENCE, Caller
+from services.common.text import key, normalized
+
+_TAKEN = {"users_email_key_key": EmailAlreadyExists, "users_username_key_key": UsernameAlreadyExists}
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Lifetimes:
+    """How long each kind of token is good, in seconds."""
+
+    access_token: int
+    refresh_token: int
+    service_token: int
+
+
+class AuthService:
+    """Keeps users, and proves to the other services who calls."""
+
+    def __init__(
+        self,
+        db: Database,
+        keys: SigningKeys,
+        passwords: Passwords,
+        *,
+        service_secrets: Mapping[str, str],
+        lifetimes: Lifetimes,
+    ) -> None:
+        self._db = db
+        self._keys = keys
+        self._passwords = passwords
+        self._service_secrets = service_secrets
+        self._lifetimes = lifetimes
+
+    async def sign_up(self, request: SignUpRequest) -> User:
+        """Creates a user, who has the role USER.
+
+        Raises EmailAlreadyExists, UsernameAlreadyExists.
+        """
+        password_hash = await self._passwords.hash(request.password)
+        new = _columns(request.email, request.username, password_hash, role="USER")
+        row = await self._db.row(INSERT_USER, taken=_TAKEN, **new)
+        return _user(row)
+
+    async def login(self, request: LoginRequest) -> TokenPair:
+        """Begins a session.
+
+        Raises InvalidCredentials, UserDisabled.
+        """
+        user = await self._db.row(GET_USER_BY_EMAIL, email_key=key(request.email))
+        if not await self._passwords.verify(user and user["password_hash"], request.password) or user is None:
+            raise InvalidCredentials
+        async with self._db.begin() as tx:
+            await tx.run(DELETE_EXPIRED_REFRESH_TOKENS, user_id=user["id"])
+            return await self._tokens(tx, user, family=uuid7())
+
+    async def refresh_token(self, request: RefreshTokenRequest) -> TokenPair:
+        """Goes on with a session. A token that was used before is in two hands: it ends the session.
+
+        Raises RefreshTokenInvalid, UserDisabled.
+        """
+        presented = digest(request.refresh_token)
+        async with self._db.begin() as tx:
+            if used := await tx.row(USE_REFRESH_TOKEN, digest=presented):
+                user = await tx.row(GET_USER, id=used["user_id"])
+                return await self._tokens(tx, user, family=used["family_id"])
+            await tx.run(DELETE_REFRESH_FAMILY, digest=presented)
+        raise RefreshTokenInvalid  # after the transaction, which must stay
+
+    async def logout(self, request: LogoutRequest) -> Empty:
+        """Ends a session."""
+        await self._db.row(DELETE_REFRESH_FAMILY, digest=digest(request.refresh_token))
+        return Empty()
+
+    async def get_current_user(self, request: GetCurrentUserRequest, caller: Caller) -> User:
+        """Returns the caller's own user.
+
+        Raises UserNotFound.
+        """
+        row = await self._db.row(GET_USER, id=caller.id)
+        if row is None:
+            raise UserNotFound
+        return _user(row)
+
+    async def issue_service_token(self, request: IssueServiceTokenRequest) -> ServiceToken:
+        """Issues a token to a service that knows its secret.
+
+        Raises InvalidCredentials.
+        """
+        secret = self._service_secrets.get(request.client_id, "")
+        if not secret or not hmac.compare_digest(secret.encode(), request.client_secret.encode()):
+            raise InvalidCredentials
+        seconds = self._lifetimes.service_token
+        token = self._keys.sign(
+            subject=request.client_id, role=SERVICE_ROLE, audience=SERVICES_AUDIENCE, seconds=seconds
+        )
+        return ServiceToken(access_token=token, token_type="Bearer", expires_in=seconds)  # noqa: S106 - a scheme, no secret
+
+    async def get_jwks(self, request: GetJwksRequest) -> HttpBody:
+        """Returns the public keys."""
+        return HttpBody(content_type="application/json", data=self._keys.jwks())
+
+    async def ensure_admin(self, email: str, password: str) -> None:
+        """Creates the first admin, from the operator's settings. A user who has the email already is left as he is."""
+        row = await self._db.row(GET_USER_BY_EMAIL, email_key=key(email))
+        if row is None:
+            # The email as the username too: no sign-up can have taken it, for a username has no "@".
+            new = _columns(email, email, await self._passwords.hash(password), role="ADMIN")
+            await self._db.row(INSERT_USER_IF_NEW, **new)
+        elif row["role"] != "ADMIN":
+            _log.warning("the user with the first admin's email is no admin, and stays so")
+
+    async def _tokens(self, tx: Transaction, user: Record | None, *, family: UUID) -> TokenPair:
+        if user is None or user["disabled"]:
+            raise UserDisabled
+        refresh_token = new_refresh_token()
+        await tx.run(
+            INSERT_REFRESH_TOKEN,
+            digest=digest(refresh_token),
+            family_id=family,
+            user_id=user["id"],
+            expire_time=datetime.now(UTC) + timedelta(seconds=self._lifetimes.refresh_token),
+        )
+        seconds = self._lifetimes.access_token
+        access_token = self._keys.sign(
+            subject=str(user["id"]), role=user["role"], audience=PEOPLE_AUDIENCE, seconds=seconds
+        )
+        return TokenPair(
+            access_token=access_token,
+            refresh_token=refresh_token,
+            token_type="Bearer",  # noqa: S106 - a scheme, no secret
+            expires_in=seconds,
+        )
+
+
+def _columns(email: str, username: str, password_hash: str, *, role: str) -> dict[str, Any]:
+    return {
+        "id": uuid7(),
+        "email": normalized(email),
+        "email_key": key(email),
+        "username": normalized(username),
+        "username_key": key(username),
+        "password_hash": password_hash,
+        "role": role,
+    }
+
+
+def _user(row: Record) -> User:
+    return User(
+        id=str(row["id"]),
+        email=row["email"],
+        username=row["username"],
+        role=Role[row["role"]],
+        disabled=row["disabled"],
+        create_time=row["create_time"],
+    )

@@ -1,0 +1,1 @@
+"""Keeps one billing account for each patient."""

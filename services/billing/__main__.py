@@ -1,0 +1,23 @@
+"""Runs the billing service."""
+
+from services.billing.service import BillingService
+from services.common.client import channel, jwks_from
+from services.common.contract import SERVICES
+from services.common.db import Database
+from services.common.identity import TokenVerifier
+from services.common.server import run, serve
+from services.common.settings import SettingsWithAuth
+from services.common.telemetry import configure_logging
+
+
+async def main() -> None:
+    """Serves until it is told to stop."""
+    settings = SettingsWithAuth.read()
+    configure_logging("billing", settings.log_level)
+    verifier = TokenVerifier(jwks_from(channel(settings.auth)))
+    async with Database(settings.database_url, connections=settings.database_connections) as db:
+        await serve(settings, SERVICES["billing"], BillingService(db), verifier=verifier, parts=[db])
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,76 @@
+"""The RPCs of billing."""
+
+from typing import Any
+
+from asyncpg import Record
+from uuid_utils.compat import uuid7
+
+from gen.pulsetrack.billing.v1 import (
+    AccountStatus,
+    BillingAccount,
+    CreateBillingAccountRequest,
+    GetBillingAccountRequest,
+    ListBillingAccountsRequest,
+    ListBillingAccountsResponse,
+)
+from services.billing.errors import BillingAccountNotFound
+from services.billing.models import (
+    GET_ACCOUNT,
+    GET_ACCOUNT_OF_PATIENT,
+    INSERT_ACCOUNT,
+    LIST_ACCOUNTS,
+    LIST_ACCOUNTS_OF_PATIENT,
+)
+from services.common.db import Database
+from services.common.paging import page_of
+
+
+class BillingService:
+    """Keeps one account for each patient."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def create_billing_account(self, request: CreateBillingAccountRequest) -> BillingAccount:
+        """Opens a patient's account, or returns the one that there is."""
+        new: dict[str, Any] = {"id": uuid7(), "name": request.name, "email": request.email, "status": "ACTIVE"}
+        row = await self._db.row(INSERT_ACCOUNT, patient_id=request.patient_id, **new)
+        row = row or await self._db.row(GET_ACCOUNT_OF_PATIENT, patient_id=request.patient_id)
+        return _account(row)
+
+    async def get_billing_account(self, request: GetBillingAccountRequest) -> BillingAccount:
+        """Returns an account.
+
+        Raises BillingAccountNotFound.
+        """
+        row = await self._db.row(GET_ACCOUNT, id=request.id)
+        if row is None:
+            raise BillingAccountNotFound
+        return _account(row)
+
+    async def list_billing_accounts(self, request: ListBillingAccountsRequest) -> ListBillingAccountsResponse:
+        """Returns a page of accounts, newest first.
+
+        Raises PageTokenInvalid.
+        """
+        page = page_of(request)
+        position = {"time": page.time, "after": page.id, "limit": page.limit}
+        if request.patient_id:
+            rows = await self._db.rows(LIST_ACCOUNTS_OF_PATIENT, patient_id=request.patient_id, **position)
+        else:
+            rows = await self._db.rows(LIST_ACCOUNTS, **position)
+        kept, next_page_token = page.cut(rows)
+        return ListBillingAccountsResponse(
+            billing_accounts=[_account(row) for row in kept], next_page_token=next_page_token
+        )
+
+
+def _account(row: Record) -> BillingAccount:
+    return BillingAccount(
+        id=str(row["id"]),
+        patient_id=str(row["patient_id"]),
+        name=row["name"],
+        email=row["email"],
+        status=AccountStatus[row["status"]],
+        create_time=row["create_time"],
+    )

@@ -1,0 +1,105 @@
+"""Calls from one service to another."""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+import betterproto2
+import grpc
+
+from gen.google.api import HttpBody
+from gen.pulsetrack.auth.v1 import GetJwksRequest, IssueServiceTokenRequest, ServiceToken
+from services.common import contract, telemetry, wire
+from services.common.errors import DependencyUnavailable
+from services.common.identity import FetchJwks
+
+Q = TypeVar("Q", bound=betterproto2.Message)
+A = TypeVar("A", bound=betterproto2.Message)
+
+_OUTAGES = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
+_EARLY_SECONDS = 30
+
+
+def channel(target: str) -> grpc.aio.Channel:
+    """Returns a channel to host:port. It connects when it is used, and again when the connection is lost."""
+    return grpc.aio.insecure_channel(
+        target,
+        options=[
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.min_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 2000),
+        ],
+    )
+
+
+class ServiceCredentials:
+    """Exchanges a service's client credentials for service tokens, and keeps each until shortly before it expires."""
+
+    def __init__(self, auth: grpc.aio.Channel, *, client_id: str, client_secret: str) -> None:
+        self._issue = Remote(auth, "auth", "IssueServiceToken", IssueServiceTokenRequest, ServiceToken)
+        self._request = IssueServiceTokenRequest(client_id=client_id, client_secret=client_secret)
+        self._token = ""
+        self._good_until = 0.0
+
+    async def token(self) -> str:
+        """Returns a token that is good for some seconds at least. Raises DependencyUnavailable."""
+        if time.monotonic() > self._good_until:
+            issued = await self._issue(self._request)
+            self._token = issued.access_token
+            self._good_until = time.monotonic() + issued.expires_in - _EARLY_SECONDS
+        return self._token
+
+    def forget(self) -> None:
+        """Drops the token that is kept: somebody refused it."""
+        self._good_until = 0.0
+
+
+class Remote(Generic[Q, A]):
+    """A method of another service, called as a function from its request to its answer.
+
+    Raises DependencyUnavailable if the service does not answer in time, grpc.aio.AioRpcError if it refuses.
+    """
+
+    def __init__(
+        self,
+        to: grpc.aio.Channel,
+        service: str,
+        method: str,
+        request: type[Q],
+        answer: type[A],
+        *,
+        credentials: ServiceCredentials | None = None,
+        seconds: float = 5,
+    ) -> None:
+        self._call: Callable[..., Awaitable[bytes]] = to.unary_unary(f"/{contract.SERVICES[service]}/{method}")
+        self._dumps: Callable[[Q], bytes] = wire.codec_of(request).dumps
+        self._loads: Callable[[bytes], A] = wire.codec_of(answer).loads
+        self._credentials = credentials
+        self._seconds = seconds
+
+    async def __call__(self, request: Q) -> A:
+        """Makes the call."""
+        metadata = []
+        if self._credentials:
+            metadata.append(("authorization", f"Bearer {await self._credentials.token()}"))
+        if request_id := telemetry.request_id.get():
+            metadata.append(("x-request-id", request_id))
+        try:
+            answer = await self._call(self._dumps(request), timeout=self._seconds, metadata=metadata)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNAUTHENTICATED and self._credentials:
+                self._credentials.forget()
+            if error.code() in _OUTAGES:
+                raise DependencyUnavailable from error
+            raise
+        return self._loads(answer)
+
+
+def jwks_from(auth: grpc.aio.Channel) -> FetchJwks:
+    """Returns what fetches auth's public keys."""
+    get: Callable[[GetJwksRequest], Awaitable[HttpBody]] = Remote(auth, "auth", "GetJwks", GetJwksRequest, HttpBody)
+
+    async def fetch() -> bytes:
+        return (await get(GetJwksRequest())).data
+
+    return fetch

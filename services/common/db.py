@@ -1,0 +1,155 @@
+"""Postgres: SQLAlchemy Core statements, compiled once, run prepared by asyncpg."""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Self
+
+import asyncpg
+from asyncpg import Record
+from sqlalchemy.dialects.postgresql.asyncpg import dialect
+from sqlalchemy.sql import ClauseElement
+
+from services.common.errors import DependencyUnavailable, Failure
+from services.common.retry import persistently
+
+Taken = Mapping[str, type[Failure]]
+"""Which failure a violated unique constraint means, by the constraint's name."""
+
+_DIALECT = dialect()  # type: ignore[no-untyped-call]
+_OUTAGES = (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError)
+
+
+class Statement:
+    """A Core statement, compiled once to SQL and the order of its arguments."""
+
+    def __init__(self, statement: ClauseElement) -> None:
+        compiled = statement.compile(dialect=_DIALECT)
+        self.sql = str(compiled)
+        self._defaults = {name: value for name, value in compiled.params.items() if value is not None}
+        self._order: Sequence[str] = compiled.positiontup or ()  # type: ignore[attr-defined]
+
+    def arguments(self, values: Mapping[str, Any]) -> list[Any]:
+        """Returns the values in the statement's order. Raises KeyError for one that is missing."""
+        if self._defaults:
+            values = self._defaults | values  # type: ignore[operator]
+        return [values[name] for name in self._order]
+
+
+class Transaction:
+    """A transaction under way, on one connection."""
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self._connection = connection
+        self._afterwards: list[Callable[[], None]] = []
+
+    async def row(self, statement: Statement, /, *, taken: Taken | None = None, **values: Any) -> Record | None:
+        """Runs a statement and returns its first row, if there is one."""
+        with _violations(taken):
+            return await self._connection.fetchrow(statement.sql, *statement.arguments(values))
+
+    async def rows(self, statement: Statement, /, **values: Any) -> list[Record]:
+        """Runs a statement and returns its rows."""
+        return await self._connection.fetch(statement.sql, *statement.arguments(values))  # type: ignore[no-any-return]
+
+    async def run(self, statement: Statement, /, *, taken: Taken | None = None, **values: Any) -> None:
+        """Runs a statement that returns no rows."""
+        await self.row(statement, taken=taken, **values)
+
+    async def run_many(self, statement: Statement, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Runs a statement once for each row of values, in few round trips."""
+        await self._connection.executemany(statement.sql, [statement.arguments(values) for values in rows])
+
+    def after_commit(self, call: Callable[[], None]) -> None:
+        """Has something called when the transaction is committed, and not if it is rolled back."""
+        self._afterwards.append(call)
+
+    def committed(self) -> None:
+        """Calls what waits for the commit."""
+        for call in self._afterwards:
+            call()
+
+
+class Database:
+    """A pool of connections to the service's own database.
+
+    Every method raises DependencyUnavailable when the database does not answer.
+    """
+
+    def __init__(self, url: str, *, connections: int = 10) -> None:
+        self._url = url
+        self._connections = connections
+        self._pool: asyncpg.Pool
+
+    async def __aenter__(self) -> Self:
+        await persistently(self._connect, what="connecting to the database")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._pool.close()
+
+    async def row(self, statement: Statement, /, *, taken: Taken | None = None, **values: Any) -> Record | None:
+        """Runs one statement as its own transaction and returns its first row, if there is one."""
+        async with self._connection() as connection:
+            with _violations(taken):
+                return await connection.fetchrow(statement.sql, *statement.arguments(values))
+
+    async def rows(self, statement: Statement, /, **values: Any) -> list[Record]:
+        """Runs one statement as its own transaction and returns its rows."""
+        async with self._connection() as connection:
+            return await connection.fetch(statement.sql, *statement.arguments(values))  # type: ignore[no-any-return]
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[Transaction]:
+        """Begins a transaction: committed at the end of the block, rolled back if an exception leaves it."""
+        async with self._connection() as connection:
+            transaction = Transaction(connection)
+            async with connection.transaction():
+                yield transaction
+        transaction.committed()
+
+    async def ready(self) -> None:
+        """Returns if the database answers."""
+        async with self._connection() as connection:
+            await connection.fetchval("SELECT 1")
+
+    async def _connect(self) -> None:
+        try:
+            self._pool = await asyncpg.create_pool(
+                self._url,
+                min_size=1,
+                max_size=self._connections,
+                timeout=5,
+                command_timeout=10,
+                connection_class=_Connection,
+            )
+        except _OUTAGES as error:
+            raise DependencyUnavailable from error
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
+        try:
+            async with self._pool.acquire(timeout=5) as connection:
+                yield connection
+        except _OUTAGES as error:
+            raise DependencyUnavailable from error
+        except asyncpg.InterfaceError as error:
+            if isinstance(error, ValueError):  # a wrong argument, which asyncpg counts among these: ours to mend
+                raise
+            raise DependencyUnavailable from error
+
+
+class _Connection(asyncpg.Connection):  # type: ignore[misc]
+    """A connection that is given back without a round trip: nothing here changes a session's state."""
+
+    def get_reset_query(self) -> str:
+        return ""
+
+
+@contextmanager
+def _violations(taken: Taken | None) -> Iterator[None]:
+    try:
+        yield
+    except asyncpg.UniqueViolationError as error:
+        if taken and (failure := taken.get(error.constraint_name)):
+            raise failure from None
+        raise

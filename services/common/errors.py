@@ -1,0 +1,114 @@
+"""Errors as data: what went wrong, in the words of google.rpc (AIP-193)."""
+
+from typing import ClassVar
+
+from google.protobuf.any_pb2 import Any
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RequestInfo
+from google.rpc.status_pb2 import Status
+from grpc import StatusCode as Code
+
+DOMAIN = "pulsetrack"
+
+
+class Failure(Exception):  # noqa: N818 - a refusal is an answer, not an error of the program
+    """Something that a caller is told. Handlers raise it, one interceptor answers with it."""
+
+    code: ClassVar[Code]
+    reason: ClassVar[str]
+    message: ClassVar[str]
+
+    def __init__(self, **metadata: str) -> None:
+        super().__init__(self.message)
+        self.metadata = metadata
+
+    def details(self) -> list[Message]:
+        """Returns what the status carries beside its message."""
+        return [ErrorInfo(reason=self.reason, domain=DOMAIN, metadata=self.metadata)]
+
+    def status(self, request_id: str) -> Status:
+        """Returns the google.rpc.Status that the caller gets."""
+        status = Status(code=self.code.value[0], message=self.message)
+        for detail in (*self.details(), RequestInfo(request_id=request_id)):
+            status.details.append(_packed(detail))
+        return status
+
+
+class FieldsInvalid(Failure):
+    """Occurs when fields of the request break their rules: the keys are their paths, the values say what is wrong."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "FIELDS_INVALID"
+    message = "The request has invalid fields."
+
+    def __init__(self, violations: dict[str, str]) -> None:
+        super().__init__()
+        self.violations = violations
+
+    def details(self) -> list[Message]:
+        """Adds a google.rpc.BadRequest with a violation for each field."""
+        violations = [BadRequest.FieldViolation(field=f, description=d) for f, d in self.violations.items()]
+        return [*super().details(), BadRequest(field_violations=violations)]
+
+
+class MessageMalformed(FieldsInvalid):
+    """Occurs when the bytes of a request are not the message that the method takes."""
+
+    message = "The request is not a valid protobuf message."
+
+    def __init__(self) -> None:
+        super().__init__({})
+
+
+class PageTokenInvalid(Failure):
+    """Occurs when a page token was changed, or is sent with another query than the one it came from."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "PAGE_TOKEN_INVALID"
+    message = "The page token is not valid for this query."
+
+
+class TokenMissing(Failure):
+    """Occurs when a call that needs a token has none."""
+
+    code = Code.UNAUTHENTICATED
+    reason = "TOKEN_MISSING"
+    message = "This call needs an access token."
+
+
+class TokenInvalid(Failure):
+    """Occurs when a token is expired, forged, or meant for something else."""
+
+    code = Code.UNAUTHENTICATED
+    reason = "TOKEN_INVALID"
+    message = "The access token is not valid."
+
+
+class RoleRequired(Failure):
+    """Occurs when the caller is known but may not do this."""
+
+    code = Code.PERMISSION_DENIED
+    reason = "ROLE_REQUIRED"
+    message = "The caller's role does not permit this call."
+
+
+class DependencyUnavailable(Failure):
+    """Occurs when the database or another service does not answer. The call may be tried again."""
+
+    code = Code.UNAVAILABLE
+    reason = "DEPENDENCY_UNAVAILABLE"
+    message = "A part of the system is not available. Try again."
+
+
+class Internal(Failure):
+    """Occurs when the program is wrong: the log has the rest, found by the request id."""
+
+    code = Code.INTERNAL
+    reason = "INTERNAL"
+    message = "Something went wrong."
+
+
+def _packed(message: Message) -> Any:
+    packed = Any()
+    packed.Pack(message)
+    return packed

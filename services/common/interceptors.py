@@ -1,0 +1,201 @@
+"""What every call goes through before its handler and after it: one class for each concern."""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
+from typing import Any
+from uuid import uuid4
+
+import grpc
+import protovalidate
+from google.protobuf.message import DecodeError, Message
+from grpc import StatusCode
+from grpc.aio import AbortError
+from grpc_interceptor.server import AsyncServerInterceptor
+
+from services.common import telemetry
+from services.common.contract import Door, Method
+from services.common.errors import Failure, FieldsInvalid, Internal, MessageMalformed, RoleRequired, TokenMissing
+from services.common.identity import SERVICE_ROLE, Caller, TokenVerifier
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Next = Callable[[Any, Context], Awaitable[Any]]
+"""The rest of the chain, the handler at its end."""
+
+caller_of_call: ContextVar[Caller | None] = ContextVar("caller", default=None)
+"""Who calls, None if the method needs no token."""
+
+_log = logging.getLogger(__name__)
+_validator = protovalidate.Validator()
+
+
+class Errors(AsyncServerInterceptor):
+    """Answers a Failure with its google.rpc.Status. Any other exception is logged whole and answered as INTERNAL."""
+
+    async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
+        """Calls the rest, and answers for what it raises."""
+        try:
+            return await method(request_or_iterator, context)
+        except AbortError:
+            raise
+        except Failure as error:
+            failure = error
+        except Exception:  # noqa: BLE001 - whatever it is, the caller gets an answer and the log the rest
+            _log.exception("%s failed", method_name)
+            failure = Internal()
+        status = failure.status(telemetry.request_id.get())
+        rich = ("grpc-status-details-bin", status.SerializeToString())
+        return await context.abort(failure.code, failure.message, trailing_metadata=(rich,))
+
+
+class RequestLog(AsyncServerInterceptor):
+    """Gives the call its request id, the gateway's if it has one, and logs what failed or was slow.
+
+    The access log, with every call, is the gateway's. Nothing of a request is logged but its method.
+    """
+
+    def __init__(self, *, slow_call_ms: int) -> None:
+        self._slow_seconds = slow_call_ms / 1000
+
+    async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
+        """Calls the rest and takes its time."""
+        telemetry.request_id.set(_metadata(context, "x-request-id")[:64] or str(uuid4()))
+        telemetry.traceparent.set(_metadata(context, "traceparent") or telemetry.new_traceparent())
+        start = time.perf_counter()
+        outcome = StatusCode.OK.name
+        try:
+            return await method(request_or_iterator, context)
+        except Failure as failure:
+            outcome = failure.code.name
+            _log.info("%s refused", method_name, extra={"code": outcome, "reason": failure.reason})
+            raise
+        finally:
+            seconds = time.perf_counter() - start
+            if seconds > self._slow_seconds:
+                _log.warning("%s was slow", method_name, extra={"code": outcome, "ms": round(seconds * 1000)})
+
+
+class Identity(AsyncServerInterceptor):
+    """Finds out who calls, from the bearer token (RFC 6750), for a method that is not public.
+
+    The gateway has verified the token of a call that came through it; here it is verified again, so that a call
+    straight to the service's port gets no further.
+    """
+
+    def __init__(self, method: Method, verifier: TokenVerifier) -> None:
+        self._verifier = verifier
+        self._public = method.access.door is Door.PUBLIC
+        self._optional = method.access.door is Door.CLIENT_CREDENTIALS
+
+    async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
+        """Calls the rest as the caller. Raises TokenMissing, TokenInvalid."""
+        caller_of_call.set(None if self._public else await self._caller(context))
+        return await method(request_or_iterator, context)
+
+    async def _caller(self, context: Context) -> Caller | None:
+        scheme, _, token = _metadata(context, "authorization").partition(" ")
+        if scheme.lower() == "bearer" and token:
+            return await self._verifier.verify(token.strip())
+        if self._optional:
+            return None
+        raise TokenMissing
+
+
+class Access(AsyncServerInterceptor):
+    """Lets in whom the method's access option names, and nobody else."""
+
+    def __init__(self, method: Method) -> None:
+        self._access = method.access
+
+    async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
+        """Calls the rest. Raises RoleRequired."""
+        if not self._admits(caller_of_call.get()):
+            raise RoleRequired
+        return await method(request_or_iterator, context)
+
+    def _admits(self, caller: Caller | None) -> bool:
+        match self._access.door:
+            case Door.PUBLIC:
+                return True
+            case Door.PEOPLE:
+                return caller is not None and caller.role in self._access.roles
+            case Door.SERVICES:
+                return caller is not None and caller.role == SERVICE_ROLE
+            case Door.CLIENT_CREDENTIALS:
+                return caller is None or caller.role == SERVICE_ROLE
+
+
+class Parsing(AsyncServerInterceptor):
+    """Turns the bytes of the request into its message: after the door, so that a stranger has nothing parsed."""
+
+    def __init__(self, method: Method) -> None:
+        self._parse: Callable[[bytes], Message] = method.input.FromString
+
+    async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
+        """Calls the rest with the message. Raises MessageMalformed."""
+        try:
+            message = self._parse(request_or_iterator)
+        except DecodeError:
+            raise MessageMalformed from None
+        return await method(message, context)
+
+
+class Validation(AsyncServerInterceptor):
+    """Holds the message against the buf.validate rules of its proto."""
+
+    def __init__(self, method: Method) -> None:
+        _validator.collect_violations(method.input())  # compiles the rules now, not in the first call
+
+    async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
+        """Calls the rest. Raises FieldsInvalid."""
+        if violations := _validator.collect_violations(request_or_iterator):
+            raise FieldsInvalid(_violated(violations))
+        return await method(request_or_iterator, context)
+
+
+def chain(method: Method, verifier: TokenVerifier, *, slow_call_ms: int) -> Sequence[AsyncServerInterceptor]:
+    """Returns a method's interceptors, the outermost first."""
+    return (
+        Errors(),  # first, to answer for whatever any of the others raises
+        RequestLog(slow_call_ms=slow_call_ms),  # before all that can refuse, to log a refusal with its request id
+        Identity(method, verifier),  # who calls
+        Access(method),  # and may he? Before the request is read at all
+        Parsing(method),  # what he asks
+        Validation(method),  # and is it well-formed?
+    )
+
+
+def bind(handler: Next, interceptors: Sequence[AsyncServerInterceptor], method: Method) -> Next:
+    """Wraps a handler in its interceptors once, when it is registered: grpc would do it anew at each call."""
+
+    def around(interceptor: AsyncServerInterceptor, following: Next) -> Next:
+        def call(request: Any, context: Context) -> Awaitable[Any]:
+            return interceptor.intercept(following, request, context, method.path)
+
+        return call
+
+    for interceptor in reversed(interceptors):
+        handler = around(interceptor, handler)
+
+    async def entry(request: Any, context: Context) -> Any:  # grpc.aio would run a plain function in a thread
+        return await handler(request, context)
+
+    return entry
+
+
+def _metadata(context: Context, name: str) -> str:
+    for key, value in context.invocation_metadata() or ():
+        if key == name:
+            return value if isinstance(value, str) else value.decode("ascii", "replace")
+    return ""
+
+
+def _violated(violations: list[protovalidate.Violation]) -> dict[str, str]:
+    """Returns what is wrong by the field's path, in google.rpc.BadRequest's form: `patient.name`, `mask.paths[0]`."""
+    found: dict[str, list[str]] = {}
+    for violation in violations:
+        elements = violation.proto.field.elements if violation.proto.field else ()
+        path = ".".join(e.field_name + (f"[{e.subscript.value}]" if e.subscript else "") for e in elements)
+        found.setdefault(path, []).append(violation.proto.message)
+    return {path: "; ".join(messages) for path, messages in found.items()}

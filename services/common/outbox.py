@@ -1,0 +1,225 @@
+"""The transactional outbox: what a change sends elsewhere is written with the change, and a relay delivers it.
+
+Delivery is at least once. A row that cannot be delivered waits without holding up the others, so that rows may overtake
+each other: whoever receives them goes by their sequence.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import timedelta
+from typing import Protocol, Self
+from uuid import UUID
+
+from asyncpg import Record
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Identity,
+    Index,
+    Integer,
+    Interval,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+    any_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from services.common.db import Database, Statement, Transaction
+from services.common.kafka import KnownTopics
+from services.common.retry import persistently
+
+RETENTION = timedelta(days=7)
+"""How long a delivered row is kept, to be delivered again to a broker that lost it."""
+
+_BATCH = 100
+_IDLE_SECONDS = 1.0
+_PRUNE_SECONDS = 600.0
+_LONGEST_WAIT_SECONDS = 5
+
+_log = logging.getLogger(__name__)
+
+
+def outbox_table(metadata: MetaData) -> Table:
+    """Adds the outbox to a service's tables."""
+    table = Table(
+        "outbox",
+        metadata,
+        Column("id", BigInteger, Identity(always=True), primary_key=True),
+        Column("destination", Text, nullable=False),
+        Column("event_id", Uuid, nullable=False),
+        Column("key", Text, nullable=False),
+        Column("type", Text, nullable=False),
+        Column("payload", LargeBinary, nullable=False),
+        Column("traceparent", Text, nullable=False),
+        Column("create_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
+        Column("attempts", Integer, nullable=False, server_default="0"),
+        Column("due_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
+        Column("delivered_time", DateTime(timezone=True)),
+    )
+    waiting = table.c.delivered_time.is_(None)
+    Index("outbox_waiting", table.c.destination, table.c.id, postgresql_where=waiting)
+    Index("outbox_delivered", table.c.delivered_time)
+    return table
+
+
+class Destination(Protocol):
+    """Where a relay delivers to."""
+
+    name: str
+
+    async def life(self) -> str | None:
+        """Returns what names the present life of a destination that may lose what it was given, None of any other.
+
+        Raises DependencyUnavailable.
+        """
+
+    async def deliver(self, rows: Sequence[Record]) -> Sequence[BaseException | None]:
+        """Delivers rows and returns for each what went wrong with it, if anything did.
+
+        Raises DependencyUnavailable if nothing can be delivered now.
+        """
+
+
+class Outbox:
+    """A service's outbox: written to in the transaction of a change, emptied by one relay for each destination."""
+
+    def __init__(self, table: Table) -> None:
+        """Takes the table that outbox_table made."""
+        self._relays: list[Relay] = []
+        row = table.c
+        of_destination = row.destination == bindparam("destination")
+        with_ids = row.id == any_(bindparam("ids", type_=ARRAY(BigInteger)))
+        names = ["event_id", "key", "type", "payload", "traceparent"]
+        self._add = Statement(
+            insert(table).from_select(
+                ["destination", *names],
+                select(
+                    func.unnest(bindparam("destinations", type_=ARRAY(Text))),
+                    *(bindparam(name, type_=row[name].type) for name in names),
+                ),
+            )
+        )
+        self.claim = Statement(
+            select(*(row[name] for name in ("id", "create_time", *names)))
+            .where(of_destination, row.delivered_time.is_(None), row.due_time <= func.now())
+            .order_by(row.id)
+            .limit(bindparam("limit", type_=Integer))
+            .with_for_update(skip_locked=True)
+        )
+        self.delivered = Statement(update(table).where(with_ids).values(delivered_time=func.clock_timestamp()))
+        wait = func.least(func.power(2, row.attempts) * 0.2, _LONGEST_WAIT_SECONDS) * literal_column(
+            "interval '1 second'"
+        )
+        self.postpone = Statement(
+            update(table).where(with_ids).values(attempts=row.attempts + 1, due_time=func.clock_timestamp() + wait)
+        )
+        self.deliver_again = Statement(
+            update(table)
+            .where(of_destination, row.delivered_time.is_not(None))
+            .values(delivered_time=None)
+            .returning(row.id)
+        )
+        too_old = func.now() - bindparam("retention", type_=Interval)
+        self.prune = Statement(delete(table).where(of_destination, row.delivered_time < too_old))
+
+    async def add(
+        self, tx: Transaction, *, destinations: Sequence[str], event_id: UUID, key: str, kind: str, payload: bytes
+    ) -> None:
+        """Adds a row for each destination, and wakes the relays of this process when the transaction is committed."""
+        await tx.run(self._add, destinations=list(destinations), event_id=event_id, key=key, type=kind, payload=payload)
+        for relay in self._relays:
+            tx.after_commit(relay.wake)
+
+    def relay(self, db: Database, known: KnownTopics, destination: Destination) -> "Relay":
+        """Returns a relay to a destination, which works while its context is open."""
+        relay = Relay(self, db, known, destination)
+        self._relays.append(relay)
+        return relay
+
+
+class Relay:
+    """Delivers the outbox rows of one destination, oldest first.
+
+    Several processes may relay to one destination: each takes the rows that no other holds. A relay is woken by changes
+    of its own process, and looks once a second for those of others.
+    """
+
+    def __init__(self, outbox: Outbox, db: Database, known: KnownTopics, destination: Destination) -> None:
+        self._outbox = outbox
+        self._db = db
+        self._known = known
+        self._destination = destination
+        self._woken = asyncio.Event()
+        self._life_checked = self._pruned = float("-inf")
+        self._task: asyncio.Task[None]
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    def wake(self) -> None:
+        """Says that there may be something to deliver."""
+        self._woken.set()
+
+    async def _run(self) -> None:
+        what = f"delivering to {self._destination.name}"
+        while True:
+            self._woken.clear()
+            try:
+                full = await persistently(self._round, what=what)
+            except Exception:  # noqa: BLE001 - a fault of ours must not end the relay
+                _log.exception("%s failed", what)
+                full = False
+            if not full:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._woken.wait(), _IDLE_SECONDS)
+
+    async def _round(self) -> bool:
+        """Delivers one batch. Returns True if it was full, so that there may be more."""
+        if time.monotonic() - self._life_checked >= _IDLE_SECONDS:
+            await self._follow_destination()
+            self._life_checked = time.monotonic()
+        if time.monotonic() - self._pruned >= _PRUNE_SECONDS:
+            await self._db.row(self._outbox.prune, destination=self._destination.name, retention=RETENTION)
+            self._pruned = time.monotonic()
+        async with self._db.begin() as tx:
+            rows = await tx.rows(self._outbox.claim, destination=self._destination.name, limit=_BATCH)
+            if not rows:
+                return False
+            outcomes = list(zip(rows, await self._destination.deliver(rows), strict=True))
+            await tx.run(self._outbox.delivered, ids=[row["id"] for row, error in outcomes if error is None])
+            if failed := [(row, error) for row, error in outcomes if error is not None]:
+                await tx.run(self._outbox.postpone, ids=[row["id"] for row, _ in failed])
+        for row, error in failed:
+            _log.error("event %s not delivered to %s: %r", row["event_id"], self._destination.name, error)
+        return len(rows) == _BATCH
+
+    async def _follow_destination(self) -> None:
+        """Has all retained rows delivered again if the destination began a new life, without memory of them."""
+        name, life = self._destination.name, await self._destination.life()
+        if life is None or life == await self._known.id_of(self._db, name):
+            return
+        async with self._db.begin() as tx:
+            again = await tx.rows(self._outbox.deliver_again, destination=name)
+            await self._known.remember(tx, name, life)
+        if again:
+            _log.warning("%s began a new life: delivering %d events again", name, len(again))

@@ -1,0 +1,191 @@
+"""A service process: handlers bound to the contract's methods, health, reflection, and an orderly end."""
+
+import asyncio
+import inspect
+import logging
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, Protocol, get_type_hints
+
+import betterproto2
+import grpc
+import uvloop
+from google.protobuf import descriptor_pb2, text_format
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_reflection.v1alpha.reflection import aio as reflection
+
+from services.common import contract, wire
+from services.common.contract import ContractError, Method
+from services.common.errors import Failure
+from services.common.identity import Caller, TokenVerifier
+from services.common.interceptors import Context, bind, caller_of_call, chain
+from services.common.settings import Settings, SettingsError
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+READINESS_SECONDS = 1.0
+
+_REFLECTION = "grpc.reflection.v1.ServerReflection"
+_log = logging.getLogger(__name__)
+
+
+class Part(Protocol):
+    """Something without which the service cannot serve."""
+
+    async def ready(self) -> None:
+        """Returns if the part works. Raises Failure."""
+
+
+def handlers(
+    service_name: str, servicer: object, verifier: TokenVerifier, *, slow_call_ms: int
+) -> grpc.GenericRpcHandler:
+    """Binds each method of a service to the servicer's method of the same name in snake case.
+
+    Raises ContractError if one is missing or takes or returns something else than the proto says.
+    """
+    bound: dict[str, Any] = {}
+    for method in contract.methods(service_name):
+        handler = _handler(method, servicer)
+        entry = bind(handler, chain(method, verifier, slow_call_ms=slow_call_ms), method)
+        bound[method.name] = grpc.unary_unary_rpc_method_handler(entry)
+    return grpc.method_handlers_generic_handler(service_name, bound)
+
+
+@asynccontextmanager
+async def serving(
+    settings: Settings,
+    service_name: str,
+    servicer: object,
+    *,
+    verifier: TokenVerifier,
+    parts: Iterable[Part] = (),
+) -> AsyncIterator[int]:
+    """Serves a service, with health and reflection beside it, and yields its port.
+
+    Health says SERVING as long as every part is ready. At the end calls under way may finish for `drain_seconds`.
+    """
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.so_reuseport", 0),  # a port that is taken is an error
+        ]
+    )
+    server.add_generic_rpc_handlers((handlers(service_name, servicer, verifier, slow_call_ms=settings.slow_call_ms),))
+    servicer_of_health = health.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(servicer_of_health, server)
+    if settings.reflection == "on":
+        _add_reflection(server)
+    port = server.add_insecure_port(settings.listen)
+    await _tell_health(servicer_of_health, service_name, parts)
+    await server.start()
+    watch = asyncio.create_task(_watch_parts(servicer_of_health, service_name, tuple(parts)))
+    try:
+        yield port
+    finally:
+        watch.cancel()
+        await servicer_of_health.enter_graceful_shutdown()
+        await server.stop(settings.drain_seconds)
+
+
+async def serve(
+    settings: Settings, service_name: str, servicer: object, *, verifier: TokenVerifier, parts: Iterable[Part] = ()
+) -> None:
+    """Serves a service until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with serving(settings, service_name, servicer, verifier=verifier, parts=parts) as port:
+        _log.info("serving", extra={"port": port})
+        await stop.wait()
+        _log.info("draining")
+
+
+def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Runs a service's main. A wrong setting ends it with one sentence and status 2."""
+    try:
+        uvloop.run(main())
+    except SettingsError as error:
+        sys.exit(f"{error}\n")
+
+
+def _handler(method: Method, servicer: object) -> Callable[[Any, Context], Awaitable[bytes]]:
+    """Returns a handler from the parsed message to the answer's bytes, around the servicer's own."""
+    if method.streams:
+        raise ContractError(f"{method.path} streams its answers, which no handler can do yet")
+    name = re.sub(r"(?<!^)(?=[A-Z])", "_", method.name).lower()
+    handle = getattr(servicer, name, None)
+    if not inspect.iscoroutinefunction(handle):
+        raise ContractError(f"{method.path} has no handler: {type(servicer).__name__} lacks an async {name}")
+    hints = get_type_hints(handle)
+    takes_caller = hints.pop("caller", None) is Caller
+    _fits(method, "takes", hints.pop("request", None), method.input)
+    _fits(method, "returns", hints.pop("return", None), method.output)
+    if hints:
+        raise ContractError(f"{method.path}: {name} has parameters that nothing fills: {', '.join(hints)}")
+    decode = wire.codec_of(get_type_hints(handle)["request"]).decode
+    dumps = wire.codec_of(get_type_hints(handle)["return"]).dumps
+
+    async def with_caller(message: Any, _: Context) -> bytes:
+        return dumps(await handle(decode(message), caller_of_call.get()))
+
+    async def without_caller(message: Any, _: Context) -> bytes:
+        return dumps(await handle(decode(message)))
+
+    return with_caller if takes_caller else without_caller
+
+
+def _fits(method: Method, verb: str, annotation: Any, message: type) -> None:
+    wanted = message.DESCRIPTOR.full_name  # type: ignore[attr-defined]
+    is_message = isinstance(annotation, type) and issubclass(annotation, betterproto2.Message)
+    said = wire.full_name(annotation) if is_message else annotation
+    if said != wanted:
+        raise ContractError(f"{method.path} {verb} {wanted}, but its handler says {said}")
+
+
+async def _watch_parts(servicer: health.HealthServicer, service_name: str, parts: tuple[Part, ...]) -> None:
+    while True:
+        await asyncio.sleep(READINESS_SECONDS)
+        await _tell_health(servicer, service_name, parts)
+
+
+async def _tell_health(servicer: health.HealthServicer, service_name: str, parts: Iterable[Part]) -> None:
+    status = health_pb2.HealthCheckResponse.SERVING
+    for part in parts:
+        try:
+            await part.ready()
+        except Failure as failure:
+            _log.warning("%s is not ready: %s", type(part).__name__, failure.__cause__ or failure)
+            status = health_pb2.HealthCheckResponse.NOT_SERVING
+    for name in ("", service_name):
+        await servicer.set(name, status)
+
+
+def _add_reflection(server: grpc.aio.Server) -> None:
+    """Adds reflection over all four services, in version v1alpha and in v1, which has the same messages."""
+    names = (
+        *contract.SERVICES.values(),
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1alpha.ServerReflection",
+        _REFLECTION,
+    )
+    servicer = reflection.ReflectionServicer(names, pool=contract.pool())
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, server)
+    as_v1 = grpc.stream_stream_rpc_method_handler(
+        servicer.ServerReflectionInfo,
+        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler(_REFLECTION, {"ServerReflectionInfo": as_v1}),)
+    )
+    alpha = descriptor_pb2.FileDescriptorProto()
+    reflection_pb2.DESCRIPTOR.CopyToProto(alpha)
+    v1 = text_format.Parse(
+        text_format.MessageToString(alpha).replace("v1alpha", "v1"), descriptor_pb2.FileDescriptorProto()
+    )
+    contract.pool().AddSerializedFile(v1.SerializeToString())

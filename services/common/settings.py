@@ -1,0 +1,68 @@
+"""Settings from the environment: one frozen class for each service, read once."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import msgspec
+from msgspec import Meta
+
+PREFIX = "PULSETRACK_"
+
+
+class SettingsError(Exception):
+    """Occurs when the environment lacks a setting or holds one that makes no sense."""
+
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the database is.
+
+    A field `name` is read from PULSETRACK_NAME, or from the file that PULSETRACK_NAME_FILE names, the way for a secret.
+    """
+
+    database_url: Annotated[
+        str, Meta(description="The service's own database: postgresql://user:password@host:port/name.")
+    ]
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """Reads the settings. Raises SettingsError."""
+        values = {}
+        for field in msgspec.structs.fields(cls):
+            name = PREFIX + field.name.upper()
+            if path := environment.get(f"{name}_FILE"):
+                values[field.name] = _content(f"{name}_FILE", path)
+            elif name in environment:
+                values[field.name] = environment[name]
+        try:
+            return msgspec.convert(values, cls, strict=False)
+        except msgspec.ValidationError as error:
+            raise SettingsError(f"A setting (the name stands for {PREFIX}NAME) is wrong: {error}") from None
+
+
+class Settings(DatabaseSettings, frozen=True, kw_only=True):
+    """What every service is told."""
+
+    listen: Annotated[str, Meta(description="Where the service listens: host:port.")]
+    database_connections: Annotated[int, Meta(ge=2, description="How many connections to the database at most.")] = 10
+    reflection: Annotated[Literal["on", "off"], Meta(description="Whether gRPC reflection answers.")] = "on"
+    log_level: Annotated[LogLevel, Meta(description="The least level logged.")] = "INFO"
+    slow_call_ms: Annotated[int, Meta(ge=1, description="A call that takes longer, in milliseconds, is logged.")] = 1000
+    drain_seconds: Annotated[int, Meta(ge=0, description="How long calls may go on after SIGTERM.")] = 5
+
+
+class SettingsWithAuth(Settings, frozen=True, kw_only=True):
+    """What a service is told that verifies tokens by auth's public keys."""
+
+    auth: Annotated[str, Meta(description="Where the auth service listens: host:port.")]
+
+
+def _content(name: str, path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SettingsError(f"{name} cannot be read: {error}") from None

@@ -1,0 +1,1 @@
+"""Keeps patient records."""

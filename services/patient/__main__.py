@@ -1,0 +1,57 @@
+"""Runs the patient service, with the relays that deliver its events."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from gen.pulsetrack.billing.v1 import BillingAccount, CreateBillingAccountRequest
+from services.common.client import Remote, ServiceCredentials, channel, jwks_from
+from services.common.contract import SERVICES
+from services.common.db import Database
+from services.common.identity import TokenVerifier
+from services.common.kafka import KnownTopics, Publisher
+from services.common.outbox import Outbox
+from services.common.server import run, serve
+from services.common.settings import SettingsWithAuth
+from services.common.telemetry import configure_logging
+from services.patient.events import TOPIC, BillingAccounts, EventsTopic
+from services.patient.models import known_topics, outbox_rows
+from services.patient.service import PatientService
+
+
+class PatientSettings(SettingsWithAuth, frozen=True, kw_only=True):
+    """What the patient service is told."""
+
+    kafka: Annotated[str, Meta(description="Kafka's bootstrap servers: host:port, separated by commas.")]
+    billing: Annotated[str, Meta(description="Where the billing service listens: host:port.")]
+    service_secret: Annotated[str, Meta(description="The patient service's secret, by which auth knows it.")]
+
+
+async def main() -> None:
+    """Serves until it is told to stop."""
+    settings = PatientSettings.read()
+    configure_logging("patient", settings.log_level)
+    auth = channel(settings.auth)
+    credentials = ServiceCredentials(auth, client_id="patient", client_secret=settings.service_secret)
+    create_account = Remote(
+        channel(settings.billing),
+        "billing",
+        "CreateBillingAccount",
+        CreateBillingAccountRequest,
+        BillingAccount,
+        credentials=credentials,
+    )
+    outbox, known = Outbox(outbox_rows), KnownTopics(known_topics)
+    topic = EventsTopic(Publisher(settings.kafka, TOPIC))
+    async with (
+        Database(settings.database_url, connections=settings.database_connections) as db,
+        outbox.relay(db, known, topic),
+        outbox.relay(db, known, BillingAccounts(create_account)),
+    ):
+        patients = PatientService(db, outbox)
+        verifier = TokenVerifier(jwks_from(auth))
+        await serve(settings, SERVICES["patient"], patients, verifier=verifier, parts=[db])
+
+
+if __name__ == "__main__":
+    run(main)

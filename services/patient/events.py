@@ -1,0 +1,124 @@
+"""What happened to patients: recorded in the outbox, delivered to Kafka and to billing."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from asyncpg import Record
+from uuid_utils.compat import uuid7
+
+from gen.pulsetrack.billing.v1 import BillingAccount, CreateBillingAccountRequest
+from gen.pulsetrack.patient.v1 import (
+    Patient,
+    PatientCreated,
+    PatientDeleted,
+    PatientEvent,
+    PatientUndeleted,
+    PatientUpdated,
+)
+from services.common import wire
+from services.common.client import Remote
+from services.common.db import Transaction
+from services.common.errors import DependencyUnavailable
+from services.common.identity import Caller
+from services.common.kafka import Outgoing, Publisher
+from services.common.outbox import Outbox
+from services.patient.records import patient_of
+
+TOPIC = "patient.events.v1"
+
+_BILLING = "billing"
+_CALLS_AT_ONCE = 16
+_FIELDS = {
+    PatientCreated: "created",
+    PatientUpdated: "updated",
+    PatientDeleted: "deleted",
+    PatientUndeleted: "undeleted",
+}
+_codec = wire.codec_of(PatientEvent)
+
+Kind = type[PatientCreated] | type[PatientUpdated] | type[PatientDeleted] | type[PatientUndeleted]
+
+
+async def record(outbox: Outbox, tx: Transaction, kind: Kind, row: Mapping[str, Any], caller: Caller) -> Patient:
+    """Writes to the outbox what happened, in the transaction in which it happens, and returns the patient after it."""
+    patient = patient_of(row)
+    event_id = uuid7()
+    happened: dict[str, Any] = {_FIELDS[kind]: kind(patient=patient)}
+    event = PatientEvent(
+        event_id=str(event_id),
+        sequence=row["sequence"],
+        actor_id=caller.id,
+        occur_time=row["update_time"],
+        **happened,
+    )
+    await outbox.add(
+        tx,
+        destinations=[TOPIC, _BILLING] if kind is PatientCreated else [TOPIC],
+        event_id=event_id,
+        key=patient.id,
+        kind=wire.full_name(kind),
+        payload=_codec.dumps(event),
+    )
+    return patient
+
+
+class EventsTopic:
+    """Delivers every event to Kafka, with the headers of the CloudEvents Kafka protocol binding 1.0, binary mode."""
+
+    name = TOPIC
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+
+    async def life(self) -> str:
+        """Returns the topic's id. Raises DependencyUnavailable."""
+        return await self._publisher.topic_id()
+
+    async def deliver(self, rows: Sequence[Record]) -> Sequence[None]:
+        """Publishes in order, all or nothing. Raises DependencyUnavailable."""
+        await self._publisher.publish([_message(row) for row in rows])
+        return [None] * len(rows)
+
+
+class BillingAccounts:
+    """Has billing open an account for each patient that was created."""
+
+    name = _BILLING
+
+    def __init__(self, create_account: Remote[CreateBillingAccountRequest, BillingAccount]) -> None:
+        self._create_account = create_account
+        self._slots = asyncio.Semaphore(_CALLS_AT_ONCE)
+
+    async def life(self) -> None:
+        """Billing forgets nothing."""
+
+    async def deliver(self, rows: Sequence[Record]) -> Sequence[BaseException | None]:
+        """Calls billing for each row. Raises DependencyUnavailable if it answered none."""
+        outcomes = await asyncio.gather(*(self._open(row) for row in rows), return_exceptions=True)
+        if all(isinstance(outcome, DependencyUnavailable) for outcome in outcomes):
+            raise DependencyUnavailable from outcomes[0]
+        return outcomes
+
+    async def _open(self, row: Record) -> None:
+        created = _codec.loads(row["payload"]).created
+        patient = created.patient if created else None
+        if patient is None:
+            raise ValueError("the event tells of no created patient")
+        async with self._slots:
+            await self._create_account(
+                CreateBillingAccountRequest(patient_id=patient.id, name=patient.name, email=patient.email)
+            )
+
+
+def _message(row: Record) -> Outgoing:
+    headers = {
+        "ce_specversion": "1.0",
+        "ce_id": str(row["event_id"]),
+        "ce_type": row["type"],
+        "ce_source": "/pulsetrack/patient",
+        "ce_time": row["create_time"].isoformat(),
+        "content-type": "application/protobuf",
+        "traceparent": row["traceparent"],
+    }
+    return Outgoing(key=row["key"], value=row["payload"], headers=headers)

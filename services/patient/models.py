@@ -1,0 +1,81 @@
+"""The tables of the patient service, and the statements that it runs."""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Date,
+    DateTime,
+    Index,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    bindparam,
+    insert,
+    select,
+    tuple_,
+    update,
+)
+
+from services.common.db import Statement
+from services.common.kafka import topics_table
+from services.common.outbox import outbox_table
+
+metadata = MetaData()
+
+patients = Table(
+    "patients",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("email", Text, nullable=False),
+    Column("email_key", Text, nullable=False, unique=True),
+    Column("address", Text, nullable=False),
+    Column("date_of_birth", Date, nullable=False),
+    Column("registered_date", Date, nullable=False),
+    Column("phone", Text, nullable=False),
+    Column("sex", SmallInteger, nullable=False),
+    Column("medical_record_number", Text, unique=True),
+    Column("search_key", Text, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False),
+    Column("update_time", DateTime(timezone=True), nullable=False),
+    Column("delete_time", DateTime(timezone=True)),
+    Column("sequence", BigInteger, nullable=False),
+)
+"""Patients, deleted ones too. `sequence` counts the changes of one from 1; `search_key` is what a query looks in."""
+
+Index(
+    "patients_newest",
+    patients.c.create_time.desc(),
+    patients.c.id.desc(),
+    postgresql_where=patients.c.delete_time.is_(None),
+)
+Index("patients_search", patients.c.search_key, postgresql_using="gin", postgresql_ops={"search_key": "gin_trgm_ops"})
+
+outbox_rows = outbox_table(metadata)
+known_topics = topics_table(metadata)
+
+_values = {column.name: bindparam(column.name, type_=column.type) for column in patients.c}
+_in_use = patients.c.delete_time.is_(None)
+_is_it = patients.c.id == bindparam("id", type_=Uuid)
+
+INSERT_PATIENT = Statement(insert(patients).values(_values))
+GET_PATIENT = Statement(select(patients).where(_is_it, _in_use))
+GET_PATIENT_FOR_UPDATE = Statement(select(patients).where(_is_it, _in_use).with_for_update())
+UPDATE_PATIENT = Statement(
+    update(patients).where(_is_it).values({name: value for name, value in _values.items() if name != "id"})
+)
+
+_page = (
+    select(patients)
+    .where(
+        _in_use,
+        tuple_(patients.c.create_time, patients.c.id)
+        < tuple_(bindparam("time", type_=DateTime(timezone=True)), bindparam("after", type_=Uuid)),
+    )
+    .order_by(patients.c.create_time.desc(), patients.c.id.desc())
+    .limit(bindparam("limit"))
+)
+LIST_PATIENTS = Statement(_page)
+FIND_PATIENTS = Statement(_page.where(patients.c.search_key.like(bindparam("pattern"), escape="\\")))

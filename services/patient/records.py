@@ -1,0 +1,96 @@
+"""Decisions about a patient's record, without a database: what is admitted, how an update merges, what is stored."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+from gen.pulsetrack.patient.v1 import Patient, Sex
+from services.common import contract
+from services.common.errors import FieldsInvalid
+from services.common.text import key, normalized
+
+_DESCRIPTOR = contract.message_class("pulsetrack.patient.v1.Patient").DESCRIPTOR
+_REQUIRED = contract.required_fields(_DESCRIPTOR)
+_GIVEN = {*contract.output_only_fields(_DESCRIPTOR), "etag"}
+_WRITABLE = tuple(field.name for field in _DESCRIPTOR.fields if field.name not in _GIVEN)
+_TEXTS = ("name", "email", "address", "phone", "medical_record_number")
+_DATES = ("date_of_birth", "registered_date")
+
+
+def admitted(patient: Patient, *, registered: date, today: date) -> Patient:
+    """Returns a patient as it may be stored: text normalised, the registered date filled in, output-only fields empty.
+
+    Raises FieldsInvalid for a required field that is missing, a day that is in no calendar, a birth in the future.
+    """
+    values = {name: getattr(patient, name) for name in _WRITABLE}
+    values |= {name: normalized(values[name]) for name in _TEXTS}
+    values["registered_date"] = values["registered_date"] or registered.isoformat()
+    wrong = {f"patient.{name}": "value is required" for name in _REQUIRED if not values[name]}
+    for name in _DATES:
+        if (day := values[name]) and not _is_day(day):
+            wrong[f"patient.{name}"] = "is not a day of the calendar"
+    if values["date_of_birth"] > today.isoformat():
+        wrong.setdefault("patient.date_of_birth", "must not be in the future")
+    if wrong:
+        raise FieldsInvalid(wrong)
+    return Patient(**values)
+
+
+def merged(current: Patient, change: Patient, mask: Iterable[str] | None) -> Patient:
+    """Returns the current patient with the fields of the change that the mask names (AIP-134).
+
+    Without a mask, those that have a value; "*" means all. Output-only fields are ignored. Raises FieldsInvalid.
+    """
+    paths = set(mask or ())
+    if unknown := sorted(path for path in paths if path != "*" and path not in _DESCRIPTOR.fields_by_name):
+        raise FieldsInvalid({"update_mask": f"has no field of a patient: {', '.join(unknown)}"})
+    if not paths:
+        paths = {name for name in _WRITABLE if getattr(change, name)}
+    elif "*" in paths:
+        paths = set(_WRITABLE)
+    return replace(current, **{name: getattr(change, name) for name in _WRITABLE if name in paths})
+
+
+def columns(patient: Patient) -> dict[str, Any]:
+    """Returns the values of a patient's own columns. Those of its state (times, sequence) come from the RPC."""
+    number = patient.medical_record_number
+    return {
+        "name": patient.name,
+        "email": patient.email,
+        "email_key": key(patient.email),
+        "address": patient.address,
+        "date_of_birth": date.fromisoformat(patient.date_of_birth),
+        "registered_date": date.fromisoformat(patient.registered_date),
+        "phone": patient.phone,
+        "sex": int(patient.sex),
+        "medical_record_number": number or None,
+        "search_key": "\n".join((key(patient.name), key(patient.email), key(number))),
+    }
+
+
+def _is_day(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def patient_of(row: Mapping[str, Any]) -> Patient:
+    """Returns the patient that a row holds."""
+    return Patient(
+        id=str(row["id"]),
+        name=row["name"],
+        email=row["email"],
+        address=row["address"],
+        date_of_birth=row["date_of_birth"].isoformat(),
+        registered_date=row["registered_date"].isoformat(),
+        phone=row["phone"],
+        sex=Sex(row["sex"]),
+        medical_record_number=row["medical_record_number"] or "",
+        create_time=row["create_time"],
+        update_time=row["update_time"],
+        delete_time=row["delete_time"],
+        etag=str(row["sequence"]),
+    )

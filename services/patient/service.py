@@ -1,0 +1,125 @@
+"""The RPCs of the patient service."""
+
+from datetime import UTC, datetime
+
+from asyncpg import Record
+from uuid_utils.compat import uuid7
+
+from gen.pulsetrack.patient.v1 import (
+    CreatePatientRequest,
+    DeletePatientRequest,
+    GetPatientRequest,
+    ListPatientsRequest,
+    ListPatientsResponse,
+    Patient,
+    PatientCreated,
+    PatientDeleted,
+    PatientUpdated,
+    UpdatePatientRequest,
+)
+from services.common.db import Database, Transaction
+from services.common.identity import Caller
+from services.common.outbox import Outbox
+from services.common.paging import page_of
+from services.common.text import like_pattern
+from services.patient.errors import EmailAlreadyExists, EtagMismatch, PatientNotFound, RecordNumberAlreadyExists
+from services.patient.events import record
+from services.patient.models import (
+    FIND_PATIENTS,
+    GET_PATIENT,
+    GET_PATIENT_FOR_UPDATE,
+    INSERT_PATIENT,
+    LIST_PATIENTS,
+    UPDATE_PATIENT,
+)
+from services.patient.records import admitted, columns, merged, patient_of
+
+_TAKEN = {
+    "patients_email_key_key": EmailAlreadyExists,
+    "patients_medical_record_number_key": RecordNumberAlreadyExists,
+}
+
+
+class PatientService:
+    """Keeps patient records: every change is one transaction with its event."""
+
+    def __init__(self, db: Database, outbox: Outbox) -> None:
+        self._db = db
+        self._outbox = outbox
+
+    async def create_patient(self, request: CreatePatientRequest, caller: Caller) -> Patient:
+        """Creates a patient.
+
+        Raises FieldsInvalid, EmailAlreadyExists, RecordNumberAlreadyExists.
+        """
+        now = datetime.now(UTC)
+        patient = admitted(request.patient or Patient(), registered=now.date(), today=now.date())
+        state = {"id": uuid7(), "create_time": now, "update_time": now, "delete_time": None, "sequence": 1}
+        values = columns(patient) | state
+        async with self._db.begin() as tx:
+            await tx.run(INSERT_PATIENT, taken=_TAKEN, **values)
+            return await record(self._outbox, tx, PatientCreated, values, caller)
+
+    async def get_patient(self, request: GetPatientRequest) -> Patient:
+        """Returns a patient.
+
+        Raises PatientNotFound.
+        """
+        row = await self._db.row(GET_PATIENT, id=request.id)
+        if row is None:
+            raise PatientNotFound
+        return patient_of(row)
+
+    async def list_patients(self, request: ListPatientsRequest) -> ListPatientsResponse:
+        """Returns a page of patients, newest first.
+
+        Raises PageTokenInvalid.
+        """
+        page = page_of(request)
+        position = {"time": page.time, "after": page.id, "limit": page.limit}
+        if request.query:
+            rows = await self._db.rows(FIND_PATIENTS, pattern=like_pattern(request.query), **position)
+        else:
+            rows = await self._db.rows(LIST_PATIENTS, **position)
+        kept, next_page_token = page.cut(rows)
+        return ListPatientsResponse(patients=[patient_of(row) for row in kept], next_page_token=next_page_token)
+
+    async def update_patient(self, request: UpdatePatientRequest, caller: Caller) -> Patient:
+        """Changes a patient. A change that changes nothing is no event.
+
+        Raises FieldsInvalid, PatientNotFound, EtagMismatch, EmailAlreadyExists, RecordNumberAlreadyExists.
+        """
+        change = request.patient or Patient()
+        now = datetime.now(UTC)
+        async with self._db.begin() as tx:
+            row = await _in_use(tx, change.id, change.etag)
+            mask = request.update_mask.paths if request.update_mask else None
+            patient = merged(patient_of(row), change, mask)
+            stored = columns(admitted(patient, registered=row["registered_date"], today=now.date()))
+            values = {**row, **stored, "update_time": now, "sequence": row["sequence"] + 1}
+            if stored.items() <= dict(row).items():
+                return patient_of(row)
+            await tx.run(UPDATE_PATIENT, taken=_TAKEN, **values)
+            return await record(self._outbox, tx, PatientUpdated, values, caller)
+
+    async def delete_patient(self, request: DeletePatientRequest, caller: Caller) -> Patient:
+        """Marks a patient as deleted.
+
+        Raises PatientNotFound, EtagMismatch.
+        """
+        now = datetime.now(UTC)
+        async with self._db.begin() as tx:
+            row = await _in_use(tx, request.id, request.etag)
+            values = {**row, "update_time": now, "delete_time": now, "sequence": row["sequence"] + 1}
+            await tx.run(UPDATE_PATIENT, **values)
+            return await record(self._outbox, tx, PatientDeleted, values, caller)
+
+
+async def _in_use(tx: Transaction, patient_id: str, etag: str) -> Record:
+    """Locks a patient's row. Raises PatientNotFound; EtagMismatch if an etag is given and is not the row's."""
+    row = await tx.row(GET_PATIENT_FOR_UPDATE, id=patient_id)
+    if row is None:
+        raise PatientNotFound
+    if etag and etag != patient_of(row).etag:
+        raise EtagMismatch
+    return row
