@@ -33,11 +33,13 @@ from sqlalchemy import (
     func,
     insert,
     literal_column,
+    null,
     select,
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from services.common import telemetry
 from services.common.db import Database, Statement, Transaction
 from services.common.kafka import KnownTopics
 from services.common.retry import persistently
@@ -130,7 +132,7 @@ class Outbox:
         self.deliver_again = Statement(
             update(table)
             .where(of_destination, row.delivered_time.is_not(None))
-            .values(delivered_time=None)
+            .values(delivered_time=null())
             .returning(row.id)
         )
         too_old = func.now() - bindparam("retention", type_=Interval)
@@ -140,7 +142,15 @@ class Outbox:
         self, tx: Transaction, *, destinations: Sequence[str], event_id: UUID, key: str, kind: str, payload: bytes
     ) -> None:
         """Adds a row for each destination, and wakes the relays of this process when the transaction is committed."""
-        await tx.run(self._add, destinations=list(destinations), event_id=event_id, key=key, type=kind, payload=payload)
+        await tx.run(
+            self._add,
+            destinations=list(destinations),
+            event_id=event_id,
+            key=key,
+            type=kind,
+            payload=payload,
+            traceparent=telemetry.traceparent.get(),
+        )
         for relay in self._relays:
             tx.after_commit(relay.wake)
 

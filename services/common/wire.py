@@ -190,7 +190,9 @@ def _moves(field: FieldDescriptor, hint: object, begun: Begun) -> tuple[Read, Wr
         return _map(convert, fill)
     if field.is_repeated:
         return _list(convert, fill)
-    return _optional(convert, fill) if field.has_presence else _plain(convert)
+    if field.has_presence:
+        return _optional(convert, fill)
+    return (getattr if convert is _itself else lambda message, name: convert(getattr(message, name))), setattr
 
 
 def _conversion(value: FieldDescriptor, held: type[Any], begun: Begun) -> tuple[Convert, Fill | None]:
@@ -207,10 +209,6 @@ def _conversion(value: FieldDescriptor, held: type[Any], begun: Begun) -> tuple[
 
 def _itself(value: object) -> object:
     return value
-
-
-def _plain(convert: Convert) -> tuple[Read, Write]:
-    return (getattr if convert is _itself else lambda message, name: convert(getattr(message, name))), setattr
 
 
 def _optional(convert: Convert, fill: Fill | None) -> tuple[Read, Write]:
@@ -263,8 +261,6 @@ def _map(convert: Convert, fill: Fill | None) -> tuple[Read, Write]:
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAYS = range(-719_162, 2_932_897)  # of the years 1 to 9999
-
-# Messages in whose place a dataclass holds their value.
 _WRAPPERS = wrappers_pb2.DESCRIPTOR.message_types_by_name.values()
 
 
