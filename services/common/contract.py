@@ -1,5 +1,6 @@
 """The contract as data: gen/descriptors.binpb, read once, for whoever asks what the protos say."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -99,6 +100,11 @@ class Method:
     access: Access
     http: tuple[Http, ...]
     """The REST bindings, none for a method between services."""
+
+    @property
+    def snake_name(self) -> str:
+        """The name of what handles or calls it in Python: "create_patient"."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", self.name).lower()
 
 
 class ContractError(Exception):

@@ -3,7 +3,6 @@
 import asyncio
 import inspect
 import logging
-import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
@@ -117,7 +116,7 @@ def _handler(method: Method, servicer: object) -> Callable[[Any, Context], Await
     """Returns a handler from the parsed message to the answer's bytes, around the servicer's own."""
     if method.streams:
         raise ContractError(f"{method.path} streams its answers, which no handler can do yet")
-    name = re.sub(r"(?<!^)(?=[A-Z])", "_", method.name).lower()
+    name = method.snake_name
     handle = getattr(servicer, name, None)
     if not inspect.iscoroutinefunction(handle):
         raise ContractError(f"{method.path} has no handler: {type(servicer).__name__} lacks an async {name}")

@@ -1,0 +1,92 @@
+"""Real servers for every test: one Postgres and one broker a run, a database and a gRPC server a module."""
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+
+import asyncpg
+import pytest
+
+from services.common.identity import TokenVerifier
+from services.common.migrate import migrate
+from tests.harness.background import Background
+from tests.harness.tokens import Signer
+from tools.local.broker import broker as broker_part
+from tools.local.part import Running
+from tools.local.ports import free_port
+from tools.local.postgres import Postgres
+
+Serve = Callable[[str, TokenVerifier], AbstractAsyncContextManager[int]]
+"""Serves a service on a database and yields its port."""
+
+
+@pytest.fixture(scope="session")
+def background() -> Iterator[Background]:
+    """A loop for servers, until the end of the run."""
+    with Background() as background:
+        yield background
+
+
+@pytest.fixture(scope="session")
+def postgres(background: Background, tmp_path_factory: pytest.TempPathFactory) -> Postgres:
+    """A Postgres server."""
+    folder = tmp_path_factory.mktemp("postgres")
+    server = Postgres(folder / "data", free_port(), secrets.token_urlsafe(), {"fsync": "off"})
+    background.enter(Running(server.part(), folder))
+    return server
+
+
+@pytest.fixture(scope="session")
+def broker(background: Background, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A Kafka-protocol broker, by its bootstrap address."""
+    port = free_port()
+    background.enter(Running(broker_part(port), tmp_path_factory.mktemp("broker")))
+    return f"127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="session")
+def new_database(postgres: Postgres, background: Background) -> Callable[[str], str]:
+    """Makes a new database of a service, migrated, and returns its URL."""
+    templates: dict[str, str] = {}
+
+    async def create(name: str, template: str) -> None:
+        connection = await asyncpg.connect(postgres.url())
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        await connection.close()
+
+    def new(service: str) -> str:
+        if service not in templates:
+            templates[service] = f"{service}_template"
+            background.run(create(templates[service], "template1"))
+            migrate(service, postgres.url(templates[service]))
+        name = f"{service}_{secrets.token_hex(4)}"
+        background.run(create(name, templates[service]))
+        return postgres.url(name)
+
+    return new
+
+
+@pytest.fixture(scope="session")
+def signer() -> Signer:
+    """Signs the tokens that the services under test take for auth's."""
+    return Signer()
+
+
+@pytest.fixture(scope="module")
+def database_url(new_database: Callable[[str], str], service_name: str) -> str:
+    """A database of the module's own, for the service that `service_name` says."""
+    return new_database(service_name)
+
+
+@pytest.fixture(scope="module")
+def grpc_server(background: Background, serve: Serve, database_url: str, signer: Signer) -> Iterator[int]:
+    """In place of pytest-grpc's: a real grpc.aio server in the background, by its port."""
+    context = serve(database_url, TokenVerifier(signer.jwks))
+    yield background.run(context.__aenter__())  # type: ignore[misc, arg-type]
+    background.run(context.__aexit__(None, None, None))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def grpc_addr(grpc_server: int) -> str:
+    """In place of pytest-grpc's: where the server listens."""
+    return f"127.0.0.1:{grpc_server}"

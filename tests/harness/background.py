@@ -1,0 +1,35 @@
+"""An event loop in a thread, on which servers live while tests, which are synchronous, call them over the network."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any, Self, TypeVar
+
+T = TypeVar("T")
+
+
+class Background:
+    """Runs coroutines, and keeps async contexts open, on a loop of its own."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="background", daemon=True)
+        self._stack = AsyncExitStack()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.run(self._stack.aclose())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    def run(self, coroutine: Coroutine[Any, Any, T], *, seconds: float = 60) -> T:
+        """Runs a coroutine to its end and returns its result."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(seconds)
+
+    def enter(self, context: AbstractAsyncContextManager[T]) -> T:
+        """Opens a context until the end of the session."""
+        return self.run(self._stack.enter_async_context(context))

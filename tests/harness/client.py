@@ -1,0 +1,75 @@
+"""A caller of gRPC methods, who sees answers as dataclasses and refusals as their google.rpc.Status."""
+
+from collections.abc import Callable
+from typing import Any
+
+import betterproto2
+import grpc
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RequestInfo
+from google.rpc.status_pb2 import Status
+
+from gen.message_pool import default_message_pool
+from services.common import contract, wire
+
+
+class Refused(Exception):  # noqa: N818 - what a test expects is no error
+    """A status other than OK, with the google.rpc details that came with it."""
+
+    def __init__(self, error: grpc.RpcError) -> None:
+        self.code: grpc.StatusCode = error.code()
+        self.message: str = error.details() or ""
+        trailers = dict(error.trailing_metadata() or ())
+        self.status = Status.FromString(trailers.get("grpc-status-details-bin", b""))
+        self.reason = self._detail(ErrorInfo()).reason
+        self.domain = self._detail(ErrorInfo()).domain
+        self.violations = {v.field: v.description for v in self._detail(BadRequest()).field_violations}
+        self.request_id = self._detail(RequestInfo()).request_id
+        super().__init__(f"{self.code.name} {self.reason} {self.violations or ''} {self.message}")
+
+    def _detail(self, empty: Any) -> Any:
+        for detail in self.status.details:
+            if detail.Unpack(empty):
+                break
+        return empty
+
+
+class Client:
+    """Calls a service's methods by their names in snake case: `client.get_patient(GetPatientRequest(id=...))`.
+
+    The token is the client's unless a call gives another, "" for none.
+    """
+
+    def __init__(self, channel: grpc.Channel, service: str, token: str = "") -> None:
+        self._channel = channel
+        self._service = service
+        self._token = token
+
+    def having(self, token: str) -> "Client":
+        """Returns the same client with another token."""
+        return Client(self._channel, self._service, token)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        [method] = [m for m in contract.methods(contract.SERVICES[self._service]) if m.snake_name == name]
+        answer = default_message_pool.url_to_type[_url(method.output)]
+
+        def call(request: betterproto2.Message, *, metadata: tuple[tuple[str, str], ...] = ()) -> Any:
+            return wire.codec_of(answer).loads(
+                self.call(method.path, wire.codec_of(type(request)).dumps(request), metadata)
+            )
+
+        return call
+
+    def call(self, path: str, request: bytes, metadata: tuple[tuple[str, str], ...] = ()) -> bytes:
+        """Calls a method by its path, with bytes. Raises Refused."""
+        if self._token:
+            metadata = (*metadata, ("authorization", f"Bearer {self._token}"))
+        try:
+            answer: bytes = self._channel.unary_unary(path)(request, metadata=metadata, timeout=20)
+        except grpc.RpcError as error:
+            raise Refused(error) from None
+        return answer
+
+
+def _url(message: type[Message]) -> str:
+    return f"type.googleapis.com/{message.DESCRIPTOR.full_name}"

@@ -1,0 +1,44 @@
+"""Tokens as auth signs them, and as it never would."""
+
+import time
+from typing import Any
+from uuid import uuid4
+
+import jwt
+import msgspec
+from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm
+
+ADMIN_ID = str(uuid4())
+USER_ID = str(uuid4())
+
+
+class Signer:
+    """Signs tokens with a key of its own, whose public half it offers as a key set."""
+
+    def __init__(self, kid: str = "test-key") -> None:
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.kid = kid
+
+    async def jwks(self) -> bytes:
+        """Returns the key set, as TokenVerifier fetches it."""
+        public = ECAlgorithm.to_jwk(self.key.public_key(), as_dict=True)
+        return msgspec.json.encode({"keys": [public | {"kid": self.kid, "use": "sig", "alg": "ES256"}]})
+
+    def token(self, role: str, *, headers: dict[str, Any] | None = None, **claims: Any) -> str:
+        """Returns a token that is good for a minute, with the claims and headers given in place of the usual ones."""
+        now = int(time.time())
+        usual = {
+            "iss": "pulsetrack-auth",
+            "aud": "pulsetrack-services" if role == "SERVICE" else "pulsetrack",
+            "sub": {"USER": USER_ID, "ADMIN": ADMIN_ID}.get(role, "patient"),
+            "role": role,
+            "jti": str(uuid4()),
+            "iat": now,
+            "nbf": now,
+            "exp": now + 60,
+        }
+        kept = {name: value for name, value in (usual | claims).items() if value is not None}
+        return jwt.encode(
+            kept, self.key, algorithm="ES256", headers={"kid": self.kid, "typ": "at+jwt"} | (headers or {})
+        )

@@ -1,0 +1,64 @@
+"""CreatePatient."""
+
+from datetime import UTC, datetime
+
+import pytest
+from grpc import StatusCode
+
+from gen.pulsetrack.patient.v1 import CreatePatientRequest, GetPatientRequest, Sex
+from tests.harness.client import Client, Refused
+from tests.patient.factory import creating
+
+
+def test_a_created_patient_is_returned_as_it_is_stored(patients: Client) -> None:
+    created = patients.create_patient(creating(sex=Sex.FEMALE, phone="+351 21 000", medical_record_number="MRN-1"))
+    assert created == patients.get_patient(GetPatientRequest(id=created.id))
+
+
+def test_the_registered_date_is_today_unless_given(patients: Client) -> None:
+    assert patients.create_patient(creating()).registered_date == datetime.now(UTC).date().isoformat()
+    assert patients.create_patient(creating(registered_date="2020-01-31")).registered_date == "2020-01-31"
+
+
+def test_text_is_normalised_to_nfc_and_trimmed(patients: Client) -> None:
+    assert patients.create_patient(creating(name=" Jose\u0301 ")).name == "Jos\u00e9"
+
+
+def test_an_email_belongs_to_one_patient_whatever_its_case(patients: Client) -> None:
+    patients.create_patient(creating(email="one@clinic.test"))
+    with pytest.raises(Refused) as refused:
+        patients.create_patient(creating(email="ONE@Clinic.test"))
+    assert (refused.value.code, refused.value.reason) == (StatusCode.ALREADY_EXISTS, "EMAIL_ALREADY_EXISTS")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", ""),
+        ("name", "   "),
+        ("name", "x" * 101),
+        ("name", "a\x00b"),
+        ("email", "nobody"),
+        ("address", ""),
+        ("address", "x" * 201),
+        ("date_of_birth", ""),
+        ("date_of_birth", "1980-02-30"),
+        ("date_of_birth", "29.02.1980"),
+        ("date_of_birth", "2999-01-01"),
+        ("registered_date", "2020-13-01"),
+        ("phone", "call me"),
+        ("sex", 9),
+        ("medical_record_number", "x" * 65),
+    ],
+)
+def test_a_field_that_breaks_its_rule_is_named(patients: Client, field: str, value: object) -> None:
+    with pytest.raises(Refused) as refused:
+        patients.create_patient(creating(**{field: value}))
+    assert (refused.value.code, refused.value.reason) == (StatusCode.INVALID_ARGUMENT, "FIELDS_INVALID")
+    assert list(refused.value.violations) == [f"patient.{field}"]
+
+
+def test_a_request_without_a_patient_is_refused(patients: Client) -> None:
+    with pytest.raises(Refused) as refused:
+        patients.create_patient(CreatePatientRequest())
+    assert list(refused.value.violations) == ["patient"]
