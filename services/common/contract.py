@@ -27,6 +27,9 @@ from google.rpc import error_details_pb2
 DESCRIPTORS = Path(__file__).resolve().parents[2] / "gen" / "descriptors.binpb"
 """The serialised FileDescriptorSet: our protos and all that they import, and google.rpc's error details."""
 
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+"""The longest message, at every door."""
+
 SERVICES = {
     "auth": "pulsetrack.auth.v1.AuthService",
     "patient": "pulsetrack.patient.v1.PatientService",

@@ -25,7 +25,6 @@ from services.common.identity import Caller, TokenVerifier
 from services.common.interceptors import Context, bind, caller_of_call, chain
 from services.common.settings import Settings, SettingsError
 
-MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 READINESS_SECONDS = 1.0
 
 _REFLECTION = "grpc.reflection.v1.ServerReflection"
@@ -69,8 +68,8 @@ async def serving(
     """
     server = grpc.aio.server(
         options=[
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_receive_message_length", contract.MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", contract.MAX_MESSAGE_BYTES),
             ("grpc.so_reuseport", 0),  # a port that is taken is an error
         ]
     )

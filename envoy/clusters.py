@@ -1,0 +1,68 @@
+"""How the gateway reaches the services: HTTP/2, health-checked, retried only while nothing can have run."""
+
+from envoy.extension import Config, typed
+from envoy.target import Address, Target, socket_address
+
+_RETRY = {
+    # A call is retried only if the service cannot have begun it: no method is idempotent as far as the gateway knows.
+    "retry_on": "connect-failure,refused-stream,reset-before-request",
+    "num_retries": 2,
+    "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
+    "retry_host_predicate": [
+        {
+            "name": "envoy.retry_host_predicates.previous_hosts",
+            "typed_config": typed("retry.host.previous_hosts.v3.PreviousHostsPredicate"),
+        }
+    ],
+    "host_selection_retry_max_attempts": 3,
+}
+
+
+def service_cluster(target: Target, service: str) -> Config:
+    """Returns the cluster of a service. Its name is the service's short name."""
+    return {
+        "name": service,
+        "type": "STATIC" if target.discovery == "static" else "STRICT_DNS",
+        "connect_timeout": "1s",
+        "lb_policy": "LEAST_REQUEST",
+        "load_assignment": {
+            "cluster_name": service,
+            "endpoints": [{"lb_endpoints": [_endpoint(address) for address in target.upstreams[service]]}],
+        },
+        "health_checks": [_HEALTH_CHECK],
+        "circuit_breakers": {"thresholds": [_LIMITS]},
+        "upstream_connection_options": {
+            "tcp_keepalive": {"keepalive_probes": 3, "keepalive_time": 30, "keepalive_interval": 5}
+        },
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
+                "upstreams.http.v3.HttpProtocolOptions",
+                explicit_http_config={"http2_protocol_options": {}},
+                retry_policy=_RETRY,
+            )
+        },
+    }
+
+
+_HEALTH_CHECK = {
+    "grpc_health_check": {},
+    "timeout": "1s",
+    "interval": "1s",
+    "no_traffic_interval": "1s",
+    "unhealthy_threshold": 2,
+    # A service that is down is asked often, so that it is back in rotation as soon as it is up.
+    "unhealthy_interval": "0.25s",
+    "healthy_threshold": 1,
+}
+"""Readiness, and who of several gets calls. While most of a service is unhealthy, all of it is tried all the same."""
+
+_LIMITS = {
+    "max_connections": 1024,
+    "max_pending_requests": 1024,
+    "max_requests": 4096,
+    "retry_budget": {"budget_percent": {"value": 20.0}, "min_retry_concurrency": 16},
+}
+
+
+def _endpoint(address: Address) -> Config:
+    return {"endpoint": {"address": socket_address(address)}}

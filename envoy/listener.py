@@ -1,0 +1,182 @@
+"""The gateway's door: one port for native gRPC, gRPC-Web and JSON."""
+
+from envoy.extension import Config, extension
+from envoy.names import CORS, JWT, TRANSCODER
+from envoy.replies import local_reply_config
+from envoy.routes import route_config
+from envoy.target import Target, socket_address
+from envoy.tokens import METADATA, jwt_filter
+from services.common.contract import MAX_MESSAGE_BYTES, SERVICES
+
+_FRAME_HEADER = 5
+MAX_BODY = MAX_MESSAGE_BYTES + _FRAME_HEADER
+"""The longest body: the longest message, in bytes, and what gRPC writes before it."""
+MAX_ANSWER = 16 * 1024 * 1024
+"""The longest answer in JSON, whose bytes are several times those of the message."""
+
+
+def gateway_listener(target: Target) -> Config:
+    """Returns the listener that clients use."""
+    return {
+        "name": "gateway",
+        "address": socket_address(target.listen),
+        "per_connection_buffer_limit_bytes": 1024 * 1024,
+        "filter_chains": [{"filters": [_manager(target)]}],
+    }
+
+
+def _manager(target: Target) -> Config:
+    return extension(
+        "envoy.filters.network.http_connection_manager",
+        "filters.network.http_connection_manager.v3.HttpConnectionManager",
+        stat_prefix="gateway",
+        codec_type="AUTO",
+        route_config=route_config(target),
+        http_filters=_filters(target),
+        local_reply_config=local_reply_config(),
+        access_log=[_access_log(target)],
+        **_IDENTITY,
+        **_PATHS,
+        **_LIMITS,
+    )
+
+
+_IDENTITY = {
+    "server_name": "pulsetrack",
+    "use_remote_address": True,
+    "generate_request_id": True,
+    "always_set_request_id_in_response": True,
+    "early_header_mutation_extensions": [
+        extension(
+            "envoy.http.early_header_mutation.header_mutation",
+            "http.early_header_mutation.header_mutation.v3.HeaderMutation",
+            mutations=[
+                {"remove_on_match": {"key_matcher": {"prefix": prefix}}}
+                for prefix in ("x-envoy-", "x-forwarded-", "x-user-id", "x-user-role", "x-jwt-")
+            ],
+        )
+    ],
+}
+"""Who is calling is what the connection and the token say, never what a header claims."""
+
+_PATHS = {
+    "normalize_path": True,
+    "merge_slashes": True,
+    "path_with_escaped_slashes_action": "REJECT_REQUEST",
+}
+"""The path that is matched is the path that is served."""
+
+_LIMITS = {
+    "common_http_protocol_options": {
+        "idle_timeout": "300s",
+        "max_headers_count": 100,
+        "headers_with_underscores_action": "REJECT_REQUEST",
+    },
+    "http2_protocol_options": {
+        "max_concurrent_streams": 256,
+        "initial_stream_window_size": 256 * 1024,
+        "initial_connection_window_size": 1024 * 1024,
+        "connection_keepalive": {"interval": "60s", "timeout": "10s"},
+    },
+    "max_request_headers_kb": 32,
+    "request_headers_timeout": "10s",
+    "request_timeout": "60s",
+    "stream_idle_timeout": "30s",
+}
+
+
+def _filters(target: Target) -> list[Config]:
+    """Returns the filters in the order in which a request meets them; an answer meets them backwards."""
+    return [
+        _readiness(),
+        extension(CORS, "filters.http.cors.v3.Cors"),  # a preflight carries no token
+        _compressor(),  # sees JSON, after the transcoder wrote it
+        extension("envoy.filters.http.grpc_web", "filters.http.grpc_web.v3.GrpcWeb"),
+        jwt_filter(),
+        extension(
+            "envoy.filters.http.body_size_limit",
+            "filters.http.body_size_limit.v3.BodySizeLimit",
+            max_request_bytes=MAX_BODY,
+        ),
+        _transcoder(target),
+        extension("envoy.filters.http.router", "filters.http.router.v3.Router", suppress_envoy_headers=True),
+    ]
+
+
+def _readiness() -> Config:
+    return extension(
+        "envoy.filters.http.health_check",
+        "filters.http.health_check.v3.HealthCheck",
+        pass_through_mode=False,
+        headers=[{"name": ":path", "string_match": {"exact": "/readyz"}}],
+        cluster_min_healthy_percentages={service: {"value": 1.0} for service in SERVICES},
+    )
+
+
+def _compressor() -> Config:
+    return extension(
+        "envoy.filters.http.compressor",
+        "filters.http.compressor.v3.Compressor",
+        response_direction_config={
+            "common_config": {
+                "min_content_length": 1024,
+                "content_type_matcher": [{"exact": "application/json"}],
+            }
+        },
+        compressor_library=extension("gzip", "compression.gzip.compressor.v3.Gzip", compression_level="BEST_SPEED"),
+    )
+
+
+def _transcoder(target: Target) -> Config:
+    return extension(
+        TRANSCODER,
+        "filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder",
+        proto_descriptor=str(target.descriptors),
+        services=[*SERVICES.values()],
+        match_incoming_request_route=True,
+        convert_grpc_status=True,
+        request_validation_options={
+            "reject_unknown_method": True,
+            "reject_unknown_query_parameters": True,
+            "reject_binding_body_field_collisions": True,
+        },
+        print_options={"stream_newline_delimited": True},
+        max_request_body_size=MAX_BODY,
+        max_response_body_size=MAX_ANSWER,
+    )
+
+
+_LOG = {
+    "time": "%START_TIME%",
+    "method": "%REQ(X-ENVOY-ORIGINAL-METHOD?:METHOD)%",
+    "path": "%PATH(NQ:ORIG_OR_PATH)%",
+    "status": "%RESPONSE_CODE%",
+    "grpc_status": "%GRPC_STATUS_NUMBER%",
+    "flags": "%RESPONSE_FLAGS%",
+    "details": "%RESPONSE_CODE_DETAILS%",
+    "duration_ms": "%DURATION%",
+    "bytes_received": "%BYTES_RECEIVED%",
+    "bytes_sent": "%BYTES_SENT%",
+    "request_id": "%REQ(X-REQUEST-ID)%",
+    "user_id": f"%DYNAMIC_METADATA({JWT}:{METADATA}:sub)%",
+    "service": "%UPSTREAM_CLUSTER%",
+    "upstream": "%UPSTREAM_HOST%",
+    "remote_address": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+}
+"""A line of the access log. Queries and headers may hold what nobody should read: they are not in it."""
+
+
+def _access_log(target: Target) -> Config:
+    log_format = {"json_format": _LOG}
+    if target.access_log is None:
+        return extension(
+            "envoy.access_loggers.stdout",
+            "access_loggers.stream.v3.StdoutAccessLog",
+            log_format=log_format,
+        )
+    return extension(
+        "envoy.access_loggers.file",
+        "access_loggers.file.v3.FileAccessLog",
+        path=str(target.access_log),
+        log_format=log_format,
+    )

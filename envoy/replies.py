@@ -1,0 +1,210 @@
+"""What the gateway says when it refuses or fails by itself: the contract's errors, at both doors."""
+
+import base64
+import json
+from dataclasses import dataclass
+
+from google.protobuf.json_format import MessageToDict
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+from envoy.extension import Config, extension
+from services.common.errors import DOMAIN, DependencyUnavailable, Internal, TokenInvalid, TokenMissing
+
+HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+"""Headers of every answer that does not have them already."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An error that the gateway makes, and when."""
+
+    when: str
+    """A CEL condition on what Envoy was about to answer."""
+    http: int
+    code: int
+    reason: str
+    message: str
+    native_code: int | None = None
+    """The code at the native door, where gRPC has its own word for it."""
+    retry_after: int | None = None
+    """After how many seconds the same call may succeed."""
+
+
+_ORIGINAL_PATH = "'x-envoy-original-path' in request.headers"
+"""True once a REST call has been transcoded: it then looks like gRPC, but keeps its path here."""
+_NATIVE = (
+    "'content-type' in request.headers && request.headers['content-type'].startsWith('application/grpc')"
+    f" && !({_ORIGINAL_PATH})"
+)
+"""True of gRPC and gRPC-Web calls."""
+
+
+def _details(prefix: str) -> str:
+    return f"response.code_details.startsWith('{prefix}')"
+
+
+def _unavailable(when: str) -> Reply:
+    return Reply(
+        when=when,
+        http=503,
+        code=code_pb2.UNAVAILABLE,
+        reason=DependencyUnavailable.reason,
+        message=DependencyUnavailable.message,
+        retry_after=1,
+    )
+
+
+REPLIES = (
+    Reply(
+        when=_details("jwt_authn_access_denied{Jwt_is_missing}"),
+        http=401,
+        code=code_pb2.UNAUTHENTICATED,
+        reason=TokenMissing.reason,
+        message=TokenMissing.message,
+    ),
+    # The keys are not there yet: auth has not answered since the gateway started.
+    _unavailable(when=_details("jwt_authn_access_denied{Jwks_remote_fetch_is_failed}")),
+    Reply(
+        when=_details("jwt_authn_access_denied"),
+        http=401,
+        code=code_pb2.UNAUTHENTICATED,
+        reason=TokenInvalid.reason,
+        message=TokenInvalid.message,
+    ),
+    Reply(
+        when=f"{_details('early_grpc_json_transcode_failure{INVALID_ARGUMENT}')} && !({_ORIGINAL_PATH})",
+        http=400,
+        code=code_pb2.INVALID_ARGUMENT,
+        reason="QUERY_PARAMETER_UNKNOWN",
+        message="The query has a parameter that this call does not know.",
+    ),
+    Reply(
+        when=_details("early_grpc_json_transcode_failure{INVALID_ARGUMENT}"),
+        http=400,
+        code=code_pb2.INVALID_ARGUMENT,
+        reason="QUERY_PARAMETER_INVALID",
+        message="A parameter in the path or query has a value that does not fit its type.",
+    ),
+    Reply(
+        when=f"{_details('grpc_json_transcode_failure')} && response.code == 400",
+        http=400,
+        code=code_pb2.INVALID_ARGUMENT,
+        reason="JSON_INVALID",
+        message="The body is not JSON that fits this call.",
+    ),
+    Reply(
+        when="response.code == 404",
+        http=404,
+        code=code_pb2.NOT_FOUND,
+        reason="ROUTE_NOT_FOUND",
+        message="There is nothing at this path.",
+        native_code=code_pb2.UNIMPLEMENTED,
+    ),
+    Reply(
+        when="response.code == 405",
+        http=405,
+        code=code_pb2.UNIMPLEMENTED,
+        reason="METHOD_NOT_ALLOWED",
+        message="This path does not know this HTTP method.",
+    ),
+    Reply(
+        when="response.code == 408",
+        http=408,
+        code=code_pb2.DEADLINE_EXCEEDED,
+        reason="REQUEST_TOO_SLOW",
+        message="The request did not arrive in time.",
+    ),
+    Reply(
+        when="response.code == 413",
+        http=413,
+        code=code_pb2.RESOURCE_EXHAUSTED,
+        reason="BODY_TOO_LARGE",
+        message="The body is longer than 4 MiB.",
+    ),
+    Reply(
+        when="response.code == 431",
+        http=431,
+        code=code_pb2.RESOURCE_EXHAUSTED,
+        reason="HEADERS_TOO_LARGE",
+        message="The headers are longer than 32 KiB or more than 100.",
+    ),
+    _unavailable(when="response.code in [502, 503, 504]"),
+    Reply(
+        when="response.code >= 500",
+        http=500,
+        code=code_pb2.INTERNAL,
+        reason=Internal.reason,
+        message=Internal.message,
+    ),
+    Reply(
+        when="response.code >= 400",
+        http=400,
+        code=code_pb2.INVALID_ARGUMENT,
+        reason="REQUEST_INVALID",
+        message="This is not an HTTP request that PulseTrack understands.",
+    ),
+)
+"""In the order in which they are tried."""
+
+
+def local_reply_config() -> Config:
+    """Returns what Envoy says by itself: to gRPC calls in the status and its details, to all others in JSON."""
+    return {
+        "mappers": [
+            *map(_native, REPLIES),
+            *map(_rest, REPLIES),
+            {**_when("response.code == 200"), "body_format_override": _json({"status": "ok"})},
+        ]
+    }
+
+
+def _native(reply: Reply) -> Config:
+    status = _status(reply, reply.code if reply.native_code is None else reply.native_code)
+    details = base64.b64encode(status.SerializeToString()).decode().rstrip("=")
+    trailers = {"grpc-status": str(status.code), "grpc-message": reply.message, "grpc-status-details-bin": details}
+    return {
+        **_when(f"{_NATIVE} && ({reply.when})"),
+        "status_code": 200,
+        "body_format_override": {"text_format_source": {"inline_string": ""}},
+        "headers_to_add": _headers(trailers),
+    }
+
+
+def _rest(reply: Reply) -> Config:
+    retry = {} if reply.retry_after is None else {"retry-after": str(reply.retry_after)}
+    return {
+        **_when(reply.when),
+        "status_code": reply.http,
+        "body_format_override": _json(MessageToDict(_status(reply, reply.code))),
+        "headers_to_add": _headers({**HEADERS, **retry}),
+    }
+
+
+def _status(reply: Reply, code: int) -> status_pb2.Status:
+    status = status_pb2.Status(code=code, message=reply.message)
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reply.reason, domain=DOMAIN))
+    return status
+
+
+def _when(condition: str) -> Config:
+    return {
+        "filter": {
+            "extension_filter": extension(
+                "envoy.access_loggers.extension_filters.cel",
+                "access_loggers.filters.cel.v3.ExpressionFilter",
+                expression=condition,
+            )
+        }
+    }
+
+
+def _json(body: Config) -> Config:
+    text = json.dumps(body, separators=(",", ":")).replace("%", "%%")  # a single % begins one of Envoy's variables
+    return {"content_type": "application/json", "text_format_source": {"inline_string": text}}
+
+
+def _headers(headers: dict[str, str]) -> list[Config]:
+    return [
+        {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+        for key, value in headers.items()
+    ]

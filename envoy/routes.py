@@ -1,0 +1,158 @@
+"""Which calls the gateway lets in: a route for each method at each of its doors, and an answer for all the rest."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+from envoy.extension import Config, typed
+from envoy.names import CORS, JWT, TRANSCODER
+from envoy.replies import HEADERS
+from envoy.target import Target
+from services.common.contract import SERVICES, Door, Http, Method, all_methods, methods
+
+UNARY_TIMEOUT = "15s"
+"""The longest that a call may take; a client's own deadline may be shorter."""
+STREAM_IDLE_TIMEOUT = "300s"
+"""How long a stream may stay silent."""
+
+_VARIABLE = re.compile(r"\{[\w.]*\}")
+"""A variable in a path template: one segment, without a colon, which begins a custom verb."""
+_HEALTH = "grpc.health.v1.Health"
+_REFLECTION = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
+_ANSWERS_FOR_ALL = "patient"
+"""The service asked for health and reflection: each knows all descriptors."""
+
+_ALLOWED_HEADERS = (
+    "authorization",
+    "content-type",
+    "grpc-timeout",
+    "idempotency-key",
+    "x-grpc-web",
+    "x-user-agent",
+)
+_EXPOSED_HEADERS = ("grpc-message", "grpc-status", "grpc-status-details-bin", "retry-after", "x-request-id")
+
+
+def route_config(target: Target) -> Config:
+    """Returns the routes of the gateway. The first that matches decides; what none names is not found."""
+    return {
+        "name": "gateway",
+        "virtual_hosts": [
+            {
+                "name": "gateway",
+                "domains": ["*"],
+                "typed_per_filter_config": {CORS: _cors(target)},
+                "response_headers_to_add": [_header(name, value) for name, value in HEADERS.items()],
+                "routes": [*_routes(target)],
+            }
+        ],
+    }
+
+
+def _routes(target: Target) -> Iterator[Config]:
+    yield _preflight()
+    yield _answer({"path": "/healthz"}, 200)
+    # Sorted, so that an exact path is tried before a template that also fits it.
+    yield from sorted(_calls(), key=lambda route: "safe_regex" in route["match"])
+    yield from _wrong_verbs(all_methods())
+    for name in (_HEALTH, *(_REFLECTION if target.reflection else ())):
+        yield {"match": {"prefix": f"/{name}/"}, "route": _to(_ANSWERS_FOR_ALL, streams=True), **_open(JWT)}
+    yield _answer({"prefix": "/"}, 404)
+
+
+def _preflight() -> Config:
+    """Returns the route of CORS preflights, which the CORS filter answers: it ignores the routes of _answer."""
+    headers = [
+        {"name": ":method", "string_match": {"exact": "OPTIONS"}},
+        {"name": "origin", "present_match": True},
+        {"name": "access-control-request-method", "present_match": True},
+    ]
+    return {"match": {"prefix": "/", "headers": headers}, "route": _to(_ANSWERS_FOR_ALL)}
+
+
+def _calls() -> Iterator[Config]:
+    for service, full_name in SERVICES.items():
+        for method in methods(full_name):
+            yield from _method_routes(service, method)
+
+
+def _method_routes(service: str, method: Method) -> Iterator[Config]:
+    for match in ({"path": method.path}, *map(_rest_match, method.http)):
+        yield {
+            "name": method.name,
+            "match": match,
+            "route": _to(service, streams=method.streams),
+            **(_open(JWT) if method.access.door is Door.PUBLIC else {}),
+        }
+
+
+def _wrong_verbs(methods: Iterable[Method]) -> Iterator[Config]:
+    """Yields a route for each REST path whose verb no route before it has matched."""
+    verbs = defaultdict(list)
+    for method in methods:
+        for http in method.http:
+            verbs[_VARIABLE.sub("{}", http.path)].append(http.verb)
+    for path, allowed in verbs.items():
+        yield _answer(_path_match(path), 405, allow=", ".join(allowed))
+
+
+def _to(service: str, *, streams: bool = False) -> Config:
+    if streams:
+        return {"cluster": service, "timeout": "0s", "idle_timeout": STREAM_IDLE_TIMEOUT}
+    return {
+        "cluster": service,
+        "timeout": UNARY_TIMEOUT,
+        "max_stream_duration": {"grpc_timeout_header_max": UNARY_TIMEOUT},
+    }
+
+
+def _answer(match: Config, status: int, **headers: str) -> Config:
+    """Returns a route that the gateway answers itself, to anyone; replies.py writes the body."""
+    return {
+        "match": match,
+        "direct_response": {"status": status},
+        "response_headers_to_add": [_header(name, value) for name, value in headers.items()],
+        **_open(JWT, TRANSCODER),
+    }
+
+
+def _open(*filters: str) -> Config:
+    """Returns what takes a route out of filters; a route that does not say so needs a person's token."""
+    return {
+        "typed_per_filter_config": {
+            name: typed("envoy.config.route.v3.FilterConfig", disabled=True) for name in filters
+        }
+    }
+
+
+def _rest_match(http: Http) -> Config:
+    return {**_path_match(http.path), "headers": [{"name": ":method", "string_match": {"exact": http.verb}}]}
+
+
+def _path_match(template: str) -> Config:
+    """Returns the match of a path template of google.api.http."""
+    if "{" not in template:
+        return {"path": template}
+    return {"safe_regex": {"regex": "[^/:]+".join(map(re.escape, _VARIABLE.split(template)))}}
+
+
+def _header(name: str, value: str) -> Config:
+    return {"header": {"key": name, "value": value}, "append_action": "ADD_IF_ABSENT"}
+
+
+def _cors(target: Target) -> Config:
+    return typed(
+        "filters.http.cors.v3.CorsPolicy",
+        allow_origin_string_match=[_origin(origin) for origin in target.cors_origins],
+        allow_methods="GET, POST, PATCH, DELETE, OPTIONS",
+        allow_headers=", ".join(_ALLOWED_HEADERS),
+        expose_headers=", ".join(_EXPOSED_HEADERS),
+        max_age="600",
+        forward_not_matching_preflights=False,
+    )
+
+
+def _origin(pattern: str) -> Config:
+    if "*" not in pattern:
+        return {"exact": pattern}
+    return {"safe_regex": {"regex": "[A-Za-z0-9.-]+".join(map(re.escape, pattern.split("*")))}}

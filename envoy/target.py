@@ -1,0 +1,47 @@
+"""What a gateway is written for: where it listens, and where the services are."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from envoy.extension import Config
+
+
+@dataclass(frozen=True)
+class Address:
+    """A host (an IP address, or a name where names are looked up) and a TCP port."""
+
+    host: str
+    port: int
+
+
+def socket_address(address: Address) -> Config:
+    """Returns an address as Envoy takes it."""
+    return {"socket_address": {"address": address.host, "port_value": address.port}}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A place where the gateway runs. Paths are as Envoy sees them."""
+
+    listen: Address
+    """Where clients come in: HTTP/1.1 and HTTP/2 without TLS, on one port."""
+    admin: Address
+    """Envoy's own administration: never reachable from outside."""
+    upstreams: Mapping[str, tuple[Address, ...]]
+    """The processes of each service, by its short name (contract.SERVICES)."""
+    descriptors: Path
+    """The path of descriptors.binpb."""
+    access_log: Path | None = None
+    """The file of the access log; standard output if None."""
+    discovery: Literal["static", "dns"] = "static"
+    """Whether upstreams are IP addresses ("static") or names that stand for all their addresses ("dns")."""
+    reflection: bool = True
+    """Whether gRPC reflection is open."""
+    cors_origins: tuple[str, ...] = ("http://localhost:*", "http://127.0.0.1:*")
+    """The origins whose pages may call; a `*` stands for letters, digits, dots and hyphens."""
+    workers: int = 1
+    """Envoy's threads (its `--concurrency`, a flag and not part of the file). One serves a laptop's four services."""
+    max_connections: int = 10_000
+    """Clients connected at once; more are refused."""

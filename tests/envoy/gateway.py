@@ -1,0 +1,130 @@
+"""A real Envoy on real sockets, in front of stubs."""
+
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+from google.rpc import error_details_pb2, status_pb2
+
+from envoy.config import Address, Target, command, render
+from services.common.contract import DESCRIPTORS, SERVICES, Method, all_methods
+from tests.envoy.stub import Call, Keys, Stub
+
+METHODS = {method.name: method for method in all_methods()}
+
+
+@dataclass
+class Gateway:
+    """What a test needs of a running gateway."""
+
+    target: Target
+    keys: Keys
+    stubs: dict[str, Stub]
+    http: httpx.Client
+    channel: grpc.Channel
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.keys.token()}"}
+
+    def call(self, path: str, headers: dict[str, str] | None = None, request: bytes = b"") -> bytes:
+        """Makes a native call and returns the bytes of the answer. Raises grpc.RpcError."""
+        method: Any = self.channel.unary_unary(path)
+        answer: bytes = method(request, metadata=[*(headers or {}).items()], timeout=10)
+        return answer
+
+    def arrived(self) -> list[Call]:
+        """Returns the calls that reached a service since the test began, except Envoy's own."""
+        return [call for stub in self.stubs.values() for call in stub.calls if "user-agent" in call.metadata]
+
+
+@contextmanager
+def running(folder: Path, *, without: tuple[str, ...] = (), **fields: Any) -> Iterator[Gateway]:
+    """Runs a gateway, and stubs for all services except those without which it starts."""
+    keys = Keys()
+    stubs = {service: Stub(service, keys) for service in SERVICES}
+    with ExitStack() as stack:
+        for service, stub in stubs.items():
+            stub.start()
+            stack.callback(stub.stop)
+            if service in without:
+                stub.stop()
+        target = Target(
+            listen=free_address(),
+            admin=free_address(),
+            upstreams={service: (Address("127.0.0.1", stub.port),) for service, stub in stubs.items()},
+            descriptors=DESCRIPTORS,
+            access_log=folder / "access.log",
+            **fields,
+        )
+        _start_envoy(target, folder, stack)
+        url = f"http://127.0.0.1:{target.listen.port}"
+        http = stack.enter_context(httpx.Client(base_url=url, timeout=10))
+        channel = stack.enter_context(grpc.insecure_channel(f"127.0.0.1:{target.listen.port}"))
+        eventually(lambda: answers(http, "/healthz", 200))
+        yield Gateway(target, keys, stubs, http, channel)
+
+
+def _start_envoy(target: Target, folder: Path, stack: ExitStack) -> None:
+    file = folder / "envoy.yaml"
+    file.write_text(render(target))
+    log = stack.enter_context((folder / "envoy.log").open("w"))
+    envoy = stack.enter_context(subprocess.Popen(command(target, file), stdout=log, stderr=log))
+    stack.callback(envoy.terminate)
+
+
+def free_address() -> Address:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return Address("127.0.0.1", probe.getsockname()[1])
+
+
+def eventually(holds: Callable[[], bool], *, within: float = 10) -> float:
+    """Waits until something holds and returns after how many seconds it did; fails if it does not in time."""
+    start = time.monotonic()
+    while not holds():
+        assert time.monotonic() < start + within, f"not within {within} s"
+        time.sleep(0.02)
+    return time.monotonic() - start
+
+
+def answers(http: httpx.Client, path: str, status: int, **headers: str) -> bool:
+    """Returns whether a GET gives the status, and any answer at all."""
+    try:
+        return http.get(path, headers=headers).status_code == status
+    except httpx.TransportError:
+        return False
+
+
+def reason(answer: httpx.Response) -> str:
+    """Returns the reason in an error, after checking that it has the contract's shape and nothing else."""
+    error = answer.json()
+    assert answer.headers["content-type"] == "application/json"
+    assert error.keys() == {"code", "message", "details"}
+    (detail,) = error["details"]
+    assert detail["@type"] == "type.googleapis.com/google.rpc.ErrorInfo"
+    assert detail["domain"] == "pulsetrack"
+    return str(detail["reason"])
+
+
+def native_reason(error: grpc.RpcError) -> str:
+    """Returns the reason in a native error, after checking that its details agree with its status."""
+    details: Any = next(item.value for item in error.trailing_metadata() if item.key == "grpc-status-details-bin")
+    status = status_pb2.Status.FromString(details)
+    assert (status.code, status.message) == (error.code().value[0], error.details())
+    info = error_details_pb2.ErrorInfo()
+    assert status.details[0].Unpack(info)
+    assert info.domain == "pulsetrack"
+    return str(info.reason)
+
+
+def native(name: str) -> Method:
+    """Returns a method by its name."""
+    return METHODS[name]

@@ -1,0 +1,20 @@
+"""What is written down about a call, and what is not."""
+
+import json
+from pathlib import Path
+
+from tests.envoy.gateway import Gateway, eventually
+
+
+def test_a_call_is_logged_without_its_query_and_token(gateway: Gateway) -> None:
+    answer = gateway.http.get("/v1/patients?query=Ana", headers=gateway.bearer)
+    request_id = answer.headers["x-request-id"]
+    log = gateway.target.access_log or Path()
+    eventually(lambda: request_id in log.read_text(), within=5)
+    (line,) = (text for text in log.read_text().splitlines() if request_id in text)
+    entry = json.loads(line)
+    assert (entry["method"], entry["path"]) == ("GET", "/v1/patients")
+    assert (entry["status"], entry["grpc_status"], entry["service"]) == (200, 0, "patient")
+    assert (entry["user_id"], entry["remote_address"]) == ("ana", "127.0.0.1")
+    assert "Ana" not in line
+    assert "eyJ" not in line  # as each JWT begins

@@ -1,0 +1,70 @@
+"""The configuration as data, where running it would show nothing more."""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from envoy.config import Address, EnvoyMissingError, Target, binary, render
+from services.common.contract import SERVICES, Door, all_methods
+
+UPSTREAMS = {service: (Address(service, 50051), Address(service, 50052)) for service in SERVICES}
+
+
+def target(upstreams: Mapping[str, tuple[Address, ...]] = UPSTREAMS) -> Target:
+    return Target(
+        listen=Address("0.0.0.0", 80),
+        admin=Address("127.0.0.1", 81),
+        upstreams=upstreams,
+        descriptors=Path("/descriptors.binpb"),
+        discovery="dns",
+    )
+
+
+def routes(config: str) -> list[dict[str, Any]]:
+    (listener,) = yaml.safe_load(config)["static_resources"]["listeners"]
+    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    found: list[dict[str, Any]] = manager["route_config"]["virtual_hosts"][0]["routes"]
+    return found
+
+
+def test_every_known_target_is_valid() -> None:
+    subprocess.run([sys.executable, "-m", "envoy", "--check"], check=True)
+
+
+def test_only_public_methods_are_open() -> None:
+    opened = {route["name"] for route in routes(render(target())) if "name" in route and is_open(route)}
+    assert opened == {method.name for method in all_methods() if method.access.door is Door.PUBLIC}
+
+
+def is_open(route: dict[str, Any]) -> bool:
+    return "envoy.filters.http.jwt_authn" in route.get("typed_per_filter_config", {})
+
+
+def test_each_process_of_a_service_is_an_endpoint() -> None:
+    clusters = {
+        cluster["name"]: cluster for cluster in yaml.safe_load(render(target()))["static_resources"]["clusters"]
+    }
+    for service in SERVICES:
+        (locality,) = clusters[service]["load_assignment"]["endpoints"]
+        assert len(locality["lb_endpoints"]) == 2
+        assert clusters[service]["type"] == "STRICT_DNS"
+
+
+def test_a_service_without_upstreams_is_an_error() -> None:
+    with pytest.raises(KeyError, match="auth"):
+        render(target({}))
+
+
+def test_a_machine_without_envoy_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> None:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("envoy.config.distribution", absent)
+    with pytest.raises(EnvoyMissingError, match="docker compose"):
+        binary()
