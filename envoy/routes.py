@@ -8,15 +8,13 @@ from envoy.extension import Config, typed
 from envoy.names import CORS, JWT, TRANSCODER
 from envoy.replies import HEADERS
 from envoy.target import Target
-from services.common.contract import SERVICES, Door, Http, Method, all_methods, methods
+from services.common.contract import PATH_VARIABLE, SERVICES, Door, Http, Method, all_methods, methods
 
 UNARY_TIMEOUT = "15s"
 """The longest that a call may take; a client's own deadline may be shorter."""
 STREAM_IDLE_TIMEOUT = "300s"
 """How long a stream may stay silent."""
 
-_VARIABLE = re.compile(r"\{[\w.]*\}")
-"""A variable in a path template: one segment, without a colon, which begins a custom verb."""
 _HEALTH = "grpc.health.v1.Health"
 _REFLECTION = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 _ANSWERS_FOR_ALL = "patient"
@@ -91,7 +89,7 @@ def _wrong_verbs(methods: Iterable[Method]) -> Iterator[Config]:
     verbs = defaultdict(list)
     for method in methods:
         for http in method.http:
-            verbs[_VARIABLE.sub("{}", http.path)].append(http.verb)
+            verbs[PATH_VARIABLE.sub("{}", http.path)].append(http.verb)
     for path, allowed in verbs.items():
         yield _answer(_path_match(path), 405, allow=", ".join(allowed))
 
@@ -133,7 +131,8 @@ def _path_match(template: str) -> Config:
     """Returns the match of a path template of google.api.http."""
     if "{" not in template:
         return {"path": template}
-    return {"safe_regex": {"regex": "[^/:]+".join(map(re.escape, _VARIABLE.split(template)))}}
+    # A variable is one segment, without a colon, which begins a custom verb.
+    return {"safe_regex": {"regex": "[^/:]+".join(map(re.escape, PATH_VARIABLE.split(template)))}}
 
 
 def _header(name: str, value: str) -> Config:

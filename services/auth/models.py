@@ -13,6 +13,7 @@ from sqlalchemy import (
     Text,
     Uuid,
     bindparam,
+    cast,
     delete,
     func,
     insert,
@@ -78,6 +79,8 @@ USE_REFRESH_TOKEN = Statement(
     .values(use_time=func.now())
     .returning(refresh_tokens.c.family_id, refresh_tokens.c.user_id)
 )
+_lock = func.pg_advisory_xact_lock(func.hashtextextended(cast(refresh_tokens.c.family_id, Text), 0))
+LOCK_REFRESH_FAMILY = Statement(select(_lock).where(refresh_tokens.c.digest == bindparam("digest")))
 _family = select(refresh_tokens.c.family_id).where(refresh_tokens.c.digest == bindparam("digest")).scalar_subquery()
 DELETE_REFRESH_FAMILY = Statement(delete(refresh_tokens).where(refresh_tokens.c.family_id == _family))
 DELETE_EXPIRED_REFRESH_TOKENS = Statement(

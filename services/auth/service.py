@@ -42,6 +42,7 @@ from services.auth.models import (
     INSERT_REFRESH_TOKEN,
     INSERT_USER,
     INSERT_USER_IF_NEW,
+    LOCK_REFRESH_FAMILY,
     USE_REFRESH_TOKEN,
 )
 from services.auth.passwords import Passwords
@@ -110,6 +111,7 @@ class AuthService:
         """
         presented = digest(request.refresh_token)
         async with self._db.begin() as tx:
+            await tx.run(LOCK_REFRESH_FAMILY, digest=presented)
             if used := await tx.row(USE_REFRESH_TOKEN, digest=presented):
                 user = await tx.row(GET_USER, id=used["user_id"])
                 return await self._tokens(tx, user, family=used["family_id"])
@@ -118,7 +120,10 @@ class AuthService:
 
     async def logout(self, request: LogoutRequest) -> Empty:
         """Ends a session."""
-        await self._db.row(DELETE_REFRESH_FAMILY, digest=digest(request.refresh_token))
+        presented = digest(request.refresh_token)
+        async with self._db.begin() as tx:
+            await tx.run(LOCK_REFRESH_FAMILY, digest=presented)  # or a token issued at this moment would outlive it
+            await tx.run(DELETE_REFRESH_FAMILY, digest=presented)
         return Empty()
 
     async def get_current_user(self, request: GetCurrentUserRequest, caller: Caller) -> User:

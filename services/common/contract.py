@@ -58,6 +58,10 @@ _FROM_PACKAGES = {"google/api/http.proto", "google/rpc/status.proto"} | {
 """Files that packages have put into the default pool already."""
 
 
+PATH_VARIABLE = re.compile(r"\{[\w.]*\}")
+"""A variable in a REST path, which stands for one segment."""
+
+
 class Door(Enum):
     """Which kind of caller a method admits."""
 
@@ -165,6 +169,14 @@ def required_fields(message: Descriptor) -> tuple[str, ...]:
 def output_only_fields(message: Descriptor) -> tuple[str, ...]:
     """Returns the names of a message's fields that google.api.field_behavior marks as OUTPUT_ONLY."""
     return _fields_that_are(message, field_behavior_pb2.OUTPUT_ONLY)
+
+
+@cache
+def longest_texts(message: Descriptor) -> dict[str, int]:
+    """Returns how many characters a message's fields may have at most, of those that have a max_len rule."""
+    rules: Any = pool().FindExtensionByName("buf.validate.field")
+    lengths = {field.name: field.GetOptions().Extensions[rules].string.max_len for field in message.fields}
+    return {name: length for name, length in lengths.items() if length}
 
 
 def _fields_that_are(message: Descriptor, behavior: field_behavior_pb2.FieldBehavior.ValueType) -> tuple[str, ...]:

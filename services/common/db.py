@@ -81,7 +81,15 @@ class Database:
         self._pool: asyncpg.Pool
 
     async def __aenter__(self) -> Self:
-        await persistently(self._connect, what="connecting to the database")
+        self._pool = await asyncpg.create_pool(
+            self._url,
+            min_size=0,
+            max_size=self._connections,
+            timeout=5,
+            command_timeout=10,
+            connection_class=_Connection,
+        )
+        await persistently(self.ready, what="connecting to the database")
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -112,19 +120,6 @@ class Database:
         async with self._connection() as connection:
             await connection.fetchval("SELECT 1")
 
-    async def _connect(self) -> None:
-        try:
-            self._pool = await asyncpg.create_pool(
-                self._url,
-                min_size=1,
-                max_size=self._connections,
-                timeout=5,
-                command_timeout=10,
-                connection_class=_Connection,
-            )
-        except _OUTAGES as error:
-            raise DependencyUnavailable from error
-
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
         try:
@@ -132,8 +127,9 @@ class Database:
                 yield connection
         except _OUTAGES as error:
             raise DependencyUnavailable from error
-        except asyncpg.InterfaceError as error:
-            if isinstance(error, ValueError):  # a wrong argument, which asyncpg counts among these: ours to mend
+        except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+            # What asyncpg raises of a connection that was lost under it; but also of a wrong argument, ours to mend.
+            if isinstance(error, ValueError):
                 raise
             raise DependencyUnavailable from error
 

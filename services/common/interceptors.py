@@ -16,7 +16,15 @@ from grpc_interceptor.server import AsyncServerInterceptor
 
 from services.common import telemetry
 from services.common.contract import Door, Method
-from services.common.errors import Failure, FieldsInvalid, Internal, MessageMalformed, RoleRequired, TokenMissing
+from services.common.errors import (
+    Failure,
+    FieldsInvalid,
+    Internal,
+    MessageMalformed,
+    RoleRequired,
+    TokenInvalid,
+    TokenMissing,
+)
 from services.common.identity import SERVICE_ROLE, Caller, TokenVerifier
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -60,8 +68,8 @@ class RequestLog(AsyncServerInterceptor):
 
     async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
         """Calls the rest and takes its time."""
-        telemetry.request_id.set(_metadata(context, "x-request-id")[:64] or str(uuid4()))
-        telemetry.traceparent.set(_metadata(context, "traceparent") or telemetry.new_traceparent())
+        telemetry.request_id.set(_first(_metadata(context, "x-request-id"))[:64] or str(uuid4()))
+        telemetry.traceparent.set(_first(_metadata(context, "traceparent")) or telemetry.new_traceparent())
         start = time.perf_counter()
         outcome = StatusCode.OK.name
         try:
@@ -94,7 +102,10 @@ class Identity(AsyncServerInterceptor):
         return await method(request_or_iterator, context)
 
     async def _caller(self, context: Context) -> Caller | None:
-        scheme, _, token = _metadata(context, "authorization").partition(" ")
+        headers = _metadata(context, "authorization")
+        if len(headers) > 1:
+            raise TokenInvalid  # another who reads this call might take another of them
+        scheme, _, token = "".join(headers).partition(" ")
         if scheme.lower() == "bearer" and token:
             return await self._verifier.verify(token.strip())
         if self._optional:
@@ -184,11 +195,16 @@ def bind(handler: Next, interceptors: Sequence[AsyncServerInterceptor], method: 
     return entry
 
 
-def _metadata(context: Context, name: str) -> str:
-    for key, value in context.invocation_metadata() or ():
-        if key == name:
-            return value if isinstance(value, str) else value.decode("ascii", "replace")
-    return ""
+def _metadata(context: Context, name: str) -> list[str]:
+    return [
+        value if isinstance(value, str) else value.decode("ascii", "replace")
+        for key, value in context.invocation_metadata() or ()
+        if key == name
+    ]
+
+
+def _first(values: Sequence[str]) -> str:
+    return values[0] if values else ""
 
 
 def _violated(violations: list[protovalidate.Violation]) -> dict[str, str]:

@@ -20,7 +20,7 @@ from grpc_reflection.v1alpha.reflection import aio as reflection
 
 from services.common import contract, wire
 from services.common.contract import ContractError, Method
-from services.common.errors import Failure
+from services.common.errors import Failure, FieldsInvalid
 from services.common.identity import Caller, TokenVerifier
 from services.common.interceptors import Context, bind, caller_of_call, chain
 from services.common.settings import Settings, SettingsError
@@ -125,8 +125,14 @@ def _handler(method: Method, servicer: object) -> Callable[[Any, Context], Await
     _fits(method, "returns", hints.pop("return", None), method.output)
     if hints:
         raise ContractError(f"{method.path}: {name} has parameters that nothing fills: {', '.join(hints)}")
-    decode = wire.codec_of(get_type_hints(handle)["request"]).decode
-    dumps = wire.codec_of(get_type_hints(handle)["return"]).dumps
+    types = get_type_hints(handle)
+    loaded, dumps = wire.codec_of(types["request"]).decode, wire.codec_of(types["return"]).dumps
+
+    def decode(message: Any) -> Any:
+        try:
+            return loaded(message)
+        except wire.TimeRangeError as error:
+            raise FieldsInvalid({error.field: "must be a time of the years 1 to 9999"}) from None
 
     async def with_caller(message: Any, _: Context) -> bytes:
         return dumps(await handle(decode(message), caller_of_call.get()))

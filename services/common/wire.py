@@ -48,6 +48,10 @@ class WireError(ValueError):
 class TimeRangeError(WireError):
     """Occurs when a message from outside holds a time that is not in the years 1 to 9999, or a duration as absurd."""
 
+    def __init__(self, message: str, field: str) -> None:
+        self.field = field
+        super().__init__(f"{message}.{field} is out of range: times are in the years 1 to 9999")
+
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Codec(Generic[M]):
@@ -67,7 +71,7 @@ class Codec(Generic[M]):
             try:
                 values.append(read(message, name))
             except OverflowError:
-                raise TimeRangeError(f"{self._name}.{name} is out of range: times are in the years 1 to 9999") from None
+                raise TimeRangeError(self._name, name) from None
         return self.dataclass_type(*values)
 
     def encode(self, value: M) -> Message:

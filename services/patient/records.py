@@ -16,17 +16,22 @@ _GIVEN = {*contract.output_only_fields(_DESCRIPTOR), "etag"}
 _WRITABLE = tuple(field.name for field in _DESCRIPTOR.fields if field.name not in _GIVEN)
 _TEXTS = ("name", "email", "address", "phone", "medical_record_number")
 _DATES = ("date_of_birth", "registered_date")
+_LONGEST = {name: longest for name, longest in contract.longest_texts(_DESCRIPTOR).items() if name in _TEXTS}
 
 
 def admitted(patient: Patient, *, registered: date, today: date) -> Patient:
     """Returns a patient as it may be stored: text normalised, the registered date filled in, output-only fields empty.
 
-    Raises FieldsInvalid for a required field that is missing, a day that is in no calendar, a birth in the future.
+    Raises FieldsInvalid for a required field that is missing, a text that is too long when it is normalised, a day that
+    is in no calendar, a birth in the future.
     """
     values = {name: getattr(patient, name) for name in _WRITABLE}
     values |= {name: normalized(values[name]) for name in _TEXTS}
     values["registered_date"] = values["registered_date"] or registered.isoformat()
     wrong = {f"patient.{name}": "value is required" for name in _REQUIRED if not values[name]}
+    for name, longest in _LONGEST.items():
+        if len(values[name]) > longest:  # NFC makes some texts longer
+            wrong[f"patient.{name}"] = f"must be at most {longest} characters in Unicode NFC"
     for name in _DATES:
         if (day := values[name]) and not _is_day(day):
             wrong[f"patient.{name}"] = "is not a day of the calendar"

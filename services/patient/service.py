@@ -90,9 +90,9 @@ class PatientService:
         Raises FieldsInvalid, PatientNotFound, EtagMismatch, EmailAlreadyExists, RecordNumberAlreadyExists.
         """
         change = request.patient or Patient()
-        now = datetime.now(UTC)
         async with self._db.begin() as tx:
             row = await _in_use(tx, change.id, change.etag)
+            now = datetime.now(UTC)  # behind the lock, so that changes of one patient follow each other in time
             mask = request.update_mask.paths if request.update_mask else None
             patient = merged(patient_of(row), change, mask)
             stored = columns(admitted(patient, registered=row["registered_date"], today=now.date()))
@@ -107,9 +107,9 @@ class PatientService:
 
         Raises PatientNotFound, EtagMismatch.
         """
-        now = datetime.now(UTC)
         async with self._db.begin() as tx:
             row = await _in_use(tx, request.id, request.etag)
+            now = datetime.now(UTC)
             values = {**row, "update_time": now, "delete_time": now, "sequence": row["sequence"] + 1}
             await tx.run(UPDATE_PATIENT, **values)
             return await record(self._outbox, tx, PatientDeleted, values, caller)

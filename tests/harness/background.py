@@ -2,8 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
@@ -33,3 +33,16 @@ class Background:
     def enter(self, context: AbstractAsyncContextManager[T]) -> T:
         """Opens a context until the end of the session."""
         return self.run(self._stack.enter_async_context(context))
+
+    @contextmanager
+    def during(self, context: AbstractAsyncContextManager[T]) -> Iterator[T]:
+        """Keeps a context open during a block."""
+
+        async def enter(stack: AsyncExitStack) -> T:
+            return await stack.enter_async_context(context)
+
+        stack = AsyncExitStack()
+        try:
+            yield self.run(enter(stack))
+        finally:
+            self.run(stack.aclose())

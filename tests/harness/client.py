@@ -1,7 +1,8 @@
 """A caller of gRPC methods, who sees answers as dataclasses and refusals as their google.rpc.Status."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
 
 import betterproto2
 import grpc
@@ -19,7 +20,7 @@ class Refused(Exception):  # noqa: N818 - what a test expects is no error
     def __init__(self, error: grpc.RpcError) -> None:
         self.code: grpc.StatusCode = error.code()
         self.message: str = error.details() or ""
-        trailers = dict(error.trailing_metadata() or ())
+        trailers: dict[str, Any] = dict(cast("Any", error.trailing_metadata() or ()))
         self.status = Status.FromString(trailers.get("grpc-status-details-bin", b""))
         self.reason = self._detail(ErrorInfo()).reason
         self.domain = self._detail(ErrorInfo()).domain
@@ -65,10 +66,25 @@ class Client:
         if self._token:
             metadata = (*metadata, ("authorization", f"Bearer {self._token}"))
         try:
-            answer: bytes = self._channel.unary_unary(path)(request, metadata=metadata, timeout=20)
+            method: Callable[..., bytes] = self._channel.unary_unary(path)
+            return method(request, metadata=metadata, timeout=20)
         except grpc.RpcError as error:
             raise Refused(error) from None
-        return answer
+
+
+@contextmanager
+def calling(port: int, service: str, token: str = "") -> Iterator[Client]:
+    """Calls a service on a port of this machine, over a channel of its own."""
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield Client(channel, service, token)
+
+
+def outcome(call: Callable[[], Any]) -> Any:
+    """Makes a call and returns its answer, or how it was refused."""
+    try:
+        return call()
+    except Refused as refused:
+        return refused
 
 
 def _url(message: type[Message]) -> str:

@@ -25,8 +25,17 @@ class Signer:
         public = ECAlgorithm.to_jwk(self.key.public_key(), as_dict=True)
         return msgspec.json.encode({"keys": [public | {"kid": self.kid, "use": "sig", "alg": "ES256"}]})
 
-    def token(self, role: str, *, headers: dict[str, Any] | None = None, **claims: Any) -> str:
+    def token(self, role: str, /, *, headers: dict[str, Any] | None = None, **claims: Any) -> str:
         """Returns a token that is good for a minute, with the claims and headers given in place of the usual ones."""
+        return jwt.encode(
+            self.claims(role, **claims),
+            self.key,
+            algorithm="ES256",
+            headers={"kid": self.kid, "typ": "at+jwt"} | (headers or {}),
+        )
+
+    def claims(self, role: str, /, **claims: Any) -> dict[str, Any]:
+        """Returns the claims of such a token, without those that are given as None."""
         now = int(time.time())
         usual = {
             "iss": "pulsetrack-auth",
@@ -38,7 +47,4 @@ class Signer:
             "nbf": now,
             "exp": now + 60,
         }
-        kept = {name: value for name, value in (usual | claims).items() if value is not None}
-        return jwt.encode(
-            kept, self.key, algorithm="ES256", headers={"kid": self.kid, "typ": "at+jwt"} | (headers or {})
-        )
+        return {name: value for name, value in (usual | claims).items() if value is not None}

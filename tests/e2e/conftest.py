@@ -1,0 +1,36 @@
+"""The whole system, as `make up` runs it, and people who use it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.people import Person
+from tools.copy import Copy, running
+
+
+@pytest.fixture(scope="session")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
+    """A copy that all tests share who break nothing."""
+    with running(tmp_path_factory.mktemp("system") / "data") as copy:
+        yield copy
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path) -> Path:
+    """The data folder of a copy that a test has for itself."""
+    return tmp_path / "data"
+
+
+@pytest.fixture(scope="session")
+def user(system: Copy) -> Iterator[Person]:
+    """Somebody who has signed up."""
+    with Person.signed_up(system) as person:
+        yield person
+
+
+@pytest.fixture(scope="session")
+def admin(system: Copy) -> Iterator[Person]:
+    """The first admin."""
+    with Person.logged_in(system, "admin@pulsetrack.local", system.admin_password) as person:
+        yield person

@@ -1,0 +1,109 @@
+"""People who use PulseTrack through the gateway: by REST, and by native gRPC on the same port."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+from uuid import uuid4
+
+import grpc
+import httpx
+
+from gen.pulsetrack.auth.v1 import IssueServiceTokenRequest
+from services.common import contract
+from tests.harness.client import Client
+from tools.copy import Copy
+
+PASSWORD = "correct horse"
+
+
+@dataclass
+class Person:
+    """Somebody with a session, or nobody with an empty token."""
+
+    rest: httpx.Client
+    channel: grpc.Channel
+    token: str
+    refresh_token: str = ""
+
+    @classmethod
+    @contextmanager
+    def nobody(cls, system: Copy, token: str = "") -> Iterator[Self]:
+        """Comes with no token, or with one that he has from somewhere."""
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        address = system.url.removeprefix("http://")
+        with (
+            httpx.Client(base_url=system.url, headers=headers, timeout=20) as rest,
+            grpc.insecure_channel(address) as channel,
+        ):
+            yield cls(rest, channel, token)
+
+    @classmethod
+    @contextmanager
+    def signed_up(cls, system: Copy) -> Iterator[Self]:
+        """Signs up and logs in."""
+        name = uuid4().hex
+        email = f"{name}@clinic.test"
+        with cls.nobody(system) as nobody:
+            new = {"email": email, "username": name, "password": PASSWORD}
+            nobody.rest.post("/v1/auth/signup", json=new).raise_for_status()
+        with cls.logged_in(system, email, PASSWORD) as person:
+            yield person
+
+    @classmethod
+    @contextmanager
+    def logged_in(cls, system: Copy, email: str, password: str) -> Iterator[Self]:
+        """Logs in."""
+        with cls.nobody(system) as nobody:
+            answer = nobody.rest.post("/v1/auth/login", json={"email": email, "password": password})
+            tokens = answer.raise_for_status().json()
+        with cls.nobody(system, tokens["accessToken"]) as person:
+            person.refresh_token = tokens["refreshToken"]
+            yield person
+
+    def client(self, service: str) -> Client:
+        """Returns a native gRPC client of a service, through the gateway."""
+        return Client(self.channel, service, self.token)
+
+    def get(self, path: str, **query: Any) -> Any:
+        """Gets JSON. Raises httpx.HTTPStatusError."""
+        return self.rest.get(path, params=query).raise_for_status().json()
+
+    def post(self, path: str, body: Any) -> Any:
+        """Posts JSON and returns the answer's. Raises httpx.HTTPStatusError."""
+        return self.rest.post(path, json=body).raise_for_status().json()
+
+
+def a_patient(**fields: Any) -> dict[str, Any]:
+    """Returns the JSON of a patient that may be created, unlike any other."""
+    usual = {
+        "name": "Ana Silva",
+        "email": f"{uuid4()}@clinic.test",
+        "address": "1 High Street",
+        "dateOfBirth": "1980-02-29",
+    }
+    return usual | fields
+
+
+def all_pages(person: Person, path: str, field: str, **query: Any) -> list[dict[str, Any]]:
+    """Returns everything that a list holds."""
+    found, token = [], ""
+    while True:
+        page = person.get(path, pageSize=1000, pageToken=token, **query)
+        found += page.get(field, [])
+        if not (token := page.get("nextPageToken", "")):
+            return found
+
+
+def sample(path: str) -> str:
+    """Returns a REST path with an id in place of each variable."""
+    return contract.PATH_VARIABLE.sub(str(uuid4()), path)
+
+
+def service_token(system: Copy) -> str:
+    """Returns a token of the patient service, which auth issues at its own port."""
+    secret = (system.folder / "secrets" / "patient-client-secret").read_text(encoding="utf-8")
+    with grpc.insecure_channel(f"127.0.0.1:{system.state().ports['auth']}") as channel:
+        request = IssueServiceTokenRequest(client_id="patient", client_secret=secret)
+        token: str = Client(channel, "auth").issue_service_token(request).access_token
+        return token

@@ -1,0 +1,69 @@
+"""Who gets in through the gateway, at both doors: a row for every method of the contract and every kind of caller."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+
+from services.common.contract import Door, Method, all_methods
+from tests.e2e.people import Person, sample, service_token
+from tests.harness.client import Refused, outcome
+from tools.copy import Copy
+
+CALLERS = ("nobody", "user", "admin", "service")
+OUTSIDE = {
+    "TOKEN_MISSING": (grpc.StatusCode.UNAUTHENTICATED, 401),
+    "TOKEN_INVALID": (grpc.StatusCode.UNAUTHENTICATED, 401),
+    "ROLE_REQUIRED": (grpc.StatusCode.PERMISSION_DENIED, 403),
+}
+METHODS = list(all_methods())
+
+
+def expected(method: Method, caller: str) -> str | None:
+    """Returns the reason for which a caller is refused at the gateway, None if he is admitted."""
+    if method.access.door is Door.PUBLIC:
+        return None
+    if caller == "nobody":
+        return "TOKEN_MISSING"
+    if caller == "service":
+        return "TOKEN_INVALID"  # its audience is not the gateway's
+    return None if caller.upper() in method.access.roles else "ROLE_REQUIRED"
+
+
+@pytest.fixture(scope="module")
+def service(system: Copy) -> Iterator[Person]:
+    """The patient service, come to the wrong door."""
+    with Person.nobody(system, service_token(system)) as person:
+        yield person
+
+
+@pytest.fixture
+def caller(request: pytest.FixtureRequest, system: Copy) -> Iterator[Person]:
+    if request.param == "nobody":
+        with Person.nobody(system) as person:
+            yield person
+    else:
+        yield request.getfixturevalue(request.param)
+
+
+@pytest.mark.parametrize(("caller", "who"), [(who, who) for who in CALLERS], indirect=["caller"])
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_native(method: Method, caller: Person, who: str) -> None:
+    answer = outcome(lambda: caller.client("auth").call(method.path, b""))
+    kept_out = isinstance(answer, Refused) and answer.reason in OUTSIDE
+    assert (answer.reason if kept_out else None) == expected(method, who)
+    assert not kept_out or answer.code is OUTSIDE[answer.reason][0]
+
+
+@pytest.mark.parametrize(("caller", "who"), [(who, who) for who in CALLERS], indirect=["caller"])
+@pytest.mark.parametrize("method", [m for m in METHODS if m.http], ids=lambda method: method.name)
+def test_rest(method: Method, caller: Person, who: str) -> None:
+    [http] = method.http
+    answer = caller.rest.request(http.verb, sample(http.path), json={} if http.body else None)
+    reason: Any = None
+    if answer.is_error:
+        found = answer.json()["details"][0]["reason"]
+        reason = found if found in OUTSIDE else None
+        assert reason is None or answer.status_code == OUTSIDE[reason][1]
+    assert reason == expected(method, who)

@@ -1,0 +1,91 @@
+"""What is promised when a part dies: no acknowledged patient is lost, none has two accounts or two events."""
+
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import httpx
+import pytest
+
+from tests.e2e.people import Person, a_patient, all_pages
+from tests.harness.waiting import eventually
+from tools.copy import Copy, running
+
+PATIENTS = 200
+KILL_AFTER = 50
+
+
+@pytest.fixture(scope="module")
+def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
+    """A copy whose parts are killed."""
+    with running(tmp_path_factory.mktemp("fragile") / "data") as copy:
+        yield copy
+
+
+def patients_of(person: Person, path: str, field: str) -> Counter[str]:
+    """Counts the rows of a list by the patient that they are of."""
+    return Counter(row["patientId"] for row in all_pages(person, path, field))
+
+
+def create_while_it_dies(person: Person, copy: Copy, part: str) -> set[str]:
+    """Creates patients, kills a part in the middle, and returns the ids of those that were acknowledged."""
+    acknowledged: set[str] = set()
+    refusals: set[str] = set()
+    killed = threading.Event()
+
+    def create(_: int) -> None:
+        with suppress(httpx.TransportError):  # what the gateway's own death looks like
+            answer = person.rest.post("/v1/patients", json=a_patient())
+            if answer.is_success:
+                acknowledged.add(answer.json()["id"])
+            else:
+                refusals.add(answer.json()["details"][0]["reason"])
+        if len(acknowledged) >= KILL_AFTER and not killed.is_set():
+            killed.set()
+            os.kill(copy.state().processes[part].pid, signal.SIGKILL)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(create, range(PATIENTS)))
+    assert killed.is_set()
+    assert refusals <= {"DEPENDENCY_UNAVAILABLE"}
+    return acknowledged
+
+
+@pytest.mark.parametrize("part", ["patient", "billing", "broker", "analytics", "postgres", "auth", "gateway"])
+def test_kill_dash_nine_while_patients_are_created(fragile: Copy, part: str) -> None:
+    eventually(lambda: httpx.get(f"{fragile.url}/.well-known/jwks.json").is_success)
+    with Person.signed_up(fragile) as person:
+        old = fragile.state().processes[part].pid
+        acknowledged = create_while_it_dies(person, fragile, part)
+        eventually(lambda: fragile.state().processes[part].pid != old)
+
+        def settled() -> bool:
+            try:
+                accounts = patients_of(person, "/v1/billing/accounts", "billingAccounts")
+                events = patients_of(person, "/v1/analytics/events", "events")
+            except (httpx.HTTPStatusError, httpx.TransportError):
+                return False  # the part is not back yet
+            assert set(accounts.values()) | set(events.values()) <= {1}
+            return acknowledged <= set(accounts) & set(events)
+
+        eventually(settled, seconds=60)
+
+
+def test_what_was_there_is_there_after_a_stop_and_a_start(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("restarted") / "data"
+    with running(folder) as copy, Person.signed_up(copy) as person:
+        created = person.post("/v1/patients", a_patient())
+        token, refresh_token = person.token, person.refresh_token
+        assert copy.stop() == 0
+    with running(folder) as copy, Person.nobody(copy, token) as person:
+        assert person.get(f"/v1/patients/{created['id']}") == created
+        person.post("/v1/auth/refresh", {"refreshToken": refresh_token})
+        again = Person.logged_in(copy, "admin@pulsetrack.local", copy.admin_password)
+        with again as admin:
+            assert admin.get("/v1/auth/me")["role"] == "ROLE_ADMIN"
+        eventually(lambda: person.get("/v1/analytics/events", patientId=created["id"]).get("events"))
+        eventually(lambda: person.get("/v1/billing/accounts", patientId=created["id"]).get("billingAccounts"))

@@ -1,0 +1,62 @@
+"""What people come for: sign up, log in, create a patient, see its account and its event."""
+
+from gen.pulsetrack.analytics.v1 import GetPatientStatisticsRequest, ListPatientEventsRequest, PatientEventType
+from gen.pulsetrack.auth.v1 import GetCurrentUserRequest, LoginRequest, SignUpRequest
+from gen.pulsetrack.billing.v1 import AccountStatus, GetBillingAccountRequest, ListBillingAccountsRequest
+from gen.pulsetrack.patient.v1 import CreatePatientRequest, GetPatientRequest, Patient
+from tests.e2e.people import PASSWORD, Person, a_patient
+from tests.harness.waiting import eventually
+from tools.copy import Copy
+
+
+def test_by_rest(user: Person) -> None:
+    created = user.post("/v1/patients", a_patient(name="José Pérez", sex="SEX_MALE"))
+    assert user.get(f"/v1/patients/{created['id']}") == created
+    accounts = eventually(lambda: user.get("/v1/billing/accounts", patientId=created["id"]).get("billingAccounts"))
+    assert [(a["patientId"], a["name"], a["status"]) for a in accounts] == [
+        (created["id"], "José Pérez", "ACCOUNT_STATUS_ACTIVE")
+    ]
+    assert user.get(f"/v1/billing/accounts/{accounts[0]['id']}") == accounts[0]
+    events = eventually(lambda: user.get("/v1/analytics/events", patientId=created["id"]).get("events"))
+    me = user.get("/v1/auth/me")
+    assert [(e["type"], e["sequence"], e["actorId"]) for e in events] == [("PATIENT_EVENT_TYPE_CREATED", "1", me["id"])]
+    assert int(user.get("/v1/analytics/statistics")["totalPatients"]) > 0
+
+
+def test_by_native_grpc(system: Copy) -> None:
+    with Person.nobody(system) as nobody:
+        auth = nobody.client("auth")
+        new = auth.sign_up(SignUpRequest(email="native@clinic.test", username="native", password=PASSWORD))
+        tokens = auth.login(LoginRequest(email="native@clinic.test", password=PASSWORD))
+    with Person.nobody(system, tokens.access_token) as person:
+        assert person.client("auth").get_current_user(GetCurrentUserRequest()) == new
+        patients, billing, analytics = (person.client(name) for name in ("patient", "billing", "analytics"))
+        to_be = Patient(name="Ana", email="ana@native.test", address="1 Road", date_of_birth="1980-02-29")
+        created = patients.create_patient(CreatePatientRequest(patient=to_be))
+        assert patients.get_patient(GetPatientRequest(id=created.id)) == created
+        of_patient = ListBillingAccountsRequest(patient_id=created.id)
+        [account] = eventually(lambda: billing.list_billing_accounts(of_patient).billing_accounts)
+        assert account.status is AccountStatus.ACTIVE
+        assert billing.get_billing_account(GetBillingAccountRequest(id=account.id)) == account
+        its_events = ListPatientEventsRequest(patient_id=created.id)
+        [event] = eventually(lambda: analytics.list_patient_events(its_events).events)
+        assert (event.type, event.actor_id) == (PatientEventType.CREATED, new.id)
+        assert analytics.get_patient_statistics(GetPatientStatisticsRequest()).total_patients > 0
+
+
+def test_a_session_goes_on_and_ends(system: Copy) -> None:
+    with Person.signed_up(system) as person:
+        tokens = person.post("/v1/auth/refresh", {"refreshToken": person.refresh_token})
+        assert person.post("/v1/auth/logout", {"refreshToken": tokens["refreshToken"]}) == {}
+        again = person.rest.post("/v1/auth/refresh", json={"refreshToken": tokens["refreshToken"]})
+    assert (again.status_code, again.json()["details"][0]["reason"]) == (401, "REFRESH_TOKEN_INVALID")
+
+
+def test_an_admin_deletes_a_patient(user: Person, admin: Person) -> None:
+    created = user.post("/v1/patients", a_patient())
+    refused = user.rest.delete(f"/v1/patients/{created['id']}")
+    assert (refused.status_code, refused.json()["details"][0]["reason"]) == (403, "ROLE_REQUIRED")
+    deleted = admin.rest.delete(f"/v1/patients/{created['id']}").raise_for_status().json()
+    assert deleted["deleteTime"]
+    assert user.rest.get(f"/v1/patients/{created['id']}").status_code == 404
+    eventually(lambda: len(user.get("/v1/analytics/events", patientId=created["id"])["events"]) == 2)

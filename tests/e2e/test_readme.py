@@ -1,0 +1,60 @@
+"""The README's commands, run as they stand there, on a system as `make up` runs it."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tools.copy import Copy
+from tools.local.process import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+_NEEDS = {"grpcurl": shutil.which("grpcurl") is not None}
+
+
+@pytest.fixture(scope="module")
+def shell(system: Copy, tmp_path_factory: pytest.TempPathFactory) -> "Shell":
+    return Shell(system, tmp_path_factory.mktemp("readme") / "variables")
+
+
+class Shell:
+    """A shell that keeps its variables from one block to the next."""
+
+    def __init__(self, system: Copy, variables: Path) -> None:
+        self._system = system
+        self._variables = variables
+        variables.touch()
+
+    def run(self, block: str) -> str:
+        """Runs a block of the README and returns what it prints. Raises CalledProcessError."""
+        block = block.replace("localhost:8080", f"localhost:{self._system.port}")
+        keep = f"declare -p TOKEN ID 2>/dev/null > {self._variables} || true"
+        script = f"set -euo pipefail; . {self._variables}\n{block}\n{keep}"
+        done = subprocess.run(
+            ["bash", "-c", script], check=False, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.split("\n")[0][:60])
+def test_a_command_does_what_it_should(shell: Shell, block: str) -> None:
+    for tool, there in _NEEDS.items():
+        if tool in block and not there:
+            pytest.skip(f"{tool} is not installed")
+    printed = shell.run(block)
+    if "curl -s localhost:8080/v1/patients/$ID\n" in block:
+        assert "TOKEN_MISSING" in printed
+    else:
+        assert '"code"' not in printed
+
+
+def test_the_error_is_shown_as_it_is(system: Copy) -> None:
+    [shown] = re.findall(r"^```json\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    assert httpx.get(f"{system.url}/v1/patients/x").json() == json.loads(shown)

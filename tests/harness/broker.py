@@ -1,0 +1,61 @@
+"""A Kafka-protocol broker of a test's own, and a look at what was published to it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
+
+from services.common.kafka import PARTITIONS
+from tests.harness.background import Background
+from tests.harness.waiting import eventually
+from tools.local.broker import broker
+from tools.local.part import Running
+from tools.local.ports import HOST, free_port
+
+
+class Broker:
+    """A broker that can be killed, which makes it forget everything, and started again."""
+
+    def __init__(self, background: Background, folder: Path) -> None:
+        port = free_port()
+        self.address = f"{HOST}:{port}"
+        self._background = background
+        self._running = Running(broker(port), folder)
+
+    def start(self) -> None:
+        """Starts it and waits until it is ready."""
+        self._background.run(self._running.start())
+
+    def kill(self) -> None:
+        """Kills it, as SIGKILL does."""
+        self._background.run(self._running.kill())
+
+
+class Topic:
+    """The messages of a topic, read from its beginning without a consumer group."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+        self._messages: list[Message] = []
+
+    def of(self, key: str, count: int = 1) -> list[Message]:
+        """Waits until there are so many messages of a key, and returns all that there are."""
+
+        def look() -> list[Message]:
+            self._messages += [message for message in self._consumer.consume(500, 0.05) if not message.error()]
+            found = [message for message in self._messages if message.key() == key.encode()]
+            return found if len(found) >= count else []
+
+        return eventually(look)
+
+
+@contextmanager
+def reading(address: str, topic: str) -> Iterator[Topic]:
+    """Reads a topic during a block."""
+    consumer = Consumer({"bootstrap.servers": address, "group.id": "nobody", "enable.auto.commit": False})
+    consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in range(PARTITIONS)])
+    try:
+        yield Topic(consumer)
+    finally:
+        consumer.close()

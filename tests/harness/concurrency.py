@@ -1,0 +1,18 @@
+"""Several callers at the same time."""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from tests.harness.client import Refused, outcome
+
+T = TypeVar("T")
+
+
+def at_once(calls: Iterable[Callable[[], T]]) -> tuple[list[T], list[Refused]]:
+    """Makes calls at the same time, and returns their answers and their refusals."""
+    calls = list(calls)
+    with ThreadPoolExecutor(len(calls)) as threads:
+        outcomes = list(threads.map(outcome, calls))
+    refusals = [each for each in outcomes if isinstance(each, Refused)]
+    return [each for each in outcomes if not isinstance(each, Refused)], refusals

@@ -1,0 +1,69 @@
+"""What runs beside the RPCs: the patient service's relays and analytics' consumer, wired as their `__main__` does it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+from gen.pulsetrack.billing.v1 import BillingAccount, CreateBillingAccountRequest
+from services.analytics.events import GROUP, EventStore
+from services.analytics.models import known_topics as topics_of_analytics
+from services.common.client import Remote, ServiceCredentials, channel, jwks_from
+from services.common.db import Database
+from services.common.identity import TokenVerifier
+from services.common.kafka import KnownTopics, Publisher, Subscription
+from services.common.outbox import Outbox
+from services.patient.events import TOPIC, BillingAccounts, EventsTopic
+from services.patient.models import known_topics, outbox_rows
+from tests.harness.services import CLIENT_ID, CLIENT_SECRET, serving_service
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where the others listen: host:port."""
+
+    kafka: str
+    auth: str
+    billing: str
+
+
+@asynccontextmanager
+async def relaying(url: str, to: Addresses) -> AsyncIterator[None]:
+    """Delivers the outbox of the patient service's database to Kafka and to billing."""
+    create_account = Remote(
+        channel(to.billing),
+        "billing",
+        "CreateBillingAccount",
+        CreateBillingAccountRequest,
+        BillingAccount,
+        credentials=ServiceCredentials(channel(to.auth), client_id=CLIENT_ID, client_secret=CLIENT_SECRET),
+    )
+    outbox, known = Outbox(outbox_rows), KnownTopics(known_topics)
+    async with (
+        Database(url) as db,
+        outbox.relay(db, known, EventsTopic(Publisher(to.kafka, TOPIC))),
+        outbox.relay(db, known, BillingAccounts(create_account)),
+    ):
+        yield
+
+
+@asynccontextmanager
+async def serving_billing(url: str, to: Addresses) -> AsyncIterator[None]:
+    """Serves billing, which takes the tokens of a real auth, where it is expected."""
+    verifier = TokenVerifier(jwks_from(channel(to.auth)))
+    async with serving_service("billing", url, verifier, listen=to.billing):
+        yield
+
+
+@asynccontextmanager
+async def consuming(url: str, kafka: str) -> AsyncIterator[None]:
+    """Stores the events of the topic in analytics' database."""
+    async with Database(url) as db:
+        subscription = Subscription(kafka, TOPIC, group=GROUP, db=db, known=KnownTopics(topics_of_analytics))
+        task = asyncio.create_task(subscription.consume(EventStore(db).store))
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task

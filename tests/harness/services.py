@@ -1,0 +1,74 @@
+"""The services, served in this process as their `__main__` does it, without what runs beside their RPCs."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from services.analytics.service import AnalyticsService
+from services.auth.passwords import Passwords
+from services.auth.service import AuthService, Lifetimes
+from services.auth.tokens import SigningKeys
+from services.billing.service import BillingService
+from services.common.contract import SERVICES
+from services.common.db import Database
+from services.common.identity import TokenVerifier
+from services.common.outbox import Outbox
+from services.common.server import serving
+from services.common.settings import Settings
+from services.patient.models import outbox_rows
+from services.patient.service import PatientService
+
+ADMIN_EMAIL = "admin@clinic.test"
+ADMIN_PASSWORD = "the admin's password"
+PASSPHRASE = "a passphrase for the keys"
+CLIENT_ID = "patient"
+CLIENT_SECRET = "the patient service's secret"
+LIFETIMES = Lifetimes(access_token=900, refresh_token=3600, service_token=300)
+
+SERVICERS: dict[str, Callable[[Database], object]] = {
+    "patient": lambda db: PatientService(db, Outbox(outbox_rows)),
+    "billing": BillingService,
+    "analytics": AnalyticsService,
+}
+
+
+def serving_on(
+    service: str, servicer: object, verifier: TokenVerifier, **settings: Any
+) -> AbstractAsyncContextManager[int]:
+    """Serves a servicer on a free port, and yields the port."""
+    told = Settings(**({"listen": "127.0.0.1:0", "database_url": ""} | settings))
+    return serving(told, SERVICES[service], servicer, verifier=verifier)
+
+
+@asynccontextmanager
+async def serving_service(service: str, url: str, verifier: TokenVerifier, **settings: Any) -> AsyncIterator[int]:
+    """Serves a service other than auth on its database, and yields its port."""
+    told = Settings(**({"listen": "127.0.0.1:0", "database_url": url} | settings))
+    async with Database(url) as db:
+        servicer = SERVICERS[service](db)
+        async with serving(told, SERVICES[service], servicer, verifier=verifier, parts=[db]) as port:
+            yield port
+
+
+@asynccontextmanager
+async def serving_auth(
+    url: str,
+    verifier: TokenVerifier | None = None,
+    *,
+    passphrase: str = PASSPHRASE,
+    admin_email: str = ADMIN_EMAIL,
+    admin_password: str = ADMIN_PASSWORD,
+) -> AsyncIterator[int]:
+    """Serves auth on its database, and yields its port. It takes its own tokens, unless a verifier is given."""
+    told = Settings(listen="127.0.0.1:0", database_url=url)
+    async with Database(url) as db:
+        keys = await SigningKeys.load(db, passphrase)
+        auth = AuthService(db, keys, Passwords(), service_secrets={CLIENT_ID: CLIENT_SECRET}, lifetimes=LIFETIMES)
+        await auth.ensure_admin(admin_email, admin_password)
+
+        async def own_keys() -> bytes:
+            return keys.jwks()
+
+        verifier = verifier or TokenVerifier(own_keys)
+        async with serving(told, SERVICES["auth"], auth, verifier=verifier, parts=[db]) as port:
+            yield port
