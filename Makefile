@@ -1,0 +1,56 @@
+# PulseTrack's commands. They install what they need into .venv, from requirements.lock, whenever that has changed.
+
+.DEFAULT_GOAL := help
+.PHONY: help up test check bench proto status format lock clean
+
+BIN := .venv/bin
+READY := .venv/.ready
+
+# The first Python that is new enough; it is looked for only when .venv is to be made.
+NEW_ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 11))'
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c $(NEW_ENOUGH) 2>&- && echo $$p && break; done)
+NO_PYTHON = $(error PulseTrack needs Python 3.11 or newer: install it, or give its path as PYTHON=...)
+
+help: ## Lists these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: $(READY) ## Runs the whole system on this machine, without docker, until Ctrl-C
+	@$(BIN)/python -m tools.local
+
+test: $(READY) ## Runs every test that this machine can run
+	@$(BIN)/python -m pytest
+
+check: $(READY) ## Checks format, lint, types, import walls, protos, generated code and Envoy's files
+	@$(BIN)/ruff format --check
+	@$(BIN)/ruff check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m tools.protos --check
+	@$(BIN)/python -m envoy --check
+
+bench: $(READY) ## Measures CPU and time per call, on a copy of its own
+	@$(BIN)/python -m tools.bench
+
+proto: $(READY) ## Lints and formats the protos, and generates gen/ from them
+	@$(BIN)/python -m tools.protos
+
+status: $(READY) ## Shows the running processes, their ports and what they use
+	@$(BIN)/python -m tools.status
+
+format: $(READY) ## Formats the code
+	@$(BIN)/ruff check --fix-only
+	@$(BIN)/ruff format
+
+lock: $(READY) ## Pins the newest versions that pyproject.toml allows in requirements.lock
+	@$(BIN)/uv pip compile -q -U --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--group local --group dev pyproject.toml -o requirements.lock
+
+clean: ## Removes what these commands have made, but no data
+	@rm -rf .venv third_party .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage htmlcov
+
+$(READY): requirements.lock tools/environment.py $(BIN)/python
+	@$(or $(PYTHON),$(NO_PYTHON)) tools/environment.py
+	@touch $@
+
+# Gone, or a link to a Python that is gone: then the rule above makes it.
+$(BIN)/python:

@@ -1,0 +1,173 @@
+"""The embedded Postgres, and the services' databases in it."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import asyncpg
+import psutil
+import pytest
+
+from tests.tools.fakes import ends
+from tools.local.databases import create_databases, database_url
+from tools.local.errors import StartError
+from tools.local.part import Running
+from tools.local.ports import free_port
+from tools.local.postgres import Postgres
+from tools.local.process import ROOT
+
+PASSWORD = "s3cret/with:marks@in"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder below one that only its owner can enter, as in root's home."""
+    private = tmp_path_factory.mktemp("private", numbered=True)
+    private.chmod(0o700)
+    return private / "postgres"
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Postgres:
+    return Postgres(folder, free_port(), PASSWORD)
+
+
+def while_it_runs(server: Postgres, story: Callable[[Running], Awaitable[None]]) -> None:
+    async def whole() -> None:
+        async with Running(server.part(), server.folder.parent / "logs") as running:
+            await story(running)
+
+    asyncio.run(whole())
+
+
+async def ask(url: str, statement: str) -> object:
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetchval(statement)
+    finally:
+        await connection.close()
+
+
+def test_what_is_written_outlives_a_kill_and_a_stop(server: Postgres) -> None:
+    async def written_and_killed(running: Running) -> None:
+        await ask(server.url(), "CREATE TABLE kept AS SELECT 1 AS number")
+        first = running.pid
+        await running.kill()
+        await running.restart()
+        assert running.pid != first
+        assert await ask(server.url(), "SELECT number FROM kept") == 1
+
+    async def there(_: Running) -> None:
+        assert await ask(server.url(), "SELECT number FROM kept") == 1
+
+    while_it_runs(server, written_and_killed)
+    while_it_runs(server, there)
+
+
+def test_it_lets_nobody_in_without_the_password(server: Postgres) -> None:
+    async def story(_: Running) -> None:
+        for wrong in ("", ":wrong"):
+            with pytest.raises(asyncpg.InvalidPasswordError):
+                await ask(f"postgresql://postgres{wrong}@127.0.0.1:{server.port}/postgres", "SELECT 1")
+        methods = "SELECT string_agg(DISTINCT auth_method, ' ') FROM pg_hba_file_rules"
+        assert await ask(server.url(), methods) == "scram-sha-256"
+
+    while_it_runs(server, story)
+
+
+def test_it_does_not_run_as_root_and_shows_no_password(server: Postgres) -> None:
+    async def story(running: Running) -> None:
+        process = psutil.Process(running.pid)
+        assert process.uids().real != 0
+        assert process.uids().real == server.folder.stat().st_uid
+        assert PASSWORD not in str([process.cmdline(), process.environ()])
+
+    while_it_runs(server, story)
+
+
+def test_it_folds_case_in_all_scripts(server: Postgres) -> None:
+    async def story(_: Running) -> None:
+        assert await ask(server.url(), "SELECT lower('ÄÉЖ')") == "äéж"
+
+    while_it_runs(server, story)
+
+
+def test_each_service_reaches_its_own_database_alone(server: Postgres) -> None:
+    passwords = {"auth": "one", "billing": "two"}
+
+    async def story(_: Running) -> None:
+        for _again in range(2):
+            await create_databases(server.url(), passwords, shared=False)
+        auth, billing = (database_url(server.url(), name, passwords[name]) for name in passwords)
+        await ask(auth, "CREATE TABLE mine ()")
+        assert (
+            await ask(billing, "SELECT rolsuper OR rolcreatedb OR rolcreaterole FROM pg_roles WHERE rolname = user")
+            is False
+        )
+        for others in ("pulsetrack_billing", "postgres", "template1"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await ask(auth.removesuffix("pulsetrack_auth") + others, "SELECT 1")
+
+    while_it_runs(server, story)
+
+
+def test_a_new_password_takes_the_place_of_the_old(server: Postgres) -> None:
+    async def story(_: Running) -> None:
+        for password in ("old", "new"):
+            await create_databases(server.url(), {"auth": password}, shared=False)
+        with pytest.raises(asyncpg.InvalidPasswordError):
+            await ask(database_url(server.url(), "auth", "old"), "SELECT 1")
+        assert await ask(database_url(server.url(), "auth", "new"), "SELECT 1") == 1
+
+    while_it_runs(server, story)
+
+
+def test_databases_of_another_version_are_refused(server: Postgres) -> None:
+    version = server.folder / "PG_VERSION"
+    ours = version.read_text()
+    version.write_text("12\n")
+    try:
+        with pytest.raises(StartError, match="are of Postgres 12 and this is Postgres 18: dump them"):
+            while_it_runs(server, _nothing)
+    finally:
+        version.write_text(ours)
+
+
+def test_an_initdb_that_was_killed_is_done_again(tmp_path: Path) -> None:
+    unfinished = tmp_path / "postgres.new"
+    unfinished.mkdir()
+    (unfinished / "PG_VERSION").write_text("18")
+    while_it_runs(Postgres(tmp_path / "postgres", free_port(), PASSWORD), _nothing)
+    assert not unfinished.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent has ended")
+def test_it_ends_with_a_supervisor_that_is_killed(server: Postgres, tmp_path: Path) -> None:
+    code = f"""
+import asyncio
+from pathlib import Path
+from tools.local.part import Running
+from tools.local.postgres import Postgres
+
+async def main():
+    server = Postgres(Path({str(server.folder)!r}), {server.port}, {PASSWORD!r})
+    async with Running(server.part(), Path({str(tmp_path)!r})) as it:
+        print(it.pid, flush=True)
+        await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as supervisor:
+        assert supervisor.stdout is not None
+        postgres = psutil.Process(int(supervisor.stdout.readline()))
+        os.kill(supervisor.pid, signal.SIGKILL)
+    assert ends(postgres)
+
+
+async def _nothing(_: Running) -> None:
+    """The story in which nothing happens."""

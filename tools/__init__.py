@@ -1,0 +1,1 @@
+"""Programs for developers: the local supervisor, its status, and the protos' build."""

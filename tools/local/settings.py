@@ -1,0 +1,65 @@
+"""What `make up` is told by its environment; every variable is optional."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from tools.local.errors import StartError
+
+EMBEDDED = "embedded"
+
+_PASSWORD_LENGTHS = (8, 128)
+"""The least and the most, as in auth.proto."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The settings of one copy, from the variables PULSETRACK_*."""
+
+    gateway_port: int = 8080
+    data_dir: Path = Path(".pulsetrack")
+    admin_email: str = "admin@pulsetrack.local"
+    admin_password: str | None = None
+    """Generated if None."""
+    kafka: str = EMBEDDED
+    """`embedded`, or the bootstrap address of a broker that runs already."""
+    database_url: str = EMBEDDED
+    """`embedded`, or the URL of a server that runs already, as a user who may create databases and roles."""
+    workers: int = 1
+    """Processes for each service."""
+    reflection: bool = True
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """Reads the settings. Raises StartError for a value that makes no sense."""
+
+        def said(name: str, default: str) -> str:
+            return environment.get(f"PULSETRACK_{name}") or default
+
+        password = said("ADMIN_PASSWORD", "") or None
+        if password and not _PASSWORD_LENGTHS[0] <= len(password) <= _PASSWORD_LENGTHS[1]:
+            raise StartError("PULSETRACK_ADMIN_PASSWORD must have {} to {} characters.".format(*_PASSWORD_LENGTHS))
+        return cls(
+            gateway_port=_number("PULSETRACK_GATEWAY_PORT", said("GATEWAY_PORT", "8080"), most=65535),
+            data_dir=Path(said("DATA_DIR", ".pulsetrack")).expanduser().resolve(),
+            admin_email=said("ADMIN_EMAIL", cls.admin_email),
+            admin_password=password,
+            kafka=said("KAFKA", EMBEDDED),
+            database_url=said("DATABASE_URL", EMBEDDED),
+            workers=_number("PULSETRACK_WORKERS", said("WORKERS", "1"), most=64),
+            reflection=_switch("PULSETRACK_REFLECTION", said("REFLECTION", "on")),
+        )
+
+
+def _number(name: str, text: str, *, most: int) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= most):
+        raise StartError(f"{name} must be a number from 1 to {most}, not {text!r}.")
+    return int(text)
+
+
+def _switch(name: str, text: str) -> bool:
+    if text not in {"on", "off"}:
+        raise StartError(f"{name} must be on or off, not {text!r}.")
+    return text == "on"

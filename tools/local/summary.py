@@ -1,0 +1,38 @@
+"""What the user is told when everything is up."""
+
+from pathlib import Path
+
+from tools.local.ports import HOST
+from tools.local.settings import Settings
+
+_TEMPLATE = """
+PulseTrack is up after {seconds:.2f} s: {url}
+
+  admin     {email}
+  password  {password}
+
+Sign up, log in, and see what can be called:
+
+  curl -s {url}/v1/auth/signup -H 'content-type: application/json' \\
+    -d '{{"email": "ana@clinic.test", "username": "ana", "password": "correct horse"}}'
+  curl -s {url}/v1/auth/login -H 'content-type: application/json' \\
+    -d '{{"email": "ana@clinic.test", "password": "correct horse"}}'
+  grpcurl -plaintext {protos}{address} describe pulsetrack.patient.v1.PatientService
+
+Ctrl-C stops it."""
+
+
+def summary(settings: Settings, password_file: Path, *, show_password: bool, seconds: float) -> str:
+    """Returns the address, the first admin, and three calls to copy. The password itself only if asked."""
+    address = f"{HOST}:{settings.gateway_port}"
+    password = f"in {password_file}"
+    if show_password:
+        password = f"{password_file.read_text()}  (shown only now; kept {password})"
+    return _TEMPLATE.format(
+        url=f"http://{address}",
+        address=address,
+        email=settings.admin_email,
+        password=password,
+        seconds=seconds,
+        protos="" if settings.reflection else "-protoset gen/descriptors.binpb ",
+    )

@@ -1,0 +1,182 @@
+"""PulseTrack's parts on this machine, and what each of them needs."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from envoy.config import Address, EnvoyMissingError, Target, command, render
+from tools.local.broker import broker
+from tools.local.databases import create_databases, database_url
+from tools.local.errors import StartError
+from tools.local.folder import DataFolder
+from tools.local.part import Part, Step
+from tools.local.ports import HOST
+from tools.local.postgres import Postgres
+from tools.local.process import ROOT, Command, put_aside_if_long, run_to_end
+from tools.local.ready import serves_grpc, serves_http, serves_kafka
+from tools.local.settings import EMBEDDED, Settings
+
+SERVICES = ("auth", "patient", "billing", "analytics")
+
+_USES_KAFKA = {"patient", "analytics"}
+_CONNECTIONS = 10
+"""The connections to its database that a process of a service holds at most."""
+
+
+class System:
+    """The parts, as one copy's settings and data folder want them."""
+
+    def __init__(self, settings: Settings, folder: DataFolder) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._workers = {name: _worker_names(name, settings.workers) for name in SERVICES}
+
+    def port_names(self) -> list[str]:
+        """Returns the names of the ports that the parts use behind the gateway's."""
+        workers = [worker for names in self._workers.values() for worker in names]
+        return ["postgres", "broker", *workers, "gateway-admin"]
+
+    def nodes(self) -> Iterator[Part | Step]:
+        """Yields all parts and steps. The ports must have been given out."""
+        server = self._settings.database_url
+        if server == EMBEDDED:
+            postgres = self._postgres()
+            server = postgres.url()
+            yield postgres.part()
+        yield self._databases(server)
+        yield self._broker()
+        for service in SERVICES:
+            url = database_url(server, service, self._password(service))
+            urls = self._folder.secret(f"{service}-database-url", url, keep=False)
+            yield self._migration(service, urls)
+            for worker in self._workers[service]:
+                yield self._service(service, worker, urls)
+        yield self._gateway()
+
+    def _postgres(self) -> Postgres:
+        options = {"max_connections": str(50 + _CONNECTIONS * self._settings.workers * len(SERVICES))}
+        password = self._folder.secret("postgres-password").read_text()
+        return Postgres(self._folder.path / "postgres", self._port("postgres"), password, options)
+
+    def _databases(self, server: str) -> Step:
+        embedded = self._settings.database_url == EMBEDDED
+        passwords = {service: self._password(service) for service in SERVICES}
+        run = partial(create_databases, server, passwords, shared=not embedded)
+        return Step(name="databases", run=run, needs=("postgres",) if embedded else ())
+
+    def _broker(self) -> Part | Step:
+        if self._settings.kafka == EMBEDDED:
+            return broker(self._port("broker"))
+        return Step(name="broker", run=partial(_check_broker, self._settings.kafka))
+
+    def _migration(self, service: str, urls: Path) -> Step:
+        name = f"{service}-migrations"
+        argv = (sys.executable, "-m", "services.common.migrate", service)
+        command = Command(argv=argv, environment={"PULSETRACK_DATABASE_URL_FILE": str(urls)})
+        run = partial(run_to_end, name, command, self._folder.logs / f"{name}.log")
+        return Step(name=name, run=run, needs=("databases",))
+
+    def _service(self, service: str, worker: str, urls: Path) -> Part:
+        port = self._port(worker)
+        environment = {
+            "PULSETRACK_LISTEN": f"{HOST}:{port}",
+            "PULSETRACK_DATABASE_URL_FILE": str(urls),
+            "PULSETRACK_DATABASE_CONNECTIONS": str(_CONNECTIONS),
+            "PULSETRACK_DRAIN_SECONDS": "3",
+            "PULSETRACK_REFLECTION": "on" if self._settings.reflection else "off",
+            **self._own_environment(service),
+        }
+        return Part(
+            name=worker,
+            command=Command(argv=(sys.executable, "-m", f"services.{service}"), environment=environment),
+            ready=partial(serves_grpc, HOST, port),
+            needs=(f"{service}-migrations", *(["broker"] if service in _USES_KAFKA else [])),
+            stop_seconds=4.5,
+            ours=True,
+        )
+
+    def _own_environment(self, service: str) -> dict[str, str]:
+        """Returns what one service is told and the others are not; of every secret the file."""
+        auth = {"PULSETRACK_AUTH": self._address("auth")}
+        kafka = self._settings.kafka if self._settings.kafka != EMBEDDED else self._address("broker")
+        client_secret = self._folder.secret("patient-client-secret")
+        match service:
+            case "auth":
+                secrets = json.dumps({"patient": client_secret.read_text()})
+                return {
+                    "PULSETRACK_SERVICE_SECRETS_FILE": str(self._folder.secret("client-secrets", secrets, keep=False)),
+                    "PULSETRACK_KEY_PASSPHRASE_FILE": str(self._folder.secret("key-passphrase")),
+                    "PULSETRACK_ADMIN_EMAIL": self._settings.admin_email,
+                    "PULSETRACK_ADMIN_PASSWORD_FILE": str(self.admin_password()),
+                }
+            case "patient":
+                own = {"PULSETRACK_BILLING": self._address("billing"), "PULSETRACK_KAFKA": kafka}
+                return auth | own | {"PULSETRACK_SERVICE_SECRET_FILE": str(client_secret)}
+            case "analytics":
+                return auth | {"PULSETRACK_KAFKA": kafka}
+            case _:
+                return auth
+
+    def admin_password(self) -> Path:
+        """Returns the file of the first admin's password, which stays what it was at the first start."""
+        return self._folder.secret("admin-password", self._settings.admin_password)
+
+    def _gateway(self) -> Part:
+        file = self._folder.path / "envoy.yaml"
+        target = Target(
+            listen=Address(HOST, self._settings.gateway_port),
+            admin=Address(HOST, self._port("gateway-admin")),
+            upstreams={
+                service: tuple(Address(HOST, self._port(worker)) for worker in workers)
+                for service, workers in self._workers.items()
+            },
+            descriptors=ROOT / "gen" / "descriptors.binpb",
+            access_log=self._folder.logs / "access.log",
+            reflection=self._settings.reflection,
+        )
+        try:
+            argv = tuple(command(target, file))
+        except EnvoyMissingError as error:
+            raise StartError(str(error)) from None
+        return Part(
+            name="gateway",
+            command=Command(argv=argv),
+            ready=partial(serves_http, HOST, self._settings.gateway_port, "/readyz"),
+            needs=tuple(worker for names in self._workers.values() for worker in names),
+            prepare=partial(_prepare_gateway, target, file),
+        )
+
+    def _password(self, service: str) -> str:
+        return self._folder.secret(f"{service}-database-password").read_text()
+
+    def _port(self, name: str) -> int:
+        return self._folder.state.ports[name]
+
+    def _address(self, name: str) -> str:
+        return f"{HOST}:{self._port(name)}"
+
+
+def _worker_names(service: str, count: int) -> tuple[str, ...]:
+    return (service, *(f"{service}-{number}" for number in range(2, count + 1)))
+
+
+async def _prepare_gateway(target: Target, file: Path, _: Path) -> None:
+    await asyncio.to_thread(_write_gateway_config, target, file)
+
+
+def _write_gateway_config(target: Target, file: Path) -> None:
+    if target.access_log:
+        put_aside_if_long(target.access_log)
+    file.write_text(render(target), encoding="utf-8")
+
+
+async def _check_broker(addresses: str) -> None:
+    """Raises StartError if no broker answers at any of the addresses `host:port,...`."""
+    for address in addresses.split(","):
+        host, _, port = address.strip().rpartition(":")
+        if port.isdigit() and await serves_kafka(host, int(port)):
+            return
+    raise StartError(f"No Kafka broker answers at {addresses}: see PULSETRACK_KAFKA.")

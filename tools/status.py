@@ -1,0 +1,103 @@
+"""Shows the processes of the running copy: `python -m tools.status`, or `make status`."""
+
+import sys
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Self
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from tools.local.errors import StartError
+from tools.local.settings import Settings
+from tools.local.state import State
+
+_MEASURED_SECONDS = 0.5
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a part uses, with all its processes. Memory is in bytes, CPU in percent of one core."""
+
+    rss: int = 0
+    """Resident, with pages that others share counted in full."""
+    pss: int = 0
+    """Resident, with shared pages counted in parts; 0 where the system does not say."""
+    uss: int = 0
+    """What would be free if it ended."""
+    cpu: float = 0
+
+    def __add__(self, other: Self) -> "Usage":
+        return Usage(self.rss + other.rss, self.pss + other.pss, self.uss + other.uss, self.cpu + other.cpu)
+
+
+def main() -> int:
+    """Returns the exit code: 1 with a sentence if nothing runs."""
+    try:
+        folder = Settings.read().data_dir
+        state = State.read(folder)
+    except StartError as error:
+        print(error, file=sys.stderr)
+        return 1
+    running = (
+        {name: process for name, entry in state.processes.items() if (process := entry.process())} if state else {}
+    )
+    if state is None or not running:
+        print(f"Nothing runs on the data dir {folder}.", file=sys.stderr)
+        return 1
+    Console(soft_wrap=True).print(_table(state, running))
+    return 0
+
+
+def _table(state: State, running: dict[str, psutil.Process]) -> Table:
+    table = Table("part", "pid", "port", "uptime", "RSS MiB", "PSS MiB", "USS MiB", "CPU %", box=None)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    usage = _usage(running)
+    ports = {**state.ports, "gateway": state.gateway_port}
+    for name, process in running.items():
+        entry = state.processes[name]
+        mark = f"{name} *" if entry.ours else name
+        table.add_row(mark, str(entry.pid), str(ports.get(name, "")), _uptime(process), *_cells(usage[name]))
+    ours = [name for name, entry in state.processes.items() if entry.ours and name in usage]
+    table.add_section()
+    table.add_row(f"* our {len(ours)} processes", "", "", "", *_cells(sum((usage[name] for name in ours), Usage())))
+    table.add_row("everything", "", "", "", *_cells(sum(usage.values(), Usage())))
+    return table
+
+
+def _usage(running: dict[str, psutil.Process]) -> dict[str, Usage]:
+    """Measures all parts over the same short time."""
+    trees = {
+        name: [process, *process.children(recursive=True)] for name, process in running.items() if name != "supervisor"
+    }
+    if "supervisor" in running:
+        trees["supervisor"] = [running["supervisor"]]
+    for tree in trees.values():
+        for process in tree:
+            process.cpu_percent()
+    time.sleep(_MEASURED_SECONDS)
+    return {name: sum(map(_usage_of, tree), Usage()) for name, tree in trees.items()}
+
+
+def _usage_of(process: psutil.Process) -> Usage:
+    try:
+        memory = process.memory_full_info()
+        return Usage(memory.rss, getattr(memory, "pss", 0), memory.uss, process.cpu_percent())
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return Usage()
+
+
+def _uptime(process: psutil.Process) -> str:
+    return str(timedelta(seconds=int(time.time() - process.create_time())))
+
+
+def _cells(usage: Usage) -> list[str]:
+    return [*(f"{size / _MIB:.1f}" for size in (usage.rss, usage.pss, usage.uss)), f"{usage.cpu:.1f}"]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
