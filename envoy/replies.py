@@ -122,6 +122,13 @@ REPLIES = (
         message="The body is longer than 4 MiB.",
     ),
     Reply(
+        when="response.code == 415",
+        http=415,
+        code=code_pb2.INVALID_ARGUMENT,
+        reason="CONTENT_TYPE_UNSUPPORTED",
+        message="The body must be application/json.",
+    ),
+    Reply(
         when="response.code == 431",
         http=431,
         code=code_pb2.RESOURCE_EXHAUSTED,

@@ -10,11 +10,10 @@ from envoy.replies import HEADERS
 from envoy.target import Target
 from services.common.contract import PATH_VARIABLE, SERVICES, Door, Http, Method, all_methods, methods
 
-UNARY_TIMEOUT = "15s"
-"""The longest that a call may take; a client's own deadline may be shorter."""
 STREAM_IDLE_TIMEOUT = "300s"
 """How long a stream may stay silent."""
 
+_JSON_CONTENT = {"safe_regex": {"regex": r"(?i)application/json\s*(;.*)?"}}
 _HEALTH = "grpc.health.v1.Health"
 _REFLECTION = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 _ANSWERS_FOR_ALL = "patient"
@@ -48,40 +47,50 @@ def route_config(target: Target) -> Config:
 
 
 def _routes(target: Target) -> Iterator[Config]:
-    yield _preflight()
+    yield _preflight(target)
     yield _answer({"path": "/healthz"}, 200)
     # Sorted, so that an exact path is tried before a template that also fits it.
-    yield from sorted(_calls(), key=lambda route: "safe_regex" in route["match"])
+    yield from _wrong_content()
+    yield from sorted(_calls(target), key=lambda route: "safe_regex" in route["match"])
     yield from _wrong_verbs(all_methods())
     for name in (_HEALTH, *(_REFLECTION if target.reflection else ())):
-        yield {"match": {"prefix": f"/{name}/"}, "route": _to(_ANSWERS_FOR_ALL, streams=True), **_open(JWT)}
+        yield {"match": {"prefix": f"/{name}/"}, "route": _to(_ANSWERS_FOR_ALL, target, streams=True), **_open(JWT)}
     yield _answer({"prefix": "/"}, 404)
 
 
-def _preflight() -> Config:
+def _preflight(target: Target) -> Config:
     """Returns the route of CORS preflights, which the CORS filter answers: it ignores the routes of _answer."""
     headers = [
         {"name": ":method", "string_match": {"exact": "OPTIONS"}},
         {"name": "origin", "present_match": True},
         {"name": "access-control-request-method", "present_match": True},
     ]
-    return {"match": {"prefix": "/", "headers": headers}, "route": _to(_ANSWERS_FOR_ALL)}
+    return {"match": {"prefix": "/", "headers": headers}, "route": _to(_ANSWERS_FOR_ALL, target)}
 
 
-def _calls() -> Iterator[Config]:
+def _calls(target: Target) -> Iterator[Config]:
     for service, full_name in SERVICES.items():
         for method in methods(full_name):
-            yield from _method_routes(service, method)
+            yield from _method_routes(service, method, target)
 
 
-def _method_routes(service: str, method: Method) -> Iterator[Config]:
+def _method_routes(service: str, method: Method, target: Target) -> Iterator[Config]:
     for match in ({"path": method.path}, *map(_rest_match, method.http)):
         yield {
             "name": method.name,
             "match": match,
-            "route": _to(service, streams=method.streams),
+            "route": _to(service, target, streams=method.streams),
             **(_open(JWT) if method.access.door is Door.PUBLIC else {}),
         }
+
+
+def _wrong_content() -> Iterator[Config]:
+    """Yields a route for each REST path that takes a body, for a body that says that it is no JSON."""
+    said = {"name": "content-type", "present_match": True}
+    not_json = {"name": "content-type", "string_match": _JSON_CONTENT, "invert_match": True}
+    for http in (http for method in all_methods() for http in method.http if http.body):
+        match = _rest_match(http)
+        yield _answer({**match, "headers": [*match["headers"], said, not_json]}, 415)
 
 
 def _wrong_verbs(methods: Iterable[Method]) -> Iterator[Config]:
@@ -94,13 +103,14 @@ def _wrong_verbs(methods: Iterable[Method]) -> Iterator[Config]:
         yield _answer(_path_match(path), 405, allow=", ".join(allowed))
 
 
-def _to(service: str, *, streams: bool = False) -> Config:
+def _to(service: str, target: Target, *, streams: bool = False) -> Config:
     if streams:
         return {"cluster": service, "timeout": "0s", "idle_timeout": STREAM_IDLE_TIMEOUT}
+    longest = f"{target.call_seconds}s"
+    # A route that has this duration does not heed `timeout`.
     return {
         "cluster": service,
-        "timeout": UNARY_TIMEOUT,
-        "max_stream_duration": {"grpc_timeout_header_max": UNARY_TIMEOUT},
+        "max_stream_duration": {"max_stream_duration": longest, "grpc_timeout_header_max": longest},
     }
 
 

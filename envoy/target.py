@@ -43,5 +43,7 @@ class Target:
     """The origins whose pages may call; a `*` stands for letters, digits, dots and hyphens."""
     workers: int = 1
     """Envoy's threads (its `--concurrency`, a flag and not part of the file). One serves a laptop's four services."""
+    call_seconds: int = 15
+    """The longest that a call may take; a client's own deadline may be shorter. Streams are not bound by it."""
     max_connections: int = 10_000
     """Clients connected at once; more are refused."""

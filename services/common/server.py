@@ -12,11 +12,10 @@ from typing import Any, Protocol, get_type_hints
 import betterproto2
 import grpc
 import uvloop
-from google.protobuf import descriptor_pb2, text_format
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from google.protobuf.descriptor import FileDescriptor
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio as health
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from grpc_reflection.v1alpha.reflection import aio as reflection
 
 from services.common import contract, wire
 from services.common.contract import ContractError, Method
@@ -24,10 +23,10 @@ from services.common.errors import Failure, FieldsInvalid
 from services.common.identity import Caller, TokenVerifier
 from services.common.interceptors import Context, bind, caller_of_call, chain
 from services.common.settings import Settings, SettingsError
+from services.common.standard import health_handlers, reflection_handlers
 
 READINESS_SECONDS = 1.0
 
-_REFLECTION = "grpc.reflection.v1.ServerReflection"
 _log = logging.getLogger(__name__)
 
 
@@ -75,9 +74,9 @@ async def serving(
     )
     server.add_generic_rpc_handlers((handlers(service_name, servicer, verifier, slow_call_ms=settings.slow_call_ms),))
     servicer_of_health = health.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(servicer_of_health, server)
+    server.add_generic_rpc_handlers((health_handlers(servicer_of_health),))
     if settings.reflection == "on":
-        _add_reflection(server)
+        server.add_generic_rpc_handlers(reflection_handlers())
     port = server.add_insecure_port(settings.listen)
     await _tell_health(servicer_of_health, service_name, parts)
     await server.start()
@@ -120,13 +119,12 @@ def _handler(method: Method, servicer: object) -> Callable[[Any, Context], Await
     if not inspect.iscoroutinefunction(handle):
         raise ContractError(f"{method.path} has no handler: {type(servicer).__name__} lacks an async {name}")
     hints = get_type_hints(handle)
-    takes_caller = hints.pop("caller", None) is Caller
-    _fits(method, "takes", hints.pop("request", None), method.input)
-    _fits(method, "returns", hints.pop("return", None), method.output)
-    if hints:
-        raise ContractError(f"{method.path}: {name} has parameters that nothing fills: {', '.join(hints)}")
-    types = get_type_hints(handle)
-    loaded, dumps = wire.codec_of(types["request"]).decode, wire.codec_of(types["return"]).dumps
+    _fits(method, "takes", hints.get("request"), method.input)
+    _fits(method, "returns", hints.get("return"), method.output)
+    others = {other: hints.get(other) for other in inspect.signature(handle).parameters if other != "request"}
+    if others not in ({}, {"caller": Caller}):
+        raise ContractError(f"{method.path}: {name} has parameters that nothing fills: {', '.join(others)}")
+    loaded, dumps = wire.codec_of(hints["request"]).decode, wire.codec_of(hints["return"]).dumps
 
     def decode(message: Any) -> Any:
         try:
@@ -140,7 +138,7 @@ def _handler(method: Method, servicer: object) -> Callable[[Any, Context], Await
     async def without_caller(message: Any, _: Context) -> bytes:
         return dumps(await handle(decode(message)))
 
-    return with_caller if takes_caller else without_caller
+    return with_caller if others else without_caller
 
 
 def _fits(method: Method, verb: str, annotation: Any, message: type) -> None:
@@ -169,27 +167,18 @@ async def _tell_health(servicer: health.HealthServicer, service_name: str, parts
         await servicer.set(name, status)
 
 
-def _add_reflection(server: grpc.aio.Server) -> None:
-    """Adds reflection over all four services, in version v1alpha and in v1, which has the same messages."""
-    names = (
-        *contract.SERVICES.values(),
-        "grpc.health.v1.Health",
-        "grpc.reflection.v1alpha.ServerReflection",
-        _REFLECTION,
-    )
-    servicer = reflection.ReflectionServicer(names, pool=contract.pool())
-    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, server)
-    as_v1 = grpc.stream_stream_rpc_method_handler(
-        servicer.ServerReflectionInfo,
-        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
-        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
-    )
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler(_REFLECTION, {"ServerReflectionInfo": as_v1}),)
-    )
-    alpha = descriptor_pb2.FileDescriptorProto()
-    reflection_pb2.DESCRIPTOR.CopyToProto(alpha)
-    v1 = text_format.Parse(
-        text_format.MessageToString(alpha).replace("v1alpha", "v1"), descriptor_pb2.FileDescriptorProto()
-    )
-    contract.pool().AddSerializedFile(v1.SerializeToString())
+class _SymbolsOf:
+    """A descriptor pool that finds methods too, as the reflection protocol has it."""
+
+    def __init__(self, pool: DescriptorPool) -> None:
+        self._pool = pool
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+    def FindFileContainingSymbol(self, symbol: str) -> FileDescriptor:  # noqa: N802 - the pool's name for it
+        """Returns the file of a symbol. Raises KeyError."""
+        try:
+            return self._pool.FindFileContainingSymbol(symbol)
+        except KeyError:
+            return self._pool.FindMethodByName(symbol).containing_service.file

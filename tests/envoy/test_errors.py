@@ -1,14 +1,17 @@
 """What the gateway says by itself, at each door."""
 
 import struct
+import threading
+from pathlib import Path
 from typing import Any
 
 import grpc
 import httpx
 import pytest
+from google.protobuf.message import Message
 
 from services.common.contract import MAX_MESSAGE_BYTES as MAX_MESSAGE
-from tests.envoy.gateway import Gateway, native, native_reason, reason
+from tests.envoy.gateway import Gateway, answers, eventually, native, native_reason, reason, running
 
 CREATE = native("CreatePatient").path
 
@@ -37,6 +40,38 @@ def test_a_bad_request_is_refused_in_json(
     assert (answer.status_code, answer.json()["code"], reason(answer)) == (400, 3, expected)
     assert "pulsetrack.patient" not in answer.text
     assert not gateway.arrived()
+
+
+@pytest.mark.parametrize("content", ["text/plain", "application/xml", "application/jsonp", "multipart/form-data"])
+def test_a_body_that_says_that_it_is_no_json_is_refused(gateway: Gateway, content: str) -> None:
+    headers = gateway.bearer | {"content-type": content}
+    answer = gateway.http.post("/v1/patients", content=b"{}", headers=headers)
+    assert (answer.status_code, reason(answer)) == (415, "CONTENT_TYPE_UNSUPPORTED")
+    assert not gateway.arrived()
+
+
+@pytest.mark.parametrize("content", ["application/json", "Application/JSON; charset=utf-8", None])
+def test_a_body_in_json_is_taken(gateway: Gateway, content: str | None) -> None:
+    headers = gateway.bearer | ({"content-type": content} if content else {})
+    assert gateway.http.post("/v1/patients", content=b"{}", headers=headers).status_code == 200
+
+
+def test_a_call_that_takes_too_long_is_ended_at_both_doors(tmp_path: Path) -> None:
+    with running(tmp_path, call_seconds=1) as gateway:
+        eventually(lambda: answers(gateway.http, "/readyz", 200))
+        ended = threading.Event()
+
+        def too_late(*_: Any) -> Message:
+            ended.wait(10)
+            return native("GetPatient").output()
+
+        gateway.stubs["patient"].answers["GetPatient"] = too_late
+        answer = gateway.http.get("/v1/patients/7", headers=gateway.bearer)
+        with pytest.raises(grpc.RpcError) as refused:
+            gateway.call(native("GetPatient").path, gateway.bearer)
+        ended.set()
+    assert (answer.status_code, reason(answer)) == (503, "DEPENDENCY_UNAVAILABLE")
+    assert native_reason(refused.value) == "DEPENDENCY_UNAVAILABLE"
 
 
 @pytest.mark.parametrize("chunked", [False, True])
