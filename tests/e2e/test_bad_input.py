@@ -1,0 +1,71 @@
+"""What no client should send: a clear error each, at both doors, and nothing secret in a log."""
+
+import json
+
+import grpc
+import pytest
+
+from services.common.contract import MAX_MESSAGE_BYTES
+from tests.e2e.people import PASSWORD, Person, a_patient
+from tests.harness.client import Refused
+from tools.copy import Copy
+
+CREATE = "/pulsetrack.patient.v1.PatientService/CreatePatient"
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [b"\x0a\xff\xff\xff\xff", b"\x0a\x05\x0a\x03A", b"\xff", b"\x0a\x04\x12\x02\xff\xfe"],
+    ids=["a length beyond the end", "a truncated message", "half a tag", "a name that is not UTF-8"],
+)
+def test_malformed_bytes_at_the_native_door(user: Person, request_bytes: bytes) -> None:
+    with pytest.raises(Refused) as refused:
+        user.client("patient").call(CREATE, request_bytes)
+    assert (refused.value.code, refused.value.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "FIELDS_INVALID")
+
+
+def test_a_huge_message_at_the_native_door(user: Person) -> None:
+    with pytest.raises(Refused) as refused:
+        user.client("patient").call(CREATE, b"\x00" * (MAX_MESSAGE_BYTES + 1))
+    assert (refused.value.code, refused.value.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "BODY_TOO_LARGE")
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "status", "reason"),
+    [
+        (b'{"name": "\xff\xfe"}', "application/json", 400, "JSON_INVALID"),
+        (b'{"name": ', "application/json", 400, "JSON_INVALID"),
+        (b"<patient/>", "application/json", 400, "JSON_INVALID"),
+        (b"[]", "application/json", 400, "JSON_INVALID"),
+        (b'{"name": ["A"]}', "application/json", 400, "JSON_INVALID"),
+        (b"[" * 100_000, "application/json", 400, "JSON_INVALID"),
+        (b"", "application/json", 400, "FIELDS_INVALID"),
+        (b'{"name": "A\\u0000B"}', "application/json", 400, "FIELDS_INVALID"),
+        (b"name=A", "application/x-www-form-urlencoded", 415, "CONTENT_TYPE_UNSUPPORTED"),
+        (b" " * 10_000_000, "application/json", 413, "BODY_TOO_LARGE"),
+    ],
+)
+def test_bad_bodies_at_the_rest_door(user: Person, content: bytes, kind: str, status: int, reason: str) -> None:
+    answer = user.rest.post("/v1/patients", content=content, headers={"content-type": kind})
+    assert (answer.status_code, answer.json()["details"][0]["reason"]) == (status, reason)
+
+
+def test_a_bad_field_is_named_in_the_form_of_google_rpc(user: Person) -> None:
+    answer = user.rest.post("/v1/patients", json=a_patient(email="nobody", dateOfBirth="2999-01-01"))
+    details = {detail["@type"].split(".")[-1]: detail for detail in answer.json()["details"]}
+    assert [violation["field"] for violation in details["BadRequest"]["fieldViolations"]] == ["patient.email"]
+    assert details["RequestInfo"]["requestId"] == answer.headers["x-request-id"]
+
+
+def test_nothing_secret_is_in_a_log(system: Copy, admin: Person) -> None:
+    with Person.signed_up(system) as person:
+        wrong = {"email": "admin@pulsetrack.local", "password": "a wrong password"}
+        assert person.rest.post("/v1/auth/login", json=wrong).status_code == 401
+        again = person.post("/v1/auth/refresh", {"refreshToken": person.refresh_token})
+        person.rest.post("/v1/auth/refresh", json={"refreshToken": person.refresh_token})
+        secret = [PASSWORD, "a wrong password", system.admin_password, person.token, admin.token]
+        secret += [person.refresh_token, again["accessToken"], again["refreshToken"]]
+    secret += [path.read_text() for path in (system.folder / "secrets").iterdir()]
+    logs = "".join(path.read_text(errors="replace") for path in (system.folder / "logs").iterdir())
+    assert json.dumps("/v1/auth/login") in logs
+    assert [text for text in secret if text in logs] == []
