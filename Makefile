@@ -18,7 +18,7 @@ up: $(READY) ## Runs the whole system on this machine, without docker, until Ctr
 	@$(BIN)/python -m tools.local
 
 test: $(READY) ## Runs every test that this machine can run
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --cov
 
 check: $(READY) ## Checks format, lint, types, import walls, protos, generated code and Envoy's files
 	@$(BIN)/ruff format --check

@@ -231,4 +231,9 @@ class Subscription:
 
 
 def _client(bootstrap: str) -> dict[str, Any]:
-    return {"bootstrap.servers": bootstrap, "log.connection.close": False, "reconnect.backoff.max.ms": 1000}
+    return {
+        "bootstrap.servers": bootstrap,
+        "log.connection.close": False,
+        "reconnect.backoff.max.ms": 1000,
+        "logger": _log,
+    }
