@@ -10,6 +10,8 @@ import pytest
 from services.common.identity import TokenVerifier
 from services.common.migrate import migrate
 from tests.harness.background import Background
+from tests.harness.broker import Broker
+from tests.harness.sql import Sql
 from tests.harness.tokens import Signer
 from tools.local.broker import broker as broker_part
 from tools.local.part import Running
@@ -18,6 +20,10 @@ from tools.local.postgres import Postgres
 
 Serve = Callable[[str, TokenVerifier], AbstractAsyncContextManager[int]]
 """Serves a service on a database and yields its port."""
+
+pytest_plugins = ["pytest_grpc.plugin"]  # by which time tests/__init__.py has been read
+
+_OPTIONS = {"fsync": "off", "timezone": "Asia/Kolkata"}  # far from UTC, on which nothing may rely
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +37,7 @@ def background() -> Iterator[Background]:
 def postgres(background: Background, tmp_path_factory: pytest.TempPathFactory) -> Postgres:
     """A Postgres server."""
     folder = tmp_path_factory.mktemp("postgres")
-    server = Postgres(folder / "data", free_port(), secrets.token_urlsafe(), {"fsync": "off"})
+    server = Postgres(folder / "data", free_port(), secrets.token_urlsafe(), _OPTIONS)
     background.enter(Running(server.part(), folder))
     return server
 
@@ -42,6 +48,15 @@ def broker(background: Background, tmp_path_factory: pytest.TempPathFactory) -> 
     port = free_port()
     background.enter(Running(broker_part(port), tmp_path_factory.mktemp("broker")))
     return f"127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="module")
+def own_broker(background: Background, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A broker of the module's own, to be killed and started again."""
+    broker = Broker(background, tmp_path_factory.mktemp("broker"))
+    broker.start()
+    yield broker
+    broker.kill()
 
 
 @pytest.fixture(scope="session")
@@ -79,11 +94,16 @@ def database_url(new_database: Callable[[str], str], service_name: str) -> str:
 
 
 @pytest.fixture(scope="module")
+def sql(background: Background, database_url: str) -> Sql:
+    """Looks into that database."""
+    return Sql(background, database_url)
+
+
+@pytest.fixture(scope="module")
 def grpc_server(background: Background, serve: Serve, database_url: str, signer: Signer) -> Iterator[int]:
     """In place of pytest-grpc's: a real grpc.aio server in the background, by its port."""
-    context = serve(database_url, TokenVerifier(signer.jwks))
-    yield background.run(context.__aenter__())  # type: ignore[misc, arg-type]
-    background.run(context.__aexit__(None, None, None))  # type: ignore[arg-type]
+    with background.during(serve(database_url, TokenVerifier(signer.jwks))) as port:
+        yield port
 
 
 @pytest.fixture(scope="module")

@@ -58,7 +58,7 @@ class EventStore:
 
     async def _keep_aside(self, message: Message, error: Exception) -> None:
         key, value = message.key() or b"", message.value() or b""
-        headers = {name: str(content, "utf-8", "replace") for name, content in _headers(message)}
+        headers = {name: _text(content) for name, content in _headers(message)}
         _log.error("message %d of partition %d is kept aside: %r", message.offset(), message.partition(), error)
         await self._db.row(
             INSERT_DEAD_LETTER,
@@ -73,8 +73,13 @@ class EventStore:
         )
 
 
-def _headers(message: Message) -> list[tuple[str, bytes]]:
-    return cast("list[tuple[str, bytes]]", message.headers() or [])
+def _headers(message: Message) -> list[tuple[str, bytes | None]]:
+    return cast("list[tuple[str, bytes | None]]", message.headers() or [])
+
+
+def _text(content: bytes | None) -> str:
+    """Returns a header's content as JSONB can hold it."""
+    return str(content or b"", "utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def _row(message: Message) -> dict[str, Any]:

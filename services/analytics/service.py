@@ -20,6 +20,7 @@ from services.common.errors import FieldsInvalid
 from services.common.paging import page_of
 
 _DEFAULT_SPAN = timedelta(days=30)
+_FIRST_TIME = datetime.min.replace(tzinfo=UTC)
 _UNITS = {Bucket.UNSPECIFIED: "day", Bucket.DAY: "day", Bucket.WEEK: "week", Bucket.MONTH: "month"}
 
 
@@ -50,7 +51,7 @@ class AnalyticsService:
         """
         now = datetime.now(UTC)
         end = request.end or now
-        start = request.start or end - _DEFAULT_SPAN
+        start = request.start or end - min(_DEFAULT_SPAN, end - _FIRST_TIME)
         if start > end:
             raise FieldsInvalid({"start": "must not be after the end"})
         async with self._db.begin() as tx:

@@ -11,12 +11,20 @@ from sqlalchemy.sql import ClauseElement
 
 from services.common.errors import DependencyUnavailable, Failure
 from services.common.retry import persistently
+from services.common.settings import SettingsError
 
 Taken = Mapping[str, type[Failure]]
 """Which failure a violated unique constraint means, by the constraint's name."""
 
 _DIALECT = dialect()  # type: ignore[no-untyped-call]
-_OUTAGES = (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError)
+_OUTAGES = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+)
+_WRONG_URL = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
 
 
 class Statement:
@@ -72,7 +80,8 @@ class Transaction:
 class Database:
     """A pool of connections to the service's own database.
 
-    Every method raises DependencyUnavailable when the database does not answer.
+    Every method raises DependencyUnavailable when the database does not answer. Opening it waits until it does, and
+    raises SettingsError if the URL is wrong.
     """
 
     def __init__(self, url: str, *, connections: int = 10) -> None:
@@ -81,15 +90,19 @@ class Database:
         self._pool: asyncpg.Pool
 
     async def __aenter__(self) -> Self:
-        self._pool = await asyncpg.create_pool(
-            self._url,
-            min_size=0,
-            max_size=self._connections,
-            timeout=5,
-            command_timeout=10,
-            connection_class=_Connection,
-        )
-        await persistently(self.ready, what="connecting to the database")
+        try:
+            self._pool = await asyncpg.create_pool(
+                self._url,
+                min_size=0,
+                max_size=self._connections,
+                timeout=5,
+                command_timeout=10,
+                connection_class=_Connection,
+            )
+            await persistently(self.ready, what="connecting to the database")
+        except (ValueError, *_WRONG_URL) as error:
+            why = "it is no URL" if isinstance(error, ValueError) else error  # which could quote a part of the password
+            raise SettingsError(f"PULSETRACK_DATABASE_URL does not lead to the service's database: {why}") from None
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import jwt
 import msgspec
 
-from services.common.errors import DependencyUnavailable, Failure, TokenInvalid
+from services.common.errors import DependencyUnavailable, TokenInvalid
 
 ISSUER = "pulsetrack-auth"
 PEOPLE_AUDIENCE = "pulsetrack"
@@ -56,6 +56,7 @@ class TokenVerifier:
         self._fetched = float("-inf")
         self._asked = float("-inf")
         self._fetching = asyncio.Lock()
+        self._refreshing: asyncio.Task[None]
         self._callers: dict[str, Caller] = {}
 
     async def verify(self, token: str) -> Caller:
@@ -79,8 +80,10 @@ class TokenVerifier:
         if header.get("typ") != TOKEN_TYPE or header.get("alg") != ALGORITHM:
             raise TokenInvalid
         kid = header.get("kid", "")
-        if kid not in self._keys or time.monotonic() - self._fetched > _REFRESH_SECONDS:
+        if kid not in self._keys:
             await self._refresh()
+        elif time.monotonic() - self._fetched > _REFRESH_SECONDS and not self._fetching.locked():
+            self._refreshing = asyncio.create_task(self._refresh())  # nobody waits for it: the known key is good still
         if key := self._keys.get(kid):
             return key
         if not self._keys:
@@ -96,8 +99,8 @@ class TokenVerifier:
                 jwks = msgspec.json.decode(await self._fetch())
                 self._keys = {key["kid"]: jwt.PyJWK(key, algorithm=ALGORITHM) for key in jwks["keys"]}
                 self._fetched = time.monotonic()
-            except Failure as failure:
-                _log.warning("no keys from auth: %s", failure)
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with auth, known keys stay in use
+                _log.warning("no keys from auth: %r", error.__cause__ or error)
 
 
 def _claims(token: str, key: jwt.PyJWK) -> dict[str, Any]:

@@ -185,6 +185,7 @@ class Subscription:
         )
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="consumer")  # one: a consumer is not for two at a time
         self._checked = float("-inf")
+        self._topic_id: str | None = None
 
     async def consume(self, handle: Callable[[Sequence[Message]], Awaitable[None]]) -> None:
         """Hands batches of messages over until it is cancelled.
@@ -218,14 +219,15 @@ class Subscription:
         self._checked = time.monotonic()
         try:
             topic_id = await asyncio.to_thread(self._topic.id)
-            known = await self._known.id_of(self._db, self._topic.name)
-            if not topic_id or topic_id == known:
-                return
-            if known:
-                _log.warning("the topic began a new life: reading it from its beginning")
-                for partition in assigned:
-                    self._consumer.seek(TopicPartition(self._topic.name, partition.partition, OFFSET_BEGINNING))
-            await self._known.remember(self._db, self._topic.name, topic_id)
+            # What this process has read goes before what another one has remembered.
+            known = self._topic_id or await self._known.id_of(self._db, self._topic.name)
+            if topic_id is not None and topic_id != known:
+                if known:
+                    _log.warning("the topic began a new life: reading it from its beginning")
+                    for partition in assigned:
+                        self._consumer.seek(TopicPartition(self._topic.name, partition.partition, OFFSET_BEGINNING))
+                await self._known.remember(self._db, self._topic.name, topic_id)
+            self._topic_id = topic_id or known
         except (DependencyUnavailable, KafkaException) as error:
             _log.warning("cannot look at the topic: %s", error.__cause__ or error)
 

@@ -20,7 +20,7 @@ def main() -> None:
     try:
         migrate(service, DatabaseSettings.read().database_url)
     except (SettingsError, OSError, asyncpg.PostgresError) as error:
-        sys.exit(f"The database of {service} cannot be migrated: {error}")
+        sys.exit(f"The database of {service} cannot be migrated: {str(error) or type(error).__name__}")
 
 
 def migrate(service: str, url: str) -> None:
@@ -41,7 +41,10 @@ def migrate(service: str, url: str) -> None:
 
 
 async def _version(url: str) -> str | None:
-    connection = await asyncpg.connect(url, timeout=10)
+    try:
+        connection = await asyncpg.connect(url, timeout=10)
+    except ValueError:  # whose text could quote a part of the password
+        raise SettingsError("PULSETRACK_DATABASE_URL is no URL") from None
     try:
         if not await connection.fetchval("SELECT to_regclass('alembic_version') IS NOT NULL"):
             return None

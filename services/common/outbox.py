@@ -129,6 +129,9 @@ class Outbox:
         self.postpone = Statement(
             update(table).where(with_ids).values(attempts=row.attempts + 1, due_time=func.clock_timestamp() + wait)
         )
+        self.wait_for_relays = Statement(
+            select(row.id).where(of_destination, row.delivered_time.is_(None)).with_for_update()
+        )
         self.deliver_again = Statement(
             update(table)
             .where(of_destination, row.delivered_time.is_not(None))
@@ -229,6 +232,8 @@ class Relay:
         if life is None or life == await self._known.id_of(self._db, name):
             return
         async with self._db.begin() as tx:
+            # Another relay may be about to mark rows that only the old life had: its locks are waited for.
+            await tx.rows(self._outbox.wait_for_relays, destination=name)
             again = await tx.rows(self._outbox.deliver_again, destination=name)
             await self._known.remember(tx, name, life)
         if again:

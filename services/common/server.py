@@ -12,8 +12,6 @@ from typing import Any, Protocol, get_type_hints
 import betterproto2
 import grpc
 import uvloop
-from google.protobuf.descriptor import FileDescriptor
-from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio as health
 
@@ -64,6 +62,7 @@ async def serving(
     """Serves a service, with health and reflection beside it, and yields its port.
 
     Health says SERVING as long as every part is ready. At the end calls under way may finish for `drain_seconds`.
+    Raises SettingsError if it cannot listen, ContractError if the servicer does not fit.
     """
     server = grpc.aio.server(
         options=[
@@ -77,7 +76,12 @@ async def serving(
     server.add_generic_rpc_handlers((health_handlers(servicer_of_health),))
     if settings.reflection == "on":
         server.add_generic_rpc_handlers(reflection_handlers())
-    port = server.add_insecure_port(settings.listen)
+    try:
+        port = server.add_insecure_port(settings.listen)
+    except RuntimeError:
+        raise SettingsError(
+            f"PULSETRACK_LISTEN: {settings.listen} is taken by another program, or is no host:port of this machine"
+        ) from None
     await _tell_health(servicer_of_health, service_name, parts)
     await server.start()
     watch = asyncio.create_task(_watch_parts(servicer_of_health, service_name, tuple(parts)))
@@ -103,11 +107,14 @@ async def serve(
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Runs a service's main. A wrong setting ends it with one sentence and status 2."""
+    """Runs a service's main. A wrong setting ends it with one sentence and status 1."""
+    wrong: tuple[BaseException, ...] = ()
     try:
         uvloop.run(main())
-    except SettingsError as error:
-        sys.exit(f"{error}\n")
+    except* SettingsError as group:  # one of them comes in a group from a TaskGroup
+        wrong = group.exceptions
+    if wrong:
+        sys.exit(str(wrong[0]))
 
 
 def _handler(method: Method, servicer: object) -> Callable[[Any, Context], Awaitable[bytes]]:
@@ -165,20 +172,3 @@ async def _tell_health(servicer: health.HealthServicer, service_name: str, parts
             status = health_pb2.HealthCheckResponse.NOT_SERVING
     for name in ("", service_name):
         await servicer.set(name, status)
-
-
-class _SymbolsOf:
-    """A descriptor pool that finds methods too, as the reflection protocol has it."""
-
-    def __init__(self, pool: DescriptorPool) -> None:
-        self._pool = pool
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._pool, name)
-
-    def FindFileContainingSymbol(self, symbol: str) -> FileDescriptor:  # noqa: N802 - the pool's name for it
-        """Returns the file of a symbol. Raises KeyError."""
-        try:
-            return self._pool.FindFileContainingSymbol(symbol)
-        except KeyError:
-            return self._pool.FindMethodByName(symbol).containing_service.file

@@ -64,5 +64,5 @@ class SettingsWithAuth(Settings, frozen=True, kw_only=True):
 def _content(name: str, path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8").strip()
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{name} cannot be read: {error}") from None

@@ -5,9 +5,12 @@ grpcio's own would be the name of a Python class.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import grpc
 from google.protobuf import descriptor_pb2, text_format
+from google.protobuf.descriptor import FileDescriptor
+from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
@@ -38,7 +41,7 @@ def reflection_handlers() -> tuple[grpc.GenericRpcHandler, ...]:
     """
     _add_reflection_v1_to_pool()
     servicer = reflection.aio.ReflectionServicer(
-        (*contract.SERVICES.values(), health.SERVICE_NAME, *_REFLECTION), pool=contract.pool()
+        (*contract.SERVICES.values(), health.SERVICE_NAME, *_REFLECTION), pool=_SymbolsOf(contract.pool())
     )
     handler = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,
@@ -64,3 +67,20 @@ def _add_reflection_v1_to_pool() -> None:
     reflection_pb2.DESCRIPTOR.CopyToProto(alpha)
     text = text_format.MessageToString(alpha).replace("v1alpha", "v1")
     contract.pool().AddSerializedFile(text_format.Parse(text, descriptor_pb2.FileDescriptorProto()).SerializeToString())
+
+
+class _SymbolsOf:
+    """A descriptor pool that finds methods too, as the reflection protocol has it."""
+
+    def __init__(self, pool: DescriptorPool) -> None:
+        self._pool = pool
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+    def FindFileContainingSymbol(self, symbol: str) -> FileDescriptor:  # noqa: N802 - the pool's name for it
+        """Returns the file of a symbol. Raises KeyError."""
+        try:
+            return self._pool.FindFileContainingSymbol(symbol)
+        except KeyError:
+            return self._pool.FindMethodByName(symbol).containing_service.file

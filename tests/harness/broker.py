@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 
@@ -40,20 +41,34 @@ class Topic:
         self._messages: list[Message] = []
 
     def of(self, key: str, count: int = 1) -> list[Message]:
-        """Waits until there are so many messages of a key, and returns all that there are."""
+        """Waits until there are so many messages of a key, and returns those that were read so far."""
 
         def look() -> list[Message]:
-            self._messages += [message for message in self._consumer.consume(500, 0.05) if not message.error()]
-            found = [message for message in self._messages if message.key() == key.encode()]
+            if len(found := self._seen(key)) < count:
+                self._messages += [message for message in self._consumer.consume(500, 0.05) if not message.error()]
             return found if len(found) >= count else []
 
         return eventually(look)
+
+    def _seen(self, key: str) -> list[Message]:
+        return [message for message in self._messages if message.key() == key.encode()]
+
+
+def headers_of(message: Message) -> dict[str, str]:
+    """Returns a message's headers, all of them text."""
+    return {name: bytes(content or b"").decode() for name, content in cast("list[Any]", message.headers() or [])}
 
 
 @contextmanager
 def reading(address: str, topic: str) -> Iterator[Topic]:
     """Reads a topic during a block."""
-    consumer = Consumer({"bootstrap.servers": address, "group.id": "nobody", "enable.auto.commit": False})
+    settings = {
+        "bootstrap.servers": address,
+        "group.id": "nobody",
+        "enable.auto.commit": False,
+        "fetch.wait.max.ms": 50,
+    }
+    consumer = Consumer(settings)
     consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in range(PARTITIONS)])
     try:
         yield Topic(consumer)

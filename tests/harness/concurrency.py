@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from threading import Barrier
+from typing import TypeVar, cast
 
 from tests.harness.client import Refused, outcome
 
@@ -12,7 +13,13 @@ T = TypeVar("T")
 def at_once(calls: Iterable[Callable[[], T]]) -> tuple[list[T], list[Refused]]:
     """Makes calls at the same time, and returns their answers and their refusals."""
     calls = list(calls)
+    everybody = Barrier(len(calls))
+
+    def call_with_the_others(call: Callable[[], T]) -> T | Refused:
+        everybody.wait()
+        return cast("T | Refused", outcome(call))
+
     with ThreadPoolExecutor(len(calls)) as threads:
-        outcomes = list(threads.map(outcome, calls))
+        outcomes = list(threads.map(call_with_the_others, calls))
     refusals = [each for each in outcomes if isinstance(each, Refused)]
     return [each for each in outcomes if not isinstance(each, Refused)], refusals

@@ -1,4 +1,4 @@
-"""What runs beside the RPCs: the patient service's relays and analytics' consumer, wired as their `__main__` does it."""
+"""What runs beside the RPCs, as `__main__` wires it: the patient service's relays and analytics' consumer."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -58,9 +58,10 @@ async def serving_auth(
     passphrase: str = PASSPHRASE,
     admin_email: str = ADMIN_EMAIL,
     admin_password: str = ADMIN_PASSWORD,
+    listen: str = "127.0.0.1:0",
 ) -> AsyncIterator[int]:
     """Serves auth on its database, and yields its port. It takes its own tokens, unless a verifier is given."""
-    told = Settings(listen="127.0.0.1:0", database_url=url)
+    told = Settings(listen=listen, database_url=url)
     async with Database(url) as db:
         keys = await SigningKeys.load(db, passphrase)
         auth = AuthService(db, keys, Passwords(), service_secrets={CLIENT_ID: CLIENT_SECRET}, lifetimes=LIFETIMES)

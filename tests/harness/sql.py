@@ -1,5 +1,7 @@
 """A look into a database from outside of the service that owns it."""
 
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import asyncpg
@@ -18,9 +20,32 @@ class Sql:
         """Runs a statement and returns its rows."""
         return self._background.run(self._rows(statement, values))
 
+    @contextmanager
+    def holding(self, statement: str, *values: Any) -> Iterator[None]:
+        """Runs a statement, and holds its locks during a block. Then it is as if it had not been run."""
+        with self._background.during(self._holding(statement, values)):
+            yield
+
+    def waiting(self) -> int:
+        """Returns how many connections to the database wait for a lock."""
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        return int(self(waits)[0]["count"])
+
     async def _rows(self, statement: str, values: tuple[Any, ...]) -> list[asyncpg.Record]:
         connection = await asyncpg.connect(self._url)
         try:
             return await connection.fetch(statement, *values)  # type: ignore[no-any-return]
+        finally:
+            await connection.close()
+
+    @asynccontextmanager
+    async def _holding(self, statement: str, values: tuple[Any, ...]) -> AsyncIterator[None]:
+        connection = await asyncpg.connect(self._url)
+        try:
+            transaction = connection.transaction()
+            await transaction.start()
+            await connection.execute(statement, *values)
+            yield
+            await transaction.rollback()
         finally:
             await connection.close()

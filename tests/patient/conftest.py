@@ -1,21 +1,13 @@
 """The patient service, and its callers."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from functools import partial
 
 import grpc
 import pytest
 
-from services.common.contract import SERVICES
-from services.common.db import Database
-from services.common.identity import TokenVerifier
-from services.common.outbox import Outbox
-from services.common.server import serving
-from services.common.settings import Settings
-from services.patient.models import outbox_rows
-from services.patient.service import PatientService
 from tests.conftest import Serve
 from tests.harness.client import Client
+from tests.harness.services import serving_service
 from tests.harness.tokens import Signer
 
 
@@ -26,15 +18,7 @@ def service_name() -> str:
 
 @pytest.fixture(scope="session")
 def serve() -> Serve:
-    @asynccontextmanager
-    async def serve(url: str, verifier: TokenVerifier) -> AsyncIterator[int]:
-        settings = Settings(listen="127.0.0.1:0", database_url=url)
-        async with Database(url) as db:
-            patients = PatientService(db, Outbox(outbox_rows))
-            async with serving(settings, SERVICES["patient"], patients, verifier=verifier, parts=[db]) as port:
-                yield port
-
-    return serve
+    return partial(serving_service, "patient")
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,10 @@
-"""Patients to be."""
+"""Patients to be, and changes of them."""
 
 from typing import Any
 from uuid import uuid4
 
-from gen.pulsetrack.patient.v1 import CreatePatientRequest, Patient
+from gen.google.protobuf import FieldMask
+from gen.pulsetrack.patient.v1 import CreatePatientRequest, Patient, UpdatePatientRequest
 
 
 def a_patient(**fields: Any) -> Patient:
@@ -20,3 +21,9 @@ def a_patient(**fields: Any) -> Patient:
 def creating(**fields: Any) -> CreatePatientRequest:
     """Returns the request that creates such a patient."""
     return CreatePatientRequest(patient=a_patient(**fields))
+
+
+def changing(patient: Patient, *mask: str, **fields: Any) -> UpdatePatientRequest:
+    """Returns the request that gives a patient the fields, those that the mask names if it names any."""
+    change = Patient(**({"id": patient.id} | fields))
+    return UpdatePatientRequest(patient=change, update_mask=FieldMask(paths=list(mask)) if mask else None)

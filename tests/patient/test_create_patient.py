@@ -1,12 +1,15 @@
 """CreatePatient."""
 
 from datetime import UTC, datetime
+from uuid import UUID, uuid4
 
 import pytest
 from grpc import StatusCode
 
 from gen.pulsetrack.patient.v1 import CreatePatientRequest, GetPatientRequest, Sex
 from tests.harness.client import Client, Refused
+from tests.harness.concurrency import at_once
+from tests.harness.sql import Sql
 from tests.patient.factory import creating
 
 
@@ -29,6 +32,33 @@ def test_an_email_belongs_to_one_patient_whatever_its_case(patients: Client) -> 
     with pytest.raises(Refused) as refused:
         patients.create_patient(creating(email="ONE@Clinic.test"))
     assert (refused.value.code, refused.value.reason) == (StatusCode.ALREADY_EXISTS, "EMAIL_ALREADY_EXISTS")
+
+
+def test_of_those_who_create_one_email_at_once_one_succeeds(patients: Client, sql: Sql) -> None:
+    created, refused = at_once([lambda: patients.create_patient(creating(email="race@clinic.test"))] * 16)
+    assert len(created) == 1
+    assert [refusal.reason for refusal in refused] == ["EMAIL_ALREADY_EXISTS"] * 15
+    assert len(sql("SELECT FROM patients WHERE email_key = 'race@clinic.test'")) == 1
+
+
+def test_a_record_number_belongs_to_one_patient_if_it_is_given(patients: Client) -> None:
+    for number in ("", "", "MRN-2", "mrn-2"):
+        patients.create_patient(creating(medical_record_number=number))
+    with pytest.raises(Refused, match="ALREADY_EXISTS RECORD_NUMBER_ALREADY_EXISTS"):
+        patients.create_patient(creating(medical_record_number=" MRN-2 "))
+
+
+def test_output_only_fields_are_ignored(patients: Client) -> None:
+    long_ago = datetime(1999, 1, 1, tzinfo=UTC)
+    theirs = str(uuid4())
+    created = patients.create_patient(
+        creating(id=theirs, create_time=long_ago, update_time=long_ago, delete_time=long_ago, etag="7")
+    )
+    assert created.id != theirs
+    assert UUID(created.id).version == 7
+    assert created.create_time == created.update_time > long_ago
+    assert created.delete_time is None
+    assert created.etag != "7"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,73 @@
+"""The analytics service with its consumer, its callers, and who publishes events. All tests share one database."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import grpc
+import pytest
+
+from gen.pulsetrack.patient.v1 import PatientEvent
+from services.common.kafka import Outgoing, Publisher
+from services.patient.events import TOPIC
+from tests.analytics.factory import message
+from tests.conftest import Serve
+from tests.harness.background import Background
+from tests.harness.client import Client
+from tests.harness.delivery import consuming
+from tests.harness.services import serving_service
+from tests.harness.sql import Sql
+from tests.harness.tokens import Signer
+from tests.harness.waiting import eventually
+
+
+@pytest.fixture(scope="session")
+def service_name() -> str:
+    return "analytics"
+
+
+@pytest.fixture(scope="session")
+def database_url(new_database: Callable[[str], str], service_name: str) -> str:
+    return new_database(service_name)
+
+
+@pytest.fixture(scope="session")
+def serve() -> Serve:
+    return partial(serving_service, "analytics")
+
+
+@pytest.fixture(scope="session")
+def publish(background: Background, broker: str) -> Callable[..., None]:
+    """Publishes messages in their order."""
+    publisher = Publisher(broker, TOPIC)
+    background.run(publisher.topic_id())
+
+    def publish(*messages: Outgoing) -> None:
+        background.run(publisher.publish(messages))
+
+    return publish
+
+
+@pytest.fixture(scope="session")
+def consumer(background: Background, broker: str, database_url: str, publish: Callable[..., None]) -> Iterator[None]:
+    """The consumer runs. It begins when the topic is there."""
+    with background.during(consuming(database_url, broker)):
+        yield
+
+
+@pytest.fixture
+def tell(publish: Callable[..., None], consumer: None, sql: Sql) -> Callable[..., None]:
+    """Publishes events and waits until they are stored."""
+
+    def tell(*events: PatientEvent) -> None:
+        publish(*map(message, events))
+        ids = list({event.event_id for event in events})
+        stored = "SELECT FROM events WHERE event_id = ANY($1::uuid[])"
+        eventually(lambda: len(sql(stored, ids)) == len(ids))
+
+    return tell
+
+
+@pytest.fixture(scope="module")
+def analytics(grpc_channel: grpc.Channel, signer: Signer) -> Client:
+    """A user who calls analytics."""
+    return Client(grpc_channel, "analytics", signer.token("USER", exp=2**31))

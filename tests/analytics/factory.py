@@ -1,0 +1,44 @@
+"""Events, as the patient service publishes them."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from gen.pulsetrack.patient.v1 import (
+    Patient,
+    PatientCreated,
+    PatientDeleted,
+    PatientEvent,
+    PatientUndeleted,
+    PatientUpdated,
+)
+from services.common import wire
+from services.common.kafka import Outgoing
+from tests.harness.tokens import USER_ID
+
+KEY = "one key, so that all messages are of one partition and in order"
+KINDS: dict[str, Callable[..., Any]] = {
+    "created": PatientCreated,
+    "updated": PatientUpdated,
+    "deleted": PatientDeleted,
+    "undeleted": PatientUndeleted,
+}
+
+
+def happened(kind: str, patient_id: str = "", **fields: Any) -> PatientEvent:
+    """Returns an event of a kind, of the patient or of one unlike any other, with the fields given."""
+    patient = Patient(id=patient_id or str(uuid4()), delete_time=datetime.now(UTC) if kind == "deleted" else None)
+    usual = {
+        "event_id": str(uuid4()),
+        "sequence": 1,
+        "actor_id": USER_ID,
+        "occur_time": datetime.now(UTC),
+        kind: KINDS[kind](patient=patient),
+    }
+    return PatientEvent(**(usual | fields))
+
+
+def message(event: PatientEvent) -> Outgoing:
+    """Returns the message that tells of an event."""
+    return Outgoing(key=KEY, value=wire.codec_of(PatientEvent).dumps(event), headers={"ce_id": event.event_id})

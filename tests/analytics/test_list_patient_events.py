@@ -1,0 +1,118 @@
+"""ListPatientEvents."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from gen.pulsetrack.analytics.v1 import (
+    AnalyticsEvent,
+    ListPatientEventsRequest,
+    ListPatientEventsResponse,
+    PatientEventType,
+)
+from gen.pulsetrack.patient.v1 import PatientEvent
+from tests.analytics.factory import happened
+from tests.harness.client import Client, Refused
+from tests.harness.tokens import USER_ID
+
+Tell = Callable[..., None]
+
+
+def story(patient_id: str, *kinds: str, minutes: int = 1, last: datetime | None = None) -> list[PatientEvent]:
+    """Returns what happened to a patient, so many minutes apart, the last of it now unless told otherwise."""
+    begin = (last or datetime.now(UTC)) - timedelta(minutes=minutes * (len(kinds) - 1))
+    return [
+        happened(kind, patient_id, sequence=number + 1, occur_time=begin + timedelta(minutes=minutes * number))
+        for number, kind in enumerate(kinds)
+    ]
+
+
+def walk(analytics: Client, **request: Any) -> Iterator[AnalyticsEvent]:
+    """Follows the page tokens to the last page."""
+    token = ""
+    while True:
+        page = analytics.list_patient_events(ListPatientEventsRequest(**request, page_token=token))
+        yield from page.events
+        if not (token := page.next_page_token):
+            return
+
+
+def ids(events: Iterator[AnalyticsEvent] | list[PatientEvent]) -> list[str]:
+    return [event.event_id for event in events]
+
+
+def test_an_event_is_listed_as_it_was_published(analytics: Client, tell: Tell) -> None:
+    event = happened("updated", patient_id := str(uuid4()), sequence=7)
+    tell(event)
+    [listed] = analytics.list_patient_events(ListPatientEventsRequest(patient_id=patient_id)).events
+    assert listed == AnalyticsEvent(
+        event_id=event.event_id,
+        patient_id=patient_id,
+        type=PatientEventType.UPDATED,
+        sequence=7,
+        actor_id=USER_ID,
+        occur_time=event.occur_time,
+        receive_time=listed.receive_time,
+    )
+    assert listed.receive_time > event.occur_time
+
+
+def test_the_newest_comes_first(analytics: Client, tell: Tell) -> None:
+    tomorrow = datetime.now(UTC) + timedelta(days=1)  # newer than what other tests published
+    events = story(str(uuid4()), "created", "updated", last=tomorrow)
+    other = happened("created", occur_time=tomorrow - timedelta(seconds=30))
+    tell(*events, other)
+    listed = analytics.list_patient_events(ListPatientEventsRequest(page_size=3)).events
+    assert ids(listed) == ids([events[1], other, events[0]])
+
+
+def test_events_are_listed_by_patient_and_by_type(analytics: Client, tell: Tell) -> None:
+    mine, other = str(uuid4()), str(uuid4())
+    events = story(mine, "created", "updated", "updated", "deleted", "undeleted")
+    tell(*events, *story(other, "created", "updated"))
+    assert ids(walk(analytics, patient_id=mine)) == ids(events)[::-1]
+    assert ids(walk(analytics, patient_id=mine.upper(), type=PatientEventType.UPDATED)) == ids(events)[2:0:-1]
+    assert ids(walk(analytics, patient_id=mine, type=PatientEventType.UNDELETED)) == ids(events)[-1:]
+    assert {event.type for event in walk(analytics, type=PatientEventType.DELETED)} == {PatientEventType.DELETED}
+
+
+@pytest.mark.parametrize("minutes", [0, 1])
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_the_pages_hold_every_event_once(analytics: Client, tell: Tell, size: int, minutes: int) -> None:
+    events = story(patient_id := str(uuid4()), "created", *["updated"] * 5, minutes=minutes)
+    tell(*events)
+    walked = ids(walk(analytics, patient_id=patient_id, page_size=size))
+    assert sorted(walked) == sorted(ids(events))
+
+
+def test_a_token_is_refused_with_another_query_or_changed(analytics: Client, tell: Tell) -> None:
+    tell(*story(patient_id := str(uuid4()), "created", "updated", "updated"))
+    query: dict[str, Any] = {"patient_id": patient_id}
+    token = analytics.list_patient_events(ListPatientEventsRequest(**query, page_size=1)).next_page_token
+    for request in (
+        ListPatientEventsRequest(page_token=token),
+        ListPatientEventsRequest(page_token=token, patient_id=str(uuid4())),
+        ListPatientEventsRequest(page_token=token, type=PatientEventType.UPDATED, **query),
+        ListPatientEventsRequest(page_token=token[1:], **query),
+    ):
+        with pytest.raises(Refused, match="INVALID_ARGUMENT PAGE_TOKEN_INVALID"):
+            analytics.list_patient_events(request)
+    assert len(analytics.list_patient_events(ListPatientEventsRequest(page_token=token, **query)).events) == 2
+
+
+def test_a_patient_of_whom_nothing_is_known_has_no_events(analytics: Client) -> None:
+    answer = analytics.list_patient_events(ListPatientEventsRequest(patient_id=str(uuid4())))
+    assert answer == ListPatientEventsResponse()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("page_size", -1), ("page_size", 1001), ("patient_id", "42"), ("type", 9), ("page_token", "x" * 513)],
+)
+def test_a_field_that_breaks_its_rule_is_named(analytics: Client, field: str, value: Any) -> None:
+    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+        analytics.list_patient_events(ListPatientEventsRequest(**{field: value}))
+    assert list(refused.value.violations) == [field]

@@ -1,0 +1,30 @@
+"""The auth service, which takes the tokens that it issues, and its callers."""
+
+from contextlib import AbstractAsyncContextManager
+
+import grpc
+import pytest
+
+from services.common.identity import TokenVerifier
+from tests.conftest import Serve
+from tests.harness.client import Client
+from tests.harness.services import serving_auth
+
+
+@pytest.fixture(scope="session")
+def service_name() -> str:
+    return "auth"
+
+
+@pytest.fixture(scope="session")
+def serve() -> Serve:
+    def serve(url: str, _: TokenVerifier) -> AbstractAsyncContextManager[int]:
+        return serving_auth(url)
+
+    return serve
+
+
+@pytest.fixture(scope="module")
+def auth(grpc_channel: grpc.Channel) -> Client:
+    """Somebody who calls the auth service without a token."""
+    return Client(grpc_channel, "auth")

@@ -1,0 +1,45 @@
+"""GetCurrentUser."""
+
+from uuid import uuid4
+
+import pytest
+from grpc import StatusCode
+
+from gen.pulsetrack.auth.v1 import GetCurrentUserRequest, LoginRequest
+from gen.pulsetrack.options.v1 import Role
+from tests.auth.factory import logging_in, signing_up
+from tests.harness.client import Client, Refused
+from tests.harness.services import ADMIN_EMAIL, ADMIN_PASSWORD
+from tests.harness.sql import Sql
+
+
+def test_a_user_sees_himself(auth: Client) -> None:
+    new = signing_up()
+    user = auth.sign_up(new)
+    token = auth.login(logging_in(new)).access_token
+    assert auth.having(token).get_current_user(GetCurrentUserRequest()) == user
+
+
+def test_an_admin_sees_himself(auth: Client) -> None:
+    token = auth.login(LoginRequest(email=ADMIN_EMAIL, password=ADMIN_PASSWORD)).access_token
+    admin = auth.having(token).get_current_user(GetCurrentUserRequest())
+    assert (admin.email, admin.role) == (ADMIN_EMAIL, Role.ADMIN)
+
+
+def test_a_disabled_user_sees_that_he_is(auth: Client, sql: Sql) -> None:
+    new = signing_up(email=f"{uuid4()}@clinic.test")
+    auth.sign_up(new)
+    token = auth.login(logging_in(new)).access_token
+    sql("UPDATE users SET disabled = true WHERE email = $1", new.email)
+    assert auth.having(token).get_current_user(GetCurrentUserRequest()).disabled
+
+
+def test_a_user_who_is_gone_is_not_found(auth: Client, sql: Sql) -> None:
+    new = signing_up()
+    user = auth.sign_up(new)
+    token = auth.login(logging_in(new)).access_token
+    sql("DELETE FROM refresh_tokens WHERE user_id = $1", user.id)
+    sql("DELETE FROM users WHERE id = $1", user.id)
+    with pytest.raises(Refused) as refused:
+        auth.having(token).get_current_user(GetCurrentUserRequest())
+    assert (refused.value.code, refused.value.reason) == (StatusCode.NOT_FOUND, "USER_NOT_FOUND")

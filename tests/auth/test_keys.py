@@ -1,0 +1,68 @@
+"""The keys that sign tokens: made once, kept encrypted, the same for all processes."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from gen.pulsetrack.auth.v1 import GetCurrentUserRequest, GetJwksRequest
+from services.common.settings import SettingsError
+from tests.auth.factory import a_session, goes_on
+from tests.harness.background import Background
+from tests.harness.client import Client, calling
+from tests.harness.services import PASSPHRASE, serving_auth
+from tests.harness.sql import Sql
+
+
+def test_tokens_are_good_after_a_restart(background: Background, new_database: Callable[[str], str]) -> None:
+    url = new_database("auth")
+    with background.during(serving_auth(url)) as port, calling(port, "auth") as before:
+        session, keys = a_session(before), key_ids(before)
+    with background.during(serving_auth(url)) as port, calling(port, "auth", session.access_token) as after:
+        assert key_ids(after) == keys
+        assert after.get_current_user(GetCurrentUserRequest())
+        assert goes_on(after, session)
+
+
+def test_processes_that_start_at_once_share_one_key(background: Background, new_database: Callable[[str], str]) -> None:
+    with (
+        background.during(serving_two(new_database("auth"))) as ports,
+        calling(ports[0], "auth") as one,
+        calling(ports[1], "auth") as other,
+    ):
+        assert len(key_ids(one)) == 1
+        assert key_ids(one) == key_ids(other)
+        token = a_session(one).access_token
+        assert other.having(token).get_current_user(GetCurrentUserRequest())
+
+
+def test_a_key_is_stored_encrypted(auth: Client, sql: Sql) -> None:
+    assert key_ids(auth) == [row["id"] for row in sql("SELECT id FROM signing_keys")]
+    [row] = sql("SELECT encrypted_pem FROM signing_keys")
+    assert row["encrypted_pem"].startswith("-----BEGIN ENCRYPTED PRIVATE KEY-----")
+    assert load_pem_private_key(row["encrypted_pem"].encode(), PASSPHRASE.encode())
+
+
+def test_a_wrong_passphrase_is_a_wrong_setting(background: Background, auth: Client, database_url: str) -> None:
+    assert key_ids(auth)
+    with (
+        pytest.raises(SettingsError, match=r"^PULSETRACK_KEY_PASSPHRASE does not open the signing keys"),
+        background.during(serving_auth(database_url, passphrase="another passphrase")),
+    ):
+        pytest.fail("auth serves with a wrong passphrase")
+
+
+@asynccontextmanager
+async def serving_two(url: str) -> AsyncIterator[list[int]]:
+    """Serves auth twice on one database, started at once, each with connections of its own as two processes have."""
+    both = [serving_auth(url), serving_auth(url)]
+    yield await asyncio.gather(*(one.__aenter__() for one in both))
+    await asyncio.gather(*(one.__aexit__(None, None, None) for one in both))
+
+
+def key_ids(auth: Client) -> list[str]:
+    """Returns the ids of the keys that auth shows."""
+    return [key["kid"] for key in json.loads(auth.get_jwks(GetJwksRequest()).data)["keys"]]

@@ -1,0 +1,103 @@
+"""What auth logs: nothing that whoever reads it could use."""
+
+import logging
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from gen.pulsetrack.auth.v1 import (
+    GetCurrentUserRequest,
+    GetJwksRequest,
+    IssueServiceTokenRequest,
+    LogoutRequest,
+    RefreshTokenRequest,
+    TokenPair,
+)
+from tests.auth.factory import a_user, logging_in, signing_up
+from tests.harness.background import Background
+from tests.harness.client import Client, Refused, calling, outcome
+from tests.harness.services import CLIENT_ID, CLIENT_SECRET, PASSPHRASE, serving_auth
+from tests.harness.sql import Sql
+
+GUESS = "a guess of a secret"
+
+
+@pytest.fixture
+def url(new_database: Callable[[str], str]) -> str:
+    """A database that the test may break."""
+    return new_database("auth")
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], str]]:
+    """All that is logged, at any level, with what a formatter could show of it."""
+    with caplog.at_level(logging.DEBUG):
+        yield lambda: "\n".join([caplog.text, *(repr(vars(record)) for record in caplog.records)])
+
+
+def test_no_secret_is_logged_whatever_is_called(background: Background, url: str, logged: Callable[[], str]) -> None:
+    with background.during(serving_auth(url)) as port, calling(port, "auth") as auth:
+        secrets = [*used_well(auth), *used_badly(auth)]
+    assert "INVALID_CREDENTIALS" in logged()
+    assert_none_in(secrets, logged())
+
+
+def test_no_secret_is_logged_when_auth_fails(background: Background, url: str, logged: Callable[[], str]) -> None:
+    with background.during(serving_auth(url)) as port, calling(port, "auth") as auth:
+        new = a_user(auth)
+        session = auth.login(logging_in(new))
+        refresh = RefreshTokenRequest(refresh_token=session.refresh_token)
+        for statement in ("ALTER TABLE users RENAME TO gone", "ALTER TABLE refresh_tokens RENAME TO lost"):
+            Sql(background, url)(statement)
+        for call in (
+            lambda: auth.login(logging_in(new)),
+            lambda: auth.sign_up(signing_up()),
+            lambda: auth.refresh_token(refresh),
+            lambda: auth.logout(LogoutRequest(refresh_token=session.refresh_token)),
+            lambda: auth.having(session.access_token).get_current_user(GetCurrentUserRequest()),
+        ):
+            assert outcome(call).reason == "INTERNAL"
+    assert "UndefinedTableError" in logged()
+    assert_none_in([new.password, *tokens(session)], logged())
+
+
+def used_well(auth: Client) -> list[str]:
+    """Calls every RPC as it is meant, and returns the secrets in it."""
+    new = a_user(auth)
+    first: TokenPair = auth.login(logging_in(new))
+    second: TokenPair = auth.refresh_token(RefreshTokenRequest(refresh_token=first.refresh_token))
+    auth.having(second.access_token).get_current_user(GetCurrentUserRequest())
+    auth.logout(LogoutRequest(refresh_token=second.refresh_token))
+    auth.get_jwks(GetJwksRequest())
+    issued = auth.issue_service_token(IssueServiceTokenRequest(client_id=CLIENT_ID, client_secret=CLIENT_SECRET))
+    return [new.password, *tokens(first), *tokens(second), CLIENT_SECRET, issued.access_token, PASSPHRASE]
+
+
+def used_badly(auth: Client) -> list[str]:
+    """Calls the RPCs in ways that are refused, and returns the secrets in it."""
+    new = a_user(auth)
+    session: TokenPair = auth.login(logging_in(new))
+    used = RefreshTokenRequest(refresh_token=session.refresh_token)
+    auth.refresh_token(used)
+    for call in (
+        lambda: auth.sign_up(new),
+        lambda: auth.sign_up(signing_up(email=GUESS)),
+        lambda: auth.login(logging_in(new, password=GUESS)),
+        lambda: auth.login(logging_in(new, email="\x00")),
+        lambda: auth.refresh_token(used),
+        lambda: auth.refresh_token(RefreshTokenRequest(refresh_token=GUESS)),
+        lambda: auth.having(GUESS).get_current_user(GetCurrentUserRequest()),
+        lambda: auth.issue_service_token(IssueServiceTokenRequest(client_id=CLIENT_ID, client_secret=GUESS)),
+    ):
+        assert isinstance(outcome(call), Refused)
+    return [new.password, GUESS, *tokens(session)]
+
+
+def tokens(session: TokenPair) -> list[str]:
+    return [session.access_token, session.refresh_token]
+
+
+def assert_none_in(secrets: list[str], text: str) -> None:
+    """Checks that neither a secret nor its end is in a text."""
+    for secret in secrets:
+        assert secret[-16:] not in text

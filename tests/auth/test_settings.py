@@ -1,0 +1,38 @@
+"""What auth is told."""
+
+import pytest
+
+from services.auth.__main__ import AuthSettings
+from services.common.settings import SettingsError
+
+ENVIRONMENT = {
+    "PULSETRACK_DATABASE_URL": "postgresql://127.0.0.1/auth",
+    "PULSETRACK_LISTEN": "127.0.0.1:0",
+    "PULSETRACK_ADMIN_EMAIL": "admin@clinic.test",
+    "PULSETRACK_ADMIN_PASSWORD": "a good password",
+    "PULSETRACK_KEY_PASSPHRASE": "a good passphrase",
+    "PULSETRACK_SERVICE_SECRETS": '{"patient": "a secret"}',
+}
+
+
+def test_the_services_secrets_are_a_json_object() -> None:
+    assert AuthSettings.read(ENVIRONMENT).secrets() == {"patient": "a secret"}
+
+
+@pytest.mark.parametrize("secrets", ["", "patient=a secret", '["a secret"]', '{"patient": 4711}'])
+def test_secrets_in_another_form_are_refused_without_showing_them(secrets: str) -> None:
+    settings = AuthSettings.read(ENVIRONMENT | {"PULSETRACK_SERVICE_SECRETS": secrets})
+    with pytest.raises(SettingsError, match=r"^PULSETRACK_SERVICE_SECRETS is not") as error:
+        settings.secrets()
+    assert "a secret" not in str(error.value)
+    assert "4711" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("ADMIN_PASSWORD", "short"), ("KEY_PASSPHRASE", "too short"), ("ACCESS_TOKEN_SECONDS", "901")],
+)
+def test_a_weak_setting_is_refused_without_showing_it(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name.lower()) as error:
+        AuthSettings.read(ENVIRONMENT | {f"PULSETRACK_{name}": value})
+    assert value not in str(error.value).replace("PULSETRACK_NAME", "")

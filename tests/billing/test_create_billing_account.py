@@ -1,0 +1,58 @@
+"""CreateBillingAccount."""
+
+from functools import partial
+from uuid import UUID, uuid4
+
+import pytest
+
+from gen.pulsetrack.billing.v1 import AccountStatus, GetBillingAccountRequest, ListBillingAccountsRequest
+from tests.billing.factory import opening
+from tests.harness.client import Client, Refused
+from tests.harness.concurrency import at_once
+
+
+def test_an_opened_account_is_returned_as_it_is_stored(billing: Client, service: Client) -> None:
+    request = opening()
+    opened = service.create_billing_account(request)
+    assert opened == billing.get_billing_account(GetBillingAccountRequest(id=opened.id))
+    assert (opened.patient_id, opened.name, opened.email) == (request.patient_id, request.name, request.email)
+    assert opened.status is AccountStatus.ACTIVE
+    assert UUID(opened.id).version == 7
+
+
+def test_asked_again_it_returns_the_account_that_there_is(service: Client) -> None:
+    request = opening()
+    opened = service.create_billing_account(request)
+    assert service.create_billing_account(request) == opened
+    assert service.create_billing_account(opening(patient_id=request.patient_id.upper(), name="Another")) == opened
+
+
+def test_asked_many_times_at_once_it_opens_one_account(billing: Client, service: Client) -> None:
+    request = opening()
+    opened, refused = at_once([partial(service.create_billing_account, request)] * 16)
+    assert not refused
+    listed = billing.list_billing_accounts(ListBillingAccountsRequest(patient_id=request.patient_id))
+    assert listed.billing_accounts == opened[:1]
+    assert {account.id for account in opened} == {opened[0].id}
+
+
+def test_only_services_may_open_accounts(billing: Client) -> None:
+    with pytest.raises(Refused, match="PERMISSION_DENIED ROLE_REQUIRED"):
+        billing.create_billing_account(opening())
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("patient_id", ""),
+        ("patient_id", "42"),
+        ("name", ""),
+        ("name", "x" * 101),
+        ("email", ""),
+        ("email", f"{uuid4()}" * 8),
+    ],
+)
+def test_a_field_that_breaks_its_rule_is_named(service: Client, field: str, value: str) -> None:
+    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+        service.create_billing_account(opening(**{field: value}))
+    assert list(refused.value.violations) == [field]

@@ -1,0 +1,202 @@
+"""Who is believed to be whom, at the port of a service itself."""
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from grpc import StatusCode
+from jwt.algorithms import ECAlgorithm
+
+from gen.pulsetrack.billing.v1 import GetBillingAccountRequest
+from services.auth.tokens import new_refresh_token
+from tests.harness.client import Client, Refused
+from tests.harness.tokens import Signer
+from tests.harness.waiting import eventually
+
+CLAIMS = ["iss", "aud", "sub", "role", "jti", "iat", "nbf", "exp"]
+Forge = Callable[[Signer], str]
+
+
+def unsigned(signer: Signer) -> str:
+    header = {"kid": signer.kid, "typ": "at+jwt"}
+    return jwt.encode(signer.claims("ADMIN"), None, algorithm="none", headers=header)  # type: ignore[arg-type]
+
+
+def without_its_signature(signer: Signer) -> str:
+    return signer.token("ADMIN").rpartition(".")[0] + "."
+
+
+def signed_with_the_public_key_as_a_secret(signer: Signer) -> str:
+    secret = signer.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    signed = f"{encoded({'alg': 'HS256', 'kid': signer.kid, 'typ': 'at+jwt'})}.{encoded(signer.claims('ADMIN'))}"
+    signature = hmac.digest(secret, signed.encode(), hashlib.sha256)
+    return f"{signed}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
+
+
+def signed_with_another_key(signer: Signer) -> str:
+    return Signer(signer.kid).token("ADMIN")
+
+
+def signed_with_an_unknown_key(_: Signer) -> str:
+    return Signer("another-key").token("ADMIN")
+
+
+def signed_with_a_key_it_brings_along(signer: Signer) -> str:
+    own = Signer(signer.kid)
+    return own.token("ADMIN", headers={"jwk": ECAlgorithm.to_jwk(own.key.public_key(), as_dict=True)})
+
+
+def that_names_no_key(signer: Signer) -> str:
+    return signer.token("ADMIN", headers={"kid": ""})
+
+
+def with_another_payload(signer: Signer) -> str:
+    header, _, signature = signer.token("USER").split(".")
+    return f"{header}.{encoded(signer.claims('ADMIN'))}.{signature}"
+
+
+def that_is_a_refresh_token(_: Signer) -> str:
+    return new_refresh_token()
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        unsigned,
+        without_its_signature,
+        signed_with_the_public_key_as_a_secret,
+        signed_with_another_key,
+        signed_with_an_unknown_key,
+        signed_with_a_key_it_brings_along,
+        that_names_no_key,
+        with_another_payload,
+        that_is_a_refresh_token,
+    ],
+)
+def test_a_forged_token_is_refused(nobody: Client, signer: Signer, forge: Forge) -> None:
+    assert_invalid(nobody, forge(signer))
+
+
+@pytest.mark.parametrize("token", ["x", "..", "a.b.c", "a.b.c.d.e", "e30.e30.e30", "null.null.null", "!", "x" * 4000])
+def test_garbage_is_refused(nobody: Client, token: str) -> None:
+    assert_invalid(nobody, token)
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_a_token_without_a_claim_is_refused(nobody: Client, signer: Signer, claim: str) -> None:
+    assert_invalid(nobody, signer.token("USER", **{claim: None}))
+
+
+@pytest.mark.parametrize(
+    ("role", "claims"),
+    [
+        ("USER", {"iss": "somebody"}),
+        ("USER", {"aud": "pulsetrack-services"}),
+        ("SERVICE", {"aud": "pulsetrack"}),
+        ("USER", {"aud": "somebody"}),
+        ("USER", {"aud": ["pulsetrack"]}),
+        ("USER", {"aud": ["pulsetrack", "pulsetrack-services"]}),
+        ("USER", {"role": "ROOT"}),
+        ("USER", {"role": "admin"}),
+        ("USER", {"role": ""}),
+        ("USER", {"role": ["USER", "ADMIN"]}),
+        ("USER", {"role": {"ADMIN": True}}),
+        ("USER", {"role": 2}),
+        ("USER", {"sub": 1}),
+        ("USER", {"exp": "tomorrow"}),
+    ],
+)
+def test_a_claim_that_auth_would_not_make_is_refused(
+    nobody: Client, signer: Signer, role: str, claims: dict[str, Any]
+) -> None:
+    assert_invalid(nobody, signer.token(role, **claims))
+
+
+def test_a_role_of_null_is_refused(nobody: Client, signer: Signer) -> None:
+    claims = signer.claims("USER") | {"role": None}
+    token = jwt.encode(claims, signer.key, algorithm="ES256", headers={"kid": signer.kid, "typ": "at+jwt"})
+    assert_invalid(nobody, token)
+
+
+@pytest.mark.parametrize("kind", ["JWT", "rt+jwt", "jwt", ""])
+def test_a_token_of_another_type_is_refused(nobody: Client, signer: Signer, kind: str) -> None:
+    assert_invalid(nobody, signer.token("USER", headers={"typ": kind}))
+
+
+@pytest.mark.parametrize(("claim", "seconds"), [("exp", -40), ("nbf", 60), ("iat", 60)])
+def test_a_token_out_of_its_time_is_refused(nobody: Client, signer: Signer, claim: str, seconds: int) -> None:
+    moved: dict[str, Any] = {claim: int(time.time()) + seconds}
+    assert_invalid(nobody, signer.token("USER", **moved))
+
+
+@pytest.mark.parametrize(("claim", "seconds"), [("exp", -15), ("nbf", 15), ("iat", 15)])
+def test_clocks_may_differ_by_half_a_minute(nobody: Client, signer: Signer, claim: str, seconds: int) -> None:
+    moved: dict[str, Any] = {claim: int(time.time()) + seconds}
+    assert_admitted(nobody, signer.token("USER", **moved))
+
+
+def test_a_token_that_was_good_is_refused_when_it_has_expired(nobody: Client, signer: Signer) -> None:
+    token = signer.token("USER", exp=int(time.time()) - 28)
+    assert_admitted(nobody, token)
+    eventually(lambda: outcome(nobody, f"Bearer {token}").reason == "TOKEN_INVALID")
+    assert_invalid(nobody, token)
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_the_scheme_is_compared_without_case(nobody: Client, signer: Signer, scheme: str) -> None:
+    assert outcome(nobody, f"{scheme} {signer.token('USER')}").reason == "BILLING_ACCOUNT_NOT_FOUND"
+
+
+@pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", "Basic YW5hOnB3", "Token {}", "{}"])
+def test_a_header_that_bears_no_token_is_none(nobody: Client, signer: Signer, header: str) -> None:
+    refused = outcome(nobody, header.format(signer.token("USER")))
+    assert (refused.code, refused.reason) == (StatusCode.UNAUTHENTICATED, "TOKEN_MISSING")
+
+
+def test_no_header_is_no_token_either(nobody: Client) -> None:
+    refused = outcome(nobody)
+    assert (refused.code, refused.reason, refused.domain) == (StatusCode.UNAUTHENTICATED, "TOKEN_MISSING", "pulsetrack")
+
+
+def test_two_headers_are_refused_whatever_they_bear(nobody: Client, signer: Signer) -> None:
+    good, bad = f"Bearer {signer.token('USER')}", "Bearer x"
+    for headers in ((good, bad), (bad, good), (good, good)):
+        assert outcome(nobody, *headers).reason == "TOKEN_INVALID"
+
+
+def test_a_token_too_long_for_any_header_gets_nowhere(nobody: Client) -> None:
+    refused = outcome(nobody, f"Bearer {'x' * 100_000}")
+    assert refused.code is StatusCode.RESOURCE_EXHAUSTED
+
+
+def outcome(client: Client, *authorization: str) -> Refused:
+    """Returns how a call for an account that does not exist is refused, with these authorization headers."""
+    headers = tuple(("authorization", value) for value in authorization)
+    with pytest.raises(Refused) as refused:
+        client.get_billing_account(GetBillingAccountRequest(id=str(uuid4())), metadata=headers)
+    return refused.value
+
+
+def assert_invalid(client: Client, token: str) -> None:
+    """Checks that a token is refused, in the words of google.rpc, which tell nothing of the why."""
+    refused = outcome(client, f"Bearer {token}")
+    assert (refused.code, refused.reason) == (StatusCode.UNAUTHENTICATED, "TOKEN_INVALID")
+    assert (refused.domain, refused.message) == ("pulsetrack", "The access token is not valid.")
+
+
+def assert_admitted(client: Client, token: str) -> None:
+    """Checks that a token is taken."""
+    assert outcome(client, f"Bearer {token}").reason == "BILLING_ACCOUNT_NOT_FOUND"
+
+
+def encoded(value: dict[str, Any]) -> str:
+    """Returns a part of a token."""
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()

@@ -1,0 +1,180 @@
+"""The keys by which a service verifies tokens: fetched from auth, and kept while auth is away."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from uuid import uuid4
+
+import msgspec
+import pytest
+from grpc import StatusCode
+
+from gen.pulsetrack.billing.v1 import GetBillingAccountRequest
+from services.common import identity
+from services.common.client import channel, jwks_from
+from services.common.identity import TokenVerifier
+from tests.auth.factory import a_session
+from tests.harness.background import Background
+from tests.harness.client import Client, Refused, calling
+from tests.harness.concurrency import at_once
+from tests.harness.services import serving_auth, serving_service
+from tests.harness.tokens import Signer
+from tests.harness.waiting import eventually
+from tools.local.ports import HOST, free_port
+
+ADMITTED = "BILLING_ACCOUNT_NOT_FOUND"
+
+
+class Keys:
+    """A key set in place of auth's, which counts how often it is fetched."""
+
+    def __init__(self, *signers: Signer) -> None:
+        self.signers = signers
+        self.fetches = 0
+        self.answers: bytes | Exception | None = None
+        """In place of the key set."""
+        self.awake = threading.Event()
+        self.awake.set()
+
+    async def fetch(self) -> bytes:
+        """Returns the keys of all signers."""
+        self.fetches += 1
+        await asyncio.to_thread(self.awake.wait)
+        if isinstance(self.answers, Exception):
+            raise self.answers
+        sets = [msgspec.json.decode(await signer.jwks()) for signer in self.signers]
+        return self.answers or msgspec.json.encode({"keys": [key for each in sets for key in each["keys"]]})
+
+
+@pytest.fixture
+def keys() -> Iterator[Keys]:
+    """The key set of one signer."""
+    keys = Keys(Signer("one"))
+    yield keys
+    keys.awake.set()
+
+
+@pytest.fixture
+def billing(background: Background, database_url: str, keys: Keys) -> Iterator[Client]:
+    """Somebody without a token who calls billing, which takes these keys for auth's."""
+    serving = serving_service("billing", database_url, TokenVerifier(keys.fetch))
+    with background.during(serving) as port, calling(port, "billing") as client:
+        yield client
+
+
+def test_keys_are_fetched_once_for_many_callers(billing: Client, keys: Keys) -> None:
+    start = time.monotonic()
+    tokens = [keys.signers[0].token("USER") for _ in range(16)]
+    _, refusals = at_once([partial(call, billing, token) for token in tokens])
+    assert {refusal.reason for refusal in refusals} == {ADMITTED}
+    assert keys.fetches <= 1 + (time.monotonic() - start)
+
+
+def test_a_new_key_is_fetched_when_a_token_names_it(billing: Client, keys: Keys) -> None:
+    assert reason(billing, keys.signers[0].token("USER")) == ADMITTED
+    new = Signer("two")
+    keys.signers = (new, *keys.signers)
+    eventually(lambda: reason(billing, new.token("USER")) == ADMITTED)
+    assert reason(billing, keys.signers[1].token("USER")) == ADMITTED
+
+
+def test_unknown_keys_have_them_fetched_once_a_second_at_most(billing: Client, keys: Keys) -> None:
+    start = time.monotonic()
+    for number in range(50):
+        assert reason(billing, Signer(f"unknown-{number}").token("USER")) == "TOKEN_INVALID"
+    assert keys.fetches <= 1 + (time.monotonic() - start)
+
+
+@pytest.mark.parametrize("answer", [b" ", b"{}", b'{"keys": [{"kid": "one"}]}', RuntimeError("auth is broken")])
+def test_known_keys_stay_in_use_when_auth_answers_nonsense(
+    billing: Client, keys: Keys, monkeypatch: pytest.MonkeyPatch, answer: bytes | Exception
+) -> None:
+    assert reason(billing, keys.signers[0].token("USER")) == ADMITTED
+    monkeypatch.setattr(identity, "_RETRY_SECONDS", 0)
+    keys.answers = answer
+    assert reason(billing, Signer("unknown").token("USER")) == "TOKEN_INVALID"
+    assert keys.fetches == 2
+    assert reason(billing, keys.signers[0].token("USER")) == ADMITTED
+
+
+def test_nobody_waits_for_known_keys_when_auth_hangs(
+    billing: Client, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert reason(billing, keys.signers[0].token("USER")) == ADMITTED
+    monkeypatch.setattr(identity, "_RETRY_SECONDS", 0)
+    monkeypatch.setattr(identity, "_REFRESH_SECONDS", 0)
+    keys.awake.clear()
+    for _ in range(2):
+        assert reason(billing, keys.signers[0].token("USER")) == ADMITTED
+    eventually(lambda: keys.fetches == 2)
+
+
+def test_known_keys_stay_in_use_while_auth_is_away(
+    background: Background,
+    database_url: str,
+    new_database: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    auth_url, auth_port = new_database("auth"), free_port()
+    with billing_with_keys_of(background, auth_port, database_url) as billing:
+        with (
+            background.during(serving_auth(auth_url, listen=f"{HOST}:{auth_port}")),
+            calling(auth_port, "auth") as auth,
+        ):
+            tokens = [a_session(auth).access_token for _ in range(2)]
+            eventually(lambda: reason(billing, tokens[0]) == ADMITTED)
+        monkeypatch.setattr(identity, "_RETRY_SECONDS", 0)
+        assert reason(billing, Signer("unknown").token("USER")) == "TOKEN_INVALID"
+        assert reason(billing, tokens[1]) == ADMITTED
+
+
+def test_without_any_keys_a_call_may_be_tried_again(
+    background: Background, database_url: str, new_database: Callable[[str], str]
+) -> None:
+    auth_url, auth_port = new_database("auth"), free_port()
+    with billing_with_keys_of(background, auth_port, database_url) as billing:
+        refused = refusal(billing, Signer().token("USER"))
+        assert (refused.code, refused.reason) == (StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE")
+        with (
+            background.during(serving_auth(auth_url, listen=f"{HOST}:{auth_port}")),
+            calling(auth_port, "auth") as auth,
+        ):
+            token = a_session(auth).access_token
+            eventually(lambda: reason(billing, token) == ADMITTED)
+
+
+@contextmanager
+def billing_with_keys_of(background: Background, auth_port: int, url: str) -> Iterator[Client]:
+    """Calls billing without a token, which fetches its keys from auth, whether that runs or not."""
+
+    @asynccontextmanager
+    async def serving() -> AsyncIterator[int]:
+        async with (
+            channel(f"{HOST}:{auth_port}") as auth,
+            serving_service("billing", url, TokenVerifier(jwks_from(auth))) as port,
+        ):
+            yield port
+
+    with background.during(serving()) as port, calling(port, "billing") as client:
+        yield client
+
+
+def call(billing: Client, token: str) -> None:
+    """Asks for an account that does not exist."""
+    billing.having(token).get_billing_account(GetBillingAccountRequest(id=str(uuid4())))
+
+
+def refusal(billing: Client, token: str) -> Refused:
+    """Returns how it is refused."""
+    with pytest.raises(Refused) as refused:
+        call(billing, token)
+    return refused.value
+
+
+def reason(billing: Client, token: str) -> str:
+    """Returns why it is refused."""
+    reason: str = refusal(billing, token).reason
+    return reason

@@ -1,0 +1,223 @@
+"""The relays: every event reaches Kafka, and every new patient gets one account, whatever goes down in between."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from gen.pulsetrack.patient.v1 import DeletePatientRequest, Patient, PatientCreated, PatientEvent
+from services.common import wire
+from services.patient.events import TOPIC
+from tests.harness.background import Background
+from tests.harness.broker import Broker, Topic, headers_of, reading
+from tests.harness.client import Client
+from tests.harness.concurrency import at_once
+from tests.harness.delivery import Addresses, consuming, relaying, serving_billing
+from tests.harness.services import serving_auth
+from tests.harness.sql import Sql
+from tests.harness.waiting import eventually
+from tests.patient.factory import changing, creating
+from tools.local.ports import HOST, free_port
+
+WAITING = "SELECT key FROM outbox WHERE delivered_time IS NULL"
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """The outbox of the patient service, and where it is delivered to."""
+
+    background: Background
+    outbox_url: str
+    billing_url: str
+    to: Addresses
+
+    def relays(self) -> AbstractContextManager[None]:
+        """Runs the relays during a block."""
+        return self.background.during(relaying(self.outbox_url, self.to))
+
+    def billing(self) -> AbstractContextManager[None]:
+        """Has billing up during a block."""
+        return self.background.during(serving_billing(self.billing_url, self.to))
+
+    def topic(self) -> AbstractContextManager[Topic]:
+        """Reads the topic during a block."""
+        return reading(self.to.kafka, TOPIC)
+
+    def accounts(self, patient_id: str) -> list[asyncpg.Record]:
+        """Returns the accounts of a patient."""
+        found = "SELECT * FROM accounts WHERE patient_id = $1::uuid"
+        return Sql(self.background, self.billing_url)(found, patient_id)
+
+    def wait(self, destination: str = "%") -> None:
+        """Waits until nothing is left to be delivered."""
+        sql = Sql(self.background, self.outbox_url)
+        eventually(lambda: not sql(f"{WAITING} AND destination LIKE $1", destination))
+
+
+@pytest.fixture(scope="module")
+def delivery(
+    background: Background, own_broker: Broker, new_database: Callable[[str], str], database_url: str
+) -> Iterator[Delivery]:
+    """With a broker and a real auth that are up."""
+    with background.during(serving_auth(new_database("auth"))) as auth:
+        to = Addresses(own_broker.address, auth=f"{HOST}:{auth}", billing=f"{HOST}:{free_port()}")
+        yield Delivery(background, database_url, new_database("billing"), to)
+
+
+@pytest.fixture
+def billing(delivery: Delivery) -> Iterator[None]:
+    """Billing is up."""
+    with delivery.billing():
+        yield
+
+
+@pytest.fixture
+def relays(delivery: Delivery) -> Iterator[None]:
+    """The relays run."""
+    with delivery.relays():
+        yield
+
+
+@pytest.mark.usefixtures("relays")
+def test_an_event_is_published_in_the_form_of_cloudevents(patients: Client, delivery: Delivery) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    created = patients.create_patient(creating(), metadata=(("traceparent", trace),))
+    with delivery.topic() as topic:
+        [message] = topic.of(created.id)
+    event = wire.codec_of(PatientEvent).loads(message.value() or b"")
+    headers = headers_of(message)
+    assert event.created == PatientCreated(patient=created)
+    assert abs(datetime.fromisoformat(headers.pop("ce_time")) - created.create_time).total_seconds() < 5
+    assert headers == {
+        "ce_specversion": "1.0",
+        "ce_id": event.event_id,
+        "ce_type": "pulsetrack.patient.v1.PatientCreated",
+        "ce_source": "/pulsetrack/patient",
+        "content-type": "application/protobuf",
+        "traceparent": trace,
+    }
+
+
+@pytest.mark.usefixtures("relays")
+def test_the_events_of_a_patient_keep_their_order(patients: Client, admin: Client, delivery: Delivery) -> None:
+    created = patients.create_patient(creating())
+    patients.update_patient(changing(created, name="Ana Costa"))
+    admin.delete_patient(DeletePatientRequest(id=created.id))
+    with delivery.topic() as topic:
+        messages = topic.of(created.id, 3)
+    assert len({message.partition() for message in messages}) == 1
+    kinds = [headers_of(message)["ce_type"].rpartition(".")[2] for message in messages]
+    assert kinds == ["PatientCreated", "PatientUpdated", "PatientDeleted"]
+
+
+@pytest.mark.usefixtures("relays", "billing")
+def test_a_new_patient_gets_an_account(patients: Client, delivery: Delivery) -> None:
+    created = patients.create_patient(creating())
+    [account] = eventually(partial(delivery.accounts, created.id))
+    assert (account["name"], account["email"], account["status"]) == (created.name, created.email, "ACTIVE")
+
+
+@pytest.mark.usefixtures("relays", "billing")
+def test_what_is_delivered_again_is_the_same_event_and_the_same_account(
+    patients: Client, sql: Sql, delivery: Delivery
+) -> None:
+    created = patients.create_patient(creating())
+    delivery.wait()
+    before = delivery.accounts(created.id)
+    sql("UPDATE outbox SET delivered_time = NULL WHERE key = $1", created.id)
+    with delivery.topic() as topic:
+        first, again = topic.of(created.id, 2)
+    delivery.wait()
+    assert (first.value(), first.headers()) == (again.value(), again.headers())
+    assert delivery.accounts(created.id) == before
+
+
+@pytest.mark.usefixtures("relays")
+def test_accounts_are_opened_when_billing_comes_back(patients: Client, sql: Sql, delivery: Delivery) -> None:
+    with delivery.billing():
+        before = patients.create_patient(creating())
+        eventually(partial(delivery.accounts, before.id))
+    created = [patients.create_patient(creating()) for _ in range(3)]
+    with delivery.topic() as topic:
+        topic.of(created[-1].id)  # Kafka is told all the same
+    assert len(sql(f"{WAITING} AND destination = 'billing'")) == 3
+    with delivery.billing():
+        delivery.wait()
+    assert [len(delivery.accounts(patient.id)) for patient in created] == [1, 1, 1]
+
+
+@pytest.mark.usefixtures("billing")
+def test_a_row_that_billing_refuses_holds_up_no_other(patients: Client, sql: Sql, delivery: Delivery) -> None:
+    refused, other = (patients.create_patient(creating()) for _ in range(2))
+    [row] = sql("SELECT id, payload FROM outbox WHERE key = $1 AND destination = 'billing'", refused.id)
+    nonsense = PatientEvent(event_id=str(uuid4()), created=PatientCreated(patient=Patient(id="nobody")))
+    change = "UPDATE outbox SET payload = $2 WHERE id = $1"
+    sql(change, row["id"], wire.codec_of(PatientEvent).dumps(nonsense))
+    with delivery.relays():
+        eventually(partial(delivery.accounts, other.id))
+        eventually(partial(sql, f"{WAITING} AND id = $1 AND attempts >= 2", row["id"]))
+        late = patients.create_patient(creating())
+        eventually(partial(delivery.accounts, late.id))
+        sql(change, row["id"], row["payload"])
+        eventually(partial(delivery.accounts, refused.id))
+
+
+@pytest.mark.usefixtures("billing")
+def test_two_relays_on_one_database_deliver_every_row(patients: Client, delivery: Delivery) -> None:
+    with delivery.relays(), delivery.relays():
+        created, _ = at_once([partial(patients.create_patient, creating()) for _ in range(40)])
+        created += [patients.create_patient(creating()) for _ in range(40)]
+        delivery.wait()
+    with delivery.topic() as topic:
+        assert all(topic.of(patient.id) for patient in created)
+    assert [len(delivery.accounts(patient.id)) for patient in created] == [1] * 80
+
+
+@pytest.fixture
+def analytics_url(new_database: Callable[[str], str]) -> str:
+    return new_database("analytics")
+
+
+@pytest.mark.usefixtures("relays")
+def test_a_broker_that_forgot_everything_is_told_again_and_analytics_stores_each_event_once(
+    patients: Client, sql: Sql, delivery: Delivery, own_broker: Broker, analytics_url: str
+) -> None:
+    def create() -> set[str]:
+        return {patients.create_patient(creating()).id for _ in range(5)}
+
+    def stored() -> list[str]:
+        found = Sql(delivery.background, analytics_url)("SELECT patient_id::text FROM events")
+        return sorted(row["patient_id"] for row in found)
+
+    with delivery.background.during(consuming(analytics_url, own_broker.address)):
+        consumed = create()
+        eventually(lambda: consumed <= {*stored()})
+    unconsumed = create()
+    delivery.wait(TOPIC)
+    own_broker.kill()
+    unpublished = create()
+    own_broker.start()
+    with delivery.background.during(consuming(analytics_url, own_broker.address)):
+        create()
+        published = sorted(row["key"] for row in sql("SELECT key FROM outbox WHERE destination = $1", TOPIC))
+        eventually(lambda: stored() == published)
+    with delivery.topic() as topic:
+        assert all(topic.of(patient_id) for patient_id in consumed | unconsumed | unpublished)
+
+
+@pytest.mark.usefixtures("relays")
+def test_rows_that_were_delivered_long_ago_are_removed(patients: Client, sql: Sql, delivery: Delivery) -> None:
+    ages = {patients.create_patient(creating()).id: age for age in ("8 days", "6 days")}
+    delivery.wait(TOPIC)
+    for key, age in ages.items():
+        sql(f"UPDATE outbox SET delivered_time = now() - interval '{age}' WHERE key = $1", key)
+    kept = "SELECT FROM outbox WHERE destination = 'patient.events.v1' AND key = $1"
+    old, young = ages
+    with delivery.relays():  # a relay that starts looks for them at once
+        eventually(lambda: not sql(kept, old))
+    assert sql(kept, young)

@@ -1,0 +1,94 @@
+"""What a change of a patient leaves in the outbox."""
+
+import pytest
+
+from gen.pulsetrack.patient.v1 import DeletePatientRequest, PatientEvent
+from services.common import wire
+from services.patient.events import TOPIC
+from tests.harness.client import Client, Refused
+from tests.harness.sql import Sql
+from tests.harness.tokens import ADMIN_ID, USER_ID
+from tests.patient.factory import changing, creating
+
+ROWS = "SELECT *, xmin::text AS transaction FROM outbox WHERE key = $1 AND destination = $2 ORDER BY id"
+
+
+def events(sql: Sql, patient_id: str) -> list[PatientEvent]:
+    """Returns what Kafka is to be told of a patient."""
+    return [wire.codec_of(PatientEvent).loads(row["payload"]) for row in sql(ROWS, patient_id, TOPIC)]
+
+
+def test_a_creation_leaves_one_row_for_kafka_and_one_for_billing(patients: Client, sql: Sql) -> None:
+    created = patients.create_patient(creating())
+    [row] = sql(ROWS, created.id, TOPIC)
+    [again] = sql(ROWS, created.id, "billing")
+    assert row["event_id"] == again["event_id"]
+    assert row["payload"] == again["payload"]
+    assert row["type"] == again["type"] == "pulsetrack.patient.v1.PatientCreated"
+    assert (row["delivered_time"], row["attempts"]) == (None, 0)
+
+
+def test_the_patient_and_its_rows_are_of_one_transaction(patients: Client, sql: Sql) -> None:
+    created = patients.create_patient(creating())
+    written = sql("SELECT xmin::text FROM patients WHERE id = $1::uuid", created.id)
+    written += sql("SELECT xmin::text FROM outbox WHERE key = $1", created.id)
+    assert len(written) == 3
+    assert len(set(written)) == 1
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"email": "first@clinic.test"}, {"medical_record_number": "MRN-1"}, {"name": ""}, {"date_of_birth": "2999-01-01"}],
+)
+def test_a_creation_that_fails_leaves_nothing(patients: Client, sql: Sql, fields: dict[str, str]) -> None:
+    if not sql("SELECT FROM patients WHERE email = 'first@clinic.test'"):
+        patients.create_patient(creating(email="first@clinic.test", medical_record_number="MRN-1"))
+    before = sql("SELECT id FROM outbox UNION SELECT 0")
+    with pytest.raises(Refused):
+        patients.create_patient(creating(**fields))
+    assert sql("SELECT id FROM outbox UNION SELECT 0") == before
+
+
+def test_each_change_is_an_event_with_the_patient_as_it_is_then(patients: Client, admin: Client, sql: Sql) -> None:
+    created = patients.create_patient(creating())
+    updated = patients.update_patient(changing(created, name="Ana Costa"))
+    deleted = admin.delete_patient(DeletePatientRequest(id=created.id))
+    first, second, third = events(sql, created.id)
+    assert first.created
+    assert first.created.patient == created
+    assert second.updated
+    assert second.updated.patient == updated
+    assert third.deleted
+    assert third.deleted.patient == deleted
+    assert [event.sequence for event in (first, second, third)] == [1, 2, 3]
+    assert [event.actor_id for event in (first, second, third)] == [USER_ID, USER_ID, ADMIN_ID]
+    assert [event.occur_time for event in (first, second, third)] == [
+        created.update_time,
+        updated.update_time,
+        deleted.update_time,
+    ]
+    assert len({event.event_id for event in (first, second, third)}) == 3
+
+
+def test_only_a_creation_is_for_billing(patients: Client, admin: Client, sql: Sql) -> None:
+    created = patients.create_patient(creating())
+    patients.update_patient(changing(created, name="Ana Costa"))
+    admin.delete_patient(DeletePatientRequest(id=created.id))
+    assert len(sql(ROWS, created.id, "billing")) == 1
+
+
+def test_a_change_that_fails_leaves_nothing(patients: Client, sql: Sql) -> None:
+    created = patients.create_patient(creating())
+    with pytest.raises(Refused, match="ABORTED"):
+        patients.update_patient(changing(created, name="Ana Costa", etag="stale"))
+    with pytest.raises(Refused, match="PERMISSION_DENIED"):
+        patients.delete_patient(DeletePatientRequest(id=created.id))
+    assert len(events(sql, created.id)) == 1
+
+
+def test_an_event_carries_the_trace_of_its_call(patients: Client, sql: Sql) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    traced = patients.create_patient(creating(), metadata=(("traceparent", trace),))
+    untraced = patients.create_patient(creating())
+    assert [row["traceparent"] for row in sql(ROWS, traced.id, TOPIC)] == [trace]
+    assert [len(row["traceparent"]) for row in sql(ROWS, untraced.id, TOPIC)] == [len(trace)]

@@ -1,0 +1,67 @@
+"""Text comes back as it was sent."""
+
+import pytest
+
+from gen.pulsetrack.patient.v1 import GetPatientRequest
+from tests.harness.client import Client, Refused
+from tests.patient.factory import changing, creating
+
+TEXTS = {
+    "emoji": "👨\u200d👩\u200d👧 Ana 🇵🇹 ❤\ufe0f",
+    "right-to-left marks": "\u200fAna\u202eavliS\u202c\u200e",
+    "homographs": "\u0410n\u0430 Silv\u0430",
+    "Hindi": "हिन्दी देवी",
+    "Arabic": "مَرْيَم العلي",
+    "Hebrew": "שלום",
+    "Chinese": "王小明 𠮷野",
+    "Vietnamese": "Nguyễn Thị Ánh",
+    "markup": '<b>Robert"; DROP TABLE patients; --</b> &amp; ${x} %s \\n',
+    "inner spaces": "Ana\u00a0 \u3000Silva",
+}
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_text_in_any_script_comes_back_as_sent(patients: Client, text: str) -> None:
+    created = patients.create_patient(creating(name=text, address=text, medical_record_number=text))
+    got = patients.get_patient(GetPatientRequest(id=created.id))
+    assert (got.name, got.address, got.medical_record_number) == (text, text, text)
+    assert patients.update_patient(changing(created, name=f"{text} II")).name == f"{text} II"
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [("Jose\u0301", "Jos\u00e9"), ("A\u030ase O\u0308", "\u00c5se \u00d6"), ("\u1112\u1161\u11ab", "\ud55c")],
+)
+def test_text_is_kept_in_nfc_without_space_around_it(patients: Client, sent: str, kept: str) -> None:
+    created = patients.create_patient(creating(name=sent, address=f" {sent}\u3000"))
+    assert (created.name, created.address) == (kept, kept)
+
+
+def test_two_record_numbers_that_only_look_alike_are_two(patients: Client) -> None:
+    patients.create_patient(creating(medical_record_number="A-100"))
+    patients.create_patient(creating(medical_record_number="\u0410-100"))
+
+
+def test_two_record_numbers_that_are_the_same_in_nfc_are_one(patients: Client) -> None:
+    patients.create_patient(creating(medical_record_number="\u00e9-1"))
+    with pytest.raises(Refused, match="ALREADY_EXISTS RECORD_NUMBER_ALREADY_EXISTS"):
+        patients.create_patient(creating(medical_record_number="e\u0301-1"))
+
+
+@pytest.mark.parametrize("field", ["name", "address", "medical_record_number", "phone", "email"])
+@pytest.mark.parametrize("control", ["\x00", "\x07", "\t", "\n", "\r", "\x1b", "\x7f", "\x85"])
+def test_control_characters_are_refused(patients: Client, field: str, control: str) -> None:
+    good = getattr(creating(medical_record_number="M-1", phone="112 112").patient, field)
+    for text in (f"{good}{control}", f"{control}{good}", f"{good[:3]}{control}{good[3:]}"):
+        with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+            patients.create_patient(creating(**{field: text}))
+        assert list(refused.value.violations) == [f"patient.{field}"]
+
+
+def test_the_length_counts_characters_as_they_are_kept(patients: Client) -> None:
+    letter = "\u0958"  # in NFC it is two characters
+    assert len(patients.create_patient(creating(name=letter * 50)).name) == 100
+    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+        patients.create_patient(creating(name=letter * 51))
+    assert list(refused.value.violations) == ["patient.name"]
+    assert patients.create_patient(creating(name="\U0001f600" * 100)).name == "\U0001f600" * 100
