@@ -2,6 +2,6 @@
 
 import os
 
-# Servers are started, by fork, while gRPC's threads are at work: its fork handlers would crash some of them. It is read
-# when grpc is imported, so pytest-grpc is loaded by conftest.py, and not by pytest before it.
+# Servers are started, by fork, while gRPC's threads are at work: its fork handlers would crash some of them. The
+# variable is read when grpc is imported, which is why conftest.py loads pytest-grpc, and not pytest itself before it.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"

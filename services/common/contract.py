@@ -214,6 +214,8 @@ def _access(method: MethodDescriptor) -> Access:
         case "client_credentials":
             return Access(Door.CLIENT_CREDENTIALS)
         case _:
+            if not all(option.roles):
+                raise ContractError(f"{method.full_name} admits ROLE_UNSPECIFIED, which nobody has")
             names = option.DESCRIPTOR.fields_by_name["roles"].enum_type.values_by_number
             return Access(Door.PEOPLE, frozenset(names[role].name.removeprefix("ROLE_") for role in option.roles))
 

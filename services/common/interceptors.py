@@ -69,7 +69,7 @@ class RequestLog(AsyncServerInterceptor):
     async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
         """Calls the rest and takes its time."""
         telemetry.request_id.set(_first(_metadata(context, "x-request-id"))[:64] or str(uuid4()))
-        telemetry.traceparent.set(_first(_metadata(context, "traceparent")) or telemetry.new_traceparent())
+        telemetry.traceparent.set(telemetry.continued(_first(_metadata(context, "traceparent"))))
         start = time.perf_counter()
         outcome = StatusCode.OK.name
         try:

@@ -31,13 +31,17 @@ def migrate(service: str, url: str) -> None:
     # Imported only when there is something to do: it takes longer than to see that there is nothing.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
+    from alembic.util import CommandError  # noqa: PLC0415
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "alembic"))
     config.set_main_option("path_separator", "newline")
     config.set_main_option("version_locations", str(migrations))
     config.attributes["url"] = url.replace("postgresql://", "postgresql+asyncpg://", 1)
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise SettingsError(f"its tables are of a version that this program does not know: {error}") from None
 
 
 async def _version(url: str) -> str | None:

@@ -32,7 +32,6 @@ from sqlalchemy import (
     delete,
     func,
     insert,
-    literal_column,
     null,
     select,
     update,
@@ -123,12 +122,11 @@ class Outbox:
             .with_for_update(skip_locked=True)
         )
         self.delivered = Statement(update(table).where(with_ids).values(delivered_time=func.clock_timestamp()))
-        wait = func.least(func.power(2, row.attempts) * 0.2, _LONGEST_WAIT_SECONDS) * literal_column(
-            "interval '1 second'"
+        wait = func.make_interval(
+            0, 0, 0, 0, 0, 0, func.least(0.2 * func.power(2, row.attempts), _LONGEST_WAIT_SECONDS)
         )
-        self.postpone = Statement(
-            update(table).where(with_ids).values(attempts=row.attempts + 1, due_time=func.clock_timestamp() + wait)
-        )
+        later = {"attempts": row.attempts + 1, "due_time": func.clock_timestamp() + wait}
+        self.postpone = Statement(update(table).where(with_ids).values(later))
         self.wait_for_relays = Statement(
             select(row.id).where(of_destination, row.delivered_time.is_(None)).with_for_update()
         )

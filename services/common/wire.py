@@ -32,7 +32,6 @@ from services.common import contract
 M = TypeVar("M", bound=Dataclass)
 
 Upb = Any  # a google.protobuf message: its fields are known at run time only
-
 # Of the field with a name; of one value; of a message that was just made.
 Read: TypeAlias = Callable[[Upb, str], Any]
 Write: TypeAlias = Callable[[Upb, str, Any], None]

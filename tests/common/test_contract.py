@@ -110,6 +110,12 @@ def test_a_method_that_does_not_say_clearly_who_may_call_is_not_served(service: 
     assert f"{service}.Get must say in its access option exactly one of who may call" in str(refused.value)
 
 
+def test_a_method_for_a_role_that_nobody_has_is_not_served() -> None:
+    nobody = "[pulsetrack.options.v1.access] {roles: ROLE_UNSPECIFIED}"
+    with pytest.raises(ContractError, match=r"Nobodys\.Get admits ROLE_UNSPECIFIED"):
+        contract.methods(a_service("Nobodys", options=nobody))
+
+
 def test_a_method_that_streams_requests_is_not_served() -> None:
     public = "[pulsetrack.options.v1.access] {public: true}"
     with pytest.raises(ContractError, match=r"Upload\.Get streams requests"):

@@ -102,6 +102,17 @@ def test_a_wrong_url_gives_one_clear_sentence(database_url: str, url: str) -> No
     assert "a-secret" not in sentence
 
 
+def test_tables_of_a_newer_version_give_one_clear_sentence(
+    new_database: Callable[[str], str], background: Background
+) -> None:
+    url = new_database("billing")
+    Sql(background, url)("UPDATE alembic_version SET version_num = '9999'")
+    ended = migrated(url, "-m", "services.common.migrate")
+    assert ended.returncode == 1
+    [sentence] = ended.stderr.splitlines()
+    assert "of a version that this program does not know" in sentence
+
+
 def test_an_unknown_service_is_refused() -> None:
     ended = migrated("", "-m", "services.common.migrate", service="nothing")
     assert ended.returncode == 2

@@ -1,5 +1,7 @@
 """What a change of a patient leaves in the outbox."""
 
+import re
+
 import pytest
 
 from gen.pulsetrack.patient.v1 import DeletePatientRequest, PatientEvent
@@ -92,3 +94,9 @@ def test_an_event_carries_the_trace_of_its_call(patients: Client, sql: Sql) -> N
     untraced = patients.create_patient(creating())
     assert [row["traceparent"] for row in sql(ROWS, traced.id, TOPIC)] == [trace]
     assert [len(row["traceparent"]) for row in sql(ROWS, untraced.id, TOPIC)] == [len(trace)]
+
+
+def test_what_is_no_trace_is_not_passed_on(patients: Client, sql: Sql) -> None:
+    created = patients.create_patient(creating(), metadata=(("traceparent", "00-anything"),))
+    [row] = sql(ROWS, created.id, TOPIC)
+    assert re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-00", row["traceparent"])
