@@ -46,7 +46,7 @@ lock: $(READY) ## Pins the newest versions that pyproject.toml allows in require
 		--group local --group dev pyproject.toml -o requirements.lock
 
 clean: ## Removes what these commands have made, but no data
-	@rm -rf .venv third_party .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage htmlcov
+	@rm -rf .venv build third_party .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage htmlcov
 
 $(READY): requirements.lock tools/environment.py $(BIN)/python
 	@$(or $(PYTHON),$(NO_PYTHON)) tools/environment.py
