@@ -21,10 +21,15 @@ _EARLY_SECONDS = 30
 
 
 def channel(target: str) -> grpc.aio.Channel:
-    """Returns a channel to host:port. It connects when it is used, and again when the connection is lost."""
+    """Returns a channel to host:port, or to several IP addresses and ports, separated by commas, in turn.
+
+    A name that stands for several addresses means all of them. The channel connects when it is used, and again when a
+    connection is lost.
+    """
     return grpc.aio.insecure_channel(
-        target,
+        f"ipv4:{target}" if "," in target else target,
         options=[
+            ("grpc.lb_policy_name", "round_robin"),
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.min_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 2000),

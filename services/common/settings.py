@@ -58,7 +58,7 @@ class Settings(DatabaseSettings, frozen=True, kw_only=True):
 class SettingsWithAuth(Settings, frozen=True, kw_only=True):
     """What a service is told that verifies tokens by auth's public keys."""
 
-    auth: Annotated[str, Meta(description="Where the auth service listens: host:port.")]
+    auth: Annotated[str, Meta(description="Where the auth service listens: host:port, several by commas.")]
 
 
 def _content(name: str, path: str) -> str:

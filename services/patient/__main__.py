@@ -23,7 +23,7 @@ class PatientSettings(SettingsWithAuth, frozen=True, kw_only=True):
     """What the patient service is told."""
 
     kafka: Annotated[str, Meta(description="Kafka's bootstrap servers: host:port, separated by commas.")]
-    billing: Annotated[str, Meta(description="Where the billing service listens: host:port.")]
+    billing: Annotated[str, Meta(description="Where the billing service listens: host:port, several by commas.")]
     service_secret: Annotated[str, Meta(description="The patient service's secret, by which auth knows it.")]
 
 

@@ -102,8 +102,8 @@ class System:
 
     def _own_environment(self, service: str) -> dict[str, str]:
         """Returns what one service is told and the others are not; of every secret the file."""
-        auth = {"PULSETRACK_AUTH": self._address("auth")}
-        kafka = self._settings.kafka if self._settings.kafka != EMBEDDED else self._address("broker")
+        auth = {"PULSETRACK_AUTH": self._addresses("auth")}
+        kafka = self._settings.kafka if self._settings.kafka != EMBEDDED else f"{HOST}:{self._port('broker')}"
         client_secret = self._folder.secret("patient-client-secret")
         match service:
             case "auth":
@@ -115,7 +115,7 @@ class System:
                     "PULSETRACK_ADMIN_PASSWORD_FILE": str(self.admin_password()),
                 }
             case "patient":
-                own = {"PULSETRACK_BILLING": self._address("billing"), "PULSETRACK_KAFKA": kafka}
+                own = {"PULSETRACK_BILLING": self._addresses("billing"), "PULSETRACK_KAFKA": kafka}
                 return auth | own | {"PULSETRACK_SERVICE_SECRET_FILE": str(client_secret)}
             case "analytics":
                 return auth | {"PULSETRACK_KAFKA": kafka}
@@ -157,8 +157,8 @@ class System:
     def _port(self, name: str) -> int:
         return self._folder.state.ports[name]
 
-    def _address(self, name: str) -> str:
-        return f"{HOST}:{self._port(name)}"
+    def _addresses(self, service: str) -> str:
+        return ",".join(f"{HOST}:{self._port(worker)}" for worker in self._workers[service])
 
 
 def _worker_names(service: str, count: int) -> tuple[str, ...]:

@@ -1,0 +1,34 @@
+"""The system in other shapes than the usual: with several workers, and on servers that are there already."""
+
+import os
+import signal
+from pathlib import Path
+
+import httpx
+
+from tests.e2e.people import Person, a_patient
+from tests.harness.waiting import eventually
+from tools.copy import Copy, running
+from tools.local.postgres import Postgres
+
+
+def make_the_journey(copy: Copy) -> None:
+    """Signs up, creates a patient, and waits for its account and its event."""
+    with Person.signed_up(copy) as person:
+        created = person.post("/v1/patients", a_patient())["id"]
+        eventually(lambda: person.get("/v1/billing/accounts", patientId=created).get("billingAccounts"))
+        eventually(lambda: person.get("/v1/analytics/events", patientId=created).get("events"))
+
+
+def test_several_workers_of_each_service_do_the_work_of_those_that_die(own_folder: Path) -> None:
+    with running(own_folder, PULSETRACK_WORKERS="2") as copy:
+        for worker in ("auth", "billing", "patient", "analytics"):
+            os.kill(copy.state().processes[worker].pid, signal.SIGKILL)
+        eventually(lambda: httpx.get(f"{copy.url}/.well-known/jwks.json").is_success)
+        make_the_journey(copy)
+
+
+def test_on_a_postgres_and_a_kafka_that_are_there_already(own_folder: Path, postgres: Postgres, broker: str) -> None:
+    with running(own_folder, PULSETRACK_DATABASE_URL=postgres.url(), PULSETRACK_KAFKA=broker) as copy:
+        assert {"postgres", "broker"}.isdisjoint(copy.state().processes)
+        make_the_journey(copy)
