@@ -7,6 +7,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     ForeignKey,
+    Index,
     LargeBinary,
     MetaData,
     Table,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -39,6 +41,8 @@ users = Table(
     Column("disabled", Boolean, nullable=False, server_default="false"),
     Column("create_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
+
+Index("users_newest", users.c.create_time.desc(), users.c.id.desc())
 
 refresh_tokens = Table(
     "refresh_tokens",
@@ -65,6 +69,21 @@ INSERT_USER = Statement(insert(users).values(_new_user).returning(*users.c))
 INSERT_USER_IF_NEW = Statement(upsert(users).values(_new_user).on_conflict_do_nothing())
 GET_USER = Statement(select(users).where(users.c.id == bindparam("id")))
 GET_USER_BY_EMAIL = Statement(select(users).where(users.c.email_key == bindparam("email_key")))
+LIST_USERS = Statement(
+    select(users)
+    .where(tuple_(users.c.create_time, users.c.id) < tuple_(bindparam("time"), bindparam("after")))
+    .order_by(users.c.create_time.desc(), users.c.id.desc())
+    .limit(bindparam("limit"))
+)
+LOCK_USERS = Statement(select(func.pg_advisory_xact_lock(2)))
+UPDATE_USER = Statement(
+    update(users)
+    .where(users.c.id == bindparam("user_id"))
+    .values(role=bindparam("new_role"), disabled=bindparam("now_disabled"))
+)
+GET_AN_ENABLED_ADMIN = Statement(
+    select(users.c.id).where(users.c.role == "ADMIN", users.c.disabled.is_(False)).limit(1)
+)
 
 INSERT_REFRESH_TOKEN = Statement(
     insert(refresh_tokens).values({n: bindparam(n) for n in ("digest", "family_id", "user_id", "expire_time")})
@@ -83,6 +102,9 @@ _lock = func.pg_advisory_xact_lock(func.hashtextextended(cast(refresh_tokens.c.f
 LOCK_REFRESH_FAMILY = Statement(select(_lock).where(refresh_tokens.c.digest == bindparam("digest")))
 _family = select(refresh_tokens.c.family_id).where(refresh_tokens.c.digest == bindparam("digest")).scalar_subquery()
 DELETE_REFRESH_FAMILY = Statement(delete(refresh_tokens).where(refresh_tokens.c.family_id == _family))
+DELETE_REFRESH_TOKENS_OF_USER = Statement(
+    delete(refresh_tokens).where(refresh_tokens.c.user_id == bindparam("user_id"))
+)
 DELETE_EXPIRED_REFRESH_TOKENS = Statement(
     delete(refresh_tokens).where(
         refresh_tokens.c.user_id == bindparam("user_id"), refresh_tokens.c.expire_time < func.now()
