@@ -81,6 +81,11 @@ UPDATE_USER = Statement(
     .where(users.c.id == bindparam("user_id"))
     .values(role=bindparam("new_role"), disabled=bindparam("now_disabled"))
 )
+REPLACE_PASSWORD_HASH = Statement(
+    update(users)
+    .where(users.c.id == bindparam("user_id"), users.c.password_hash == bindparam("old"))
+    .values(password_hash=bindparam("new"))
+)
 GET_AN_ENABLED_ADMIN = Statement(
     select(users.c.id).where(users.c.role == "ADMIN", users.c.disabled.is_(False)).limit(1)
 )

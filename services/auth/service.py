@@ -51,6 +51,7 @@ from services.auth.models import (
     LIST_USERS,
     LOCK_REFRESH_FAMILY,
     LOCK_USERS,
+    REPLACE_PASSWORD_HASH,
     UPDATE_USER,
     USE_REFRESH_TOKEN,
 )
@@ -108,6 +109,9 @@ class AuthService:
         user = await self._db.row(GET_USER_BY_EMAIL, email_key=key(request.email))
         if not await self._passwords.verify(user and user["password_hash"], request.password) or user is None:
             raise InvalidCredentials
+        if self._passwords.outdated(user["password_hash"]):  # only now is the password at hand to do better
+            new = await self._passwords.hash(request.password)
+            await self._db.row(REPLACE_PASSWORD_HASH, user_id=user["id"], old=user["password_hash"], new=new)
         async with self._db.begin() as tx:
             await tx.run(DELETE_EXPIRED_REFRESH_TOKENS, user_id=user["id"])
             return await self._tokens(tx, user, family=uuid7())
