@@ -8,6 +8,7 @@ from sqlalchemy import (
     DateTime,
     ForeignKey,
     Index,
+    Interval,
     LargeBinary,
     MetaData,
     Table,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    or_,
     select,
     tuple_,
     update,
@@ -61,7 +63,10 @@ signing_keys = Table(
     Column("id", Text, primary_key=True),
     Column("encrypted_pem", Text, nullable=False),
     Column("create_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("activate_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("retire_time", DateTime(timezone=True)),
 )
+"""Keys that sign tokens: one signs from its activate_time on until another does, and verifies until its retire_time."""
 
 _NEW_USER = ("id", "email", "email_key", "username", "username_key", "password_hash", "role")
 _new_user: dict[str, Any] = {name: bindparam(name) for name in _NEW_USER}
@@ -117,7 +122,23 @@ DELETE_EXPIRED_REFRESH_TOKENS = Statement(
 )
 
 LOCK_SIGNING_KEYS = Statement(select(func.pg_advisory_xact_lock(1)))
-LIST_SIGNING_KEYS = Statement(select(signing_keys).order_by(signing_keys.c.create_time.desc(), signing_keys.c.id))
-INSERT_SIGNING_KEY = Statement(
-    insert(signing_keys).values(id=bindparam("id"), encrypted_pem=bindparam("encrypted_pem")).returning(*signing_keys.c)
+LIST_SIGNING_KEYS = Statement(
+    select(signing_keys)
+    .where(or_(signing_keys.c.retire_time.is_(None), signing_keys.c.retire_time > func.now()))
+    .order_by(signing_keys.c.activate_time.desc(), signing_keys.c.id)
 )
+INSERT_SIGNING_KEY = Statement(
+    insert(signing_keys)
+    .values(
+        id=bindparam("id"),
+        encrypted_pem=bindparam("encrypted_pem"),
+        activate_time=func.now() + bindparam("activates_in", type_=Interval),
+    )
+    .returning(*signing_keys.c)
+)
+RETIRE_SIGNING_KEYS = Statement(
+    update(signing_keys)
+    .where(signing_keys.c.retire_time.is_(None), signing_keys.c.id != bindparam("successor"))
+    .values(retire_time=bindparam("retires"))
+)
+DELETE_RETIRED_SIGNING_KEYS = Statement(delete(signing_keys).where(signing_keys.c.retire_time < func.now()))
