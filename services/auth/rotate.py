@@ -17,7 +17,7 @@ from services.auth.models import (
     LOCK_SIGNING_KEYS,
     RETIRE_SIGNING_KEYS,
 )
-from services.auth.tokens import LONGEST_TOKEN_SECONDS, KeyPassphrase, new_key, private_key
+from services.auth.tokens import LONGEST_TOKEN_SECONDS, KeyPassphrase, new_key, opened
 from services.common.db import Database
 from services.common.identity import CLOCK_SKEW_SECONDS
 from services.common.server import run
@@ -47,7 +47,7 @@ async def rotate(db: Database, passphrase: str, *, activates_in: timedelta) -> d
         await tx.run(LOCK_SIGNING_KEYS)
         await tx.run(DELETE_RETIRED_SIGNING_KEYS)
         for row in await tx.rows(LIST_SIGNING_KEYS):
-            private_key(row["encrypted_pem"], passphrase)
+            opened(row, passphrase)
         [new] = await tx.rows(INSERT_SIGNING_KEY, activates_in=activates_in, **new_key(passphrase))
         activate_time: datetime = new["activate_time"]
         await tx.run(RETIRE_SIGNING_KEYS, successor=new["id"], retires=activate_time + _RETIRES_AFTER)

@@ -5,7 +5,7 @@ import hashlib
 import logging
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Self, cast
@@ -51,8 +51,8 @@ class SigningKey:
 class SigningKeys:
     """The keys that are kept in the database, encrypted by a passphrase: one signs, all of them verify.
 
-    Opening it reads them, and makes the first if there is none; from then on it reads them every few seconds, to learn
-    of a rotation. Raises SettingsError for a wrong passphrase.
+    Opening it reads them, and makes one if there is none; from then on it does so every few seconds, to learn of a
+    rotation. Raises SettingsError for a wrong passphrase.
     """
 
     def __init__(self, db: Database, passphrase: str, *, reload_seconds: float = 10) -> None:
@@ -63,12 +63,7 @@ class SigningKeys:
         self._reloading: asyncio.Task[None]
 
     async def __aenter__(self) -> Self:
-        async with self._db.begin() as tx:
-            await tx.run(LOCK_SIGNING_KEYS)
-            rows = await tx.rows(LIST_SIGNING_KEYS)
-            if not rows:
-                rows = await tx.rows(INSERT_SIGNING_KEY, activates_in=timedelta(), **new_key(self._passphrase))
-        self._take(rows)
+        await self._load()
         self._reloading = asyncio.create_task(self._reload())
         return self
 
@@ -99,22 +94,20 @@ class SigningKeys:
         """Returns the key that was activated last; the first of all, if this clock is so far behind the database's."""
         return next((key for key in self._keys if key.activate_time <= now), self._keys[-1])
 
-    def _take(self, rows: Iterable[Record]) -> None:
-        known = {key.id: key.private for key in self._keys}  # it takes milliseconds to decrypt one
-        self._keys = [
-            SigningKey(
-                row["id"],
-                known.get(row["id"]) or private_key(row["encrypted_pem"], self._passphrase),
-                row["activate_time"],
-            )
-            for row in rows
-        ]
+    async def _load(self) -> None:
+        async with self._db.begin() as tx:
+            await tx.run(LOCK_SIGNING_KEYS)
+            rows = await tx.rows(LIST_SIGNING_KEYS)
+            if not rows:
+                rows = await tx.rows(INSERT_SIGNING_KEY, activates_in=timedelta(), **new_key(self._passphrase))
+        known = {key.id: key for key in self._keys}  # it takes milliseconds to decrypt one
+        self._keys = [known.get(row["id"]) or opened(row, self._passphrase) for row in rows]
 
     async def _reload(self) -> None:
         while True:
             await asyncio.sleep(self._reload_seconds)
             try:
-                self._take(await self._db.rows(LIST_SIGNING_KEYS))
+                await self._load()
             except Exception as error:  # noqa: BLE001 - whatever is wrong, known keys stay in use
                 _log.warning("the signing keys cannot be read: %r", error.__cause__ or error)
 
@@ -137,12 +130,13 @@ def new_key(passphrase: str) -> dict[str, str]:
     return {"id": hashlib.sha256(public).hexdigest()[:16], "encrypted_pem": pem.decode()}
 
 
-def private_key(pem: str, passphrase: str) -> ec.EllipticCurvePrivateKey:
-    """Returns the key that is stored encrypted. Raises SettingsError for a wrong passphrase."""
+def opened(row: Record, passphrase: str) -> SigningKey:
+    """Returns the key that a row holds encrypted. Raises SettingsError for a wrong passphrase."""
     try:
-        return cast("ec.EllipticCurvePrivateKey", load_pem_private_key(pem.encode(), passphrase.encode()))
+        private = load_pem_private_key(row["encrypted_pem"].encode(), passphrase.encode())
     except ValueError:
         raise SettingsError("PULSETRACK_KEY_PASSPHRASE does not open the signing keys in the database") from None
+    return SigningKey(row["id"], cast("ec.EllipticCurvePrivateKey", private), row["activate_time"])
 
 
 def _public_jwk(key: SigningKey) -> dict[str, Any]:

@@ -163,6 +163,13 @@ def test_keys_stay_in_use_while_they_cannot_be_read(both: list[Client], rotated:
     eventually(lambda: kid(a_session(auth).access_token) != old)
 
 
+def test_processes_make_one_new_key_when_all_were_deleted(both: list[Client], own_sql: Sql) -> None:
+    [stolen] = key_ids(both[0])
+    own_sql("DELETE FROM signing_keys")
+    eventually(lambda: stolen not in key_ids(both[0]) + key_ids(both[1]))
+    assert key_ids(both[0]) == key_ids(both[1]) == [row["id"] for row in own_sql("SELECT id FROM signing_keys")]
+
+
 def test_no_call_fails_while_the_key_is_rotated(
     background: Background, both: list[Client], url: str, new_database: Callable[[str], str], rotated: Rotate
 ) -> None:
