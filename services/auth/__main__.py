@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from services.auth.passwords import Passwords
 from services.auth.service import AuthService, Lifetimes
-from services.auth.tokens import SigningKeys
+from services.auth.tokens import LONGEST_TOKEN_SECONDS, KeyPassphrase, SigningKeys
 from services.common.contract import SERVICES
 from services.common.db import Database
 from services.common.identity import TokenVerifier
@@ -15,17 +15,21 @@ from services.common.server import run, serve
 from services.common.settings import Settings, SettingsError
 from services.common.telemetry import configure_logging
 
+_LONGEST = LONGEST_TOKEN_SECONDS
+
 
 class AuthSettings(Settings, frozen=True, kw_only=True):
     """What auth is told."""
 
     admin_email: Annotated[str, Meta(description="The first admin's email.")]
     admin_password: Annotated[str, Meta(min_length=8, description="The first admin's password.")]
-    key_passphrase: Annotated[str, Meta(min_length=16, description="Encrypts the signing keys in the database.")]
+    key_passphrase: KeyPassphrase
     service_secrets: Annotated[str, Meta(description="The secret of each service by its client id: a JSON object.")]
-    access_token_seconds: Annotated[int, Meta(ge=1, le=900, description="How long an access token is good.")] = 900
+    access_token_seconds: Annotated[int, Meta(ge=1, le=_LONGEST, description="How long an access token is good.")] = 900
     refresh_token_seconds: Annotated[int, Meta(ge=1, description="How long a refresh token is good.")] = 1_209_600
-    service_token_seconds: Annotated[int, Meta(ge=60, le=900, description="How long a service token is good.")] = 300
+    service_token_seconds: Annotated[int, Meta(ge=60, le=_LONGEST, description="How long a service token is good.")] = (
+        300
+    )
 
     def secrets(self) -> dict[str, str]:
         """Returns the secret of each service by its client id. Raises SettingsError."""
@@ -44,8 +48,10 @@ async def main() -> None:
         refresh_token=settings.refresh_token_seconds,
         service_token=settings.service_token_seconds,
     )
-    async with Database(settings.database_url, connections=settings.database_connections) as db:
-        keys = await SigningKeys.load(db, settings.key_passphrase)
+    async with (
+        Database(settings.database_url, connections=settings.database_connections) as db,
+        SigningKeys(db, settings.key_passphrase) as keys,
+    ):
         auth = AuthService(db, keys, Passwords(), service_secrets=settings.secrets(), lifetimes=lifetimes)
         await auth.ensure_admin(settings.admin_email, settings.admin_password)
 

@@ -51,3 +51,11 @@ class UserNotFound(Failure):
     code = Code.NOT_FOUND
     reason = "USER_NOT_FOUND"
     message = "There is no such user."
+
+
+class LastAdmin(Failure):
+    """Occurs when a change would leave no enabled admin, and so nobody who could undo it."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "LAST_ADMIN"
+    message = "This user is the last enabled admin."

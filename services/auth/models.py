@@ -7,6 +7,8 @@ from sqlalchemy import (
     Column,
     DateTime,
     ForeignKey,
+    Index,
+    Interval,
     LargeBinary,
     MetaData,
     Table,
@@ -17,7 +19,9 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    or_,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -40,6 +44,8 @@ users = Table(
     Column("create_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 
+Index("users_newest", users.c.create_time.desc(), users.c.id.desc())
+
 refresh_tokens = Table(
     "refresh_tokens",
     metadata,
@@ -57,7 +63,10 @@ signing_keys = Table(
     Column("id", Text, primary_key=True),
     Column("encrypted_pem", Text, nullable=False),
     Column("create_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("activate_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("retire_time", DateTime(timezone=True)),
 )
+"""Keys that sign tokens: one signs from its activate_time on until another does, and verifies until its retire_time."""
 
 _NEW_USER = ("id", "email", "email_key", "username", "username_key", "password_hash", "role")
 _new_user: dict[str, Any] = {name: bindparam(name) for name in _NEW_USER}
@@ -65,6 +74,26 @@ INSERT_USER = Statement(insert(users).values(_new_user).returning(*users.c))
 INSERT_USER_IF_NEW = Statement(upsert(users).values(_new_user).on_conflict_do_nothing())
 GET_USER = Statement(select(users).where(users.c.id == bindparam("id")))
 GET_USER_BY_EMAIL = Statement(select(users).where(users.c.email_key == bindparam("email_key")))
+LIST_USERS = Statement(
+    select(users)
+    .where(tuple_(users.c.create_time, users.c.id) < tuple_(bindparam("time"), bindparam("after")))
+    .order_by(users.c.create_time.desc(), users.c.id.desc())
+    .limit(bindparam("limit"))
+)
+LOCK_USERS = Statement(select(func.pg_advisory_xact_lock(2)))
+UPDATE_USER = Statement(
+    update(users)
+    .where(users.c.id == bindparam("user_id"))
+    .values(role=bindparam("new_role"), disabled=bindparam("now_disabled"))
+)
+REPLACE_PASSWORD_HASH = Statement(
+    update(users)
+    .where(users.c.id == bindparam("user_id"), users.c.password_hash == bindparam("old"))
+    .values(password_hash=bindparam("new"))
+)
+GET_AN_ENABLED_ADMIN = Statement(
+    select(users.c.id).where(users.c.role == "ADMIN", users.c.disabled.is_(False)).limit(1)
+)
 
 INSERT_REFRESH_TOKEN = Statement(
     insert(refresh_tokens).values({n: bindparam(n) for n in ("digest", "family_id", "user_id", "expire_time")})
@@ -83,6 +112,9 @@ _lock = func.pg_advisory_xact_lock(func.hashtextextended(cast(refresh_tokens.c.f
 LOCK_REFRESH_FAMILY = Statement(select(_lock).where(refresh_tokens.c.digest == bindparam("digest")))
 _family = select(refresh_tokens.c.family_id).where(refresh_tokens.c.digest == bindparam("digest")).scalar_subquery()
 DELETE_REFRESH_FAMILY = Statement(delete(refresh_tokens).where(refresh_tokens.c.family_id == _family))
+DELETE_REFRESH_TOKENS_OF_USER = Statement(
+    delete(refresh_tokens).where(refresh_tokens.c.user_id == bindparam("user_id"))
+)
 DELETE_EXPIRED_REFRESH_TOKENS = Statement(
     delete(refresh_tokens).where(
         refresh_tokens.c.user_id == bindparam("user_id"), refresh_tokens.c.expire_time < func.now()
@@ -90,7 +122,23 @@ DELETE_EXPIRED_REFRESH_TOKENS = Statement(
 )
 
 LOCK_SIGNING_KEYS = Statement(select(func.pg_advisory_xact_lock(1)))
-LIST_SIGNING_KEYS = Statement(select(signing_keys).order_by(signing_keys.c.create_time.desc(), signing_keys.c.id))
-INSERT_SIGNING_KEY = Statement(
-    insert(signing_keys).values(id=bindparam("id"), encrypted_pem=bindparam("encrypted_pem")).returning(*signing_keys.c)
+LIST_SIGNING_KEYS = Statement(
+    select(signing_keys)
+    .where(or_(signing_keys.c.retire_time.is_(None), signing_keys.c.retire_time > func.now()))
+    .order_by(signing_keys.c.activate_time.desc(), signing_keys.c.id)
 )
+INSERT_SIGNING_KEY = Statement(
+    insert(signing_keys)
+    .values(
+        id=bindparam("id"),
+        encrypted_pem=bindparam("encrypted_pem"),
+        activate_time=func.now() + bindparam("activates_in", type_=Interval),
+    )
+    .returning(*signing_keys.c)
+)
+RETIRE_SIGNING_KEYS = Statement(
+    update(signing_keys)
+    .where(signing_keys.c.retire_time.is_(None), signing_keys.c.id != bindparam("successor"))
+    .values(retire_time=bindparam("retires"))
+)
+DELETE_RETIRED_SIGNING_KEYS = Statement(delete(signing_keys).where(signing_keys.c.retire_time < func.now()))

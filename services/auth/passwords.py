@@ -29,6 +29,10 @@ class Passwords:
         )
         return matches and stored is not None
 
+    def outdated(self, stored: str) -> bool:
+        """Tells whether a stored hash was made with other parameters than those of today."""
+        return self._hasher.check_needs_rehash(stored)
+
     def _matches(self, stored: str, password: str) -> bool:
         try:
             return self._hasher.verify(stored, password)

@@ -5,7 +5,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from asyncpg import Record
@@ -14,21 +13,26 @@ from uuid_utils.compat import uuid7
 from gen.google.api import HttpBody
 from gen.google.protobuf import Empty
 from gen.pulsetrack.auth.v1 import (
+    CreateUserRequest,
     GetCurrentUserRequest,
     GetJwksRequest,
     IssueServiceTokenRequest,
+    ListUsersRequest,
+    ListUsersResponse,
     LoginRequest,
     LogoutRequest,
     RefreshTokenRequest,
     ServiceToken,
     SignUpRequest,
     TokenPair,
+    UpdateUserRequest,
     User,
 )
 from gen.pulsetrack.options.v1 import Role
 from services.auth.errors import (
     EmailAlreadyExists,
     InvalidCredentials,
+    LastAdmin,
     RefreshTokenInvalid,
     UserDisabled,
     UsernameAlreadyExists,
@@ -37,19 +41,27 @@ from services.auth.errors import (
 from services.auth.models import (
     DELETE_EXPIRED_REFRESH_TOKENS,
     DELETE_REFRESH_FAMILY,
+    DELETE_REFRESH_TOKENS_OF_USER,
+    GET_AN_ENABLED_ADMIN,
     GET_USER,
     GET_USER_BY_EMAIL,
     INSERT_REFRESH_TOKEN,
     INSERT_USER,
     INSERT_USER_IF_NEW,
+    LIST_USERS,
     LOCK_REFRESH_FAMILY,
+    LOCK_USERS,
+    REPLACE_PASSWORD_HASH,
+    UPDATE_USER,
     USE_REFRESH_TOKEN,
 )
 from services.auth.passwords import Passwords
 from services.auth.tokens import SigningKeys, digest, new_refresh_token
+from services.auth.users import columns, merged, user_of
 from services.common.db import Database, Transaction
 from services.common.identity import PEOPLE_AUDIENCE, SERVICE_ROLE, SERVICES_AUDIENCE, Caller
-from services.common.text import key, normalized
+from services.common.paging import page_of
+from services.common.text import key
 
 _TAKEN = {"users_email_key_key": EmailAlreadyExists, "users_username_key_key": UsernameAlreadyExists}
 _log = logging.getLogger(__name__)
@@ -87,10 +99,7 @@ class AuthService:
 
         Raises EmailAlreadyExists, UsernameAlreadyExists.
         """
-        password_hash = await self._passwords.hash(request.password)
-        new = _columns(request.email, request.username, password_hash, role="USER")
-        row = await self._db.row(INSERT_USER, taken=_TAKEN, **new)
-        return _user(row)
+        return await self._created(request.email, request.username, request.password, Role.USER)
 
     async def login(self, request: LoginRequest) -> TokenPair:
         """Begins a session.
@@ -100,6 +109,9 @@ class AuthService:
         user = await self._db.row(GET_USER_BY_EMAIL, email_key=key(request.email))
         if not await self._passwords.verify(user and user["password_hash"], request.password) or user is None:
             raise InvalidCredentials
+        if self._passwords.outdated(user["password_hash"]):  # only now is the password at hand to do better
+            new = await self._passwords.hash(request.password)
+            await self._db.row(REPLACE_PASSWORD_HASH, user_id=user["id"], old=user["password_hash"], new=new)
         async with self._db.begin() as tx:
             await tx.run(DELETE_EXPIRED_REFRESH_TOKENS, user_id=user["id"])
             return await self._tokens(tx, user, family=uuid7())
@@ -134,7 +146,45 @@ class AuthService:
         row = await self._db.row(GET_USER, id=caller.id)
         if row is None:
             raise UserNotFound
-        return _user(row)
+        return user_of(row)
+
+    async def create_user(self, request: CreateUserRequest) -> User:
+        """Creates a user who has the role that the admin chose.
+
+        Raises EmailAlreadyExists, UsernameAlreadyExists.
+        """
+        return await self._created(request.email, request.username, request.password, request.role or Role.USER)
+
+    async def list_users(self, request: ListUsersRequest) -> ListUsersResponse:
+        """Returns a page of users, newest first.
+
+        Raises PageTokenInvalid.
+        """
+        page = page_of(request)
+        rows = await self._db.rows(LIST_USERS, time=page.time, after=page.id, limit=page.limit)
+        kept, next_page_token = page.cut(rows)
+        return ListUsersResponse(users=[user_of(row) for row in kept], next_page_token=next_page_token)
+
+    async def update_user(self, request: UpdateUserRequest) -> User:
+        """Changes what a user may do from his next token on.
+
+        Raises FieldsInvalid, UserNotFound, LastAdmin.
+        """
+        change = request.user or User()
+        async with self._db.begin() as tx:
+            await tx.run(LOCK_USERS)  # one change after the other, or two admins could disable each other at once
+            row = await tx.row(GET_USER, id=change.id)
+            if row is None:
+                raise UserNotFound
+            mask = request.update_mask.paths if request.update_mask else None
+            user = merged(user_of(row), change, mask)
+            await tx.run(UPDATE_USER, user_id=row["id"], new_role=user.role.name, now_disabled=user.disabled)
+            if user.disabled != row["disabled"]:
+                # Also of one who is enabled again: a log-in that overlapped with his disabling may have left a session.
+                await tx.run(DELETE_REFRESH_TOKENS_OF_USER, user_id=row["id"])
+            if await tx.row(GET_AN_ENABLED_ADMIN) is None:
+                raise LastAdmin
+            return user
 
     async def issue_service_token(self, request: IssueServiceTokenRequest) -> ServiceToken:
         """Issues a token to a service that knows its secret.
@@ -159,10 +209,15 @@ class AuthService:
         row = await self._db.row(GET_USER_BY_EMAIL, email_key=key(email))
         if row is None:
             # The email as the username too: no sign-up can have taken it, for a username has no "@".
-            new = _columns(email, email, await self._passwords.hash(password), role="ADMIN")
+            new = columns(email, email, await self._passwords.hash(password), role=Role.ADMIN)
             await self._db.row(INSERT_USER_IF_NEW, **new)
         elif row["role"] != "ADMIN":
             _log.warning("the user with the first admin's email is no admin, and stays so")
+
+    async def _created(self, email: str, username: str, password: str, role: Role) -> User:
+        new = columns(email, username, await self._passwords.hash(password), role=role)
+        row = await self._db.row(INSERT_USER, taken=_TAKEN, **new)
+        return user_of(row)
 
     async def _tokens(self, tx: Transaction, user: Record | None, *, family: UUID) -> TokenPair:
         if user is None or user["disabled"]:
@@ -185,26 +240,3 @@ class AuthService:
             token_type="Bearer",  # noqa: S106 - a scheme, no secret
             expires_in=seconds,
         )
-
-
-def _columns(email: str, username: str, password_hash: str, *, role: str) -> dict[str, Any]:
-    return {
-        "id": uuid7(),
-        "email": normalized(email),
-        "email_key": key(email),
-        "username": normalized(username),
-        "username_key": key(username),
-        "password_hash": password_hash,
-        "role": role,
-    }
-
-
-def _user(row: Record) -> User:
-    return User(
-        id=str(row["id"]),
-        email=row["email"],
-        username=row["username"],
-        role=Role[row["role"]],
-        disabled=row["disabled"],
-        create_time=row["create_time"],
-    )

@@ -1,14 +1,19 @@
 """The keys that sign access tokens, and the tokens."""
 
+import asyncio
 import hashlib
+import logging
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self, cast
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Self, cast
 from uuid import uuid4
 
 import jwt
 import msgspec
+from asyncpg import Record
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -18,30 +23,52 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from jwt.algorithms import ECAlgorithm
+from msgspec import Meta
 
 from services.auth.models import INSERT_SIGNING_KEY, LIST_SIGNING_KEYS, LOCK_SIGNING_KEYS
 from services.common.db import Database
 from services.common.identity import ALGORITHM, ISSUER, TOKEN_TYPE
 from services.common.settings import SettingsError
 
+LONGEST_TOKEN_SECONDS = 900
+"""How long any token may be good, whatever the settings say: a key has to verify for so long after it has signed."""
 
-@dataclass(frozen=True)
+KeyPassphrase = Annotated[str, Meta(min_length=16, description="Encrypts the signing keys in the database.")]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """An ES256 key."""
+
+    id: str
+    private: ec.EllipticCurvePrivateKey
+    activate_time: datetime
+    """From when on it signs; its public half is shown before, so that everybody knows it by then."""
+
+
 class SigningKeys:
-    """ES256 keys by their id, the one that signs first. They are kept in the database, encrypted by a passphrase."""
+    """The keys that are kept in the database, encrypted by a passphrase: one signs, all of them verify.
 
-    keys: dict[str, ec.EllipticCurvePrivateKey]
+    Opening it reads them, and makes one if there is none; from then on it does so every few seconds, to learn of a
+    rotation. Raises SettingsError for a wrong passphrase.
+    """
 
-    @classmethod
-    async def load(cls, db: Database, passphrase: str) -> Self:
-        """Reads the keys, and makes the first if there is none. Raises SettingsError for a wrong passphrase."""
-        secret = passphrase.encode()
-        async with db.begin() as tx:
-            await tx.row(LOCK_SIGNING_KEYS)
-            rows = await tx.rows(LIST_SIGNING_KEYS)
-            if not rows:
-                key_id, pem = _new_key(secret)
-                rows = await tx.rows(INSERT_SIGNING_KEY, id=key_id, encrypted_pem=pem)
-        return cls({row["id"]: _private_key(row["encrypted_pem"], secret) for row in rows})
+    def __init__(self, db: Database, passphrase: str, *, reload_seconds: float = 10) -> None:
+        self._db = db
+        self._passphrase = passphrase
+        self._reload_seconds = reload_seconds
+        self._keys: Sequence[SigningKey] = ()
+        self._reloading: asyncio.Task[None]
+
+    async def __aenter__(self) -> Self:
+        await self._load()
+        self._reloading = asyncio.create_task(self._reload())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._reloading.cancel()
 
     def sign(self, *, subject: str, role: str, audience: str, seconds: int) -> str:
         """Returns an access token (RFC 9068) that is good from now on for so many seconds."""
@@ -56,19 +83,33 @@ class SigningKeys:
             "nbf": now,
             "exp": now + seconds,
         }
-        key_id, key = next(iter(self.keys.items()))
-        return jwt.encode(claims, key, algorithm=ALGORITHM, headers={"kid": key_id, "typ": TOKEN_TYPE})
+        key = self._active(datetime.fromtimestamp(now, UTC))
+        return jwt.encode(claims, key.private, algorithm=ALGORITHM, headers={"kid": key.id, "typ": TOKEN_TYPE})
 
     def jwks(self) -> bytes:
         """Returns the public keys as a JSON Web Key Set (RFC 7517)."""
-        return msgspec.json.encode(
-            {
-                "keys": [
-                    ECAlgorithm.to_jwk(key.public_key(), as_dict=True) | {"kid": key_id, "use": "sig", "alg": ALGORITHM}
-                    for key_id, key in self.keys.items()
-                ]
-            }
-        )
+        return msgspec.json.encode({"keys": [_public_jwk(key) for key in self._keys]})
+
+    def _active(self, now: datetime) -> SigningKey:
+        """Returns the key that was activated last; the first of all, if this clock is so far behind the database's."""
+        return next((key for key in self._keys if key.activate_time <= now), self._keys[-1])
+
+    async def _load(self) -> None:
+        async with self._db.begin() as tx:
+            await tx.run(LOCK_SIGNING_KEYS)
+            rows = await tx.rows(LIST_SIGNING_KEYS)
+            if not rows:
+                rows = await tx.rows(INSERT_SIGNING_KEY, activates_in=timedelta(), **new_key(self._passphrase))
+        known = {key.id: key for key in self._keys}  # it takes milliseconds to decrypt one
+        self._keys = [known.get(row["id"]) or opened(row, self._passphrase) for row in rows]
+
+    async def _reload(self) -> None:
+        while True:
+            await asyncio.sleep(self._reload_seconds)
+            try:
+                await self._load()
+            except Exception as error:  # noqa: BLE001 - whatever is wrong, known keys stay in use
+                _log.warning("the signing keys cannot be read: %r", error.__cause__ or error)
 
 
 def new_refresh_token() -> str:
@@ -81,15 +122,23 @@ def digest(refresh_token: str) -> bytes:
     return hashlib.sha256(refresh_token.encode()).digest()
 
 
-def _new_key(passphrase: bytes) -> tuple[str, str]:
+def new_key(passphrase: str) -> dict[str, str]:
+    """Returns the columns of a new key."""
     key = ec.generate_private_key(ec.SECP256R1())
     public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(passphrase))
-    return hashlib.sha256(public).hexdigest()[:16], pem.decode()
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(passphrase.encode()))
+    return {"id": hashlib.sha256(public).hexdigest()[:16], "encrypted_pem": pem.decode()}
 
 
-def _private_key(pem: str, passphrase: bytes) -> ec.EllipticCurvePrivateKey:
+def opened(row: Record, passphrase: str) -> SigningKey:
+    """Returns the key that a row holds encrypted. Raises SettingsError for a wrong passphrase."""
     try:
-        return cast("ec.EllipticCurvePrivateKey", load_pem_private_key(pem.encode(), passphrase))
+        private = load_pem_private_key(row["encrypted_pem"].encode(), passphrase.encode())
     except ValueError:
         raise SettingsError("PULSETRACK_KEY_PASSPHRASE does not open the signing keys in the database") from None
+    return SigningKey(row["id"], cast("ec.EllipticCurvePrivateKey", private), row["activate_time"])
+
+
+def _public_jwk(key: SigningKey) -> dict[str, Any]:
+    public = ECAlgorithm.to_jwk(key.private.public_key(), as_dict=True)
+    return public | {"kid": key.id, "use": "sig", "alg": ALGORITHM}

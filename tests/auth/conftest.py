@@ -5,10 +5,11 @@ from contextlib import AbstractAsyncContextManager
 import grpc
 import pytest
 
+from gen.pulsetrack.auth.v1 import LoginRequest
 from services.common.identity import TokenVerifier
 from tests.conftest import Serve
 from tests.harness.client import Client
-from tests.harness.services import serving_auth
+from tests.harness.services import ADMIN_EMAIL, ADMIN_PASSWORD, serving_auth
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +29,9 @@ def serve() -> Serve:
 def auth(grpc_channel: grpc.Channel) -> Client:
     """Somebody who calls the auth service without a token."""
     return Client(grpc_channel, "auth")
+
+
+@pytest.fixture(scope="module")
+def admin(auth: Client) -> Client:
+    """The first admin, who does."""
+    return auth.having(auth.login(LoginRequest(email=ADMIN_EMAIL, password=ADMIN_PASSWORD)).access_token)

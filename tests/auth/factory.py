@@ -1,8 +1,9 @@
 """Users to be, and their sessions."""
 
+from typing import Any
 from uuid import uuid4
 
-from gen.pulsetrack.auth.v1 import LoginRequest, RefreshTokenRequest, SignUpRequest, TokenPair
+from gen.pulsetrack.auth.v1 import CreateUserRequest, LoginRequest, RefreshTokenRequest, SignUpRequest, TokenPair
 from tests.harness.client import Client, Refused, outcome
 
 PASSWORD = "correct horse battery"
@@ -14,7 +15,13 @@ def signing_up(**fields: str) -> SignUpRequest:
     return SignUpRequest(**({"email": f"{name}@clinic.test", "username": name, "password": PASSWORD} | fields))
 
 
-def logging_in(new: SignUpRequest, **fields: str) -> LoginRequest:
+def creating(**fields: Any) -> CreateUserRequest:
+    """Returns an admin's request that may succeed, for a user unlike any other, with the fields given."""
+    name = uuid4().hex
+    return CreateUserRequest(**({"email": f"{name}@clinic.test", "username": name, "password": PASSWORD} | fields))
+
+
+def logging_in(new: SignUpRequest | CreateUserRequest, **fields: str) -> LoginRequest:
     """Returns the request by which such a user logs in, with the fields given."""
     return LoginRequest(**({"email": new.email, "password": new.password} | fields))
 

@@ -2,12 +2,13 @@
 
 import hashlib
 
+import pytest
 from argon2 import PasswordHasher, extract_parameters
 from argon2.low_level import Type
 
-from gen.pulsetrack.auth.v1 import RefreshTokenRequest
-from tests.auth.factory import a_session, a_user
-from tests.harness.client import Client
+from gen.pulsetrack.auth.v1 import RefreshTokenRequest, SignUpRequest
+from tests.auth.factory import a_session, a_user, logging_in
+from tests.harness.client import Client, Refused
 from tests.harness.sql import Sql
 
 EVERYTHING = "SELECT users::text AS row FROM users UNION ALL SELECT refresh_tokens::text FROM refresh_tokens"
@@ -15,11 +16,40 @@ EVERYTHING = "SELECT users::text AS row FROM users UNION ALL SELECT refresh_toke
 
 def test_a_password_is_an_argon2id_hash_with_the_parameters_of_owasp(auth: Client, sql: Sql) -> None:
     new = a_user(auth)
-    [row] = sql("SELECT password_hash FROM users WHERE email = $1", new.email)
-    said = extract_parameters(row["password_hash"])
+    said = extract_parameters(hash_of(sql, new))
     assert (said.type, said.memory_cost, said.time_cost, said.parallelism) == (Type.ID, 19 * 1024, 2, 1)
     assert (said.salt_len, said.hash_len) == (16, 32)
-    assert PasswordHasher().verify(row["password_hash"], new.password)
+    assert PasswordHasher().verify(hash_of(sql, new), new.password)
+
+
+@pytest.mark.parametrize(
+    "weaker", [PasswordHasher(time_cost=1, memory_cost=8192, parallelism=1), PasswordHasher(type=Type.I)]
+)
+def test_a_log_in_replaces_a_hash_that_was_made_with_other_parameters(
+    auth: Client, sql: Sql, weaker: PasswordHasher
+) -> None:
+    new = a_user(auth)
+    sql("UPDATE users SET password_hash = $2 WHERE email = $1", new.email, weaker.hash(new.password))
+    assert auth.login(logging_in(new)).access_token
+    said = extract_parameters(hash_of(sql, new))
+    assert (said.type, said.memory_cost, said.time_cost, said.parallelism) == (Type.ID, 19 * 1024, 2, 1)
+    assert auth.login(logging_in(new)).access_token
+
+
+def test_a_log_in_leaves_a_hash_of_todays_parameters(auth: Client, sql: Sql) -> None:
+    new = a_user(auth)
+    before = hash_of(sql, new)
+    auth.login(logging_in(new))
+    assert hash_of(sql, new) == before
+
+
+def test_a_wrong_password_leaves_a_weaker_hash(auth: Client, sql: Sql) -> None:
+    new = a_user(auth)
+    weaker = PasswordHasher(time_cost=1, memory_cost=8192, parallelism=1).hash(new.password)
+    sql("UPDATE users SET password_hash = $2 WHERE email = $1", new.email, weaker)
+    with pytest.raises(Refused, match="INVALID_CREDENTIALS"):
+        auth.login(logging_in(new, password="something else"))
+    assert hash_of(sql, new) == weaker
 
 
 def test_equal_passwords_have_different_hashes(auth: Client, sql: Sql) -> None:
@@ -41,3 +71,10 @@ def test_no_secret_is_anywhere_in_the_tables(auth: Client, sql: Sql) -> None:
     for secret in (new.password, session.access_token, session.refresh_token):
         assert secret not in stored
         assert secret.encode().hex() not in stored
+
+
+def hash_of(sql: Sql, new: SignUpRequest) -> str:
+    """Returns what is stored of a user's password."""
+    [row] = sql("SELECT password_hash FROM users WHERE email = $1", new.email)
+    stored: str = row["password_hash"]
+    return stored

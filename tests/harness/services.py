@@ -59,11 +59,11 @@ async def serving_auth(
     admin_email: str = ADMIN_EMAIL,
     admin_password: str = ADMIN_PASSWORD,
     listen: str = "127.0.0.1:0",
+    reload_seconds: float = 10,
 ) -> AsyncIterator[int]:
     """Serves auth on its database, and yields its port. It takes its own tokens, unless a verifier is given."""
     told = Settings(listen=listen, database_url=url)
-    async with Database(url) as db:
-        keys = await SigningKeys.load(db, passphrase)
+    async with Database(url) as db, SigningKeys(db, passphrase, reload_seconds=reload_seconds) as keys:
         auth = AuthService(db, keys, Passwords(), service_secrets={CLIENT_ID: CLIENT_SECRET}, lifetimes=LIFETIMES)
         await auth.ensure_admin(admin_email, admin_password)
 

@@ -4,15 +4,19 @@
 # This file has been @generated
 
 __all__ = (
+    "CreateUserRequest",
     "GetCurrentUserRequest",
     "GetJwksRequest",
     "IssueServiceTokenRequest",
+    "ListUsersRequest",
+    "ListUsersResponse",
     "LoginRequest",
     "LogoutRequest",
     "RefreshTokenRequest",
     "ServiceToken",
     "SignUpRequest",
     "TokenPair",
+    "UpdateUserRequest",
     "User",
 )
 
@@ -25,6 +29,40 @@ from ....message_pool import default_message_pool
 
 _COMPILER_VERSION = "0.10.1"
 betterproto2.check_compiler_version(_COMPILER_VERSION)
+
+
+@dataclass(eq=False, repr=False)
+class CreateUserRequest(betterproto2.Message):
+    """
+    Asks for a new user of any role.
+    """
+
+    email: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The user's email, at most 254 characters.
+    """
+
+    username: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The name that the user goes by: 1 to 50 letters, digits, dots, hyphens or underscores.
+    """
+
+    password: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The password, 8 to 128 characters.
+    """
+
+    role: "__options__v1__.Role" = betterproto2.field(
+        4, betterproto2.TYPE_ENUM, default_factory=lambda: __options__v1__.Role(0)
+    )
+    """
+    What the user may do. ROLE_USER if not given.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.auth.v1", "CreateUserRequest", CreateUserRequest
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -74,6 +112,52 @@ class IssueServiceTokenRequest(betterproto2.Message):
 
 default_message_pool.register_message(
     "pulsetrack.auth.v1", "IssueServiceTokenRequest", IssueServiceTokenRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListUsersRequest(betterproto2.Message):
+    """
+    Asks for a page of users.
+    """
+
+    page_size: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    How many users to return at most, up to 1000. 50 if not given.
+    """
+
+    page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The next_page_token of the page before.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.auth.v1", "ListUsersRequest", ListUsersRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListUsersResponse(betterproto2.Message):
+    """
+    A page of users.
+    """
+
+    users: "list[User]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    The users.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    What asks for the next page. Empty on the last page.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.auth.v1", "ListUsersResponse", ListUsersResponse
 )
 
 
@@ -215,6 +299,33 @@ class TokenPair(betterproto2.Message):
 
 
 default_message_pool.register_message("pulsetrack.auth.v1", "TokenPair", TokenPair)
+
+
+@dataclass(eq=False, repr=False)
+class UpdateUserRequest(betterproto2.Message):
+    """
+    Asks for a change of a user.
+    """
+
+    user: "User | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    The user: its id and the new values. Only the role, and whether the user is disabled, can change.
+    """
+
+    update_mask: "___google__protobuf__.FieldMask | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Which fields to change (AIP-134): "role", "disabled", or "*" for both. If not given, those that have a value, so that
+    to enable a user takes a mask.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.auth.v1", "UpdateUserRequest", UpdateUserRequest
+)
 
 
 @dataclass(eq=False, repr=False)

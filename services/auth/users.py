@@ -1,0 +1,66 @@
+"""Decisions about a user, without a database: what is stored, how an update merges."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from asyncpg import Record
+from uuid_utils.compat import uuid7
+
+from gen.pulsetrack.auth.v1 import User
+from gen.pulsetrack.options.v1 import Role
+from services.common.errors import FieldsInvalid
+from services.common.text import key, normalized
+
+_CHANGEABLE = ("role", "disabled")
+_IMMUTABLE = ("email", "username")
+
+
+def columns(email: str, username: str, password_hash: str, *, role: Role) -> dict[str, Any]:
+    """Returns the values of a new user's columns."""
+    return {
+        "id": uuid7(),
+        "email": normalized(email),
+        "email_key": key(email),
+        "username": normalized(username),
+        "username_key": key(username),
+        "password_hash": password_hash,
+        "role": role.name,
+    }
+
+
+def user_of(row: Record) -> User:
+    """Returns the user that a row holds."""
+    return User(
+        id=str(row["id"]),
+        email=row["email"],
+        username=row["username"],
+        role=Role[row["role"]],
+        disabled=row["disabled"],
+        create_time=row["create_time"],
+    )
+
+
+def merged(current: User, change: User, mask: Iterable[str] | None) -> User:
+    """Returns the current user with the fields of the change that the mask names (AIP-134).
+
+    Without a mask, those that have a value; "*" means all that can change. Raises FieldsInvalid for a field that does
+    not exist or cannot change, and for a role that is to be none.
+    """
+    paths = set(mask or ())
+    wrong = {f"user.{name}": "cannot be changed" for name in _IMMUTABLE if _differs(name, current, change)}
+    if refused := sorted(paths - {*_CHANGEABLE, "*"}):
+        wrong["update_mask"] = f"has what is no field of a user that can be changed: {', '.join(refused)}"
+    if not paths:
+        paths = {name for name in _CHANGEABLE if getattr(change, name)}
+    elif "*" in paths:
+        paths = set(_CHANGEABLE)
+    if "role" in paths and not change.role:
+        wrong["user.role"] = "value is required"
+    if wrong:
+        raise FieldsInvalid(wrong)
+    return replace(current, **{name: getattr(change, name) for name in paths})
+
+
+def _differs(name: str, current: User, change: User) -> bool:
+    return bool(getattr(change, name)) and getattr(change, name) != getattr(current, name)

@@ -1,0 +1,65 @@
+"""CreateUser."""
+
+import pytest
+from grpc import StatusCode
+
+from gen.pulsetrack.auth.v1 import CreateUserRequest, GetCurrentUserRequest, User
+from gen.pulsetrack.options.v1 import Role
+from services.common import wire
+from services.common.contract import SERVICES
+from tests.auth.factory import a_session, creating, logging_in
+from tests.harness.client import Client, Refused
+
+PATH = f"/{SERVICES['auth']}/CreateUser"
+
+
+@pytest.mark.parametrize("role", [Role.USER, Role.ADMIN])
+def test_a_new_user_has_the_role_that_the_admin_chose(auth: Client, admin: Client, role: Role) -> None:
+    new = creating(role=role)
+    user: User = admin.create_user(new)
+    assert (user.email, user.username, user.role, user.disabled) == (new.email, new.username, role, False)
+    session = auth.login(logging_in(new))
+    assert auth.having(session.access_token).get_current_user(GetCurrentUserRequest()) == user
+
+
+def test_a_new_admin_may_do_what_an_admin_may(auth: Client, admin: Client) -> None:
+    new = creating(role=Role.ADMIN)
+    admin.create_user(new)
+    other = auth.having(auth.login(logging_in(new)).access_token)
+    assert other.create_user(creating()).id
+
+
+def test_a_new_user_without_a_role_is_no_admin(admin: Client) -> None:
+    assert admin.create_user(creating()).role is Role.USER
+
+
+def test_who_is_no_admin_creates_nobody(auth: Client) -> None:
+    with pytest.raises(Refused, match="PERMISSION_DENIED ROLE_REQUIRED"):
+        auth.having(a_session(auth).access_token).create_user(creating())
+
+
+@pytest.mark.parametrize(("field", "reason"), [("email", "EMAIL"), ("username", "USERNAME")])
+def test_what_belongs_to_another_user_is_refused(admin: Client, field: str, reason: str) -> None:
+    taken = creating()
+    admin.create_user(taken)
+    with pytest.raises(Refused) as refused:
+        admin.create_user(creating(**{field: getattr(taken, field).upper()}))
+    assert (refused.value.code, refused.value.reason) == (StatusCode.ALREADY_EXISTS, f"{reason}_ALREADY_EXISTS")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("email", ""), ("email", "ana"), ("username", ""), ("username", "a b"), ("password", "x" * 7), ("role", 9)],
+)
+def test_a_field_that_breaks_its_rule_is_named(admin: Client, field: str, value: object) -> None:
+    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+        admin.create_user(creating(**{field: value}))
+    assert list(refused.value.violations) == [field]
+
+
+def test_the_answer_holds_nothing_of_the_password(admin: Client) -> None:
+    new = creating()
+    answer = admin.call(PATH, wire.codec_of(CreateUserRequest).dumps(new))
+    assert new.email.encode() in answer
+    assert b"argon2" not in answer
+    assert new.password.encode() not in answer

@@ -1,0 +1,78 @@
+"""ListUsers."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from gen.pulsetrack.auth.v1 import ListUsersRequest, ListUsersResponse, User
+from tests.auth.factory import a_session, creating
+from tests.harness.client import Client, Refused
+from tests.harness.services import ADMIN_EMAIL
+from tests.harness.sql import Sql
+
+
+def created(admin: Client, count: int) -> list[User]:
+    """Creates so many users, one after the other."""
+    return [admin.create_user(creating()) for _ in range(count)]
+
+
+def walk(admin: Client, size: int) -> Iterator[User]:
+    """Follows the page tokens to the last page."""
+    page = ListUsersResponse()
+    while True:
+        page = admin.list_users(ListUsersRequest(page_size=size, page_token=page.next_page_token))
+        yield from page.users
+        if not page.next_page_token:
+            return
+
+
+def test_the_newest_comes_first(admin: Client) -> None:
+    new = created(admin, 3)
+    assert admin.list_users(ListUsersRequest(page_size=3)).users == new[::-1]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_the_pages_hold_every_user_once(admin: Client, size: int) -> None:
+    new = created(admin, 5)
+    walked = list(walk(admin, size))
+    assert walked[:5] == new[::-1]
+    assert walked[-1].email == ADMIN_EMAIL
+    assert len({user.id for user in walked}) == len(walked)
+
+
+def test_a_page_has_50_users_if_nothing_else_is_said(admin: Client, sql: Sql) -> None:
+    sql(
+        "INSERT INTO users (id, email, email_key, username, username_key, password_hash, role) "
+        "SELECT gen_random_uuid(), n, n, n, n, '', 'USER' FROM (SELECT 'many-' || generate_series(1, 60)) AS many (n)"
+    )
+    page = admin.list_users(ListUsersRequest())
+    assert len(page.users) == 50
+    assert page.next_page_token
+    assert len(admin.list_users(ListUsersRequest(page_size=1000)).users) > 60
+
+
+def test_a_disabled_user_is_in_the_list(admin: Client, sql: Sql) -> None:
+    [user] = created(admin, 1)
+    sql("UPDATE users SET disabled = true WHERE id = $1", user.id)
+    [listed] = admin.list_users(ListUsersRequest(page_size=1)).users
+    assert (listed.id, listed.disabled) == (user.id, True)
+
+
+def test_a_token_that_was_changed_is_refused(admin: Client) -> None:
+    created(admin, 2)
+    token = admin.list_users(ListUsersRequest(page_size=1)).next_page_token
+    for changed in (token[::-1], "token"):
+        with pytest.raises(Refused, match="INVALID_ARGUMENT PAGE_TOKEN_INVALID"):
+            admin.list_users(ListUsersRequest(page_token=changed))
+
+
+@pytest.mark.parametrize(("field", "value"), [("page_size", -1), ("page_size", 1001), ("page_token", "x" * 513)])
+def test_a_field_that_breaks_its_rule_is_named(admin: Client, field: str, value: object) -> None:
+    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+        admin.list_users(ListUsersRequest(**{field: value}))  # type: ignore[arg-type]
+    assert list(refused.value.violations) == [field]
+
+
+def test_who_is_no_admin_sees_nobody(auth: Client) -> None:
+    with pytest.raises(Refused, match="PERMISSION_DENIED ROLE_REQUIRED"):
+        auth.having(a_session(auth).access_token).list_users(ListUsersRequest())
