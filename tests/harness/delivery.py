@@ -5,10 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
-from gen.pulsetrack.billing.v1 import BillingAccount, CreateBillingAccountRequest
 from services.analytics.events import GROUP, EventStore
 from services.analytics.models import known_topics as topics_of_analytics
-from services.common.client import Remote, ServiceCredentials, channel, jwks_from
+from services.common.client import ServiceCredentials, channel, jwks_from
 from services.common.db import Database
 from services.common.identity import TokenVerifier
 from services.common.kafka import KnownTopics, Publisher, Subscription
@@ -30,19 +29,12 @@ class Addresses:
 @asynccontextmanager
 async def relaying(url: str, to: Addresses) -> AsyncIterator[None]:
     """Delivers the outbox of the patient service's database to Kafka and to billing."""
-    create_account = Remote(
-        channel(to.billing),
-        "billing",
-        "CreateBillingAccount",
-        CreateBillingAccountRequest,
-        BillingAccount,
-        credentials=ServiceCredentials(channel(to.auth), client_id=CLIENT_ID, client_secret=CLIENT_SECRET),
-    )
+    credentials = ServiceCredentials(channel(to.auth), client_id=CLIENT_ID, client_secret=CLIENT_SECRET)
     outbox, known = Outbox(outbox_rows), KnownTopics(known_topics)
     async with (
         Database(url) as db,
         outbox.relay(db, known, EventsTopic(Publisher(to.kafka, TOPIC))),
-        outbox.relay(db, known, BillingAccounts(create_account)),
+        outbox.relay(db, known, BillingAccounts(channel(to.billing), credentials)),
     ):
         yield
 
