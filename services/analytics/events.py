@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Sequence
+from datetime import date
 from typing import Any, cast
 from uuid import UUID
 
@@ -97,4 +98,14 @@ def _row(message: Message) -> dict[str, Any]:
         "occur_time": event.occur_time,
         "payload": message.value(),
         "deleted": happened.patient.delete_time is not None,
+        "sex": int(happened.patient.sex),
+        "date_of_birth": _day(happened.patient.date_of_birth),
     }
+
+
+def _day(text: str) -> date | None:
+    """Returns a day, None if it is none: who has no day of birth is counted all the same."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None

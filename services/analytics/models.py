@@ -5,6 +5,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
+    Date,
     DateTime,
     Index,
     Integer,
@@ -15,6 +16,7 @@ from sqlalchemy import (
     Text,
     Uuid,
     bindparam,
+    cast,
     func,
     literal_column,
     or_,
@@ -52,6 +54,8 @@ patients = Table(
     Column("patient_id", Uuid, primary_key=True),
     Column("sequence", BigInteger, nullable=False),
     Column("deleted", Boolean, nullable=False),
+    Column("sex", Integer, nullable=False, server_default="0"),
+    Column("date_of_birth", Date),
 )
 """What the newest event, by its sequence, says of each patient."""
 
@@ -74,11 +78,12 @@ known_topics = topics_table(metadata)
 
 _EVENT = ("event_id", "patient_id", "type", "sequence", "actor_id", "occur_time", "payload")
 INSERT_EVENT = Statement(insert(events).values({name: bindparam(name) for name in _EVENT}).on_conflict_do_nothing())
-_state = insert(patients).values({name: bindparam(name) for name in ("patient_id", "sequence", "deleted")})
+_STATE = ("sequence", "deleted", "sex", "date_of_birth")
+_state = insert(patients).values({name: bindparam(name) for name in ("patient_id", *_STATE)})
 UPSERT_PATIENT = Statement(
     _state.on_conflict_do_update(
         index_elements=[patients.c.patient_id],
-        set_={"sequence": _state.excluded.sequence, "deleted": _state.excluded.deleted},
+        set_={name: _state.excluded[name] for name in _STATE},
         where=patients.c.sequence < _state.excluded.sequence,
     )
 )
@@ -119,9 +124,16 @@ COUNT_EVENTS = Statement(
     .group_by(literal_column("1"))
     .order_by(literal_column("1"))
 )
+BAND_YEARS, BANDS = 10, 10
+_age = func.age(cast(bindparam("today", type_=Date), DateTime), cast(patients.c.date_of_birth, DateTime))
+_years = func.date_part("year", _age)
 COUNT_PATIENTS = Statement(
     select(
-        func.count().filter(~patients.c.deleted).label("total_patients"),
-        func.count().filter(patients.c.deleted).label("total_deleted"),
-    )
+        patients.c.deleted,
+        patients.c.sex,
+        # The number of the age's band from 1, 0 for who is yet to be born; NULL if the day of birth is.
+        func.width_bucket(_years, 0, BAND_YEARS * (BANDS - 1), BANDS - 1).label("band"),
+        func.count().label("count"),
+    ).group_by(literal_column("1"), literal_column("2"), literal_column("3"))
 )
+"""All that is counted of patients in one statement, so that it is of one moment and adds up."""

@@ -1,10 +1,14 @@
 """The RPCs of analytics."""
 
+from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from asyncpg import Record
 
 from gen.pulsetrack.analytics.v1 import (
+    AgeBand,
     AnalyticsEvent,
     Bucket,
     GetPatientStatisticsRequest,
@@ -12,9 +16,18 @@ from gen.pulsetrack.analytics.v1 import (
     ListPatientEventsResponse,
     PatientEventType,
     PatientStatistics,
+    SexCount,
     StatisticsBucket,
 )
-from services.analytics.models import COUNT_EVENTS, COUNT_PATIENTS, LIST_EVENTS, LIST_EVENTS_OF_PATIENT
+from gen.pulsetrack.patient.v1 import Sex
+from services.analytics.models import (
+    BAND_YEARS,
+    BANDS,
+    COUNT_EVENTS,
+    COUNT_PATIENTS,
+    LIST_EVENTS,
+    LIST_EVENTS_OF_PATIENT,
+)
 from services.common.db import Database
 from services.common.errors import FieldsInvalid
 from services.common.paging import page_of
@@ -56,12 +69,35 @@ class AnalyticsService:
             raise FieldsInvalid({"start": "must not be after the end"})
         async with self._db.begin() as tx:
             rows = await tx.rows(COUNT_EVENTS, bucket=_UNITS[request.bucket], start=start, end=end)
-            [totals] = await tx.rows(COUNT_PATIENTS)
+            patients = await tx.rows(COUNT_PATIENTS, today=now.date())
         return PatientStatistics(
             buckets=[StatisticsBucket(**row) for row in rows],
-            **totals,
             as_of_time=now,
+            **_population(patients),
         )
+
+
+def _population(rows: Iterable[Record]) -> dict[str, Any]:
+    """Returns how many patients there are, and of what sex and age, from the counts of each combination."""
+    patients, sexes, bands = Counter[bool](), Counter[int](), Counter[int]()
+    for row in rows:
+        patients[row["deleted"]] += row["count"]
+        if not row["deleted"]:
+            sexes[row["sex"]] += row["count"]
+            if row["band"] is not None:
+                bands[max(row["band"], 1)] += row["count"]
+    return {
+        "total_patients": patients[False],
+        "total_deleted": patients[True],
+        "sexes": [SexCount(sex=Sex(sex), count=count) for sex, count in sorted(sexes.items())],
+        "age_bands": [_age_band(band, count) for band, count in sorted(bands.items())],
+    }
+
+
+def _age_band(number: int, count: int) -> AgeBand:
+    """Returns the band of a number, from 1."""
+    from_age = BAND_YEARS * (number - 1)
+    return AgeBand(from_age=from_age, to_age=0 if number == BANDS else from_age + BAND_YEARS - 1, count=count)
 
 
 def _event(row: Record) -> AnalyticsEvent:

@@ -4,6 +4,7 @@
 # This file has been @generated
 
 __all__ = (
+    "AgeBand",
     "AnalyticsEvent",
     "Bucket",
     "GetPatientStatisticsRequest",
@@ -11,6 +12,7 @@ __all__ = (
     "ListPatientEventsResponse",
     "PatientEventType",
     "PatientStatistics",
+    "SexCount",
     "StatisticsBucket",
 )
 
@@ -118,6 +120,32 @@ class PatientEventType(betterproto2.Enum):
             "PATIENT_EVENT_TYPE_DELETED": 3,
             "PATIENT_EVENT_TYPE_UNDELETED": 4,
         }
+
+
+@dataclass(eq=False, repr=False)
+class AgeBand(betterproto2.Message):
+    """
+    How many patients are of an age, in whole years (UTC). Bands are ten years long: 0 to 9, 10 to 19, and so on; the last,
+    from 90, is open.
+    """
+
+    from_age: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    The lowest age.
+    """
+
+    to_age: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
+    """
+    The highest age. 0 in the last band, which has none.
+    """
+
+    count: "int" = betterproto2.field(3, betterproto2.TYPE_INT64)
+    """
+    How many patients.
+    """
+
+
+default_message_pool.register_message("pulsetrack.analytics.v1", "AgeBand", AgeBand)
 
 
 @dataclass(eq=False, repr=False)
@@ -311,10 +339,47 @@ class PatientStatistics(betterproto2.Message):
     When this was counted.
     """
 
+    sexes: "list[SexCount]" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    The sexes of the patients that are not deleted, in the order of the enum, those that nobody has left out.
+    """
+
+    age_bands: "list[AgeBand]" = betterproto2.field(
+        6, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    The ages of the patients that are not deleted, youngest first, bands that nobody is in left out. Who has no known day
+    of birth is in none.
+    """
+
 
 default_message_pool.register_message(
     "pulsetrack.analytics.v1", "PatientStatistics", PatientStatistics
 )
+
+
+@dataclass(eq=False, repr=False)
+class SexCount(betterproto2.Message):
+    """
+    How many patients are of a sex.
+    """
+
+    sex: "__patient__v1__.Sex" = betterproto2.field(
+        1, betterproto2.TYPE_ENUM, default_factory=lambda: __patient__v1__.Sex(0)
+    )
+    """
+    The sex, as recorded.
+    """
+
+    count: "int" = betterproto2.field(2, betterproto2.TYPE_INT64)
+    """
+    How many patients.
+    """
+
+
+default_message_pool.register_message("pulsetrack.analytics.v1", "SexCount", SexCount)
 
 
 @dataclass(eq=False, repr=False)
@@ -355,3 +420,4 @@ default_message_pool.register_message(
 
 
 from ....google import protobuf as ___google__protobuf__
+from ...patient import v1 as __patient__v1__
