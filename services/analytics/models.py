@@ -22,6 +22,7 @@ from sqlalchemy import (
     or_,
     select,
     tuple_,
+    update,
 )
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
@@ -62,7 +63,8 @@ patients = Table(
 dead_letters = Table(
     "dead_letters",
     metadata,
-    Column("digest", LargeBinary, primary_key=True),
+    Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
+    Column("digest", LargeBinary, nullable=False, unique=True),
     Column("topic", Text, nullable=False),
     Column("partition", Integer, nullable=False),
     Column("offset", BigInteger, nullable=False),
@@ -71,8 +73,12 @@ dead_letters = Table(
     Column("headers", JSONB, nullable=False),
     Column("reason", Text, nullable=False),
     Column("receive_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("attempts", Integer, nullable=False, server_default="1"),
+    Column("replay_time", DateTime(timezone=True)),
 )
 """Messages that are no events, or none that can be stored, as they came."""
+
+Index("dead_letters_newest", dead_letters.c.receive_time.desc(), dead_letters.c.id.desc())
 
 known_topics = topics_table(metadata)
 
@@ -91,6 +97,24 @@ _LETTER = ("digest", "topic", "partition", "offset", "key", "value", "headers", 
 INSERT_DEAD_LETTER = Statement(
     insert(dead_letters).values({name: bindparam(name) for name in _LETTER}).on_conflict_do_nothing()
 )
+_event_id = func.coalesce(dead_letters.c.headers["ce_id"].astext, "").label("event_id")
+_letter = [
+    _event_id,
+    *(column for column in dead_letters.c if column.name not in {"key", "value", "headers", "digest"}),
+]
+_is_it = dead_letters.c.id == bindparam("letter_id", type_=Uuid)
+LIST_DEAD_LETTERS = Statement(
+    select(*_letter)
+    .where(tuple_(dead_letters.c.receive_time, dead_letters.c.id) < tuple_(bindparam("time"), bindparam("after")))
+    .order_by(dead_letters.c.receive_time.desc(), dead_letters.c.id.desc())
+    .limit(bindparam("limit"))
+)
+GET_DEAD_LETTER = Statement(select(*_letter, dead_letters.c.value).where(_is_it))
+_once_more = update(dead_letters).where(_is_it).values(attempts=dead_letters.c.attempts + 1)
+DEAD_LETTER_REPLAYED = Statement(
+    _once_more.values(replay_time=func.coalesce(dead_letters.c.replay_time, func.now())).returning(*_letter)
+)
+DEAD_LETTER_REFUSED = Statement(_once_more.values(reason=bindparam("why")))
 
 _any_type = bindparam("type", type_=SmallInteger) == int(PatientEventType.UNSPECIFIED)
 _page = (

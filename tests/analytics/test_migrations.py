@@ -52,3 +52,16 @@ def test_sex_and_day_of_birth_are_filled_in_from_the_newest_event(background: Ba
         known: (int(Sex.FEMALE), date(1990, 5, 1)),
         strange: (int(Sex.UNSPECIFIED), None),
     }
+
+
+def test_dead_letters_that_are_kept_already_get_ids_and_still_come_once(background: Background, old_url: str) -> None:
+    sql = Sql(background, old_url)
+    keep = """INSERT INTO dead_letters (digest, topic, partition, "offset", headers, reason)
+        VALUES ($1, 't', 0, 0, '{}', '') ON CONFLICT DO NOTHING"""
+    for digest in (b"1", b"2"):
+        sql(keep, digest)
+    migrate("analytics", old_url)
+    sql(keep, b"2")
+    rows = sql("SELECT id, attempts, replay_time FROM dead_letters")
+    assert len({row["id"] for row in rows}) == 2
+    assert [(row["attempts"], row["replay_time"]) for row in rows] == [(1, None), (1, None)]

@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from services.analytics.events import GROUP, EventStore
+from services.analytics.letters import TOPIC as DEAD_LETTERS_TOPIC
+from services.analytics.letters import DeadLetters
 from services.analytics.models import known_topics as topics_of_analytics
 from services.common.client import ServiceCredentials, channel, jwks_from
 from services.common.db import Database
@@ -48,11 +50,12 @@ async def serving_billing(url: str, to: Addresses) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def consuming(url: str, kafka: str) -> AsyncIterator[None]:
-    """Stores the events of the topic in analytics' database."""
+async def consuming(url: str, kafka: str, *, dead_letters: str = "") -> AsyncIterator[None]:
+    """Stores the events of the topic in analytics' database. Dead letters may go to another broker."""
     async with Database(url) as db:
         subscription = Subscription(kafka, TOPIC, group=GROUP, db=db, known=KnownTopics(topics_of_analytics))
-        task = asyncio.create_task(subscription.consume(EventStore(db).store))
+        store = EventStore(db, DeadLetters(db, Publisher(dead_letters or kafka, DEAD_LETTERS_TOPIC)))
+        task = asyncio.create_task(subscription.consume(store.store))
         try:
             yield
         finally:

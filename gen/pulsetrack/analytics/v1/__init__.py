@@ -7,11 +7,15 @@ __all__ = (
     "AgeBand",
     "AnalyticsEvent",
     "Bucket",
+    "DeadLetter",
     "GetPatientStatisticsRequest",
+    "ListDeadLettersRequest",
+    "ListDeadLettersResponse",
     "ListPatientEventsRequest",
     "ListPatientEventsResponse",
     "PatientEventType",
     "PatientStatistics",
+    "ReplayDeadLetterRequest",
     "SexCount",
     "StatisticsBucket",
 )
@@ -208,6 +212,73 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class DeadLetter(betterproto2.Message):
+    """
+    A message that could not be stored as an event.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The dead letter's id, a UUID.
+    """
+
+    topic: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The topic that the message came from.
+    """
+
+    partition: "int" = betterproto2.field(3, betterproto2.TYPE_INT32)
+    """
+    The partition of the topic.
+    """
+
+    offset: "int" = betterproto2.field(4, betterproto2.TYPE_INT64)
+    """
+    The message's offset in the partition when it first came.
+    """
+
+    event_id: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    The event's id as the message's header `ce_id` says, empty if it has none.
+    """
+
+    reason: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    Why it could not be stored when that was last tried.
+    """
+
+    attempts: "int" = betterproto2.field(7, betterproto2.TYPE_INT32)
+    """
+    How many times it was tried to store it: once when it came, and once with each replay.
+    """
+
+    receive_time: "datetime.datetime | None" = betterproto2.field(
+        8,
+        betterproto2.TYPE_MESSAGE,
+        unwrap=lambda: ___google__protobuf__.Timestamp,
+        optional=True,
+    )
+    """
+    When the message first came.
+    """
+
+    replay_time: "datetime.datetime | None" = betterproto2.field(
+        9,
+        betterproto2.TYPE_MESSAGE,
+        unwrap=lambda: ___google__protobuf__.Timestamp,
+        optional=True,
+    )
+    """
+    When a replay stored it. Absent as long as none has.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.analytics.v1", "DeadLetter", DeadLetter
+)
+
+
+@dataclass(eq=False, repr=False)
 class GetPatientStatisticsRequest(betterproto2.Message):
     """
     Asks for the statistics.
@@ -245,6 +316,52 @@ default_message_pool.register_message(
     "pulsetrack.analytics.v1",
     "GetPatientStatisticsRequest",
     GetPatientStatisticsRequest,
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListDeadLettersRequest(betterproto2.Message):
+    """
+    Asks for a page of dead letters.
+    """
+
+    page_size: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    How many dead letters to return at most, up to 1000. 50 if not given.
+    """
+
+    page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The next_page_token of the page before.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.analytics.v1", "ListDeadLettersRequest", ListDeadLettersRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListDeadLettersResponse(betterproto2.Message):
+    """
+    A page of dead letters.
+    """
+
+    dead_letters: "list[DeadLetter]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    The dead letters.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    What asks for the next page. Empty on the last page.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.analytics.v1", "ListDeadLettersResponse", ListDeadLettersResponse
 )
 
 
@@ -357,6 +474,23 @@ class PatientStatistics(betterproto2.Message):
 
 default_message_pool.register_message(
     "pulsetrack.analytics.v1", "PatientStatistics", PatientStatistics
+)
+
+
+@dataclass(eq=False, repr=False)
+class ReplayDeadLetterRequest(betterproto2.Message):
+    """
+    Asks for a dead letter to be tried again.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The dead letter's id.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.analytics.v1", "ReplayDeadLetterRequest", ReplayDeadLetterRequest
 )
 
 
