@@ -6,13 +6,15 @@ from typing import Annotated
 from msgspec import Meta
 
 from services.analytics.events import GROUP, TOPIC, EventStore
+from services.analytics.letters import TOPIC as DEAD_LETTERS_TOPIC
+from services.analytics.letters import DeadLetters
 from services.analytics.models import known_topics
 from services.analytics.service import AnalyticsService
 from services.common.client import channel, jwks_from
 from services.common.contract import SERVICES
 from services.common.db import Database
 from services.common.identity import TokenVerifier
-from services.common.kafka import KnownTopics, Subscription
+from services.common.kafka import KnownTopics, Publisher, Subscription
 from services.common.server import run, serve
 from services.common.settings import SettingsWithAuth
 from services.common.telemetry import configure_logging
@@ -31,8 +33,9 @@ async def main() -> None:
     verifier = TokenVerifier(jwks_from(channel(settings.auth)))
     async with Database(settings.database_url, connections=settings.database_connections) as db:
         subscription = Subscription(settings.kafka, TOPIC, group=GROUP, db=db, known=KnownTopics(known_topics))
+        store = EventStore(db, DeadLetters(db, Publisher(settings.kafka, DEAD_LETTERS_TOPIC)))
         async with asyncio.TaskGroup() as tasks:
-            consuming = tasks.create_task(subscription.consume(EventStore(db).store))
+            consuming = tasks.create_task(subscription.consume(store.store))
             await serve(settings, SERVICES["analytics"], AnalyticsService(db), verifier=verifier, parts=[db])
             consuming.cancel()
 

@@ -1,90 +1,77 @@
 """Storing patient events as they come from Kafka."""
 
-import hashlib
-import logging
 from collections.abc import Sequence
-from typing import Any, cast
+from datetime import date
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 import betterproto2
-import msgspec
 from confluent_kafka import Message
 from google.protobuf.message import DecodeError
 
 from gen.pulsetrack.analytics.v1 import PatientEventType
 from gen.pulsetrack.patient.v1 import PatientEvent
-from services.analytics.models import INSERT_DEAD_LETTER, INSERT_EVENT, UPSERT_PATIENT
+from services.analytics.letters import DeadLetters, reason_of
+from services.analytics.models import INSERT_EVENT, UPSERT_PATIENT
 from services.common import wire
-from services.common.db import Database
+from services.common.db import Database, Transaction
 
 TOPIC = "patient.events.v1"
 GROUP = "analytics"
 
+UNSTORABLE = (ValueError, DecodeError, asyncpg.PostgresError)
+"""What is raised for a message that is no event, or none that the tables take."""
+
 _codec = wire.codec_of(PatientEvent)
-_log = logging.getLogger(__name__)
 
 
 class EventStore:
     """Stores events, each once, whatever their order. What is no event is kept aside and holds nothing up."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, dead_letters: DeadLetters) -> None:
         self._db = db
+        self._dead_letters = dead_letters
 
     async def store(self, messages: Sequence[Message]) -> None:
-        """Stores a batch. Raises DependencyUnavailable: then nothing of the batch may be stored."""
-        rows = []
+        """Stores a batch. Raises DependencyUnavailable: then the batch is to be stored again."""
+        rows, refused = [], []
         for message in messages:
             try:
-                rows.append((message, _row(message)))
-            except (ValueError, DecodeError) as error:
-                await self._keep_aside(message, error)
+                rows.append((message, event_row(message.value())))
+            except UNSTORABLE as error:
+                refused.append((message, reason_of(error)))
         try:
             await self._insert([row for _, row in rows])
-        except asyncpg.PostgresError:
-            await self._store_singly(rows)
+        except UNSTORABLE:
+            refused += await self._store_singly(rows)
+        for message, reason in refused:  # last, so that a topic that is away keeps no event from being stored
+            await self._dead_letters.keep(message, reason)
 
     async def _insert(self, rows: list[dict[str, Any]]) -> None:
         async with self._db.begin() as tx:
-            await tx.run_many(INSERT_EVENT, rows)
-            await tx.run_many(UPSERT_PATIENT, sorted(rows, key=lambda row: row["patient_id"]))
+            await insert_events(tx, rows)
 
-    async def _store_singly(self, rows: list[tuple[Message, dict[str, Any]]]) -> None:
+    async def _store_singly(self, rows: list[tuple[Message, dict[str, Any]]]) -> list[tuple[Message, str]]:
+        """Stores what can be stored, and returns the rest with the reasons."""
+        refused = []
         for message, row in rows:
             try:
                 await self._insert([row])
-            except asyncpg.PostgresError as error:
-                await self._keep_aside(message, error)
-
-    async def _keep_aside(self, message: Message, error: Exception) -> None:
-        key, value = message.key() or b"", message.value() or b""
-        headers = {name: _text(content) for name, content in _headers(message)}
-        _log.error("message %d of partition %d is kept aside: %r", message.offset(), message.partition(), error)
-        await self._db.row(
-            INSERT_DEAD_LETTER,
-            digest=hashlib.sha256(key + b"\0" + value).digest(),
-            topic=message.topic(),
-            partition=message.partition(),
-            offset=message.offset(),
-            key=key,
-            value=value,
-            headers=msgspec.json.encode(headers).decode(),
-            reason=repr(error)[:1000],
-        )
+            except UNSTORABLE as error:
+                refused.append((message, reason_of(error)))
+        return refused
 
 
-def _headers(message: Message) -> list[tuple[str, bytes | None]]:
-    return cast("list[tuple[str, bytes | None]]", message.headers() or [])
+async def insert_events(tx: Transaction, rows: list[dict[str, Any]]) -> None:
+    """Inserts events, each once, with what they say of their patients. Raises what is in UNSTORABLE."""
+    await tx.run_many(INSERT_EVENT, rows)
+    await tx.run_many(UPSERT_PATIENT, sorted(rows, key=lambda row: row["patient_id"]))
 
 
-def _text(content: bytes | None) -> str:
-    """Returns a header's content as JSONB can hold it."""
-    return str(content or b"", "utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
-
-
-def _row(message: Message) -> dict[str, Any]:
-    """Returns an event's columns. Raises ValueError or DecodeError if the message is no event."""
-    event = _codec.loads(message.value() or b"")
+def event_row(value: bytes | None) -> dict[str, Any]:
+    """Returns an event's columns. Raises ValueError or DecodeError if a message's value is no event."""
+    event = _codec.loads(value or b"")
     kind, happened = betterproto2.which_one_of(event, "event")
     if happened is None or happened.patient is None or event.occur_time is None:
         raise ValueError("the message tells of nothing that happened to a patient")
@@ -95,6 +82,16 @@ def _row(message: Message) -> dict[str, Any]:
         "sequence": event.sequence,
         "actor_id": event.actor_id,
         "occur_time": event.occur_time,
-        "payload": message.value(),
+        "payload": value,
         "deleted": happened.patient.delete_time is not None,
+        "sex": int(happened.patient.sex),
+        "date_of_birth": _day(happened.patient.date_of_birth),
     }
+
+
+def _day(text: str) -> date | None:
+    """Returns a day, None if it is none: who has no day of birth is counted all the same."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None

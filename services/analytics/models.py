@@ -5,6 +5,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
+    Date,
     DateTime,
     Index,
     Integer,
@@ -15,11 +16,13 @@ from sqlalchemy import (
     Text,
     Uuid,
     bindparam,
+    cast,
     func,
     literal_column,
     or_,
     select,
     tuple_,
+    update,
 )
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
@@ -52,13 +55,16 @@ patients = Table(
     Column("patient_id", Uuid, primary_key=True),
     Column("sequence", BigInteger, nullable=False),
     Column("deleted", Boolean, nullable=False),
+    Column("sex", Integer, nullable=False, server_default="0"),
+    Column("date_of_birth", Date),
 )
 """What the newest event, by its sequence, says of each patient."""
 
 dead_letters = Table(
     "dead_letters",
     metadata,
-    Column("digest", LargeBinary, primary_key=True),
+    Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
+    Column("digest", LargeBinary, nullable=False, unique=True),
     Column("topic", Text, nullable=False),
     Column("partition", Integer, nullable=False),
     Column("offset", BigInteger, nullable=False),
@@ -67,18 +73,23 @@ dead_letters = Table(
     Column("headers", JSONB, nullable=False),
     Column("reason", Text, nullable=False),
     Column("receive_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("attempts", Integer, nullable=False, server_default="1"),
+    Column("replay_time", DateTime(timezone=True)),
 )
 """Messages that are no events, or none that can be stored, as they came."""
+
+Index("dead_letters_newest", dead_letters.c.receive_time.desc(), dead_letters.c.id.desc())
 
 known_topics = topics_table(metadata)
 
 _EVENT = ("event_id", "patient_id", "type", "sequence", "actor_id", "occur_time", "payload")
 INSERT_EVENT = Statement(insert(events).values({name: bindparam(name) for name in _EVENT}).on_conflict_do_nothing())
-_state = insert(patients).values({name: bindparam(name) for name in ("patient_id", "sequence", "deleted")})
+_STATE = ("sequence", "deleted", "sex", "date_of_birth")
+_state = insert(patients).values({name: bindparam(name) for name in ("patient_id", *_STATE)})
 UPSERT_PATIENT = Statement(
     _state.on_conflict_do_update(
         index_elements=[patients.c.patient_id],
-        set_={"sequence": _state.excluded.sequence, "deleted": _state.excluded.deleted},
+        set_={name: _state.excluded[name] for name in _STATE},
         where=patients.c.sequence < _state.excluded.sequence,
     )
 )
@@ -86,6 +97,24 @@ _LETTER = ("digest", "topic", "partition", "offset", "key", "value", "headers", 
 INSERT_DEAD_LETTER = Statement(
     insert(dead_letters).values({name: bindparam(name) for name in _LETTER}).on_conflict_do_nothing()
 )
+_event_id = func.coalesce(dead_letters.c.headers["ce_id"].astext, "").label("event_id")
+_letter = [
+    _event_id,
+    *(column for column in dead_letters.c if column.name not in {"key", "value", "headers", "digest"}),
+]
+_is_it = dead_letters.c.id == bindparam("letter_id", type_=Uuid)
+LIST_DEAD_LETTERS = Statement(
+    select(*_letter)
+    .where(tuple_(dead_letters.c.receive_time, dead_letters.c.id) < tuple_(bindparam("time"), bindparam("after")))
+    .order_by(dead_letters.c.receive_time.desc(), dead_letters.c.id.desc())
+    .limit(bindparam("limit"))
+)
+GET_DEAD_LETTER = Statement(select(*_letter, dead_letters.c.value).where(_is_it))
+_once_more = update(dead_letters).where(_is_it).values(attempts=dead_letters.c.attempts + 1)
+DEAD_LETTER_REPLAYED = Statement(
+    _once_more.values(replay_time=func.coalesce(dead_letters.c.replay_time, func.now())).returning(*_letter)
+)
+DEAD_LETTER_REFUSED = Statement(_once_more.values(reason=bindparam("why")))
 
 _any_type = bindparam("type", type_=SmallInteger) == int(PatientEventType.UNSPECIFIED)
 _page = (
@@ -119,9 +148,16 @@ COUNT_EVENTS = Statement(
     .group_by(literal_column("1"))
     .order_by(literal_column("1"))
 )
+BAND_YEARS, BANDS = 10, 10
+_age = func.age(cast(bindparam("today", type_=Date), DateTime), cast(patients.c.date_of_birth, DateTime))
+_years = func.date_part("year", _age)
 COUNT_PATIENTS = Statement(
     select(
-        func.count().filter(~patients.c.deleted).label("total_patients"),
-        func.count().filter(patients.c.deleted).label("total_deleted"),
-    )
+        patients.c.deleted,
+        patients.c.sex,
+        # The number of the age's band from 1, 0 for who is yet to be born; NULL if the day of birth is.
+        func.width_bucket(_years, 0, BAND_YEARS * (BANDS - 1), BANDS - 1).label("band"),
+        func.count().label("count"),
+    ).group_by(literal_column("1"), literal_column("2"), literal_column("3"))
 )
+"""All that is counted of patients in one statement, so that it is of one moment and adds up."""

@@ -1,20 +1,44 @@
 """The RPCs of analytics."""
 
+from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from asyncpg import Record
 
 from gen.pulsetrack.analytics.v1 import (
+    AgeBand,
     AnalyticsEvent,
     Bucket,
+    DeadLetter,
     GetPatientStatisticsRequest,
+    ListDeadLettersRequest,
+    ListDeadLettersResponse,
     ListPatientEventsRequest,
     ListPatientEventsResponse,
     PatientEventType,
     PatientStatistics,
+    ReplayDeadLetterRequest,
+    SexCount,
     StatisticsBucket,
 )
-from services.analytics.models import COUNT_EVENTS, COUNT_PATIENTS, LIST_EVENTS, LIST_EVENTS_OF_PATIENT
+from gen.pulsetrack.patient.v1 import Sex
+from services.analytics.errors import DeadLetterNotFound, DeadLetterUnreplayable
+from services.analytics.events import UNSTORABLE, event_row, insert_events
+from services.analytics.letters import reason_of
+from services.analytics.models import (
+    BAND_YEARS,
+    BANDS,
+    COUNT_EVENTS,
+    COUNT_PATIENTS,
+    DEAD_LETTER_REFUSED,
+    DEAD_LETTER_REPLAYED,
+    GET_DEAD_LETTER,
+    LIST_DEAD_LETTERS,
+    LIST_EVENTS,
+    LIST_EVENTS_OF_PATIENT,
+)
 from services.common.db import Database
 from services.common.errors import FieldsInvalid
 from services.common.paging import page_of
@@ -56,12 +80,64 @@ class AnalyticsService:
             raise FieldsInvalid({"start": "must not be after the end"})
         async with self._db.begin() as tx:
             rows = await tx.rows(COUNT_EVENTS, bucket=_UNITS[request.bucket], start=start, end=end)
-            [totals] = await tx.rows(COUNT_PATIENTS)
+            patients = await tx.rows(COUNT_PATIENTS, today=now.date())
         return PatientStatistics(
             buckets=[StatisticsBucket(**row) for row in rows],
-            **totals,
             as_of_time=now,
+            **_population(patients),
         )
+
+    async def list_dead_letters(self, request: ListDeadLettersRequest) -> ListDeadLettersResponse:
+        """Returns a page of dead letters, newest first.
+
+        Raises PageTokenInvalid.
+        """
+        page = page_of(request)
+        rows = await self._db.rows(LIST_DEAD_LETTERS, time=page.time, after=page.id, limit=page.limit)
+        kept, next_page_token = page.cut(rows, "receive_time")
+        return ListDeadLettersResponse(dead_letters=[_letter(row) for row in kept], next_page_token=next_page_token)
+
+    async def replay_dead_letter(self, request: ReplayDeadLetterRequest) -> DeadLetter:
+        """Stores a dead letter as an event, unless an earlier replay has.
+
+        Raises DeadLetterNotFound, DeadLetterUnreplayable.
+        """
+        row = await self._db.row(GET_DEAD_LETTER, letter_id=request.id)
+        if row is None:
+            raise DeadLetterNotFound
+        if row["replay_time"]:
+            return _letter(row)
+        try:
+            event = event_row(row["value"])
+            async with self._db.begin() as tx:
+                await insert_events(tx, [event])
+                return _letter(await tx.row(DEAD_LETTER_REPLAYED, letter_id=request.id))
+        except UNSTORABLE as error:
+            await self._db.row(DEAD_LETTER_REFUSED, letter_id=request.id, why=reason_of(error))
+            raise DeadLetterUnreplayable from error
+
+
+def _population(rows: Iterable[Record]) -> dict[str, Any]:
+    """Returns how many patients there are, and of what sex and age, from the counts of each combination."""
+    patients, sexes, bands = Counter[bool](), Counter[int](), Counter[int]()
+    for row in rows:
+        patients[row["deleted"]] += row["count"]
+        if not row["deleted"]:
+            sexes[row["sex"]] += row["count"]
+            if row["band"] is not None:
+                bands[max(row["band"], 1)] += row["count"]
+    return {
+        "total_patients": patients[False],
+        "total_deleted": patients[True],
+        "sexes": [SexCount(sex=Sex(sex), count=count) for sex, count in sorted(sexes.items())],
+        "age_bands": [_age_band(band, count) for band, count in sorted(bands.items())],
+    }
+
+
+def _age_band(number: int, count: int) -> AgeBand:
+    """Returns the band of a number, from 1."""
+    from_age = BAND_YEARS * (number - 1)
+    return AgeBand(from_age=from_age, to_age=0 if number == BANDS else from_age + BAND_YEARS - 1, count=count)
 
 
 def _event(row: Record) -> AnalyticsEvent:
@@ -73,4 +149,18 @@ def _event(row: Record) -> AnalyticsEvent:
         actor_id=row["actor_id"],
         occur_time=row["occur_time"],
         receive_time=row["receive_time"],
+    )
+
+
+def _letter(row: Record) -> DeadLetter:
+    return DeadLetter(
+        id=str(row["id"]),
+        topic=row["topic"],
+        partition=row["partition"],
+        offset=row["offset"],
+        event_id=row["event_id"],
+        reason=row["reason"],
+        attempts=row["attempts"],
+        receive_time=row["receive_time"],
+        replay_time=row["replay_time"],
     )

@@ -1,7 +1,26 @@
 """The tables of billing, and the statements that it runs."""
 
-from sqlalchemy import Column, DateTime, Index, MetaData, Table, Text, Uuid, bindparam, func, select, tuple_
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Computed,
+    DateTime,
+    Index,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+    any_,
+    bindparam,
+    false,
+    func,
+    select,
+    true,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from services.common.db import Statement
 
@@ -14,24 +33,40 @@ accounts = Table(
     Column("patient_id", Uuid, nullable=False, unique=True),
     Column("name", Text, nullable=False),
     Column("email", Text, nullable=False),
-    Column("status", Text, nullable=False),
     Column("create_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("closed", Boolean, nullable=False, server_default=false()),
+    Column("patient_deleted", Boolean, nullable=False, server_default=false()),
+    Column("sequence", BigInteger, nullable=False, server_default="0"),
+    Column(
+        "status", Text, Computed("CASE WHEN closed OR patient_deleted THEN 'CLOSED' ELSE 'ACTIVE' END", persisted=True)
+    ),
 )
+"""`closed` is what an admin did, `patient_deleted` what the event of that `sequence` said: neither undoes the other."""
 
 Index("accounts_newest", accounts.c.create_time.desc(), accounts.c.id.desc())
 
-INSERT_ACCOUNT = Statement(
-    insert(accounts)
-    .values({name: bindparam(name) for name in ("id", "patient_id", "name", "email", "status")})
-    .on_conflict_do_nothing(index_elements=[accounts.c.patient_id])
-    .returning(*accounts.c)
+_new = insert(accounts).values({name: bindparam(name) for name in ("id", "patient_id", "name", "email")})
+INSERT_ACCOUNT = Statement(_new.on_conflict_do_nothing(index_elements=[accounts.c.patient_id]).returning(*accounts.c))
+_told = _new.values({name: bindparam(name) for name in ("patient_deleted", "sequence")})
+FOLLOW_PATIENT = Statement(
+    _told.on_conflict_do_update(
+        index_elements=[accounts.c.patient_id],
+        set_={"patient_deleted": _told.excluded.patient_deleted, "sequence": _told.excluded.sequence},
+        where=accounts.c.sequence < _told.excluded.sequence,
+    ).returning(*accounts.c)
+)
+CLOSE_ACCOUNT = Statement(
+    update(accounts).where(accounts.c.id == bindparam("account_id")).values(closed=true()).returning(*accounts.c)
 )
 GET_ACCOUNT = Statement(select(accounts).where(accounts.c.id == bindparam("id")))
 GET_ACCOUNT_OF_PATIENT = Statement(select(accounts).where(accounts.c.patient_id == bindparam("patient_id")))
 
 _page = (
     select(accounts)
-    .where(tuple_(accounts.c.create_time, accounts.c.id) < tuple_(bindparam("time"), bindparam("after")))
+    .where(
+        tuple_(accounts.c.create_time, accounts.c.id) < tuple_(bindparam("time"), bindparam("after")),
+        accounts.c.status == any_(bindparam("statuses", type_=ARRAY(Text))),
+    )
     .order_by(accounts.c.create_time.desc(), accounts.c.id.desc())
     .limit(bindparam("limit"))
 )

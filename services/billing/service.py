@@ -8,13 +8,17 @@ from uuid_utils.compat import uuid7
 from gen.pulsetrack.billing.v1 import (
     AccountStatus,
     BillingAccount,
+    CloseBillingAccountRequest,
     CreateBillingAccountRequest,
+    FollowPatientRequest,
     GetBillingAccountRequest,
     ListBillingAccountsRequest,
     ListBillingAccountsResponse,
 )
 from services.billing.errors import BillingAccountNotFound
 from services.billing.models import (
+    CLOSE_ACCOUNT,
+    FOLLOW_PATIENT,
     GET_ACCOUNT,
     GET_ACCOUNT_OF_PATIENT,
     INSERT_ACCOUNT,
@@ -23,6 +27,12 @@ from services.billing.models import (
 )
 from services.common.db import Database
 from services.common.paging import page_of
+
+_STATUSES = {
+    AccountStatus.UNSPECIFIED: ["ACTIVE", "CLOSED"],
+    AccountStatus.ACTIVE: ["ACTIVE"],
+    AccountStatus.CLOSED: ["CLOSED"],
+}
 
 
 class BillingService:
@@ -33,8 +43,14 @@ class BillingService:
 
     async def create_billing_account(self, request: CreateBillingAccountRequest) -> BillingAccount:
         """Opens a patient's account, or returns the one that there is."""
-        new: dict[str, Any] = {"id": uuid7(), "name": request.name, "email": request.email, "status": "ACTIVE"}
-        row = await self._db.row(INSERT_ACCOUNT, patient_id=request.patient_id, **new)
+        row = await self._db.row(INSERT_ACCOUNT, **_new(request))
+        row = row or await self._db.row(GET_ACCOUNT_OF_PATIENT, patient_id=request.patient_id)
+        return _account(row)
+
+    async def follow_patient(self, request: FollowPatientRequest) -> BillingAccount:
+        """Closes or reopens a patient's account, unless something newer is known of the patient."""
+        told: dict[str, Any] = {"patient_deleted": request.deleted, "sequence": request.sequence}
+        row = await self._db.row(FOLLOW_PATIENT, **_new(request), **told)
         row = row or await self._db.row(GET_ACCOUNT_OF_PATIENT, patient_id=request.patient_id)
         return _account(row)
 
@@ -54,15 +70,31 @@ class BillingService:
         Raises PageTokenInvalid.
         """
         page = page_of(request)
-        position = {"time": page.time, "after": page.id, "limit": page.limit}
+        statuses = _STATUSES[request.status]
+        query = {"time": page.time, "after": page.id, "limit": page.limit, "statuses": statuses}
         if request.patient_id:
-            rows = await self._db.rows(LIST_ACCOUNTS_OF_PATIENT, patient_id=request.patient_id, **position)
+            rows = await self._db.rows(LIST_ACCOUNTS_OF_PATIENT, patient_id=request.patient_id, **query)
         else:
-            rows = await self._db.rows(LIST_ACCOUNTS, **position)
+            rows = await self._db.rows(LIST_ACCOUNTS, **query)
         kept, next_page_token = page.cut(rows)
         return ListBillingAccountsResponse(
             billing_accounts=[_account(row) for row in kept], next_page_token=next_page_token
         )
+
+    async def close_billing_account(self, request: CloseBillingAccountRequest) -> BillingAccount:
+        """Closes an account for good.
+
+        Raises BillingAccountNotFound.
+        """
+        row = await self._db.row(CLOSE_ACCOUNT, account_id=request.id)
+        if row is None:
+            raise BillingAccountNotFound
+        return _account(row)
+
+
+def _new(request: CreateBillingAccountRequest | FollowPatientRequest) -> dict[str, Any]:
+    """Returns the columns of an account that is opened."""
+    return {"id": uuid7(), "patient_id": request.patient_id, "name": request.name, "email": request.email}
 
 
 def _account(row: Record) -> BillingAccount:

@@ -42,9 +42,13 @@ _log = logging.getLogger(__name__)
 class Outgoing:
     """A message to be published."""
 
-    key: str
+    key: str | bytes
     value: bytes
-    headers: Mapping[str, str | bytes | None]
+    headers: Mapping[str, str | bytes | None] | Sequence[tuple[str, str | bytes | None]]
+
+
+class MessageTooLarge(Exception):  # noqa: N818 - named as Kafka names it
+    """Occurs when a message is larger than the producer or the broker takes: to try again would not help."""
 
 
 class Topic:
@@ -100,7 +104,7 @@ class Publisher:
     async def publish(self, messages: Sequence[Outgoing]) -> None:
         """Publishes messages in order and returns when all are acknowledged.
 
-        Raises DependencyUnavailable if any is not: then some may have been published.
+        Raises DependencyUnavailable or MessageTooLarge if any is not: then some may have been published.
         """
         await asyncio.to_thread(self._publish, messages)
 
@@ -114,16 +118,17 @@ class Publisher:
 
         try:
             for message in messages:
-                headers = dict(message.headers)
+                headers = dict(message.headers) if isinstance(message.headers, Mapping) else list(message.headers)
                 producer.produce(self._topic.name, message.value, message.key, headers=headers, on_delivery=delivered)
             left = producer.flush(_TIMEOUT_SECONDS + 1)
         except (BufferError, KafkaException) as error:
             self._drop_producer()
-            raise DependencyUnavailable from error
+            raise _failure(error) from error
         if errors or left:
             # An idempotent producer does not outlive the broker's memory of it: begin again with a new one.
             self._drop_producer()
-            raise DependencyUnavailable from KafkaException(errors[0] if errors else KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
+            first = KafkaException(errors[0] if errors else KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
+            raise _failure(first) from first
 
     def _new_producer(self) -> Producer:
         self._producer = Producer(
@@ -230,6 +235,13 @@ class Subscription:
             self._topic_id = topic_id or known
         except (DependencyUnavailable, KafkaException) as error:
             _log.warning("cannot look at the topic: %s", error.__cause__ or error)
+
+
+def _failure(error: BufferError | KafkaException) -> Exception:
+    """Returns what a caller is told about an error of the producer."""
+    if isinstance(error, KafkaException) and error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
+        return MessageTooLarge()
+    return DependencyUnavailable()
 
 
 def _client(bootstrap: str) -> dict[str, Any]:

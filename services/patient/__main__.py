@@ -4,8 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from gen.pulsetrack.billing.v1 import BillingAccount, CreateBillingAccountRequest
-from services.common.client import Remote, ServiceCredentials, channel, jwks_from
+from services.common.client import ServiceCredentials, channel, jwks_from
 from services.common.contract import SERVICES
 from services.common.db import Database
 from services.common.identity import TokenVerifier
@@ -33,20 +32,12 @@ async def main() -> None:
     configure_logging("patient", settings.log_level)
     auth = channel(settings.auth)
     credentials = ServiceCredentials(auth, client_id="patient", client_secret=settings.service_secret)
-    create_account = Remote(
-        channel(settings.billing),
-        "billing",
-        "CreateBillingAccount",
-        CreateBillingAccountRequest,
-        BillingAccount,
-        credentials=credentials,
-    )
     outbox, known = Outbox(outbox_rows), KnownTopics(known_topics)
     topic = EventsTopic(Publisher(settings.kafka, TOPIC))
     async with (
         Database(settings.database_url, connections=settings.database_connections) as db,
         outbox.relay(db, known, topic),
-        outbox.relay(db, known, BillingAccounts(create_account)),
+        outbox.relay(db, known, BillingAccounts(channel(settings.billing), credentials)),
     ):
         patients = PatientService(db, outbox)
         verifier = TokenVerifier(jwks_from(auth))

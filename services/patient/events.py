@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import betterproto2
+import grpc
 from asyncpg import Record
 from uuid_utils.compat import uuid7
 
-from gen.pulsetrack.billing.v1 import BillingAccount, CreateBillingAccountRequest
+from gen.pulsetrack.billing.v1 import BillingAccount, CreateBillingAccountRequest, FollowPatientRequest
 from gen.pulsetrack.patient.v1 import (
     Patient,
     PatientCreated,
@@ -17,7 +19,7 @@ from gen.pulsetrack.patient.v1 import (
     PatientUpdated,
 )
 from services.common import wire
-from services.common.client import Remote
+from services.common.client import Remote, ServiceCredentials
 from services.common.db import Transaction
 from services.common.errors import DependencyUnavailable
 from services.common.identity import Caller
@@ -54,7 +56,7 @@ async def record(outbox: Outbox, tx: Transaction, kind: Kind, row: Mapping[str, 
     )
     await outbox.add(
         tx,
-        destinations=[TOPIC, _BILLING] if kind is PatientCreated else [TOPIC],
+        destinations=[TOPIC] if kind is PatientUpdated else [TOPIC, _BILLING],
         event_id=event_id,
         key=patient.id,
         kind=wire.full_name(kind),
@@ -82,12 +84,22 @@ class EventsTopic:
 
 
 class BillingAccounts:
-    """Has billing open an account for each patient that was created."""
+    """Has billing open an account for each new patient, and close or reopen it when one is deleted or undeleted."""
 
     name = _BILLING
 
-    def __init__(self, create_account: Remote[CreateBillingAccountRequest, BillingAccount]) -> None:
-        self._create_account = create_account
+    def __init__(self, billing: grpc.aio.Channel, credentials: ServiceCredentials) -> None:
+        self._create_account = Remote(
+            billing,
+            "billing",
+            "CreateBillingAccount",
+            CreateBillingAccountRequest,
+            BillingAccount,
+            credentials=credentials,
+        )
+        self._follow_patient = Remote(
+            billing, "billing", "FollowPatient", FollowPatientRequest, BillingAccount, credentials=credentials
+        )
         self._slots = asyncio.Semaphore(_CALLS_AT_ONCE)
 
     async def life(self) -> None:
@@ -95,20 +107,24 @@ class BillingAccounts:
 
     async def deliver(self, rows: Sequence[Record]) -> Sequence[BaseException | None]:
         """Calls billing for each row. Raises DependencyUnavailable if it answered none."""
-        outcomes = await asyncio.gather(*(self._open(row) for row in rows), return_exceptions=True)
+        outcomes = await asyncio.gather(*(self._tell(row) for row in rows), return_exceptions=True)
         if all(isinstance(outcome, DependencyUnavailable) for outcome in outcomes):
             raise DependencyUnavailable from outcomes[0]
         return outcomes
 
-    async def _open(self, row: Record) -> None:
-        created = _codec.loads(row["payload"]).created
-        patient = created.patient if created else None
+    async def _tell(self, row: Record) -> None:
+        event = _codec.loads(row["payload"])
+        _, happened = betterproto2.which_one_of(event, "event")
+        patient = happened.patient if happened else None
         if patient is None:
-            raise ValueError("the event tells of no created patient")
+            raise ValueError("the event tells of no patient")
+        who = {"patient_id": patient.id, "name": patient.name, "email": patient.email}
         async with self._slots:
-            await self._create_account(
-                CreateBillingAccountRequest(patient_id=patient.id, name=patient.name, email=patient.email)
-            )
+            if isinstance(happened, PatientCreated):
+                await self._create_account(CreateBillingAccountRequest(**who))
+            else:
+                deleted = isinstance(happened, PatientDeleted)
+                await self._follow_patient(FollowPatientRequest(**who, sequence=event.sequence, deleted=deleted))
 
 
 def _message(row: Record) -> Outgoing:

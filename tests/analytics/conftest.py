@@ -71,3 +71,21 @@ def tell(publish: Callable[..., None], consumer: None, sql: Sql) -> Callable[...
 def analytics(grpc_channel: grpc.Channel, signer: Signer) -> Client:
     """A user who calls analytics."""
     return Client(grpc_channel, "analytics", signer.token("USER", exp=2**31))
+
+
+@pytest.fixture(scope="module")
+def admin(analytics: Client, signer: Signer) -> Client:
+    """An admin who does."""
+    return analytics.having(signer.token("ADMIN", exp=2**31))
+
+
+@pytest.fixture
+def dead_letter(publish: Callable[..., None], consumer: None, sql: Sql) -> Callable[[Outgoing], str]:
+    """Publishes a message that cannot be stored, and returns the id of its dead letter."""
+
+    def dead_letter(letter: Outgoing) -> str:
+        publish(letter)
+        kept = "SELECT id::text FROM dead_letters WHERE value = $1"
+        return str(eventually(lambda: sql(kept, letter.value))[0]["id"])
+
+    return dead_letter

@@ -12,6 +12,7 @@ from gen.pulsetrack.patient.v1 import (
     PatientEvent,
     PatientUndeleted,
     PatientUpdated,
+    Sex,
 )
 from services.common import wire
 from services.common.kafka import Outgoing
@@ -26,9 +27,16 @@ KINDS: dict[str, Callable[..., Any]] = {
 }
 
 
-def happened(kind: str, patient_id: str = "", **fields: Any) -> PatientEvent:
+def happened(
+    kind: str, patient_id: str = "", *, sex: Sex = Sex.UNSPECIFIED, date_of_birth: str = "", **fields: Any
+) -> PatientEvent:
     """Returns an event of a kind, of the patient or of one unlike any other, with the fields given."""
-    patient = Patient(id=patient_id or str(uuid4()), delete_time=datetime.now(UTC) if kind == "deleted" else None)
+    patient = Patient(
+        id=patient_id or str(uuid4()),
+        sex=sex,
+        date_of_birth=date_of_birth,
+        delete_time=datetime.now(UTC) if kind == "deleted" else None,
+    )
     usual = {
         "event_id": str(uuid4()),
         "sequence": 1,

@@ -31,3 +31,9 @@ def billing(grpc_channel: grpc.Channel, signer: Signer) -> Client:
 def service(billing: Client, signer: Signer) -> Client:
     """A service that does."""
     return billing.having(signer.token("SERVICE", exp=2**31))
+
+
+@pytest.fixture(scope="module")
+def admin(billing: Client, signer: Signer) -> Client:
+    """An admin who does."""
+    return billing.having(signer.token("ADMIN", exp=2**31))

@@ -7,7 +7,9 @@ from uuid import uuid4
 import pytest
 
 from gen.pulsetrack.billing.v1 import (
+    AccountStatus,
     BillingAccount,
+    CloseBillingAccountRequest,
     ListBillingAccountsRequest,
     ListBillingAccountsResponse,
 )
@@ -49,6 +51,21 @@ def test_a_patient_has_one_account(billing: Client, service: Client) -> None:
     assert list(walk(billing, patient_id=mine.patient_id.upper())) == [mine]
 
 
+@pytest.mark.parametrize("size", [1, 50])
+def test_accounts_are_listed_by_status(billing: Client, service: Client, admin: Client, size: int) -> None:
+    active, closed, last = opened(service, 3)
+    closed = admin.close_billing_account(CloseBillingAccountRequest(id=closed.id))
+    walked = list(walk(billing, page_size=size, status=AccountStatus.ACTIVE))
+    assert walked[:2] == [last, active]
+    assert {account.status for account in walked} == {AccountStatus.ACTIVE}
+    walked = list(walk(billing, page_size=size, status=AccountStatus.CLOSED))
+    assert walked[0] == closed
+    assert {account.status for account in walked} == {AccountStatus.CLOSED}
+    assert list(walk(billing, patient_id=closed.patient_id)) == [closed]
+    assert list(walk(billing, patient_id=closed.patient_id, status=AccountStatus.CLOSED)) == [closed]
+    assert not list(walk(billing, patient_id=closed.patient_id, status=AccountStatus.ACTIVE))
+
+
 def test_a_patient_without_an_account_has_none(billing: Client) -> None:
     answer = billing.list_billing_accounts(ListBillingAccountsRequest(patient_id=str(uuid4())))
     assert answer == ListBillingAccountsResponse()
@@ -59,6 +76,7 @@ def test_a_token_is_refused_with_another_query_or_changed(billing: Client, servi
     token = billing.list_billing_accounts(ListBillingAccountsRequest(page_size=1)).next_page_token
     for request in (
         ListBillingAccountsRequest(page_token=token, patient_id=mine.patient_id),
+        ListBillingAccountsRequest(page_token=token, status=AccountStatus.ACTIVE),
         ListBillingAccountsRequest(page_token=token[::-1]),
         ListBillingAccountsRequest(page_token="token"),
     ):
@@ -69,7 +87,7 @@ def test_a_token_is_refused_with_another_query_or_changed(billing: Client, servi
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("page_size", -1), ("page_size", 1001), ("patient_id", "42"), ("page_token", "x" * 513)],
+    [("page_size", -1), ("page_size", 1001), ("patient_id", "42"), ("status", 9), ("page_token", "x" * 513)],
 )
 def test_a_field_that_breaks_its_rule_is_named(billing: Client, field: str, value: object) -> None:
     with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:

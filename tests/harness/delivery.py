@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
-from gen.pulsetrack.billing.v1 import BillingAccount, CreateBillingAccountRequest
 from services.analytics.events import GROUP, EventStore
+from services.analytics.letters import TOPIC as DEAD_LETTERS_TOPIC
+from services.analytics.letters import DeadLetters
 from services.analytics.models import known_topics as topics_of_analytics
-from services.common.client import Remote, ServiceCredentials, channel, jwks_from
+from services.common.client import ServiceCredentials, channel, jwks_from
 from services.common.db import Database
 from services.common.identity import TokenVerifier
 from services.common.kafka import KnownTopics, Publisher, Subscription
@@ -30,19 +31,12 @@ class Addresses:
 @asynccontextmanager
 async def relaying(url: str, to: Addresses) -> AsyncIterator[None]:
     """Delivers the outbox of the patient service's database to Kafka and to billing."""
-    create_account = Remote(
-        channel(to.billing),
-        "billing",
-        "CreateBillingAccount",
-        CreateBillingAccountRequest,
-        BillingAccount,
-        credentials=ServiceCredentials(channel(to.auth), client_id=CLIENT_ID, client_secret=CLIENT_SECRET),
-    )
+    credentials = ServiceCredentials(channel(to.auth), client_id=CLIENT_ID, client_secret=CLIENT_SECRET)
     outbox, known = Outbox(outbox_rows), KnownTopics(known_topics)
     async with (
         Database(url) as db,
         outbox.relay(db, known, EventsTopic(Publisher(to.kafka, TOPIC))),
-        outbox.relay(db, known, BillingAccounts(create_account)),
+        outbox.relay(db, known, BillingAccounts(channel(to.billing), credentials)),
     ):
         yield
 
@@ -56,11 +50,12 @@ async def serving_billing(url: str, to: Addresses) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def consuming(url: str, kafka: str) -> AsyncIterator[None]:
-    """Stores the events of the topic in analytics' database."""
+async def consuming(url: str, kafka: str, *, dead_letters: str = "") -> AsyncIterator[None]:
+    """Stores the events of the topic in analytics' database. Dead letters may go to another broker."""
     async with Database(url) as db:
         subscription = Subscription(kafka, TOPIC, group=GROUP, db=db, known=KnownTopics(topics_of_analytics))
-        task = asyncio.create_task(subscription.consume(EventStore(db).store))
+        store = EventStore(db, DeadLetters(db, Publisher(dead_letters or kafka, DEAD_LETTERS_TOPIC)))
+        task = asyncio.create_task(subscription.consume(store.store))
         try:
             yield
         finally:

@@ -3,16 +3,22 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from uuid import uuid4
 
 import asyncpg
 import pytest
+from sqlalchemy import bindparam, select
 
-from gen.pulsetrack.patient.v1 import DeletePatientRequest, Patient, PatientCreated, PatientEvent
+from gen.pulsetrack.patient.v1 import DeletePatientRequest, Patient, PatientCreated, PatientEvent, PatientUndeleted
 from services.common import wire
-from services.patient.events import TOPIC
+from services.common.db import Database, Statement
+from services.common.identity import Caller
+from services.common.outbox import Outbox
+from services.patient.events import TOPIC, record
+from services.patient.models import UPDATE_PATIENT, outbox_rows
+from services.patient.models import patients as patients_table
 from tests.harness.background import Background
 from tests.harness.broker import Broker, Topic, headers_of, reading
 from tests.harness.client import Client
@@ -120,6 +126,42 @@ def test_a_new_patient_gets_an_account(patients: Client, delivery: Delivery) -> 
     created = patients.create_patient(creating())
     [account] = eventually(partial(delivery.accounts, created.id))
     assert (account["name"], account["email"], account["status"]) == (created.name, created.email, "ACTIVE")
+
+
+@pytest.mark.usefixtures("relays", "billing")
+def test_a_deleted_patients_account_is_closed(patients: Client, admin: Client, delivery: Delivery) -> None:
+    created = patients.create_patient(creating())
+    admin.delete_patient(DeletePatientRequest(id=created.id))
+    delivery.wait()
+    assert [account["status"] for account in delivery.accounts(created.id)] == ["CLOSED"]
+
+
+@pytest.mark.usefixtures("billing")
+def test_an_undeleted_patients_account_is_reopened_though_the_events_overtake_each_other(
+    patients: Client, admin: Client, sql: Sql, background: Background, delivery: Delivery
+) -> None:
+    created = patients.create_patient(creating())
+    admin.delete_patient(DeletePatientRequest(id=created.id))
+    background.run(undelete(delivery.outbox_url, created.id))
+    late = "UPDATE outbox SET due_time = now() + $2 WHERE key = $1 AND destination = 'billing' AND type NOT LIKE $3"
+    sql(late, created.id, timedelta(hours=1), "%Undeleted")
+    with delivery.relays():
+        [account] = eventually(partial(delivery.accounts, created.id))
+        sql("UPDATE outbox SET due_time = now() WHERE key = $1", created.id)
+        delivery.wait()
+        assert delivery.accounts(created.id) == [account]
+    assert (account["name"], account["status"]) == (created.name, "ACTIVE")
+
+
+async def undelete(url: str, patient_id: str) -> None:
+    """Takes a deletion back, as far as the row and its event go."""
+    async with Database(url) as db, db.begin() as tx:
+        row = await tx.row(
+            Statement(select(patients_table).where(patients_table.c.id == bindparam("id"))), id=patient_id
+        )
+        values = {**(row or {}), "delete_time": None, "sequence": 3}
+        await tx.run(UPDATE_PATIENT, **values)
+        await record(Outbox(outbox_rows), tx, PatientUndeleted, values, Caller("somebody", "ADMIN", expires=0))
 
 
 @pytest.mark.usefixtures("relays", "billing")

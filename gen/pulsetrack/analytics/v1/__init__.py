@@ -4,13 +4,19 @@
 # This file has been @generated
 
 __all__ = (
+    "AgeBand",
     "AnalyticsEvent",
     "Bucket",
+    "DeadLetter",
     "GetPatientStatisticsRequest",
+    "ListDeadLettersRequest",
+    "ListDeadLettersResponse",
     "ListPatientEventsRequest",
     "ListPatientEventsResponse",
     "PatientEventType",
     "PatientStatistics",
+    "ReplayDeadLetterRequest",
+    "SexCount",
     "StatisticsBucket",
 )
 
@@ -121,6 +127,32 @@ class PatientEventType(betterproto2.Enum):
 
 
 @dataclass(eq=False, repr=False)
+class AgeBand(betterproto2.Message):
+    """
+    How many patients are of an age, in whole years (UTC). Bands are ten years long: 0 to 9, 10 to 19, and so on; the last,
+    from 90, is open.
+    """
+
+    from_age: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    The lowest age.
+    """
+
+    to_age: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
+    """
+    The highest age. 0 in the last band, which has none.
+    """
+
+    count: "int" = betterproto2.field(3, betterproto2.TYPE_INT64)
+    """
+    How many patients.
+    """
+
+
+default_message_pool.register_message("pulsetrack.analytics.v1", "AgeBand", AgeBand)
+
+
+@dataclass(eq=False, repr=False)
 class AnalyticsEvent(betterproto2.Message):
     """
     An event as analytics stored it.
@@ -180,6 +212,73 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class DeadLetter(betterproto2.Message):
+    """
+    A message that could not be stored as an event.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The dead letter's id, a UUID.
+    """
+
+    topic: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The topic that the message came from.
+    """
+
+    partition: "int" = betterproto2.field(3, betterproto2.TYPE_INT32)
+    """
+    The partition of the topic.
+    """
+
+    offset: "int" = betterproto2.field(4, betterproto2.TYPE_INT64)
+    """
+    The message's offset in the partition when it first came.
+    """
+
+    event_id: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    The event's id as the message's header `ce_id` says, empty if it has none.
+    """
+
+    reason: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    Why it could not be stored when that was last tried.
+    """
+
+    attempts: "int" = betterproto2.field(7, betterproto2.TYPE_INT32)
+    """
+    How many times it was tried to store it: once when it came, and once with each replay.
+    """
+
+    receive_time: "datetime.datetime | None" = betterproto2.field(
+        8,
+        betterproto2.TYPE_MESSAGE,
+        unwrap=lambda: ___google__protobuf__.Timestamp,
+        optional=True,
+    )
+    """
+    When the message first came.
+    """
+
+    replay_time: "datetime.datetime | None" = betterproto2.field(
+        9,
+        betterproto2.TYPE_MESSAGE,
+        unwrap=lambda: ___google__protobuf__.Timestamp,
+        optional=True,
+    )
+    """
+    When a replay stored it. Absent as long as none has.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.analytics.v1", "DeadLetter", DeadLetter
+)
+
+
+@dataclass(eq=False, repr=False)
 class GetPatientStatisticsRequest(betterproto2.Message):
     """
     Asks for the statistics.
@@ -217,6 +316,52 @@ default_message_pool.register_message(
     "pulsetrack.analytics.v1",
     "GetPatientStatisticsRequest",
     GetPatientStatisticsRequest,
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListDeadLettersRequest(betterproto2.Message):
+    """
+    Asks for a page of dead letters.
+    """
+
+    page_size: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    How many dead letters to return at most, up to 1000. 50 if not given.
+    """
+
+    page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The next_page_token of the page before.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.analytics.v1", "ListDeadLettersRequest", ListDeadLettersRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListDeadLettersResponse(betterproto2.Message):
+    """
+    A page of dead letters.
+    """
+
+    dead_letters: "list[DeadLetter]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    The dead letters.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    What asks for the next page. Empty on the last page.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.analytics.v1", "ListDeadLettersResponse", ListDeadLettersResponse
 )
 
 
@@ -311,10 +456,64 @@ class PatientStatistics(betterproto2.Message):
     When this was counted.
     """
 
+    sexes: "list[SexCount]" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    The sexes of the patients that are not deleted, in the order of the enum, those that nobody has left out.
+    """
+
+    age_bands: "list[AgeBand]" = betterproto2.field(
+        6, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    The ages of the patients that are not deleted, youngest first, bands that nobody is in left out. Who has no known day
+    of birth is in none.
+    """
+
 
 default_message_pool.register_message(
     "pulsetrack.analytics.v1", "PatientStatistics", PatientStatistics
 )
+
+
+@dataclass(eq=False, repr=False)
+class ReplayDeadLetterRequest(betterproto2.Message):
+    """
+    Asks for a dead letter to be tried again.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The dead letter's id.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.analytics.v1", "ReplayDeadLetterRequest", ReplayDeadLetterRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class SexCount(betterproto2.Message):
+    """
+    How many patients are of a sex.
+    """
+
+    sex: "__patient__v1__.Sex" = betterproto2.field(
+        1, betterproto2.TYPE_ENUM, default_factory=lambda: __patient__v1__.Sex(0)
+    )
+    """
+    The sex, as recorded.
+    """
+
+    count: "int" = betterproto2.field(2, betterproto2.TYPE_INT64)
+    """
+    How many patients.
+    """
+
+
+default_message_pool.register_message("pulsetrack.analytics.v1", "SexCount", SexCount)
 
 
 @dataclass(eq=False, repr=False)
@@ -355,3 +554,4 @@ default_message_pool.register_message(
 
 
 from ....google import protobuf as ___google__protobuf__
+from ...patient import v1 as __patient__v1__

@@ -6,7 +6,9 @@
 __all__ = (
     "AccountStatus",
     "BillingAccount",
+    "CloseBillingAccountRequest",
     "CreateBillingAccountRequest",
+    "FollowPatientRequest",
     "GetBillingAccountRequest",
     "ListBillingAccountsRequest",
     "ListBillingAccountsResponse",
@@ -30,7 +32,7 @@ class AccountStatus(betterproto2.Enum):
 
     UNSPECIFIED = 0
     """
-    Not said: never an account's status.
+    Not said: never an account's status; in a request, any status.
     """
 
     ACTIVE = 1
@@ -40,7 +42,7 @@ class AccountStatus(betterproto2.Enum):
 
     CLOSED = 2
     """
-    Closed.
+    Closed: an admin closed it, or its patient is deleted.
     """
 
     @classmethod
@@ -110,6 +112,23 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class CloseBillingAccountRequest(betterproto2.Message):
+    """
+    Asks for an account to be closed.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The account's id.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.billing.v1", "CloseBillingAccountRequest", CloseBillingAccountRequest
+)
+
+
+@dataclass(eq=False, repr=False)
 class CreateBillingAccountRequest(betterproto2.Message):
     """
     Asks for a patient's account to be opened.
@@ -133,6 +152,43 @@ class CreateBillingAccountRequest(betterproto2.Message):
 
 default_message_pool.register_message(
     "pulsetrack.billing.v1", "CreateBillingAccountRequest", CreateBillingAccountRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class FollowPatientRequest(betterproto2.Message):
+    """
+    Tells whether a patient is deleted.
+    """
+
+    patient_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The patient's id.
+    """
+
+    name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The patient's name, for an account that is yet to be opened.
+    """
+
+    email: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The patient's email, for an account that is yet to be opened.
+    """
+
+    sequence: "int" = betterproto2.field(4, betterproto2.TYPE_INT64)
+    """
+    The sequence of the event that tells it.
+    """
+
+    deleted: "bool" = betterproto2.field(5, betterproto2.TYPE_BOOL)
+    """
+    True if the patient was deleted, false if its deletion was taken back.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.billing.v1", "FollowPatientRequest", FollowPatientRequest
 )
 
 
@@ -172,6 +228,13 @@ class ListBillingAccountsRequest(betterproto2.Message):
     patient_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
     If given, only the account of this patient.
+    """
+
+    status: "AccountStatus" = betterproto2.field(
+        4, betterproto2.TYPE_ENUM, default_factory=lambda: AccountStatus(0)
+    )
+    """
+    If given, only accounts of this status.
     """
 
 

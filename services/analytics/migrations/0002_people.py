@@ -1,0 +1,45 @@
+"""The sex and the day of birth of each patient, as its newest event says."""
+
+from datetime import date
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+
+from gen.pulsetrack.patient.v1 import PatientEvent
+from services.common import wire
+
+revision = "0002"
+down_revision = "0001"
+
+_BATCH = 1000
+_NEWEST = sa.text("SELECT DISTINCT ON (patient_id) patient_id, payload FROM events ORDER BY patient_id, sequence DESC")
+_FILL = sa.text("UPDATE patients SET sex = :sex, date_of_birth = :date_of_birth WHERE patient_id = :patient_id")
+_codec = wire.codec_of(PatientEvent)
+
+
+def upgrade() -> None:
+    """Adds the columns, and fills them from the events that are stored."""
+    op.add_column("patients", sa.Column("sex", sa.Integer, nullable=False, server_default="0"))
+    op.add_column("patients", sa.Column("date_of_birth", sa.Date))
+    connection = op.get_bind()
+    for batch in connection.execute(_NEWEST, execution_options={"yield_per": _BATCH}).partitions():
+        connection.execute(_FILL, [_columns(row.patient_id, row.payload) for row in batch])
+
+
+def _columns(patient_id: Any, payload: bytes) -> dict[str, Any]:
+    event = _codec.loads(payload)
+    happened = event.created or event.updated or event.deleted or event.undeleted
+    patient = happened.patient if happened else None
+    return {
+        "patient_id": patient_id,
+        "sex": int(patient.sex) if patient else 0,
+        "date_of_birth": _day(patient.date_of_birth) if patient else None,
+    }
+
+
+def _day(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None

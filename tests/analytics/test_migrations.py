@@ -1,0 +1,67 @@
+"""The migrations of analytics that deal with what is stored already."""
+
+import secrets
+from datetime import date
+from uuid import UUID, uuid4
+
+import pytest
+from alembic import command
+from alembic.config import Config
+
+from gen.pulsetrack.patient.v1 import PatientEvent, Sex
+from services.common.migrate import migrate
+from tests.analytics.factory import happened, message
+from tests.harness.background import Background
+from tests.harness.sql import Sql
+from tools.local.postgres import Postgres
+
+STORE_EVENT = "INSERT INTO events VALUES ($1::uuid, $2, 1, $3, '', now(), now(), $4)"
+STORE_PATIENT = "INSERT INTO patients VALUES ($1, $2, false) ON CONFLICT DO NOTHING"
+
+
+@pytest.fixture
+def old_url(background: Background, postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A database with the first version of the tables."""
+    name = f"analytics_{secrets.token_hex(4)}"
+    Sql(background, postgres.url())(f"CREATE DATABASE {name}")
+    upgrade = command.upgrade
+
+    def only_the_first(config: Config, _: str) -> None:
+        upgrade(config, "0001")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "upgrade", only_the_first)
+        migrate("analytics", postgres.url(name))
+    return postgres.url(name)
+
+
+def store(sql: Sql, patient_id: UUID, event: PatientEvent) -> None:
+    """Stores an event as the first version did."""
+    sql(STORE_EVENT, event.event_id, patient_id, event.sequence, message(event).value)
+    sql(STORE_PATIENT, patient_id, event.sequence)
+
+
+def test_sex_and_day_of_birth_are_filled_in_from_the_newest_event(background: Background, old_url: str) -> None:
+    sql, known, strange = Sql(background, old_url), uuid4(), uuid4()
+    store(sql, known, happened("updated", str(known), sequence=2, sex=Sex.FEMALE, date_of_birth="1990-05-01"))
+    store(sql, known, happened("created", str(known), sex=Sex.MALE, date_of_birth="1980-05-01"))
+    store(sql, strange, happened("deleted", str(strange), date_of_birth="nonsense"))
+    migrate("analytics", old_url)
+    rows = sql("SELECT patient_id, sex, date_of_birth FROM patients")
+    assert {row["patient_id"]: (row["sex"], row["date_of_birth"]) for row in rows} == {
+        known: (int(Sex.FEMALE), date(1990, 5, 1)),
+        strange: (int(Sex.UNSPECIFIED), None),
+    }
+
+
+def test_dead_letters_that_are_kept_already_get_ids_and_still_come_once(background: Background, old_url: str) -> None:
+    sql = Sql(background, old_url)
+    keep = """INSERT INTO dead_letters (digest, topic, partition, "offset", headers, reason)
+        VALUES ($1, 't', 0, 0, '{}', '') ON CONFLICT DO NOTHING"""
+    for digest in (b"1", b"2"):
+        sql(keep, digest)
+    migrate("analytics", old_url)
+    sql(keep, b"2")
+    rows = sql("SELECT id, attempts, replay_time FROM dead_letters")
+    assert len({row["id"] for row in rows}) == 2
+    assert [(row["attempts"], row["replay_time"]) for row in rows] == [(1, None), (1, None)]

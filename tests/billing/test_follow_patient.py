@@ -1,0 +1,79 @@
+"""FollowPatient: the account follows its patient's deletion and undeletion, whatever their order."""
+
+from dataclasses import replace
+from functools import partial
+from itertools import permutations
+from uuid import UUID
+
+import pytest
+
+from gen.pulsetrack.billing.v1 import AccountStatus, GetBillingAccountRequest, ListBillingAccountsRequest
+from tests.billing.factory import following, opening
+from tests.harness.client import Client, Refused
+from tests.harness.concurrency import at_once
+
+
+def test_a_deletion_closes_the_account_and_an_undeletion_reopens_it(billing: Client, service: Client) -> None:
+    opened = service.create_billing_account(request := opening())
+    closed = service.follow_patient(following(request, 2, deleted=True))
+    assert closed == replace(opened, status=AccountStatus.CLOSED)
+    assert billing.get_billing_account(GetBillingAccountRequest(id=opened.id)) == closed
+    assert service.follow_patient(following(request, 3, deleted=False)) == opened
+
+
+def test_a_deletion_that_overtakes_the_creation_leaves_the_account_closed(service: Client) -> None:
+    request = opening()
+    closed = service.follow_patient(following(request, 2, deleted=True))
+    assert (closed.patient_id, closed.name, closed.email) == (request.patient_id, request.name, request.email)
+    assert closed.status is AccountStatus.CLOSED
+    assert UUID(closed.id).version == 7
+    assert service.create_billing_account(request) == closed
+
+
+@pytest.mark.parametrize("last_deleted", [True, False], ids=["deleted", "undeleted"])
+@pytest.mark.parametrize("order", list(permutations(range(4))), ids=str)
+def test_events_in_any_order_and_twice_leave_what_the_newest_says(
+    billing: Client, service: Client, order: tuple[int, ...], *, last_deleted: bool
+) -> None:
+    request = opening()
+    calls = [
+        partial(service.create_billing_account, request),
+        *(
+            partial(service.follow_patient, following(request, 12 - number, deleted=last_deleted is (number % 2 == 0)))
+            for number in range(3)
+        ),
+    ]
+    for number in (*order, *order):
+        calls[number]()
+    [account] = billing.list_billing_accounts(
+        ListBillingAccountsRequest(patient_id=request.patient_id)
+    ).billing_accounts
+    assert account.status is (AccountStatus.CLOSED if last_deleted else AccountStatus.ACTIVE)
+
+
+def test_events_at_the_same_time_leave_what_the_newest_says(billing: Client, service: Client) -> None:
+    request = opening()
+    told = [following(request, number, deleted=number % 2 == 0) for number in range(2, 17)]
+    calls = [partial(service.follow_patient, each) for each in told]
+    _, refused = at_once([*calls, partial(service.create_billing_account, request)])
+    assert not refused
+    [account] = billing.list_billing_accounts(
+        ListBillingAccountsRequest(patient_id=request.patient_id)
+    ).billing_accounts
+    assert account.status is AccountStatus.CLOSED
+
+
+def test_only_services_may_tell(billing: Client, admin: Client) -> None:
+    for caller in (billing, admin):
+        with pytest.raises(Refused, match="PERMISSION_DENIED ROLE_REQUIRED"):
+            caller.follow_patient(following(opening(), 2, deleted=True))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("patient_id", "42"), ("name", ""), ("email", "x" * 255), ("sequence", 0), ("sequence", -1)]
+)
+def test_a_field_that_breaks_its_rule_is_named(service: Client, field: str, value: object) -> None:
+    request = replace(following(opening(), 2, deleted=True), **{field: value})  # type: ignore[arg-type]
+    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+        service.follow_patient(request)
+    assert list(refused.value.violations) == [field]
