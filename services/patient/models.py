@@ -19,6 +19,7 @@ from sqlalchemy import (
 )
 
 from services.common.db import Statement
+from services.common.idempotency import Answers, answers_table
 from services.common.kafka import topics_table
 from services.common.outbox import outbox_table
 
@@ -55,6 +56,8 @@ Index("patients_search", patients.c.search_key, postgresql_using="gin", postgres
 
 outbox_rows = outbox_table(metadata)
 known_topics = topics_table(metadata)
+
+ANSWERS = Answers(answers_table(metadata))
 
 _values = {column.name: bindparam(column.name, type_=column.type) for column in patients.c}
 _in_use = patients.c.delete_time.is_(None)

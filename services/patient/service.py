@@ -25,6 +25,7 @@ from services.common.text import like_pattern
 from services.patient.errors import EmailAlreadyExists, EtagMismatch, PatientNotFound, RecordNumberAlreadyExists
 from services.patient.events import record
 from services.patient.models import (
+    ANSWERS,
     FIND_PATIENTS,
     GET_PATIENT,
     GET_PATIENT_FOR_UPDATE,
@@ -48,17 +49,20 @@ class PatientService:
         self._outbox = outbox
 
     async def create_patient(self, request: CreatePatientRequest, caller: Caller) -> Patient:
-        """Creates a patient.
+        """Creates a patient, once per request id.
 
-        Raises FieldsInvalid, EmailAlreadyExists, RecordNumberAlreadyExists.
+        Raises FieldsInvalid, RequestIdReused, EmailAlreadyExists, RecordNumberAlreadyExists.
         """
-        now = datetime.now(UTC)
-        patient = admitted(request.patient or Patient(), registered=now.date(), today=now.date())
-        state = {"id": uuid7(), "create_time": now, "update_time": now, "delete_time": None, "sequence": 1}
-        values = columns(patient) | state
         async with self._db.begin() as tx:
+            if answer := await ANSWERS.earlier(tx, caller, request, Patient):
+                return answer
+            now = datetime.now(UTC)
+            patient = admitted(request.patient or Patient(), registered=now.date(), today=now.date())
+            state = {"id": uuid7(), "create_time": now, "update_time": now, "delete_time": None, "sequence": 1}
+            values = columns(patient) | state
             await tx.run(INSERT_PATIENT, taken=_TAKEN, **values)
-            return await record(self._outbox, tx, PatientCreated, values, caller)
+            created = await record(self._outbox, tx, PatientCreated, values, caller)
+            return await ANSWERS.remember(tx, caller, request, created)
 
     async def get_patient(self, request: GetPatientRequest) -> Patient:
         """Returns a patient.

@@ -81,3 +81,10 @@ def test_json_does_not_reach_a_native_path(gateway: Gateway) -> None:
     answer = gateway.http.post(native("CreateBillingAccount").path, json={}, headers=gateway.bearer)
     assert (answer.status_code, reason(answer)) == (404, "ROUTE_NOT_FOUND")
     assert not gateway.arrived()
+
+
+def test_the_idempotency_key_reaches_the_service_at_both_doors(gateway: Gateway) -> None:
+    headers = gateway.bearer | {"idempotency-key": "k-1"}
+    gateway.http.post("/v1/patients", json={}, headers=headers)
+    gateway.call(native("CreatePatient").path, headers)
+    assert [call.metadata["idempotency-key"] for call in gateway.arrived()] == ["k-1", "k-1"]

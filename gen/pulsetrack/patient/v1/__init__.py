@@ -87,6 +87,13 @@ class CreatePatientRequest(betterproto2.Message):
     The patient. Output-only fields in it are ignored.
     """
 
+    request_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Names the request (AIP-155), so that it can be repeated without creating a second patient: within 24 hours, the same
+    caller's requests with this id get the answer of the first, if they have the same content. One that failed does not
+    count. At most 128 characters of printable ASCII. The header `Idempotency-Key` says the same.
+    """
+
 
 default_message_pool.register_message(
     "pulsetrack.patient.v1", "CreatePatientRequest", CreatePatientRequest
