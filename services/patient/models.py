@@ -66,6 +66,7 @@ _is_it = patients.c.id == bindparam("id", type_=Uuid)
 INSERT_PATIENT = Statement(insert(patients).values(_values))
 GET_PATIENT = Statement(select(patients).where(_is_it, _in_use))
 GET_PATIENT_FOR_UPDATE = Statement(select(patients).where(_is_it, _in_use).with_for_update())
+GET_ANY_PATIENT_FOR_UPDATE = Statement(select(patients).where(_is_it).with_for_update())
 UPDATE_PATIENT = Statement(
     update(patients).where(_is_it).values({name: value for name, value in _values.items() if name != "id"})
 )

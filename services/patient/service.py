@@ -14,7 +14,9 @@ from gen.pulsetrack.patient.v1 import (
     Patient,
     PatientCreated,
     PatientDeleted,
+    PatientUndeleted,
     PatientUpdated,
+    UndeletePatientRequest,
     UpdatePatientRequest,
 )
 from services.common.db import Database, Transaction
@@ -27,6 +29,7 @@ from services.patient.events import record
 from services.patient.models import (
     ANSWERS,
     FIND_PATIENTS,
+    GET_ANY_PATIENT_FOR_UPDATE,
     GET_PATIENT,
     GET_PATIENT_FOR_UPDATE,
     INSERT_PATIENT,
@@ -117,6 +120,21 @@ class PatientService:
             values = {**row, "update_time": now, "delete_time": now, "sequence": row["sequence"] + 1}
             await tx.run(UPDATE_PATIENT, **values)
             return await record(self._outbox, tx, PatientDeleted, values, caller)
+
+    async def undelete_patient(self, request: UndeletePatientRequest, caller: Caller) -> Patient:
+        """Takes back the deletion of a patient. One that is not deleted stays as it is.
+
+        Raises PatientNotFound.
+        """
+        async with self._db.begin() as tx:
+            row = await tx.row(GET_ANY_PATIENT_FOR_UPDATE, id=request.id)
+            if row is None:
+                raise PatientNotFound
+            if row["delete_time"] is None:
+                return patient_of(row)
+            values = {**row, "update_time": datetime.now(UTC), "delete_time": None, "sequence": row["sequence"] + 1}
+            await tx.run(UPDATE_PATIENT, **values)
+            return await record(self._outbox, tx, PatientUndeleted, values, caller)
 
 
 async def _in_use(tx: Transaction, patient_id: str, etag: str) -> Record:

@@ -16,6 +16,7 @@ __all__ = (
     "PatientUndeleted",
     "PatientUpdated",
     "Sex",
+    "UndeletePatientRequest",
     "UpdatePatientRequest",
 )
 
@@ -425,6 +426,23 @@ class PatientUpdated(betterproto2.Message):
 
 default_message_pool.register_message(
     "pulsetrack.patient.v1", "PatientUpdated", PatientUpdated
+)
+
+
+@dataclass(eq=False, repr=False)
+class UndeletePatientRequest(betterproto2.Message):
+    """
+    Asks for a deletion to be taken back.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The patient's id.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "UndeletePatientRequest", UndeletePatientRequest
 )
 
 
