@@ -19,13 +19,13 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
-    tuple_,
 )
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from gen.pulsetrack.analytics.v1 import PatientEventType
 from services.common.db import Statement
 from services.common.kafka import topics_table
+from services.common.paging import Listing
 
 metadata = MetaData()
 
@@ -88,17 +88,10 @@ INSERT_DEAD_LETTER = Statement(
 )
 
 _any_type = bindparam("type", type_=SmallInteger) == int(PatientEventType.UNSPECIFIED)
-_page = (
-    select(events)
-    .where(
-        tuple_(events.c.occur_time, events.c.event_id) < tuple_(bindparam("time"), bindparam("after")),
-        or_(_any_type, events.c.type == bindparam("type", type_=SmallInteger)),
-    )
-    .order_by(events.c.occur_time.desc(), events.c.event_id.desc())
-    .limit(bindparam("limit"))
-)
-LIST_EVENTS = Statement(_page)
-LIST_EVENTS_OF_PATIENT = Statement(_page.where(events.c.patient_id == bindparam("patient_id")))
+_newest = (events.c.occur_time, events.c.event_id)
+_of_type = select(events).where(or_(_any_type, events.c.type == bindparam("type", type_=SmallInteger)))
+LIST_EVENTS = Listing(_of_type, *_newest)
+LIST_EVENTS_OF_PATIENT = Listing(_of_type.where(events.c.patient_id == bindparam("patient_id")), *_newest)
 
 
 def _how_many(kind: PatientEventType, name: str) -> ColumnElement[int]:

@@ -17,7 +17,6 @@ from gen.pulsetrack.analytics.v1 import (
 from services.analytics.models import COUNT_EVENTS, COUNT_PATIENTS, LIST_EVENTS, LIST_EVENTS_OF_PATIENT
 from services.common.db import Database
 from services.common.errors import FieldsInvalid
-from services.common.paging import page_of
 
 _DEFAULT_SPAN = timedelta(days=30)
 _FIRST_TIME = datetime.min.replace(tzinfo=UTC)
@@ -35,14 +34,11 @@ class AnalyticsService:
 
         Raises PageTokenInvalid.
         """
-        page = page_of(request)
-        query = {"time": page.time, "after": page.id, "limit": page.limit, "type": int(request.type)}
-        if request.patient_id:
-            rows = await self._db.rows(LIST_EVENTS_OF_PATIENT, patient_id=request.patient_id, **query)
-        else:
-            rows = await self._db.rows(LIST_EVENTS, **query)
-        kept, next_page_token = page.cut(rows, "occur_time", "event_id")
-        return ListPatientEventsResponse(events=[_event(row) for row in kept], next_page_token=next_page_token)
+        listing = LIST_EVENTS_OF_PATIENT if request.patient_id else LIST_EVENTS
+        rows, next_page_token = await listing.page(
+            self._db, request, patient_id=request.patient_id, type=int(request.type)
+        )
+        return ListPatientEventsResponse(events=[_event(row) for row in rows], next_page_token=next_page_token)
 
     async def get_patient_statistics(self, request: GetPatientStatisticsRequest) -> PatientStatistics:
         """Counts the events of a span of time, and the patients that there are now.

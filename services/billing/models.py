@@ -1,9 +1,10 @@
 """The tables of billing, and the statements that it runs."""
 
-from sqlalchemy import Column, DateTime, Index, MetaData, Table, Text, Uuid, bindparam, func, select, tuple_
+from sqlalchemy import Column, DateTime, Index, MetaData, Table, Text, Uuid, bindparam, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from services.common.db import Statement
+from services.common.paging import Listing
 
 metadata = MetaData()
 
@@ -29,11 +30,7 @@ INSERT_ACCOUNT = Statement(
 GET_ACCOUNT = Statement(select(accounts).where(accounts.c.id == bindparam("id")))
 GET_ACCOUNT_OF_PATIENT = Statement(select(accounts).where(accounts.c.patient_id == bindparam("patient_id")))
 
-_page = (
-    select(accounts)
-    .where(tuple_(accounts.c.create_time, accounts.c.id) < tuple_(bindparam("time"), bindparam("after")))
-    .order_by(accounts.c.create_time.desc(), accounts.c.id.desc())
-    .limit(bindparam("limit"))
-)
-LIST_ACCOUNTS = Statement(_page)
-LIST_ACCOUNTS_OF_PATIENT = Statement(_page.where(accounts.c.patient_id == bindparam("patient_id")))
+_newest = (accounts.c.create_time, accounts.c.id)
+_of_patient = accounts.c.patient_id == bindparam("patient_id")
+LIST_ACCOUNTS = Listing(select(accounts), *_newest)
+LIST_ACCOUNTS_OF_PATIENT = Listing(select(accounts).where(_of_patient), *_newest)

@@ -22,7 +22,6 @@ from services.billing.models import (
     LIST_ACCOUNTS_OF_PATIENT,
 )
 from services.common.db import Database
-from services.common.paging import page_of
 
 
 class BillingService:
@@ -53,15 +52,10 @@ class BillingService:
 
         Raises PageTokenInvalid.
         """
-        page = page_of(request)
-        position = {"time": page.time, "after": page.id, "limit": page.limit}
-        if request.patient_id:
-            rows = await self._db.rows(LIST_ACCOUNTS_OF_PATIENT, patient_id=request.patient_id, **position)
-        else:
-            rows = await self._db.rows(LIST_ACCOUNTS, **position)
-        kept, next_page_token = page.cut(rows)
+        listing = LIST_ACCOUNTS_OF_PATIENT if request.patient_id else LIST_ACCOUNTS
+        rows, next_page_token = await listing.page(self._db, request, patient_id=request.patient_id)
         return ListBillingAccountsResponse(
-            billing_accounts=[_account(row) for row in kept], next_page_token=next_page_token
+            billing_accounts=[_account(row) for row in rows], next_page_token=next_page_token
         )
 
 

@@ -14,7 +14,6 @@ from sqlalchemy import (
     bindparam,
     insert,
     select,
-    tuple_,
     update,
 )
 
@@ -22,6 +21,7 @@ from services.common.db import Statement
 from services.common.idempotency import Answers, answers_table
 from services.common.kafka import topics_table
 from services.common.outbox import outbox_table
+from services.common.paging import Listing
 
 metadata = MetaData()
 
@@ -71,15 +71,7 @@ UPDATE_PATIENT = Statement(
     update(patients).where(_is_it).values({name: value for name, value in _values.items() if name != "id"})
 )
 
-_page = (
-    select(patients)
-    .where(
-        _in_use,
-        tuple_(patients.c.create_time, patients.c.id)
-        < tuple_(bindparam("time", type_=DateTime(timezone=True)), bindparam("after", type_=Uuid)),
-    )
-    .order_by(patients.c.create_time.desc(), patients.c.id.desc())
-    .limit(bindparam("limit"))
-)
-LIST_PATIENTS = Statement(_page)
-FIND_PATIENTS = Statement(_page.where(patients.c.search_key.like(bindparam("pattern"), escape="\\")))
+_newest = (patients.c.create_time, patients.c.id)
+_listed = select(patients).where(_in_use)
+LIST_PATIENTS = Listing(_listed, *_newest)
+FIND_PATIENTS = Listing(_listed.where(patients.c.search_key.like(bindparam("pattern"), escape="\\")), *_newest)

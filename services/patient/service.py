@@ -22,7 +22,6 @@ from gen.pulsetrack.patient.v1 import (
 from services.common.db import Database, Transaction
 from services.common.identity import Caller
 from services.common.outbox import Outbox
-from services.common.paging import page_of
 from services.common.text import like_pattern
 from services.patient.errors import EmailAlreadyExists, EtagMismatch, PatientNotFound, RecordNumberAlreadyExists
 from services.patient.events import record
@@ -82,14 +81,9 @@ class PatientService:
 
         Raises PageTokenInvalid.
         """
-        page = page_of(request)
-        position = {"time": page.time, "after": page.id, "limit": page.limit}
-        if request.query:
-            rows = await self._db.rows(FIND_PATIENTS, pattern=like_pattern(request.query), **position)
-        else:
-            rows = await self._db.rows(LIST_PATIENTS, **position)
-        kept, next_page_token = page.cut(rows)
-        return ListPatientsResponse(patients=[patient_of(row) for row in kept], next_page_token=next_page_token)
+        listing = FIND_PATIENTS if request.query else LIST_PATIENTS
+        rows, next_page_token = await listing.page(self._db, request, pattern=like_pattern(request.query))
+        return ListPatientsResponse(patients=[patient_of(row) for row in rows], next_page_token=next_page_token)
 
     async def update_patient(self, request: UpdatePatientRequest, caller: Caller) -> Patient:
         """Changes a patient. A change that changes nothing is no event.
