@@ -6,6 +6,7 @@ from sqlalchemy import (
     Date,
     DateTime,
     Index,
+    LargeBinary,
     MetaData,
     SmallInteger,
     Table,
@@ -54,6 +55,18 @@ Index(
 )
 Index("patients_search", patients.c.search_key, postgresql_using="gin", postgresql_ops={"search_key": "gin_trgm_ops"})
 
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("patient_id", Uuid, primary_key=True),
+    Column("revision", BigInteger, primary_key=True),
+    Column("actor_id", Text, nullable=False),
+    Column("occur_time", DateTime(timezone=True), nullable=False),
+    Column("type", SmallInteger, nullable=False),
+    Column("patient", LargeBinary, nullable=False),
+)
+"""Each state that a patient had: `revision` is its sequence then, `patient` its message. Every patient has one."""
+
 outbox_rows = outbox_table(metadata)
 known_topics = topics_table(metadata)
 
@@ -75,3 +88,10 @@ _newest = (patients.c.create_time, patients.c.id)
 _listed = select(patients).where(_in_use)
 LIST_PATIENTS = Listing(_listed, *_newest)
 FIND_PATIENTS = Listing(_listed.where(patients.c.search_key.like(bindparam("pattern"), escape="\\")), *_newest)
+
+INSERT_REVISION = Statement(
+    insert(revisions).values({column.name: bindparam(column.name, type_=column.type) for column in revisions.c})
+)
+LIST_REVISIONS = Listing(
+    select(revisions).where(revisions.c.patient_id == bindparam("id", type_=Uuid)), revisions.c.revision
+)

@@ -9,6 +9,8 @@ from gen.pulsetrack.patient.v1 import (
     CreatePatientRequest,
     DeletePatientRequest,
     GetPatientRequest,
+    ListPatientRevisionsRequest,
+    ListPatientRevisionsResponse,
     ListPatientsRequest,
     ListPatientsResponse,
     Patient,
@@ -33,9 +35,11 @@ from services.patient.models import (
     GET_PATIENT_FOR_UPDATE,
     INSERT_PATIENT,
     LIST_PATIENTS,
+    LIST_REVISIONS,
     UPDATE_PATIENT,
 )
 from services.patient.records import admitted, columns, merged, patient_of
+from services.patient.revisions import revision_of
 
 _TAKEN = {
     "patients_email_key_key": EmailAlreadyExists,
@@ -44,7 +48,7 @@ _TAKEN = {
 
 
 class PatientService:
-    """Keeps patient records: every change is one transaction with its event."""
+    """Keeps patient records: every change is one transaction with its revision and its event."""
 
     def __init__(self, db: Database, outbox: Outbox) -> None:
         self._db = db
@@ -129,6 +133,18 @@ class PatientService:
             values = {**row, "update_time": datetime.now(UTC), "delete_time": None, "sequence": row["sequence"] + 1}
             await tx.run(UPDATE_PATIENT, **values)
             return await record(self._outbox, tx, PatientUndeleted, values, caller)
+
+    async def list_patient_revisions(self, request: ListPatientRevisionsRequest) -> ListPatientRevisionsResponse:
+        """Returns a page of a patient's revisions, newest first.
+
+        Raises PatientNotFound, PageTokenInvalid.
+        """
+        rows, next_page_token = await LIST_REVISIONS.page(self._db, request, id=request.id)
+        if not rows:
+            raise PatientNotFound
+        return ListPatientRevisionsResponse(
+            revisions=[revision_of(row) for row in rows], next_page_token=next_page_token
+        )
 
 
 async def _in_use(tx: Transaction, patient_id: str, etag: str) -> Record:

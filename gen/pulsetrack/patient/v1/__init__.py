@@ -7,6 +7,8 @@ __all__ = (
     "CreatePatientRequest",
     "DeletePatientRequest",
     "GetPatientRequest",
+    "ListPatientRevisionsRequest",
+    "ListPatientRevisionsResponse",
     "ListPatientsRequest",
     "ListPatientsResponse",
     "Patient",
@@ -15,6 +17,8 @@ __all__ = (
     "PatientEvent",
     "PatientUndeleted",
     "PatientUpdated",
+    "Revision",
+    "RevisionType",
     "Sex",
     "UndeletePatientRequest",
     "UpdatePatientRequest",
@@ -29,6 +33,57 @@ from ....message_pool import default_message_pool
 
 _COMPILER_VERSION = "0.10.1"
 betterproto2.check_compiler_version(_COMPILER_VERSION)
+
+
+class RevisionType(betterproto2.Enum):
+    """
+    What a change of a patient was.
+    """
+
+    UNSPECIFIED = 0
+    """
+    Not said.
+    """
+
+    CREATED = 1
+    """
+    The patient was created.
+    """
+
+    UPDATED = 2
+    """
+    The patient was changed.
+    """
+
+    DELETED = 3
+    """
+    The patient was deleted.
+    """
+
+    UNDELETED = 4
+    """
+    The deletion was taken back.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "REVISION_TYPE_UNSPECIFIED",
+            1: "REVISION_TYPE_CREATED",
+            2: "REVISION_TYPE_UPDATED",
+            3: "REVISION_TYPE_DELETED",
+            4: "REVISION_TYPE_UNDELETED",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "REVISION_TYPE_UNSPECIFIED": 0,
+            "REVISION_TYPE_CREATED": 1,
+            "REVISION_TYPE_UPDATED": 2,
+            "REVISION_TYPE_DELETED": 3,
+            "REVISION_TYPE_UNDELETED": 4,
+        }
 
 
 class Sex(betterproto2.Enum):
@@ -137,6 +192,59 @@ class GetPatientRequest(betterproto2.Message):
 
 default_message_pool.register_message(
     "pulsetrack.patient.v1", "GetPatientRequest", GetPatientRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListPatientRevisionsRequest(betterproto2.Message):
+    """
+    Asks for a page of a patient's revisions.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The patient's id.
+    """
+
+    page_size: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
+    """
+    How many revisions to return at most, up to 1000. 50 if not given.
+    """
+
+    page_token: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The next_page_token of the page before, to be sent with the same query.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "ListPatientRevisionsRequest", ListPatientRevisionsRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListPatientRevisionsResponse(betterproto2.Message):
+    """
+    A page of revisions.
+    """
+
+    revisions: "list[Revision]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    The revisions.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    What asks for the next page. Empty on the last page.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1",
+    "ListPatientRevisionsResponse",
+    ListPatientRevisionsResponse,
 )
 
 
@@ -427,6 +535,50 @@ class PatientUpdated(betterproto2.Message):
 default_message_pool.register_message(
     "pulsetrack.patient.v1", "PatientUpdated", PatientUpdated
 )
+
+
+@dataclass(eq=False, repr=False)
+class Revision(betterproto2.Message):
+    """
+    One state of a patient's record, and how it came to be.
+    """
+
+    revision: "int" = betterproto2.field(1, betterproto2.TYPE_INT64)
+    """
+    Counts the revisions of one patient from 1, as the sequence of its events does.
+    """
+
+    patient: "Patient | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    The patient as it was then.
+    """
+
+    actor_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The id of the user who changed it. Empty if the change is older than the revisions.
+    """
+
+    occur_time: "datetime.datetime | None" = betterproto2.field(
+        4,
+        betterproto2.TYPE_MESSAGE,
+        unwrap=lambda: ___google__protobuf__.Timestamp,
+        optional=True,
+    )
+    """
+    When it was changed.
+    """
+
+    type: "RevisionType" = betterproto2.field(
+        5, betterproto2.TYPE_ENUM, default_factory=lambda: RevisionType(0)
+    )
+    """
+    What the change was.
+    """
+
+
+default_message_pool.register_message("pulsetrack.patient.v1", "Revision", Revision)
 
 
 @dataclass(eq=False, repr=False)
