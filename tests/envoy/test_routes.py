@@ -88,3 +88,9 @@ def test_the_idempotency_key_reaches_the_service_at_both_doors(gateway: Gateway)
     gateway.http.post("/v1/patients", json={}, headers=headers)
     gateway.call(native("CreatePatient").path, headers)
     assert [call.metadata["idempotency-key"] for call in gateway.arrived()] == ["k-1", "k-1"]
+
+
+def test_a_plus_in_a_query_is_a_space_and_an_escaped_one_a_plus(gateway: Gateway) -> None:
+    gateway.http.get("/v1/patients?query=a+b%20c%2Bd", headers=gateway.bearer)
+    [listed] = [call for call in gateway.arrived() if call.path == native("ListPatients").path]
+    assert listed.request.query == "a b c+d"
