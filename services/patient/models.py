@@ -30,7 +30,7 @@ patients = Table(
     "patients",
     metadata,
     Column("id", Uuid, primary_key=True),
-    Column("name", Text, nullable=False),
+    Column("name", Text(collation="C"), nullable=False),
     Column("email", Text, nullable=False),
     Column("email_key", Text, nullable=False, unique=True),
     Column("address", Text, nullable=False),
@@ -47,12 +47,8 @@ patients = Table(
 )
 """Patients, deleted ones too. `sequence` counts the changes of one from 1; `search_key` is what a query looks in."""
 
-Index(
-    "patients_newest",
-    patients.c.create_time.desc(),
-    patients.c.id.desc(),
-    postgresql_where=patients.c.delete_time.is_(None),
-)
+for column in (patients.c.name, patients.c.create_time, patients.c.update_time, patients.c.date_of_birth):
+    Index(f"patients_by_{column.name}", column, patients.c.id)
 Index("patients_search", patients.c.search_key, postgresql_using="gin", postgresql_ops={"search_key": "gin_trgm_ops"})
 
 revisions = Table(
@@ -83,11 +79,6 @@ GET_ANY_PATIENT_FOR_UPDATE = Statement(select(patients).where(_is_it).with_for_u
 UPDATE_PATIENT = Statement(
     update(patients).where(_is_it).values({name: value for name, value in _values.items() if name != "id"})
 )
-
-_newest = (patients.c.create_time, patients.c.id)
-_listed = select(patients).where(_in_use)
-LIST_PATIENTS = Listing(_listed, *_newest)
-FIND_PATIENTS = Listing(_listed.where(patients.c.search_key.like(bindparam("pattern"), escape="\\")), *_newest)
 
 INSERT_REVISION = Statement(
     insert(revisions).values({column.name: bindparam(column.name, type_=column.type) for column in revisions.c})

@@ -24,17 +24,15 @@ from gen.pulsetrack.patient.v1 import (
 from services.common.db import Database, Transaction
 from services.common.identity import Caller
 from services.common.outbox import Outbox
-from services.common.text import like_pattern
 from services.patient.errors import EmailAlreadyExists, EtagMismatch, PatientNotFound, RecordNumberAlreadyExists
 from services.patient.events import record
+from services.patient.listing import listed
 from services.patient.models import (
     ANSWERS,
-    FIND_PATIENTS,
     GET_ANY_PATIENT_FOR_UPDATE,
     GET_PATIENT,
     GET_PATIENT_FOR_UPDATE,
     INSERT_PATIENT,
-    LIST_PATIENTS,
     LIST_REVISIONS,
     UPDATE_PATIENT,
 )
@@ -81,12 +79,12 @@ class PatientService:
         return patient_of(row)
 
     async def list_patients(self, request: ListPatientsRequest) -> ListPatientsResponse:
-        """Returns a page of patients, newest first.
+        """Returns a page of patients, newest first unless told otherwise.
 
-        Raises PageTokenInvalid.
+        Raises FieldsInvalid, PageTokenInvalid.
         """
-        listing = FIND_PATIENTS if request.query else LIST_PATIENTS
-        rows, next_page_token = await listing.page(self._db, request, pattern=like_pattern(request.query))
+        listing, values = listed(request)
+        rows, next_page_token = await listing.page(self._db, request, **values)
         return ListPatientsResponse(patients=[patient_of(row) for row in rows], next_page_token=next_page_token)
 
     async def update_patient(self, request: UpdatePatientRequest, caller: Caller) -> Patient:

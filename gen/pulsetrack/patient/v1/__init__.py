@@ -261,12 +261,50 @@ class ListPatientsRequest(betterproto2.Message):
 
     page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The next_page_token of the page before, to be sent with the same query.
+    The next_page_token of the page before, to be sent with otherwise the same request.
     """
 
     query: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
     Finds patients by a part of their name, email or record number, without case. At most 100 characters.
+    """
+
+    order_by: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    By what the list is sorted: `name` (by its code points), `create_time`, `update_time` or `date_of_birth`, upwards,
+    or downwards with ` desc` behind it. `create_time desc` if not given. Patients of equal rank are sorted by their ids.
+    """
+
+    show_deleted: "bool" = betterproto2.field(5, betterproto2.TYPE_BOOL)
+    """
+    Whether the list holds deleted patients too.
+    """
+
+    sex: "Sex" = betterproto2.field(
+        6, betterproto2.TYPE_ENUM, default_factory=lambda: Sex(0)
+    )
+    """
+    Restricts the list to patients of this sex, if given.
+    """
+
+    born_after: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
+    """
+    Restricts the list to patients who were born after this day, YYYY-MM-DD.
+    """
+
+    born_before: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
+    """
+    Restricts the list to patients who were born before this day, YYYY-MM-DD.
+    """
+
+    registered_after: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
+    """
+    Restricts the list to patients whom the clinic admitted after this day, YYYY-MM-DD.
+    """
+
+    registered_before: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
+    """
+    Restricts the list to patients whom the clinic admitted before this day, YYYY-MM-DD.
     """
 
 
