@@ -141,6 +141,7 @@ def _transcoder(target: Target) -> Config:
             "reject_binding_body_field_collisions": True,
         },
         print_options={"stream_newline_delimited": True},
+        query_param_unescape_plus=True,  # as forms and most clients write a space
         max_request_body_size=MAX_BODY,
         max_response_body_size=MAX_ANSWER,
     )

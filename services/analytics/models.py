@@ -21,7 +21,6 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
-    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB, insert
@@ -29,6 +28,7 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 from gen.pulsetrack.analytics.v1 import PatientEventType
 from services.common.db import Statement
 from services.common.kafka import topics_table
+from services.common.paging import Listing
 
 metadata = MetaData()
 
@@ -103,12 +103,7 @@ _letter = [
     *(column for column in dead_letters.c if column.name not in {"key", "value", "headers", "digest"}),
 ]
 _is_it = dead_letters.c.id == bindparam("letter_id", type_=Uuid)
-LIST_DEAD_LETTERS = Statement(
-    select(*_letter)
-    .where(tuple_(dead_letters.c.receive_time, dead_letters.c.id) < tuple_(bindparam("time"), bindparam("after")))
-    .order_by(dead_letters.c.receive_time.desc(), dead_letters.c.id.desc())
-    .limit(bindparam("limit"))
-)
+LIST_DEAD_LETTERS = Listing(select(*_letter), dead_letters.c.receive_time, dead_letters.c.id)
 GET_DEAD_LETTER = Statement(select(*_letter, dead_letters.c.value).where(_is_it))
 _once_more = update(dead_letters).where(_is_it).values(attempts=dead_letters.c.attempts + 1)
 DEAD_LETTER_REPLAYED = Statement(
@@ -117,17 +112,10 @@ DEAD_LETTER_REPLAYED = Statement(
 DEAD_LETTER_REFUSED = Statement(_once_more.values(reason=bindparam("why")))
 
 _any_type = bindparam("type", type_=SmallInteger) == int(PatientEventType.UNSPECIFIED)
-_page = (
-    select(events)
-    .where(
-        tuple_(events.c.occur_time, events.c.event_id) < tuple_(bindparam("time"), bindparam("after")),
-        or_(_any_type, events.c.type == bindparam("type", type_=SmallInteger)),
-    )
-    .order_by(events.c.occur_time.desc(), events.c.event_id.desc())
-    .limit(bindparam("limit"))
-)
-LIST_EVENTS = Statement(_page)
-LIST_EVENTS_OF_PATIENT = Statement(_page.where(events.c.patient_id == bindparam("patient_id")))
+_newest = (events.c.occur_time, events.c.event_id)
+_of_type = select(events).where(or_(_any_type, events.c.type == bindparam("type", type_=SmallInteger)))
+LIST_EVENTS = Listing(_of_type, *_newest)
+LIST_EVENTS_OF_PATIENT = Listing(_of_type.where(events.c.patient_id == bindparam("patient_id")), *_newest)
 
 
 def _how_many(kind: PatientEventType, name: str) -> ColumnElement[int]:

@@ -41,7 +41,6 @@ from services.analytics.models import (
 )
 from services.common.db import Database
 from services.common.errors import FieldsInvalid
-from services.common.paging import page_of
 
 _DEFAULT_SPAN = timedelta(days=30)
 _FIRST_TIME = datetime.min.replace(tzinfo=UTC)
@@ -59,14 +58,11 @@ class AnalyticsService:
 
         Raises PageTokenInvalid.
         """
-        page = page_of(request)
-        query = {"time": page.time, "after": page.id, "limit": page.limit, "type": int(request.type)}
-        if request.patient_id:
-            rows = await self._db.rows(LIST_EVENTS_OF_PATIENT, patient_id=request.patient_id, **query)
-        else:
-            rows = await self._db.rows(LIST_EVENTS, **query)
-        kept, next_page_token = page.cut(rows, "occur_time", "event_id")
-        return ListPatientEventsResponse(events=[_event(row) for row in kept], next_page_token=next_page_token)
+        listing = LIST_EVENTS_OF_PATIENT if request.patient_id else LIST_EVENTS
+        rows, next_page_token = await listing.page(
+            self._db, request, patient_id=request.patient_id, type=int(request.type)
+        )
+        return ListPatientEventsResponse(events=[_event(row) for row in rows], next_page_token=next_page_token)
 
     async def get_patient_statistics(self, request: GetPatientStatisticsRequest) -> PatientStatistics:
         """Counts the events of a span of time, and the patients that there are now.
@@ -92,10 +88,8 @@ class AnalyticsService:
 
         Raises PageTokenInvalid.
         """
-        page = page_of(request)
-        rows = await self._db.rows(LIST_DEAD_LETTERS, time=page.time, after=page.id, limit=page.limit)
-        kept, next_page_token = page.cut(rows, "receive_time")
-        return ListDeadLettersResponse(dead_letters=[_letter(row) for row in kept], next_page_token=next_page_token)
+        rows, next_page_token = await LIST_DEAD_LETTERS.page(self._db, request)
+        return ListDeadLettersResponse(dead_letters=[_letter(row) for row in rows], next_page_token=next_page_token)
 
     async def replay_dead_letter(self, request: ReplayDeadLetterRequest) -> DeadLetter:
         """Stores a dead letter as an event, unless an earlier replay has.

@@ -21,12 +21,12 @@ from sqlalchemy import (
     insert,
     or_,
     select,
-    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from services.common.db import Statement
+from services.common.paging import Listing
 
 metadata = MetaData()
 
@@ -74,12 +74,7 @@ INSERT_USER = Statement(insert(users).values(_new_user).returning(*users.c))
 INSERT_USER_IF_NEW = Statement(upsert(users).values(_new_user).on_conflict_do_nothing())
 GET_USER = Statement(select(users).where(users.c.id == bindparam("id")))
 GET_USER_BY_EMAIL = Statement(select(users).where(users.c.email_key == bindparam("email_key")))
-LIST_USERS = Statement(
-    select(users)
-    .where(tuple_(users.c.create_time, users.c.id) < tuple_(bindparam("time"), bindparam("after")))
-    .order_by(users.c.create_time.desc(), users.c.id.desc())
-    .limit(bindparam("limit"))
-)
+LIST_USERS = Listing(select(users), users.c.create_time, users.c.id)
 LOCK_USERS = Statement(select(func.pg_advisory_xact_lock(2)))
 UPDATE_USER = Statement(
     update(users)

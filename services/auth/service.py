@@ -60,7 +60,6 @@ from services.auth.tokens import SigningKeys, digest, new_refresh_token
 from services.auth.users import columns, merged, user_of
 from services.common.db import Database, Transaction
 from services.common.identity import PEOPLE_AUDIENCE, SERVICE_ROLE, SERVICES_AUDIENCE, Caller
-from services.common.paging import page_of
 from services.common.text import key
 
 _TAKEN = {"users_email_key_key": EmailAlreadyExists, "users_username_key_key": UsernameAlreadyExists}
@@ -160,10 +159,8 @@ class AuthService:
 
         Raises PageTokenInvalid.
         """
-        page = page_of(request)
-        rows = await self._db.rows(LIST_USERS, time=page.time, after=page.id, limit=page.limit)
-        kept, next_page_token = page.cut(rows)
-        return ListUsersResponse(users=[user_of(row) for row in kept], next_page_token=next_page_token)
+        rows, next_page_token = await LIST_USERS.page(self._db, request)
+        return ListUsersResponse(users=[user_of(row) for row in rows], next_page_token=next_page_token)
 
     async def update_user(self, request: UpdateUserRequest) -> User:
         """Changes what a user may do from his next token on.

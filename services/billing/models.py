@@ -17,12 +17,12 @@ from sqlalchemy import (
     func,
     select,
     true,
-    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from services.common.db import Statement
+from services.common.paging import Listing
 
 metadata = MetaData()
 
@@ -61,14 +61,7 @@ CLOSE_ACCOUNT = Statement(
 GET_ACCOUNT = Statement(select(accounts).where(accounts.c.id == bindparam("id")))
 GET_ACCOUNT_OF_PATIENT = Statement(select(accounts).where(accounts.c.patient_id == bindparam("patient_id")))
 
-_page = (
-    select(accounts)
-    .where(
-        tuple_(accounts.c.create_time, accounts.c.id) < tuple_(bindparam("time"), bindparam("after")),
-        accounts.c.status == any_(bindparam("statuses", type_=ARRAY(Text))),
-    )
-    .order_by(accounts.c.create_time.desc(), accounts.c.id.desc())
-    .limit(bindparam("limit"))
-)
-LIST_ACCOUNTS = Statement(_page)
-LIST_ACCOUNTS_OF_PATIENT = Statement(_page.where(accounts.c.patient_id == bindparam("patient_id")))
+_newest = (accounts.c.create_time, accounts.c.id)
+_of_status = select(accounts).where(accounts.c.status == any_(bindparam("statuses", type_=ARRAY(Text))))
+LIST_ACCOUNTS = Listing(_of_status, *_newest)
+LIST_ACCOUNTS_OF_PATIENT = Listing(_of_status.where(accounts.c.patient_id == bindparam("patient_id")), *_newest)

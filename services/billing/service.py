@@ -26,7 +26,6 @@ from services.billing.models import (
     LIST_ACCOUNTS_OF_PATIENT,
 )
 from services.common.db import Database
-from services.common.paging import page_of
 
 _STATUSES = {
     AccountStatus.UNSPECIFIED: ["ACTIVE", "CLOSED"],
@@ -69,16 +68,11 @@ class BillingService:
 
         Raises PageTokenInvalid.
         """
-        page = page_of(request)
-        statuses = _STATUSES[request.status]
-        query = {"time": page.time, "after": page.id, "limit": page.limit, "statuses": statuses}
-        if request.patient_id:
-            rows = await self._db.rows(LIST_ACCOUNTS_OF_PATIENT, patient_id=request.patient_id, **query)
-        else:
-            rows = await self._db.rows(LIST_ACCOUNTS, **query)
-        kept, next_page_token = page.cut(rows)
+        listing = LIST_ACCOUNTS_OF_PATIENT if request.patient_id else LIST_ACCOUNTS
+        query = {"patient_id": request.patient_id, "statuses": _STATUSES[request.status]}
+        rows, next_page_token = await listing.page(self._db, request, **query)
         return ListBillingAccountsResponse(
-            billing_accounts=[_account(row) for row in kept], next_page_token=next_page_token
+            billing_accounts=[_account(row) for row in rows], next_page_token=next_page_token
         )
 
     async def close_billing_account(self, request: CloseBillingAccountRequest) -> BillingAccount:

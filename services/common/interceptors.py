@@ -152,6 +152,18 @@ class Parsing(AsyncServerInterceptor):
         return await method(message, context)
 
 
+class RequestId(AsyncServerInterceptor):
+    """Takes the header Idempotency-Key for the request's `request_id`, of a method that has one (AIP-155)."""
+
+    async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
+        """Calls the rest with the id in the message. Raises FieldsInvalid if header and field differ."""
+        given = {*_metadata(context, "idempotency-key"), request_or_iterator.request_id} - {""}
+        if len(given) > 1:
+            raise FieldsInvalid({"request_id": "must be what the header Idempotency-Key says, if both are given"})
+        request_or_iterator.request_id = "".join(given)
+        return await method(request_or_iterator, context)
+
+
 class Validation(AsyncServerInterceptor):
     """Holds the message against the buf.validate rules of its proto."""
 
@@ -173,6 +185,7 @@ def chain(method: Method, verifier: TokenVerifier, *, slow_call_ms: int) -> Sequ
         Identity(method, verifier),  # who calls
         Access(method),  # and may he? Before the request is read at all
         Parsing(method),  # what he asks
+        *([RequestId()] if "request_id" in method.input.DESCRIPTOR.fields_by_name else []),  # before its rules
         Validation(method),  # and is it well-formed?
     )
 

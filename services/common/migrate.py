@@ -23,10 +23,14 @@ def main() -> None:
         sys.exit(f"The database of {service} cannot be migrated: {str(error) or type(error).__name__}")
 
 
-def migrate(service: str, url: str) -> None:
-    """Runs the migrations that the database lacks. Must not be called from a running event loop."""
+def migrate(service: str, url: str, *, to: str = "") -> None:
+    """Runs the migrations that the database lacks, all of them or those up to a version.
+
+    Must not be called from a running event loop.
+    """
     migrations = _SERVICES / service / "migrations"
-    if asyncio.run(_version(url)) == max(path.stem.split("_")[0] for path in migrations.glob("[0-9]*.py")):
+    to = to or max(path.stem.split("_")[0] for path in migrations.glob("[0-9]*.py"))
+    if asyncio.run(_version(url)) == to:
         return
     # Imported only when there is something to do: it takes longer than to see that there is nothing.
     from alembic import command  # noqa: PLC0415
@@ -39,7 +43,7 @@ def migrate(service: str, url: str) -> None:
     config.set_main_option("version_locations", str(migrations))
     config.attributes["url"] = url.replace("postgresql://", "postgresql+asyncpg://", 1)
     try:
-        command.upgrade(config, "head")
+        command.upgrade(config, to)
     except CommandError as error:
         raise SettingsError(f"its tables are of a version that this program does not know: {error}") from None
 

@@ -1,73 +1,82 @@
-"""Pages of a list (AIP-158): keyset paging, newest first, by (create_time, id)."""
+"""Pages of a list (AIP-158): keyset paging, in which a page begins behind the last row of the one before."""
 
 import hashlib
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
+from types import GenericAlias
 from typing import Any
-from uuid import UUID
 
 import msgspec
 from asyncpg import Record
+from sqlalchemy import Column, Integer, Select, bindparam, tuple_
 
 from services.common import wire
+from services.common.db import Database, Statement
 from services.common.errors import PageTokenInvalid
 
 DEFAULT_PAGE_SIZE = 50
-_BEGINNING = (datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1))
 _DIGEST_BYTES = 8
 
+Position = tuple[Any, ...]
+"""Where a page begins: the values that the last row of the one before has in the columns that the list is sorted by."""
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Where a page begins and how long it is."""
 
-    time: datetime
-    """The page's rows come before this time, or at it and before the id."""
-    id: UUID
-    size: int
-    _query: bytes
+class Listing:
+    """A select that is read in pages, sorted by columns that tell any two rows apart, all in the same direction."""
 
-    @property
-    def limit(self) -> int:
-        """How many rows to read: one more than the page has, to know whether another page follows."""
-        return self.size + 1
+    def __init__(self, rows: Select[Any], *columns: Column[Any], descending: bool = True) -> None:
+        """Takes a select, and the columns by which it is sorted: not null, and of those that it selects."""
+        self._names = tuple(column.name for column in columns)
+        self._parameters = tuple(f"after_{name}" for name in self._names)
+        self._types = GenericAlias(tuple, tuple(column.type.python_type for column in columns))
+        position = (bindparam(name, type_=c.type) for name, c in zip(self._parameters, columns, strict=True))
+        row, last = tuple_(*columns), tuple_(*position)
+        directed = (column.desc() if descending else column.asc() for column in columns)
+        ordered = rows.order_by(*directed).limit(bindparam("limit", type_=Integer))
+        self._first = Statement(ordered)
+        self._following = Statement(ordered.where(row < last if descending else row > last))
 
-    def cut(self, rows: Sequence[Record], time: str = "create_time", key: str = "id") -> tuple[Sequence[Record], str]:
-        """Returns the rows of the page and the token of the next, empty if there is none."""
-        if len(rows) <= self.size:
+    async def page(self, db: Database, request: Any, **values: Any) -> tuple[Sequence[Record], str]:
+        """Returns the rows of the page that a request asks for, and the token of the next, empty if there is none.
+
+        A token carries a digest of the query that it came from, so that neither can be changed without the other. The
+        digest guards against mistakes, not attackers: a token grants nothing that the query does not. Raises
+        PageTokenInvalid.
+        """
+        query, size = _query(request), request.page_size or DEFAULT_PAGE_SIZE
+        statement = self._first
+        if request.page_token:
+            statement = self._following
+            position = _position(request.page_token, query, self._types)
+            values |= zip(self._parameters, position, strict=True)
+        rows = await db.rows(statement, limit=size + 1, **values)
+        if len(rows) <= size:
             return rows, ""
-        last = rows[self.size - 1]
-        return rows[: self.size], _token((last[time], last[key]), self._query)
+        last = rows[size - 1]
+        return rows[:size], _token(tuple(last[name] for name in self._names), query)
 
 
-def page_of(request: Any) -> Page:
-    """Returns the page that a request asks for. Raises PageTokenInvalid.
-
-    A token carries a digest of the query that it came from, so that neither can be changed without the other. The
-    digest guards against mistakes, not attackers: a token grants nothing that the query does not.
-    """
+def _query(request: Any) -> bytes:
     kind = type(request)
-    query = wire.full_name(kind).encode() + wire.codec_of(kind).dumps(replace(request, page_size=0, page_token=""))
-    time, key = _position(request.page_token, query) if request.page_token else _BEGINNING
-    return Page(time, key, request.page_size or DEFAULT_PAGE_SIZE, query)
+    return wire.full_name(kind).encode() + wire.codec_of(kind).dumps(replace(request, page_size=0, page_token=""))
 
 
-def _token(position: tuple[datetime, UUID], query: bytes) -> str:
+def _token(position: Position, query: bytes) -> str:
     payload = msgspec.msgpack.encode(position)
     return urlsafe_b64encode(_digest(payload, query) + payload).rstrip(b"=").decode()
 
 
-def _position(token: str, query: bytes) -> tuple[datetime, UUID]:
+def _position(token: str, query: bytes, types: GenericAlias) -> Position:
     try:
         raw = urlsafe_b64decode(token + "=" * (-len(token) % 4))
         digest, payload = raw[:_DIGEST_BYTES], raw[_DIGEST_BYTES:]
         if urlsafe_b64encode(raw).rstrip(b"=").decode() == token and hmac.compare_digest(
             digest, _digest(payload, query)
         ):
-            return msgspec.msgpack.decode(payload, type=tuple[datetime, UUID])
+            position: Position = msgspec.msgpack.decode(payload, type=types)
+            return position
     except (ValueError, msgspec.MsgspecError):
         raise PageTokenInvalid from None
     raise PageTokenInvalid

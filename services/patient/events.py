@@ -26,6 +26,7 @@ from services.common.identity import Caller
 from services.common.kafka import Outgoing, Publisher
 from services.common.outbox import Outbox
 from services.patient.records import patient_of
+from services.patient.revisions import add_revision
 
 TOPIC = "patient.events.v1"
 
@@ -43,8 +44,9 @@ Kind = type[PatientCreated] | type[PatientUpdated] | type[PatientDeleted] | type
 
 
 async def record(outbox: Outbox, tx: Transaction, kind: Kind, row: Mapping[str, Any], caller: Caller) -> Patient:
-    """Writes to the outbox what happened, in the transaction in which it happens, and returns the patient after it."""
+    """Writes a revision and to the outbox what happened, in the transaction of it, and returns the patient after it."""
     patient = patient_of(row)
+    await add_revision(tx, kind, patient, row["sequence"], caller)
     event_id = uuid7()
     happened: dict[str, Any] = {_FIELDS[kind]: kind(patient=patient)}
     event = PatientEvent(

@@ -6,6 +6,7 @@ from sqlalchemy import (
     Date,
     DateTime,
     Index,
+    LargeBinary,
     MetaData,
     SmallInteger,
     Table,
@@ -14,13 +15,14 @@ from sqlalchemy import (
     bindparam,
     insert,
     select,
-    tuple_,
     update,
 )
 
 from services.common.db import Statement
+from services.common.idempotency import Answers, answers_table
 from services.common.kafka import topics_table
 from services.common.outbox import outbox_table
+from services.common.paging import Listing
 
 metadata = MetaData()
 
@@ -28,7 +30,7 @@ patients = Table(
     "patients",
     metadata,
     Column("id", Uuid, primary_key=True),
-    Column("name", Text, nullable=False),
+    Column("name", Text(collation="C"), nullable=False),
     Column("email", Text, nullable=False),
     Column("email_key", Text, nullable=False, unique=True),
     Column("address", Text, nullable=False),
@@ -45,16 +47,26 @@ patients = Table(
 )
 """Patients, deleted ones too. `sequence` counts the changes of one from 1; `search_key` is what a query looks in."""
 
-Index(
-    "patients_newest",
-    patients.c.create_time.desc(),
-    patients.c.id.desc(),
-    postgresql_where=patients.c.delete_time.is_(None),
-)
+for column in (patients.c.name, patients.c.create_time, patients.c.update_time, patients.c.date_of_birth):
+    Index(f"patients_by_{column.name}", column, patients.c.id)
 Index("patients_search", patients.c.search_key, postgresql_using="gin", postgresql_ops={"search_key": "gin_trgm_ops"})
+
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("patient_id", Uuid, primary_key=True),
+    Column("revision", BigInteger, primary_key=True),
+    Column("actor_id", Text, nullable=False),
+    Column("occur_time", DateTime(timezone=True), nullable=False),
+    Column("type", SmallInteger, nullable=False),
+    Column("patient", LargeBinary, nullable=False),
+)
+"""Each state that a patient had: `revision` is its sequence then, `patient` its message. Every patient has one."""
 
 outbox_rows = outbox_table(metadata)
 known_topics = topics_table(metadata)
+
+ANSWERS = Answers(answers_table(metadata))
 
 _values = {column.name: bindparam(column.name, type_=column.type) for column in patients.c}
 _in_use = patients.c.delete_time.is_(None)
@@ -63,19 +75,14 @@ _is_it = patients.c.id == bindparam("id", type_=Uuid)
 INSERT_PATIENT = Statement(insert(patients).values(_values))
 GET_PATIENT = Statement(select(patients).where(_is_it, _in_use))
 GET_PATIENT_FOR_UPDATE = Statement(select(patients).where(_is_it, _in_use).with_for_update())
+GET_ANY_PATIENT_FOR_UPDATE = Statement(select(patients).where(_is_it).with_for_update())
 UPDATE_PATIENT = Statement(
     update(patients).where(_is_it).values({name: value for name, value in _values.items() if name != "id"})
 )
 
-_page = (
-    select(patients)
-    .where(
-        _in_use,
-        tuple_(patients.c.create_time, patients.c.id)
-        < tuple_(bindparam("time", type_=DateTime(timezone=True)), bindparam("after", type_=Uuid)),
-    )
-    .order_by(patients.c.create_time.desc(), patients.c.id.desc())
-    .limit(bindparam("limit"))
+INSERT_REVISION = Statement(
+    insert(revisions).values({column.name: bindparam(column.name, type_=column.type) for column in revisions.c})
 )
-LIST_PATIENTS = Statement(_page)
-FIND_PATIENTS = Statement(_page.where(patients.c.search_key.like(bindparam("pattern"), escape="\\")))
+LIST_REVISIONS = Listing(
+    select(revisions).where(revisions.c.patient_id == bindparam("id", type_=Uuid)), revisions.c.revision
+)

@@ -33,7 +33,7 @@ def admitted(patient: Patient, *, registered: date, today: date) -> Patient:
         if len(values[name]) > longest:  # NFC makes some texts longer
             wrong[f"patient.{name}"] = f"must be at most {longest} characters in Unicode NFC"
     for name in _DATES:
-        if (day := values[name]) and not _is_day(day):
+        if (day := values[name]) and not is_day(day):
             wrong[f"patient.{name}"] = "is not a day of the calendar"
     if values["date_of_birth"] > today.isoformat():
         wrong.setdefault("patient.date_of_birth", "must not be in the future")
@@ -74,7 +74,8 @@ def columns(patient: Patient) -> dict[str, Any]:
     }
 
 
-def _is_day(text: str) -> bool:
+def is_day(text: str) -> bool:
+    """Returns whether a text in the form YYYY-MM-DD is a day of the calendar."""
     try:
         date.fromisoformat(text)
     except ValueError:

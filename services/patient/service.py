@@ -9,30 +9,35 @@ from gen.pulsetrack.patient.v1 import (
     CreatePatientRequest,
     DeletePatientRequest,
     GetPatientRequest,
+    ListPatientRevisionsRequest,
+    ListPatientRevisionsResponse,
     ListPatientsRequest,
     ListPatientsResponse,
     Patient,
     PatientCreated,
     PatientDeleted,
+    PatientUndeleted,
     PatientUpdated,
+    UndeletePatientRequest,
     UpdatePatientRequest,
 )
 from services.common.db import Database, Transaction
 from services.common.identity import Caller
 from services.common.outbox import Outbox
-from services.common.paging import page_of
-from services.common.text import like_pattern
 from services.patient.errors import EmailAlreadyExists, EtagMismatch, PatientNotFound, RecordNumberAlreadyExists
 from services.patient.events import record
+from services.patient.listing import listed
 from services.patient.models import (
-    FIND_PATIENTS,
+    ANSWERS,
+    GET_ANY_PATIENT_FOR_UPDATE,
     GET_PATIENT,
     GET_PATIENT_FOR_UPDATE,
     INSERT_PATIENT,
-    LIST_PATIENTS,
+    LIST_REVISIONS,
     UPDATE_PATIENT,
 )
 from services.patient.records import admitted, columns, merged, patient_of
+from services.patient.revisions import revision_of
 
 _TAKEN = {
     "patients_email_key_key": EmailAlreadyExists,
@@ -41,24 +46,27 @@ _TAKEN = {
 
 
 class PatientService:
-    """Keeps patient records: every change is one transaction with its event."""
+    """Keeps patient records: every change is one transaction with its revision and its event."""
 
     def __init__(self, db: Database, outbox: Outbox) -> None:
         self._db = db
         self._outbox = outbox
 
     async def create_patient(self, request: CreatePatientRequest, caller: Caller) -> Patient:
-        """Creates a patient.
+        """Creates a patient, once per request id.
 
-        Raises FieldsInvalid, EmailAlreadyExists, RecordNumberAlreadyExists.
+        Raises FieldsInvalid, RequestIdReused, EmailAlreadyExists, RecordNumberAlreadyExists.
         """
-        now = datetime.now(UTC)
-        patient = admitted(request.patient or Patient(), registered=now.date(), today=now.date())
-        state = {"id": uuid7(), "create_time": now, "update_time": now, "delete_time": None, "sequence": 1}
-        values = columns(patient) | state
         async with self._db.begin() as tx:
+            if answer := await ANSWERS.earlier(tx, caller, request, Patient):
+                return answer
+            now = datetime.now(UTC)
+            patient = admitted(request.patient or Patient(), registered=now.date(), today=now.date())
+            state = {"id": uuid7(), "create_time": now, "update_time": now, "delete_time": None, "sequence": 1}
+            values = columns(patient) | state
             await tx.run(INSERT_PATIENT, taken=_TAKEN, **values)
-            return await record(self._outbox, tx, PatientCreated, values, caller)
+            created = await record(self._outbox, tx, PatientCreated, values, caller)
+            return await ANSWERS.remember(tx, caller, request, created)
 
     async def get_patient(self, request: GetPatientRequest) -> Patient:
         """Returns a patient.
@@ -71,18 +79,13 @@ class PatientService:
         return patient_of(row)
 
     async def list_patients(self, request: ListPatientsRequest) -> ListPatientsResponse:
-        """Returns a page of patients, newest first.
+        """Returns a page of patients, newest first unless told otherwise.
 
-        Raises PageTokenInvalid.
+        Raises FieldsInvalid, PageTokenInvalid.
         """
-        page = page_of(request)
-        position = {"time": page.time, "after": page.id, "limit": page.limit}
-        if request.query:
-            rows = await self._db.rows(FIND_PATIENTS, pattern=like_pattern(request.query), **position)
-        else:
-            rows = await self._db.rows(LIST_PATIENTS, **position)
-        kept, next_page_token = page.cut(rows)
-        return ListPatientsResponse(patients=[patient_of(row) for row in kept], next_page_token=next_page_token)
+        listing, values = listed(request)
+        rows, next_page_token = await listing.page(self._db, request, **values)
+        return ListPatientsResponse(patients=[patient_of(row) for row in rows], next_page_token=next_page_token)
 
     async def update_patient(self, request: UpdatePatientRequest, caller: Caller) -> Patient:
         """Changes a patient. A change that changes nothing is no event.
@@ -113,6 +116,33 @@ class PatientService:
             values = {**row, "update_time": now, "delete_time": now, "sequence": row["sequence"] + 1}
             await tx.run(UPDATE_PATIENT, **values)
             return await record(self._outbox, tx, PatientDeleted, values, caller)
+
+    async def undelete_patient(self, request: UndeletePatientRequest, caller: Caller) -> Patient:
+        """Takes back the deletion of a patient. One that is not deleted stays as it is.
+
+        Raises PatientNotFound.
+        """
+        async with self._db.begin() as tx:
+            row = await tx.row(GET_ANY_PATIENT_FOR_UPDATE, id=request.id)
+            if row is None:
+                raise PatientNotFound
+            if row["delete_time"] is None:
+                return patient_of(row)
+            values = {**row, "update_time": datetime.now(UTC), "delete_time": None, "sequence": row["sequence"] + 1}
+            await tx.run(UPDATE_PATIENT, **values)
+            return await record(self._outbox, tx, PatientUndeleted, values, caller)
+
+    async def list_patient_revisions(self, request: ListPatientRevisionsRequest) -> ListPatientRevisionsResponse:
+        """Returns a page of a patient's revisions, newest first.
+
+        Raises PatientNotFound, PageTokenInvalid.
+        """
+        rows, next_page_token = await LIST_REVISIONS.page(self._db, request, id=request.id)
+        if not rows:
+            raise PatientNotFound
+        return ListPatientRevisionsResponse(
+            revisions=[revision_of(row) for row in rows], next_page_token=next_page_token
+        )
 
 
 async def _in_use(tx: Transaction, patient_id: str, etag: str) -> Record:

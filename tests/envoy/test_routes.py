@@ -81,3 +81,16 @@ def test_json_does_not_reach_a_native_path(gateway: Gateway) -> None:
     answer = gateway.http.post(native("CreateBillingAccount").path, json={}, headers=gateway.bearer)
     assert (answer.status_code, reason(answer)) == (404, "ROUTE_NOT_FOUND")
     assert not gateway.arrived()
+
+
+def test_the_idempotency_key_reaches_the_service_at_both_doors(gateway: Gateway) -> None:
+    headers = gateway.bearer | {"idempotency-key": "k-1"}
+    gateway.http.post("/v1/patients", json={}, headers=headers)
+    gateway.call(native("CreatePatient").path, headers)
+    assert [call.metadata["idempotency-key"] for call in gateway.arrived()] == ["k-1", "k-1"]
+
+
+def test_a_plus_in_a_query_is_a_space_and_an_escaped_one_a_plus(gateway: Gateway) -> None:
+    gateway.http.get("/v1/patients?query=a+b%20c%2Bd", headers=gateway.bearer)
+    [listed] = [call for call in gateway.arrived() if call.path == native("ListPatients").path]
+    assert listed.request.query == "a b c+d"

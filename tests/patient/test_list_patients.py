@@ -1,41 +1,17 @@
 """ListPatients: pages, and what a query finds."""
 
-from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 from uuid import uuid4
 
 import pytest
 
-from gen.pulsetrack.patient.v1 import DeletePatientRequest, ListPatientsRequest, ListPatientsResponse, Patient
+from gen.pulsetrack.patient.v1 import DeletePatientRequest, ListPatientsRequest, ListPatientsResponse
 from tests.harness.client import Client, Refused
 from tests.harness.concurrency import at_once
 from tests.harness.sql import Sql
 from tests.patient.factory import changing, creating
-
-
-def created(patients: Client, count: int, **fields: object) -> list[Patient]:
-    """Creates so many patients, one after the other."""
-    return [patients.create_patient(creating(**fields)) for _ in range(count)]
-
-
-def pages(patients: Client, **request: object) -> Iterator[ListPatientsResponse]:
-    """Follows the page tokens to the last page."""
-    token = ""
-    while True:
-        page = patients.list_patients(ListPatientsRequest(**request, page_token=token))  # type: ignore[arg-type]
-        yield page
-        if not (token := page.next_page_token):
-            return
-
-
-def ids(listed: Iterable[Patient]) -> list[str]:
-    return [patient.id for patient in listed]
-
-
-def walked(patients: Client, **request: object) -> list[str]:
-    """Returns the ids on all pages."""
-    return [patient.id for page in pages(patients, **request) for patient in page.patients]
+from tests.patient.paging import created, ids, pages, walked
 
 
 def found(patients: Client, query: str) -> list[str]:

@@ -7,6 +7,8 @@ __all__ = (
     "CreatePatientRequest",
     "DeletePatientRequest",
     "GetPatientRequest",
+    "ListPatientRevisionsRequest",
+    "ListPatientRevisionsResponse",
     "ListPatientsRequest",
     "ListPatientsResponse",
     "Patient",
@@ -15,7 +17,10 @@ __all__ = (
     "PatientEvent",
     "PatientUndeleted",
     "PatientUpdated",
+    "Revision",
+    "RevisionType",
     "Sex",
+    "UndeletePatientRequest",
     "UpdatePatientRequest",
 )
 
@@ -28,6 +33,57 @@ from ....message_pool import default_message_pool
 
 _COMPILER_VERSION = "0.10.1"
 betterproto2.check_compiler_version(_COMPILER_VERSION)
+
+
+class RevisionType(betterproto2.Enum):
+    """
+    What a change of a patient was.
+    """
+
+    UNSPECIFIED = 0
+    """
+    Not said.
+    """
+
+    CREATED = 1
+    """
+    The patient was created.
+    """
+
+    UPDATED = 2
+    """
+    The patient was changed.
+    """
+
+    DELETED = 3
+    """
+    The patient was deleted.
+    """
+
+    UNDELETED = 4
+    """
+    The deletion was taken back.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "REVISION_TYPE_UNSPECIFIED",
+            1: "REVISION_TYPE_CREATED",
+            2: "REVISION_TYPE_UPDATED",
+            3: "REVISION_TYPE_DELETED",
+            4: "REVISION_TYPE_UNDELETED",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "REVISION_TYPE_UNSPECIFIED": 0,
+            "REVISION_TYPE_CREATED": 1,
+            "REVISION_TYPE_UPDATED": 2,
+            "REVISION_TYPE_DELETED": 3,
+            "REVISION_TYPE_UNDELETED": 4,
+        }
 
 
 class Sex(betterproto2.Enum):
@@ -87,6 +143,13 @@ class CreatePatientRequest(betterproto2.Message):
     The patient. Output-only fields in it are ignored.
     """
 
+    request_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Names the request (AIP-155), so that it can be repeated without creating a second patient: within 24 hours, the same
+    caller's requests with this id get the answer of the first, if they have the same content. One that failed does not
+    count. At most 128 characters of printable ASCII. The header `Idempotency-Key` says the same.
+    """
+
 
 default_message_pool.register_message(
     "pulsetrack.patient.v1", "CreatePatientRequest", CreatePatientRequest
@@ -133,6 +196,59 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class ListPatientRevisionsRequest(betterproto2.Message):
+    """
+    Asks for a page of a patient's revisions.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The patient's id.
+    """
+
+    page_size: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
+    """
+    How many revisions to return at most, up to 1000. 50 if not given.
+    """
+
+    page_token: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The next_page_token of the page before, to be sent with the same query.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "ListPatientRevisionsRequest", ListPatientRevisionsRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListPatientRevisionsResponse(betterproto2.Message):
+    """
+    A page of revisions.
+    """
+
+    revisions: "list[Revision]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    The revisions.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    What asks for the next page. Empty on the last page.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1",
+    "ListPatientRevisionsResponse",
+    ListPatientRevisionsResponse,
+)
+
+
+@dataclass(eq=False, repr=False)
 class ListPatientsRequest(betterproto2.Message):
     """
     Asks for a page of patients.
@@ -145,12 +261,50 @@ class ListPatientsRequest(betterproto2.Message):
 
     page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The next_page_token of the page before, to be sent with the same query.
+    The next_page_token of the page before, to be sent with otherwise the same request.
     """
 
     query: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
     Finds patients by a part of their name, email or record number, without case. At most 100 characters.
+    """
+
+    order_by: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    By what the list is sorted: `name` (by its code points), `create_time`, `update_time` or `date_of_birth`, upwards,
+    or downwards with ` desc` behind it. `create_time desc` if not given. Patients of equal rank are sorted by their ids.
+    """
+
+    show_deleted: "bool" = betterproto2.field(5, betterproto2.TYPE_BOOL)
+    """
+    Whether the list holds deleted patients too.
+    """
+
+    sex: "Sex" = betterproto2.field(
+        6, betterproto2.TYPE_ENUM, default_factory=lambda: Sex(0)
+    )
+    """
+    Restricts the list to patients of this sex, if given.
+    """
+
+    born_after: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
+    """
+    Restricts the list to patients who were born after this day, YYYY-MM-DD.
+    """
+
+    born_before: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
+    """
+    Restricts the list to patients who were born before this day, YYYY-MM-DD.
+    """
+
+    registered_after: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
+    """
+    Restricts the list to patients whom the clinic admitted after this day, YYYY-MM-DD.
+    """
+
+    registered_before: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
+    """
+    Restricts the list to patients whom the clinic admitted before this day, YYYY-MM-DD.
     """
 
 
@@ -418,6 +572,67 @@ class PatientUpdated(betterproto2.Message):
 
 default_message_pool.register_message(
     "pulsetrack.patient.v1", "PatientUpdated", PatientUpdated
+)
+
+
+@dataclass(eq=False, repr=False)
+class Revision(betterproto2.Message):
+    """
+    One state of a patient's record, and how it came to be.
+    """
+
+    revision: "int" = betterproto2.field(1, betterproto2.TYPE_INT64)
+    """
+    Counts the revisions of one patient from 1, as the sequence of its events does.
+    """
+
+    patient: "Patient | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    The patient as it was then.
+    """
+
+    actor_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The id of the user who changed it. Empty if the change is older than the revisions.
+    """
+
+    occur_time: "datetime.datetime | None" = betterproto2.field(
+        4,
+        betterproto2.TYPE_MESSAGE,
+        unwrap=lambda: ___google__protobuf__.Timestamp,
+        optional=True,
+    )
+    """
+    When it was changed.
+    """
+
+    type: "RevisionType" = betterproto2.field(
+        5, betterproto2.TYPE_ENUM, default_factory=lambda: RevisionType(0)
+    )
+    """
+    What the change was.
+    """
+
+
+default_message_pool.register_message("pulsetrack.patient.v1", "Revision", Revision)
+
+
+@dataclass(eq=False, repr=False)
+class UndeletePatientRequest(betterproto2.Message):
+    """
+    Asks for a deletion to be taken back.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The patient's id.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "UndeletePatientRequest", UndeletePatientRequest
 )
 
 

@@ -1,0 +1,34 @@
+"""Lists of patients in the words of REST, through the gateway."""
+
+from uuid import uuid4
+
+import pytest
+
+from tests.e2e.people import Person, a_patient, all_pages
+
+
+def test_orders_and_filters_at_the_rest_door(user: Person, admin: Person) -> None:
+    query = uuid4().hex
+    for name, sex, birth in (("B", "SEX_MALE", "1980-01-01"), ("A", "SEX_MALE", "1990-01-01"), ("C", "SEX_OTHER", "")):
+        body = a_patient(name=f"{name} {query}", sex=sex, dateOfBirth=birth or "1970-01-01")
+        created = user.post("/v1/patients", body)
+    admin.rest.delete(f"/v1/patients/{created['id']}").raise_for_status()
+
+    def listed(**words: str) -> list[str]:
+        return [patient["name"][0] for patient in all_pages(user, "/v1/patients", "patients", query=query, **words)]
+
+    assert listed() == ["A", "B"]
+    assert listed(showDeleted="true") == ["C", "A", "B"]
+    assert listed(orderBy="name desc", showDeleted="true") == ["C", "B", "A"]
+    assert listed(orderBy="date_of_birth", sex="SEX_MALE") == ["B", "A"]
+    assert listed(bornAfter="1980-01-01") == ["A"]
+    assert listed(bornBefore="1980-01-02") == ["B"]
+    assert listed(registeredBefore="1980-01-02") == []
+
+
+@pytest.mark.parametrize("words", [{"orderBy": "email"}, {"bornAfter": "1980-02-30"}, {"registeredBefore": "soon"}])
+def test_what_no_list_understands_is_named(user: Person, words: dict[str, str]) -> None:
+    answer = user.rest.get("/v1/patients", params=words)
+    details = {detail["@type"].split(".")[-1]: detail for detail in answer.json()["details"]}
+    assert (answer.status_code, details["ErrorInfo"]["reason"]) == (400, "FIELDS_INVALID")
+    assert len(details["BadRequest"]["fieldViolations"]) == 1

@@ -1,0 +1,85 @@
+"""UndeletePatient."""
+
+from uuid import uuid4
+
+import pytest
+
+from gen.pulsetrack.patient.v1 import (
+    DeletePatientRequest,
+    GetPatientRequest,
+    ListPatientsRequest,
+    Patient,
+    PatientEvent,
+    UndeletePatientRequest,
+)
+from services.common import wire
+from services.patient.events import TOPIC
+from tests.harness.client import Client, Refused
+from tests.harness.concurrency import at_once
+from tests.harness.sql import Sql
+from tests.harness.tokens import ADMIN_ID
+from tests.patient.factory import creating
+
+EVENTS = "SELECT type, payload FROM outbox WHERE key = $1 AND destination = $2 ORDER BY id"
+
+
+@pytest.fixture
+def deleted(patients: Client, admin: Client) -> Patient:
+    """A patient that was deleted."""
+    created = patients.create_patient(creating())
+    patient: Patient = admin.delete_patient(DeletePatientRequest(id=created.id))
+    return patient
+
+
+def test_the_answer_is_the_patient_in_use_again(admin: Client, patients: Client, deleted: Patient) -> None:
+    undeleted = admin.undelete_patient(UndeletePatientRequest(id=deleted.id))
+    assert undeleted.delete_time is None
+    assert undeleted.update_time > deleted.update_time
+    assert undeleted.etag != deleted.etag
+    assert (undeleted.id, undeleted.email, undeleted.create_time) == (deleted.id, deleted.email, deleted.create_time)
+    assert patients.get_patient(GetPatientRequest(id=deleted.id)) == undeleted
+    assert patients.list_patients(ListPatientsRequest(page_size=1)).patients == [undeleted]
+
+
+def test_it_is_an_event(admin: Client, deleted: Patient, sql: Sql) -> None:
+    undeleted = admin.undelete_patient(UndeletePatientRequest(id=deleted.id))
+    row = sql(EVENTS, deleted.id, TOPIC)[-1]
+    event = wire.codec_of(PatientEvent).loads(row["payload"])
+    assert row["type"] == "pulsetrack.patient.v1.PatientUndeleted"
+    assert event.undeleted
+    assert event.undeleted.patient == undeleted
+    assert (event.sequence, event.actor_id, event.occur_time) == (3, ADMIN_ID, undeleted.update_time)
+
+
+def test_a_patient_that_is_not_deleted_stays_as_it_is(admin: Client, patients: Client, sql: Sql) -> None:
+    created = patients.create_patient(creating())
+    assert admin.undelete_patient(UndeletePatientRequest(id=created.id)) == created
+    assert len(sql(EVENTS, created.id, TOPIC)) == 1
+
+
+def test_of_those_who_undelete_at_once_one_changes_it(admin: Client, deleted: Patient, sql: Sql) -> None:
+    answers, refused = at_once([lambda: admin.undelete_patient(UndeletePatientRequest(id=deleted.id))] * 4)
+    assert refused == []
+    assert answers == answers[:1] * 4
+    assert len(sql(EVENTS, deleted.id, TOPIC)) == 3
+
+
+def test_an_undeleted_patient_can_be_deleted_again(admin: Client, deleted: Patient) -> None:
+    admin.undelete_patient(UndeletePatientRequest(id=deleted.id))
+    assert admin.delete_patient(DeletePatientRequest(id=deleted.id)).delete_time > deleted.delete_time
+
+
+def test_a_user_may_not_undelete(patients: Client, deleted: Patient) -> None:
+    with pytest.raises(Refused, match="PERMISSION_DENIED ROLE_REQUIRED"):
+        patients.undelete_patient(UndeletePatientRequest(id=deleted.id))
+
+
+def test_an_unknown_patient_is_not_found(admin: Client) -> None:
+    with pytest.raises(Refused, match="NOT_FOUND PATIENT_NOT_FOUND"):
+        admin.undelete_patient(UndeletePatientRequest(id=str(uuid4())))
+
+
+def test_what_is_no_uuid_is_refused(admin: Client) -> None:
+    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+        admin.undelete_patient(UndeletePatientRequest(id="42"))
+    assert list(refused.value.violations) == ["id"]
