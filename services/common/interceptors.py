@@ -21,6 +21,7 @@ from services.common.errors import (
     FieldsInvalid,
     Internal,
     MessageMalformed,
+    RateLimited,
     RoleRequired,
     TokenInvalid,
     TokenMissing,
@@ -82,6 +83,27 @@ class RequestLog(AsyncServerInterceptor):
             seconds = time.perf_counter() - start
             if seconds > self._slow_seconds:
                 _log.warning("%s was slow", method_name, extra={"code": outcome, "ms": round(seconds * 1000)})
+
+
+class Concurrency(AsyncServerInterceptor):
+    """Refuses a call at once when as many are under way as may be: an answer that comes too late helps nobody.
+
+    One for all methods of a server.
+    """
+
+    def __init__(self, *, most: int) -> None:
+        self._most = most
+        self._under_way = 0
+
+    async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
+        """Calls the rest. Raises RateLimited."""
+        if self._under_way >= self._most:
+            raise RateLimited
+        self._under_way += 1
+        try:
+            return await method(request_or_iterator, context)
+        finally:
+            self._under_way -= 1
 
 
 class Identity(AsyncServerInterceptor):
@@ -165,11 +187,14 @@ class Validation(AsyncServerInterceptor):
         return await method(request_or_iterator, context)
 
 
-def chain(method: Method, verifier: TokenVerifier, *, slow_call_ms: int) -> Sequence[AsyncServerInterceptor]:
+def chain(
+    method: Method, verifier: TokenVerifier, *, slow_call_ms: int, concurrency: Concurrency
+) -> Sequence[AsyncServerInterceptor]:
     """Returns a method's interceptors, the outermost first."""
     return (
         Errors(),  # first, to answer for whatever any of the others raises
         RequestLog(slow_call_ms=slow_call_ms),  # before all that can refuse, to log a refusal with its request id
+        *(() if method.streams else (concurrency,)),  # a stream waits most of its time
         Identity(method, verifier),  # who calls
         Access(method),  # and may he? Before the request is read at all
         Parsing(method),  # what he asks
