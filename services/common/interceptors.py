@@ -15,6 +15,7 @@ from grpc.aio import AbortError
 from grpc_interceptor.server import AsyncServerInterceptor
 
 from services.common import telemetry
+from services.common.client import time_left_of_call
 from services.common.contract import Door, Method
 from services.common.errors import (
     Failure,
@@ -159,6 +160,15 @@ class Access(AsyncServerInterceptor):
                 return caller is None or caller.role == SERVICE_ROLE
 
 
+class Deadline(AsyncServerInterceptor):
+    """Passes the caller's deadline on to the calls that the handler makes. At its own end, grpc cancels the handler."""
+
+    async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
+        """Calls the rest."""
+        time_left_of_call.set(context.time_remaining)
+        return await method(request_or_iterator, context)
+
+
 class Parsing(AsyncServerInterceptor):
     """Turns the bytes of the request into its message: after the door, so that a stranger has nothing parsed."""
 
@@ -197,6 +207,7 @@ def chain(
         *(() if method.streams else (concurrency,)),  # a stream waits most of its time
         Identity(method, verifier),  # who calls
         Access(method),  # and may he? Before the request is read at all
+        Deadline(),  # after Identity: auth's keys, which it may fetch, are for all callers
         Parsing(method),  # what he asks
         Validation(method),  # and is it well-formed?
     )
