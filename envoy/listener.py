@@ -1,6 +1,7 @@
 """The gateway's door: one port for native gRPC, gRPC-Web and JSON."""
 
 from envoy.extension import Config, extension
+from envoy.limits import rate_limit_filter
 from envoy.names import CORS, JWT, TRANSCODER
 from envoy.replies import local_reply_config
 from envoy.routes import route_config
@@ -92,6 +93,7 @@ def _filters(target: Target) -> list[Config]:
         extension(CORS, "filters.http.cors.v3.Cors"),  # a preflight carries no token
         _compressor(),  # sees JSON, after the transcoder wrote it
         extension("envoy.filters.http.grpc_web", "filters.http.grpc_web.v3.GrpcWeb"),
+        *([rate_limit_filter(target)] if target.rate_limits else []),  # before a token is verified
         jwt_filter(),
         extension(
             "envoy.filters.http.body_size_limit",

@@ -8,7 +8,7 @@ from google.protobuf.json_format import MessageToDict
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from envoy.extension import Config, extension
-from services.common.errors import DOMAIN, DependencyUnavailable, Internal, TokenInvalid, TokenMissing
+from services.common.errors import DOMAIN, DependencyUnavailable, Internal, RateLimited, TokenInvalid, TokenMissing
 
 HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 """Headers of every answer that does not have them already."""
@@ -127,6 +127,14 @@ REPLIES = (
         code=code_pb2.INVALID_ARGUMENT,
         reason="CONTENT_TYPE_UNSUPPORTED",
         message="The body must be application/json.",
+    ),
+    Reply(
+        when="response.code == 429",
+        http=429,
+        code=code_pb2.RESOURCE_EXHAUSTED,
+        reason=RateLimited.reason,
+        message=RateLimited.message,
+        retry_after=2,
     ),
     Reply(
         when="response.code == 431",

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from envoy.extension import Config, typed
+from envoy.limits import CREDENTIALS, rate_limits_of
 from envoy.names import CORS, JWT, TRANSCODER
 from envoy.replies import HEADERS
 from envoy.target import Target
@@ -27,7 +28,16 @@ _ALLOWED_HEADERS = (
     "x-grpc-web",
     "x-user-agent",
 )
-_EXPOSED_HEADERS = ("grpc-message", "grpc-status", "grpc-status-details-bin", "retry-after", "x-request-id")
+_EXPOSED_HEADERS = (
+    "grpc-message",
+    "grpc-status",
+    "grpc-status-details-bin",
+    "retry-after",
+    "x-ratelimit-limit",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
+    "x-request-id",
+)
 
 
 def route_config(target: Target) -> Config:
@@ -40,6 +50,7 @@ def route_config(target: Target) -> Config:
                 "domains": ["*"],
                 "typed_per_filter_config": {CORS: _cors(target)},
                 "response_headers_to_add": [_header(name, value) for name, value in HEADERS.items()],
+                **rate_limits_of(),
                 "routes": [*_routes(target)],
             }
         ],
@@ -79,7 +90,10 @@ def _method_routes(service: str, method: Method, target: Target) -> Iterator[Con
         yield {
             "name": method.name,
             "match": match,
-            "route": _to(service, target, streams=method.streams),
+            "route": {
+                **_to(service, target, streams=method.streams),
+                **(rate_limits_of(method.name) if method.name in CREDENTIALS else {}),
+            },
             **(_open(JWT) if method.access.door is Door.PUBLIC else {}),
         }
 

@@ -22,6 +22,24 @@ def socket_address(address: Address) -> Config:
 
 
 @dataclass(frozen=True)
+class Rate:
+    """So many calls at once, and one more as often as `calls` in `seconds` says."""
+
+    calls: int
+    seconds: int
+
+
+@dataclass(frozen=True)
+class Rates:
+    """How often one client address may call. A clinic behind NAT is one address: hundreds of people."""
+
+    credentials: Rate = Rate(30, 60)
+    """Each of Login, SignUp and RefreshToken: a shift that begins passes, and who guesses passwords waits."""
+    calls: Rate = Rate(300, 1)
+    """All other calls together: ten times what a hundred busy people make, and less than what the services can do."""
+
+
+@dataclass(frozen=True)
 class Target:
     """A place where the gateway runs. Paths are as Envoy sees them."""
 
@@ -47,3 +65,6 @@ class Target:
     """The longest that a call may take; a client's own deadline may be shorter. Streams are not bound by it."""
     max_connections: int = 10_000
     """Clients connected at once; more are refused."""
+    rate_limits: bool = True
+    """Whether `rates` hold. Without them for load tests only: they come from one address."""
+    rates: Rates = Rates()

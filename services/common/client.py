@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import Generic, TypeVar
 
 import betterproto2
@@ -18,6 +19,9 @@ A = TypeVar("A", bound=betterproto2.Message)
 
 _OUTAGES = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
 _EARLY_SECONDS = 30
+
+time_left_of_call: ContextVar[Callable[[], float | None]] = ContextVar("time_left", default=lambda: None)
+"""How many seconds the caller of the call being served still waits; None if he set no deadline."""
 
 
 def channel(target: str) -> grpc.aio.Channel:
@@ -90,7 +94,7 @@ class Remote(Generic[Q, A]):
         if request_id := telemetry.request_id.get():
             metadata.append(("x-request-id", request_id))
         try:
-            answer = await self._call(self._dumps(request), timeout=self._seconds, metadata=metadata)
+            answer = await self._call(self._dumps(request), timeout=self._patience(), metadata=metadata)
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNAUTHENTICATED and self._credentials:
                 self._credentials.forget()
@@ -98,6 +102,11 @@ class Remote(Generic[Q, A]):
                 raise DependencyUnavailable from error
             raise
         return self._loads(answer)
+
+    def _patience(self) -> float:
+        """Returns how long to wait for the answer, in seconds: no longer than the one who waits for ours."""
+        time_left = time_left_of_call.get()()
+        return self._seconds if time_left is None else min(self._seconds, time_left)
 
 
 def jwks_from(auth: grpc.aio.Channel) -> FetchJwks:

@@ -92,6 +92,14 @@ class RoleRequired(Failure):
     message = "The caller's role does not permit this call."
 
 
+class RateLimited(Failure):
+    """Occurs when a client calls more often than it may, or everybody together more than a service can do."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "RATE_LIMITED"
+    message = "There are too many calls. Try again later."
+
+
 class DependencyUnavailable(Failure):
     """Occurs when the database or another service does not answer. The call may be tried again."""
 

@@ -15,12 +15,14 @@ from grpc.aio import AbortError
 from grpc_interceptor.server import AsyncServerInterceptor
 
 from services.common import telemetry
+from services.common.client import time_left_of_call
 from services.common.contract import Door, Method
 from services.common.errors import (
     Failure,
     FieldsInvalid,
     Internal,
     MessageMalformed,
+    RateLimited,
     RoleRequired,
     TokenInvalid,
     TokenMissing,
@@ -84,6 +86,27 @@ class RequestLog(AsyncServerInterceptor):
                 _log.warning("%s was slow", method_name, extra={"code": outcome, "ms": round(seconds * 1000)})
 
 
+class Concurrency(AsyncServerInterceptor):
+    """Refuses a call at once when as many are under way as may be: an answer that comes too late helps nobody.
+
+    One for all methods of a server.
+    """
+
+    def __init__(self, *, most: int) -> None:
+        self._most = most
+        self._under_way = 0
+
+    async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
+        """Calls the rest. Raises RateLimited."""
+        if self._under_way >= self._most:
+            raise RateLimited
+        self._under_way += 1
+        try:
+            return await method(request_or_iterator, context)
+        finally:
+            self._under_way -= 1
+
+
 class Identity(AsyncServerInterceptor):
     """Finds out who calls, from the bearer token (RFC 6750), for a method that is not public.
 
@@ -137,6 +160,15 @@ class Access(AsyncServerInterceptor):
                 return caller is None or caller.role == SERVICE_ROLE
 
 
+class Deadline(AsyncServerInterceptor):
+    """Passes the caller's deadline on to the calls that the handler makes. At its own end, grpc cancels the handler."""
+
+    async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
+        """Calls the rest."""
+        time_left_of_call.set(context.time_remaining)
+        return await method(request_or_iterator, context)
+
+
 class Parsing(AsyncServerInterceptor):
     """Turns the bytes of the request into its message: after the door, so that a stranger has nothing parsed."""
 
@@ -177,13 +209,17 @@ class Validation(AsyncServerInterceptor):
         return await method(request_or_iterator, context)
 
 
-def chain(method: Method, verifier: TokenVerifier, *, slow_call_ms: int) -> Sequence[AsyncServerInterceptor]:
+def chain(
+    method: Method, verifier: TokenVerifier, *, slow_call_ms: int, concurrency: Concurrency
+) -> Sequence[AsyncServerInterceptor]:
     """Returns a method's interceptors, the outermost first."""
     return (
         Errors(),  # first, to answer for whatever any of the others raises
         RequestLog(slow_call_ms=slow_call_ms),  # before all that can refuse, to log a refusal with its request id
+        *(() if method.streams else (concurrency,)),  # a stream waits most of its time
         Identity(method, verifier),  # who calls
         Access(method),  # and may he? Before the request is read at all
+        Deadline(),  # after Identity: auth's keys, which it may fetch, are for all callers
         Parsing(method),  # what he asks
         *([RequestId()] if "request_id" in method.input.DESCRIPTOR.fields_by_name else []),  # before its rules
         Validation(method),  # and is it well-formed?

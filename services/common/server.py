@@ -19,7 +19,7 @@ from services.common import contract, wire
 from services.common.contract import ContractError, Method
 from services.common.errors import Failure, FieldsInvalid
 from services.common.identity import Caller, TokenVerifier
-from services.common.interceptors import Context, bind, caller_of_call, chain
+from services.common.interceptors import Concurrency, Context, bind, caller_of_call, chain
 from services.common.settings import Settings, SettingsError
 from services.common.standard import health_handlers, reflection_handlers
 
@@ -36,16 +36,18 @@ class Part(Protocol):
 
 
 def handlers(
-    service_name: str, servicer: object, verifier: TokenVerifier, *, slow_call_ms: int
+    service_name: str, servicer: object, verifier: TokenVerifier, *, slow_call_ms: int, concurrent_calls: int
 ) -> grpc.GenericRpcHandler:
     """Binds each method of a service to the servicer's method of the same name in snake case.
 
     Raises ContractError if one is missing or takes or returns something else than the proto says.
     """
     bound: dict[str, Any] = {}
+    concurrency = Concurrency(most=concurrent_calls)
     for method in contract.methods(service_name):
         handler = _handler(method, servicer)
-        entry = bind(handler, chain(method, verifier, slow_call_ms=slow_call_ms), method)
+        interceptors = chain(method, verifier, slow_call_ms=slow_call_ms, concurrency=concurrency)
+        entry = bind(handler, interceptors, method)
         bound[method.name] = grpc.unary_unary_rpc_method_handler(entry)
     return grpc.method_handlers_generic_handler(service_name, bound)
 
@@ -71,7 +73,8 @@ async def serving(
             ("grpc.so_reuseport", 0),  # a port that is taken is an error
         ]
     )
-    server.add_generic_rpc_handlers((handlers(service_name, servicer, verifier, slow_call_ms=settings.slow_call_ms),))
+    limits = {"slow_call_ms": settings.slow_call_ms, "concurrent_calls": settings.concurrent_calls}
+    server.add_generic_rpc_handlers((handlers(service_name, servicer, verifier, **limits),))
     servicer_of_health = health.HealthServicer()
     server.add_generic_rpc_handlers((health_handlers(servicer_of_health),))
     if settings.reflection == "on":

@@ -52,6 +52,7 @@ class Settings(DatabaseSettings, frozen=True, kw_only=True):
     reflection: Annotated[Literal["on", "off"], Meta(description="Whether gRPC reflection answers.")] = "on"
     log_level: Annotated[LogLevel, Meta(description="The least level logged.")] = "INFO"
     slow_call_ms: Annotated[int, Meta(ge=1, description="A call that takes longer, in milliseconds, is logged.")] = 1000
+    concurrent_calls: Annotated[int, Meta(ge=1, description="Calls under way at once; more are refused.")] = 200
     drain_seconds: Annotated[int, Meta(ge=0, description="How long calls may go on after SIGTERM.")] = 5
 
 

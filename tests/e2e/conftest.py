@@ -12,7 +12,7 @@ from tools.copy import Copy, running
 @pytest.fixture(scope="session")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
     """A copy that all tests share who break nothing."""
-    with running(tmp_path_factory.mktemp("system") / "data") as copy:
+    with running(tmp_path_factory.mktemp("system") / "data", PULSETRACK_RATE_LIMITS="off") as copy:
         yield copy
 
 

@@ -22,7 +22,7 @@ KILL_AFTER = 50
 @pytest.fixture(scope="module")
 def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
     """A copy whose parts are killed."""
-    with running(tmp_path_factory.mktemp("fragile") / "data") as copy:
+    with running(tmp_path_factory.mktemp("fragile") / "data", PULSETRACK_RATE_LIMITS="off") as copy:
         yield copy
 
 

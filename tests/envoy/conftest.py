@@ -9,7 +9,7 @@ from tests.envoy.gateway import Gateway, answers, eventually, running
 
 @pytest.fixture(scope="session")
 def shared_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with running(tmp_path_factory.mktemp("envoy")) as gateway:
+    with running(tmp_path_factory.mktemp("envoy"), rate_limits=False) as gateway:
         eventually(lambda: answers(gateway.http, "/readyz", 200))
         yield gateway
 

@@ -60,6 +60,7 @@ def test_a_data_dir_that_cannot_be_made(tmp_path: Path) -> None:
         ("PULSETRACK_GATEWAY_PORT", "http", "PULSETRACK_GATEWAY_PORT must be a number from 1 to 65535, not 'http'."),
         ("PULSETRACK_WORKERS", "0", "PULSETRACK_WORKERS must be a number from 1 to 64, not '0'."),
         ("PULSETRACK_REFLECTION", "yes", "PULSETRACK_REFLECTION must be on or off, not 'yes'."),
+        ("PULSETRACK_RATE_LIMITS", "no", "PULSETRACK_RATE_LIMITS must be on or off, not 'no'."),
     ],
 )
 def test_a_setting_that_makes_no_sense(tmp_path: Path, name: str, value: str, sentence: str) -> None:

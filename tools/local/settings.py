@@ -30,6 +30,7 @@ class Settings:
     workers: int = 1
     """Processes for each service."""
     reflection: bool = True
+    rate_limits: bool = True
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -50,6 +51,7 @@ class Settings:
             database_url=said("DATABASE_URL", EMBEDDED),
             workers=_number("PULSETRACK_WORKERS", said("WORKERS", "1"), most=64),
             reflection=_switch("PULSETRACK_REFLECTION", said("REFLECTION", "on")),
+            rate_limits=_switch("PULSETRACK_RATE_LIMITS", said("RATE_LIMITS", "on")),
         )
 
 

@@ -138,6 +138,7 @@ class System:
             descriptors=ROOT / "gen" / "descriptors.binpb",
             access_log=self._folder.logs / "access.log",
             reflection=self._settings.reflection,
+            rate_limits=self._settings.rate_limits,
         )
         try:
             argv = tuple(command(target, file))

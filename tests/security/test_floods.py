@@ -1,0 +1,126 @@
+"""Callers who want to keep the system busy: too much, too deep, too slow, too many."""
+
+import gzip
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.json_format import ParseDict
+
+from gen.pulsetrack.auth.v1 import GetCurrentUserRequest
+from services.common.contract import all_methods
+from tests.e2e.people import Person, a_patient
+from tests.harness.client import Refused, outcome
+from tests.security.raw import connected
+from tools.copy import Copy
+
+CREATE = "/pulsetrack.patient.v1.PatientService/CreatePatient"
+BOMB_BYTES = 64 * 1024 * 1024
+MANY = 500
+LOGIN = "POST /v1/auth/login HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+
+
+@pytest.fixture(autouse=True)
+def unharmed(system: Copy, user: Person) -> Iterator[None]:
+    """After each of these, every process is the one it was, and calls are answered."""
+    before = system.state().processes
+    yield
+    user.get("/v1/patients", pageSize=1)
+    assert system.state().processes == before
+
+
+def test_a_gzip_bomb_at_the_rest_door_is_not_unpacked(user: Person) -> None:
+    bomb = gzip.compress(b" " * BOMB_BYTES, 9)
+    headers = {"content-encoding": "gzip", "content-type": "application/json"}
+    answer = user.rest.post("/v1/patients", content=bomb, headers=headers)
+    assert (answer.status_code, answer.json()["details"][0]["reason"]) == (400, "JSON_INVALID")
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="only Linux tells the most memory that a process had")
+def test_a_gzip_bomb_at_the_native_door_is_not_unpacked_whole(system: Copy, user: Person) -> None:
+    before = memory_peak(system)
+    call: Any = user.channel.unary_unary(CREATE)
+    with pytest.raises(grpc.RpcError) as refused:
+        call(b"\x00" * BOMB_BYTES, metadata=bearer(user), compression=grpc.Compression.Gzip, timeout=20)
+    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert memory_peak(system) - before < BOMB_BYTES / 2
+
+
+def memory_peak(system: Copy) -> int:
+    """Returns the most memory that the patient service ever had, in bytes."""
+    status = Path(f"/proc/{system.state().processes['patient'].pid}/status").read_text(encoding="utf-8")
+    [line] = [line for line in status.splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"name": ' + b"[" * 50_000 + b"]" * 50_000 + b"}",
+        b'{"name":' * 50_000 + b"1" + b"}" * 50_000,
+        b'{"x": ' + b'{"x":' * 50_000 + b"1" + b"}" * 50_001,
+    ],
+    ids=["lists", "objects", "objects in an unknown field"],
+)
+def test_deep_json_is_refused(user: Person, body: bytes) -> None:
+    answer = user.rest.post("/v1/patients", content=body, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["details"][0]["reason"]) == (400, "JSON_INVALID")
+
+
+def test_deep_groups_are_refused_at_the_native_door(user: Person) -> None:
+    answer = outcome(lambda: user.client("patient").call(CREATE, b"\x0b" * 100_000 + b"\x0c" * 100_000))
+    assert isinstance(answer, Refused)
+    assert answer.reason == "FIELDS_INVALID"
+
+
+@pytest.mark.parametrize("number", [99, -1, 2**31 - 1])
+def test_an_enum_number_that_means_nothing_is_refused_at_both_doors(user: Person, number: int) -> None:
+    patient = a_patient(sex=number)
+    at_rest = user.rest.post("/v1/patients", json=patient)
+    assert (at_rest.status_code, at_rest.json()["details"][0]["reason"]) == (400, "FIELDS_INVALID")
+    [create] = [method for method in all_methods() if method.path == CREATE]
+    request = ParseDict({"patient": patient}, create.input())
+    answer = outcome(lambda: user.client("patient").call(CREATE, request.SerializeToString()))
+    assert isinstance(answer, Refused)
+    assert (answer.reason, [*answer.violations]) == ("FIELDS_INVALID", ["patient.sex"])
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        b"",
+        LOGIN.encode(),
+        LOGIN.encode() + b'content-length: 100\r\n\r\n{"email": ',
+        LOGIN.encode() + b"transfer-encoding: chunked\r\n\r\n5\r\n{",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ],
+    ids=["nothing", "half a header", "half a body", "half a chunk", "half a handshake"],
+)
+def test_hundreds_who_send_nothing_more_keep_nobody_waiting(system: Copy, user: Person, first: bytes) -> None:
+    with ExitStack() as stack:
+        for _ in range(MANY):
+            stack.enter_context(connected(system, first))
+        start = time.monotonic()
+        with Person.nobody(system, user.token) as newcomer:
+            newcomer.get("/v1/auth/me")
+            newcomer.client("auth").get_current_user(GetCurrentUserRequest())
+        assert time.monotonic() - start < 2
+
+
+def test_who_does_not_finish_his_headers_is_shown_out(system: Copy) -> None:
+    with connected(system, LOGIN.encode()) as slow:
+        start = time.monotonic()
+        answer = b""
+        while part := slow.recv(4096):
+            answer += part
+        assert 5 < time.monotonic() - start < 15
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"REQUEST_TOO_SLOW" in answer
+
+
+def bearer(person: Person) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {person.token}"),)

@@ -1,0 +1,96 @@
+"""Callers who say that they are somebody else."""
+
+import struct
+from functools import partial
+
+import grpc
+import httpx
+import pytest
+
+from services.common.contract import SERVICES, Door, Method, all_methods, methods
+from tests.e2e.people import Person, sample
+from tests.harness.client import Refused, calling, outcome
+from tools.copy import Copy
+
+SPOOFED = {
+    "x-user-id": "00000000-0000-7000-8000-000000000000",
+    "x-user-role": "ADMIN",
+    "x-jwt-payload": "eyJyb2xlIjoiQURNSU4ifQ",
+    "x-jwt-role": "ADMIN",
+    "x-forwarded-for": "127.0.0.1",
+    "x-forwarded-user": "admin",
+    "x-envoy-internal": "true",
+    "x-envoy-peer-metadata": "patient",
+    "x-remote-user": "admin",
+}
+CLOSED = [method for method in all_methods() if method.access.door is not Door.PUBLIC]
+FOR_ADMINS = [m for m in CLOSED if m.access.door is Door.PEOPLE and "USER" not in m.access.roles]
+FOR_SERVICES = [m for m in CLOSED if m.access.door in {Door.SERVICES, Door.CLIENT_CREDENTIALS}]
+
+
+def by_name(method: Method) -> str:
+    return method.name
+
+
+@pytest.fixture(params=["user", "admin"])
+def person(request: pytest.FixtureRequest) -> Person:
+    """Somebody with a person's token."""
+    person: Person = request.getfixturevalue(request.param)
+    return person
+
+
+@pytest.mark.parametrize("method", CLOSED, ids=by_name)
+def test_headers_are_no_token(system: Copy, method: Method) -> None:
+    with Person.nobody(system) as nobody:
+        answer = outcome(lambda: nobody.client("auth").call(method.path, b"", tuple(SPOOFED.items())))
+        assert reason_of(answer) == "TOKEN_MISSING"
+        for http in method.http:
+            at_rest = nobody.rest.request(http.verb, sample(http.path), headers=SPOOFED, json={} if http.body else None)
+            assert at_rest.json()["details"][0]["reason"] == "TOKEN_MISSING"
+
+
+@pytest.mark.parametrize("method", FOR_ADMINS, ids=by_name)
+def test_headers_give_no_role(user: Person, method: Method) -> None:
+    answer = outcome(lambda: user.client("auth").call(method.path, b"", tuple(SPOOFED.items())))
+    assert reason_of(answer) == "ROLE_REQUIRED"
+    for http in method.http:
+        at_rest = user.rest.request(http.verb, sample(http.path), headers=SPOOFED, json={} if http.body else None)
+        assert at_rest.json()["details"][0]["reason"] == "ROLE_REQUIRED"
+
+
+@pytest.mark.parametrize("method", FOR_SERVICES, ids=by_name)
+def test_a_person_is_no_service_at_any_door(system: Copy, person: Person, method: Method) -> None:
+    assert reason_of(outcome(lambda: person.client("auth").call(method.path, b""))) == "ROLE_REQUIRED"
+    as_json = person.rest.post(method.path, json={})
+    assert (as_json.status_code, as_json.json()["details"][0]["reason"]) == (404, "ROUTE_NOT_FOUND")
+    in_browser = web(system, method.path, person.token)
+    assert in_browser.headers["grpc-status"] == str(grpc.StatusCode.PERMISSION_DENIED.value[0])
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_nobody_gets_in_at_a_services_own_port(system: Copy, service: str) -> None:
+    with calling(system.state().ports[service], service) as client:
+        for method in methods(SERVICES[service]):
+            if method.access.door in {Door.PEOPLE, Door.SERVICES}:
+                answer = outcome(partial(client.call, method.path, b"", tuple(SPOOFED.items())))
+                assert reason_of(answer) == "TOKEN_MISSING"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_person_gets_no_further_at_a_services_own_port(system: Copy, user: Person, service: str) -> None:
+    with calling(system.state().ports[service], service, user.token) as client:
+        for method in methods(SERVICES[service]):
+            if method in FOR_SERVICES or method in FOR_ADMINS:
+                answer = outcome(partial(client.call, method.path, b"", tuple(SPOOFED.items())))
+                assert reason_of(answer) == "ROLE_REQUIRED"
+
+
+def reason_of(answer: object) -> str:
+    """Returns why a call was refused, empty if it was not."""
+    return answer.reason if isinstance(answer, Refused) else ""
+
+
+def web(system: Copy, path: str, token: str) -> httpx.Response:
+    """Calls a method with an empty message as a browser does, by gRPC-Web."""
+    headers = {"content-type": "application/grpc-web+proto", "authorization": f"Bearer {token}"}
+    return httpx.post(system.url + path, content=struct.pack(">BI", 0, 0), headers=headers, timeout=20)

@@ -1,0 +1,117 @@
+"""Paths written so that one reader sees an open method and another a closed one."""
+
+import grpc
+import pytest
+
+from tests.e2e.people import Person, a_patient
+from tests.harness.client import Refused, outcome
+from tests.security.raw import send
+from tools.copy import Copy
+
+TO_CLOSED = [
+    "//v1/patients",
+    "/v1//patients",
+    "/v1/auth/login/../../patients",
+    "/v1/auth/./../patients",
+    "/v1/auth/%2e%2e/patients",
+    "/v1/auth/.%2E/patients",
+    "/.well-known/jwks.json/../../v1/patients",
+    "/healthz/../v1/patients",
+    "/v1/auth/..;/patients",
+    "http://elsewhere.test/v1/patients",
+]
+"""What is /v1/patients in the end."""
+
+TO_NOTHING = [
+    "/v1/patients/",
+    "/v1/patients//",
+    "/V1/patients",
+    "/v1/Patients",
+    "/v1/patients;x=1",
+    "/v1/patients;/v1/auth/login",
+    "/v1/patients%3bx",
+    "/v1/patients%20",
+    "/v1/patients.json",
+    "/v1/auth/login/",
+    "/v1/auth/LOGIN",
+    "/../../etc/passwd",
+    "/%252e%252e/v1/patients",
+]
+
+AMBIGUOUS = [
+    "/v1%2fpatients",
+    "/v1%2Fpatients",
+    "/v1/auth/..%2fpatients",
+    "/v1%5cpatients",
+    "/v1/patients%00",
+    "/v1/patients/%2e%2e%2fusers",
+]
+
+
+@pytest.mark.parametrize("path", TO_CLOSED)
+def test_a_winding_path_needs_a_token(system: Copy, path: str) -> None:
+    assert send(system, "GET", path) == (401, "TOKEN_MISSING")
+
+
+@pytest.mark.parametrize("path", TO_NOTHING)
+def test_a_path_that_is_almost_one_is_none(system: Copy, user: Person, path: str) -> None:
+    assert send(system, "GET", path) == (404, "ROUTE_NOT_FOUND")
+    assert send(system, "GET", path, headers=bearer(user)) == (404, "ROUTE_NOT_FOUND")
+
+
+@pytest.mark.parametrize("path", AMBIGUOUS)
+def test_a_path_that_can_be_read_in_two_ways_is_refused(system: Copy, user: Person, path: str) -> None:
+    assert send(system, "GET", path, headers=bearer(user)) == (400, "REQUEST_INVALID")
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/patients/{}/", "/v1/patients//{}", "/v1/patients/x/../{}", "/v1/patients/{};x", "/v1/users/..%2f{}"]
+)
+def test_no_path_makes_a_user_an_admin(system: Copy, user: Person, path: str) -> None:
+    created = user.post("/v1/patients", a_patient())
+    answer = send(system, "DELETE", path.format(created["id"]), headers=bearer(user))
+    assert answer.reason in {"ROLE_REQUIRED", "ROUTE_NOT_FOUND", "METHOD_NOT_ALLOWED", "REQUEST_INVALID"}
+    assert user.get(f"/v1/patients/{created['id']}") == created
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ("x-http-method-override", "DELETE"),
+        ("x-http-method", "DELETE"),
+        ("x-original-url", "/v1/auth/login"),
+        ("x-rewrite-url", "/v1/auth/login"),
+        ("x-envoy-original-path", "/v1/auth/login"),
+        ("x-forwarded-prefix", "/v1/auth"),
+    ],
+)
+def test_no_header_changes_what_is_called(system: Copy, header: str, value: str) -> None:
+    assert send(system, "GET", "/v1/patients", headers={header: value}) == (401, "TOKEN_MISSING")
+
+
+def bearer(person: Person) -> dict[str, str]:
+    return {"authorization": f"Bearer {person.token}"}
+
+
+NATIVE = [
+    "//pulsetrack.patient.v1.PatientService/ListPatients",
+    "/pulsetrack.auth.v1.AuthService/../pulsetrack.patient.v1.PatientService/ListPatients",
+    "/pulsetrack.auth.v1.AuthService/%2e%2e/pulsetrack.patient.v1.PatientService/ListPatients",
+    "/pulsetrack.patient.v1.PatientService%2fListPatients",
+    "/pulsetrack.patient.v1.PatientService/ListPatients/",
+    "/pulsetrack.patient.v1.PatientService/listPatients",
+    "/pulsetrack.patient.v1.patientservice/ListPatients",
+    "/pulsetrack.patient.v1.PatientService/ListPatients;x",
+    "/grpc.health.v1.Health/../pulsetrack.patient.v1.PatientService/ListPatients",
+    "/grpc.reflection.v1.ServerReflection/../../pulsetrack.patient.v1.PatientService/ListPatients",
+    "/grpc.health.v1.Health/..%2fpulsetrack.patient.v1.PatientService/ListPatients",
+]
+
+
+@pytest.mark.parametrize("path", NATIVE)
+def test_no_native_path_goes_round_the_token(system: Copy, path: str) -> None:
+    with Person.nobody(system) as nobody:
+        answer = outcome(lambda: nobody.client("patient").call(path, b""))
+    assert isinstance(answer, Refused)
+    assert answer.reason in {"TOKEN_MISSING", "ROUTE_NOT_FOUND", "REQUEST_INVALID"}
+    assert answer.code is not grpc.StatusCode.OK
