@@ -55,10 +55,11 @@ from services.auth.models import (
     UPDATE_USER,
     USE_REFRESH_TOKEN,
 )
-from services.auth.passwords import Passwords
+from services.auth.passwords import Passwords, is_common
 from services.auth.tokens import SigningKeys, digest, new_refresh_token
 from services.auth.users import columns, merged, user_of
 from services.common.db import Database, Transaction
+from services.common.errors import FieldsInvalid
 from services.common.identity import PEOPLE_AUDIENCE, SERVICE_ROLE, SERVICES_AUDIENCE, Caller
 from services.common.text import key
 
@@ -96,7 +97,7 @@ class AuthService:
     async def sign_up(self, request: SignUpRequest) -> User:
         """Creates a user, who has the role USER.
 
-        Raises EmailAlreadyExists, UsernameAlreadyExists.
+        Raises FieldsInvalid for a common password, EmailAlreadyExists, UsernameAlreadyExists.
         """
         return await self._created(request.email, request.username, request.password, Role.USER)
 
@@ -150,7 +151,7 @@ class AuthService:
     async def create_user(self, request: CreateUserRequest) -> User:
         """Creates a user who has the role that the admin chose.
 
-        Raises EmailAlreadyExists, UsernameAlreadyExists.
+        Raises FieldsInvalid for a common password, EmailAlreadyExists, UsernameAlreadyExists.
         """
         return await self._created(request.email, request.username, request.password, request.role or Role.USER)
 
@@ -212,6 +213,8 @@ class AuthService:
             _log.warning("the user with the first admin's email is no admin, and stays so")
 
     async def _created(self, email: str, username: str, password: str, role: Role) -> User:
+        if is_common(password):
+            raise FieldsInvalid({"password": "is one of the most common passwords"})
         new = columns(email, username, await self._passwords.hash(password), role=role)
         row = await self._db.row(INSERT_USER, taken=_TAKEN, **new)
         return user_of(row)

@@ -49,7 +49,7 @@ class CreateUserRequest(betterproto2.Message):
 
     password: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The password, 8 to 128 characters.
+    The password, 8 to 128 characters, none of the most common ones.
     """
 
     role: "__options__v1__.Role" = betterproto2.field(
@@ -262,7 +262,7 @@ class SignUpRequest(betterproto2.Message):
 
     password: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The password, 8 to 128 characters.
+    The password, 8 to 128 characters, none of the most common ones.
     """
 
 
