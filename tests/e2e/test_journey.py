@@ -1,5 +1,7 @@
 """What people come for: sign up, log in, create a patient, see its account and its event."""
 
+from uuid import uuid4
+
 from gen.pulsetrack.analytics.v1 import GetPatientStatisticsRequest, ListPatientEventsRequest, PatientEventType
 from gen.pulsetrack.auth.v1 import GetCurrentUserRequest, LoginRequest, SignUpRequest
 from gen.pulsetrack.billing.v1 import AccountStatus, GetBillingAccountRequest, ListBillingAccountsRequest
@@ -60,3 +62,30 @@ def test_an_admin_deletes_a_patient(user: Person, admin: Person) -> None:
     assert deleted["deleteTime"]
     assert user.rest.get(f"/v1/patients/{created['id']}").status_code == 404
     eventually(lambda: len(user.get("/v1/analytics/events", patientId=created["id"])["events"]) == 2)
+
+
+def test_a_deleted_patients_account_is_closed_and_the_patient_no_longer_counted(user: Person, admin: Person) -> None:
+    def count() -> int:
+        sexes = user.get("/v1/analytics/statistics").get("sexes", [])
+        return sum(int(each["count"]) for each in sexes if each.get("sex") == "SEX_OTHER")
+
+    def account(**query: str) -> dict[str, str] | None:
+        accounts = user.get("/v1/billing/accounts", patientId=created["id"], **query).get("billingAccounts", [])
+        return accounts[0] if accounts else None
+
+    before = count()
+    created = user.post("/v1/patients", a_patient(sex="SEX_OTHER", dateOfBirth="1901-01-01"))
+    eventually(lambda: count() == before + 1)
+    assert {"fromAge": 90}.items() <= user.get("/v1/analytics/statistics")["ageBands"][-1].items()
+    eventually(lambda: account(status="ACCOUNT_STATUS_ACTIVE"))
+    admin.rest.delete(f"/v1/patients/{created['id']}").raise_for_status()
+    closed = eventually(lambda: account(status="ACCOUNT_STATUS_CLOSED"))
+    assert closed
+    assert admin.post(f"/v1/billing/accounts/{closed['id']}:close", {}) == closed
+    eventually(lambda: count() == before)
+
+
+def test_an_admin_looks_at_dead_letters(admin: Person) -> None:
+    assert admin.get("/v1/analytics/dead-letters") == {}
+    answer = admin.rest.post(f"/v1/analytics/dead-letters/{uuid4()}:replay", json={})
+    assert (answer.status_code, answer.json()["details"][0]["reason"]) == (404, "DEAD_LETTER_NOT_FOUND")
