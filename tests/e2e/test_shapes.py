@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 
 from tests.e2e.people import Person, a_patient
+from tests.harness.broker import Broker
 from tests.harness.waiting import eventually
 from tools.copy import Copy, running
 from tools.local.postgres import Postgres
@@ -28,7 +29,9 @@ def test_several_workers_of_each_service_do_the_work_of_those_that_die(own_folde
         make_the_journey(copy)
 
 
-def test_on_a_postgres_and_a_kafka_that_are_there_already(own_folder: Path, postgres: Postgres, broker: str) -> None:
-    with running(own_folder, PULSETRACK_DATABASE_URL=postgres.url(), PULSETRACK_KAFKA=broker) as copy:
+def test_on_a_postgres_and_a_kafka_that_are_there_already(
+    own_folder: Path, postgres: Postgres, own_broker: Broker
+) -> None:
+    with running(own_folder, PULSETRACK_DATABASE_URL=postgres.url(), PULSETRACK_KAFKA=own_broker.address) as copy:
         assert {"postgres", "broker"}.isdisjoint(copy.state().processes)
         make_the_journey(copy)
