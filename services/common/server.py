@@ -25,6 +25,12 @@ from services.common.standard import health_handlers, reflection_handlers
 
 READINESS_SECONDS = 1.0
 
+_OPTIONS = (
+    ("grpc.max_receive_message_length", contract.MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", contract.MAX_MESSAGE_BYTES),
+    ("grpc.so_reuseport", 0),  # a port that is taken is an error
+)
+
 _log = logging.getLogger(__name__)
 
 
@@ -66,13 +72,7 @@ async def serving(
     Health says SERVING as long as every part is ready. At the end calls under way may finish for `drain_seconds`.
     Raises SettingsError if it cannot listen, ContractError if the servicer does not fit.
     """
-    server = grpc.aio.server(
-        options=[
-            ("grpc.max_receive_message_length", contract.MAX_MESSAGE_BYTES),
-            ("grpc.max_send_message_length", contract.MAX_MESSAGE_BYTES),
-            ("grpc.so_reuseport", 0),  # a port that is taken is an error
-        ]
-    )
+    server = grpc.aio.server(options=_OPTIONS)
     limits = {"slow_call_ms": settings.slow_call_ms, "concurrent_calls": settings.concurrent_calls}
     server.add_generic_rpc_handlers((handlers(service_name, servicer, verifier, **limits),))
     servicer_of_health = health.HealthServicer()
