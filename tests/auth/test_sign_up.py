@@ -82,6 +82,11 @@ def test_a_password_of_another_length_is_refused(auth: Client, password: str) ->
     assert violated(auth, password=password) == ["password"]
 
 
+@pytest.mark.parametrize("password", ["password", "PassWord", "1234567890", "qwertyuiop", "trustno1"])
+def test_a_common_password_is_refused(auth: Client, password: str) -> None:
+    assert violated(auth, password=password) == ["password"]
+
+
 @pytest.mark.parametrize(
     "email",
     ["", "ana", "ana@", "@clinic.test", "ana clinic@test", "a@b@c.test", "ana\x00@clinic.test", f"{'x' * 250}@c.test"],

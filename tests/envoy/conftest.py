@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.envoy.gateway import Gateway, answers, eventually, running
+from tests.envoy.gateway import Gateway, answers, running
+from tests.harness.waiting import eventually
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,7 @@
 
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from google.rpc import error_details_pb2, status_pb2
 from envoy.config import Address, Target, command, render
 from services.common.contract import DESCRIPTORS, SERVICES, Method, all_methods
 from tests.envoy.stub import Call, Keys, Stub
+from tests.harness.waiting import eventually
 
 METHODS = {method.name: method for method in all_methods()}
 
@@ -86,15 +86,6 @@ def free_address() -> Address:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return Address("127.0.0.1", probe.getsockname()[1])
-
-
-def eventually(holds: Callable[[], bool], *, within: float = 10) -> float:
-    """Waits until something holds and returns after how many seconds it did; fails if it does not in time."""
-    start = time.monotonic()
-    while not holds():
-        assert time.monotonic() < start + within, f"not within {within} s"
-        time.sleep(0.02)
-    return time.monotonic() - start
 
 
 def answers(http: httpx.Client, path: str, status: int, **headers: str) -> bool:

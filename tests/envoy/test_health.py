@@ -8,7 +8,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from services.common.contract import SERVICES
-from tests.envoy.gateway import Gateway, answers, eventually, native, native_reason, reason, running
+from tests.envoy.gateway import Gateway, answers, native, native_reason, reason, running
+from tests.harness.waiting import eventually
 
 
 def test_liveness_and_readiness_need_no_token(gateway: Gateway) -> None:
@@ -35,12 +36,12 @@ def test_readiness_follows_a_service_that_dies_and_comes_back(gateway: Gateway) 
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
         assert native_reason(refused.value) == "DEPENDENCY_UNAVAILABLE"
         assert gateway.http.get("/v1/patients", headers=gateway.bearer).status_code == 200
-        eventually(lambda: answers(gateway.http, "/readyz", 503), within=5)
+        eventually(lambda: answers(gateway.http, "/readyz", 503))
         assert reason(gateway.http.get("/readyz")) == "DEPENDENCY_UNAVAILABLE"
     finally:
         billing.start()
-    eventually(lambda: answers(gateway.http, "/v1/billing/accounts", 200, **gateway.bearer), within=2)
-    eventually(lambda: answers(gateway.http, "/readyz", 200), within=2)
+    eventually(lambda: answers(gateway.http, "/v1/billing/accounts", 200, **gateway.bearer))
+    eventually(lambda: answers(gateway.http, "/readyz", 200))
 
 
 def test_auth_may_be_late_and_may_leave(tmp_path: Path) -> None:
@@ -52,9 +53,9 @@ def test_auth_may_be_late_and_may_leave(tmp_path: Path) -> None:
         assert native_reason(refused.value) == "ROUTE_NOT_FOUND"
 
         gateway.stubs["auth"].start()
-        eventually(lambda: answers(gateway.http, "/readyz", 200), within=5)
+        eventually(lambda: answers(gateway.http, "/readyz", 200))
         assert gateway.http.get("/v1/patients", headers=gateway.bearer).status_code == 200
 
-        eventually(lambda: bool(gateway.stubs["auth"].calls), within=5)
+        eventually(lambda: bool(gateway.stubs["auth"].calls))
         gateway.stubs["auth"].stop()
         assert gateway.http.get("/v1/patients", headers=gateway.bearer).status_code == 200
