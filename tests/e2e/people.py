@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Protocol, Self
 from uuid import uuid4
 
 import grpc
@@ -17,6 +17,14 @@ from tools.copy import Copy
 PASSWORD = "correct horse"
 
 
+class System(Protocol):
+    """Whatever has a gateway."""
+
+    @property
+    def url(self) -> str:
+        """Where the gateway listens."""
+
+
 @dataclass
 class Person:
     """Somebody with a session, or nobody with an empty token."""
@@ -28,7 +36,7 @@ class Person:
 
     @classmethod
     @contextmanager
-    def nobody(cls, system: Copy, token: str = "") -> Iterator[Self]:
+    def nobody(cls, system: System, token: str = "") -> Iterator[Self]:
         """Comes with no token, or with one that he has from somewhere."""
         headers = {"authorization": f"Bearer {token}"} if token else {}
         address = system.url.removeprefix("http://")
@@ -40,7 +48,7 @@ class Person:
 
     @classmethod
     @contextmanager
-    def signed_up(cls, system: Copy) -> Iterator[Self]:
+    def signed_up(cls, system: System) -> Iterator[Self]:
         """Signs up and logs in."""
         name = uuid4().hex
         email = f"{name}@clinic.test"
@@ -52,7 +60,7 @@ class Person:
 
     @classmethod
     @contextmanager
-    def logged_in(cls, system: Copy, email: str, password: str) -> Iterator[Self]:
+    def logged_in(cls, system: System, email: str, password: str) -> Iterator[Self]:
         """Logs in."""
         with cls.nobody(system) as nobody:
             answer = nobody.rest.post("/v1/auth/login", json={"email": email, "password": password})
