@@ -20,6 +20,7 @@ from sqlalchemy import (
 
 from services.common.db import Statement
 from services.common.idempotency import Answers, answers_table
+from services.common.journal import Journal, journal_columns
 from services.common.kafka import topics_table
 from services.common.outbox import outbox_table
 from services.common.paging import Listing
@@ -60,8 +61,11 @@ revisions = Table(
     Column("occur_time", DateTime(timezone=True), nullable=False),
     Column("type", SmallInteger, nullable=False),
     Column("patient", LargeBinary, nullable=False),
+    *journal_columns(),
 )
 """Each state that a patient had: `revision` is its sequence then, `patient` its message. Every patient has one."""
+
+REVISIONS_JOURNAL = Journal(revisions)
 
 outbox_rows = outbox_table(metadata)
 known_topics = topics_table(metadata)
@@ -81,7 +85,12 @@ UPDATE_PATIENT = Statement(
 )
 
 INSERT_REVISION = Statement(
-    insert(revisions).values({column.name: bindparam(column.name, type_=column.type) for column in revisions.c})
+    insert(revisions).values(
+        {
+            name: bindparam(name, type_=revisions.c[name].type)
+            for name in ("patient_id", "revision", "actor_id", "occur_time", "type", "patient")
+        }
+    )
 )
 LIST_REVISIONS = Listing(
     select(revisions).where(revisions.c.patient_id == bindparam("id", type_=Uuid)), revisions.c.revision
