@@ -100,6 +100,14 @@ class RateLimited(Failure):
     message = "There are too many calls. Try again later."
 
 
+class ReaderTooSlow(Failure):
+    """Occurs when the reader of a stream does not take an answer in time."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "READER_TOO_SLOW"
+    message = "The stream was not read fast enough. Go on from the last answer that you have."
+
+
 class DependencyUnavailable(Failure):
     """Occurs when the database or another service does not answer. The call may be tried again."""
 

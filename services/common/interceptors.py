@@ -1,6 +1,7 @@
 """What every call goes through before its handler and after it: one class for each concern."""
 
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
@@ -65,7 +66,7 @@ class RequestLog(AsyncServerInterceptor):
     The access log, with every call, is the gateway's. Nothing of a request is logged but its method.
     """
 
-    def __init__(self, *, slow_call_ms: int) -> None:
+    def __init__(self, *, slow_call_ms: float) -> None:
         self._slow_seconds = slow_call_ms / 1000
 
     async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
@@ -89,7 +90,7 @@ class RequestLog(AsyncServerInterceptor):
 class Concurrency(AsyncServerInterceptor):
     """Refuses a call at once when as many are under way as may be: an answer that comes too late helps nobody.
 
-    One for all methods of a server.
+    One for all methods of a server that answer once, and one for its streams, which wait most of their time.
     """
 
     def __init__(self, *, most: int) -> None:
@@ -215,8 +216,10 @@ def chain(
     """Returns a method's interceptors, the outermost first."""
     return (
         Errors(),  # first, to answer for whatever any of the others raises
-        RequestLog(slow_call_ms=slow_call_ms),  # before all that can refuse, to log a refusal with its request id
-        *(() if method.streams else (concurrency,)),  # a stream waits most of its time
+        RequestLog(
+            slow_call_ms=math.inf if method.streams else slow_call_ms
+        ),  # before all that can refuse, to log a refusal with its request id
+        concurrency,  # before anything that costs
         Identity(method, verifier),  # who calls
         Access(method),  # and may he? Before the request is read at all
         Deadline(),  # after Identity: auth's keys, which it may fetch, are for all callers

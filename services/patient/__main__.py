@@ -16,6 +16,7 @@ from services.common.telemetry import configure_logging
 from services.patient.events import TOPIC, BillingAccounts, EventsTopic
 from services.patient.models import known_topics, outbox_rows
 from services.patient.service import PatientService
+from services.patient.watching import HEARTBEAT_SECONDS
 
 
 class PatientSettings(SettingsWithAuth, frozen=True, kw_only=True):
@@ -24,6 +25,9 @@ class PatientSettings(SettingsWithAuth, frozen=True, kw_only=True):
     kafka: Annotated[str, Meta(description="Kafka's bootstrap servers: host:port, separated by commas.")]
     billing: Annotated[str, Meta(description="Where the billing service listens: host:port, several by commas.")]
     service_secret: Annotated[str, Meta(description="The patient service's secret, by which auth knows it.")]
+    watch_heartbeat_seconds: Annotated[
+        float, Meta(gt=0, description="The longest silence of a watch; the gateway ends one that is silent for 300 s.")
+    ] = HEARTBEAT_SECONDS
 
 
 async def main() -> None:
@@ -39,7 +43,7 @@ async def main() -> None:
         outbox.relay(db, known, topic),
         outbox.relay(db, known, BillingAccounts(channel(settings.billing), credentials)),
     ):
-        patients = PatientService(db, outbox)
+        patients = PatientService(db, outbox, heartbeat_seconds=settings.watch_heartbeat_seconds)
         verifier = TokenVerifier(jwks_from(auth))
         await serve(settings, SERVICES["patient"], patients, verifier=verifier, parts=[db])
 

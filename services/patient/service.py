@@ -1,5 +1,7 @@
 """The RPCs of the patient service."""
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from datetime import UTC, datetime
 
 from asyncpg import Record
@@ -20,6 +22,8 @@ from gen.pulsetrack.patient.v1 import (
     PatientUpdated,
     UndeletePatientRequest,
     UpdatePatientRequest,
+    WatchPatientsRequest,
+    WatchPatientsResponse,
 )
 from services.common.db import Database, Transaction
 from services.common.identity import Caller
@@ -38,6 +42,7 @@ from services.patient.models import (
 )
 from services.patient.records import admitted, columns, merged, patient_of
 from services.patient.revisions import revision_of
+from services.patient.watching import HEARTBEAT_SECONDS, Changes
 
 _TAKEN = {
     "patients_email_key_key": EmailAlreadyExists,
@@ -48,9 +53,10 @@ _TAKEN = {
 class PatientService:
     """Keeps patient records: every change is one transaction with its revision and its event."""
 
-    def __init__(self, db: Database, outbox: Outbox) -> None:
+    def __init__(self, db: Database, outbox: Outbox, *, heartbeat_seconds: float = HEARTBEAT_SECONDS) -> None:
         self._db = db
         self._outbox = outbox
+        self._changes = Changes(db, outbox, heartbeat_seconds=heartbeat_seconds)
 
     async def create_patient(self, request: CreatePatientRequest, caller: Caller) -> Patient:
         """Creates a patient, once per request id.
@@ -143,6 +149,15 @@ class PatientService:
         return ListPatientRevisionsResponse(
             revisions=[revision_of(row) for row in rows], next_page_token=next_page_token
         )
+
+    async def watch_patients(self, request: WatchPatientsRequest) -> AsyncGenerator[WatchPatientsResponse, None]:
+        """Yields each change of a patient from now on, or behind a resume token, and heartbeats while there is none.
+
+        Raises ResumeTokenInvalid.
+        """
+        async with aclosing(self._changes.watch(request.resume_token)) as answers:
+            async for answer in answers:
+                yield answer
 
 
 async def _in_use(tx: Transaction, patient_id: str, etag: str) -> Record:

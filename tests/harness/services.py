@@ -21,12 +21,13 @@ from services.patient.service import PatientService
 ADMIN_EMAIL = "admin@clinic.test"
 ADMIN_PASSWORD = "the admin's password"
 PASSPHRASE = "a passphrase for the keys"
+HEARTBEAT_SECONDS = 0.5
 CLIENT_ID = "patient"
 CLIENT_SECRET = "the patient service's secret"
 LIFETIMES = Lifetimes(access_token=900, refresh_token=3600, service_token=300)
 
 SERVICERS: dict[str, Callable[[Database], object]] = {
-    "patient": lambda db: PatientService(db, Outbox(outbox_rows)),
+    "patient": lambda db: PatientService(db, Outbox(outbox_rows), heartbeat_seconds=HEARTBEAT_SECONDS),
     "billing": BillingService,
     "analytics": AnalyticsService,
 }
