@@ -11,7 +11,6 @@ import grpc
 import httpx
 import pytest
 
-from services.common.settings import Settings
 from tests.e2e.people import Person, a_patient
 from tests.harness.background import Background
 from tests.harness.client import Refused
@@ -53,22 +52,22 @@ def trickle(system: Copy, user: Person, rest_of_head: str, part: bytes) -> tuple
     return time.monotonic() - start, b""
 
 
-def active(system: Copy) -> int:
-    """Returns how many calls the gateway has under way at the patient service."""
-    stats = httpx.get(
-        f"http://{HOST}:{system.state().ports['gateway-admin']}/stats", params={"filter": "patient.upstream_rq_active$"}
-    )
+def active(system: Copy, where: str) -> int:
+    """Returns how many calls the gateway has under way: of its callers, or at a service."""
+    admin = f"http://{HOST}:{system.state().ports['gateway-admin']}"
+    stats = httpx.get(f"{admin}/stats", params={"filter": rf"^{where}_rq_active$"})
     return int(stats.text.split(": ")[1])
 
 
-def test_calls_without_a_message_take_nobodys_place_and_are_cut_off(
+def test_calls_without_a_message_stay_at_the_gateway_and_are_cut_off(
     system: Copy, user: Person, background: Background, ends: Ends
 ) -> None:
-    assert Settings(listen="", database_url="").concurrent_calls < MANY
     with ThreadPoolExecutor(1) as threads:
         silent = threads.submit(background.run, silence(system, user))
-        eventually(lambda: active(system) >= MANY)
+        eventually(lambda: active(system, "http.gateway.downstream") >= MANY)
         assert user.post("/v1/patients", a_patient())["id"]
+        eventually(lambda: active(system, "cluster.patient.upstream") == 0)
+        assert active(system, "http.gateway.downstream") >= MANY
         codes = silent.result()
     assert codes == {(grpc.StatusCode.DEADLINE_EXCEEDED, "REQUEST_TOO_SLOW")}
 
