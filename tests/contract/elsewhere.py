@@ -10,6 +10,12 @@ ELSEWHERE = {
     "CONTENT_TYPE_UNSUPPORTED": "tests/envoy/test_errors.py::test_a_body_that_says_that_it_is_no_json_is_refused",
     "HEADERS_TOO_LARGE": "tests/envoy/test_errors.py::test_headers_that_are_too_large_are_refused",
     "REQUEST_TOO_SLOW": "tests/security/test_slow.py::test_who_sends_a_body_too_slowly_is_cut_off",
+    "RESUME_TOKEN_INVALID": (
+        "tests/e2e/test_watch_patients.py::test_what_is_refused_before_the_first_answer_has_its_status"
+    ),
+    "READER_TOO_SLOW": (
+        "tests/common/test_streams.py::test_a_reader_who_is_too_slow_is_cut_off_and_told_so_when_he_reads_on"
+    ),
 }
 """Reasons that no simple call provokes."""
 
@@ -87,6 +93,16 @@ PROMISES = {
         "tests/patient/test_undelete_patient.py::test_the_answer_is_the_patient_in_use_again",
     ),
     "revisions tell who changed what, and when": ("tests/e2e/test_revisions.py::test_revisions_at_both_doors",),
+    "a watch tells of changes as they happen, beats, and goes on behind its last token": (
+        "tests/e2e/test_watch_patients.py::test_by_rest_each_change_is_a_line_as_it_happens",
+        "tests/e2e/test_watch_patients.py::test_who_goes_on_with_the_last_token_misses_nothing_when_a_part_is_killed",
+        "tests/patient/test_watch_patients.py::test_a_silent_watch_beats_with_a_token_that_goes_on",
+    ),
+    "every read and write of a record is an access event, also a refused one": (
+        "tests/patient/test_list_access_events.py::test_a_call_leaves_one_event",
+        "tests/patient/test_list_access_events.py::test_a_call_without_the_role_leaves_an_event",
+        "tests/e2e/test_access_events.py::test_who_called_is_known_at_both_doors_whatever_the_headers_say",
+    ),
     "a patient has one account, which is closed on deletion and reopened on undeletion": (
         "tests/billing/test_create_billing_account.py::test_asked_many_times_at_once_it_opens_one_account",
         "tests/patient/test_delivery.py::test_a_deleted_patients_account_is_closed",
