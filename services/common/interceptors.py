@@ -57,7 +57,9 @@ class Errors(AsyncServerInterceptor):
             failure = Internal()
         status = failure.status(telemetry.request_id.get())
         rich = ("grpc-status-details-bin", status.SerializeToString())
-        return await context.abort(failure.code, failure.message, trailing_metadata=(rich,))
+        # The gateway makes the header Retry-After of this one.
+        retry = () if failure.retry_after is None else (("retry-after", str(failure.retry_after)),)
+        return await context.abort(failure.code, failure.message, trailing_metadata=(rich, *retry))
 
 
 class RequestLog(AsyncServerInterceptor):

@@ -7,7 +7,7 @@ import grpc
 import httpx
 import pytest
 from google.protobuf.json_format import ParseDict
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RequestInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RequestInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from services.common.contract import MAX_MESSAGE_BYTES, PATH_VARIABLE, Door, Method, all_methods
@@ -22,7 +22,7 @@ ABOUT_ONE = [method for method in BOTH if PATH_VARIABLE.search(method.http[0].pa
 CREATE = "/pulsetrack.patient.v1.PatientService/CreatePatient"
 
 Answer = tuple[Any, ...] | None
-"""What a caller is told: code, message, reason, its metadata, and violations. None if all is well."""
+"""What a caller is told: code, message, reason, its metadata, violations, when to retry. None if all is well."""
 
 
 def by_name(method: Method) -> str:
@@ -31,12 +31,12 @@ def by_name(method: Method) -> str:
 
 def told(status: Status) -> Answer:
     """Returns what a status says, without the id of its request. Fails if it says more than the contract knows."""
-    info, bad, request = ErrorInfo(), BadRequest(), RequestInfo()
+    info, bad, request, retry = ErrorInfo(), BadRequest(), RequestInfo(), RetryInfo()
     for detail in status.details:
-        assert detail.Unpack(info) or detail.Unpack(bad) or detail.Unpack(request)
+        assert detail.Unpack(info) or detail.Unpack(bad) or detail.Unpack(request) or detail.Unpack(retry)
     violations = sorted((violation.field, violation.description) for violation in bad.field_violations)
     assert info.domain == "pulsetrack"
-    return status.code, status.message, info.reason, dict(info.metadata), violations
+    return status.code, status.message, info.reason, dict(info.metadata), violations, retry.retry_delay.seconds
 
 
 def native(person: Person, path: str, request: bytes) -> Answer:

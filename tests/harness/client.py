@@ -7,7 +7,7 @@ from typing import Any, Generic, Self, TypeVar, cast
 import betterproto2
 import grpc
 from google.protobuf.message import Message
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RequestInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RequestInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from gen.message_pool import default_message_pool
@@ -30,6 +30,8 @@ class Refused(Exception):  # noqa: N818 - what a test expects is no error
         self.domain = self._detail(ErrorInfo()).domain
         self.violations = {v.field: v.description for v in self._detail(BadRequest()).field_violations}
         self.request_id = self._detail(RequestInfo()).request_id
+        self.retry_after: int = self._detail(RetryInfo()).retry_delay.seconds
+        self.retry_after_header: str = trailers.get("retry-after", "")
         super().__init__(f"{self.code.name} {self.reason} {self.violations or ''} {self.message}")
 
     def _detail(self, empty: Any) -> Any:
