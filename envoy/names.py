@@ -3,4 +3,3 @@
 CORS = "envoy.filters.http.cors"
 JWT = "envoy.filters.http.jwt_authn"
 TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
-COMPRESSOR = "envoy.filters.http.compressor"
