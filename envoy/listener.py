@@ -2,7 +2,7 @@
 
 from envoy.extension import Config, extension
 from envoy.limits import rate_limit_filter
-from envoy.names import BUFFER, COMPRESSOR, CORS, JWT, TRANSCODER
+from envoy.names import BUFFER, CORS, JWT, TRANSCODER
 from envoy.replies import local_reply_config
 from envoy.routes import route_config
 from envoy.target import Target, socket_address
@@ -113,7 +113,7 @@ def _readiness() -> Config:
 
 def _compressor() -> Config:
     return extension(
-        COMPRESSOR,
+        "envoy.filters.http.compressor",
         "filters.http.compressor.v3.Compressor",
         response_direction_config={
             "common_config": {

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from envoy.extension import Config, typed
 from envoy.limits import CREDENTIALS, rate_limits_of
-from envoy.names import BUFFER, COMPRESSOR, CORS, JWT, TRANSCODER
+from envoy.names import BUFFER, CORS, JWT, TRANSCODER
 from envoy.replies import HEADERS
 from envoy.target import Target
 from services.common.contract import PATH_VARIABLE, SERVICES, Door, Http, Method, all_methods, methods
@@ -90,9 +90,6 @@ def _calls(target: Target) -> Iterator[Config]:
 
 
 def _method_routes(service: str, method: Method, target: Target) -> Iterator[Config]:
-    left_out = [JWT] if method.access.door is Door.PUBLIC else []
-    if method.streams:
-        left_out.append(COMPRESSOR)  # which holds answers back until they are many
     for match in ({"path": method.path}, *map(_rest_match, method.http)):
         yield {
             "name": method.name,
@@ -101,7 +98,7 @@ def _method_routes(service: str, method: Method, target: Target) -> Iterator[Con
                 **_to(service, target, streams=method.streams),
                 **(rate_limits_of(method.name) if method.name in CREDENTIALS else {}),
             },
-            **(_open(*left_out) if left_out else {}),
+            **(_open(JWT) if method.access.door is Door.PUBLIC else {}),
         }
 
 
