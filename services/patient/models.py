@@ -14,9 +14,11 @@ from sqlalchemy import (
     Uuid,
     bindparam,
     insert,
+    literal,
     select,
     update,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from services.common.db import Statement
 from services.common.idempotency import Answers, answers_table
@@ -67,6 +69,36 @@ revisions = Table(
 
 REVISIONS_JOURNAL = Journal(revisions)
 
+access_events = Table(
+    "access_events",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("patient_ids", ARRAY(Uuid), nullable=False),
+    Column("actor_id", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("occur_time", DateTime(timezone=True), nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("remote_address", Text, nullable=False),
+    *journal_columns(),
+)
+"""Calls, each with the patients that it read or wrote, or asked for."""
+
+ACCESS_EVENTS_JOURNAL = Journal(access_events)
+ACCESS_COLUMNS = (
+    "id",
+    "patient_ids",
+    "actor_id",
+    "method",
+    "outcome",
+    "occur_time",
+    "request_id",
+    "remote_address",
+)
+"""What is known of a call. The journal's columns are the database's."""
+
+Index("access_events_by_patient", access_events.c.patient_ids, postgresql_using="gin")
+
 outbox_rows = outbox_table(metadata)
 known_topics = topics_table(metadata)
 
@@ -84,6 +116,8 @@ UPDATE_PATIENT = Statement(
     update(patients).where(_is_it).values({name: value for name, value in _values.items() if name != "id"})
 )
 
+IS_KNOWN_PATIENT = Statement(select(literal(1)).where(_is_it))
+
 INSERT_REVISION = Statement(
     insert(revisions).values(
         {
@@ -94,4 +128,13 @@ INSERT_REVISION = Statement(
 )
 LIST_REVISIONS = Listing(
     select(revisions).where(revisions.c.patient_id == bindparam("id", type_=Uuid)), revisions.c.revision
+)
+
+INSERT_ACCESS_EVENT = Statement(
+    insert(access_events).values({name: bindparam(name, type_=access_events.c[name].type) for name in ACCESS_COLUMNS})
+)
+LIST_ACCESS_EVENTS = Listing(
+    select(access_events).where(access_events.c.patient_ids.contains(bindparam("patient_ids", type_=ARRAY(Uuid)))),
+    access_events.c.occur_time,  # in an order that no index has, so that the one by patient is used
+    access_events.c.id,
 )
