@@ -18,6 +18,7 @@ from services.patient.accesses import Accesses
 from services.patient.audit import Audit
 from services.patient.events import TOPIC, BillingAccounts, EventsTopic
 from services.patient.models import known_topics, outbox_rows
+from services.patient.seals import Sealer
 from services.patient.service import PatientService
 
 
@@ -40,6 +41,7 @@ async def main() -> None:
     async with (
         Database(settings.database_url, connections=settings.database_connections) as db,
         Accesses(db) as accesses,
+        Sealer(db),
         outbox.relay(db, known, topic),
         outbox.relay(db, known, BillingAccounts(channel(settings.billing), credentials)),
     ):

@@ -6,6 +6,7 @@ from sqlalchemy import (
     Date,
     DateTime,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     SmallInteger,
@@ -13,9 +14,12 @@ from sqlalchemy import (
     Text,
     Uuid,
     bindparam,
+    func,
     insert,
     literal,
     select,
+    text,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -99,6 +103,17 @@ ACCESS_COLUMNS = (
 
 Index("access_events_by_patient", access_events.c.patient_ids, postgresql_using="gin")
 
+access_seals = Table(
+    "access_seals",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("event_id", Uuid, nullable=False, unique=True),
+    Column("transaction", BigInteger, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+)
+"""The chain over the access events, numbered from 1 without gaps, each seal with the place of its event."""
+
 outbox_rows = outbox_table(metadata)
 known_topics = topics_table(metadata)
 
@@ -138,3 +153,39 @@ LIST_ACCESS_EVENTS = Listing(
     access_events.c.occur_time,  # in an order that no index has, so that the one by patient is used
     access_events.c.id,
 )
+
+_event, _seal = access_events.c, access_seals.c
+_place = tuple_(bindparam("transaction", type_=BigInteger), bindparam("position", type_=BigInteger))
+_sealed = tuple_(_event.transaction, _event.position) <= _place
+
+TRY_TO_LOCK_SEALS = Statement(select(literal(1)).where(text("pg_try_advisory_xact_lock(7081302)")))  # any number
+LAST_SEAL = Statement(select(access_seals).order_by(_seal.number.desc()).limit(1))
+INSERT_SEALS = Statement(
+    insert(access_seals).from_select(
+        [column.name for column in _seal],
+        select(*(func.unnest(bindparam(column.name, type_=ARRAY(column.type))) for column in _seal)),
+    )
+)
+LIST_SEALS = Statement(
+    select(
+        _seal.number,
+        _seal.event_id,
+        _seal.transaction.label("seal_transaction"),
+        _seal.position.label("seal_position"),
+        _seal.hash,
+        access_events,
+    )
+    .outerjoin_from(access_seals, access_events, _seal.event_id == _event.id)
+    .where(_seal.number > bindparam("number", type_=BigInteger))
+    .order_by(_seal.number)
+    .limit(bindparam("limit", type_=Integer))
+)
+FIRST_UNSEALED_EVENT = Statement(
+    select(_event.id)
+    .outerjoin_from(access_events, access_seals, _seal.event_id == _event.id)
+    .where(_sealed, _seal.number.is_(None))
+    .order_by(_event.transaction, _event.position)
+    .limit(1)
+)
+"""Up to a place: behind the last seal's there may be some that wait."""
+COUNT_EVENTS_BEHIND = Statement(select(func.count().label("count")).select_from(access_events).where(~_sealed))

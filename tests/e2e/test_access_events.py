@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from uuid import uuid4
@@ -9,7 +11,8 @@ from uuid import uuid4
 from gen.pulsetrack.patient.v1 import GetPatientRequest, ListAccessEventsRequest
 from tests.e2e.people import Person, a_patient
 from tests.harness.waiting import eventually
-from tools.copy import running
+from tools.copy import Copy, running
+from tools.local.process import ROOT
 
 ADMIN = "admin@pulsetrack.local"
 
@@ -61,6 +64,14 @@ def test_a_stop_loses_none(own_folder: Path) -> None:
         assert copy.stop() == 0
     with running(own_folder) as copy, Person.logged_in(copy, ADMIN, copy.admin_password) as admin:
         assert methods(admin, created) == ["CreatePatient", *["GetPatient"] * 20]
+        eventually(lambda: ", 0 not yet." in verified(copy).stdout)
+
+
+def verified(copy: Copy) -> subprocess.CompletedProcess[str]:
+    """Verifies the audit of a copy that runs, as `make audit-verify` does."""
+    environment = os.environ | {"PULSETRACK_DATABASE_URL_FILE": str(copy.folder / "secrets" / "patient-database-url")}
+    command = [sys.executable, "-m", "services.patient.verify"]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=True)
 
 
 def methods(admin: Person, patient_id: str) -> list[str]:
