@@ -28,6 +28,7 @@ from services.common.db import Statement
 from services.common.idempotency import Answers, answers_table
 from services.common.journal import Journal, journal_columns
 from services.common.kafka import topics_table
+from services.common.migrate import APPEND_ONLY
 from services.common.outbox import outbox_table
 from services.common.paging import Listing
 
@@ -68,6 +69,7 @@ revisions = Table(
     Column("type", SmallInteger, nullable=False),
     Column("patient", LargeBinary, nullable=False),
     *journal_columns(),
+    comment=APPEND_ONLY,
 )
 """Each state that a patient had: `revision` is its sequence then, `patient` its message. Every patient has one."""
 
@@ -85,6 +87,7 @@ access_events = Table(
     Column("request_id", Text, nullable=False),
     Column("remote_address", Text, nullable=False),
     *journal_columns(),
+    comment=APPEND_ONLY,
 )
 """Calls, each with the patients that it read or wrote, or asked for."""
 
@@ -111,6 +114,7 @@ access_seals = Table(
     Column("transaction", BigInteger, nullable=False),
     Column("position", BigInteger, nullable=False),
     Column("hash", LargeBinary, nullable=False),
+    comment=APPEND_ONLY,
 )
 """The chain over the access events, numbered from 1 without gaps, each seal with the place of its event."""
 

@@ -1,4 +1,4 @@
-"""Access events: who read or wrote which patients."""
+"""Access events: who read or wrote which patients. They are append-only, as the revisions are."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -24,6 +24,8 @@ def upgrade() -> None:
             "transaction", sa.BigInteger, nullable=False, server_default=sa.text("pg_current_xact_id()::text::bigint")
         ),
         sa.Column("position", sa.BigInteger, sa.Identity(always=True), nullable=False),
+        comment="append-only",
     )
+    op.create_table_comment("revisions", "append-only")
     op.create_index("access_events_by_patient", "access_events", ["patient_ids"], postgresql_using="gin")
     op.create_index("access_events_journal", "access_events", ["transaction", "position"])

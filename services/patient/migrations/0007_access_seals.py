@@ -16,4 +16,5 @@ def upgrade() -> None:
         sa.Column("transaction", sa.BigInteger, nullable=False),
         sa.Column("position", sa.BigInteger, nullable=False),
         sa.Column("hash", sa.LargeBinary, nullable=False),
+        comment="append-only",
     )
