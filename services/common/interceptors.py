@@ -34,6 +34,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 Next = Callable[[Any, Context], Awaitable[Any]]
 """The rest of the chain, the handler at its end."""
 
+Audit = Callable[[Method], AsyncServerInterceptor]
+"""Makes the interceptor that records a method's calls, in a service that keeps such records."""
+
 caller_of_call: ContextVar[Caller | None] = ContextVar("caller", default=None)
 """Who calls, None if the method needs no token."""
 
@@ -213,14 +216,13 @@ class Validation(AsyncServerInterceptor):
 
 
 def chain(
-    method: Method, verifier: TokenVerifier, *, slow_call_ms: int, concurrency: Concurrency
+    method: Method, verifier: TokenVerifier, *, slow_call_ms: int, concurrency: Concurrency, audit: Audit | None = None
 ) -> Sequence[AsyncServerInterceptor]:
     """Returns a method's interceptors, the outermost first."""
     return (
         Errors(),  # first, to answer for whatever any of the others raises
-        RequestLog(
-            slow_call_ms=math.inf if method.streams else slow_call_ms
-        ),  # before all that can refuse, to log a refusal with its request id
+        RequestLog(slow_call_ms=math.inf if method.streams else slow_call_ms),  # to log refusals with their request id
+        *([audit(method)] if audit else []),  # before all that can refuse, too: refusals are audited
         concurrency,  # before anything that costs
         Identity(method, verifier),  # who calls
         Access(method),  # and may he? Before the request is read at all

@@ -23,7 +23,7 @@ from sqlalchemy import (
     tuple_,
 )
 
-from services.common.db import Database, Statement
+from services.common.db import Database, Statement, Transaction
 
 _OLDEST_UNDER_WAY = literal_column("pg_snapshot_xmin(pg_current_snapshot())::text::bigint", BigInteger)
 
@@ -65,7 +65,7 @@ class Journal:
         self._end = Statement(last.order_by(row.transaction.desc(), row.position.desc()).limit(1))
         self._there = Statement(last.where(place == behind))
 
-    async def after(self, db: Database, place: Place, *, limit: int) -> Sequence[Record]:
+    async def after(self, db: Database | Transaction, place: Place, *, limit: int) -> Sequence[Record]:
         """Returns the rows that follow a place, in order. A later call may return more, all behind these."""
         return await db.rows(self._after, transaction=place.transaction, position=place.position, limit=limit)
 

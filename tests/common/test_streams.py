@@ -15,6 +15,7 @@ from services.common.contract import ContractError
 from services.common.db import Database
 from services.common.identity import CLOCK_SKEW_SECONDS, TokenVerifier
 from services.common.outbox import Outbox
+from services.patient.accesses import Accesses
 from services.patient.errors import ResumeTokenInvalid
 from services.patient.models import outbox_rows
 from services.patient.service import PatientService
@@ -24,6 +25,7 @@ from tests.harness.services import serving_on
 from tests.harness.tokens import Signer
 
 REQUEST = WatchPatientsRequest()
+NO_DATABASE = Database("")
 TEXT = "x" * 100_000
 
 
@@ -31,7 +33,7 @@ class Streaming(PatientService):
     """Streams until the test says how it ends, as much as is taken, or nothing but its first answer."""
 
     def __init__(self, *, much: bool = False) -> None:
-        super().__init__(Database(""), Outbox(outbox_rows))
+        super().__init__(NO_DATABASE, Outbox(outbox_rows), Accesses(NO_DATABASE))
         self._much = much
         self.end = threading.Event()
         self.failure: Exception | None = None
@@ -177,7 +179,7 @@ def test_one_stream_more_is_refused_and_calls_go_on(
 
 
 def test_a_service_whose_stream_is_no_stream_does_not_start(background: Background, signer: Signer) -> None:
-    servicer = Answering(Database(""), Outbox(outbox_rows))
+    servicer = Answering(NO_DATABASE, Outbox(outbox_rows), Accesses(NO_DATABASE))
     starting = background.during(serving_on("patient", servicer, TokenVerifier(signer.jwks)))
     with pytest.raises(ContractError, match="lacks an async generator watch_patients"), starting:
         pass

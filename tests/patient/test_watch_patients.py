@@ -21,7 +21,8 @@ from tests.harness.background import Background
 from tests.harness.client import Answers, Client, Refused, calling
 from tests.harness.services import serving_service
 from tests.harness.sql import Sql
-from tests.harness.tokens import Signer
+from tests.harness.tokens import USER_ID, Signer
+from tests.patient.accesses import events_of, told
 from tests.patient.factory import changing, creating
 
 Watch = Answers[WatchPatientsResponse]
@@ -182,3 +183,12 @@ def test_a_token_of_what_a_restored_database_lacks_is_refused(patients: Client, 
     with pytest.raises(Refused) as refused, watching(patients, lost):
         pass
     assert refused.value.reason == "RESUME_TOKEN_INVALID"
+
+
+def test_each_change_that_is_told_leaves_an_access_event(patients: Client, admin: Client) -> None:
+    with watching(patients) as (answers, _):
+        created = patients.create_patient(creating())
+        changes(answers, 1)
+        events = events_of(admin, created.id, 2)
+    assert told(events) == [("CreatePatient", "OK"), ("WatchPatients", "OK")]
+    assert {event.actor_id for event in events} == {USER_ID}

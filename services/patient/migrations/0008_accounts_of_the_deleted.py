@@ -8,8 +8,8 @@ from uuid_utils.compat import uuid7
 
 from services.common import contract
 
-revision = "0010"
-down_revision = "0005"
+revision = "0008"
+down_revision = "0007"
 
 _BATCH = 1000
 _DELETED = "pulsetrack.patient.v1.PatientDeleted"
