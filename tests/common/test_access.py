@@ -32,7 +32,8 @@ ADMITTED = {StatusCode.OK, StatusCode.INVALID_ARGUMENT, StatusCode.NOT_FOUND}
 def clients(background: Background, new_database: Callable[[str], str], signer: Signer) -> Iterator[dict[str, Client]]:
     """A caller without a token of each service."""
     verifier = TokenVerifier(signer.jwks)
-    servings = {name: serving_service(name, new_database(name), verifier) for name in contract.SERVICES.keys() - {"auth"}}
+    others = contract.SERVICES.keys() - {"auth"}
+    servings = {name: serving_service(name, new_database(name), verifier) for name in others}
     servings["auth"] = serving_auth(new_database("auth"), verifier)
     with ExitStack() as stack:
         ports = {name: stack.enter_context(background.during(serving)) for name, serving in servings.items()}
