@@ -1,7 +1,7 @@
 # PulseTrack's commands. They install what they need into .venv, from requirements.lock, whenever that has changed.
 
 .DEFAULT_GOAL := help
-.PHONY: help up compose compose-down images test check bench proto status rotate-keys format lock clean
+.PHONY: help up compose compose-down images soak test check bench proto status rotate-keys audit-verify format lock clean
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -29,6 +29,9 @@ images: ## Builds the images and prints their size and how soon each service is 
 test: $(READY) ## Runs every test that this machine can run
 	@$(BIN)/python -m pytest --cov
 
+soak: $(READY) ## Kills each container in turn under load, for some minutes, and counts what is lost or doubled
+	@PULSETRACK_SOAK=on $(BIN)/python -m pytest tests/compose/test_soak.py
+
 check: $(READY) ## Checks format, lint, types, import walls, protos, generated code and Envoy's files
 	@$(BIN)/ruff format --check
 	@$(BIN)/ruff check
@@ -50,6 +53,10 @@ SECRETS := $(or $(PULSETRACK_DATA_DIR),.pulsetrack)/secrets
 rotate-keys: $(READY) ## Rotates the key that signs tokens, while the system runs
 	@PULSETRACK_DATABASE_URL_FILE=$(SECRETS)/auth-database-url PULSETRACK_KEY_PASSPHRASE_FILE=$(SECRETS)/key-passphrase \
 		$(BIN)/python -m services.auth.rotate
+
+audit-verify: $(READY) ## Proves that no record of an access was changed or taken out (HEAD=... a hash kept elsewhere)
+	@PULSETRACK_DATABASE_URL_FILE=$(SECRETS)/patient-database-url \
+		$(BIN)/python -m services.patient.verify $(if $(HEAD),--head $(HEAD))
 
 format: $(READY) ## Formats the code
 	@$(BIN)/ruff check --fix-only

@@ -8,21 +8,21 @@ import msgspec
 from msgspec import Meta
 
 from services.common.settings import DatabaseSettings, SettingsError
-from tools.local.databases import create_databases
+from tools.local.databases import Passwords, create_databases
 from tools.local.errors import StartError
 
 
 class DatabasesSettings(DatabaseSettings, frozen=True, kw_only=True):
     """What the job is told. Its own database URL is that of a role that may create databases and roles."""
 
-    database_passwords: Annotated[str, Meta(description="The password of each service's role: a JSON object.")]
+    database_passwords: Annotated[str, Meta(description='{"auth": [password of its role, password of the owner], ...}')]
 
-    def passwords(self) -> dict[str, str]:
+    def passwords(self) -> dict[str, Passwords]:
         """Returns the passwords by the service's name. Raises SettingsError."""
         try:
-            return msgspec.json.decode(self.database_passwords, type=dict[str, str])
+            return msgspec.json.decode(self.database_passwords, type=dict[str, Passwords])
         except msgspec.MsgspecError as error:
-            raise SettingsError(f"PULSETRACK_DATABASE_PASSWORDS is not a JSON object of texts: {error}") from None
+            raise SettingsError(f"PULSETRACK_DATABASE_PASSWORDS is not as it should be: {error}") from None
 
 
 def main() -> None:

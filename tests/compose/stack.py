@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from tools.local.process import ROOT
 SERVERS = ("postgres", "kafka", "auth", "patient", "billing", "analytics", "envoy")
 """The containers that go on running."""
 
+_POLL_SECONDS = 0.5  # to ask docker costs more than to wait
 _KILL = "import os, signal, sys; os.kill(int(sys.argv[1]), signal.SIGKILL)"
 
 
@@ -64,15 +66,26 @@ class Stack:
         )
 
     def crash(self, service: str) -> None:
-        """Kills a service's process, as if the system had run out of memory: nobody has asked for it."""
+        """Kills a service's process, as if the system had run out of memory, so that the engine starts it again."""
         [container] = self.containers(service).values()
         killer = ("docker", "run", "--rm", "--pid=host", "--user=0", "--cap-drop=ALL", "--cap-add=KILL")
         image = self.containers("auth").popitem()[1]["Image"]
         self._run(*killer, "--entrypoint=python", image, "-c", _KILL, str(container["State"]["Pid"]))
+        eventually(lambda: self._restarts(service) > container["RestartCount"], seconds=60)
 
-    def until_ready(self) -> None:
-        """Waits until all services serve."""
+    def until_healed(self, service: str) -> None:
+        """Waits until a service that was started again is healthy, and all services serve."""
+        eventually(lambda: self._health(service) == "healthy", seconds=180)
         eventually(self._ready, seconds=120)
+
+    def _restarts(self, service: str) -> int:
+        time.sleep(_POLL_SECONDS)
+        return sum(one["RestartCount"] for one in self.containers(service).values())
+
+    def _health(self, service: str) -> str:
+        time.sleep(_POLL_SECONDS)
+        [container] = self.containers(service).values()
+        return str(container["State"]["Health"]["Status"])
 
     def _ready(self) -> bool:
         try:

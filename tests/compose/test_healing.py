@@ -19,11 +19,8 @@ def created_and_followed(person: Person) -> str:
 
 @pytest.mark.parametrize("service", SERVERS)
 def test_a_crash_heals_by_itself(system: Stack, service: str) -> None:
-    [(name, before)] = system.containers(service).items()
     system.crash(service)
-    eventually(lambda: system.containers(service)[name]["RestartCount"] > before["RestartCount"])
-    eventually(lambda: system.containers(service)[name]["State"]["Health"]["Status"] == "healthy", seconds=60)
-    system.until_ready()
+    system.until_healed(service)
     with Person.signed_up(system) as person:
         created_and_followed(person)
 
