@@ -30,7 +30,7 @@ test: $(READY) ## Runs every test that this machine can run
 	@$(BIN)/python -m pytest --cov
 
 soak: $(READY) ## Kills each container in turn under load, for some minutes, and counts what is lost or doubled
-	@PULSETRACK_SOAK=on $(BIN)/python -m pytest tests/compose/test_soak.py
+	@PULSETRACK_SOAK=on $(BIN)/python -m pytest -o log_cli=true -o log_cli_level=INFO tests/compose/test_soak.py
 
 check: $(READY) ## Checks format, lint, types, import walls, protos, generated code and Envoy's files
 	@$(BIN)/ruff format --check
