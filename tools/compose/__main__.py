@@ -7,11 +7,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import closing, suppress
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 
 from tools.compose import engine
 from tools.compose.images import report
 from tools.compose.secrets import Secrets
 from tools.local.errors import StartError
+from tools.local.ports import HOST
 from tools.local.settings import Settings
 from tools.local.summary import summary
 
@@ -49,19 +53,13 @@ def _up(told: Mapping[str, str]) -> None:
         print("PULSETRACK_ADMIN_PASSWORD has no effect: the first admin has a password already")
     if not settings.rate_limits:
         print("PULSETRACK_RATE_LIMITS is off: anyone may call as often as he likes, which is for load tests only")
-    wait = ("--wait", "--wait-timeout", str(_START_SECONDS))
-    engine.compose("up", "--detach", "--build", *wait, environment=told)
+    engine.compose("up", "--detach", "--build", environment=told)
+    host = _host(told)
+    _until_ready(host, settings.gateway_port)
     show = new and settings.admin_password is None
+    stop = "`make compose-down` stops it and keeps its data."
     seconds = time.monotonic() - begin
-    print(
-        summary(
-            settings,
-            secrets.admin_password,
-            show_password=show,
-            seconds=seconds,
-            stop="`make compose-down` stops it and keeps its data.",
-        )
-    )
+    print(summary(settings, secrets.admin_password, show_password=show, seconds=seconds, host=host, stop=stop))
 
 
 def _down(told: Mapping[str, str]) -> None:
@@ -74,6 +72,26 @@ def _images(told: Mapping[str, str]) -> None:
 
 
 _DO = {"up": _up, "down": _down, "images": _images}
+
+
+def _host(told: Mapping[str, str]) -> str:
+    """Returns the address at which this machine reaches the gateway."""
+    address = told.get("PULSETRACK_GATEWAY_ADDRESS") or HOST
+    return HOST if address == "0.0.0.0" else address  # noqa: S104 - compares, binds nothing
+
+
+def _until_ready(host: str, port: int) -> None:
+    """Waits until all services serve. Raises StartError if that takes far too long."""
+    limit = time.monotonic() + _START_SECONDS
+    while time.monotonic() < limit:
+        with suppress(OSError, HTTPException), closing(HTTPConnection(host, port, timeout=5)) as gateway:
+            gateway.request("GET", "/readyz")
+            if gateway.getresponse().status == HTTPStatus.OK:
+                return
+        time.sleep(0.5)
+    raise StartError(
+        f"Not all services serve after {_START_SECONDS} s; see `docker compose ps` and `docker compose logs`."
+    )
 
 
 def _told() -> dict[str, str]:

@@ -23,10 +23,16 @@ Sign up, log in, and see what can be called:
 
 
 def summary(
-    settings: Settings, password_file: Path, *, show_password: bool, seconds: float, stop: str = "Ctrl-C stops it."
+    settings: Settings,
+    password_file: Path,
+    *,
+    show_password: bool,
+    seconds: float,
+    host: str = HOST,
+    stop: str = "Ctrl-C stops it.",
 ) -> str:
     """Returns the address, the first admin, and three calls to copy. The password itself only if asked."""
-    address = f"{HOST}:{settings.gateway_port}"
+    address = f"{host}:{settings.gateway_port}"
     password = f"in {password_file}"
     if show_password:
         password = f"{password_file.read_text()}  (shown only now; kept {password})"
