@@ -21,6 +21,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 _log = logging.getLogger(__name__)
+logging.getLogger("httpx").setLevel(logging.WARNING)  # it would write a line for each call
 
 A_SECOND = 20
 SECONDS = 20
