@@ -23,6 +23,7 @@ TARGETS = {
         descriptors=DESCRIPTORS,
         discovery="dns",
         reflection=False,
+        otlp=Address("collector", 4317),
     ),
 }
 """A target of each kind: processes on one machine, and services that are found by name."""
