@@ -233,7 +233,7 @@ class Subscription:
         await asyncio.get_running_loop().run_in_executor(self._thread, measure)
 
     async def _handle(self, handle: Handle, messages: Sequence[Message]) -> None:
-        name, parents = f"process {self._topic.name}", map(_traceparent, messages)
+        name, parents = f"process {self._topic.name}", [_traceparent(message) for message in messages]
         with spans(name, SpanKind.CONSUMER, self._attributes, parents=parents):
             await handle(messages)
 

@@ -9,8 +9,8 @@ No span holds a value of a request, a statement or an error: they may be a patie
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 from grpc import StatusCode
@@ -38,6 +38,7 @@ _FAULTS = {
 _SAMPLED = frozenset("13579bdf")  # as the last digit of a traceparent, whose last bit is the flag
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 
+_NOT_SAMPLED = nullcontext(INVALID_SPAN)
 _w3c = TraceContextTextMapPropagator()
 _tracer = trace.get_tracer("pulsetrack")
 _durations = metrics.get_meter("pulsetrack").create_histogram(
@@ -48,41 +49,27 @@ _durations = metrics.get_meter("pulsetrack").create_histogram(
 )
 
 
-@contextmanager
-def span(name: str, kind: SpanKind, attributes: Attributes, *, parent: str | None = None) -> Iterator[Span]:
+def span(
+    name: str, kind: SpanKind, attributes: Attributes, *, parent: str | None = None
+) -> AbstractContextManager[Span]:
     """Makes a block a span of its parent's trace, the current one's by default, if that is sampled.
 
     An exception that leaves the block marks the span as failed, unless it is a Failure that is the caller's own.
     """
     parent = telemetry.traceparent.get() if parent is None else parent
-    if parent[-1:] not in _SAMPLED:
-        yield INVALID_SPAN
-        return
-    made = _tracer.start_span(name, _w3c.extract({"traceparent": parent}), kind, attributes)
-    token = telemetry.traceparent.set(_traceparent(made))
-    try:
-        yield made
-    except BaseException as error:
-        if fault := _fault(error):
-            made.set_attribute("error.type", fault)
-            made.set_status(Status(trace.StatusCode.ERROR))
-        raise
-    finally:
-        telemetry.traceparent.reset(token)
-        made.end()
+    return _made(name, kind, attributes, parent) if parent[-1:] in _SAMPLED else _NOT_SAMPLED
 
 
 @contextmanager
-def spans(name: str, kind: SpanKind, attributes: Attributes, *, parents: Iterable[str]) -> Iterator[list[str]]:
+def spans(name: str, kind: SpanKind, attributes: Attributes, *, parents: Sequence[str]) -> Iterator[list[str]]:
     """Makes a block, in which a batch is dealt with, a span of each of its traces, and yields them as they go on.
 
     What is done for the batch as a whole is part of the last trace that is sampled.
     """
     with ExitStack() as stack:
+        made = [stack.enter_context(span(name, kind, attributes, parent=parent)) for parent in parents]
         yield [
-            _traceparent(made) if made is not INVALID_SPAN else parent
-            for parent in parents
-            for made in [stack.enter_context(span(name, kind, attributes, parent=parent))]
+            parent if each is INVALID_SPAN else _traceparent(each) for each, parent in zip(made, parents, strict=True)
         ]
 
 
@@ -91,6 +78,7 @@ class Tracing(AsyncServerInterceptor):
 
     def __init__(self, method: Method) -> None:
         self._name = method.path.removeprefix("/")
+        self._streams = method.streams
         self._attributes = rpc_attributes(self._name)
         self._with_code = {code: self._attributes | {"rpc.response.status_code": code.name} for code in StatusCode}
 
@@ -99,6 +87,8 @@ class Tracing(AsyncServerInterceptor):
         start = time.perf_counter()
         code = StatusCode.INTERNAL
         with span(self._name, SpanKind.SERVER, self._attributes) as made:
+            if self._streams:  # what is done for one has no end, and nobody could read its trace
+                telemetry.traceparent.set(telemetry.traceparent.get()[:-2] + "00")
             try:
                 answer = await method(request_or_iterator, context)
                 code = StatusCode.OK
@@ -112,6 +102,22 @@ class Tracing(AsyncServerInterceptor):
                 _durations.record(time.perf_counter() - start, self._with_code[code])
                 made.set_attribute("rpc.response.status_code", code.name)
         return answer
+
+
+@contextmanager
+def _made(name: str, kind: SpanKind, attributes: Attributes, parent: str) -> Iterator[Span]:
+    made = _tracer.start_span(name, _w3c.extract({"traceparent": parent}), kind, attributes)
+    token = telemetry.traceparent.set(_traceparent(made))
+    try:
+        yield made
+    except BaseException as error:
+        if fault := _fault(error):
+            made.set_attribute("error.type", fault)
+            made.set_status(Status(trace.StatusCode.ERROR))
+        raise
+    finally:
+        telemetry.traceparent.reset(token)
+        made.end()
 
 
 def rpc_attributes(method: str) -> dict[str, str]:
