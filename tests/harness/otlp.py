@@ -83,13 +83,13 @@ class Receiver(traces_grpc.TraceServiceServicer, metrics_grpc.MetricsServiceServ
 
 
 @contextmanager
-def receiving() -> Iterator[Receiver]:
-    """Runs a receiver during a block."""
+def receiving(port: int = 0) -> Iterator[Receiver]:
+    """Runs a receiver during a block, on a free port unless one is given."""
     receiver = Receiver()
     server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
     traces_grpc.add_TraceServiceServicer_to_server(receiver, server)  # type: ignore[no-untyped-call]
     metrics_grpc.add_MetricsServiceServicer_to_server(receiver, server)  # type: ignore[no-untyped-call]
-    receiver.port = server.add_insecure_port("127.0.0.1:0")
+    receiver.port = server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
     try:
         yield receiver

@@ -21,11 +21,12 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture(scope="session")
 def system(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[Copy]:
     folder = tmp_path_factory.mktemp("observed") / "data"
-    with running(folder, PULSETRACK_OTLP_ENDPOINT=receiver.address, **SOON) as copy:
+    with running(folder, PULSETRACK_OTLP_ENDPOINT=receiver.address, PULSETRACK_RATE_LIMITS="off", **SOON) as copy:
         yield copy
 
 
 @pytest.fixture(scope="session")
 def user(system: Copy) -> Iterator[Person]:
+    """Somebody who has signed up."""
     with Person.signed_up(system) as person:
         yield person
