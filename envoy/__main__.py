@@ -48,9 +48,12 @@ def main() -> int:
 
 
 def _check() -> int:
-    closed = {"compose, all switched off": replace(TARGETS["compose"], reflection=False, rate_limits=False)}
+    others = {
+        "compose, all switched off": replace(TARGETS["compose"], reflection=False, rate_limits=False),
+        "compose, traced": replace(TARGETS["compose"], otlp=Address("collector", 4317)),
+    }
     try:
-        reasons = [reason for name, target in (TARGETS | closed).items() if (reason := _invalid(name, target))]
+        reasons = [reason for name, target in (TARGETS | others).items() if (reason := _invalid(name, target))]
     except EnvoyMissingError as missing:
         reasons = [str(missing)]
     for reason in reasons:
