@@ -109,6 +109,7 @@ class Outbox:
     def __init__(self, table: Table) -> None:
         """Takes the table that outbox_table made."""
         self._wakes: list[Callable[[], None]] = []
+        self._relays: list[Relay] = []
         row = table.c
         of_destination = row.destination == bindparam("destination")
         with_ids = row.id == any_(bindparam("ids", type_=ARRAY(BigInteger)))
@@ -182,6 +183,7 @@ class Outbox:
         """Returns a relay to a destination, which works while its context is open."""
         relay = Relay(self, db, known, destination)
         self.wakes(relay.wake)
+        self._relays.append(relay)
         return relay
 
 
