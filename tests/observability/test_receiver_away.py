@@ -27,7 +27,7 @@ def test_a_receiver_that_is_away_is_missed_by_nobody(tmp_path: Path) -> None:
                 eventually(lambda: services <= {span.service for span in receiver.spans})
                 eventually(lambda: receiver.points)
         assert copy.stop() == 0
-    assert len(lines) < CALLS / 4, lines
+    assert len(lines) < CALLS, lines  # each process tells of its own tries, as time goes by
 
 
 def told(log: Path) -> list[str]:
