@@ -1,10 +1,11 @@
 # PulseTrack's commands. They install what they need into .venv, from requirements.lock, whenever that has changed.
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check bench proto status rotate-keys format lock clean
+.PHONY: help up test check bench proto status rotate-keys synth deploy destroy format lock clean
 
 BIN := .venv/bin
 READY := .venv/.ready
+CDK := .venv/.ready-cdk
 
 # The first Python that is new enough; it is looked for only when .venv is to be made.
 NEW_ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 11))'
@@ -17,10 +18,10 @@ help: ## Lists these commands
 up: $(READY) ## Runs the whole system on this machine, without docker, until Ctrl-C
 	@$(BIN)/python -m tools.local
 
-test: $(READY) ## Runs every test that this machine can run
+test: $(CDK) ## Runs every test that this machine can run
 	@$(BIN)/python -m pytest --cov
 
-check: $(READY) ## Checks format, lint, types, import walls, protos, generated code and Envoy's files
+check: $(CDK) ## Checks format, lint, types, import walls, protos, generated code and Envoy's files
 	@$(BIN)/ruff format --check
 	@$(BIN)/ruff check
 	@$(BIN)/mypy
@@ -42,19 +43,37 @@ rotate-keys: $(READY) ## Rotates the key that signs tokens, while the system run
 	@PULSETRACK_DATABASE_URL_FILE=$(SECRETS)/auth-database-url PULSETRACK_KEY_PASSPHRASE_FILE=$(SECRETS)/key-passphrase \
 		$(BIN)/python -m services.auth.rotate
 
+synth: $(CDK) ## Writes the CloudFormation templates of every environment, checked for security, without an account
+	@$(BIN)/python -m infrastructure synth
+
+ENVIRONMENT ?= localstack
+deploy: $(CDK) ## Deploys to LocalStack, or to AWS with ENVIRONMENT=staging or production, and waits until it works
+	@$(BIN)/python -m infrastructure deploy $(ENVIRONMENT)
+
+destroy: $(CDK) ## Removes what deploy has made, unless the environment keeps its data
+	@$(BIN)/python -m infrastructure destroy $(ENVIRONMENT)
+
 format: $(READY) ## Formats the code
 	@$(BIN)/ruff check --fix-only
 	@$(BIN)/ruff format
 
-lock: $(READY) ## Pins the newest versions that pyproject.toml allows in requirements.lock
-	@$(BIN)/uv pip compile -q -U --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		--group local --group dev pyproject.toml -o requirements.lock
+# What the CDK needs is the pickiest, and is locked first: both files go into one environment.
+COMPILE = $(BIN)/uv pip compile -q -U --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+lock: $(READY) ## Pins the newest versions that pyproject.toml allows in the two requirements.lock
+	@$(COMPILE) --group infrastructure -o infrastructure/requirements.lock
+	@$(COMPILE) -c infrastructure/requirements.lock --group local --group dev pyproject.toml -o requirements.lock
 
 clean: ## Removes what these commands have made, but no data
 	@rm -rf .venv build third_party .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage htmlcov
 
 $(READY): requirements.lock tools/environment.py $(BIN)/python
 	@$(or $(PYTHON),$(NO_PYTHON)) tools/environment.py
+	@touch $@
+
+# The CDK weighs more than all the rest together: only what needs it waits for it.
+$(CDK): infrastructure/requirements.lock $(READY)
+	@echo "Installing infrastructure/requirements.lock into .venv; this takes about half a minute"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r infrastructure/requirements.lock
 	@touch $@
 
 # Gone, or a link to a Python that is gone: then the rule above makes it.
