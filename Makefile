@@ -1,7 +1,7 @@
 # PulseTrack's commands. They install what they need into .venv, from requirements.lock, whenever that has changed.
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check bench proto status rotate-keys synth deploy destroy format lock clean
+.PHONY: help up compose compose-down images test check bench proto status rotate-keys synth deploy destroy format lock clean
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -13,10 +13,19 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c $
 NO_PYTHON = $(error PulseTrack needs Python 3.11 or newer: install it, or give its path as PYTHON=...)
 
 help: ## Lists these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: $(READY) ## Runs the whole system on this machine, without docker, until Ctrl-C
 	@$(BIN)/python -m tools.local
+
+compose: ## Runs the whole system in containers, as on a server; needs docker and Python, no packages
+	@$(or $(PYTHON),$(NO_PYTHON)) -m tools.compose up
+
+compose-down: ## Stops the containers and keeps their data
+	@$(or $(PYTHON),$(NO_PYTHON)) -m tools.compose down
+
+images: ## Builds the images and prints their size and how soon each service is ready
+	@$(or $(PYTHON),$(NO_PYTHON)) -m tools.compose images
 
 test: $(CDK) ## Runs every test that this machine can run
 	@$(BIN)/python -m pytest --cov
@@ -57,11 +66,13 @@ format: $(READY) ## Formats the code
 	@$(BIN)/ruff check --fix-only
 	@$(BIN)/ruff format
 
-# What the CDK needs is the pickiest, and is locked first: both files go into one environment.
-COMPILE = $(BIN)/uv pip compile -q -U --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
-lock: $(READY) ## Pins the newest versions that pyproject.toml allows in the two requirements.lock
-	@$(COMPILE) --group infrastructure -o infrastructure/requirements.lock
-	@$(COMPILE) -c infrastructure/requirements.lock --group local --group dev pyproject.toml -o requirements.lock
+COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+lock: $(READY) ## Pins the newest versions that pyproject.toml allows in requirements.lock, and in its parts
+	@# What the CDK needs is the pickiest, and goes into the same environment; an image needs a part of the packages.
+	@$(COMPILE) -U --group infrastructure -o infrastructure/requirements.lock
+	@$(COMPILE) -U -c infrastructure/requirements.lock --group local --group dev pyproject.toml -o requirements.lock
+	@$(COMPILE) -c requirements.lock pyproject.toml -o services/requirements.lock
+	@echo pyyaml | $(COMPILE) -c requirements.lock - -o envoy/requirements.lock
 
 clean: ## Removes what these commands have made, but no data
 	@rm -rf .venv build third_party .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage htmlcov

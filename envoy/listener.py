@@ -170,6 +170,10 @@ _LOG = {
 
 
 def _access_log(target: Target) -> Config:
+    return {**_access_logger(target), "filter": {"not_health_check_filter": {}}}
+
+
+def _access_logger(target: Target) -> Config:
     log_format = {"json_format": _LOG}
     if target.access_log is None:
         return extension(

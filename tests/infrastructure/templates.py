@@ -41,10 +41,8 @@ class Templates:
 
     def resources(self, kind: str) -> dict[str, Properties]:
         """Returns the resources of a type, of all stacks, by their names in the template."""
-        found: dict[str, Properties] = {}
-        for template in self._stacks.values():
-            found |= template.find_resources(kind)
-        return found
+        found = [template.find_resources(kind) for template in self._stacks.values()]
+        return {name: dict(resource) for resources in found for name, resource in resources.items()}
 
     def properties(self, kind: str) -> list[Properties]:
         """Returns the properties of each resource of a type."""
