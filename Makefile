@@ -1,7 +1,8 @@
 # PulseTrack's commands. They install what they need into .venv, from requirements.lock, whenever that has changed.
 
 .DEFAULT_GOAL := help
-.PHONY: help up compose compose-down images test check bench proto status rotate-keys synth deploy destroy format lock clean
+.PHONY: help up compose compose-down images test check bench proto status rotate-keys audit-verify synth deploy destroy \
+	format lock clean
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -51,6 +52,10 @@ SECRETS := $(or $(PULSETRACK_DATA_DIR),.pulsetrack)/secrets
 rotate-keys: $(READY) ## Rotates the key that signs tokens, while the system runs
 	@PULSETRACK_DATABASE_URL_FILE=$(SECRETS)/auth-database-url PULSETRACK_KEY_PASSPHRASE_FILE=$(SECRETS)/key-passphrase \
 		$(BIN)/python -m services.auth.rotate
+
+audit-verify: $(READY) ## Proves that no record of an access was changed or taken out (HEAD=... a hash kept elsewhere)
+	@PULSETRACK_DATABASE_URL_FILE=$(SECRETS)/patient-database-url \
+		$(BIN)/python -m services.patient.verify $(if $(HEAD),--head $(HEAD))
 
 synth: $(CDK) ## Writes the CloudFormation templates of every environment, checked for security, without an account
 	@$(BIN)/python -m infrastructure synth

@@ -9,7 +9,7 @@ from envoy.limits import CREDENTIALS, rate_limits_of
 from envoy.names import CORS, JWT, TRANSCODER
 from envoy.replies import HEADERS
 from envoy.target import Target
-from services.common.contract import PATH_VARIABLE, SERVICES, Door, Http, Method, all_methods, methods
+from services.common.contract import PATH_VARIABLE, REMOTE_ADDRESS, SERVICES, Door, Http, Method, all_methods, methods
 
 STREAM_IDLE_TIMEOUT = "300s"
 """How long a stream may stay silent."""
@@ -49,6 +49,7 @@ def route_config(target: Target) -> Config:
                 "name": "gateway",
                 "domains": ["*"],
                 "typed_per_filter_config": {CORS: _cors(target)},
+                "request_headers_to_add": [_remote_address()],
                 "response_headers_to_add": [_header(name, value) for name, value in HEADERS.items()],
                 **rate_limits_of(),
                 "routes": [*_routes(target)],
@@ -157,6 +158,12 @@ def _path_match(template: str) -> Config:
         return {"path": template}
     # A variable is one segment, without a colon, which begins a custom verb.
     return {"safe_regex": {"regex": "[^/:]+".join(map(re.escape, PATH_VARIABLE.split(template)))}}
+
+
+def _remote_address() -> Config:
+    """Returns the header that says who calls: the address of the access log, not what the caller has put there."""
+    header = {"key": REMOTE_ADDRESS, "value": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}
+    return {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
 
 
 def _header(name: str, value: str) -> Config:

@@ -33,6 +33,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 Next = Callable[[Any, Context], Awaitable[Any]]
 """The rest of the chain, the handler at its end."""
 
+Audit = Callable[[Method], AsyncServerInterceptor]
+"""Makes the interceptor that records a method's calls, in a service that keeps such records."""
+
 caller_of_call: ContextVar[Caller | None] = ContextVar("caller", default=None)
 """Who calls, None if the method needs no token."""
 
@@ -210,12 +213,13 @@ class Validation(AsyncServerInterceptor):
 
 
 def chain(
-    method: Method, verifier: TokenVerifier, *, slow_call_ms: int, concurrency: Concurrency
+    method: Method, verifier: TokenVerifier, *, slow_call_ms: int, concurrency: Concurrency, audit: Audit | None = None
 ) -> Sequence[AsyncServerInterceptor]:
     """Returns a method's interceptors, the outermost first."""
     return (
         Errors(),  # first, to answer for whatever any of the others raises
         RequestLog(slow_call_ms=slow_call_ms),  # before all that can refuse, to log a refusal with its request id
+        *([audit(method)] if audit else []),  # before all that can refuse, too: refusals are audited
         *(() if method.streams else (concurrency,)),  # a stream waits most of its time
         Identity(method, verifier),  # who calls
         Access(method),  # and may he? Before the request is read at all

@@ -19,7 +19,7 @@ from services.common import contract, wire
 from services.common.contract import ContractError, Method
 from services.common.errors import Failure, FieldsInvalid
 from services.common.identity import Caller, TokenVerifier
-from services.common.interceptors import Concurrency, Context, bind, caller_of_call, chain
+from services.common.interceptors import Audit, Concurrency, Context, bind, caller_of_call, chain
 from services.common.settings import Settings, SettingsError
 from services.common.standard import health_handlers, reflection_handlers
 
@@ -42,7 +42,13 @@ class Part(Protocol):
 
 
 def handlers(
-    service_name: str, servicer: object, verifier: TokenVerifier, *, slow_call_ms: int, concurrent_calls: int
+    service_name: str,
+    servicer: object,
+    verifier: TokenVerifier,
+    *,
+    slow_call_ms: int,
+    concurrent_calls: int,
+    audit: Audit | None = None,
 ) -> grpc.GenericRpcHandler:
     """Binds each method of a service to the servicer's method of the same name in snake case.
 
@@ -52,7 +58,7 @@ def handlers(
     concurrency = Concurrency(most=concurrent_calls)
     for method in contract.methods(service_name):
         handler = _handler(method, servicer)
-        interceptors = chain(method, verifier, slow_call_ms=slow_call_ms, concurrency=concurrency)
+        interceptors = chain(method, verifier, slow_call_ms=slow_call_ms, concurrency=concurrency, audit=audit)
         entry = bind(handler, interceptors, method)
         bound[method.name] = grpc.unary_unary_rpc_method_handler(entry)
     return grpc.method_handlers_generic_handler(service_name, bound)
@@ -66,6 +72,7 @@ async def serving(
     *,
     verifier: TokenVerifier,
     parts: Iterable[Part] = (),
+    audit: Audit | None = None,
 ) -> AsyncIterator[int]:
     """Serves a service, with health and reflection beside it, and yields its port.
 
@@ -74,7 +81,7 @@ async def serving(
     """
     server = grpc.aio.server(options=_OPTIONS)
     limits = {"slow_call_ms": settings.slow_call_ms, "concurrent_calls": settings.concurrent_calls}
-    server.add_generic_rpc_handlers((handlers(service_name, servicer, verifier, **limits),))
+    server.add_generic_rpc_handlers((handlers(service_name, servicer, verifier, **limits, audit=audit),))
     servicer_of_health = health.HealthServicer()
     server.add_generic_rpc_handlers((health_handlers(servicer_of_health),))
     if settings.reflection == "on":
@@ -97,13 +104,19 @@ async def serving(
 
 
 async def serve(
-    settings: Settings, service_name: str, servicer: object, *, verifier: TokenVerifier, parts: Iterable[Part] = ()
+    settings: Settings,
+    service_name: str,
+    servicer: object,
+    *,
+    verifier: TokenVerifier,
+    parts: Iterable[Part] = (),
+    audit: Audit | None = None,
 ) -> None:
     """Serves a service until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with serving(settings, service_name, servicer, verifier=verifier, parts=parts) as port:
+    async with serving(settings, service_name, servicer, verifier=verifier, parts=parts, audit=audit) as port:
         _log.info("serving", extra={"port": port})
         await stop.wait()
         _log.info("draining")

@@ -1,6 +1,7 @@
 """The RPCs of the patient service."""
 
 from datetime import UTC, datetime
+from uuid import UUID
 
 from asyncpg import Record
 from uuid_utils.compat import uuid7
@@ -9,6 +10,8 @@ from gen.pulsetrack.patient.v1 import (
     CreatePatientRequest,
     DeletePatientRequest,
     GetPatientRequest,
+    ListAccessEventsRequest,
+    ListAccessEventsResponse,
     ListPatientRevisionsRequest,
     ListPatientRevisionsResponse,
     ListPatientsRequest,
@@ -24,6 +27,7 @@ from gen.pulsetrack.patient.v1 import (
 from services.common.db import Database, Transaction
 from services.common.identity import Caller
 from services.common.outbox import Outbox
+from services.patient.accesses import access_event_of, has_read
 from services.patient.errors import EmailAlreadyExists, EtagMismatch, PatientNotFound, RecordNumberAlreadyExists
 from services.patient.events import record
 from services.patient.listing import listed
@@ -33,6 +37,8 @@ from services.patient.models import (
     GET_PATIENT,
     GET_PATIENT_FOR_UPDATE,
     INSERT_PATIENT,
+    IS_KNOWN_PATIENT,
+    LIST_ACCESS_EVENTS,
     LIST_REVISIONS,
     UPDATE_PATIENT,
 )
@@ -59,6 +65,7 @@ class PatientService:
         """
         async with self._db.begin() as tx:
             if answer := await ANSWERS.earlier(tx, caller, request, Patient):
+                has_read([UUID(answer.id)])
                 return answer
             now = datetime.now(UTC)
             patient = admitted(request.patient or Patient(), registered=now.date(), today=now.date())
@@ -85,6 +92,7 @@ class PatientService:
         """
         listing, values = listed(request)
         rows, next_page_token = await listing.page(self._db, request, **values)
+        has_read(row["id"] for row in rows)
         return ListPatientsResponse(patients=[patient_of(row) for row in rows], next_page_token=next_page_token)
 
     async def update_patient(self, request: UpdatePatientRequest, caller: Caller) -> Patient:
@@ -143,6 +151,17 @@ class PatientService:
         return ListPatientRevisionsResponse(
             revisions=[revision_of(row) for row in rows], next_page_token=next_page_token
         )
+
+    async def list_access_events(self, request: ListAccessEventsRequest) -> ListAccessEventsResponse:
+        """Returns a page of the access events of a patient, deleted or not, newest first.
+
+        Raises PatientNotFound, PageTokenInvalid.
+        """
+        if await self._db.row(IS_KNOWN_PATIENT, id=request.id) is None:
+            raise PatientNotFound
+        rows, next_page_token = await LIST_ACCESS_EVENTS.page(self._db, request, patient_ids=[request.id])
+        events = [access_event_of(row, request.id) for row in rows]
+        return ListAccessEventsResponse(access_events=events, next_page_token=next_page_token)
 
 
 async def _in_use(tx: Transaction, patient_id: str, etag: str) -> Record:

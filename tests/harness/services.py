@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any
 
 from services.analytics.service import AnalyticsService
@@ -15,6 +16,8 @@ from services.common.identity import TokenVerifier
 from services.common.outbox import Outbox
 from services.common.server import serving
 from services.common.settings import Settings
+from services.patient.accesses import Accesses
+from services.patient.audit import Audit
 from services.patient.models import outbox_rows
 from services.patient.service import PatientService
 
@@ -44,9 +47,10 @@ def serving_on(
 async def serving_service(service: str, url: str, verifier: TokenVerifier, **settings: Any) -> AsyncIterator[int]:
     """Serves a service other than auth on its database, and yields its port."""
     told = Settings(**({"listen": "127.0.0.1:0", "database_url": url} | settings))
-    async with Database(url) as db:
+    async with Database(url) as db, Accesses(db) as accesses:
         servicer = SERVICERS[service](db)
-        async with serving(told, SERVICES[service], servicer, verifier=verifier, parts=[db]) as port:
+        audit = partial(Audit, accesses) if service == "patient" else None
+        async with serving(told, SERVICES[service], servicer, verifier=verifier, parts=[db], audit=audit) as port:
             yield port
 
 

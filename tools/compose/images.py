@@ -28,7 +28,7 @@ def _size(image: str) -> float:
 
 
 def _ready_after(service: str, told: Mapping[str, str]) -> str:
-    """Returns the time from the start of a service's first container to its word that it serves; "" if there is none."""
+    """Returns the time from the start of a service's first container to its word that it serves; "" if unknown."""
     containers = engine.said_by_compose("ps", "--quiet", service, environment=told).split()
     for container in containers[:1]:
         started = engine.said("inspect", "--format", "{{.State.StartedAt}}", container).strip()

@@ -8,7 +8,7 @@ import json
 import secrets
 from pathlib import Path
 
-from tools.local.databases import database_url
+from tools.local.databases import Passwords, owner_url, service_url
 
 SERVICES = ("auth", "patient", "billing", "analytics")
 
@@ -42,13 +42,13 @@ class Secrets:
         self._keep("key-passphrase")
         self._keep("admin-password", admin_password)
         self._write("client-secrets", json.dumps({"patient": self._keep("patient-client-secret")}))
-        passwords = {service: self._keep(f"{service}-database-password") for service in SERVICES}
-        self._write("database-passwords", json.dumps(passwords))
         server = f"postgresql://postgres:{self._keep('postgres-password')}@{_POSTGRES}/postgres"
         self._write("postgres-url", server)
-        for service, password in passwords.items():
-            for name in (f"{service}-owner-url", f"{service}-database-url"):
-                self._write(name, database_url(server, service, password))
+        for service in SERVICES:
+            names = (f"{service}-database-password", f"{service}-owner-database-password")
+            passwords = Passwords(*map(self._keep, names))
+            self._write(f"{service}-database-url", service_url(server, service, passwords))
+            self._write(f"{service}-owner-url", owner_url(server, service, passwords))
 
     def _keep(self, name: str, value: str | None = None) -> str:
         """Returns the secret that there is, or else a new one of this value or a random one."""

@@ -1,0 +1,15 @@
+"""Revisions become a journal, which can be followed from any place on."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+
+
+def upgrade() -> None:
+    """Adds the journal's columns and its index. The revisions that there are count as written by this transaction."""
+    xid = sa.text("pg_current_xact_id()::text::bigint")
+    op.add_column("revisions", sa.Column("transaction", sa.BigInteger, nullable=False, server_default=xid))
+    op.add_column("revisions", sa.Column("position", sa.BigInteger, sa.Identity(always=True), nullable=False))
+    op.create_index("revisions_journal", "revisions", ["transaction", "position"])
