@@ -95,8 +95,7 @@ class Services(Stack):
         if name == "patient":
             told |= {"PULSETRACK_BILLING": _address("billing")}
         if name in USES_KAFKA:
-            security = "ssl" if self._environment.kafka.tls else "plaintext"
-            told |= {"PULSETRACK_KAFKA": kafka, "PULSETRACK_KAFKA_SECURITY": security}
+            told |= {"PULSETRACK_KAFKA": f"ssl://{kafka}" if self._environment.kafka.tls else kafka}
         return told
 
     def _secrets(self, name: str) -> dict[str, ecs.Secret]:

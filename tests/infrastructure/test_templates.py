@@ -139,7 +139,7 @@ def test_what_is_sent_to_postgres_and_kafka_is_encrypted(on_aws: "Templates") ->
         if url := told.get("PULSETRACK_DATABASE_URL"):
             assert "sslmode=require" in json.dumps(url)
         if "PULSETRACK_KAFKA" in told:
-            assert told["PULSETRACK_KAFKA_SECURITY"] == "ssl"
+            assert told["PULSETRACK_KAFKA"] == {"Fn::Join": ["", ["ssl://", {"Ref": "KafkaBootstrap"}]]}
 
 
 def test_a_task_runs_without_rights(templates: "Templates") -> None:
