@@ -16,9 +16,9 @@ _SCALE = Scale(least=1, most=1)
 
 
 def database_environment(data: Data, role: str, database: str) -> dict[str, str]:
-    """Returns what leads to a database. TLS is asked for here, and by the server."""
+    """Returns what leads to a database, with PGPASSWORD beside it. TLS is asked for here, and by the server."""
     address = f"{data.database.db_instance_endpoint_address}:{data.database.db_instance_endpoint_port}"
-    return {"PULSETRACK_DATABASE_URL": f"postgresql://{role}@{address}/{database}?sslmode=require"}
+    return {"PULSETRACK_DATABASE_URL": f"postgresql://{role}@{address}/{database}", "PGSSLMODE": "require"}
 
 
 class Jobs(Stack):

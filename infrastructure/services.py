@@ -56,6 +56,7 @@ class Services(Stack):
             image="envoy",
             scale=self._environment.services[GATEWAY],
             log=self._jobs.log,
+            entry_point=["gracefully"],
             command=["-c", _GATEWAY_FILE, "--concurrency", "2", "--log-level", "warn", "--disable-hot-restart"],
             port=GATEWAY_PORT,
         )

@@ -76,8 +76,10 @@ class Environment:
     keep_data: bool
     """Whether databases, topics and secrets outlive their stack, and are protected against deletion."""
     reflection: bool = True
+    plain_port: int = GATEWAY_PORT
+    """Where clients come in if there is no domain."""
 
     @property
     def port(self) -> int:
         """Returns where clients come in."""
-        return HTTPS_PORT if self.domain else GATEWAY_PORT
+        return HTTPS_PORT if self.domain else self.plain_port

@@ -33,6 +33,7 @@ class Images:
         image: str,
         scale: Scale,
         log: logs.ILogGroup,
+        entry_point: Sequence[str] | None = None,
         command: Sequence[str] | None = None,
         environment: Mapping[str, str] | None = None,
         secrets: Mapping[str, ecs.Secret] | None = None,
@@ -46,6 +47,7 @@ class Images:
         definition.add_container(
             name,
             image=ecs.ContainerImage.from_registry(f"{self._repository}/{image}:{self._version}"),
+            entry_point=entry_point,
             command=command,
             environment=environment or {},
             secrets=secrets or {},

@@ -136,8 +136,7 @@ def test_what_is_sent_to_postgres_and_kafka_is_encrypted(on_aws: "Templates") ->
     assert cluster["EncryptionInfo"]["EncryptionInTransit"]["ClientBroker"] == "TLS"
     for container in on_aws.containers():
         told = _told(container)
-        if url := told.get("PULSETRACK_DATABASE_URL"):
-            assert "sslmode=require" in json.dumps(url)
+        assert told.get("PGSSLMODE") == ("require" if "PULSETRACK_DATABASE_URL" in told else None)
         if "PULSETRACK_KAFKA" in told:
             assert told["PULSETRACK_KAFKA"] == {"Fn::Join": ["", ["ssl://", {"Ref": "KafkaBootstrap"}]]}
 

@@ -1,0 +1,114 @@
+"""The stand-in for LocalStack, in containers of its own: its README.md says what it is."""
+
+import os
+import secrets
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import boto3
+import httpx
+
+from tools.local.ports import free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+
+_SECONDS = 120
+
+
+class StandIn:
+    """The emulator with a Kafka broker beside it, on a network of its own. Stopping it removes all that it started."""
+
+    def __init__(self) -> None:
+        self._name = f"pulsetrack-standin-{secrets.token_hex(3)}"
+        self._port = free_port()
+        self.gateway_port = free_port()
+        self.endpoint = f"http://127.0.0.1:{self._port}"
+
+    def __enter__(self) -> Self:
+        docker("network", "create", self._name)
+        try:
+            self._start_kafka()
+            self._start_emulator()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        containers = docker("ps", "--all", "--quiet", "--filter", f"network={self._name}").split()
+        if containers:
+            docker("rm", "--force", "--volumes", *containers)
+        docker("network", "rm", self._name)
+
+    def session(self) -> boto3.Session:
+        """Returns what boto3 calls the emulator with."""
+        return boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1")
+
+    def containers(self, service: str) -> list[str]:
+        """Returns the containers of a service's running tasks."""
+        label = f"label=com.amazonaws.ecs.container-name={service}"
+        return docker("ps", "--quiet", "--filter", f"network={self._name}", "--filter", label).split()
+
+    def log(self) -> str:
+        """Returns what the emulator has said."""
+        return docker("logs", "--tail", "100", self._name)
+
+    def _start_kafka(self) -> None:
+        told = {
+            "CLUSTER_ID": "3JqJ2kYvR1m8Jm0pDqkq9w",
+            "KAFKA_NODE_ID": "1",
+            "KAFKA_PROCESS_ROLES": "broker,controller",
+            "KAFKA_CONTROLLER_QUORUM_VOTERS": "1@localhost:9093",
+            "KAFKA_CONTROLLER_LISTENER_NAMES": "CONTROLLER",
+            "KAFKA_LISTENERS": "PLAINTEXT://:9092,CONTROLLER://localhost:9093",
+            "KAFKA_ADVERTISED_LISTENERS": "PLAINTEXT://kafka:9092",
+            "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
+            "KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS": "0",
+            "KAFKA_HEAP_OPTS": "-Xms256m -Xmx512m",
+        }
+        self._run("kafka", "apache/kafka:4.3.1", told, ["--network-alias", "kafka"])
+
+    def _start_emulator(self) -> None:
+        docker("build", "--quiet", "--tag", "pulsetrack/standin", str(ROOT / "tests" / "infrastructure" / "standin"))
+        told = {"MINISTACK_MSK_BOOTSTRAP": "kafka:9092"}
+        ports = ["--publish", f"127.0.0.1:{self._port}:4566"]
+        ports += ["--publish", f"127.0.0.1:{self.gateway_port}:{self.gateway_port}"]
+        engine = ["--volume", "/var/run/docker.sock:/var/run/docker.sock"]
+        self._run("emulator", "pulsetrack/standin", told, [*ports, *engine])
+        limit = time.monotonic() + _SECONDS
+        while not _answers(self.endpoint):
+            assert time.monotonic() < limit, self.log()
+            time.sleep(0.2)
+
+    def _run(self, name: str, image: str, told: Mapping[str, str], options: list[str]) -> None:
+        variables = [text for pair in told.items() for text in ("--env", "=".join(pair))]
+        name = self._name if name == "emulator" else f"{self._name}-{name}"
+        docker("run", "--detach", "--name", name, "--network", self._name, *variables, *options, image)
+
+
+def docker(*arguments: str, told: Mapping[str, str] | None = None, **options: Any) -> str:
+    """Runs docker and returns what it says."""
+    environment = {**os.environ, **(told or {})}
+    run = subprocess.run(["docker", *arguments], capture_output=True, text=True, cwd=ROOT, env=environment, **options)
+    assert run.returncode == 0, f"docker {' '.join(arguments)}: {run.stderr}"
+    return run.stdout
+
+
+def no_engine() -> str:
+    """Says why no containers can be run here; nothing if they can."""
+    try:
+        run = subprocess.run(["docker", "version"], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return "there is no docker"
+    return "" if run.returncode == 0 else "no docker engine answers"
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/_ministack/health", timeout=2).status_code < 500
+    except httpx.TransportError:
+        return False
