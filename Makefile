@@ -1,7 +1,7 @@
 # PulseTrack's commands. They install what they need into .venv, from requirements.lock, whenever that has changed.
 
 .DEFAULT_GOAL := help
-.PHONY: help up compose compose-down images test check bench proto status rotate-keys audit-verify synth deploy destroy \
+.PHONY: help up compose compose-down images soak test check bench proto status rotate-keys audit-verify synth deploy destroy \
 	format lock clean
 
 BIN := .venv/bin
@@ -30,6 +30,9 @@ images: ## Builds the images and prints their size and how soon each service is 
 
 test: $(CDK) ## Runs every test that this machine can run
 	@$(BIN)/python -m pytest --cov
+
+soak: $(READY) ## Kills each container in turn under load, for some minutes, and counts what is lost or doubled
+	@PULSETRACK_SOAK=on $(BIN)/python -m pytest -o log_cli=true -o log_cli_level=INFO tests/compose/test_soak.py
 
 check: $(CDK) ## Checks format, lint, types, import walls, protos, generated code and Envoy's files
 	@$(BIN)/ruff format --check

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from envoy.extension import Config, typed
 from envoy.limits import CREDENTIALS, rate_limits_of
-from envoy.names import CORS, JWT, TRANSCODER
+from envoy.names import BUFFER, CORS, JWT, TRANSCODER
 from envoy.replies import HEADERS
 from envoy.target import Target
 from services.common.contract import PATH_VARIABLE, REMOTE_ADDRESS, SERVICES, Door, Http, Method, all_methods, methods
@@ -66,7 +66,11 @@ def _routes(target: Target) -> Iterator[Config]:
     yield from sorted(_calls(target), key=lambda route: "safe_regex" in route["match"])
     yield from _wrong_verbs(all_methods())
     for name in (_HEALTH, *(_REFLECTION if target.reflection else ())):
-        yield {"match": {"prefix": f"/{name}/"}, "route": _to(_ANSWERS_FOR_ALL, target, streams=True), **_open(JWT)}
+        yield {
+            "match": {"prefix": f"/{name}/"},
+            "route": _to(_ANSWERS_FOR_ALL, target, streams=True),
+            **_open(JWT, BUFFER),
+        }
     yield _answer({"prefix": "/"}, 404)
 
 

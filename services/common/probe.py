@@ -8,7 +8,7 @@ import os
 import socket
 import struct
 import sys
-from typing import BinaryIO
+from io import BufferedReader
 
 _SECONDS = 2
 
@@ -52,7 +52,7 @@ def _request() -> bytes:
     )
 
 
-def _serving(answer: BinaryIO) -> bool:
+def _serving(answer: BufferedReader) -> bool:
     """Reads frames up to the first that decides."""
     while len(head := answer.read(_FRAME.size)) == _FRAME.size:
         high, low, kind, flags, stream = _FRAME.unpack(head)

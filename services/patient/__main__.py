@@ -20,6 +20,7 @@ from services.patient.events import TOPIC, BillingAccounts, EventsTopic
 from services.patient.models import known_topics, outbox_rows
 from services.patient.seals import Sealer
 from services.patient.service import PatientService
+from services.patient.watching import HEARTBEAT_SECONDS
 
 
 class PatientSettings(SettingsWithAuth, frozen=True, kw_only=True):
@@ -28,6 +29,9 @@ class PatientSettings(SettingsWithAuth, frozen=True, kw_only=True):
     kafka: KafkaServers
     billing: Annotated[str, Meta(description="Where the billing service listens: host:port, several by commas.")]
     service_secret: Annotated[str, Meta(description="The patient service's secret, by which auth knows it.")]
+    watch_heartbeat_seconds: Annotated[
+        float, Meta(gt=0, description="The longest silence of a watch; the gateway ends one that is silent for 300 s.")
+    ] = HEARTBEAT_SECONDS
 
 
 async def main() -> None:
@@ -45,7 +49,7 @@ async def main() -> None:
         outbox.relay(db, known, topic),
         outbox.relay(db, known, BillingAccounts(channel(settings.billing), credentials)),
     ):
-        patients = PatientService(db, outbox)
+        patients = PatientService(db, outbox, accesses, heartbeat_seconds=settings.watch_heartbeat_seconds)
         verifier = TokenVerifier(jwks_from(auth))
         audit = partial(Audit, accesses)
         await serve(settings, SERVICES["patient"], patients, verifier=verifier, parts=[db], audit=audit)

@@ -1,5 +1,7 @@
 """The RPCs of the patient service."""
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -23,11 +25,13 @@ from gen.pulsetrack.patient.v1 import (
     PatientUpdated,
     UndeletePatientRequest,
     UpdatePatientRequest,
+    WatchPatientsRequest,
+    WatchPatientsResponse,
 )
 from services.common.db import Database, Transaction
 from services.common.identity import Caller
 from services.common.outbox import Outbox
-from services.patient.accesses import access_event_of, has_read
+from services.patient.accesses import Accesses, access_event_of, has_read
 from services.patient.errors import EmailAlreadyExists, EtagMismatch, PatientNotFound, RecordNumberAlreadyExists
 from services.patient.events import record
 from services.patient.listing import listed
@@ -44,6 +48,7 @@ from services.patient.models import (
 )
 from services.patient.records import admitted, columns, merged, patient_of
 from services.patient.revisions import revision_of
+from services.patient.watching import HEARTBEAT_SECONDS, Changes
 
 _TAKEN = {
     "patients_email_key_key": EmailAlreadyExists,
@@ -54,9 +59,13 @@ _TAKEN = {
 class PatientService:
     """Keeps patient records: every change is one transaction with its revision and its event."""
 
-    def __init__(self, db: Database, outbox: Outbox) -> None:
+    def __init__(
+        self, db: Database, outbox: Outbox, accesses: Accesses, *, heartbeat_seconds: float = HEARTBEAT_SECONDS
+    ) -> None:
         self._db = db
         self._outbox = outbox
+        self._accesses = accesses
+        self._changes = Changes(db, outbox, heartbeat_seconds=heartbeat_seconds)
 
     async def create_patient(self, request: CreatePatientRequest, caller: Caller) -> Patient:
         """Creates a patient, once per request id.
@@ -162,6 +171,17 @@ class PatientService:
         rows, next_page_token = await LIST_ACCESS_EVENTS.page(self._db, request, patient_ids=[request.id])
         events = [access_event_of(row, request.id) for row in rows]
         return ListAccessEventsResponse(access_events=events, next_page_token=next_page_token)
+
+    async def watch_patients(self, request: WatchPatientsRequest) -> AsyncGenerator[WatchPatientsResponse, None]:
+        """Yields each change of a patient from now on, or behind a resume token, and heartbeats while there is none.
+
+        Raises ResumeTokenInvalid.
+        """
+        async with aclosing(self._changes.watch(request.resume_token)) as answers:
+            async for answer in answers:
+                if answer.revision and answer.revision.patient:
+                    self._accesses.read([UUID(answer.revision.patient.id)])
+                yield answer
 
 
 async def _in_use(tx: Transaction, patient_id: str, etag: str) -> Record:

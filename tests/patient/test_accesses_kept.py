@@ -69,13 +69,13 @@ def test_while_the_database_is_away_they_are_kept(background: Background, tmp_pa
 
 
 def test_an_answer_that_gets_lost_doubles_none(background: Background, new_database: Callable[[str], str]) -> None:
-    url, request_id = new_database("patient"), uuid4()
+    url, patient_id = new_database("patient"), uuid4()
 
     async def record_three() -> None:
         access_of_call.set(Access("pulsetrack.patient.v1.PatientService/GetPatient", "127.0.0.1"))
         async with Forgetful(url) as db, Accesses(db) as kept:
             for _ in range(3):
-                kept.record("OK", [request_id])
+                kept.read([patient_id])
 
     background.run(record_three())
     assert Sql(background, url)(COUNT, ["OK"])[0]["count"] == 3

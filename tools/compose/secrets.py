@@ -48,7 +48,7 @@ class Secrets:
             names = (f"{service}-database-password", f"{service}-owner-database-password")
             passwords = Passwords(*map(self._keep, names))
             self._write(f"{service}-database-url", service_url(server, service, passwords))
-            self._write(f"{service}-owner-url", owner_url(server, service, passwords))
+            self._write(f"{service}-owner-database-url", owner_url(server, service, passwords))
 
     def _keep(self, name: str, value: str | None = None) -> str:
         """Returns the secret that there is, or else a new one of this value or a random one."""

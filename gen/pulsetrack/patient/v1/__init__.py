@@ -25,6 +25,8 @@ __all__ = (
     "Sex",
     "UndeletePatientRequest",
     "UpdatePatientRequest",
+    "WatchPatientsRequest",
+    "WatchPatientsResponse",
 )
 
 import datetime
@@ -770,6 +772,47 @@ class UpdatePatientRequest(betterproto2.Message):
 
 default_message_pool.register_message(
     "pulsetrack.patient.v1", "UpdatePatientRequest", UpdatePatientRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class WatchPatientsRequest(betterproto2.Message):
+    """
+    Asks for the changes of patients from now on, or from where another watch ended.
+    """
+
+    resume_token: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The last resume token received. If not given, the watch begins now.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "WatchPatientsRequest", WatchPatientsRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class WatchPatientsResponse(betterproto2.Message):
+    """
+    A change of a patient, or a sign that there was none.
+    """
+
+    revision: "Revision | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    What the patient is after the change, and who made it. Absent if nothing changed.
+    """
+
+    resume_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    What goes on behind this answer, if sent with a new watch. It does not expire.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "WatchPatientsResponse", WatchPatientsResponse
 )
 
 
