@@ -1,8 +1,10 @@
 """The stand-in for LocalStack, in containers of its own: its README.md says what it is."""
 
 import os
+import re
 import secrets
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,9 +25,9 @@ class StandIn:
 
     def __init__(self) -> None:
         self._name = f"pulsetrack-standin-{secrets.token_hex(3)}"
-        self._port = free_port()
+        self.port = free_port()
         self.gateway_port = free_port()
-        self.endpoint = f"http://127.0.0.1:{self._port}"
+        self.endpoint = f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
         docker("network", "create", self._name)
@@ -43,9 +45,27 @@ class StandIn:
             docker("rm", "--force", "--volumes", *containers)
         docker("network", "rm", self._name)
 
-    def session(self) -> boto3.Session:
+    def session(self) -> Any:
         """Returns what boto3 calls the emulator with."""
         return boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1")
+
+    def client(self, service: str) -> Any:
+        """Returns a client of a service of the emulator."""
+        return self.session().client(service, endpoint_url=self.endpoint)
+
+    def outputs(self, stack: str) -> dict[str, str]:
+        """Returns a stack's outputs."""
+        [described] = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
+        return {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
+
+    def kill(self, container: str) -> None:
+        """Kills a container."""
+        docker("kill", container)
+
+    def published(self) -> set[int]:
+        """Returns the ports of this machine that lead to one of the containers."""
+        lines = docker("ps", "--filter", f"network={self._name}", "--format", "{{.Ports}}").splitlines()
+        return {int(port) for line in lines for port in re.findall(r":(\d+)->", line)}
 
     def containers(self, service: str) -> list[str]:
         """Returns the containers of a service's running tasks."""
@@ -75,7 +95,7 @@ class StandIn:
     def _start_emulator(self) -> None:
         docker("build", "--quiet", "--tag", "pulsetrack/standin", str(ROOT / "tests" / "infrastructure" / "standin"))
         told = {"MINISTACK_MSK_BOOTSTRAP": "kafka:9092"}
-        ports = ["--publish", f"127.0.0.1:{self._port}:4566"]
+        ports = ["--publish", f"127.0.0.1:{self.port}:4566"]
         ports += ["--publish", f"127.0.0.1:{self.gateway_port}:{self.gateway_port}"]
         engine = ["--volume", "/var/run/docker.sock:/var/run/docker.sock"]
         self._run("emulator", "pulsetrack/standin", told, [*ports, *engine])
@@ -88,6 +108,38 @@ class StandIn:
         variables = [text for pair in told.items() for text in ("--env", "=".join(pair))]
         name = self._name if name == "emulator" else f"{self._name}-{name}"
         docker("run", "--detach", "--name", name, "--network", self._name, *variables, *options, image)
+
+
+def build_images(version: str) -> None:
+    """Builds all images of the checkout, as compose does."""
+    docker("compose", "build", "--quiet", told={"PULSETRACK_VERSION": version})
+
+
+def next_version(version: str, new: str) -> None:
+    """Makes images of a next version: the same but for a migration of patient's tables."""
+    for name in ("auth", "billing", "analytics", "databases", "envoy"):
+        docker("tag", f"pulsetrack/{name}:{version}", f"pulsetrack/{name}:{new}")
+    newest = max(path.stem for path in (ROOT / "services" / "patient" / "migrations").glob("[0-9]*.py"))
+    migration = _MIGRATION.format(newest=newest.partition("_")[0])
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "9999_standin.py").write_text(migration, encoding="utf-8")
+        Path(folder, "Dockerfile").write_text(
+            f"FROM pulsetrack/patient:{version}\nCOPY 9999_standin.py services/patient/migrations/\n", encoding="utf-8"
+        )
+        docker("build", "--quiet", "--tag", f"pulsetrack/patient:{new}", folder)
+
+
+_MIGRATION = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "9999"
+down_revision = "{newest}"
+
+
+def upgrade():
+    op.add_column("patients", sa.Column("standin", sa.Text))
+"""
 
 
 def docker(*arguments: str, told: Mapping[str, str] | None = None, **options: Any) -> str:
