@@ -28,7 +28,10 @@ TARGETS = {
         discovery="dns",
     ),
 }
-"""A target of each kind: processes on one machine, and services that are found by name."""
+TARGETS["cloud"] = replace(
+    TARGETS["compose"], upstreams={name: (Address(f"{name}.pulsetrack.internal", 50051),) for name in SERVICES}
+)
+"""A target of each kind: processes on one machine, and services that are found by a name, or by one in a zone."""
 
 
 def main() -> int:

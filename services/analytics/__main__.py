@@ -1,9 +1,6 @@
 """Runs the analytics service, with the consumer that feeds it."""
 
 import asyncio
-from typing import Annotated
-
-from msgspec import Meta
 
 from services.analytics.events import GROUP, TOPIC, EventStore
 from services.analytics.letters import TOPIC as DEAD_LETTERS_TOPIC
@@ -16,14 +13,14 @@ from services.common.db import Database
 from services.common.identity import TokenVerifier
 from services.common.kafka import KnownTopics, Publisher, Subscription
 from services.common.server import run, serve
-from services.common.settings import SettingsWithAuth
+from services.common.settings import KafkaServers, SettingsWithAuth
 from services.common.telemetry import configure_logging, exporting
 
 
 class AnalyticsSettings(SettingsWithAuth, frozen=True, kw_only=True):
     """What analytics is told."""
 
-    kafka: Annotated[str, Meta(description="Kafka's bootstrap servers: host:port, separated by commas.")]
+    kafka: KafkaServers
 
 
 async def main() -> None:

@@ -287,8 +287,10 @@ def _failure(error: BufferError | KafkaException) -> Exception:
 
 
 def _client(bootstrap: str) -> dict[str, Any]:
+    scheme, _, servers = bootstrap.rpartition("://")
     return {
-        "bootstrap.servers": bootstrap,
+        "bootstrap.servers": servers,
+        "security.protocol": scheme or "plaintext",
         "log.connection.close": False,
         "reconnect.backoff.max.ms": 1000,
         "logger": _log,

@@ -73,6 +73,15 @@ class SettingsWithAuth(Settings, frozen=True, kw_only=True):
     auth: Annotated[str, Meta(description="Where the auth service listens: host:port, several by commas.")]
 
 
+KafkaServers = Annotated[
+    str,
+    Meta(
+        pattern=r"\A(ssl://)?[^/]+\Z",
+        description="Kafka's bootstrap servers: host:port, separated by commas; after ssl:// if by TLS.",
+    ),
+]
+
+
 def _content(name: str, path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8").strip()
