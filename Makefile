@@ -1,10 +1,12 @@
 # PulseTrack's commands. They install what they need into .venv, from requirements.lock, whenever that has changed.
 
 .DEFAULT_GOAL := help
-.PHONY: help up compose compose-down images soak test check bench proto status rotate-keys audit-verify format lock clean
+.PHONY: help up compose compose-down images soak test check bench proto status rotate-keys audit-verify synth deploy destroy \
+	format lock clean
 
 BIN := .venv/bin
 READY := .venv/.ready
+CDK := .venv/.ready-cdk
 
 # The first Python that is new enough; it is looked for only when .venv is to be made.
 NEW_ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 11))'
@@ -26,13 +28,13 @@ compose-down: ## Stops the containers and keeps their data
 images: ## Builds the images and prints their size and how soon each service is ready
 	@$(or $(PYTHON),$(NO_PYTHON)) -m tools.compose images
 
-test: $(READY) ## Runs every test that this machine can run
+test: $(CDK) ## Runs every test that this machine can run
 	@$(BIN)/python -m pytest --cov
 
 soak: $(READY) ## Kills each container in turn under load, for some minutes, and counts what is lost or doubled
 	@PULSETRACK_SOAK=on $(BIN)/python -m pytest -o log_cli=true -o log_cli_level=INFO tests/compose/test_soak.py
 
-check: $(READY) ## Checks format, lint, types, import walls, protos, generated code and Envoy's files
+check: $(CDK) ## Checks format, lint, types, import walls, protos, generated code and Envoy's files
 	@$(BIN)/ruff format --check
 	@$(BIN)/ruff check
 	@$(BIN)/mypy
@@ -58,24 +60,39 @@ audit-verify: $(READY) ## Proves that no record of an access was changed or take
 	@PULSETRACK_DATABASE_URL_FILE=$(SECRETS)/patient-database-url \
 		$(BIN)/python -m services.patient.verify $(if $(HEAD),--head $(HEAD))
 
+synth: $(CDK) ## Writes the CloudFormation templates of every environment, checked for security, without an account
+	@$(BIN)/python -m infrastructure synth
+
+ENVIRONMENT ?= localstack
+deploy: $(CDK) ## Deploys to LocalStack, or to AWS with ENVIRONMENT=staging or production, and waits until it works
+	@$(BIN)/python -m infrastructure deploy $(ENVIRONMENT)
+
+destroy: $(CDK) ## Removes what deploy has made, unless the environment keeps its data
+	@$(BIN)/python -m infrastructure destroy $(ENVIRONMENT)
+
 format: $(READY) ## Formats the code
 	@$(BIN)/ruff check --fix-only
 	@$(BIN)/ruff format
 
-# What an image needs of the packages, in the same versions.
-PART_OF_LOCK = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	-c requirements.lock
-lock: $(READY) ## Pins the newest versions that pyproject.toml allows in requirements.lock
-	@$(BIN)/uv pip compile -q -U --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		--group local --group dev pyproject.toml -o requirements.lock
-	@$(PART_OF_LOCK) pyproject.toml -o services/requirements.lock
-	@echo pyyaml | $(PART_OF_LOCK) - -o envoy/requirements.lock
+COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+lock: $(READY) ## Pins the newest versions that pyproject.toml allows in requirements.lock, and in its parts
+	@# What the CDK needs is the pickiest, and goes into the same environment; an image needs a part of the packages.
+	@$(COMPILE) -U --group infrastructure -o infrastructure/requirements.lock
+	@$(COMPILE) -U -c infrastructure/requirements.lock --group local --group dev pyproject.toml -o requirements.lock
+	@$(COMPILE) -c requirements.lock pyproject.toml -o services/requirements.lock
+	@echo pyyaml | $(COMPILE) -c requirements.lock - -o envoy/requirements.lock
 
 clean: ## Removes what these commands have made, but no data
 	@rm -rf .venv build third_party .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage htmlcov
 
 $(READY): requirements.lock tools/environment.py $(BIN)/python
 	@$(or $(PYTHON),$(NO_PYTHON)) tools/environment.py
+	@touch $@
+
+# The CDK weighs more than all the rest together: only what needs it waits for it.
+$(CDK): infrastructure/requirements.lock $(READY)
+	@echo "Installing infrastructure/requirements.lock into .venv; this takes about half a minute"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r infrastructure/requirements.lock
 	@touch $@
 
 # Gone, or a link to a Python that is gone: then the rule above makes it.

@@ -28,7 +28,10 @@ TARGETS = {
         discovery="dns",
     ),
 }
-"""A target of each kind: processes on one machine, and services that are found by name."""
+TARGETS["cloud"] = replace(
+    TARGETS["compose"], upstreams={name: (Address(f"{name}.pulsetrack.internal", 50051),) for name in SERVICES}
+)
+"""A target of each kind: processes on one machine, and services that are found by a name, or by one in a zone."""
 
 
 def main() -> int:
@@ -48,9 +51,12 @@ def main() -> int:
 
 
 def _check() -> int:
-    closed = {"compose, all switched off": replace(TARGETS["compose"], reflection=False, rate_limits=False)}
+    others = {
+        "compose, all switched off": replace(TARGETS["compose"], reflection=False, rate_limits=False),
+        "compose, traced": replace(TARGETS["compose"], otlp=Address("collector", 4317)),
+    }
     try:
-        reasons = [reason for name, target in (TARGETS | closed).items() if (reason := _invalid(name, target))]
+        reasons = [reason for name, target in (TARGETS | others).items() if (reason := _invalid(name, target))]
     except EnvoyMissingError as missing:
         reasons = [str(missing)]
     for reason in reasons:

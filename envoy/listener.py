@@ -7,6 +7,7 @@ from envoy.replies import local_reply_config
 from envoy.routes import route_config
 from envoy.target import Target, socket_address
 from envoy.tokens import METADATA, jwt_filter
+from envoy.tracing import tracing
 from services.common.contract import MAX_MESSAGE_BYTES, SERVICES
 
 _FRAME_HEADER = 5
@@ -36,6 +37,7 @@ def _manager(target: Target) -> Config:
         http_filters=_filters(target),
         local_reply_config=local_reply_config(),
         access_log=[_access_log(target)],
+        **tracing(target),
         **_IDENTITY,
         **_PATHS,
         **_LIMITS,
@@ -53,12 +55,20 @@ _IDENTITY = {
             "http.early_header_mutation.header_mutation.v3.HeaderMutation",
             mutations=[
                 {"remove_on_match": {"key_matcher": {"prefix": prefix}}}
-                for prefix in ("x-envoy-", "x-forwarded-", "x-user-id", "x-user-role", "x-jwt-")
+                for prefix in (
+                    "x-envoy-",
+                    "x-forwarded-",
+                    "x-user-id",
+                    "x-user-role",
+                    "x-jwt-",
+                    "traceparent",
+                    "tracestate",
+                )
             ],
         )
     ],
 }
-"""Who is calling is what the connection and the token say, never what a header claims."""
+"""Who is calling is what the connection and the token say, never what a header claims; and traces begin here."""
 
 _PATHS = {
     "normalize_path": True,
@@ -157,6 +167,7 @@ _LOG = {
     "bytes_received": "%BYTES_RECEIVED%",
     "bytes_sent": "%BYTES_SENT%",
     "request_id": "%REQ(X-REQUEST-ID)%",
+    "trace_id": "%TRACE_ID%",
     "user_id": f"%DYNAMIC_METADATA({JWT}:{METADATA}:sub)%",
     "service": "%UPSTREAM_CLUSTER%",
     "upstream": "%UPSTREAM_HOST%",

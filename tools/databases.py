@@ -4,7 +4,6 @@ import asyncio
 import sys
 from typing import Annotated
 
-import msgspec
 from msgspec import Meta
 
 from services.common.settings import DatabaseSettings, SettingsError
@@ -13,16 +12,25 @@ from tools.local.errors import StartError
 
 
 class DatabasesSettings(DatabaseSettings, frozen=True, kw_only=True):
-    """What the job is told. Its own database URL is that of a role that may create databases and roles."""
+    """What the job is told: the URL of a role that may create databases and roles, and each role's password."""
 
-    database_passwords: Annotated[str, Meta(description='{"auth": [password of its role, password of the owner], ...}')]
+    auth_password: Annotated[str, Meta(description="The password of the role that auth runs as.")]
+    auth_owner_password: Annotated[str, Meta(description="The password of the role that owns auth's tables.")]
+    patient_password: Annotated[str, Meta(description="The password of the role that patient runs as.")]
+    patient_owner_password: Annotated[str, Meta(description="The password of the role that owns patient's tables.")]
+    billing_password: Annotated[str, Meta(description="The password of the role that billing runs as.")]
+    billing_owner_password: Annotated[str, Meta(description="The password of the role that owns billing's tables.")]
+    analytics_password: Annotated[str, Meta(description="The password of the role that analytics runs as.")]
+    analytics_owner_password: Annotated[str, Meta(description="The password of the role that owns analytics' tables.")]
 
     def passwords(self) -> dict[str, Passwords]:
-        """Returns the passwords by the service's name. Raises SettingsError."""
-        try:
-            return msgspec.json.decode(self.database_passwords, type=dict[str, Passwords])
-        except msgspec.MsgspecError as error:
-            raise SettingsError(f"PULSETRACK_DATABASE_PASSWORDS is not as it should be: {error}") from None
+        """Returns the passwords by the service's name."""
+        return {
+            "auth": Passwords(self.auth_password, self.auth_owner_password),
+            "patient": Passwords(self.patient_password, self.patient_owner_password),
+            "billing": Passwords(self.billing_password, self.billing_owner_password),
+            "analytics": Passwords(self.analytics_password, self.analytics_owner_password),
+        }
 
 
 def main() -> None:

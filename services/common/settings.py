@@ -58,12 +58,28 @@ class Settings(DatabaseSettings, frozen=True, kw_only=True):
         float, Meta(gt=0, description="A stream whose reader takes longer for an answer is ended.")
     ] = 10
     drain_seconds: Annotated[int, Meta(ge=0, description="How long calls may go on after SIGTERM.")] = 5
+    otlp_endpoint: Annotated[
+        str,
+        Meta(
+            pattern=r"^([^\s/:]+:\d+)?$",
+            description="Where spans and metrics are sent by OTLP/gRPC: host:port; nowhere if it is empty.",
+        ),
+    ] = ""
 
 
 class SettingsWithAuth(Settings, frozen=True, kw_only=True):
     """What a service is told that verifies tokens by auth's public keys."""
 
     auth: Annotated[str, Meta(description="Where the auth service listens: host:port, several by commas.")]
+
+
+KafkaServers = Annotated[
+    str,
+    Meta(
+        pattern=r"\A(ssl://)?[^/]+\Z",
+        description="Kafka's bootstrap servers: host:port, separated by commas; after ssl:// if by TLS.",
+    ),
+]
 
 
 def _content(name: str, path: str) -> str:

@@ -12,8 +12,8 @@ from services.common.identity import TokenVerifier
 from services.common.kafka import KnownTopics, Publisher
 from services.common.outbox import Outbox
 from services.common.server import run, serve
-from services.common.settings import SettingsWithAuth
-from services.common.telemetry import configure_logging
+from services.common.settings import KafkaServers, SettingsWithAuth
+from services.common.telemetry import configure_logging, exporting
 from services.patient.accesses import Accesses
 from services.patient.audit import Audit
 from services.patient.events import TOPIC, BillingAccounts, EventsTopic
@@ -26,7 +26,7 @@ from services.patient.watching import HEARTBEAT_SECONDS
 class PatientSettings(SettingsWithAuth, frozen=True, kw_only=True):
     """What the patient service is told."""
 
-    kafka: Annotated[str, Meta(description="Kafka's bootstrap servers: host:port, separated by commas.")]
+    kafka: KafkaServers
     billing: Annotated[str, Meta(description="Where the billing service listens: host:port, several by commas.")]
     service_secret: Annotated[str, Meta(description="The patient service's secret, by which auth knows it.")]
     watch_heartbeat_seconds: Annotated[
@@ -44,6 +44,7 @@ async def main() -> None:
     topic = EventsTopic(Publisher(settings.kafka, TOPIC))
     async with (
         Database(settings.database_url, connections=settings.database_connections) as db,
+        exporting(settings, "patient", [db, outbox]),
         Accesses(db) as accesses,
         Sealer(db),
         outbox.relay(db, known, topic),

@@ -1,6 +1,5 @@
 """The program behind `make compose`, without an engine."""
 
-import json
 import stat
 import subprocess
 import sys
@@ -51,10 +50,8 @@ def test_urls_hold_the_passwords_that_the_roles_get(tmp_path: Path) -> None:
     secrets = Secrets(tmp_path / "compose")
     secrets.complete()
     kept = contents(secrets)
-    passwords = json.loads(kept["database-passwords"])
-    assert set(passwords) == set(SERVICES)
     for service in SERVICES:
-        of = Passwords(*passwords[service])
+        of = Passwords(kept[f"{service}-database-password"], kept[f"{service}-owner-database-password"])
         place, role = f"postgres:5432/pulsetrack_{service}", f"pulsetrack_{service}"
         assert kept[f"{service}-database-url"] == f"postgresql://{role}:{of.service}@{place}"
         assert kept[f"{service}-owner-database-url"] == f"postgresql://{role}_owner:{of.owner}@{place}"

@@ -42,19 +42,13 @@ class Secrets:
         self._keep("key-passphrase")
         self._keep("admin-password", admin_password)
         self._write("client-secrets", json.dumps({"patient": self._keep("patient-client-secret")}))
-        passwords = {service: self._passwords(service) for service in SERVICES}
-        self._write("database-passwords", json.dumps(passwords))
         server = f"postgresql://postgres:{self._keep('postgres-password')}@{_POSTGRES}/postgres"
         self._write("postgres-url", server)
-        for service, of_service in passwords.items():
-            self._write(f"{service}-database-url", service_url(server, service, of_service))
-            self._write(f"{service}-owner-database-url", owner_url(server, service, of_service))
-
-    def _passwords(self, service: str) -> Passwords:
-        return Passwords(
-            self._keep(f"{service}-database-password"),
-            self._keep(f"{service}-owner-database-password"),
-        )
+        for service in SERVICES:
+            names = (f"{service}-database-password", f"{service}-owner-database-password")
+            passwords = Passwords(*map(self._keep, names))
+            self._write(f"{service}-database-url", service_url(server, service, passwords))
+            self._write(f"{service}-owner-database-url", owner_url(server, service, passwords))
 
     def _keep(self, name: str, value: str | None = None) -> str:
         """Returns the secret that there is, or else a new one of this value or a random one."""

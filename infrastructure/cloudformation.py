@@ -1,0 +1,98 @@
+"""CloudFormation: a stack is made, brought up to date or removed, and waited for."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ClientError, WaiterError
+
+from infrastructure.errors import DeployError
+
+_POLL = {"Delay": 5, "MaxAttempts": 1080}
+"""Ninety minutes: a new Kafka cluster takes half an hour."""
+
+_UNDEPLOYED = "unknown"
+"""The physical id that an emulator gives to what it has only written down."""
+
+
+class CloudFormation:
+    """The stacks at an endpoint. Its methods raise DeployError."""
+
+    def __init__(self, session: Any, endpoint: str | None) -> None:
+        self._client = session.client("cloudformation", endpoint_url=endpoint)
+
+    def put(self, name: str, template: Path, parameters: Mapping[str, str], *, protect: bool) -> dict[str, str]:
+        """Makes a stack or brings it up to date, waits until that is done, and returns its outputs."""
+        arguments = {
+            "StackName": name,
+            "TemplateBody": template.read_text(encoding="utf-8"),
+            "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+            "Capabilities": ["CAPABILITY_IAM"],
+        }
+        if self._exists(name):
+            if self._update(arguments):
+                self._wait("stack_update_complete", name)
+        else:
+            # What could not be made is removed again: there is nothing in it yet.
+            self._client.create_stack(**arguments, OnFailure="DELETE", EnableTerminationProtection=protect)
+            self._wait("stack_create_complete", name)
+        self._check_deployed(name)
+        return self.outputs(name)
+
+    def outputs(self, name: str) -> dict[str, str]:
+        """Returns a stack's outputs by name, none if it is not there."""
+        try:
+            [stack] = self._client.describe_stacks(StackName=name)["Stacks"]
+        except ClientError:
+            return {}
+        return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+
+    def remove(self, name: str) -> None:
+        """Removes a stack, and returns when it is gone."""
+        if self._exists(name):
+            self._client.delete_stack(StackName=name)
+            self._wait("stack_delete_complete", name)
+
+    def _exists(self, name: str) -> bool:
+        try:
+            [stack] = self._client.describe_stacks(StackName=name)["Stacks"]
+        except ClientError as error:
+            if "does not exist" in str(error):
+                return False
+            raise
+        return stack["StackStatus"] not in {"DELETE_COMPLETE", "REVIEW_IN_PROGRESS"}
+
+    def _update(self, arguments: dict[str, Any]) -> bool:
+        """Begins an update. Returns False if the stack is up to date."""
+        try:
+            self._client.update_stack(**arguments)
+        except ClientError as error:
+            if "No updates are to be performed" in str(error):
+                return False
+            raise
+        return True
+
+    def _wait(self, what: str, name: str) -> None:
+        try:
+            self._client.get_waiter(what).wait(StackName=name, WaiterConfig=_POLL)
+        except WaiterError as error:
+            raise DeployError(f"The stack {name} failed: {self._reasons(name) or error}") from None
+
+    def _reasons(self, name: str) -> str:
+        try:
+            events = self._client.describe_stack_events(StackName=name)["StackEvents"]
+        except ClientError:
+            return ""
+        failed = [event for event in events if event["ResourceStatus"].endswith("_FAILED")]
+        return "; ".join(
+            f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason', 'no reason given')}"
+            for event in reversed(failed[-5:])
+        )
+
+    def _check_deployed(self, name: str) -> None:
+        """Raises DeployError if something of a stack is only written down: an emulator may do that without a word."""
+        pages = self._client.get_paginator("list_stack_resources").paginate(StackName=name)
+        resources = [resource for page in pages for resource in page["StackResourceSummaries"]]
+        missing = [each["ResourceType"] for each in resources if each.get("PhysicalResourceId") in {None, _UNDEPLOYED}]
+        if missing:
+            raise DeployError(f"This endpoint says that {name} is complete but has not made: {', '.join(missing)}.")

@@ -1,0 +1,137 @@
+"""What must not be lost: Postgres, Kafka, and the secrets."""
+
+from typing import cast
+
+import aws_cdk as cdk
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_msk as msk
+from aws_cdk import aws_rds as rds
+from aws_cdk import aws_secretsmanager as secretsmanager
+from constructs import Construct
+
+from infrastructure.network import DATABASE, KAFKA, PRIVATE, Network
+from infrastructure.settings import SERVICES, Environment
+from infrastructure.stack import Stack, accept, logical
+
+KAFKA_VERSION = "3.9.x.kraft"
+
+ADMINISTRATOR = "postgres"
+"""The database server's administrator. Its password is kept and rotated by RDS, every seven days."""
+
+_ROTATION = "AwsSolutions::AwsSolutions-SMG4"
+
+
+def owner_of(service: str) -> str:
+    """Returns the role that owns a service's tables and migrates them."""
+    return f"{runtime_of(service)}_owner"
+
+
+def runtime_of(service: str) -> str:
+    """Returns the role that a service works as. Its database has the same name."""
+    return f"pulsetrack_{service}"
+
+
+class Data(Stack):
+    """A Postgres server with a database for each service, a Kafka cluster, and what only machines know."""
+
+    def __init__(self, scope: Construct, environment: Environment, network: Network) -> None:
+        super().__init__(scope, environment, "data")
+        self._keeping = cdk.RemovalPolicy.RETAIN if environment.keep_data else cdk.RemovalPolicy.DESTROY
+        self.database = self._postgres(environment, network)
+        self.administrator = cast("secretsmanager.ISecret", self.database.secret)  # RDS makes it
+        self.kafka = self._kafka(environment, network)
+        roles = [role for service in SERVICES for role in (owner_of(service), runtime_of(service))]
+        self.passwords = {role: self._secret(role, f"The password of the database role {role}") for role in roles}
+        self.admin_password = self._secret("admin", "The password of the first admin")
+        self.key_passphrase = self._secret("key", "What opens the keys that sign tokens")
+        self.client_secrets = self._secret("clients", "Each service's client secret", field="patient")
+        cdk.CfnOutput(self, "KafkaArn", value=self.kafka.ref)
+        cdk.CfnOutput(self, "AdminPasswordSecret", value=self.admin_password.secret_arn)
+
+    def _postgres(self, environment: Environment, network: Network) -> rds.DatabaseInstance:
+        size = environment.database
+        database = rds.DatabaseInstance(
+            self,
+            "Postgres",
+            engine=rds.DatabaseInstanceEngine.postgres(version=rds.PostgresEngineVersion.VER_18),
+            instance_type=ec2.InstanceType(size.instance),
+            vpc=network.vpc,
+            vpc_subnets=PRIVATE,
+            security_groups=[network.groups[DATABASE]],
+            publicly_accessible=False,
+            credentials=rds.Credentials.from_username(ADMINISTRATOR),
+            manage_master_user_password=True,
+            parameters={"rds.force_ssl": "1"},
+            allocated_storage=size.storage_gib,
+            max_allocated_storage=4 * size.storage_gib,
+            storage_type=rds.StorageType.GP3,
+            storage_encrypted=True,
+            multi_az=size.multi_az,
+            backup_retention=cdk.Duration.days(size.backup_days),
+            delete_automated_backups=not environment.keep_data,
+            deletion_protection=environment.keep_data,
+            cloudwatch_logs_exports=["postgresql"],
+            enable_performance_insights=environment.keep_data,
+            removal_policy=self._keeping,
+        )
+        accept(database, "AwsSolutions::AwsSolutions-RDS11", "A port that is hard to guess protects nothing.")
+        if not size.multi_az:
+            accept(database, "AwsSolutions::AwsSolutions-RDS3", "It holds no real records: it may be down for a while.")
+        if not environment.keep_data:
+            accept(database, "AwsSolutions::AwsSolutions-RDS10", "It holds no real records, and is to be destroyed.")
+        return database
+
+    def _kafka(self, environment: Environment, network: Network) -> msk.CfnCluster:
+        size = environment.kafka
+        log = logs.LogGroup(
+            self, "KafkaLogs", retention=logs.RetentionDays.ONE_MONTH, removal_policy=cdk.RemovalPolicy.DESTROY
+        )
+        cluster = msk.CfnCluster(
+            self,
+            "Kafka",
+            cluster_name=self.stack_name,
+            kafka_version=KAFKA_VERSION,
+            number_of_broker_nodes=size.brokers,
+            broker_node_group_info=msk.CfnCluster.BrokerNodeGroupInfoProperty(
+                instance_type=f"kafka.{size.instance}",
+                client_subnets=network.vpc.select_subnets(subnet_group_name="private").subnet_ids,
+                security_groups=[network.groups[KAFKA].security_group_id],
+                storage_info=msk.CfnCluster.StorageInfoProperty(
+                    ebs_storage_info=msk.CfnCluster.EBSStorageInfoProperty(volume_size=size.storage_gib)
+                ),
+            ),
+            encryption_info=msk.CfnCluster.EncryptionInfoProperty(
+                encryption_in_transit=msk.CfnCluster.EncryptionInTransitProperty(
+                    client_broker="TLS" if size.tls else "TLS_PLAINTEXT", in_cluster=True
+                )
+            ),
+            enhanced_monitoring="PER_TOPIC_PER_BROKER",
+            logging_info=msk.CfnCluster.LoggingInfoProperty(
+                broker_logs=msk.CfnCluster.BrokerLogsProperty(
+                    cloud_watch_logs=msk.CfnCluster.CloudWatchLogsProperty(enabled=True, log_group=log.log_group_name)
+                )
+            ),
+        )
+        cluster.apply_removal_policy(self._keeping)
+        if not size.tls:
+            accept(cluster, "AwsSolutions::AwsSolutions-MSK2", "An emulator's broker speaks no TLS.")
+        return cluster
+
+    def _secret(self, name: str, description: str, *, field: str = "") -> secretsmanager.Secret:
+        """Makes a secret of 40 letters and digits; in a JSON object, if a field is named."""
+        generated = secretsmanager.SecretStringGenerator(
+            password_length=40,
+            exclude_punctuation=True,
+            generate_string_key=field or None,
+            secret_string_template="{}" if field else None,
+        )
+        secret = secretsmanager.Secret(
+            self,
+            f"{logical(name)}Secret",
+            description=description,
+            generate_secret_string=generated,
+            removal_policy=self._keeping,
+        )
+        accept(secret, _ROTATION, "Tasks read it when they start: it is changed by a deployment, not behind them.")
+        return secret

@@ -1,0 +1,20 @@
+"""Real records: two of everything, and nothing deleted. The domain is a placeholder: deploy refuses it."""
+
+from infrastructure.settings import DatabaseSize, Domain, Environment, KafkaSize, Scale
+
+PRODUCTION = Environment(
+    name="production",
+    domain=Domain(name="api.pulsetrack.example", zone_id="Z0000000000000000000B"),
+    services={
+        "gateway": Scale(least=2, most=6, cpu=512, memory_mib=1024),
+        "auth": Scale(least=2, most=8, cpu=1024, memory_mib=2048),  # argon2id wants both
+        "patient": Scale(least=2, most=12, cpu=1024, memory_mib=2048),
+        "billing": Scale(least=2, most=6),
+        "analytics": Scale(least=2, most=6),  # as many as the topic has partitions
+    },
+    database=DatabaseSize(instance="m7g.large", storage_gib=100, multi_az=True, backup_days=35),
+    kafka=KafkaSize(instance="m7g.large", brokers=2, storage_gib=100),
+    admin_email="admin@pulsetrack.example",
+    keep_data=True,
+    reflection=False,
+)

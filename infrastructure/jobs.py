@@ -1,0 +1,99 @@
+"""The cluster, and the tasks that prepare the databases before the services are deployed."""
+
+import aws_cdk as cdk
+from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_servicediscovery as servicediscovery
+from constructs import Construct
+
+from infrastructure.data import ADMINISTRATOR, Data, owner_of, runtime_of
+from infrastructure.network import JOBS, Network
+from infrastructure.settings import NAMESPACE, SERVICES, Environment, Scale
+from infrastructure.stack import Stack, logical
+from infrastructure.task import Images
+
+_SCALE = Scale(least=1, most=1)
+
+
+def database_environment(data: Data, role: str, database: str) -> dict[str, str]:
+    """Returns what leads to a database, with PGPASSWORD beside it. TLS is asked for here, and by the server."""
+    address = f"{data.database.db_instance_endpoint_address}:{data.database.db_instance_endpoint_port}"
+    return {"PULSETRACK_DATABASE_URL": f"postgresql://{role}@{address}/{database}", "PGSSLMODE": "require"}
+
+
+class Jobs(Stack):
+    """The cluster with its names and log, a task that makes the databases, and one that migrates each of them."""
+
+    def __init__(self, scope: Construct, environment: Environment, network: Network, data: Data) -> None:
+        super().__init__(scope, environment, "jobs")
+        self.log = logs.LogGroup(
+            self,
+            "Logs",
+            retention=logs.RetentionDays.ONE_YEAR if environment.keep_data else logs.RetentionDays.ONE_WEEK,
+            removal_policy=cdk.RemovalPolicy.RETAIN if environment.keep_data else cdk.RemovalPolicy.DESTROY,
+        )
+        self.cluster = ecs.Cluster(
+            self,
+            "Cluster",
+            vpc=network.vpc,
+            container_insights_v2=ecs.ContainerInsights.ENABLED,
+            default_cloud_map_namespace=ecs.CloudMapNamespaceOptions(
+                name=NAMESPACE, type=servicediscovery.NamespaceType.DNS_PRIVATE, vpc=network.vpc
+            ),
+        )
+        self._images = Images(self)
+        self._add_databases(data)
+        for service in SERVICES:
+            self._add_migrations(data, service)
+        subnets = network.vpc.select_subnets(subnet_group_name="private").subnet_ids
+        cdk.CfnOutput(self, "ClusterName", value=self.cluster.cluster_name)
+        cdk.CfnOutput(self, "LogGroup", value=self.log.log_group_name)
+        cdk.CfnOutput(self, "Subnets", value=cdk.Fn.join(",", subnets))
+        cdk.CfnOutput(self, "SecurityGroup", value=network.groups[JOBS].security_group_id)
+
+    def _add_databases(self, data: Data) -> None:
+        passwords = {
+            f"PULSETRACK_{name.upper()}_PASSWORD": ecs.Secret.from_secrets_manager(data.passwords[role])
+            for service in SERVICES
+            for name, role in ((service, runtime_of(service)), (f"{service}_owner", owner_of(service)))
+        }
+        self._add(
+            "databases",
+            "databases",
+            ["tools.databases"],
+            database_environment(data, ADMINISTRATOR, "postgres"),
+            {"PGPASSWORD": ecs.Secret.from_secrets_manager(data.administrator, "password"), **passwords},
+        )
+
+    def _add_migrations(self, data: Data, service: str) -> None:
+        owner = owner_of(service)
+        self._add(
+            f"{service}-migrations",
+            service,
+            ["services.common.migrate", service],
+            {
+                **database_environment(data, owner, runtime_of(service)),
+                "PULSETRACK_DATABASE_ROLE": runtime_of(service),
+            },
+            {"PGPASSWORD": ecs.Secret.from_secrets_manager(data.passwords[owner])},
+        )
+
+    def _add(
+        self,
+        name: str,
+        image: str,
+        command: list[str],
+        environment: dict[str, str],
+        secrets: dict[str, ecs.Secret],
+    ) -> None:
+        definition = self._images.task(
+            self,
+            name,
+            image=image,
+            scale=_SCALE,
+            log=self.log,
+            command=command,
+            environment=environment,
+            secrets=secrets,
+        )
+        cdk.CfnOutput(self, f"{logical(name)}Job", value=definition.task_definition_arn)

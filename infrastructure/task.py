@@ -1,0 +1,86 @@
+"""A task: one container of an image that is given by parameter, with as few rights as it can have."""
+
+from collections.abc import Mapping, Sequence
+
+import aws_cdk as cdk
+from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from infrastructure.settings import Scale
+from infrastructure.stack import Stack, accept, logical
+
+REPOSITORY = "pulsetrack"
+
+_STOP_SECONDS = 30
+
+
+class Images:
+    """The images that a stack uses: where they are and which version is said when it is deployed."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._repository = cdk.CfnParameter(
+            stack, "Images", default=REPOSITORY, description="What stands before an image's name: registry/pulsetrack"
+        ).value_as_string
+        self._version = cdk.CfnParameter(stack, "Version", default="dev", description="The images' tag").value_as_string
+
+    def task(
+        self,
+        scope: Construct,
+        name: str,
+        *,
+        image: str,
+        scale: Scale,
+        log: logs.ILogGroup,
+        entry_point: Sequence[str] | None = None,
+        command: Sequence[str] | None = None,
+        environment: Mapping[str, str] | None = None,
+        secrets: Mapping[str, ecs.Secret] | None = None,
+        port: int | None = None,
+        health_check: ecs.HealthCheck | None = None,
+    ) -> ecs.FargateTaskDefinition:
+        """Defines a task. It may pull its image, write its log and read its secrets; what runs in it may do nothing."""
+        definition = ecs.FargateTaskDefinition(
+            scope, f"{logical(name)}Task", cpu=scale.cpu, memory_limit_mib=scale.memory_mib
+        )
+        definition.add_container(
+            name,
+            image=ecs.ContainerImage.from_registry(f"{self._repository}/{image}:{self._version}"),
+            entry_point=entry_point,
+            command=command,
+            environment=environment or {},
+            secrets=secrets or {},
+            port_mappings=[ecs.PortMapping(container_port=port)] if port else None,
+            health_check=health_check,
+            readonly_root_filesystem=True,
+            stop_timeout=cdk.Duration.seconds(_STOP_SECONDS),
+            logging=ecs.LogDrivers.aws_logs(stream_prefix=name, log_group=log, mode=ecs.AwsLogDriverMode.NON_BLOCKING),
+        )
+        _let_pull(definition, image)
+        accept(
+            definition, "AwsSolutions::AwsSolutions-ECS2", "Only what is no secret: those come from Secrets Manager."
+        )
+        return definition
+
+
+def healthy(*command: str) -> ecs.HealthCheck:
+    """Returns a check that runs a command in the container: a task whose checks fail is replaced."""
+    return ecs.HealthCheck(
+        command=["CMD", *command],
+        interval=cdk.Duration.seconds(10),
+        timeout=cdk.Duration.seconds(5),
+        retries=3,
+        start_period=cdk.Duration.seconds(30),
+    )
+
+
+def _let_pull(definition: ecs.FargateTaskDefinition, image: str) -> None:
+    """Allows to pull one image from the account's own registry."""
+    role = definition.obtain_execution_role()
+    name = f"{REPOSITORY}/{image}"
+    repository = cdk.Stack.of(definition).format_arn(service="ecr", resource="repository", resource_name=name)
+    pull = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+    role.add_to_principal_policy(iam.PolicyStatement(actions=pull, resources=[repository]))
+    role.add_to_principal_policy(iam.PolicyStatement(actions=["ecr:GetAuthorizationToken"], resources=["*"]))
+    accept(role, "AwsSolutions::AwsSolutions-IAM5[Resource::*]", "GetAuthorizationToken is of no resource.")

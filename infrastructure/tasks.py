@@ -1,0 +1,110 @@
+"""ECS: tasks that are run to their end, and services that are waited for."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from infrastructure.errors import DeployError
+
+_POLL_SECONDS = 2
+_JOB_SECONDS = 900
+_SERVICE_SECONDS = 1200
+_LAST_LINES = 20
+
+
+class Cluster:
+    """The cluster at an endpoint. Its methods raise DeployError."""
+
+    def __init__(self, session: Any, endpoint: str | None, outputs: dict[str, str]) -> None:
+        """Takes the outputs of the stack that made it."""
+        self._ecs = session.client("ecs", endpoint_url=endpoint)
+        self._logs = session.client("logs", endpoint_url=endpoint)
+        self._name = outputs["ClusterName"]
+        self._log = outputs["LogGroup"]
+        self._network = {
+            "awsvpcConfiguration": {
+                "subnets": outputs["Subnets"].split(","),
+                "securityGroups": [outputs["SecurityGroup"]],
+                "assignPublicIp": "DISABLED",
+            }
+        }
+
+    def run(self, definitions: Sequence[str]) -> None:
+        """Runs tasks side by side, and returns when all have ended well."""
+        arns = [self._start(definition) for definition in definitions]
+        limit = time.monotonic() + _JOB_SECONDS
+        while (tasks := self._tasks(arns)) and any(task["lastStatus"] != "STOPPED" for task in tasks):
+            if time.monotonic() > limit:
+                raise DeployError(f"A job still runs after {_JOB_SECONDS} s: {', '.join(map(_job, tasks))}.")
+            time.sleep(_POLL_SECONDS)
+        for task in tasks:
+            [container] = task["containers"]
+            if container.get("exitCode") != 0:
+                why = self._said(task) or task.get("stoppedReason") or "it said nothing"
+                raise DeployError(f"The job {container['name']} failed: {why}")
+
+    def wait_for_services(self, names: Sequence[str]) -> None:
+        """Returns when every service runs as many tasks as it should, all of its newest definition."""
+        limit = time.monotonic() + _SERVICE_SECONDS
+        while waiting := [service for service in self._services(names) if not _stable(service)]:
+            if failed := [service for service in waiting if _deployment(service).get("rolloutState") == "FAILED"]:
+                raise DeployError("Put back as it was: " + "; ".join(map(_report, failed)))
+            if time.monotonic() > limit:
+                raise DeployError(f"Not running after {_SERVICE_SECONDS} s: " + "; ".join(map(_report, waiting)))
+            time.sleep(_POLL_SECONDS)
+
+    def counts(self, names: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """Returns how many tasks of each service run, and how many should."""
+        return {
+            service["serviceName"]: (service["runningCount"], service["desiredCount"])
+            for service in self._services(names)
+        }
+
+    def _start(self, definition: str) -> str:
+        answer = self._ecs.run_task(
+            cluster=self._name, taskDefinition=definition, launchType="FARGATE", networkConfiguration=self._network
+        )
+        if answer["failures"]:
+            raise DeployError(f"A job cannot be started: {answer['failures'][0].get('reason')}.")
+        return str(answer["tasks"][0]["taskArn"])
+
+    def _tasks(self, arns: Sequence[str]) -> list[dict[str, Any]]:
+        return list(self._ecs.describe_tasks(cluster=self._name, tasks=list(arns))["tasks"])
+
+    def _services(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        answer = self._ecs.describe_services(cluster=self._name, services=list(names))
+        if answer.get("failures"):
+            raise DeployError(f"There is no service {answer['failures'][0]['arn']}.")
+        return list(answer["services"])
+
+    def _said(self, task: dict[str, Any]) -> str:
+        """Returns the last lines of a task's log."""
+        [container] = task["containers"]
+        stream = f"{container['name']}/{container['name']}/{task['taskArn'].rpartition('/')[2]}"
+        try:
+            events = self._logs.get_log_events(logGroupName=self._log, logStreamName=stream, limit=_LAST_LINES)
+        except self._logs.exceptions.ResourceNotFoundException:
+            return ""
+        return "\n".join(event["message"] for event in events["events"])
+
+
+def _job(task: dict[str, Any]) -> str:
+    return f"{task['containers'][0]['name']} ({task['lastStatus']})"
+
+
+def _deployment(service: dict[str, Any]) -> dict[str, Any]:
+    return next((each for each in service["deployments"] if each["status"] == "PRIMARY"), {})
+
+
+def _stable(service: dict[str, Any]) -> bool:
+    [*deployments] = service["deployments"]
+    whole = service["runningCount"] == service["desiredCount"] > 0
+    return whole and len(deployments) == 1 and _deployment(service).get("rolloutState", "COMPLETED") == "COMPLETED"
+
+
+def _report(service: dict[str, Any]) -> str:
+    said = service.get("events") or [{"message": "no event"}]
+    return (
+        f"{service['serviceName']} runs {service['runningCount']} of {service['desiredCount']} tasks"
+        f" ({said[0]['message']})"
+    )

@@ -1,0 +1,1 @@
+"""ministack, mended where it does not run what our templates describe."""

@@ -1,0 +1,100 @@
+"""A network load balancer: each listener of a template is a port of this container, relayed to healthy targets.
+
+It opens connections of its own, so that targets see its address and not the client's.
+"""
+
+import asyncio
+import random
+import threading
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from typing import Any
+
+from ministack.services import alb
+
+_SECONDS = 1
+
+Target = tuple[str, int]
+
+
+def mend() -> None:
+    """Begins to listen, beside the emulator."""
+    threading.Thread(target=lambda: asyncio.run(_Balancer().run()), daemon=True).start()
+
+
+class _Balancer:
+    def __init__(self) -> None:
+        self._healthy: dict[str, set[Target]] = {}
+        self._servers: dict[str, asyncio.Server] = {}
+
+    async def run(self) -> None:
+        """Follows the listeners and targets that there are."""
+        while True:
+            listeners = list(_listeners())
+            for arn in set(self._servers) - {arn for arn, _, _ in listeners}:
+                self._servers.pop(arn).close()
+            for arn, group, port in listeners:
+                await self._check(group)
+                if arn not in self._servers:
+                    self._servers[arn] = await asyncio.start_server(self._relay(group), "0.0.0.0", port)
+            await asyncio.sleep(_SECONDS)
+
+    async def _check(self, group: str) -> None:
+        targets = set(_targets(group))
+        path = alb._tgs[group].get("HealthCheckPath") or "/"
+        answers = await asyncio.gather(*(_answers(target, path) for target in targets))
+        self._healthy[group] = {target for target, healthy in zip(targets, answers, strict=True) if healthy}
+
+    def _relay(self, group: str) -> Any:
+        async def relay(client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+            with closing(to_client):
+                targets = list(self._healthy.get(group, set()) & set(_targets(group)))
+                random.shuffle(targets)
+                for target in targets:
+                    try:
+                        server, to_server = await asyncio.open_connection(*target)
+                    except OSError:
+                        continue
+                    with closing(to_server):
+                        await asyncio.gather(_pump(client, to_server), _pump(server, to_client))
+                    return
+
+        return relay
+
+
+async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await source.read(65536):
+            sink.write(data)
+            await sink.drain()
+    with suppress(OSError):
+        sink.write_eof()
+
+
+async def _answers(target: Target, path: str) -> bool:
+    try:
+        async with asyncio.timeout(_SECONDS):
+            reader, writer = await asyncio.open_connection(*target)
+            with closing(writer):
+                writer.write(f"GET {path} HTTP/1.1\r\nHost: target\r\nConnection: close\r\n\r\n".encode())
+                return (await reader.read(12)).endswith(b" 200")
+    except OSError:
+        return False
+
+
+def _listeners() -> Iterator[tuple[str, str, int]]:
+    for arn, listener in _all(alb._listeners):
+        if listener.get("Protocol") == "TCP":
+            for action in listener.get("DefaultActions", []):
+                yield arn, action["TargetGroupArn"], int(listener["Port"])
+
+
+def _targets(group: str) -> list[Target]:
+    return [
+        (target["Id"], int(target["Port"])) for arn, found in _all(alb._targets) if arn == group for target in found
+    ]
+
+
+def _all(scoped: Any) -> list[tuple[str, Any]]:
+    """Returns what every account and region has: this thread belongs to none."""
+    return [(key[-1] if isinstance(key, tuple) else key, value) for key, value in list(scoped._data.items())]

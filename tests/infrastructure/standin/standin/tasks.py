@@ -1,0 +1,216 @@
+"""ECS: tasks run as their definitions say, are found by name, count when they are healthy, and are stopped in order.
+
+In order means as on AWS: out of the load balancer and of DNS first, then SIGTERM, then SIGKILL.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import docker
+from docker.errors import NotFound
+from docker.models.images import ImageCollection
+from ministack.services import ecs
+from ministack.services import servicediscovery as names
+from ministack.services.cloudformation import provisioners
+
+from standin.recorded import HANDLERS, Made, Properties
+
+DRAIN_SECONDS = 5
+"""How long a load balancer lets connections to a task go on before it is stopped; the template's is longer."""
+
+_HEALTHY_SECONDS = 180
+_NANOSECONDS = 1_000_000_000
+
+_registries = threading.local()
+
+
+def mend() -> None:
+    """Replaces what stands in the way."""
+    _mend_definitions()
+    _mend_images()
+    _mend_running()
+    _mend_names()
+
+
+def _mend_definitions() -> None:
+    normalized = provisioners._normalize_container_defs
+
+    def normalize(definitions: list[Properties]) -> list[Properties]:
+        made: list[Properties] = normalized(definitions)
+        for definition in made:
+            for name in ("secrets", "healthCheck", "linuxParameters"):
+                if name in definition:
+                    definition[name] = provisioners._pascal_to_camel(definition[name])
+            for secret in definition.get("secrets", []):
+                secret["valueFrom"] = _by_arn(secret["valueFrom"])
+        return made
+
+    provisioners._normalize_container_defs = normalize
+
+
+def _by_arn(value: str) -> str:
+    """Returns a reference to a secret by its ARN: the emulator's Ref of one is its name. A field's name stays."""
+    name, field = value, ""
+    if not value.startswith("arn:"):
+        name, _, rest = value.partition(":")
+        field = f":{rest}" if rest else ""
+    known = provisioners._sm._secrets.get(name)
+    return f"{known['ARN']}{field}" if known else value
+
+
+def _mend_images() -> None:
+    """Has images come from this machine alone: none of them was ever pushed."""
+
+    def pull(self: ImageCollection, repository: str, tag: str | None = None, **_: Any) -> Any:
+        return self.get(f"{repository}:{tag}" if tag else repository)
+
+    def registry_data(self: ImageCollection, name: str, **_: Any) -> Any:
+        raise NotFound(name)
+
+    pull._ministack_fallback = True  # type: ignore[attr-defined]
+    ImageCollection.pull, ImageCollection.get_registry_data = pull, registry_data
+
+
+def _mend_running() -> None:
+    arguments, healthy, look = ecs._build_run_kwargs, ecs._record_service_task_healthy, ecs._maybe_mark_stopped
+
+    def as_defined(definition: Properties, *others: Any) -> dict[str, Any]:
+        made: dict[str, Any] = arguments(definition, *others)
+        made["read_only"] = bool(definition.get("readonlyRootFilesystem"))
+        made["security_opt"] = ["no-new-privileges"]
+        if definition.get("entryPoint"):
+            made["entrypoint"] = definition["entryPoint"]
+        if check := definition.get("healthCheck"):
+            made["healthcheck"] = {
+                "test": check["command"],
+                "interval": 2 * _NANOSECONDS,
+                "timeout": check.get("timeout", 5) * _NANOSECONDS,
+                "retries": check.get("retries", 3),
+                "start_period": check.get("startPeriod", 0) * _NANOSECONDS,
+            }
+        return made
+
+    def when_healthy(service: str, task: Properties) -> None:
+        limit = time.monotonic() + _HEALTHY_SECONDS
+        while task.get("lastStatus") == "RUNNING" and _health(task) == "starting" and time.monotonic() < limit:
+            time.sleep(0.5)
+        if _health(task) in {"healthy", "none"}:
+            healthy(service, task)
+
+    def look_at_health(task: Properties, client: Any = None) -> Any:
+        if task.get("lastStatus") == "RUNNING" and _health(task) == "unhealthy":
+            for container in _containers(task):
+                container.kill()
+        return look(task, client)
+
+    ecs._build_run_kwargs = as_defined
+    ecs._record_service_task_healthy = when_healthy
+    ecs._maybe_mark_stopped = look_at_health
+    ecs._remove_docker_container = _stop
+
+
+def _containers(task: Properties) -> Iterator[Any]:
+    client = docker.from_env()
+    for container_id in task.get("_docker_ids") or []:
+        try:
+            yield client.containers.get(container_id)
+        except NotFound:
+            continue
+
+
+def _health(task: Properties) -> str:
+    states = {
+        container.attrs["State"].get("Health", {}).get("Status", "none")
+        for container in _containers(task)
+        if container.status == "running"
+    }
+    return next((state for state in ("unhealthy", "starting") if state in states), min(states, default="gone"))
+
+
+def _stop(client: Any, container_or_id: Any) -> None:
+    try:
+        container = client.containers.get(getattr(container_or_id, "id", container_or_id))
+    except NotFound:
+        return
+    task = next((each for each in list(ecs._tasks.values()) if each["taskArn"] == _task_of(container)), {})
+    if container.status == "running" and task:
+        _take_out(task)
+    container.stop(timeout=30)
+    container.remove(v=True)
+
+
+def _task_of(container: Any) -> str:
+    return str(container.labels.get("com.amazonaws.ecs.task-arn", ""))
+
+
+def _take_out(task: Properties) -> None:
+    service = _service_of(task) or {}
+    for registry in service.get("serviceRegistries") or []:
+        _forget(registry, task)
+    if service.get("loadBalancers"):
+        time.sleep(DRAIN_SECONDS)
+
+
+def _mend_names() -> None:
+    create, of_template, attach = ecs._create_service, provisioners._ecs_service_create, ecs._attach_started_container
+
+    def template_create(logical_id: str, properties: Properties, stack: str) -> Made:
+        _registries.wanted = provisioners._pascal_to_camel(properties.get("ServiceRegistries") or [])
+        try:
+            made: Made = of_template(logical_id, properties, stack)
+            return made
+        finally:
+            _registries.wanted = None
+
+    def create_service(data: Properties) -> Any:
+        if wanted := getattr(_registries, "wanted", None):
+            data["serviceRegistries"] = wanted
+        return create(data)
+
+    def attach_and_name(task: Properties, container: Any, index: int, token: str, network: str) -> bool:
+        attached = bool(attach(task, container, index, token, network))
+        service = _service_of(task)
+        if attached and service and network:
+            for registry in service.get("serviceRegistries") or []:
+                _name(registry, task, container, network)
+        return attached
+
+    ecs._create_service = create_service
+    ecs._attach_started_container = attach_and_name
+    kind = "AWS::ECS::Service"
+    HANDLERS[kind] = {**HANDLERS[kind], "create": template_create}
+
+
+def _service_of(task: Properties) -> Properties | None:
+    for service in list(ecs._services.values()):
+        if task.get("group") == f"service:{service['serviceName']}" and service["clusterArn"] == task["clusterArn"]:
+            return dict(service)
+    return None
+
+
+def _name(registry: Properties, task: Properties, container: Any, network: str) -> None:
+    """Gives a task's container its service's name, by docker's own DNS, and Cloud Map its address."""
+    service_id = registry["registryArn"].rpartition("/")[2]
+    service = names._services[service_id]
+    namespace = names._namespaces[service.get("NamespaceId") or service["DnsConfig"]["NamespaceId"]]
+    where = docker.from_env().networks.get(network)
+    where.disconnect(container)
+    where.connect(container, aliases=[f"{service['Name']}.{namespace['Name']}"])
+    container.reload()
+    task.pop("_container_ip", None)
+    task.pop("attachments", None)
+    ecs._record_task_ip(task, container, network)
+    address = container.attrs["NetworkSettings"]["Networks"][network]["IPAddress"]
+    attributes = {"AWS_INSTANCE_IPV4": address}
+    names._register_instance({"ServiceId": service_id, "InstanceId": _id(task), "Attributes": attributes})
+
+
+def _forget(registry: Properties, task: Properties) -> None:
+    service_id = registry["registryArn"].rpartition("/")[2]
+    names._deregister_instance({"ServiceId": service_id, "InstanceId": _id(task)})
+
+
+def _id(task: Properties) -> str:
+    return str(task["taskArn"].rpartition("/")[2])

@@ -1,0 +1,259 @@
+"""What the templates say, of every environment."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.infrastructure.templates import Templates
+
+SERVICES = ("auth", "patient", "billing", "analytics")
+EVERYBODY = "0.0.0.0/0"
+
+
+def test_nothing_is_warned_of(templates: "Templates") -> None:
+    assert templates.said == []
+
+
+def test_a_broken_security_rule_fails_the_synthesis(tmp_path: Path) -> None:
+    from infrastructure.app import synthesise
+    from infrastructure.environments.production import PRODUCTION
+
+    careless = replace(PRODUCTION, database=replace(PRODUCTION.database, backup_days=0))
+    with pytest.raises(RuntimeError, match="AwsSolutions-RDS13"):
+        synthesise(careless, tmp_path)
+
+
+def test_a_template_needs_no_bucket_to_be_deployed(templates: "Templates") -> None:
+    for file in templates.files:
+        assert file.stat().st_size <= 51_200, file.name
+    assert not re.search(
+        r"Custom::|AWS::CloudFormation::CustomResource|cdk-hnb659fds|BootstrapVersion", templates.text()
+    )
+
+
+def test_there_is_what_the_diagram_shows_and_no_more(templates: "Templates") -> None:
+    assert templates.counts("data") == {
+        "AWS::Logs::LogGroup": 1,
+        "AWS::MSK::Cluster": 1,
+        "AWS::RDS::DBInstance": 1,
+        "AWS::RDS::DBParameterGroup": 1,
+        "AWS::RDS::DBSubnetGroup": 1,
+        "AWS::SecretsManager::Secret": 11,  # two roles for each service, the admin, the keys, the clients
+    }
+    assert templates.counts("jobs") == {
+        "AWS::ECS::Cluster": 1,
+        "AWS::ECS::TaskDefinition": 5,
+        "AWS::IAM::Policy": 5,
+        "AWS::IAM::Role": 10,
+        "AWS::Logs::LogGroup": 1,
+        "AWS::ServiceDiscovery::PrivateDnsNamespace": 1,
+    }
+    assert templates.counts("services") == {
+        "AWS::ApplicationAutoScaling::ScalableTarget": 5,
+        "AWS::ApplicationAutoScaling::ScalingPolicy": 9,  # by processor all, up and down by what waits two of them
+        "AWS::CloudWatch::Alarm": 4,
+        "AWS::ECS::Service": 5,
+        "AWS::ECS::TaskDefinition": 5,
+        "AWS::IAM::Policy": 5,
+        "AWS::IAM::Role": 10,
+        "AWS::ServiceDiscovery::Service": 4,
+    }
+    assert templates.counts("network")["AWS::EC2::Subnet"] == 4
+    assert templates.counts("network")["AWS::EC2::VPCEndpoint"] == 5
+    assert "AWS::EC2::NatGateway" not in templates.counts("network")
+
+
+def test_the_door_has_tls_wherever_it_is_open_to_the_internet(on_aws: "Templates") -> None:
+    domain = on_aws.environment.domain
+    assert domain
+    [balancer], [listener] = (on_aws.properties(f"AWS::ElasticLoadBalancingV2::{kind}") for kind in _DOOR)
+    assert balancer["Scheme"] == "internet-facing"
+    assert (listener["Protocol"], listener["Port"], listener["AlpnPolicy"]) == ("TLS", 443, ["HTTP2Preferred"])
+    [certificate] = on_aws.properties("AWS::CertificateManager::Certificate")
+    assert certificate["DomainName"] == domain.name
+
+
+def test_without_a_domain_the_door_is_open_to_the_private_network_alone(localstack: "Templates") -> None:
+    [balancer], [listener] = (localstack.properties(f"AWS::ElasticLoadBalancingV2::{kind}") for kind in _DOOR)
+    assert balancer["Scheme"] == "internal"
+    assert (listener["Protocol"], listener["Port"]) == ("TCP", 8080)
+    assert _open_to(localstack, EVERYBODY) == []
+
+
+def test_only_the_door_is_open_to_everybody(on_aws: "Templates") -> None:
+    assert _open_to(on_aws, EVERYBODY) == [("PulseTrack door", 443)]
+
+
+def test_the_gateway_sees_its_clients_addresses(templates: "Templates") -> None:
+    [group] = templates.properties("AWS::ElasticLoadBalancingV2::TargetGroup")
+    assert {"Key": "preserve_client_ip.enabled", "Value": "true"} in group["TargetGroupAttributes"]
+
+
+def test_nobody_calls_whom_it_need_not(templates: "Templates") -> None:
+    names = {logical: group["Properties"]["GroupDescription"] for logical, group in _groups(templates).items()}
+    kafka = 9092 if templates.environment.domain is None else 9094
+    rules = templates.properties("AWS::EC2::SecurityGroupIngress")
+    found = {
+        (_group(rule, "SourceSecurityGroupId", names), _group(rule, "GroupId", names), rule["FromPort"])
+        for rule in rules
+    }
+    assert all(rule["FromPort"] == rule["ToPort"] for rule in rules)
+    assert found == {
+        ("door", "gateway", 8080),
+        *(("gateway", service, 50051) for service in SERVICES),
+        *((service, "auth", 50051) for service in ("patient", "billing", "analytics")),
+        ("patient", "billing", 50051),
+        *((caller, "database", 5432) for caller in (*SERVICES, "jobs")),
+        ("patient", "kafka", kafka),
+        ("analytics", "kafka", kafka),
+    }
+
+
+def test_no_database_is_public(templates: "Templates") -> None:
+    [database] = templates.properties("AWS::RDS::DBInstance")
+    assert database["PubliclyAccessible"] is False
+    [subnets] = templates.properties("AWS::RDS::DBSubnetGroup")
+    assert len(subnets["SubnetIds"]) == 2
+    assert all("privateSubnet" in json.dumps(subnet) for subnet in subnets["SubnetIds"])
+
+
+def test_what_is_stored_is_encrypted(templates: "Templates") -> None:
+    [database] = templates.properties("AWS::RDS::DBInstance")
+    assert database["StorageEncrypted"] is True
+    [cluster] = templates.properties("AWS::MSK::Cluster")
+    assert cluster["EncryptionInfo"]["EncryptionInTransit"]["InCluster"] is True  # MSK always encrypts its disks
+
+
+def test_what_is_sent_to_postgres_and_kafka_is_encrypted(on_aws: "Templates") -> None:
+    [parameters] = on_aws.properties("AWS::RDS::DBParameterGroup")
+    assert parameters["Parameters"]["rds.force_ssl"] == "1"
+    [cluster] = on_aws.properties("AWS::MSK::Cluster")
+    assert cluster["EncryptionInfo"]["EncryptionInTransit"]["ClientBroker"] == "TLS"
+    for container in on_aws.containers():
+        told = _told(container)
+        assert told.get("PGSSLMODE") == ("require" if "PULSETRACK_DATABASE_URL" in told else None)
+        if "PULSETRACK_KAFKA" in told:
+            assert told["PULSETRACK_KAFKA"] == {"Fn::Join": ["", ["ssl://", {"Ref": "KafkaBootstrap"}]]}
+
+
+def test_a_task_runs_without_rights(templates: "Templates") -> None:
+    tasks = templates.properties("AWS::ECS::TaskDefinition")
+    roles = {task["TaskRoleArn"]["Fn::GetAtt"][0] for task in tasks}
+    assert len(roles) == len(tasks) == 10
+    for policy in templates.properties("AWS::IAM::Policy"):
+        assert not {role["Ref"] for role in policy["Roles"]} & roles
+    for role in templates.properties("AWS::IAM::Role"):
+        assert not role.keys() & {"ManagedPolicyArns", "Policies"}
+
+
+def test_no_right_has_a_wildcard(templates: "Templates") -> None:
+    for policy in templates.properties("AWS::IAM::Policy"):
+        for statement in policy["PolicyDocument"]["Statement"]:
+            actions, resources = _list(statement["Action"]), _list(statement["Resource"])
+            assert not any("*" in action for action in actions), actions
+            if actions != ["ecr:GetAuthorizationToken"]:  # which is of no resource
+                assert "*" not in json.dumps(resources), resources
+
+
+def test_a_task_reads_no_secret_but_its_own(templates: "Templates") -> None:
+    wanted = {
+        "auth": {"PulsetrackAuthSecret", "AdminSecret", "KeySecret", "ClientsSecret"},
+        "patient": {"PulsetrackPatientSecret", "ClientsSecret"},
+        "billing": {"PulsetrackBillingSecret"},
+        "analytics": {"PulsetrackAnalyticsSecret"},
+        "gateway": set(),
+    }
+    for container in templates.containers():
+        if container["Name"] in wanted:
+            text = json.dumps(container.get("Secrets", []))
+            assert set(re.findall(r"OutputRef([A-Za-z]+Secret)", text)) == wanted[container["Name"]]
+
+
+def test_no_secret_is_in_a_template(templates: "Templates") -> None:
+    for secret in templates.properties("AWS::SecretsManager::Secret"):
+        assert secret["GenerateSecretString"]["PasswordLength"] == 40
+        assert "SecretString" not in secret
+    [database] = templates.properties("AWS::RDS::DBInstance")
+    assert database["ManageMasterUserPassword"] is True  # RDS keeps and rotates it
+    assert "MasterUserPassword" not in database
+    for container in templates.containers():
+        for name, value in _told(container).items():
+            assert not re.search("SECRET|PASSWORD|PASSPHRASE|TOKEN|KEY", name), name
+            assert not re.search(r"://[^/@]*:[^/@]*@", json.dumps(value)), name
+
+
+def test_a_container_can_write_nothing_but_its_log(templates: "Templates") -> None:
+    containers = list(templates.containers())
+    assert len(containers) == 10
+    for container in containers:
+        assert container["ReadonlyRootFilesystem"] is True
+        assert container["LogConfiguration"]["LogDriver"] == "awslogs"
+        assert not container.get("Privileged")
+
+
+def test_a_deployment_that_fails_is_taken_back(templates: "Templates") -> None:
+    services = templates.properties("AWS::ECS::Service")
+    assert {service["ServiceName"] for service in services} == {*SERVICES, "gateway"}
+    for service in services:
+        deployment = service["DeploymentConfiguration"]
+        assert deployment["DeploymentCircuitBreaker"] == {"Enable": True, "Rollback": True}
+        assert (deployment["MinimumHealthyPercent"], deployment["MaximumPercent"]) == (100, 200)
+        assert service["NetworkConfiguration"]["AwsvpcConfiguration"]["AssignPublicIp"] == "DISABLED"
+
+
+def test_services_have_private_names(templates: "Templates") -> None:
+    names = templates.properties("AWS::ServiceDiscovery::Service")
+    assert {name["Name"] for name in names} == set(SERVICES)
+    assert all(name["DnsConfig"]["DnsRecords"] == [{"TTL": 10, "Type": "A"}] for name in names)
+
+
+def test_there_are_more_tasks_when_the_outbox_or_a_consumer_lags(templates: "Templates") -> None:
+    alarms = templates.properties("AWS::CloudWatch::Alarm")
+    assert {alarm["MetricName"] for alarm in alarms} == {"OutboxOldestSeconds", "SumOffsetLag"}
+
+
+def test_production_keeps_what_it_must_not_lose(production: "Templates") -> None:
+    for kind in ("AWS::RDS::DBInstance", "AWS::MSK::Cluster", "AWS::SecretsManager::Secret"):
+        for resource in production.resources(kind).values():
+            assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("Retain", "Retain")
+    [database] = production.properties("AWS::RDS::DBInstance")
+    assert (database["DeletionProtection"], database["MultiAZ"], database["BackupRetentionPeriod"]) == (True, True, 35)
+
+
+def test_production_has_two_of_everything(production: "Templates") -> None:
+    assert all(service["DesiredCount"] == 2 for service in production.properties("AWS::ECS::Service"))
+    [cluster] = production.properties("AWS::MSK::Cluster")
+    assert cluster["NumberOfBrokerNodes"] >= 2
+
+
+_DOOR = ("LoadBalancer", "Listener")
+
+
+def _told(container: dict[str, Any]) -> dict[str, Any]:
+    return {variable["Name"]: variable["Value"] for variable in container.get("Environment", [])}
+
+
+def _groups(templates: "Templates") -> dict[str, Any]:
+    return templates.resources("AWS::EC2::SecurityGroup")
+
+
+def _open_to(templates: "Templates", addresses: str) -> list[tuple[str, int]]:
+    return [
+        (group["Properties"]["GroupDescription"], rule["FromPort"])
+        for group in _groups(templates).values()
+        for rule in group["Properties"].get("SecurityGroupIngress", [])
+        if rule.get("CidrIp") == addresses
+    ]
+
+
+def _group(rule: dict[str, Any], field: str, names: dict[str, str]) -> str:
+    return names[rule[field]["Fn::GetAtt"][0]].removeprefix("PulseTrack ")
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
