@@ -142,12 +142,10 @@ def upgrade():
 """
 
 
-def docker(*arguments: str, told: Mapping[str, str] | None = None, **options: Any) -> str:
+def docker(*arguments: str, told: Mapping[str, str] | None = None) -> str:
     """Runs docker and returns what it says."""
     environment = {**os.environ, **(told or {})}
-    run = subprocess.run(
-        ["docker", *arguments], check=False, capture_output=True, text=True, cwd=ROOT, env=environment, **options
-    )
+    run = subprocess.run(["docker", *arguments], check=False, capture_output=True, text=True, cwd=ROOT, env=environment)
     assert run.returncode == 0, f"docker {' '.join(arguments)}: {run.stderr}"
     return run.stdout
 

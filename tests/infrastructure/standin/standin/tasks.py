@@ -134,7 +134,7 @@ def _stop(client: Any, container_or_id: Any) -> None:
         container = client.containers.get(getattr(container_or_id, "id", container_or_id))
     except NotFound:
         return
-    task = next((each for each in list(ecs._tasks.values()) if each["taskArn"] == _task_of(container)), {})
+    task: Properties = next((each for each in list(ecs._tasks.values()) if each["taskArn"] == _task_of(container)), {})
     if container.status == "running" and task:
         _take_out(task)
     container.stop(timeout=30)
