@@ -114,7 +114,7 @@ def test_a_call_without_a_token_ends_at_the_gateway(receiver: Receiver, system: 
 
 
 def test_nothing_of_a_patient_leaves_the_system(receiver: Receiver, user: Person) -> None:
-    secrets = {name: f"{name} {uuid4().hex}" for name in ("name", "address", "medicalRecordNumber")}
+    secrets = {name: f"{name}{uuid4().hex}" for name in ("name", "address", "medicalRecordNumber")}
     secrets |= {"email": f"{uuid4().hex}@clinic.test", "phone": f"+{uuid4().int}"[:20]}
     patient = user.post("/v1/patients", a_patient(**secrets))
     path = f"/v1/patients/{patient['id']}"
