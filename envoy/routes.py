@@ -8,12 +8,14 @@ from envoy.extension import Config, typed
 from envoy.limits import CREDENTIALS, rate_limits_of
 from envoy.names import CORS, JWT, TRANSCODER
 from envoy.replies import HEADERS
+from envoy.site import DESCRIPTION, PAGE, site_files
 from envoy.target import Target
 from services.common.contract import PATH_VARIABLE, SERVICES, Door, Http, Method, all_methods, methods
 
 STREAM_IDLE_TIMEOUT = "300s"
 """How long a stream may stay silent."""
 
+_READS = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}
 _JSON_CONTENT = {"safe_regex": {"regex": r"(?i)application/json\s*(;.*)?"}}
 _HEALTH = "grpc.health.v1.Health"
 _REFLECTION = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
@@ -60,6 +62,7 @@ def route_config(target: Target) -> Config:
 def _routes(target: Target) -> Iterator[Config]:
     yield _preflight(target)
     yield _answer({"path": "/healthz"}, 200)
+    yield from _site(target)
     # Sorted, so that an exact path is tried before a template that also fits it.
     yield from _wrong_content()
     yield from sorted(_calls(target), key=lambda route: "safe_regex" in route["match"])
@@ -67,6 +70,17 @@ def _routes(target: Target) -> Iterator[Config]:
     for name in (_HEALTH, *(_REFLECTION if target.reflection else ())):
         yield {"match": {"prefix": f"/{name}/"}, "route": _to(_ANSWERS_FOR_ALL, target, streams=True), **_open(JWT)}
     yield _answer({"prefix": "/"}, 404)
+
+
+def _site(target: Target) -> Iterator[Config]:
+    """Yields the routes of the files. What the file server does not have falls through to the answer 404."""
+    if target.site:
+        yield {"match": {"path": PAGE.rstrip("/")}, "redirect": {"path_redirect": PAGE}, **_open(JWT, TRANSCODER)}
+        for match in ({"path": DESCRIPTION}, {"prefix": PAGE}):
+            read = _answer({**match, "headers": [_READS]}, 404)
+            read["typed_per_filter_config"] |= site_files(target.site)
+            yield read
+            yield _answer(match, 405, allow="GET, HEAD")
 
 
 def _preflight(target: Target) -> Config:
