@@ -74,6 +74,7 @@ _LIMITS = {
         "max_headers_count": 100,
         "headers_with_underscores_action": "REJECT_REQUEST",
     },
+    "http_protocol_options": {"allow_custom_methods": True},  # the routes refuse them, in the contract's words
     "http2_protocol_options": {
         "max_concurrent_streams": 256,
         "initial_stream_window_size": 256 * 1024,

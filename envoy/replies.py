@@ -12,6 +12,8 @@ from services.common.errors import DOMAIN, DependencyUnavailable, Internal, Rate
 
 HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 """Headers of every answer that does not have them already."""
+REST_VERBS = "GET, POST, PATCH, DELETE, OPTIONS"
+"""The HTTP methods that the REST door knows."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Reply:
     """The code at the native door, where gRPC has its own word for it."""
     retry_after: int | None = None
     """After how many seconds the same call may succeed."""
+    allow: str | None = None
+    """Which HTTP methods may be tried instead, where no route says so."""
 
 
 _ORIGINAL_PATH = "'x-envoy-original-path' in request.headers"
@@ -106,6 +110,15 @@ REPLIES = (
         code=code_pb2.UNIMPLEMENTED,
         reason="METHOD_NOT_ALLOWED",
         message="This path does not know this HTTP method.",
+    ),
+    # The method QUERY, which no path knows: Envoy refuses it before it looks at the path.
+    Reply(
+        when=_details("query_missing_content_type"),
+        http=405,
+        code=code_pb2.UNIMPLEMENTED,
+        reason="METHOD_NOT_ALLOWED",
+        message="This path does not know this HTTP method.",
+        allow=REST_VERBS,
     ),
     Reply(
         when="response.code == 408",
@@ -186,12 +199,12 @@ def _native(reply: Reply) -> Config:
 
 
 def _rest(reply: Reply) -> Config:
-    retry = {} if reply.retry_after is None else {"retry-after": str(reply.retry_after)}
+    more = {"retry-after": reply.retry_after and str(reply.retry_after), "allow": reply.allow}
     return {
         **_when(reply.when),
         "status_code": reply.http,
         "body_format_override": _json(MessageToDict(_status(reply, reply.code))),
-        "headers_to_add": _headers({**HEADERS, **retry}),
+        "headers_to_add": _headers(HEADERS | {name: value for name, value in more.items() if value}),
     }
 
 

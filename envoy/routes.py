@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from envoy.extension import Config, typed
 from envoy.limits import CREDENTIALS, rate_limits_of
 from envoy.names import CORS, JWT, TRANSCODER
-from envoy.replies import HEADERS
+from envoy.replies import HEADERS, REST_VERBS
 from envoy.site import DESCRIPTION, PAGE, site_files
 from envoy.target import Target
 from services.common.contract import PATH_VARIABLE, SERVICES, Door, Http, Method, all_methods, methods
@@ -181,7 +181,7 @@ def _cors(target: Target) -> Config:
     return typed(
         "filters.http.cors.v3.CorsPolicy",
         allow_origin_string_match=[_origin(origin) for origin in target.cors_origins],
-        allow_methods="GET, POST, PATCH, DELETE, OPTIONS",
+        allow_methods=REST_VERBS,
         allow_headers=", ".join(_ALLOWED_HEADERS),
         expose_headers=", ".join(_EXPOSED_HEADERS),
         max_age="600",

@@ -47,10 +47,6 @@ _PHRASES = {
     500: "Something went wrong",
     503: "A part of the system is not available",
 }
-_FAILED = {
-    "description": "The call fails in another way.",
-    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Status"}}},
-}
 
 
 @dataclass(frozen=True)
@@ -83,7 +79,7 @@ class Responses:
     """The responses that are errors. Those that no method has for itself are kept once, as components."""
 
     def __init__(self) -> None:
-        self.components: dict[str, Schema] = {"Failed": _FAILED}
+        self.components: dict[str, Schema] = {"Failed": _failed()}
         """They, by the names of their errors."""
 
     def of(self, method: Method, http: Http, comment: str) -> dict[str, Schema]:
@@ -137,6 +133,13 @@ def _reference(name: str) -> Schema:
 
 def _error(failure: type[Failure]) -> Error:
     return Error(STATUSES[failure.code.name], failure.code.value[0], failure.reason, failure.message)
+
+
+def _failed() -> Schema:
+    """Returns the response for whatever else may happen."""
+    unknown = Error(500, code_pb2.UNKNOWN, "UNKNOWN", "Something is not as it should be.")
+    content = {"schema": {"$ref": "#/components/schemas/Status"}, "example": _example(unknown)}
+    return {"description": "The call fails in another way.", "content": {"application/json": content}}
 
 
 def _response(status: int, found: list[Error]) -> Schema:

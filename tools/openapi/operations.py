@@ -32,11 +32,12 @@ class Operations:
         """Returns the operation of a method at one of its paths."""
         service, name = method.path.strip("/").split("/")
         comment = self._comments.get(f"{service}.{name}", "")
+        summary = first_sentence(comment)
         operation: Schema = {
             "tags": [tag(service)],
             "operationId": name,
-            "summary": first_sentence(comment),
-            "description": "\n\n".join((comment, *_admits(method))),
+            "summary": summary,
+            "description": "\n\n".join(filter(None, (comment[len(summary) + 1 :].strip(), *_admits(method)))),
         }
         if parameters := [*self._parameters(method, http)]:
             operation["parameters"] = parameters
@@ -56,7 +57,8 @@ class Operations:
         if http.body != "*":
             yield from self._query(message, {*bound, http.body})
         if "request_id" in message.fields_by_name:
-            yield self._parameter("Idempotency-Key", message.fields_by_name["request_id"], where="header")
+            header = self._parameter("Idempotency-Key", message.fields_by_name["request_id"], where="header")
+            yield header | {"description": "Says what `requestId` says. One of them is enough."}
 
     def _query(self, message: Descriptor, given: set[str]) -> Iterator[Schema]:
         for field in self._schemas.fields(message, Use.REQUEST):

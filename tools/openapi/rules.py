@@ -72,6 +72,21 @@ def or_empty(schema: Schema) -> Schema:
     return schema
 
 
+def or_null(schema: Schema) -> Schema:
+    """Returns the schema of a field of a body that admits null too, which means that the field is not given."""
+    if "$ref" in schema:
+        return {"anyOf": [{"$ref": schema["$ref"]}, {"type": "null"}], **_without(schema, "$ref")}
+    if "anyOf" in schema:
+        return schema | {"anyOf": [*schema["anyOf"], {"type": "null"}]}
+    if "enum" in schema:
+        schema = schema | {"enum": [*schema["enum"], None]}
+    return schema | {"type": [schema["type"], "null"]}
+
+
+def _without(schema: Schema, keyword: str) -> Schema:
+    return {key: value for key, value in schema.items() if key != keyword}
+
+
 def _keyword(rule: str, value: Any) -> Schema:
     if rule == "pattern":
         return _pattern(value)

@@ -8,7 +8,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 
 from services.common.contract import ContractError
 from tools.openapi.comments import Comments
-from tools.openapi.rules import Schema, examples, keywords, or_empty, rules_of
+from tools.openapi.rules import Schema, examples, keywords, or_empty, or_null, rules_of
 
 
 class Use(Enum):
@@ -86,7 +86,7 @@ class Schemas:
             items = self._value(field, use) | keywords(rules.repeated.items)
             schema: Schema = {"type": "array", "items": items} | keywords(rules)
         else:
-            schema = self._limited(field, use, rules, needed=needed or is_required(field))
+            schema = self._limited(field, use, rules, needed=needed or (is_required(field) and use is not Use.CHANGE))
         rest: str = schema.pop("description", "")
         schema["description"] = f"{self._comments.get(field.full_name, '')} {rest}".strip()
         return schema | _marks(field, use) | _examples(field, schema)
@@ -107,31 +107,37 @@ class Schemas:
             schema["format"] = field.name  # of texts that only the pattern in the description tells from others
         if needed and field.type == FieldDescriptor.TYPE_STRING and not schema.keys() & _NOT_EMPTY:
             schema["minLength"] = 1
-        if needed:
-            return schema
-        return or_empty(schema) if rules.ignore else schema
+        return or_empty(schema) if rules.ignore and not needed else schema
 
     def _value(self, field: FieldDescriptor, use: Use) -> Schema:
         if field.enum_type:
-            return self._enum(field.enum_type)
+            return self._enum(field.enum_type, use)
         if field.message_type:
             return self.message(field.message_type, Use.REQUEST if use is Use.CHANGE else use)
         return dict(_SCALARS[field.type])
 
-    def _enum(self, enum: EnumDescriptor) -> Schema:
+    def _enum(self, enum: EnumDescriptor, use: Use) -> Schema:
+        """Returns the schema of an enum: answers have its names, requests may have its numbers too."""
+
         def schema() -> Schema:
             said = [f"- `{v.name}`: {self._comments.get(f'{enum.full_name}.{v.name}', '')}" for v in enum.values]
             description = "\n".join((self._comments.get(enum.full_name, ""), "", *said))
             return {"type": "string", "enum": [value.name for value in enum.values], "description": description}
 
-        return self._component(enum.name, enum, schema)
+        names = self._component(enum.name, enum, schema)
+        return names if use is Use.ANSWER else {"anyOf": [names, {"enum": [value.number for value in enum.values]}]}
 
     def _object(self, message: Descriptor, use: Use, without: frozenset[str]) -> Schema:
         fields = [field for field in self.fields(message, use) if field.name not in without]
+        needed = [field.json_name for field in fields if is_required(field) and use is not Use.CHANGE]
+        schemas = {field.json_name: self.field(field, use) for field in fields}
         schema: Schema = {"type": "object", "description": self._comments.get(message.full_name, "")}
-        if fields:
-            schema["properties"] = {field.json_name: self.field(field, use) for field in fields}
-        if use is not Use.CHANGE and (needed := [field.json_name for field in fields if is_required(field)]):
+        if use is not Use.ANSWER:
+            schemas = {name: field if name in needed else or_null(field) for name, field in schemas.items()}
+            schema["propertyNames"] = {"minLength": 1}  # what else is unknown is ignored
+        if schemas:
+            schema["properties"] = schemas
+        if needed:
             schema["required"] = needed
         return schema
 
