@@ -6,7 +6,6 @@ window.reference = SwaggerUIBundle({
   displayRequestDuration: true,
   docExpansion: "list",
   defaultModelsExpandDepth: 0,
-  filter: true,
   persistAuthorization: false, // a token is forgotten with the page
   tryItOutEnabled: true,
   validatorUrl: null, // nothing is sent to anybody else
