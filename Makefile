@@ -1,7 +1,7 @@
 # PulseTrack's commands. They install what they need into .venv, from requirements.lock, whenever that has changed.
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check bench proto status rotate-keys format lock clean
+.PHONY: help up test check bench proto status rotate-keys audit-verify format lock clean
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -12,7 +12,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c $
 NO_PYTHON = $(error PulseTrack needs Python 3.11 or newer: install it, or give its path as PYTHON=...)
 
 help: ## Lists these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: $(READY) ## Runs the whole system on this machine, without docker, until Ctrl-C
 	@$(BIN)/python -m tools.local
@@ -41,6 +41,10 @@ SECRETS := $(or $(PULSETRACK_DATA_DIR),.pulsetrack)/secrets
 rotate-keys: $(READY) ## Rotates the key that signs tokens, while the system runs
 	@PULSETRACK_DATABASE_URL_FILE=$(SECRETS)/auth-database-url PULSETRACK_KEY_PASSPHRASE_FILE=$(SECRETS)/key-passphrase \
 		$(BIN)/python -m services.auth.rotate
+
+audit-verify: $(READY) ## Proves that no record of an access was changed or taken out (HEAD=... a hash kept elsewhere)
+	@PULSETRACK_DATABASE_URL_FILE=$(SECRETS)/patient-database-url \
+		$(BIN)/python -m services.patient.verify $(if $(HEAD),--head $(HEAD))
 
 format: $(READY) ## Formats the code
 	@$(BIN)/ruff check --fix-only

@@ -2,7 +2,7 @@
 
 from envoy.extension import Config, extension
 from envoy.limits import rate_limit_filter
-from envoy.names import CORS, JWT, TRANSCODER
+from envoy.names import BUFFER, CORS, JWT, TRANSCODER
 from envoy.replies import local_reply_config
 from envoy.routes import route_config
 from envoy.site import site_filters
@@ -98,11 +98,7 @@ def _filters(target: Target) -> list[Config]:
         *([rate_limit_filter(target)] if target.rate_limits else []),  # before a token is verified
         *site_filters(),
         jwt_filter(),
-        extension(
-            "envoy.filters.http.body_size_limit",
-            "filters.http.body_size_limit.v3.BodySizeLimit",
-            max_request_bytes=MAX_BODY,
-        ),
+        extension(BUFFER, "filters.http.buffer.v3.Buffer", max_request_bytes=MAX_BODY),  # services see requests whole
         _transcoder(target),
         extension("envoy.filters.http.router", "filters.http.router.v3.Router", suppress_envoy_headers=True),
     ]

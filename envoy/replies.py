@@ -8,7 +8,15 @@ from google.protobuf.json_format import MessageToDict
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from envoy.extension import Config, extension
-from services.common.errors import DOMAIN, DependencyUnavailable, Internal, RateLimited, TokenInvalid, TokenMissing
+from services.common.errors import (
+    DOMAIN,
+    DependencyUnavailable,
+    Internal,
+    RateLimited,
+    TokenInvalid,
+    TokenMissing,
+    retry_info,
+)
 
 HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 """Headers of every answer that does not have them already."""
@@ -54,7 +62,7 @@ def _unavailable(when: str) -> Reply:
         code=code_pb2.UNAVAILABLE,
         reason=DependencyUnavailable.reason,
         message=DependencyUnavailable.message,
-        retry_after=1,
+        retry_after=DependencyUnavailable.retry_after,
     )
 
 
@@ -190,6 +198,7 @@ def _native(reply: Reply) -> Config:
     status = _status(reply, reply.code if reply.native_code is None else reply.native_code)
     details = base64.b64encode(status.SerializeToString()).decode().rstrip("=")
     trailers = {"grpc-status": str(status.code), "grpc-message": reply.message, "grpc-status-details-bin": details}
+    trailers |= _retry(reply)
     return {
         **_when(f"{_NATIVE} && ({reply.when})"),
         "status_code": 200,
@@ -199,19 +208,25 @@ def _native(reply: Reply) -> Config:
 
 
 def _rest(reply: Reply) -> Config:
-    more = {"retry-after": reply.retry_after and str(reply.retry_after), "allow": reply.allow}
+    allow = {"allow": reply.allow} if reply.allow else {}
     return {
         **_when(reply.when),
         "status_code": reply.http,
         "body_format_override": _json(MessageToDict(_status(reply, reply.code))),
-        "headers_to_add": _headers(HEADERS | {name: value for name, value in more.items() if value}),
+        "headers_to_add": _headers({**HEADERS, **_retry(reply), **allow}),
     }
 
 
 def _status(reply: Reply, code: int) -> status_pb2.Status:
     status = status_pb2.Status(code=code, message=reply.message)
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reply.reason, domain=DOMAIN))
+    if reply.retry_after is not None:
+        status.details.add().Pack(retry_info(reply.retry_after))
     return status
+
+
+def _retry(reply: Reply) -> dict[str, str]:
+    return {} if reply.retry_after is None else {"retry-after": str(reply.retry_after)}
 
 
 def _when(condition: str) -> Config:

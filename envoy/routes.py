@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 
 from envoy.extension import Config, typed
 from envoy.limits import CREDENTIALS, rate_limits_of
-from envoy.names import CORS, JWT, TRANSCODER
+from envoy.names import BUFFER, CORS, JWT, TRANSCODER
 from envoy.replies import HEADERS, REST_VERBS
 from envoy.site import DESCRIPTION, PAGE, site_files
 from envoy.target import Target
-from services.common.contract import PATH_VARIABLE, SERVICES, Door, Http, Method, all_methods, methods
+from services.common.contract import PATH_VARIABLE, REMOTE_ADDRESS, SERVICES, Door, Http, Method, all_methods, methods
 
 STREAM_IDLE_TIMEOUT = "300s"
 """How long a stream may stay silent."""
@@ -51,6 +51,7 @@ def route_config(target: Target) -> Config:
                 "name": "gateway",
                 "domains": ["*"],
                 "typed_per_filter_config": {CORS: _cors(target)},
+                "request_headers_to_add": [_remote_address()],
                 "response_headers_to_add": [_header(name, value) for name, value in HEADERS.items()],
                 **rate_limits_of(),
                 "routes": [*_routes(target)],
@@ -68,7 +69,11 @@ def _routes(target: Target) -> Iterator[Config]:
     yield from sorted(_calls(target), key=lambda route: "safe_regex" in route["match"])
     yield from _wrong_verbs(all_methods())
     for name in (_HEALTH, *(_REFLECTION if target.reflection else ())):
-        yield {"match": {"prefix": f"/{name}/"}, "route": _to(_ANSWERS_FOR_ALL, target, streams=True), **_open(JWT)}
+        yield {
+            "match": {"prefix": f"/{name}/"},
+            "route": _to(_ANSWERS_FOR_ALL, target, streams=True),
+            **_open(JWT, BUFFER),
+        }
     yield _answer({"prefix": "/"}, 404)
 
 
@@ -171,6 +176,12 @@ def _path_match(template: str) -> Config:
         return {"path": template}
     # A variable is one segment, without a colon, which begins a custom verb.
     return {"safe_regex": {"regex": "[^/:]+".join(map(re.escape, PATH_VARIABLE.split(template)))}}
+
+
+def _remote_address() -> Config:
+    """Returns the header that says who calls: the address of the access log, not what the caller has put there."""
+    header = {"key": REMOTE_ADDRESS, "value": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}
+    return {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
 
 
 def _header(name: str, value: str) -> Config:

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from services.common.identity import TokenVerifier
-from services.common.migrate import migrate
+from services.common.migrate import grant, migrate
 from tests.harness.background import Background
 from tests.harness.broker import Broker
 from tests.harness.sql import Sql
@@ -69,11 +69,18 @@ def new_database(postgres: Postgres, background: Background) -> Callable[[str], 
         await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         await connection.close()
 
+    async def let_in(service: str, url: str) -> None:
+        connection = await asyncpg.connect(url)
+        await connection.execute(f"CREATE ROLE {role_of(service)}")
+        await connection.close()
+        await grant(url, role_of(service))
+
     def new(service: str) -> str:
         if service not in templates:
             templates[service] = f"{service}_template"
             background.run(create(templates[service], "template1"))
             migrate(service, postgres.url(templates[service]))
+            background.run(let_in(service, postgres.url(templates[service])))
         name = f"{service}_{secrets.token_hex(4)}"
         background.run(create(name, templates[service]))
         return postgres.url(name)
@@ -100,10 +107,18 @@ def sql(background: Background, database_url: str) -> Sql:
 
 
 @pytest.fixture(scope="module")
-def grpc_server(background: Background, serve: Serve, database_url: str, signer: Signer) -> Iterator[int]:
-    """In place of pytest-grpc's: a real grpc.aio server in the background, by its port."""
-    with background.during(serve(database_url, TokenVerifier(signer.jwks))) as port:
+def grpc_server(
+    background: Background, serve: Serve, database_url: str, service_name: str, signer: Signer
+) -> Iterator[int]:
+    """In place of pytest-grpc's: a real grpc.aio server in the background, by its port, in the service's role."""
+    url = f"{database_url}?role={role_of(service_name)}"
+    with background.during(serve(url, TokenVerifier(signer.jwks))) as port:
         yield port
+
+
+def role_of(service: str) -> str:
+    """Returns the name of the role that may do in a service's database what the service may."""
+    return f"{service}_service"
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 from grpc import StatusCode as Code
 
-from services.common.errors import Failure
+from services.common.errors import Failure, RateLimited
 
 
 class EmailAlreadyExists(Failure):
@@ -27,6 +27,16 @@ class InvalidCredentials(Failure):
     code = Code.UNAUTHENTICATED
     reason = "INVALID_CREDENTIALS"
     message = "The credentials are not valid."
+
+
+class TooManyFailedLogins(RateLimited):
+    """Occurs when too many log-ins with an email have failed of late, whether a user has it or not."""
+
+    message = "Too many log-ins with this email have failed. Try again later."
+
+    def __init__(self, *, retry_after: int) -> None:
+        super().__init__()
+        self.retry_after = retry_after
 
 
 class RefreshTokenInvalid(Failure):

@@ -23,6 +23,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from services.common.db import Statement
@@ -67,6 +68,15 @@ signing_keys = Table(
     Column("retire_time", DateTime(timezone=True)),
 )
 """Keys that sign tokens: one signs from its activate_time on until another does, and verifies until its retire_time."""
+
+failed_logins = Table(
+    "failed_logins",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("times", ARRAY(DateTime(timezone=True)), nullable=False),
+    Column("expire_time", DateTime(timezone=True), nullable=False, index=True),
+)
+"""When log-ins with an email failed, the last one first, by the email's digest."""
 
 _NEW_USER = ("id", "email", "email_key", "username", "username_key", "password_hash", "role")
 _new_user: dict[str, Any] = {name: bindparam(name) for name in _NEW_USER}

@@ -38,6 +38,7 @@ from services.auth.errors import (
     UsernameAlreadyExists,
     UserNotFound,
 )
+from services.auth.failures import count_failure, forget_failures, refuse_if_failed_often
 from services.auth.models import (
     DELETE_EXPIRED_REFRESH_TOKENS,
     DELETE_REFRESH_FAMILY,
@@ -104,15 +105,19 @@ class AuthService:
     async def login(self, request: LoginRequest) -> TokenPair:
         """Begins a session.
 
-        Raises InvalidCredentials, UserDisabled.
+        Raises InvalidCredentials, TooManyFailedLogins, UserDisabled.
         """
-        user = await self._db.row(GET_USER_BY_EMAIL, email_key=key(request.email))
+        email_key = key(request.email)
+        await refuse_if_failed_often(self._db, email_key)  # before a password is looked at, which takes time
+        user = await self._db.row(GET_USER_BY_EMAIL, email_key=email_key)
         if not await self._passwords.verify(user and user["password_hash"], request.password) or user is None:
+            await count_failure(self._db, email_key)
             raise InvalidCredentials
         if self._passwords.outdated(user["password_hash"]):  # only now is the password at hand to do better
             new = await self._passwords.hash(request.password)
             await self._db.row(REPLACE_PASSWORD_HASH, user_id=user["id"], old=user["password_hash"], new=new)
         async with self._db.begin() as tx:
+            await forget_failures(tx, email_key)
             await tx.run(DELETE_EXPIRED_REFRESH_TOKENS, user_id=user["id"])
             return await self._tokens(tx, user, family=uuid7())
 

@@ -30,6 +30,9 @@ DESCRIPTORS = Path(__file__).resolve().parents[2] / "gen" / "descriptors.binpb"
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 """The longest message, at every door."""
 
+REMOTE_ADDRESS = "x-remote-address"
+"""The header in which the gateway says whom it was called by. A caller's own is overwritten there."""
+
 SERVICES = {
     "auth": "pulsetrack.auth.v1.AuthService",
     "patient": "pulsetrack.patient.v1.PatientService",

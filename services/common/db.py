@@ -119,6 +119,11 @@ class Database:
         async with self._connection() as connection:
             return await connection.fetch(statement.sql, *statement.arguments(values))  # type: ignore[no-any-return]
 
+    async def copy(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Adds rows to a table as its own transaction, all or none: the fastest way for many."""
+        async with self._connection() as connection:
+            await connection.copy_records_to_table(table, columns=columns, records=rows)
+
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Transaction]:
         """Begins a transaction: committed at the end of the block, rolled back if an exception leaves it."""

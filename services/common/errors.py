@@ -3,8 +3,9 @@
 from typing import ClassVar
 
 from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RequestInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RequestInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc import StatusCode as Code
 
@@ -17,6 +18,8 @@ class Failure(Exception):  # noqa: N818 - a refusal is an answer, not an error o
     code: ClassVar[Code]
     reason: ClassVar[str]
     message: ClassVar[str]
+    retry_after: int | None = None
+    """After how many seconds the same call may succeed, if that is known."""
 
     def __init__(self, **metadata: str) -> None:
         super().__init__(self.message)
@@ -24,7 +27,8 @@ class Failure(Exception):  # noqa: N818 - a refusal is an answer, not an error o
 
     def details(self) -> list[Message]:
         """Returns what the status carries beside its message."""
-        return [ErrorInfo(reason=self.reason, domain=DOMAIN, metadata=self.metadata)]
+        info = ErrorInfo(reason=self.reason, domain=DOMAIN, metadata=self.metadata)
+        return [info] if self.retry_after is None else [info, retry_info(self.retry_after)]
 
     def status(self, request_id: str) -> Status:
         """Returns the google.rpc.Status that the caller gets."""
@@ -106,6 +110,15 @@ class RateLimited(Failure):
     code = Code.RESOURCE_EXHAUSTED
     reason = "RATE_LIMITED"
     message = "There are too many calls. Try again later."
+    retry_after = 1
+
+
+class ReaderTooSlow(Failure):
+    """Occurs when the reader of a stream does not take an answer in time."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "READER_TOO_SLOW"
+    message = "The stream was not read fast enough. Go on from the last answer that you have."
 
 
 class DependencyUnavailable(Failure):
@@ -114,6 +127,7 @@ class DependencyUnavailable(Failure):
     code = Code.UNAVAILABLE
     reason = "DEPENDENCY_UNAVAILABLE"
     message = "A part of the system is not available. Try again."
+    retry_after = 1
 
 
 class Internal(Failure):
@@ -122,6 +136,11 @@ class Internal(Failure):
     code = Code.INTERNAL
     reason = "INTERNAL"
     message = "Something went wrong."
+
+
+def retry_info(seconds: int) -> RetryInfo:
+    """Returns the detail that says after how many seconds to try again."""
+    return RetryInfo(retry_delay=Duration(seconds=seconds))
 
 
 def _packed(message: Message) -> Any:

@@ -1,6 +1,7 @@
 """What every call goes through before its handler and after it: one class for each concern."""
 
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
@@ -33,6 +34,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 Next = Callable[[Any, Context], Awaitable[Any]]
 """The rest of the chain, the handler at its end."""
 
+Audit = Callable[[Method], AsyncServerInterceptor]
+"""Makes the interceptor that records a method's calls, in a service that keeps such records."""
+
 caller_of_call: ContextVar[Caller | None] = ContextVar("caller", default=None)
 """Who calls, None if the method needs no token."""
 
@@ -56,7 +60,9 @@ class Errors(AsyncServerInterceptor):
             failure = Internal()
         status = failure.status(telemetry.request_id.get())
         rich = ("grpc-status-details-bin", status.SerializeToString())
-        return await context.abort(failure.code, failure.message, trailing_metadata=(rich,))
+        # The gateway makes the header Retry-After of this one.
+        retry = () if failure.retry_after is None else (("retry-after", str(failure.retry_after)),)
+        return await context.abort(failure.code, failure.message, trailing_metadata=(rich, *retry))
 
 
 class RequestLog(AsyncServerInterceptor):
@@ -65,7 +71,7 @@ class RequestLog(AsyncServerInterceptor):
     The access log, with every call, is the gateway's. Nothing of a request is logged but its method.
     """
 
-    def __init__(self, *, slow_call_ms: int) -> None:
+    def __init__(self, *, slow_call_ms: float) -> None:
         self._slow_seconds = slow_call_ms / 1000
 
     async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
@@ -89,7 +95,7 @@ class RequestLog(AsyncServerInterceptor):
 class Concurrency(AsyncServerInterceptor):
     """Refuses a call at once when as many are under way as may be: an answer that comes too late helps nobody.
 
-    One for all methods of a server.
+    One for all methods of a server that answer once, and one for its streams, which wait most of their time.
     """
 
     def __init__(self, *, most: int) -> None:
@@ -210,13 +216,14 @@ class Validation(AsyncServerInterceptor):
 
 
 def chain(
-    method: Method, verifier: TokenVerifier, *, slow_call_ms: int, concurrency: Concurrency
+    method: Method, verifier: TokenVerifier, *, slow_call_ms: int, concurrency: Concurrency, audit: Audit | None = None
 ) -> Sequence[AsyncServerInterceptor]:
     """Returns a method's interceptors, the outermost first."""
     return (
         Errors(),  # first, to answer for whatever any of the others raises
-        RequestLog(slow_call_ms=slow_call_ms),  # before all that can refuse, to log a refusal with its request id
-        *(() if method.streams else (concurrency,)),  # a stream waits most of its time
+        RequestLog(slow_call_ms=math.inf if method.streams else slow_call_ms),  # to log refusals with their request id
+        *([audit(method)] if audit else []),  # before all that can refuse, too: refusals are audited
+        concurrency,  # before anything that costs
         Identity(method, verifier),  # who calls
         Access(method),  # and may he? Before the request is read at all
         Deadline(),  # after Identity: auth's keys, which it may fetch, are for all callers

@@ -23,7 +23,7 @@ from sqlalchemy import (
     tuple_,
 )
 
-from services.common.db import Database, Statement
+from services.common.db import Database, Statement, Transaction
 
 _OLDEST_UNDER_WAY = literal_column("pg_snapshot_xmin(pg_current_snapshot())::text::bigint", BigInteger)
 
@@ -61,16 +61,25 @@ class Journal:
             .order_by(row.transaction, row.position)
             .limit(bindparam("limit", type_=Integer))
         )
-        self._end = Statement(select(_OLDEST_UNDER_WAY.label("transaction")))
+        last = select(row.transaction, row.position).where(row.transaction < _OLDEST_UNDER_WAY)
+        self._end = Statement(last.order_by(row.transaction.desc(), row.position.desc()).limit(1))
+        self._there = Statement(last.where(place == behind))
 
-    async def after(self, db: Database, place: Place, *, limit: int) -> Sequence[Record]:
+    async def after(self, db: Database | Transaction, place: Place, *, limit: int) -> Sequence[Record]:
         """Returns the rows that follow a place, in order. A later call may return more, all behind these."""
         return await db.rows(self._after, transaction=place.transaction, position=place.position, limit=limit)
 
     async def end(self, db: Database) -> Place:
-        """Returns a place with every row that `after` can return now before it, and every other row behind it."""
-        [row] = await db.rows(self._end)
-        return Place(row["transaction"], 0)
+        """Returns the place behind all rows that `after` can return now: that of a row, or START if there is none.
+
+        Not that of a transaction that wrote nothing here, whose number is given again if the server dies with it.
+        """
+        row = await db.row(self._end)
+        return place_of(row) if row else START
+
+    async def has(self, db: Database, place: Place) -> bool:
+        """Returns whether `after` or `end` can have given a place: not if the rows up to it are not all there."""
+        return place == START or await db.row(self._there, **place._asdict()) is not None
 
 
 def place_of(row: Record) -> Place:

@@ -1,24 +1,59 @@
-"""Brings a service's database to the newest version of its tables: `python -m services.common.migrate patient`."""
+"""Brings a service's database to the newest version of its tables: `python -m services.common.migrate patient`.
+
+Who migrates owns the tables. The service itself runs as another role, which is granted what it needs and no more.
+"""
 
 import argparse
 import asyncio
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Annotated
 
 import asyncpg
+from msgspec import Meta
 
 from services.common.settings import DatabaseSettings, SettingsError
 
 _SERVICES = Path(__file__).resolve().parents[1]
 
+APPEND_ONLY = "append-only"
+"""The comment of a table to which a service may only add."""
+
+_GRANTS = """
+    SELECT format('REVOKE ALL ON ALL TABLES IN SCHEMA public FROM %I', $1::text)
+    UNION ALL
+    SELECT format(
+        'GRANT %s ON %I TO %I',
+        CASE
+            WHEN relname = 'alembic_version' THEN 'SELECT'
+            WHEN obj_description(oid) = $2 THEN 'SELECT, INSERT'
+            ELSE 'SELECT, INSERT, UPDATE, DELETE'
+        END,
+        relname,
+        $1::text
+    )
+    FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
+"""
+
+
+class MigrationSettings(DatabaseSettings, frozen=True, kw_only=True):
+    """What a migration is told. Its database URL is that of the tables' owner."""
+
+    database_role: Annotated[str, Meta(description="The role that the service runs as, if it is not the owner.")] = ""
+
 
 def main() -> None:
-    """Reads the service's name from the command line and the database's address from PULSETRACK_DATABASE_URL."""
+    """Reads the service's name from the command line, and the rest from the environment."""
     parser = argparse.ArgumentParser(prog="python -m services.common.migrate", description=__doc__)
     parser.add_argument("service", choices=sorted(path.parent.name for path in _SERVICES.glob("*/migrations")))
     service = parser.parse_args().service
     try:
-        migrate(service, DatabaseSettings.read().database_url)
+        settings = MigrationSettings.read()
+        migrate(service, settings.database_url)
+        if settings.database_role:
+            asyncio.run(grant(settings.database_url, settings.database_role))
     except (SettingsError, OSError, asyncpg.PostgresError) as error:
         sys.exit(f"The database of {service} cannot be migrated: {str(error) or type(error).__name__}")
 
@@ -48,15 +83,31 @@ def migrate(service: str, url: str, *, to: str = "") -> None:
         raise SettingsError(f"its tables are of a version that this program does not know: {error}") from None
 
 
+async def grant(url: str, role: str) -> None:
+    """Lets a role read and write the tables' rows, and only add to tables whose comment says that they are append-only.
+
+    What it was granted before on tables is taken away.
+    """
+    async with _connected(url) as connection, connection.transaction():
+        for [statement] in await connection.fetch(_GRANTS, role, APPEND_ONLY):
+            await connection.execute(statement)
+
+
 async def _version(url: str) -> str | None:
+    async with _connected(url) as connection:
+        if not await connection.fetchval("SELECT to_regclass('alembic_version') IS NOT NULL"):
+            return None
+        return await connection.fetchval("SELECT version_num FROM alembic_version")  # type: ignore[no-any-return]
+
+
+@asynccontextmanager
+async def _connected(url: str) -> AsyncIterator[asyncpg.Connection]:
     try:
         connection = await asyncpg.connect(url, timeout=10)
     except ValueError:  # whose text could quote a part of the password
         raise SettingsError("PULSETRACK_DATABASE_URL is no URL") from None
     try:
-        if not await connection.fetchval("SELECT to_regclass('alembic_version') IS NOT NULL"):
-            return None
-        return await connection.fetchval("SELECT version_num FROM alembic_version")  # type: ignore[no-any-return]
+        yield connection
     finally:
         await connection.close()
 

@@ -7,7 +7,7 @@ each other: whoever receives them goes by their sequence.
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Protocol, Self
@@ -100,7 +100,7 @@ class Outbox:
 
     def __init__(self, table: Table) -> None:
         """Takes the table that outbox_table made."""
-        self._relays: list[Relay] = []
+        self._wakes: list[Callable[[], None]] = []
         row = table.c
         of_destination = row.destination == bindparam("destination")
         with_ids = row.id == any_(bindparam("ids", type_=ARRAY(BigInteger)))
@@ -142,7 +142,7 @@ class Outbox:
     async def add(
         self, tx: Transaction, *, destinations: Sequence[str], event_id: UUID, key: str, kind: str, payload: bytes
     ) -> None:
-        """Adds a row for each destination, and wakes the relays of this process when the transaction is committed."""
+        """Adds a row for each destination, and wakes who waits in this process when the transaction is committed."""
         await tx.run(
             self._add,
             destinations=list(destinations),
@@ -152,13 +152,17 @@ class Outbox:
             payload=payload,
             traceparent=telemetry.traceparent.get(),
         )
-        for relay in self._relays:
-            tx.after_commit(relay.wake)
+        for wake in self._wakes:
+            tx.after_commit(wake)
+
+    def wakes(self, wake: Callable[[], None]) -> None:
+        """Has something called whenever this process has committed rows."""
+        self._wakes.append(wake)
 
     def relay(self, db: Database, known: KnownTopics, destination: Destination) -> "Relay":
         """Returns a relay to a destination, which works while its context is open."""
         relay = Relay(self, db, known, destination)
-        self._relays.append(relay)
+        self.wakes(relay.wake)
         return relay
 
 

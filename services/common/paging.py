@@ -1,23 +1,18 @@
 """Pages of a list (AIP-158): keyset paging, in which a page begins behind the last row of the one before."""
 
-import hashlib
-import hmac
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import replace
 from types import GenericAlias
 from typing import Any
 
-import msgspec
 from asyncpg import Record
 from sqlalchemy import Column, Integer, Select, bindparam, tuple_
 
-from services.common import wire
+from services.common import opaque, wire
 from services.common.db import Database, Statement
 from services.common.errors import PageTokenInvalid
 
 DEFAULT_PAGE_SIZE = 50
-_DIGEST_BYTES = 8
 
 Position = tuple[Any, ...]
 """Where a page begins: the values that the last row of the one before has in the columns that the list is sorted by."""
@@ -49,38 +44,21 @@ class Listing:
         statement = self._first
         if request.page_token:
             statement = self._following
-            position = _position(request.page_token, query, self._types)
-            values |= zip(self._parameters, position, strict=True)
+            values |= zip(self._parameters, self._position(request.page_token, query), strict=True)
         rows = await db.rows(statement, limit=size + 1, **values)
         if len(rows) <= size:
             return rows, ""
         last = rows[size - 1]
-        return rows[:size], _token(tuple(last[name] for name in self._names), query)
+        return rows[:size], opaque.token(tuple(last[name] for name in self._names), query)
+
+    def _position(self, token: str, query: bytes) -> Position:
+        try:
+            position: Position = opaque.value(token, query, self._types)
+        except opaque.WrongTokenError:
+            raise PageTokenInvalid from None
+        return position
 
 
 def _query(request: Any) -> bytes:
     kind = type(request)
     return wire.full_name(kind).encode() + wire.codec_of(kind).dumps(replace(request, page_size=0, page_token=""))
-
-
-def _token(position: Position, query: bytes) -> str:
-    payload = msgspec.msgpack.encode(position)
-    return urlsafe_b64encode(_digest(payload, query) + payload).rstrip(b"=").decode()
-
-
-def _position(token: str, query: bytes, types: GenericAlias) -> Position:
-    try:
-        raw = urlsafe_b64decode(token + "=" * (-len(token) % 4))
-        digest, payload = raw[:_DIGEST_BYTES], raw[_DIGEST_BYTES:]
-        if urlsafe_b64encode(raw).rstrip(b"=").decode() == token and hmac.compare_digest(
-            digest, _digest(payload, query)
-        ):
-            position: Position = msgspec.msgpack.decode(payload, type=types)
-            return position
-    except (ValueError, msgspec.MsgspecError):
-        raise PageTokenInvalid from None
-    raise PageTokenInvalid
-
-
-def _digest(payload: bytes, query: bytes) -> bytes:
-    return hashlib.blake2b(payload, digest_size=_DIGEST_BYTES, key=hashlib.blake2b(query).digest()).digest()

@@ -5,9 +5,9 @@ import inspect
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Protocol, get_type_hints
+from typing import Any, Protocol, get_args, get_origin, get_type_hints
 
 import betterproto2
 import grpc
@@ -19,9 +19,10 @@ from services.common import contract, wire
 from services.common.contract import ContractError, Method
 from services.common.errors import Failure, FieldsInvalid
 from services.common.identity import Caller, TokenVerifier
-from services.common.interceptors import Concurrency, Context, bind, caller_of_call, chain
+from services.common.interceptors import Audit, Concurrency, Context, bind, caller_of_call, chain
 from services.common.settings import Settings, SettingsError
 from services.common.standard import health_handlers, reflection_handlers
+from services.common.streams import Streams
 
 READINESS_SECONDS = 1.0
 
@@ -42,19 +43,26 @@ class Part(Protocol):
 
 
 def handlers(
-    service_name: str, servicer: object, verifier: TokenVerifier, *, slow_call_ms: int, concurrent_calls: int
+    service_name: str,
+    servicer: object,
+    verifier: TokenVerifier,
+    settings: Settings,
+    streams: Streams,
+    *,
+    audit: Audit | None = None,
 ) -> grpc.GenericRpcHandler:
     """Binds each method of a service to the servicer's method of the same name in snake case.
 
     Raises ContractError if one is missing or takes or returns something else than the proto says.
     """
     bound: dict[str, Any] = {}
-    concurrency = Concurrency(most=concurrent_calls)
+    calls, open_streams = Concurrency(most=settings.concurrent_calls), Concurrency(most=settings.concurrent_streams)
     for method in contract.methods(service_name):
-        handler = _handler(method, servicer)
-        interceptors = chain(method, verifier, slow_call_ms=slow_call_ms, concurrency=concurrency)
-        entry = bind(handler, interceptors, method)
-        bound[method.name] = grpc.unary_unary_rpc_method_handler(entry)
+        handler = _handler(method, servicer, streams)
+        concurrency = open_streams if method.streams else calls
+        interceptors = chain(method, verifier, slow_call_ms=settings.slow_call_ms, concurrency=concurrency, audit=audit)
+        kind = grpc.unary_stream_rpc_method_handler if method.streams else grpc.unary_unary_rpc_method_handler
+        bound[method.name] = kind(bind(handler, interceptors, method))
     return grpc.method_handlers_generic_handler(service_name, bound)
 
 
@@ -66,15 +74,17 @@ async def serving(
     *,
     verifier: TokenVerifier,
     parts: Iterable[Part] = (),
+    audit: Audit | None = None,
 ) -> AsyncIterator[int]:
     """Serves a service, with health and reflection beside it, and yields its port.
 
-    Health says SERVING as long as every part is ready. At the end calls under way may finish for `drain_seconds`.
+    Health says SERVING as long as every part is ready. At the end calls under way may finish for `drain_seconds`;
+    streams, which would not, end at once.
     Raises SettingsError if it cannot listen, ContractError if the servicer does not fit.
     """
     server = grpc.aio.server(options=_OPTIONS)
-    limits = {"slow_call_ms": settings.slow_call_ms, "concurrent_calls": settings.concurrent_calls}
-    server.add_generic_rpc_handlers((handlers(service_name, servicer, verifier, **limits),))
+    streams = Streams(write_seconds=settings.stream_write_seconds)
+    server.add_generic_rpc_handlers((handlers(service_name, servicer, verifier, settings, streams, audit=audit),))
     servicer_of_health = health.HealthServicer()
     server.add_generic_rpc_handlers((health_handlers(servicer_of_health),))
     if settings.reflection == "on":
@@ -93,17 +103,24 @@ async def serving(
     finally:
         watch.cancel()
         await servicer_of_health.enter_graceful_shutdown()
+        streams.end()
         await server.stop(settings.drain_seconds)
 
 
 async def serve(
-    settings: Settings, service_name: str, servicer: object, *, verifier: TokenVerifier, parts: Iterable[Part] = ()
+    settings: Settings,
+    service_name: str,
+    servicer: object,
+    *,
+    verifier: TokenVerifier,
+    parts: Iterable[Part] = (),
+    audit: Audit | None = None,
 ) -> None:
     """Serves a service until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with serving(settings, service_name, servicer, verifier=verifier, parts=parts) as port:
+    async with serving(settings, service_name, servicer, verifier=verifier, parts=parts, audit=audit) as port:
         _log.info("serving", extra={"port": port})
         await stop.wait()
         _log.info("draining")
@@ -120,35 +137,48 @@ def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
         sys.exit(str(wrong[0]))
 
 
-def _handler(method: Method, servicer: object) -> Callable[[Any, Context], Awaitable[bytes]]:
-    """Returns a handler from the parsed message to the answer's bytes, around the servicer's own."""
-    if method.streams:
-        raise ContractError(f"{method.path} streams its answers, which no handler can do yet")
+def _handler(method: Method, servicer: object, streams: Streams) -> Callable[[Any, Context], Awaitable[Any]]:
+    """Returns a handler from the parsed message to the answer's bytes, around the servicer's own.
+
+    That of a stream sends its answers itself, and is awaited like any other, so that it has the same interceptors.
+    """
+    handle, hints = _found(method, servicer)
+    loaded, dumps = wire.codec_of(hints["request"]).decode, wire.codec_of(hints["return"]).dumps
+
+    def call(message: Any) -> Any:
+        try:
+            request = loaded(message)
+        except wire.TimeRangeError as error:
+            raise FieldsInvalid({error.field: "must be a time of the years 1 to 9999"}) from None
+        return handle(request, caller_of_call.get()) if "caller" in hints else handle(request)
+
+    async def answer(message: Any, _: Context) -> bytes:
+        return dumps(await call(message))
+
+    async def stream(message: Any, context: Context) -> None:
+        await streams.send(call(message), dumps, context, caller_of_call.get())
+
+    return stream if method.streams else answer
+
+
+def _found(method: Method, servicer: object) -> tuple[Callable[..., Any], Mapping[str, Any]]:
+    """Returns the servicer's handler of a method, and its type hints: "return" is its answer's, or each of them."""
     name = method.snake_name
     handle = getattr(servicer, name, None)
-    if not inspect.iscoroutinefunction(handle):
-        raise ContractError(f"{method.path} has no handler: {type(servicer).__name__} lacks an async {name}")
+    is_handler, kind = (
+        (inspect.isasyncgenfunction, "async generator") if method.streams else (inspect.iscoroutinefunction, "async")
+    )
+    if handle is None or not is_handler(handle):
+        raise ContractError(f"{method.path} has no handler: {type(servicer).__name__} lacks an {kind} {name}")
     hints = get_type_hints(handle)
+    if method.streams and get_origin(hints.get("return")) is AsyncGenerator:
+        hints["return"] = get_args(hints["return"])[0]
     _fits(method, "takes", hints.get("request"), method.input)
     _fits(method, "returns", hints.get("return"), method.output)
     others = {other: hints.get(other) for other in inspect.signature(handle).parameters if other != "request"}
     if others not in ({}, {"caller": Caller}):
         raise ContractError(f"{method.path}: {name} has parameters that nothing fills: {', '.join(others)}")
-    loaded, dumps = wire.codec_of(hints["request"]).decode, wire.codec_of(hints["return"]).dumps
-
-    def decode(message: Any) -> Any:
-        try:
-            return loaded(message)
-        except wire.TimeRangeError as error:
-            raise FieldsInvalid({error.field: "must be a time of the years 1 to 9999"}) from None
-
-    async def with_caller(message: Any, _: Context) -> bytes:
-        return dumps(await handle(decode(message), caller_of_call.get()))
-
-    async def without_caller(message: Any, _: Context) -> bytes:
-        return dumps(await handle(decode(message)))
-
-    return with_caller if others else without_caller
+    return handle, hints
 
 
 def _fits(method: Method, verb: str, annotation: Any, message: type) -> None:

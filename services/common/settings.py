@@ -53,6 +53,10 @@ class Settings(DatabaseSettings, frozen=True, kw_only=True):
     log_level: Annotated[LogLevel, Meta(description="The least level logged.")] = "INFO"
     slow_call_ms: Annotated[int, Meta(ge=1, description="A call that takes longer, in milliseconds, is logged.")] = 1000
     concurrent_calls: Annotated[int, Meta(ge=1, description="Calls under way at once; more are refused.")] = 200
+    concurrent_streams: Annotated[int, Meta(ge=1, description="Streams open at once; more are refused.")] = 2000
+    stream_write_seconds: Annotated[
+        float, Meta(gt=0, description="A stream whose reader takes longer for an answer is ended.")
+    ] = 10
     drain_seconds: Annotated[int, Meta(ge=0, description="How long calls may go on after SIGTERM.")] = 5
 
 

@@ -1,5 +1,6 @@
 """Runs the patient service, with the relays that deliver its events."""
 
+from functools import partial
 from typing import Annotated
 
 from msgspec import Meta
@@ -13,9 +14,13 @@ from services.common.outbox import Outbox
 from services.common.server import run, serve
 from services.common.settings import SettingsWithAuth
 from services.common.telemetry import configure_logging
+from services.patient.accesses import Accesses
+from services.patient.audit import Audit
 from services.patient.events import TOPIC, BillingAccounts, EventsTopic
 from services.patient.models import known_topics, outbox_rows
+from services.patient.seals import Sealer
 from services.patient.service import PatientService
+from services.patient.watching import HEARTBEAT_SECONDS
 
 
 class PatientSettings(SettingsWithAuth, frozen=True, kw_only=True):
@@ -24,6 +29,9 @@ class PatientSettings(SettingsWithAuth, frozen=True, kw_only=True):
     kafka: Annotated[str, Meta(description="Kafka's bootstrap servers: host:port, separated by commas.")]
     billing: Annotated[str, Meta(description="Where the billing service listens: host:port, several by commas.")]
     service_secret: Annotated[str, Meta(description="The patient service's secret, by which auth knows it.")]
+    watch_heartbeat_seconds: Annotated[
+        float, Meta(gt=0, description="The longest silence of a watch; the gateway ends one that is silent for 300 s.")
+    ] = HEARTBEAT_SECONDS
 
 
 async def main() -> None:
@@ -36,12 +44,15 @@ async def main() -> None:
     topic = EventsTopic(Publisher(settings.kafka, TOPIC))
     async with (
         Database(settings.database_url, connections=settings.database_connections) as db,
+        Accesses(db) as accesses,
+        Sealer(db),
         outbox.relay(db, known, topic),
         outbox.relay(db, known, BillingAccounts(channel(settings.billing), credentials)),
     ):
-        patients = PatientService(db, outbox)
+        patients = PatientService(db, outbox, accesses, heartbeat_seconds=settings.watch_heartbeat_seconds)
         verifier = TokenVerifier(jwks_from(auth))
-        await serve(settings, SERVICES["patient"], patients, verifier=verifier, parts=[db])
+        audit = partial(Audit, accesses)
+        await serve(settings, SERVICES["patient"], patients, verifier=verifier, parts=[db], audit=audit)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,14 @@ class PatientNotFound(Failure):
     message = "There is no such patient."
 
 
+class ResumeTokenInvalid(Failure):
+    """Occurs when a resume token was changed, or the changes up to it are not in the database, as one restored."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "RESUME_TOKEN_INVALID"
+    message = "The resume token is not valid. Read the patients anew and watch without one."
+
+
 class EmailAlreadyExists(Failure):
     """Occurs when another patient, deleted or not, has the email."""
 

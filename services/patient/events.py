@@ -25,6 +25,7 @@ from services.common.errors import DependencyUnavailable
 from services.common.identity import Caller
 from services.common.kafka import Outgoing, Publisher
 from services.common.outbox import Outbox
+from services.patient.accesses import record_change
 from services.patient.records import patient_of
 from services.patient.revisions import add_revision
 
@@ -44,9 +45,13 @@ Kind = type[PatientCreated] | type[PatientUpdated] | type[PatientDeleted] | type
 
 
 async def record(outbox: Outbox, tx: Transaction, kind: Kind, row: Mapping[str, Any], caller: Caller) -> Patient:
-    """Writes a revision and to the outbox what happened, in the transaction of it, and returns the patient after it."""
+    """Writes what a change leaves, in its transaction, and returns the patient after it.
+
+    That is a revision, an access event, and in the outbox what happened.
+    """
     patient = patient_of(row)
     await add_revision(tx, kind, patient, row["sequence"], caller)
+    await record_change(tx, row["id"])
     event_id = uuid7()
     happened: dict[str, Any] = {_FIELDS[kind]: kind(patient=patient)}
     event = PatientEvent(

@@ -1,6 +1,9 @@
 """The RPCs of the patient service."""
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from datetime import UTC, datetime
+from uuid import UUID
 
 from asyncpg import Record
 from uuid_utils.compat import uuid7
@@ -9,6 +12,8 @@ from gen.pulsetrack.patient.v1 import (
     CreatePatientRequest,
     DeletePatientRequest,
     GetPatientRequest,
+    ListAccessEventsRequest,
+    ListAccessEventsResponse,
     ListPatientRevisionsRequest,
     ListPatientRevisionsResponse,
     ListPatientsRequest,
@@ -20,10 +25,13 @@ from gen.pulsetrack.patient.v1 import (
     PatientUpdated,
     UndeletePatientRequest,
     UpdatePatientRequest,
+    WatchPatientsRequest,
+    WatchPatientsResponse,
 )
 from services.common.db import Database, Transaction
 from services.common.identity import Caller
 from services.common.outbox import Outbox
+from services.patient.accesses import Accesses, access_event_of, has_read
 from services.patient.errors import EmailAlreadyExists, EtagMismatch, PatientNotFound, RecordNumberAlreadyExists
 from services.patient.events import record
 from services.patient.listing import listed
@@ -33,11 +41,14 @@ from services.patient.models import (
     GET_PATIENT,
     GET_PATIENT_FOR_UPDATE,
     INSERT_PATIENT,
+    IS_KNOWN_PATIENT,
+    LIST_ACCESS_EVENTS,
     LIST_REVISIONS,
     UPDATE_PATIENT,
 )
 from services.patient.records import admitted, columns, merged, patient_of
 from services.patient.revisions import revision_of
+from services.patient.watching import HEARTBEAT_SECONDS, Changes
 
 _TAKEN = {
     "patients_email_key_key": EmailAlreadyExists,
@@ -48,9 +59,13 @@ _TAKEN = {
 class PatientService:
     """Keeps patient records: every change is one transaction with its revision and its event."""
 
-    def __init__(self, db: Database, outbox: Outbox) -> None:
+    def __init__(
+        self, db: Database, outbox: Outbox, accesses: Accesses, *, heartbeat_seconds: float = HEARTBEAT_SECONDS
+    ) -> None:
         self._db = db
         self._outbox = outbox
+        self._accesses = accesses
+        self._changes = Changes(db, outbox, heartbeat_seconds=heartbeat_seconds)
 
     async def create_patient(self, request: CreatePatientRequest, caller: Caller) -> Patient:
         """Creates a patient, once per request id.
@@ -59,6 +74,7 @@ class PatientService:
         """
         async with self._db.begin() as tx:
             if answer := await ANSWERS.earlier(tx, caller, request, Patient):
+                has_read([UUID(answer.id)])
                 return answer
             now = datetime.now(UTC)
             patient = admitted(request.patient or Patient(), registered=now.date(), today=now.date())
@@ -85,6 +101,7 @@ class PatientService:
         """
         listing, values = listed(request)
         rows, next_page_token = await listing.page(self._db, request, **values)
+        has_read(row["id"] for row in rows)
         return ListPatientsResponse(patients=[patient_of(row) for row in rows], next_page_token=next_page_token)
 
     async def update_patient(self, request: UpdatePatientRequest, caller: Caller) -> Patient:
@@ -143,6 +160,28 @@ class PatientService:
         return ListPatientRevisionsResponse(
             revisions=[revision_of(row) for row in rows], next_page_token=next_page_token
         )
+
+    async def list_access_events(self, request: ListAccessEventsRequest) -> ListAccessEventsResponse:
+        """Returns a page of the access events of a patient, deleted or not, newest first.
+
+        Raises PatientNotFound, PageTokenInvalid.
+        """
+        if await self._db.row(IS_KNOWN_PATIENT, id=request.id) is None:
+            raise PatientNotFound
+        rows, next_page_token = await LIST_ACCESS_EVENTS.page(self._db, request, patient_ids=[request.id])
+        events = [access_event_of(row, request.id) for row in rows]
+        return ListAccessEventsResponse(access_events=events, next_page_token=next_page_token)
+
+    async def watch_patients(self, request: WatchPatientsRequest) -> AsyncGenerator[WatchPatientsResponse, None]:
+        """Yields each change of a patient from now on, or behind a resume token, and heartbeats while there is none.
+
+        Raises ResumeTokenInvalid.
+        """
+        async with aclosing(self._changes.watch(request.resume_token)) as answers:
+            async for answer in answers:
+                if answer.revision and answer.revision.patient:
+                    self._accesses.read([UUID(answer.revision.patient.id)])
+                yield answer
 
 
 async def _in_use(tx: Transaction, patient_id: str, etag: str) -> Record:

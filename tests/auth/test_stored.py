@@ -6,12 +6,13 @@ import pytest
 from argon2 import PasswordHasher, extract_parameters
 from argon2.low_level import Type
 
-from gen.pulsetrack.auth.v1 import RefreshTokenRequest, SignUpRequest
+from gen.pulsetrack.auth.v1 import LoginRequest, RefreshTokenRequest, SignUpRequest
 from tests.auth.factory import a_session, a_user, logging_in
 from tests.harness.client import Client, Refused
 from tests.harness.sql import Sql
 
-EVERYTHING = "SELECT users::text AS row FROM users UNION ALL SELECT refresh_tokens::text FROM refresh_tokens"
+TABLES = ("users", "refresh_tokens", "failed_logins")
+EVERYTHING = " UNION ALL ".join(f"SELECT {table}::text AS row FROM {table}" for table in TABLES)
 
 
 def test_a_password_is_an_argon2id_hash_with_the_parameters_of_owasp(auth: Client, sql: Sql) -> None:
@@ -66,9 +67,11 @@ def test_a_refresh_token_is_kept_as_its_digest(auth: Client, sql: Sql) -> None:
 
 def test_no_secret_is_anywhere_in_the_tables(auth: Client, sql: Sql) -> None:
     new, session = a_user(auth), a_session(auth)
+    with pytest.raises(Refused, match="INVALID_CREDENTIALS"):
+        auth.login(LoginRequest(email="typed-in-the-wrong-box", password="something else"))
     stored = "\n".join(row["row"] for row in sql(EVERYTHING))
     assert new.email in stored
-    for secret in (new.password, session.access_token, session.refresh_token):
+    for secret in ("typed-in-the-wrong-box", new.password, session.access_token, session.refresh_token):
         assert secret not in stored
         assert secret.encode().hex() not in stored
 

@@ -11,7 +11,7 @@ from services.common.contract import Access, Door
 from services.common.identity import TokenVerifier
 from tests.harness.background import Background
 from tests.harness.client import Client, Refused, calling
-from tests.harness.services import SERVICERS, serving_auth, serving_service
+from tests.harness.services import serving_auth, serving_service
 from tests.harness.tokens import Signer
 
 TABLE = [
@@ -32,7 +32,8 @@ ADMITTED = {StatusCode.OK, StatusCode.INVALID_ARGUMENT, StatusCode.NOT_FOUND}
 def clients(background: Background, new_database: Callable[[str], str], signer: Signer) -> Iterator[dict[str, Client]]:
     """A caller without a token of each service."""
     verifier = TokenVerifier(signer.jwks)
-    servings = {name: serving_service(name, new_database(name), verifier) for name in SERVICERS}
+    others = contract.SERVICES.keys() - {"auth"}
+    servings = {name: serving_service(name, new_database(name), verifier) for name in others}
     servings["auth"] = serving_auth(new_database("auth"), verifier)
     with ExitStack() as stack:
         ports = {name: stack.enter_context(background.during(serving)) for name, serving in servings.items()}

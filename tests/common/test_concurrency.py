@@ -46,6 +46,7 @@ def test_one_call_more_is_refused_at_once_and_then_taken_again(channel: grpc.Cha
             assert monotonic() - start < 1
             assert HealthStub(channel).Check(HealthCheckRequest()).status == HealthCheckResponse.SERVING
         assert (refused.value.code, refused.value.reason) == (StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED")
+        assert (refused.value.retry_after, refused.value.retry_after_header) == (1, "1")
         assert [call.result().billing_accounts for call in slow] == [[]] * MOST
     assert client.list_billing_accounts(ListBillingAccountsRequest()).billing_accounts == []
 

@@ -1,86 +1,23 @@
 """Who is believed to be whom, at the port of a service itself."""
 
-import base64
-import hashlib
-import hmac
-import json
 import time
-from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from grpc import StatusCode
-from jwt.algorithms import ECAlgorithm
 
 from gen.pulsetrack.billing.v1 import GetBillingAccountRequest
-from services.auth.tokens import new_refresh_token
 from tests.harness.client import Client, Refused
+from tests.harness.forged import FORGERIES, Forge
 from tests.harness.tokens import Signer
 from tests.harness.waiting import eventually
 
 CLAIMS = ["iss", "aud", "sub", "role", "jti", "iat", "nbf", "exp"]
-Forge = Callable[[Signer], str]
 
 
-def unsigned(signer: Signer) -> str:
-    header = {"kid": signer.kid, "typ": "at+jwt"}
-    return jwt.encode(signer.claims("ADMIN"), None, algorithm="none", headers=header)  # type: ignore[arg-type]
-
-
-def without_its_signature(signer: Signer) -> str:
-    return signer.token("ADMIN").rpartition(".")[0] + "."
-
-
-def signed_with_the_public_key_as_a_secret(signer: Signer) -> str:
-    secret = signer.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    signed = f"{encoded({'alg': 'HS256', 'kid': signer.kid, 'typ': 'at+jwt'})}.{encoded(signer.claims('ADMIN'))}"
-    signature = hmac.digest(secret, signed.encode(), hashlib.sha256)
-    return f"{signed}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
-
-
-def signed_with_another_key(signer: Signer) -> str:
-    return Signer(signer.kid).token("ADMIN")
-
-
-def signed_with_an_unknown_key(_: Signer) -> str:
-    return Signer("another-key").token("ADMIN")
-
-
-def signed_with_a_key_it_brings_along(signer: Signer) -> str:
-    own = Signer(signer.kid)
-    return own.token("ADMIN", headers={"jwk": ECAlgorithm.to_jwk(own.key.public_key(), as_dict=True)})
-
-
-def that_names_no_key(signer: Signer) -> str:
-    return signer.token("ADMIN", headers={"kid": ""})
-
-
-def with_another_payload(signer: Signer) -> str:
-    header, _, signature = signer.token("USER").split(".")
-    return f"{header}.{encoded(signer.claims('ADMIN'))}.{signature}"
-
-
-def that_is_a_refresh_token(_: Signer) -> str:
-    return new_refresh_token()
-
-
-@pytest.mark.parametrize(
-    "forge",
-    [
-        unsigned,
-        without_its_signature,
-        signed_with_the_public_key_as_a_secret,
-        signed_with_another_key,
-        signed_with_an_unknown_key,
-        signed_with_a_key_it_brings_along,
-        that_names_no_key,
-        with_another_payload,
-        that_is_a_refresh_token,
-    ],
-)
+@pytest.mark.parametrize("forge", FORGERIES)
 def test_a_forged_token_is_refused(nobody: Client, signer: Signer, forge: Forge) -> None:
     assert_invalid(nobody, forge(signer))
 
@@ -195,8 +132,3 @@ def assert_invalid(client: Client, token: str) -> None:
 def assert_admitted(client: Client, token: str) -> None:
     """Checks that a token is taken."""
     assert outcome(client, f"Bearer {token}").reason == "BILLING_ACCOUNT_NOT_FOUND"
-
-
-def encoded(value: dict[str, Any]) -> str:
-    """Returns a part of a token."""
-    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()

@@ -15,6 +15,7 @@ from tests.harness.client import Client
 from tools.copy import Copy
 
 PASSWORD = "correct horse"
+_STREAMS = {http.path for method in contract.all_methods() if method.streams for http in method.http}
 
 
 @dataclass
@@ -64,6 +65,13 @@ class Person:
     def client(self, service: str) -> Client:
         """Returns a native gRPC client of a service, through the gateway."""
         return Client(self.channel, service, self.token)
+
+    def ask(self, verb: str, path: str, **given: Any) -> httpx.Response:
+        """Makes a REST call and returns its answer, of a stream only that it is well."""
+        with self.rest.stream(verb, path, **given) as answer:
+            if answer.is_error or path not in _STREAMS:
+                answer.read()
+        return answer
 
     def get(self, path: str, **query: Any) -> Any:
         """Gets JSON. Raises httpx.HTTPStatusError."""

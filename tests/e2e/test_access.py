@@ -60,7 +60,7 @@ def test_native(method: Method, caller: Person, who: str) -> None:
 @pytest.mark.parametrize("method", [m for m in METHODS if m.http], ids=lambda method: method.name)
 def test_rest(method: Method, caller: Person, who: str) -> None:
     [http] = method.http
-    answer = caller.rest.request(http.verb, sample(http.path), json={} if http.body else None)
+    answer = caller.ask(http.verb, sample(http.path), json={} if http.body else None)
     reason: Any = None
     if answer.is_error:
         found = answer.json()["details"][0]["reason"]

@@ -1,15 +1,35 @@
 """The rate limits, which hold unless somebody says otherwise."""
 
+from uuid import uuid4
+
 import pytest
 from grpc import StatusCode
 
 from envoy.target import Rates
 from gen.pulsetrack.auth.v1 import LoginRequest
-from tests.e2e.people import Person
+from tests.e2e.people import PASSWORD, Person
 from tests.harness.client import outcome
-from tools.copy import running
+from tools.copy import Copy, running
 
 EMAIL, GUESS = "admin@pulsetrack.local", "a wrong password"
+
+
+def test_an_account_that_is_guessed_at_is_closed_at_both_doors_and_says_for_how_long(system: Copy) -> None:
+    with Person.nobody(system) as nobody:
+        email = f"{uuid4().hex}@clinic.test"
+        nobody.post("/v1/auth/signup", {"email": email, "username": email[:32], "password": PASSWORD})
+        auth, right = nobody.client("auth"), LoginRequest(email=email, password=PASSWORD)
+        wrong = [nobody.rest.post("/v1/auth/login", json={"email": email, "password": GUESS}) for _ in range(10)]
+        assert {answer.status_code for answer in wrong} == {401}
+        at_native = outcome(lambda: auth.login(right))
+        at_rest = nobody.rest.post("/v1/auth/login", json={"email": email, "password": PASSWORD})
+    assert (at_native.code, at_native.reason) == (StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED")
+    assert 840 < at_native.retry_after <= 900
+    assert at_native.retry_after_header == str(at_native.retry_after)
+    details = {detail["@type"].split(".")[-1]: detail for detail in at_rest.json()["details"]}
+    assert (at_rest.status_code, details["ErrorInfo"]["reason"]) == (429, "RATE_LIMITED")
+    assert details["RetryInfo"]["retryDelay"] == f"{at_rest.headers['retry-after']}s"
+    assert 840 < int(at_rest.headers["retry-after"]) <= 900
 
 
 def test_who_guesses_passwords_is_held_up_at_both_doors_and_reads_go_on(

@@ -7,7 +7,7 @@ import grpc
 import httpx
 import pytest
 from google.protobuf.json_format import ParseDict
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RequestInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RequestInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from services.common.contract import MAX_MESSAGE_BYTES, PATH_VARIABLE, Door, Method, all_methods
@@ -16,14 +16,13 @@ from tests.harness.client import Refused, outcome
 from tools.copy import Copy
 
 BOTH = [method for method in all_methods() if method.http]
-UNARY = [method for method in BOTH if not method.streams]
 WITH_TOKEN = [method for method in BOTH if method.access.door is Door.PEOPLE]
 FOR_ADMINS = [method for method in WITH_TOKEN if "USER" not in method.access.roles]
-ABOUT_ONE = [method for method in UNARY if PATH_VARIABLE.search(method.http[0].path)]
+ABOUT_ONE = [method for method in BOTH if PATH_VARIABLE.search(method.http[0].path)]
 CREATE = "/pulsetrack.patient.v1.PatientService/CreatePatient"
 
 Answer = tuple[Any, ...] | None
-"""What a caller is told: code, message, reason, its metadata, and violations. None if all is well."""
+"""What a caller is told: code, message, reason, its metadata, violations, when to retry. None if all is well."""
 
 
 def by_name(method: Method) -> str:
@@ -32,12 +31,12 @@ def by_name(method: Method) -> str:
 
 def told(status: Status) -> Answer:
     """Returns what a status says, without the id of its request. Fails if it says more than the contract knows."""
-    info, bad, request = ErrorInfo(), BadRequest(), RequestInfo()
+    info, bad, request, retry = ErrorInfo(), BadRequest(), RequestInfo(), RetryInfo()
     for detail in status.details:
-        assert detail.Unpack(info) or detail.Unpack(bad) or detail.Unpack(request)
+        assert detail.Unpack(info) or detail.Unpack(bad) or detail.Unpack(request) or detail.Unpack(retry)
     violations = sorted((violation.field, violation.description) for violation in bad.field_violations)
     assert info.domain == "pulsetrack"
-    return status.code, status.message, info.reason, dict(info.metadata), violations
+    return status.code, status.message, info.reason, dict(info.metadata), violations, retry.retry_delay.seconds
 
 
 def native(person: Person, path: str, request: bytes) -> Answer:
@@ -67,9 +66,9 @@ def both(person: Person, method: Method, value: str, **query: str) -> tuple[Answ
             holder = getattr(holder, name)
         setattr(holder, field, value)
     for name, text in query.items():
-        setattr(request, name, int(text))
+        setattr(request, name, type(getattr(request, name))(text))
     path = PATH_VARIABLE.sub(value, http.path)
-    answer = person.rest.request(http.verb, path, json={} if http.body else None, params=query)
+    answer = person.ask(http.verb, path, json={} if http.body else None, params=query)
     return native(person, method.path, request.SerializeToString()), json_of(answer)
 
 
@@ -91,7 +90,7 @@ def test_without_the_role(user: Person, method: Method) -> None:
     assert at_native[2] == "ROLE_REQUIRED"
 
 
-@pytest.mark.parametrize("method", UNARY, ids=by_name)
+@pytest.mark.parametrize("method", BOTH, ids=by_name)
 def test_with_nothing_but_a_bad_id(admin: Person, method: Method) -> None:
     at_native, at_rest = both(admin, method, "x")
     assert at_native == at_rest
@@ -110,7 +109,7 @@ def test_with_an_id_that_nothing_has(admin: Person, method: Method) -> None:
         assert at_native[0] == grpc.StatusCode.NOT_FOUND.value[0]
 
 
-PAGED = [method for method in UNARY if "page_size" in method.input.DESCRIPTOR.fields_by_name]
+PAGED = [method for method in BOTH if "page_size" in method.input.DESCRIPTOR.fields_by_name]
 
 
 @pytest.mark.parametrize("method", PAGED, ids=by_name)
@@ -119,6 +118,15 @@ def test_with_a_page_that_cannot_be(admin: Person, method: Method) -> None:
     assert at_native == at_rest
     assert at_native
     assert at_native[4][0][0] == "page_size"
+
+
+@pytest.mark.parametrize(("token", "reason"), [("garbage", "RESUME_TOKEN_INVALID"), ("x" * 129, "FIELDS_INVALID")])
+def test_with_a_resume_token_that_is_none(user: Person, token: str, reason: str) -> None:
+    [method] = [method for method in BOTH if method.name == "WatchPatients"]
+    at_native, at_rest = both(user, method, "", resume_token=token)
+    assert at_native == at_rest
+    assert at_native
+    assert at_native[2] == reason
 
 
 BODIES = [

@@ -103,9 +103,12 @@ def reason(answer: httpx.Response) -> str:
     error = answer.json()
     assert answer.headers["content-type"] == "application/json"
     assert error.keys() == {"code", "message", "details"}
-    (detail,) = error["details"]
+    detail, *retry = error["details"]
     assert detail["@type"] == "type.googleapis.com/google.rpc.ErrorInfo"
     assert detail["domain"] == "pulsetrack"
+    after = answer.headers.get("retry-after")
+    said = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{after}s"}
+    assert retry == ([said] if after else [])
     return str(detail["reason"])
 
 

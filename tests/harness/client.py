@@ -2,16 +2,20 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, Generic, Self, TypeVar, cast
 
 import betterproto2
 import grpc
 from google.protobuf.message import Message
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RequestInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RequestInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from gen.message_pool import default_message_pool
 from services.common import contract, wire
+
+T = TypeVar("T")
+Metadata = tuple[tuple[str, str], ...]
+_STREAMS = {method.path for method in contract.all_methods() if method.streams}
 
 
 class Refused(Exception):  # noqa: N818 - what a test expects is no error
@@ -26,6 +30,8 @@ class Refused(Exception):  # noqa: N818 - what a test expects is no error
         self.domain = self._detail(ErrorInfo()).domain
         self.violations = {v.field: v.description for v in self._detail(BadRequest()).field_violations}
         self.request_id = self._detail(RequestInfo()).request_id
+        self.retry_after: int = self._detail(RetryInfo()).retry_delay.seconds
+        self.retry_after_header: str = trailers.get("retry-after", "")
         super().__init__(f"{self.code.name} {self.reason} {self.violations or ''} {self.message}")
 
     def _detail(self, empty: Any) -> Any:
@@ -54,20 +60,55 @@ class Client:
         [method] = [m for m in contract.methods(contract.SERVICES[self._service]) if m.snake_name == name]
         answer = default_message_pool.url_to_type[_url(method.output)]
 
-        def call(request: betterproto2.Message, *, metadata: tuple[tuple[str, str], ...] = ()) -> Any:
-            return wire.codec_of(answer).loads(
-                self.call(method.path, wire.codec_of(type(request)).dumps(request), metadata)
-            )
+        loads = wire.codec_of(answer).loads
+
+        def call(request: betterproto2.Message, *, metadata: Metadata = ()) -> Any:
+            data = wire.codec_of(type(request)).dumps(request)
+            if method.streams:
+                return Answers(self._stream(method.path, data, metadata), loads)
+            return loads(self.call(method.path, data, metadata))
 
         return call
 
-    def call(self, path: str, request: bytes, metadata: tuple[tuple[str, str], ...] = ()) -> bytes:
-        """Calls a method by its path, with bytes. Raises Refused."""
-        if self._token:
-            metadata = (*metadata, ("authorization", f"Bearer {self._token}"))
+    def call(self, path: str, request: bytes, metadata: Metadata = ()) -> bytes:
+        """Calls a method by its path, with bytes, and returns its answer, a stream's first. Raises Refused."""
+        if path in _STREAMS:
+            with Answers(self._stream(path, request, metadata), bytes) as answers:
+                return next(answers)
         try:
             method: Callable[..., bytes] = self._channel.unary_unary(path)
-            return method(request, metadata=metadata, timeout=20)
+            return method(request, metadata=self._with_token(metadata), timeout=20)
+        except grpc.RpcError as error:
+            raise Refused(error) from None
+
+    def _stream(self, path: str, request: bytes, metadata: Metadata) -> Any:
+        method: Any = self._channel.unary_stream(path)
+        return method(request, metadata=self._with_token(metadata), timeout=120)
+
+    def _with_token(self, metadata: Metadata) -> Metadata:
+        return (*metadata, ("authorization", f"Bearer {self._token}")) if self._token else metadata
+
+
+class Answers(Generic[T]):
+    """The answers of a stream, until the end of a block."""
+
+    def __init__(self, call: Any, loads: Callable[[bytes], T]) -> None:
+        self._call = call
+        self._loads = loads
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._call.cancel()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> T:
+        """Waits for the next answer. Raises Refused."""
+        try:
+            return self._loads(next(self._call))
         except grpc.RpcError as error:
             raise Refused(error) from None
 

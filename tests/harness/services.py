@@ -1,7 +1,8 @@
 """The services, served in this process as their `__main__` does it, without what runs beside their RPCs."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any
 
 from services.analytics.service import AnalyticsService
@@ -15,21 +16,18 @@ from services.common.identity import TokenVerifier
 from services.common.outbox import Outbox
 from services.common.server import serving
 from services.common.settings import Settings
+from services.patient.accesses import Accesses
+from services.patient.audit import Audit
 from services.patient.models import outbox_rows
 from services.patient.service import PatientService
 
 ADMIN_EMAIL = "admin@clinic.test"
 ADMIN_PASSWORD = "the admin's password"
 PASSPHRASE = "a passphrase for the keys"
+HEARTBEAT_SECONDS = 0.5
 CLIENT_ID = "patient"
 CLIENT_SECRET = "the patient service's secret"
 LIFETIMES = Lifetimes(access_token=900, refresh_token=3600, service_token=300)
-
-SERVICERS: dict[str, Callable[[Database], object]] = {
-    "patient": lambda db: PatientService(db, Outbox(outbox_rows)),
-    "billing": BillingService,
-    "analytics": AnalyticsService,
-}
 
 
 def serving_on(
@@ -44,9 +42,11 @@ def serving_on(
 async def serving_service(service: str, url: str, verifier: TokenVerifier, **settings: Any) -> AsyncIterator[int]:
     """Serves a service other than auth on its database, and yields its port."""
     told = Settings(**({"listen": "127.0.0.1:0", "database_url": url} | settings))
-    async with Database(url) as db:
-        servicer = SERVICERS[service](db)
-        async with serving(told, SERVICES[service], servicer, verifier=verifier, parts=[db]) as port:
+    async with Database(url) as db, Accesses(db) as accesses:
+        patients = PatientService(db, Outbox(outbox_rows), accesses, heartbeat_seconds=HEARTBEAT_SECONDS)
+        servicers = {"patient": patients, "billing": BillingService(db), "analytics": AnalyticsService(db)}
+        servicer, audit = servicers[service], partial(Audit, accesses) if service == "patient" else None
+        async with serving(told, SERVICES[service], servicer, verifier=verifier, parts=[db], audit=audit) as port:
             yield port
 
 

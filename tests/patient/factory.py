@@ -6,6 +6,15 @@ from uuid import uuid4
 from gen.google.protobuf import FieldMask
 from gen.pulsetrack.patient.v1 import CreatePatientRequest, Patient, UpdatePatientRequest
 
+OLD_PATIENTS = (
+    "INSERT INTO patients (id, name, email, email_key, address, date_of_birth, registered_date, phone, sex,"
+    " medical_record_number, search_key, create_time, update_time, delete_time, sequence)"
+    " SELECT id, 'Old', id::text, id::text, '1 Road', '1980-02-29', '2020-01-31', '112', 1, 'MRN-' || sequence, '',"
+    " '2020-01-31T10:00:00.123456Z', '2021-01-31T10:00:00Z', CASE WHEN sequence = 3 THEN now() END, sequence"
+    " FROM unnest($1::uuid[]) WITH ORDINALITY AS old (id, sequence)"
+)
+"""Stores a patient for each id, as the first version did: the third one is deleted."""
+
 
 def a_patient(**fields: Any) -> Patient:
     """Returns a patient that may be created, unlike any other, with the fields given."""

@@ -38,6 +38,7 @@ def test_of_those_who_create_one_email_at_once_one_succeeds(patients: Client, sq
     created, refused = at_once([lambda: patients.create_patient(creating(email="race@clinic.test"))] * 16)
     assert len(created) == 1
     assert [refusal.reason for refusal in refused] == ["EMAIL_ALREADY_EXISTS"] * 15
+    assert {refusal.code for refusal in refused} == {StatusCode.ALREADY_EXISTS}
     assert len(sql("SELECT FROM patients WHERE email_key = 'race@clinic.test'")) == 1
 
 

@@ -16,6 +16,7 @@ from services.common import wire
 from services.common.db import Database, Statement
 from services.common.identity import Caller
 from services.common.outbox import Outbox
+from services.patient.accesses import Access, access_of_call
 from services.patient.events import TOPIC, record
 from services.patient.models import UPDATE_PATIENT, outbox_rows
 from services.patient.models import patients as patients_table
@@ -155,6 +156,7 @@ def test_an_undeleted_patients_account_is_reopened_though_the_events_overtake_ea
 
 async def undelete(url: str, patient_id: str) -> None:
     """Takes a deletion back, as far as the row and its event go."""
+    access_of_call.set(Access("pulsetrack.patient.v1.PatientService/UndeletePatient", "127.0.0.1"))
     async with Database(url) as db, db.begin() as tx:
         row = await tx.row(
             Statement(select(patients_table).where(patients_table.c.id == bindparam("id"))), id=patient_id

@@ -21,16 +21,8 @@ from tests.harness.client import Client, Refused, calling
 from tests.harness.services import serving_service
 from tests.harness.sql import Sql
 from tests.harness.tokens import ADMIN_ID, USER_ID, Signer
-from tests.patient.factory import a_patient, changing, creating
+from tests.patient.factory import OLD_PATIENTS, a_patient, changing, creating
 from tools.local.postgres import Postgres
-
-OLD_PATIENTS = (
-    "INSERT INTO patients (id, name, email, email_key, address, date_of_birth, registered_date, phone, sex,"
-    " medical_record_number, search_key, create_time, update_time, delete_time, sequence)"
-    " SELECT id, 'Old', id::text, id::text, '1 Road', '1980-02-29', '2020-01-31', '112', 1, 'MRN-' || sequence, '',"
-    " '2020-01-31T10:00:00.123456Z', '2021-01-31T10:00:00Z', CASE WHEN sequence = 3 THEN now() END, sequence"
-    " FROM unnest($1::uuid[]) WITH ORDINALITY AS old (id, sequence)"
-)
 
 
 def revisions(patients: Client, patient_id: str, **request: object) -> list[Revision]:

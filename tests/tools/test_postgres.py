@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.tools.fakes import ends
-from tools.local.databases import create_databases, database_url
+from tools.local.databases import Passwords, create_databases, owner_url, service_url
 from tools.local.errors import StartError
 from tools.local.part import Running
 from tools.local.ports import free_port
@@ -97,13 +97,12 @@ def test_it_folds_case_in_all_scripts(server: Postgres) -> None:
 
 
 def test_each_service_reaches_its_own_database_alone(server: Postgres) -> None:
-    passwords = {"auth": "one", "billing": "two"}
+    passwords = {"auth": Passwords("one", "two"), "billing": Passwords("three", "four")}
 
     async def story(_: Running) -> None:
         for _again in range(2):
             await create_databases(server.url(), passwords, shared=False)
-        auth, billing = (database_url(server.url(), name, passwords[name]) for name in passwords)
-        await ask(auth, "CREATE TABLE mine ()")
+        auth, billing = (service_url(server.url(), name, passwords[name]) for name in passwords)
         assert (
             await ask(billing, "SELECT rolsuper OR rolcreatedb OR rolcreaterole FROM pg_roles WHERE rolname = user")
             is False
@@ -115,13 +114,45 @@ def test_each_service_reaches_its_own_database_alone(server: Postgres) -> None:
     while_it_runs(server, story)
 
 
+def test_a_service_makes_no_tables_and_its_databases_owner_does(server: Postgres) -> None:
+    passwords = {"auth": Passwords("one", "two")}
+
+    async def story(_: Running) -> None:
+        await create_databases(server.url(), passwords, shared=False)
+        await ask(owner_url(server.url(), "auth", passwords["auth"]), "CREATE TABLE mine AS SELECT 1 AS number")
+        for statement in ("CREATE TABLE other ()", "CREATE SCHEMA other", "CREATE TEMP TABLE other ()", "TABLE mine"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await ask(service_url(server.url(), "auth", passwords["auth"]), statement)
+
+    while_it_runs(server, story)
+
+
+def test_a_database_of_a_version_whose_services_were_owners_is_taken_from_its_service(server: Postgres) -> None:
+    passwords = Passwords("one", "two")
+    service = service_url(server.url(), "analytics", passwords)
+
+    async def story(_: Running) -> None:
+        await ask(server.url(), "CREATE ROLE pulsetrack_analytics LOGIN PASSWORD 'one'")
+        await ask(server.url(), "CREATE DATABASE pulsetrack_analytics OWNER pulsetrack_analytics")
+        await ask(service, "CREATE EXTENSION pg_trgm")
+        await ask(service, "CREATE TABLE kept AS SELECT 1 AS number")
+        for _again in range(2):
+            await create_databases(server.url(), {"analytics": passwords}, shared=False)
+        assert await ask(owner_url(server.url(), "analytics", passwords), "ALTER TABLE kept ADD more int") is None
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await ask(service, "SELECT number FROM kept")
+
+    while_it_runs(server, story)
+
+
 def test_a_new_password_takes_the_place_of_the_old(server: Postgres) -> None:
     async def story(_: Running) -> None:
         for password in ("old", "new"):
-            await create_databases(server.url(), {"auth": password}, shared=False)
-        with pytest.raises(asyncpg.InvalidPasswordError):
-            await ask(database_url(server.url(), "auth", "old"), "SELECT 1")
-        assert await ask(database_url(server.url(), "auth", "new"), "SELECT 1") == 1
+            await create_databases(server.url(), {"auth": Passwords(password, password)}, shared=False)
+        for url in (service_url, owner_url):
+            with pytest.raises(asyncpg.InvalidPasswordError):
+                await ask(url(server.url(), "auth", Passwords("old", "old")), "SELECT 1")
+            assert await ask(url(server.url(), "auth", Passwords("new", "new")), "SELECT 1") == 1
 
     while_it_runs(server, story)
 

@@ -1,11 +1,14 @@
-"""The services' databases: each belongs to a role of its own, and nobody else's role may connect to it."""
+"""The services' databases: each belongs to a role of its own, and no other service's role may connect to it.
+
+The service does not run as the owner, but as a role that the owner has granted what it needs.
+"""
 
 import base64
 import hashlib
 import hmac
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from tools.local.errors import StartError
@@ -16,20 +19,40 @@ if TYPE_CHECKING:
 _SCRAM_ITERATIONS = 4096
 
 
+class Passwords(NamedTuple):
+    """The passwords of a service's roles."""
+
+    service: str
+    owner: str
+
+
 def database_name(service: str) -> str:
-    """Returns the name of a service's database, which is its role's name too."""
+    """Returns the name of a service's database, which is the name of the service's role too."""
     return f"pulsetrack_{service}"
 
 
-def database_url(server: str, service: str, password: str) -> str:
+def owner_name(service: str) -> str:
+    """Returns the name of the role that owns a service's database and its tables."""
+    return f"{database_name(service)}_owner"
+
+
+def service_url(server: str, service: str, passwords: Passwords) -> str:
     """Returns a service's URL of its database, on the server that the URL names."""
+    return _url(server, database_name(service), database_name(service), passwords.service)
+
+
+def owner_url(server: str, service: str, passwords: Passwords) -> str:
+    """Returns the owner's URL of a service's database."""
+    return _url(server, database_name(service), owner_name(service), passwords.owner)
+
+
+def _url(server: str, database: str, role: str, password: str) -> str:
     parts = urlsplit(server)
-    name = database_name(service)
     place = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=f"{name}:{quote(password, safe='')}@{place}", path=f"/{name}").geturl()
+    return parts._replace(netloc=f"{role}:{quote(password, safe='')}@{place}", path=f"/{database}").geturl()
 
 
-async def create_databases(server: str, passwords: Mapping[str, str], *, shared: bool) -> None:
+async def create_databases(server: str, passwords: Mapping[str, Passwords], *, shared: bool) -> None:
     """Creates the roles and databases that the server lacks, and sets the roles' passwords, by the service's name.
 
     On a server that is shared with others, the server's own databases are left as they are. Raises StartError.
@@ -39,8 +62,10 @@ async def create_databases(server: str, passwords: Mapping[str, str], *, shared:
     try:
         connection = await asyncpg.connect(server, timeout=10)
         try:
-            for service, password in passwords.items():
-                await _create(connection, database_name(service), password)
+            for service, of_service in passwords.items():
+                await _create_role(connection, database_name(service), of_service.service)
+                await _create_role(connection, owner_name(service), of_service.owner)
+                await _create_database(connection, server, service)
             if not shared:
                 for database in ("postgres", "template1"):
                     await connection.execute(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC")
@@ -50,17 +75,37 @@ async def create_databases(server: str, passwords: Mapping[str, str], *, shared:
         raise StartError(f"The databases cannot be created: {error or type(error).__name__}.") from None
 
 
-async def _create(connection: "asyncpg.Connection", name: str, password: str) -> None:
-    """Creates a database and its role. Their name is one of ours, and needs no quoting."""
+async def _create_role(connection: "asyncpg.Connection", name: str, password: str) -> None:
+    """Creates a role. Its name is one of ours, and needs no quoting."""
     if not await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", name):
         await connection.execute(f"CREATE ROLE {name} LOGIN")
     await connection.execute(f"ALTER ROLE {name} PASSWORD '{scram_verifier(password)}'")
-    if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", name):
-        await connection.execute(
-            f"GRANT {name} TO CURRENT_USER"
-        )  # so that an admin who is no superuser may give it away
-        await connection.execute(f"CREATE DATABASE {name} OWNER {name}")
-    await connection.execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")
+
+
+async def _create_database(connection: "asyncpg.Connection", server: str, service: str) -> None:
+    """Creates a service's database. One that an earlier version has made still belongs to the service: it is taken."""
+    name, owner = database_name(service), owner_name(service)
+    # So that an admin who is no superuser may give things away.
+    await connection.execute(f"GRANT {name}, {owner} TO CURRENT_USER")
+    belongs_to = await connection.fetchval(
+        "SELECT rolname FROM pg_database JOIN pg_roles ON pg_roles.oid = datdba WHERE datname = $1", name
+    )
+    if belongs_to is None:
+        await connection.execute(f"CREATE DATABASE {name} OWNER {owner}")
+    elif belongs_to == name:
+        await _run(urlsplit(server)._replace(path=f"/{name}").geturl(), f"REASSIGN OWNED BY {name} TO {owner}")
+    await connection.execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC, {name}")
+    await connection.execute(f"GRANT CONNECT ON DATABASE {name} TO {name}")
+
+
+async def _run(url: str, statement: str) -> None:
+    import asyncpg  # noqa: PLC0415 - as above
+
+    connection = await asyncpg.connect(url, timeout=10)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
 
 
 def scram_verifier(password: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from envoy.config import Address, EnvoyMissingError, Target, command, render
 from tools import site
 from tools.local.broker import broker
-from tools.local.databases import create_databases, database_url
+from tools.local.databases import Passwords, create_databases, database_name, owner_url, service_url
 from tools.local.errors import StartError
 from tools.local.folder import DataFolder
 from tools.local.part import Part, Step
@@ -50,9 +50,10 @@ class System:
         yield self._databases(server)
         yield self._broker()
         for service in SERVICES:
-            url = database_url(server, service, self._password(service))
+            passwords = self._passwords(service)
+            url = service_url(server, service, passwords)
             urls = self._folder.secret(f"{service}-database-url", url, keep=False)
-            yield self._migration(service, urls)
+            yield self._migration(service, owner_url(server, service, passwords))
             for worker in self._workers[service]:
                 yield self._service(service, worker, urls)
         yield self._gateway()
@@ -64,7 +65,7 @@ class System:
 
     def _databases(self, server: str) -> Step:
         embedded = self._settings.database_url == EMBEDDED
-        passwords = {service: self._password(service) for service in SERVICES}
+        passwords = {service: self._passwords(service) for service in SERVICES}
         run = partial(create_databases, server, passwords, shared=not embedded)
         return Step(name="databases", run=run, needs=("postgres",) if embedded else ())
 
@@ -73,10 +74,12 @@ class System:
             return broker(self._port("broker"))
         return Step(name="broker", run=partial(_check_broker, self._settings.kafka))
 
-    def _migration(self, service: str, urls: Path) -> Step:
+    def _migration(self, service: str, url: str) -> Step:
         name = f"{service}-migrations"
+        urls = self._folder.secret(f"{service}-owner-database-url", url, keep=False)
         argv = (sys.executable, "-m", "services.common.migrate", service)
-        command = Command(argv=argv, environment={"PULSETRACK_DATABASE_URL_FILE": str(urls)})
+        owner = {"PULSETRACK_DATABASE_URL_FILE": str(urls), "PULSETRACK_DATABASE_ROLE": database_name(service)}
+        command = Command(argv=argv, environment=owner)
         run = partial(run_to_end, name, command, self._folder.logs / f"{name}.log")
         return Step(name=name, run=run, needs=("databases",))
 
@@ -154,8 +157,9 @@ class System:
             prepare=partial(_prepare_gateway, target, file),
         )
 
-    def _password(self, service: str) -> str:
-        return self._folder.secret(f"{service}-database-password").read_text()
+    def _passwords(self, service: str) -> Passwords:
+        names = (f"{service}-database-password", f"{service}-owner-database-password")
+        return Passwords(*(self._folder.secret(name).read_text() for name in names))
 
     def _port(self, name: str) -> int:
         return self._folder.state.ports[name]

@@ -85,14 +85,14 @@ class Responses:
     def of(self, method: Method, http: Http, comment: str) -> dict[str, Schema]:
         """Returns the responses of a method, by the HTTP status. Raises ContractError."""
         own, anyones = [*_own(method, comment)], [*_anyones(method, http)]
-        found: dict[int, list[Error]] = defaultdict(list)
+        found: dict[int, dict[str, Error]] = defaultdict(dict)
         for error in (*own, *anyones):
-            found[error.http].append(error)
+            found[error.http].setdefault(error.reason, error)  # a method's own, if it has one for the same reason
         mine = {error.http for error in own}
-        responses = {
-            str(status): _response(status, errors) if status in mine else self._shared(status, errors)
-            for status, errors in sorted(found.items())
-        }
+        responses: dict[str, Schema] = {}
+        for status in sorted(found):
+            same = [*found[status].values()]
+            responses[str(status)] = _response(status, same) if status in mine else self._shared(status, same)
         return {**responses, "default": _reference("Failed")}
 
     def _shared(self, status: int, found: list[Error]) -> Schema:
@@ -210,6 +210,11 @@ STATUS: Schema = {
                         "BadRequest",
                         "Which fields break their rules.",
                         {"fieldViolations": {"type": "array", "items": _VIOLATION}},
+                    ),
+                    _detail(
+                        "RetryInfo",
+                        "After how long the call may be tried again.",
+                        {"retryDelay": {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?s$"}},
                     ),
                     _detail("RequestInfo", "What to tell the operator.", {"requestId": _TEXT}),
                 ]

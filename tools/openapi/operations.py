@@ -12,8 +12,6 @@ from tools.openapi.rules import Schema, examples, rules_of
 from tools.openapi.schemas import Schemas, Use, is_required
 
 JSON = "application/json"
-STREAM = "application/x-ndjson"
-"""One JSON object a line."""
 
 _MASK = "google.protobuf.FieldMask"
 _BODY = "google.api.HttpBody"
@@ -101,8 +99,10 @@ class Operations:
         if message.full_name == _BODY:
             return {"description": "As the method says.", "content": {"*/*": {}}}
         schema = self._schemas.message(message, Use.ANSWER)
-        if method.streams:
-            return {"description": f"A line for each message: {description}", "content": {STREAM: {"schema": schema}}}
+        if method.streams:  # Envoy says application/json of it
+            description = (
+                f"A JSON object for each message, each on a line of its own, until either side ends: {description}"
+            )
         return {"description": description, "content": {JSON: {"schema": schema}}}
 
 

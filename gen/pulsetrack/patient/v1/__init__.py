@@ -4,9 +4,12 @@
 # This file has been @generated
 
 __all__ = (
+    "AccessEvent",
     "CreatePatientRequest",
     "DeletePatientRequest",
     "GetPatientRequest",
+    "ListAccessEventsRequest",
+    "ListAccessEventsResponse",
     "ListPatientRevisionsRequest",
     "ListPatientRevisionsResponse",
     "ListPatientsRequest",
@@ -22,6 +25,8 @@ __all__ = (
     "Sex",
     "UndeletePatientRequest",
     "UpdatePatientRequest",
+    "WatchPatientsRequest",
+    "WatchPatientsResponse",
 )
 
 import datetime
@@ -131,6 +136,63 @@ class Sex(betterproto2.Enum):
 
 
 @dataclass(eq=False, repr=False)
+class AccessEvent(betterproto2.Message):
+    """
+    One call that read or wrote a patient's record, or asked for it.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The event's id, a UUID of version 7. A call that was about several patients is one event of each of them.
+    """
+
+    patient_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The id of the patient that was asked for.
+    """
+
+    actor_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The id of the user who called. Empty if there was no valid token.
+    """
+
+    method: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    The full name of the method: `pulsetrack.patient.v1.PatientService/GetPatient`.
+    """
+
+    outcome: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    How the call ended: OK, or the name of its gRPC status code, such as PERMISSION_DENIED.
+    """
+
+    occur_time: "datetime.datetime | None" = betterproto2.field(
+        6,
+        betterproto2.TYPE_MESSAGE,
+        unwrap=lambda: ___google__protobuf__.Timestamp,
+        optional=True,
+    )
+    """
+    When the call ended.
+    """
+
+    request_id: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
+    """
+    The id of the call, which is in the gateway's access log and in the services' logs too.
+    """
+
+    remote_address: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
+    """
+    The IP address that the gateway was called from.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "AccessEvent", AccessEvent
+)
+
+
+@dataclass(eq=False, repr=False)
 class CreatePatientRequest(betterproto2.Message):
     """
     Asks for a new patient.
@@ -192,6 +254,57 @@ class GetPatientRequest(betterproto2.Message):
 
 default_message_pool.register_message(
     "pulsetrack.patient.v1", "GetPatientRequest", GetPatientRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListAccessEventsRequest(betterproto2.Message):
+    """
+    Asks for a page of a patient's access events.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The patient's id.
+    """
+
+    page_size: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
+    """
+    How many events to return at most, up to 1000. 50 if not given.
+    """
+
+    page_token: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The next_page_token of the page before, to be sent with the same query.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "ListAccessEventsRequest", ListAccessEventsRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListAccessEventsResponse(betterproto2.Message):
+    """
+    A page of access events.
+    """
+
+    access_events: "list[AccessEvent]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    The access events.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    What asks for the next page. Empty on the last page.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "ListAccessEventsResponse", ListAccessEventsResponse
 )
 
 
@@ -659,6 +772,47 @@ class UpdatePatientRequest(betterproto2.Message):
 
 default_message_pool.register_message(
     "pulsetrack.patient.v1", "UpdatePatientRequest", UpdatePatientRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class WatchPatientsRequest(betterproto2.Message):
+    """
+    Asks for the changes of patients from now on, or from where another watch ended.
+    """
+
+    resume_token: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The last resume token received. If not given, the watch begins now.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "WatchPatientsRequest", WatchPatientsRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class WatchPatientsResponse(betterproto2.Message):
+    """
+    A change of a patient, or a sign that there was none.
+    """
+
+    revision: "Revision | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    What the patient is after the change, and who made it. Absent if nothing changed.
+    """
+
+    resume_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    What goes on behind this answer, if sent with a new watch. It does not expire.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "WatchPatientsResponse", WatchPatientsResponse
 )
 
 

@@ -1,0 +1,114 @@
+"""Seals: a chain of hashes over the access events, in which no event can be changed, taken out or put in unseen.
+
+Each seal is the SHA-256 of the seal before and of one event. Seals are made behind the writes, not in them: there each
+write would have to wait for the one before.
+"""
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Self
+
+import msgspec
+
+from services.common.db import Database, Transaction
+from services.common.journal import START, Place
+from services.common.retry import persistently
+from services.patient.models import (
+    ACCESS_COLUMNS,
+    ACCESS_EVENTS_JOURNAL,
+    INSERT_SEALS,
+    LAST_SEAL,
+    TRY_TO_LOCK_SEALS,
+)
+
+BEFORE_THE_FIRST = bytes(hashlib.sha256().digest_size)
+"""What stands in place of the seal before the first."""
+
+_SEALED_COLUMNS = (*ACCESS_COLUMNS, "transaction", "position")
+_BATCH = 250
+_IDLE_SECONDS = 1.0
+_WITNESS_SECONDS = 60.0
+
+_log = logging.getLogger(__name__)
+
+
+def seal(before: bytes, number: int, event: Mapping[str, Any]) -> bytes:
+    """Returns the hash that seals an event behind another seal."""
+    content = msgspec.json.encode([number, *(event[name] for name in _SEALED_COLUMNS)])
+    return hashlib.sha256(before + content).digest()
+
+
+class Sealer:
+    """Seals access events about a second after they were written. Of several processes one works, the others look on.
+
+    While the chain grows, its head is logged once a minute: whoever keeps the log can tell a chain that was cut short.
+    """
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._head = (0, BEFORE_THE_FIRST)
+        self._witnessed = (time.monotonic(), 0)
+        self._task: asyncio.Task[None]
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    async def seal(self) -> bool:
+        """Seals a batch of what is there. Returns True if there may be more."""
+        async with self._db.begin() as tx:
+            if await tx.row(TRY_TO_LOCK_SEALS) is None:
+                return False
+            return await self._seal(tx)
+
+    async def _seal(self, tx: Transaction) -> bool:
+        last = await tx.row(LAST_SEAL)
+        number, head = (last["number"], last["hash"]) if last else (0, BEFORE_THE_FIRST)
+        place = Place(last["transaction"], last["position"]) if last else START
+        events = await ACCESS_EVENTS_JOURNAL.after(tx, place, limit=_BATCH)
+        hashes = []
+        for event in events:
+            number += 1
+            head = seal(head, number, event)
+            hashes.append(head)
+        if events:
+            await tx.run(
+                INSERT_SEALS,
+                number=range(number - len(events) + 1, number + 1),
+                event_id=[event["id"] for event in events],
+                transaction=[event["transaction"] for event in events],
+                position=[event["position"] for event in events],
+                hash=hashes,
+            )
+            tx.after_commit(lambda: self._grown(number, head))
+        return len(events) == _BATCH
+
+    def _grown(self, number: int, head: bytes) -> None:
+        self._head = (number, head)
+
+    async def _run(self) -> None:
+        while True:
+            full = False
+            try:
+                full = await persistently(self.seal, what="sealing access events")
+                self._witness()
+            except Exception:  # noqa: BLE001 - a fault of ours must not end the sealer
+                _log.exception("sealing access events failed")
+            if not full:
+                await asyncio.sleep(_IDLE_SECONDS)
+
+    def _witness(self) -> None:
+        number, head = self._head
+        logged_time, logged_number = self._witnessed
+        if number > logged_number and time.monotonic() - logged_time >= _WITNESS_SECONDS:
+            _log.info("the head of the audit's chain is seal %d: %s", number, head.hex())
+            self._witnessed = (time.monotonic(), number)

@@ -1,0 +1,153 @@
+"""What needs circumstances of its own, and the test that makes them."""
+
+ELSEWHERE = {
+    "DEPENDENCY_UNAVAILABLE": "tests/envoy/test_errors.py::test_a_call_that_takes_too_long_is_ended_at_both_doors",
+    "INTERNAL": "tests/common/test_errors.py::test_a_mistake_of_ours_is_answered_without_a_word_of_it",
+    "LAST_ADMIN": "tests/auth/test_update_user.py::test_the_last_enabled_admin_stays",
+    "DEAD_LETTER_UNREPLAYABLE": (
+        "tests/analytics/test_replay_dead_letter.py::test_what_is_no_event_is_refused_and_says_why"
+    ),
+    "CONTENT_TYPE_UNSUPPORTED": "tests/envoy/test_errors.py::test_a_body_that_says_that_it_is_no_json_is_refused",
+    "HEADERS_TOO_LARGE": "tests/envoy/test_errors.py::test_headers_that_are_too_large_are_refused",
+    "REQUEST_TOO_SLOW": "tests/security/test_slow.py::test_who_sends_a_body_too_slowly_is_cut_off",
+    "RESUME_TOKEN_INVALID": (
+        "tests/e2e/test_watch_patients.py::test_what_is_refused_before_the_first_answer_has_its_status"
+    ),
+    "READER_TOO_SLOW": (
+        "tests/common/test_streams.py::test_a_reader_who_is_too_slow_is_cut_off_and_told_so_when_he_reads_on"
+    ),
+}
+"""Reasons that no simple call provokes."""
+
+PROMISES = {
+    "SignUp gives the role USER and answers with no hash": (
+        "tests/auth/test_sign_up.py::test_a_role_that_is_slipped_into_the_request_is_ignored",
+        "tests/auth/test_sign_up.py::test_the_answer_holds_nothing_of_the_password",
+    ),
+    "a refresh token is good once, and its reuse kills the family": (
+        "tests/auth/test_refresh_token.py::test_a_token_is_good_once",
+        "tests/auth/test_refresh_token.py::test_the_reuse_of_a_token_ends_the_session_for_whoever_holds_its_newest",
+    ),
+    "Logout ends the session": ("tests/auth/test_logout.py::test_a_session_does_not_go_on_after_its_end",),
+    "CreateUser and UpdateUser set the role and who is disabled": (
+        "tests/auth/test_create_user.py::test_a_new_user_has_the_role_that_the_admin_chose",
+        "tests/auth/test_update_user.py::test_a_mask_says_which_fields_change",
+    ),
+    "a service gets a token for its client credentials": (
+        "tests/auth/test_issue_service_token.py::test_a_service_that_knows_its_secret_gets_a_token",
+    ),
+    "the JWKS is JSON, and needs no token": (
+        "tests/auth/test_get_jwks.py::test_the_keys_are_a_json_web_key_set",
+        "tests/envoy/test_routes.py::test_a_rest_call_without_a_token_is_let_in_only_if_public",
+    ),
+    "a wrong password and an unknown email get the same answer": (
+        "tests/auth/test_login.py::test_a_wrong_password_and_an_unknown_email_get_the_same_answer",
+    ),
+    "a field of a patient has its bounds, and the registered date is today unless given": (
+        "tests/patient/test_create_patient.py::test_a_field_that_breaks_its_rule_is_named",
+        "tests/patient/test_create_patient.py::test_the_registered_date_is_today_unless_given",
+    ),
+    "an email without its case, and a record number, belong to one patient, deleted or not": (
+        "tests/patient/test_create_patient.py::test_an_email_belongs_to_one_patient_whatever_its_case",
+        "tests/patient/test_create_patient.py::test_a_record_number_belongs_to_one_patient_if_it_is_given",
+        "tests/patient/test_delete_patient.py::test_the_email_and_the_record_number_stay_taken",
+    ),
+    "text is in NFC, trimmed, without control characters, and otherwise as it was sent": (
+        "tests/patient/test_text.py::test_text_is_kept_in_nfc_without_space_around_it",
+        "tests/patient/test_text.py::test_control_characters_are_refused",
+        "tests/patient/test_text.py::test_text_in_any_script_comes_back_as_sent",
+    ),
+    "a request id, as requestId or Idempotency-Key, creates one patient": (
+        "tests/e2e/test_request_id.py::test_query_header_and_message_name_the_same_request",
+        "tests/e2e/test_at_once.py::test_eight_who_create_with_one_request_id",
+    ),
+    "a list has 50 on a page and 1000 at most, every one once, newest first": (
+        "tests/patient/test_list_patients.py::test_a_page_has_fifty_patients_unless_told_otherwise",
+        "tests/patient/test_list_patients.py::test_a_page_may_have_a_thousand",
+        "tests/patient/test_list_patients.py::test_a_page_size_out_of_its_limits_is_refused",
+        "tests/patient/test_list_patients.py::test_the_pages_hold_every_patient_once",
+        "tests/patient/test_list_patients.py::test_the_newest_comes_first",
+    ),
+    "a page token belongs to its query, and is refused if changed": (
+        "tests/patient/test_list_patients.py::test_a_token_that_was_changed_is_refused",
+        "tests/patient/test_list_patients.py::test_a_token_is_refused_with_another_query",
+    ),
+    "a query finds a part of a name, an email or a record number": (
+        "tests/patient/test_list_patients.py::test_a_query_finds_a_part_of_a_name_without_case",
+        "tests/patient/test_list_patients.py::test_a_query_finds_a_part_of_an_email_or_of_a_record_number",
+    ),
+    "order_by, filters and show_deleted": (
+        "tests/patient/test_list_patients_in_order.py::test_the_pages_hold_every_patient_once_in_order",
+        "tests/patient/test_list_patients_filters.py::test_a_list_holds_what_fits_all_of_its_filters",
+        "tests/patient/test_list_patients_filters.py::test_deleted_patients_are_shown_if_asked_for",
+        "tests/e2e/test_lists.py::test_orders_and_filters_at_the_rest_door",
+    ),
+    "an update without a mask changes the populated fields": (
+        "tests/patient/test_update_patient.py::test_without_a_mask_the_fields_that_have_a_value_change",
+    ),
+    "a body whose id is not the path's is refused": ("tests/e2e/test_users.py::test_the_path_says_which_user_changes",),
+    "of updates with one etag one succeeds": ("tests/e2e/test_at_once.py::test_twelve_who_update_with_one_etag",),
+    "a deletion is soft, answers with the patient, and can be taken back": (
+        "tests/patient/test_delete_patient.py::test_the_answer_is_the_patient_as_deleted",
+        "tests/patient/test_delete_patient.py::test_the_record_is_kept",
+        "tests/patient/test_undelete_patient.py::test_the_answer_is_the_patient_in_use_again",
+    ),
+    "revisions tell who changed what, and when": ("tests/e2e/test_revisions.py::test_revisions_at_both_doors",),
+    "a watch tells of changes as they happen, beats, and goes on behind its last token": (
+        "tests/e2e/test_watch_patients.py::test_by_rest_each_change_is_a_line_as_it_happens",
+        "tests/e2e/test_watch_patients.py::test_who_goes_on_with_the_last_token_misses_nothing_when_a_part_is_killed",
+        "tests/patient/test_watch_patients.py::test_a_silent_watch_beats_with_a_token_that_goes_on",
+    ),
+    "every read and write of a record is an access event, also a refused one": (
+        "tests/patient/test_list_access_events.py::test_a_call_leaves_one_event",
+        "tests/patient/test_list_access_events.py::test_a_call_without_the_role_leaves_an_event",
+        "tests/e2e/test_access_events.py::test_who_called_is_known_at_both_doors_whatever_the_headers_say",
+    ),
+    "a patient has one account, which is closed on deletion and reopened on undeletion": (
+        "tests/billing/test_create_billing_account.py::test_asked_many_times_at_once_it_opens_one_account",
+        "tests/patient/test_delivery.py::test_a_deleted_patients_account_is_closed",
+        "tests/patient/test_delivery.py::test_an_undeleted_patients_account_is_reopened_though_the_events_overtake_each_other",
+    ),
+    "events are listed by patient and type": (
+        "tests/analytics/test_list_patient_events.py::test_events_are_listed_by_patient_and_by_type",
+    ),
+    "statistics per bucket, totals, sexes and age bands": (
+        "tests/analytics/test_get_patient_statistics.py::test_buckets_begin_at_midnight_utc_weeks_on_monday_months_on_the_first",
+        "tests/analytics/test_get_patient_statistics.py::test_the_totals_count_patients_as_they_are_now",
+        "tests/analytics/test_population.py::test_the_sexes_of_patients_are_counted_as_their_newest_event_says",
+        "tests/analytics/test_population.py::test_a_patient_is_in_the_band_of_its_age",
+    ),
+    "a dead letter is kept with its bytes, listed and replayed": (
+        "tests/analytics/test_dead_letter_topic.py::test_a_dead_letter_keeps_its_bytes_its_key_and_its_headers_and_says_why",
+        "tests/analytics/test_list_dead_letters.py::test_a_dead_letter_is_listed_as_it_came",
+        "tests/analytics/test_replay_dead_letter.py::test_a_replayed_event_is_stored_and_counted",
+    ),
+    "events are CloudEvents, at least once, and stored once": (
+        "tests/patient/test_delivery.py::test_an_event_is_published_in_the_form_of_cloudevents",
+        "tests/analytics/test_consuming.py::test_an_event_that_comes_twice_is_stored_once",
+    ),
+    "health and reflection on every service and through the gateway, without a token; reflection can be closed": (
+        "tests/common/test_server.py::test_health_tells_of_the_server_and_of_its_service",
+        "tests/common/test_server.py::test_reflection_that_is_off_is_not_there",
+        "tests/envoy/test_health.py::test_health_and_reflection_need_no_token",
+    ),
+    "/healthz and /readyz": (
+        "tests/envoy/test_health.py::test_liveness_and_readiness_need_no_token",
+        "tests/envoy/test_health.py::test_readiness_follows_a_service_that_dies_and_comes_back",
+    ),
+    "a message is at most 4 MiB at every door": (
+        "tests/envoy/test_errors.py::test_a_message_of_4_mib_passes_at_the_native_door_and_one_byte_more_does_not",
+        "tests/common/test_errors.py::test_a_message_of_4_mib_is_read_and_a_longer_one_is_not",
+    ),
+    "the same error at both doors and by gRPC-Web": (
+        "tests/e2e/test_parity.py::test_with_nothing_but_a_bad_id",
+        "tests/envoy/test_errors.py::test_grpc_web_hears_the_same_as_native_grpc",
+    ),
+    "an error never tells of the inside": (
+        "tests/common/test_errors.py::test_a_mistake_of_ours_is_answered_without_a_word_of_it",
+    ),
+    "no acknowledged write is lost or doubled when a part is killed": (
+        "tests/e2e/test_faults.py::test_kill_dash_nine_while_patients_are_created",
+    ),
+}
+"""The other lines of the contract."""

@@ -1,0 +1,96 @@
+"""What callers rely on, written down once more and apart from the protos, so that neither changes unnoticed."""
+
+from typing import NamedTuple
+
+PUBLIC, PEOPLE, ADMIN, SERVICES, CREDENTIALS = "public", "people", "admin", "services", "client credentials"
+
+
+class Row(NamedTuple):
+    """A method: who may call it, and its verb and path at the REST door if it has one."""
+
+    service: str
+    name: str
+    who: str
+    verb: str = ""
+    path: str = ""
+    streams: bool = False
+
+
+METHODS = (
+    Row("auth", "SignUp", PUBLIC, "POST", "/v1/auth/signup"),
+    Row("auth", "Login", PUBLIC, "POST", "/v1/auth/login"),
+    Row("auth", "RefreshToken", PUBLIC, "POST", "/v1/auth/refresh"),
+    Row("auth", "Logout", PUBLIC, "POST", "/v1/auth/logout"),
+    Row("auth", "GetCurrentUser", PEOPLE, "GET", "/v1/auth/me"),
+    Row("auth", "CreateUser", ADMIN, "POST", "/v1/users"),
+    Row("auth", "ListUsers", ADMIN, "GET", "/v1/users"),
+    Row("auth", "UpdateUser", ADMIN, "PATCH", "/v1/users/{user.id}"),
+    Row("auth", "IssueServiceToken", CREDENTIALS),
+    Row("auth", "GetJwks", PUBLIC, "GET", "/.well-known/jwks.json"),
+    Row("patient", "CreatePatient", PEOPLE, "POST", "/v1/patients"),
+    Row("patient", "GetPatient", PEOPLE, "GET", "/v1/patients/{id}"),
+    Row("patient", "ListPatients", PEOPLE, "GET", "/v1/patients"),
+    Row("patient", "UpdatePatient", PEOPLE, "PATCH", "/v1/patients/{patient.id}"),
+    Row("patient", "DeletePatient", ADMIN, "DELETE", "/v1/patients/{id}"),
+    Row("patient", "UndeletePatient", ADMIN, "POST", "/v1/patients/{id}:undelete"),
+    Row("patient", "ListPatientRevisions", PEOPLE, "GET", "/v1/patients/{id}/revisions"),
+    Row("patient", "WatchPatients", PEOPLE, "GET", "/v1/patients:watch", streams=True),
+    Row("patient", "ListAccessEvents", ADMIN, "GET", "/v1/patients/{id}/access-events"),
+    Row("billing", "CreateBillingAccount", SERVICES),
+    Row("billing", "FollowPatient", SERVICES),
+    Row("billing", "GetBillingAccount", PEOPLE, "GET", "/v1/billing/accounts/{id}"),
+    Row("billing", "ListBillingAccounts", PEOPLE, "GET", "/v1/billing/accounts"),
+    Row("billing", "CloseBillingAccount", ADMIN, "POST", "/v1/billing/accounts/{id}:close"),
+    Row("analytics", "ListPatientEvents", PEOPLE, "GET", "/v1/analytics/events"),
+    Row("analytics", "GetPatientStatistics", PEOPLE, "GET", "/v1/analytics/statistics"),
+    Row("analytics", "ListDeadLetters", ADMIN, "GET", "/v1/analytics/dead-letters"),
+    Row("analytics", "ReplayDeadLetter", ADMIN, "POST", "/v1/analytics/dead-letters/{id}:replay"),
+)
+
+LISTS = {
+    "ListUsers": ("users", "auth.v1.User"),
+    "ListPatients": ("patients", "patient.v1.Patient"),
+    "ListPatientRevisions": ("revisions", "patient.v1.Revision"),
+    "ListAccessEvents": ("access_events", "patient.v1.AccessEvent"),
+    "ListBillingAccounts": ("billing_accounts", "billing.v1.BillingAccount"),
+    "ListPatientEvents": ("events", "analytics.v1.AnalyticsEvent"),
+    "ListDeadLetters": ("dead_letters", "analytics.v1.DeadLetter"),
+}
+"""What a list's answer holds beside its next_page_token: the field, and the message in it."""
+
+FIELDS = {
+    "auth.v1.User": "id email username role disabled create_time",
+    "auth.v1.TokenPair": "access_token refresh_token token_type expires_in",
+    "patient.v1.Patient": "id name email address date_of_birth registered_date phone sex medical_record_number"
+    " create_time update_time delete_time etag",
+    "patient.v1.CreatePatientRequest": "patient request_id",
+    "patient.v1.ListPatientsRequest": "page_size page_token query order_by show_deleted",
+    "patient.v1.UpdatePatientRequest": "patient update_mask",
+    "patient.v1.DeletePatientRequest": "id etag",
+    "patient.v1.Revision": "revision patient actor_id occur_time type",
+    "patient.v1.WatchPatientsRequest": "resume_token",
+    "patient.v1.WatchPatientsResponse": "revision resume_token",
+    "patient.v1.AccessEvent": "id patient_id actor_id method outcome occur_time request_id remote_address",
+    "patient.v1.PatientEvent": "event_id sequence actor_id occur_time created updated deleted undeleted",
+    "billing.v1.BillingAccount": "id patient_id name email status create_time",
+    "billing.v1.ListBillingAccountsRequest": "patient_id page_size page_token",
+    "analytics.v1.AnalyticsEvent": "event_id patient_id type sequence actor_id occur_time receive_time",
+    "analytics.v1.ListPatientEventsRequest": "patient_id type page_size page_token",
+    "analytics.v1.GetPatientStatisticsRequest": "start end bucket",
+    "analytics.v1.PatientStatistics": "buckets total_patients total_deleted sexes age_bands as_of_time",
+    "analytics.v1.StatisticsBucket": "start_time registrations updates deletions",
+    "analytics.v1.SexCount": "sex count",
+    "analytics.v1.AgeBand": "from_age to_age count",
+    "analytics.v1.DeadLetter": "id topic partition offset event_id reason attempts receive_time replay_time",
+}
+"""The fields that a message has, at least."""
+
+ENUMS = {
+    "options.v1.Role": "ROLE_UNSPECIFIED ROLE_USER ROLE_ADMIN",
+    "patient.v1.Sex": "SEX_UNSPECIFIED SEX_FEMALE SEX_MALE SEX_OTHER",
+    "billing.v1.AccountStatus": "ACCOUNT_STATUS_UNSPECIFIED ACCOUNT_STATUS_ACTIVE ACCOUNT_STATUS_CLOSED",
+    "analytics.v1.Bucket": "BUCKET_UNSPECIFIED BUCKET_DAY BUCKET_WEEK BUCKET_MONTH",
+    "analytics.v1.PatientEventType": "PATIENT_EVENT_TYPE_UNSPECIFIED PATIENT_EVENT_TYPE_CREATED"
+    " PATIENT_EVENT_TYPE_UPDATED PATIENT_EVENT_TYPE_DELETED PATIENT_EVENT_TYPE_UNDELETED",
+}
+"""The values that an enum has, at least."""

@@ -1,0 +1,80 @@
+"""Access events, through the gateway."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from uuid import uuid4
+
+from gen.pulsetrack.patient.v1 import GetPatientRequest, ListAccessEventsRequest
+from tests.e2e.people import Person, a_patient
+from tests.harness.waiting import eventually
+from tools.copy import Copy, running
+from tools.local.process import ROOT
+
+ADMIN = "admin@pulsetrack.local"
+
+LIES = {"x-forwarded-for": "203.0.113.7", "x-envoy-external-address": "203.0.113.7", "x-remote-address": "203.0.113.7"}
+
+
+def test_who_called_is_known_at_both_doors_whatever_the_headers_say(user: Person, admin: Person) -> None:
+    path = f"/v1/patients/{user.post('/v1/patients', a_patient())['id']}"
+    at_rest = user.rest.get(path, headers=LIES)
+    request = GetPatientRequest(id=path.rpartition("/")[2])
+    user.client("patient").get_patient(request, metadata=tuple(LIES.items()))
+    refused = user.rest.delete(path)
+
+    def events() -> list[dict[str, str]]:
+        found = admin.get(f"{path}/access-events")["accessEvents"]
+        told = [event for event in found if not event["method"].endswith("/ListAccessEvents")]
+        return told if len(told) >= 4 else []
+
+    denied, native, rest, created = eventually(events)
+    assert {event["actorId"] for event in (denied, native, rest, created)} == {user.get("/v1/auth/me")["id"]}
+    assert {event["remoteAddress"] for event in (denied, native, rest, created)} == {"127.0.0.1"}
+    assert rest["requestId"] == at_rest.headers["x-request-id"]
+    assert (denied["requestId"], denied["outcome"]) == (refused.headers["x-request-id"], "PERMISSION_DENIED")
+    assert native["method"] == rest["method"] == "pulsetrack.patient.v1.PatientService/GetPatient"
+    listed = admin.client("patient").list_access_events(ListAccessEventsRequest(id=request.id))
+    assert {event["id"] for event in (denied, native, rest, created)} <= {event.id for event in listed.access_events}
+
+
+def test_a_kill_loses_no_change_and_no_read_that_is_a_second_old(own_folder: Path) -> None:
+    with running(own_folder) as copy, Person.logged_in(copy, ADMIN, copy.admin_password) as admin:
+        read = [admin.post("/v1/patients", a_patient())["id"] for _ in range(10)]
+        for patient_id in read:
+            admin.get(f"/v1/patients/{patient_id}")
+        time.sleep(1)
+        written = [admin.post("/v1/patients", a_patient())["id"] for _ in range(10)]
+        old = copy.state().processes["patient"].pid
+        os.kill(old, signal.SIGKILL)
+        eventually(lambda: copy.state().processes["patient"].pid != old)
+        eventually(lambda: admin.rest.get(f"/v1/patients/{uuid4()}").status_code == 404)
+        assert [methods(admin, patient_id) for patient_id in read] == [["CreatePatient", "GetPatient"]] * 10
+        assert [methods(admin, patient_id) for patient_id in written] == [["CreatePatient"]] * 10
+
+
+def test_a_stop_loses_none(own_folder: Path) -> None:
+    with running(own_folder) as copy, Person.logged_in(copy, ADMIN, copy.admin_password) as admin:
+        created = admin.post("/v1/patients", a_patient())["id"]
+        for _ in range(20):
+            admin.get(f"/v1/patients/{created}")
+        assert copy.stop() == 0
+    with running(own_folder) as copy, Person.logged_in(copy, ADMIN, copy.admin_password) as admin:
+        assert methods(admin, created) == ["CreatePatient", *["GetPatient"] * 20]
+        eventually(lambda: ", 0 not yet." in verified(copy).stdout)
+
+
+def verified(copy: Copy) -> subprocess.CompletedProcess[str]:
+    """Verifies the audit of a copy that runs, as `make audit-verify` does."""
+    environment = os.environ | {"PULSETRACK_DATABASE_URL_FILE": str(copy.folder / "secrets" / "patient-database-url")}
+    command = [sys.executable, "-m", "services.patient.verify"]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=True)
+
+
+def methods(admin: Person, patient_id: str) -> list[str]:
+    """Returns the methods of a patient's events, the oldest first."""
+    events = admin.get(f"/v1/patients/{patient_id}/access-events")["accessEvents"]
+    return [event["method"].rpartition("/")[2] for event in reversed(events)]

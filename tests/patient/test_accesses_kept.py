@@ -1,0 +1,94 @@
+"""What becomes of access events that wait when the service stops, or the database does not take them."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from gen.pulsetrack.patient.v1 import GetPatientRequest
+from services.common.db import Database
+from services.common.errors import DependencyUnavailable
+from services.common.identity import TokenVerifier
+from services.common.migrate import migrate
+from services.patient import accesses
+from services.patient.accesses import Access, Accesses, access_of_call
+from tests.harness.background import Background
+from tests.harness.client import Client, Refused, calling, outcome
+from tests.harness.services import serving_service
+from tests.harness.sql import Sql
+from tests.harness.tokens import Signer
+from tests.harness.waiting import eventually
+from tests.patient.factory import creating
+from tools.local.part import Running
+from tools.local.ports import free_port
+from tools.local.postgres import Postgres
+
+COUNT = "SELECT count(*) FROM access_events WHERE method LIKE '%/GetPatient' AND outcome = ANY($1)"
+
+
+class Forgetful(Database):
+    """A database whose first answer to a copy gets lost."""
+
+    answered = False
+
+    async def copy(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        await super().copy(table, columns, rows)
+        if not self.answered:
+            self.answered = True
+            raise DependencyUnavailable
+
+
+def test_a_stop_loses_none(background: Background, new_database: Callable[[str], str], signer: Signer) -> None:
+    url = new_database("patient")
+    serving = serving_service("patient", url, TokenVerifier(signer.jwks))
+    with background.during(serving) as port, calling(port, "patient", signer.token("USER")) as patients:
+        created = patients.create_patient(creating())
+        for _ in range(100):
+            patients.get_patient(GetPatientRequest(id=created.id))
+    assert Sql(background, url)(COUNT, ["OK"])[0]["count"] == 100
+
+
+def test_while_the_database_is_away_they_are_kept(background: Background, tmp_path: Path, signer: Signer) -> None:
+    server = Postgres(tmp_path / "data", free_port(), "a password", {"fsync": "off"})
+    running = Running(server.part("frail"), tmp_path)
+    sql = Sql(background, server.url())
+    with background.during(running):
+        migrate("patient", server.url())
+        serving = serving_service("patient", server.url(), TokenVerifier(signer.jwks))
+        with background.during(serving) as port, calling(port, "patient", signer.token("USER")) as patients:
+            created = patients.create_patient(creating())
+            for _ in range(20):
+                patients.get_patient(GetPatientRequest(id=created.id))
+            background.run(running.kill())
+            refused = [outcome(lambda: patients.get_patient(GetPatientRequest(id=created.id))) for _ in range(3)]
+            assert [each.reason for each in refused] == ["DEPENDENCY_UNAVAILABLE"] * 3
+            background.run(running.start())
+            eventually(lambda: sql(COUNT, ["OK", "UNAVAILABLE"])[0]["count"] == 23)
+
+
+def test_an_answer_that_gets_lost_doubles_none(background: Background, new_database: Callable[[str], str]) -> None:
+    url, patient_id = new_database("patient"), uuid4()
+
+    async def record_three() -> None:
+        access_of_call.set(Access("pulsetrack.patient.v1.PatientService/GetPatient", "127.0.0.1"))
+        async with Forgetful(url) as db, Accesses(db) as kept:
+            for _ in range(3):
+                kept.read([patient_id])
+
+    background.run(record_three())
+    assert Sql(background, url)(COUNT, ["OK"])[0]["count"] == 3
+
+
+def test_no_call_is_let_in_whose_event_cannot_be_kept(
+    patients: Client, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    created = patients.create_patient(creating())
+    monkeypatch.setattr(accesses, "MOST_WAITING", 5)
+    with sql.holding("LOCK TABLE access_events IN EXCLUSIVE MODE"):
+        for _ in range(5):
+            patients.get_patient(GetPatientRequest(id=created.id))
+        with pytest.raises(Refused, match="UNAVAILABLE DEPENDENCY_UNAVAILABLE"):
+            patients.get_patient(GetPatientRequest(id=created.id))
+    eventually(lambda: outcome(lambda: patients.get_patient(GetPatientRequest(id=created.id))) == created)

@@ -1,0 +1,45 @@
+"""The migrations of the patient service that deal with what is stored already."""
+
+import secrets
+from collections.abc import Callable
+from uuid import uuid4
+
+from services.common.migrate import migrate
+from tests.harness.background import Background
+from tests.harness.delivery import Addresses, relaying, serving_billing
+from tests.harness.services import serving_auth
+from tests.harness.sql import Sql
+from tests.harness.waiting import eventually
+from tests.patient.factory import OLD_PATIENTS
+from tools.local.ports import HOST, free_port
+from tools.local.postgres import Postgres
+
+OPEN = (
+    "INSERT INTO accounts (id, patient_id, name, email, create_time)"
+    " SELECT id, id, 'Old', id::text, now() FROM unnest($1::uuid[]) AS old (id)"
+)
+BEHIND = "UPDATE patients SET sequence = sequence + 1, delete_time = now() WHERE id = ANY($1::uuid[])"
+
+
+def test_accounts_of_patients_who_were_deleted_before_billing_listened_are_closed(
+    background: Background, postgres: Postgres, new_database: Callable[[str], str], broker: str
+) -> None:
+    name = f"patient_{secrets.token_hex(4)}"
+    url, billing_url = postgres.url(name), new_database("billing")
+    Sql(background, postgres.url())(f"CREATE DATABASE {name}")
+    migrate("patient", url, to="0002")
+    old = [str(uuid4()) for _ in range(1500)]  # more than a batch
+    kept, deleted = old[:2], old[2:]
+    sql, billing = Sql(background, url), Sql(background, billing_url)
+    sql(OLD_PATIENTS, old)
+    sql(BEHIND, deleted)
+    billing(OPEN, old)
+    migrate("patient", url)
+    assert sql("SELECT count(*), count(DISTINCT event_id) FROM outbox") == [(1498, 1498)]
+    with background.during(serving_auth(new_database("auth"))) as auth:
+        to = Addresses(broker, auth=f"{HOST}:{auth}", billing=f"{HOST}:{free_port()}")
+        with background.during(serving_billing(billing_url, to)), background.during(relaying(url, to)):
+            eventually(lambda: not sql("SELECT FROM outbox WHERE delivered_time IS NULL"))
+    active = billing("SELECT patient_id::text FROM accounts WHERE status = 'ACTIVE' ORDER BY 1")
+    assert [row["patient_id"] for row in active] == sorted(kept)
+    assert billing("SELECT count(*) FROM accounts") == [(1500,)]

@@ -1,0 +1,46 @@
+"""Text that means something to somebody else than its reader: to a terminal, a query, an eye. Through the gateway."""
+
+from uuid import uuid4
+
+import pytest
+
+from gen.pulsetrack.patient.v1 import CreatePatientRequest, GetPatientRequest, ListPatientsRequest, Patient
+from tests.e2e.people import Person, a_patient
+from tests.harness.client import Refused
+
+AS_SENT = {
+    "homographs": "\u0410n\u0430 Silv\u0430",
+    "right-to-left marks": "\u200fAna\u202eavliS\u202c\u200e",
+    "zero width": "Ana\u200d\u200cSilva",
+    "markup": '<script>alert(1)</script> "; DROP TABLE patients; -- ${x} %s',
+}
+CONTROLS = ["\x00", "\x07", "\t", "\n", "\r", "\x1b[2J", "\x7f", "\x85"]
+
+
+@pytest.mark.parametrize("name", AS_SENT.values(), ids=AS_SENT)
+def test_a_name_comes_back_as_sent_at_both_doors(user: Person, name: str) -> None:
+    created = user.post("/v1/patients", a_patient(name=name))
+    assert user.get(f"/v1/patients/{created['id']}")["name"] == name
+    assert user.client("patient").get_patient(GetPatientRequest(id=created["id"])).name == name
+
+
+@pytest.mark.parametrize("control", CONTROLS, ids=repr)
+def test_control_characters_are_refused_at_both_doors(user: Person, control: str) -> None:
+    body = a_patient(name=f"Ana{control}Silva")
+    at_rest = user.rest.post("/v1/patients", json=body)
+    assert (at_rest.status_code, at_rest.json()["details"][0]["reason"]) == (400, "FIELDS_INVALID")
+    patient = Patient(name=body["name"], email=body["email"], address="1 High Street", date_of_birth="1980-02-29")
+    with pytest.raises(Refused, match="FIELDS_INVALID") as refused:
+        user.client("patient").create_patient(CreatePatientRequest(patient=patient))
+    assert list(refused.value.violations) == ["patient.name"]
+
+
+@pytest.mark.parametrize("query", ["%", "_", "\\", "100%", "a_b", "' OR true --", "%00"])
+def test_a_query_means_itself_at_both_doors(user: Person, query: str) -> None:
+    decoy, mark = user.post("/v1/patients", a_patient(name="100 axb")), uuid4().hex
+    named = user.post("/v1/patients", a_patient(name=f"{mark} {query}"))
+    found = user.get("/v1/patients", query=query, pageSize=1000)["patients"]
+    at_native = user.client("patient").list_patients(ListPatientsRequest(query=query, page_size=1000)).patients
+    for ids in ({patient["id"] for patient in found}, {patient.id for patient in at_native}):
+        assert named["id"] in ids
+        assert decoy["id"] not in ids

@@ -1,0 +1,113 @@
+"""Tokens that auth did not make, or not for this: refused at the gateway's doors and at the services' own ports."""
+
+import time
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from gen.pulsetrack.patient.v1 import ListPatientsRequest
+from services.auth.models import LIST_SIGNING_KEYS
+from services.auth.tokens import opened
+from services.common.db import Database
+from tests.e2e.people import PASSWORD, Person, service_token
+from tests.harness.background import Background
+from tests.harness.client import calling, outcome
+from tests.harness.forged import FORGERIES, Forge
+from tests.harness.tokens import Signer
+from tools.copy import Copy
+
+NOW = int(time.time())
+
+
+@pytest.fixture(scope="module")
+def signer(background: Background, system: Copy) -> Signer:
+    """Signs with the key of the running auth, as only auth can."""
+    url, passphrase = (
+        (system.folder / "secrets" / name).read_text(encoding="utf-8")
+        for name in ("auth-database-url", "key-passphrase")
+    )
+
+    async def stolen() -> Signer:
+        async with Database(url) as db:
+            [row] = await db.rows(LIST_SIGNING_KEYS)
+        key = opened(row, passphrase)
+        signer = Signer(key.id)
+        signer.key = key.private
+        return signer
+
+    return background.run(stolen())
+
+
+def reasons(system: Copy, token: str) -> list[str]:
+    """Returns why a list of patients is refused: by REST, by native gRPC, and at the patient service's own port."""
+    request = ListPatientsRequest(page_size=1)
+    with (
+        Person.nobody(system, token) as person,
+        calling(system.state().ports["patient"], "patient", token) as direct,
+    ):
+        at_rest = person.rest.get("/v1/patients", params={"pageSize": 1})
+        refused = [outcome(partial(client.list_patients, request)) for client in (person.client("patient"), direct)]
+    reason = at_rest.json()["details"][0]["reason"] if at_rest.is_error else ""
+    return [reason, *(getattr(refusal, "reason", "") for refusal in refused)]
+
+
+def test_a_token_signed_with_the_key_of_auth_is_good(system: Copy, signer: Signer) -> None:
+    assert reasons(system, signer.token("USER")) == ["", "", ""]
+
+
+@pytest.mark.parametrize("forge", FORGERIES)
+def test_a_forged_token_is_refused_at_every_door(system: Copy, signer: Signer, forge: Forge) -> None:
+    assert reasons(system, forge(signer)) == ["TOKEN_INVALID"] * 3
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"exp": NOW - 60},
+        {"exp": None},
+        {"nbf": NOW + 3600},
+        {"aud": "pulsetrack-services"},
+        {"aud": "somebody"},
+        {"iss": "somebody"},
+        {"role": "SERVICE"},
+        {"role": "ROOT"},
+    ],
+    ids=str,
+)
+def test_a_claim_that_auth_would_not_make_is_refused_at_every_door(
+    system: Copy, signer: Signer, claims: dict[str, Any]
+) -> None:
+    assert reasons(system, signer.token("USER", **claims)) == ["TOKEN_INVALID"] * 3
+
+
+def test_a_token_of_another_type_is_refused_at_every_door(system: Copy, signer: Signer) -> None:
+    assert reasons(system, signer.token("USER", headers={"typ": "JWT"})) == ["TOKEN_INVALID"] * 3
+
+
+def test_a_refresh_token_is_no_access_token(system: Copy, user: Person) -> None:
+    assert reasons(system, user.refresh_token) == ["TOKEN_INVALID"] * 3
+
+
+def test_an_access_token_is_no_refresh_token(user: Person) -> None:
+    answer = user.rest.post("/v1/auth/refresh", json={"refreshToken": user.token})
+    assert (answer.status_code, answer.json()["details"][0]["reason"]) == (401, "REFRESH_TOKEN_INVALID")
+
+
+def test_a_service_token_is_for_services_alone(system: Copy) -> None:
+    at_gateway, at_native, at_port = reasons(system, service_token(system))
+    assert (at_gateway, at_native) == ("TOKEN_INVALID", "TOKEN_INVALID")
+    assert at_port == "ROLE_REQUIRED"
+
+
+@pytest.mark.parametrize("role", ["ROLE_ADMIN", 2])
+def test_nobody_makes_himself_admin(system: Copy, role: object) -> None:
+    name = uuid4().hex
+    new: dict[str, Any] = {"email": f"{name}@clinic.test", "username": name, "password": PASSWORD, "role": role}
+    with Person.nobody(system) as nobody:
+        assert nobody.post("/v1/auth/signup", new)["role"] == "ROLE_USER"
+    with Person.logged_in(system, new["email"], PASSWORD) as person:
+        own = person.get("/v1/auth/me")
+        assert person.rest.patch(f"/v1/users/{own['id']}", json={"role": role}).status_code == 403
+        assert person.get("/v1/auth/me") == own
