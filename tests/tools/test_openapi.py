@@ -82,8 +82,9 @@ def test_every_field_is_described() -> None:
 
 def failures() -> Iterator[Any]:
     for name, service in SERVICES.items():
-        kinds = [kind for kind in vars(import_module(f"services.{name}.errors")).values() if isinstance(kind, type)]
-        own = [kind for kind in kinds if issubclass(kind, Failure) and kind is not Failure]
+        module = import_module(f"services.{name}.errors")
+        kinds = [kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, Failure)]
+        own = [kind for kind in kinds if kind.__module__ == module.__name__]
         yield from (pytest.param(service, kind, id=f"{name} {kind.__name__}") for kind in own)
 
 
@@ -94,7 +95,7 @@ def test_a_failure_of_a_service_is_said_by_a_method_of_it(service: str, failure:
     answers = [resolved(operation(method)["responses"].get(status, {})) for method in methods]
     examples = [answer["content"]["application/json"]["examples"] for answer in answers if answer]
     told = [example[failure.reason]["value"] for example in examples if failure.reason in example]
-    assert {(error["code"], error["message"]) for error in told} == {(failure.code.value[0], failure.message)}
+    assert (failure.code.value[0], failure.message) in {(error["code"], error["message"]) for error in told}
 
 
 def test_an_error_has_the_reasons_of_its_method() -> None:
