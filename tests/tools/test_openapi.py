@@ -10,9 +10,9 @@ import jsonschema_rs
 import pytest
 from openapi_spec_validator import validate
 
-from services.common.contract import SERVICES, Door, Method, all_methods
+from services.common.contract import SERVICES, ContractError, Door, Method, all_methods
 from services.common.errors import Failure
-from tools.openapi.errors import STATUSES
+from tools.openapi.errors import STATUSES, Responses
 from tools.openapi.operations import url
 from tools.protos import GEN
 
@@ -96,6 +96,13 @@ def test_a_failure_of_a_service_is_said_by_a_method_of_it(service: str, failure:
     examples = [answer["content"]["application/json"]["examples"] for answer in answers if answer]
     told = [example[failure.reason]["value"] for example in examples if failure.reason in example]
     assert (failure.code.value[0], failure.message) in {(error["code"], error["message"]) for error in told}
+
+
+@pytest.mark.parametrize("said", ["NOT_FOUND: NOTHING_KNOWN", "ABORTED: PATIENT_NOT_FOUND"])
+def test_a_method_cannot_say_that_it_fails_as_its_service_does_not(said: str) -> None:
+    [method] = [method for method in REST if method.name == "GetPatient"]
+    with pytest.raises(ContractError, match="which its service does not know"):
+        Responses().of(method, method.http[0], f"Returns a patient. Fails with {said}.")
 
 
 def test_an_error_has_the_reasons_of_its_method() -> None:
