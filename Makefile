@@ -1,7 +1,7 @@
 # PulseTrack's commands. They install what they need into .venv, from requirements.lock, whenever that has changed.
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check bench proto status rotate-keys audit-verify format lock clean
+.PHONY: help up compose compose-down images soak test check bench proto status rotate-keys audit-verify format lock clean
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -17,8 +17,20 @@ help: ## Lists these commands
 up: $(READY) ## Runs the whole system on this machine, without docker, until Ctrl-C
 	@$(BIN)/python -m tools.local
 
+compose: ## Runs the whole system in containers, as on a server; needs docker and Python, no packages
+	@$(or $(PYTHON),$(NO_PYTHON)) -m tools.compose up
+
+compose-down: ## Stops the containers and keeps their data
+	@$(or $(PYTHON),$(NO_PYTHON)) -m tools.compose down
+
+images: ## Builds the images and prints their size and how soon each service is ready
+	@$(or $(PYTHON),$(NO_PYTHON)) -m tools.compose images
+
 test: $(READY) ## Runs every test that this machine can run
 	@$(BIN)/python -m pytest --cov
+
+soak: $(READY) ## Kills each container in turn under load, for some minutes, and counts what is lost or doubled
+	@PULSETRACK_SOAK=on $(BIN)/python -m pytest -o log_cli=true -o log_cli_level=INFO tests/compose/test_soak.py
 
 check: $(READY) ## Checks format, lint, types, import walls, protos, generated code and Envoy's files
 	@$(BIN)/ruff format --check
@@ -50,9 +62,14 @@ format: $(READY) ## Formats the code
 	@$(BIN)/ruff check --fix-only
 	@$(BIN)/ruff format
 
+# What an image needs of the packages, in the same versions.
+PART_OF_LOCK = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	-c requirements.lock
 lock: $(READY) ## Pins the newest versions that pyproject.toml allows in requirements.lock
 	@$(BIN)/uv pip compile -q -U --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--group local --group dev pyproject.toml -o requirements.lock
+	@$(PART_OF_LOCK) pyproject.toml -o services/requirements.lock
+	@printf 'pyyaml\nswagger-ui-py\n' | $(PART_OF_LOCK) - -o envoy/requirements.lock
 
 clean: ## Removes what these commands have made, but no data
 	@rm -rf .venv build third_party .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage htmlcov

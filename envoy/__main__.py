@@ -1,9 +1,13 @@
-"""`python -m envoy --check`: writes the configuration of each kind of target and has Envoy validate it."""
+"""Writes the gateway's configuration for a target to standard output, or has Envoy validate it for all of them.
+
+`python -m envoy --write compose`, `python -m envoy --check`.
+"""
 
 import argparse
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from envoy.config import Address, EnvoyMissingError, Target, binary, render
@@ -17,26 +21,41 @@ TARGETS = {
         descriptors=DESCRIPTORS,
         site=Path("/srv/site"),
     ),
-    "names": Target(
+    "compose": Target(
         listen=Address("0.0.0.0", 8080),  # noqa: S104 - in a container
         admin=Address("127.0.0.1", 9901),
         upstreams={name: (Address(name, 50051),) for name in SERVICES},
         descriptors=DESCRIPTORS,
         site=Path("/srv/site"),
         discovery="dns",
-        reflection=False,
     ),
 }
 """A target of each kind: processes on one machine, and services that are found by name."""
 
 
 def main() -> int:
-    """Returns 0 if every target's configuration is valid; prints why not otherwise."""
+    """Returns 0, or 1 after printing why a target's configuration is not valid."""
     parser = argparse.ArgumentParser(prog="python -m envoy", description=__doc__)
-    parser.add_argument("--check", action="store_true", required=True, help="validate; nothing is kept or started")
-    parser.parse_args()
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--check", action="store_true", help="validate; nothing is kept or started")
+    what.add_argument("--write", choices=TARGETS, metavar="TARGET", help="write this target's configuration")
+    for switch in ("reflection", "rate-limits"):
+        parser.add_argument(f"--{switch}", choices=("on", "off"), default="on")
+    said = parser.parse_args()
+    if said.check:
+        return _check()
+    target = replace(TARGETS[said.write], reflection=said.reflection == "on", rate_limits=said.rate_limits == "on")
+    print(render(target), end="")
+    return 0
+
+
+def _check() -> int:
+    others = {
+        "compose, all switched off": replace(TARGETS["compose"], reflection=False, rate_limits=False),
+        "compose, traced": replace(TARGETS["compose"], otlp=Address("collector", 4317)),
+    }
     try:
-        reasons = [reason for name, target in TARGETS.items() if (reason := _invalid(name, target))]
+        reasons = [reason for name, target in (TARGETS | others).items() if (reason := _invalid(name, target))]
     except EnvoyMissingError as missing:
         reasons = [str(missing)]
     for reason in reasons:

@@ -34,14 +34,15 @@ def service_cluster(target: Target, service: str) -> Config:
         "upstream_connection_options": {
             "tcp_keepalive": {"keepalive_probes": 3, "keepalive_time": 30, "keepalive_interval": 5}
         },
-        "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
-                "upstreams.http.v3.HttpProtocolOptions",
-                explicit_http_config={"http2_protocol_options": {}},
-                retry_policy=_RETRY,
-            )
-        },
+        "typed_extension_protocol_options": http2(retry_policy=_RETRY),
     }
+
+
+def http2(**options: object) -> Config:
+    """Returns the options that have a cluster speak HTTP/2, as gRPC wants it, with others of its protocol."""
+    name = "upstreams.http.v3.HttpProtocolOptions"
+    spoken = typed(name, explicit_http_config={"http2_protocol_options": {}}, **options)
+    return {f"envoy.extensions.{name}": spoken}
 
 
 _HEALTH_CHECK = {

@@ -11,6 +11,7 @@ from envoy.extension import Config, extension
 from envoy.listener import gateway_listener
 from envoy.target import Address, Target, socket_address
 from envoy.tokens import keys_cluster
+from envoy.tracing import receiver_clusters
 from services.common.contract import SERVICES
 
 __all__ = ["Address", "EnvoyMissingError", "Target", "binary", "command", "render"]
@@ -69,7 +70,11 @@ def _bootstrap(target: Target) -> Config:
         },
         "static_resources": {
             "listeners": [gateway_listener(target)],
-            "clusters": [*(service_cluster(target, service) for service in SERVICES), keys_cluster(target)],
+            "clusters": [
+                *(service_cluster(target, service) for service in SERVICES),
+                keys_cluster(target),
+                *receiver_clusters(target),
+            ],
         },
     }
 

@@ -8,6 +8,7 @@ from envoy.routes import route_config
 from envoy.site import site_filters
 from envoy.target import Target, socket_address
 from envoy.tokens import METADATA, jwt_filter
+from envoy.tracing import tracing
 from services.common.contract import MAX_MESSAGE_BYTES, SERVICES
 
 _FRAME_HEADER = 5
@@ -37,6 +38,7 @@ def _manager(target: Target) -> Config:
         http_filters=_filters(target),
         local_reply_config=local_reply_config(),
         access_log=[_access_log(target)],
+        **tracing(target),
         **_IDENTITY,
         **_PATHS,
         **_LIMITS,
@@ -54,12 +56,20 @@ _IDENTITY = {
             "http.early_header_mutation.header_mutation.v3.HeaderMutation",
             mutations=[
                 {"remove_on_match": {"key_matcher": {"prefix": prefix}}}
-                for prefix in ("x-envoy-", "x-forwarded-", "x-user-id", "x-user-role", "x-jwt-")
+                for prefix in (
+                    "x-envoy-",
+                    "x-forwarded-",
+                    "x-user-id",
+                    "x-user-role",
+                    "x-jwt-",
+                    "traceparent",
+                    "tracestate",
+                )
             ],
         )
     ],
 }
-"""Who is calling is what the connection and the token say, never what a header claims."""
+"""Who is calling is what the connection and the token say, never what a header claims; and traces begin here."""
 
 _PATHS = {
     "normalize_path": True,
@@ -163,6 +173,7 @@ _LOG = {
     "bytes_received": "%BYTES_RECEIVED%",
     "bytes_sent": "%BYTES_SENT%",
     "request_id": "%REQ(X-REQUEST-ID)%",
+    "trace_id": "%TRACE_ID%",
     "user_id": f"%DYNAMIC_METADATA({JWT}:{METADATA}:sub)%",
     "service": "%UPSTREAM_CLUSTER%",
     "upstream": "%UPSTREAM_HOST%",
@@ -172,6 +183,10 @@ _LOG = {
 
 
 def _access_log(target: Target) -> Config:
+    return {**_access_logger(target), "filter": {"not_health_check_filter": {}}}
+
+
+def _access_logger(target: Target) -> Config:
     log_format = {"json_format": _LOG}
     if target.access_log is None:
         return extension(

@@ -70,3 +70,7 @@ class Target:
     rate_limits: bool = True
     """Whether `rates` hold. Without them for load tests only: they come from one address."""
     rates: Rates = Rates()
+    otlp: Address | None = None
+    """Who receives spans, by OTLP over gRPC; nobody if None."""
+    trace_percent: float = 100
+    """Which part of the calls is sampled, if anybody receives spans."""

@@ -17,7 +17,7 @@ from services.common.identity import TokenVerifier
 from services.common.kafka import KnownTopics, Publisher, Subscription
 from services.common.server import run, serve
 from services.common.settings import SettingsWithAuth
-from services.common.telemetry import configure_logging
+from services.common.telemetry import configure_logging, exporting
 
 
 class AnalyticsSettings(SettingsWithAuth, frozen=True, kw_only=True):
@@ -34,7 +34,7 @@ async def main() -> None:
     async with Database(settings.database_url, connections=settings.database_connections) as db:
         subscription = Subscription(settings.kafka, TOPIC, group=GROUP, db=db, known=KnownTopics(known_topics))
         store = EventStore(db, DeadLetters(db, Publisher(settings.kafka, DEAD_LETTERS_TOPIC)))
-        async with asyncio.TaskGroup() as tasks:
+        async with asyncio.TaskGroup() as tasks, exporting(settings, "analytics", [db, subscription]):
             consuming = tasks.create_task(subscription.consume(store.store))
             await serve(settings, SERVICES["analytics"], AnalyticsService(db), verifier=verifier, parts=[db])
             consuming.cancel()

@@ -13,7 +13,7 @@ from services.common.db import Database
 from services.common.identity import TokenVerifier
 from services.common.server import run, serve
 from services.common.settings import Settings, SettingsError
-from services.common.telemetry import configure_logging
+from services.common.telemetry import configure_logging, exporting
 
 _LONGEST = LONGEST_TOKEN_SECONDS
 
@@ -50,6 +50,7 @@ async def main() -> None:
     )
     async with (
         Database(settings.database_url, connections=settings.database_connections) as db,
+        exporting(settings, "auth", [db]),
         SigningKeys(db, settings.key_passphrase) as keys,
     ):
         auth = AuthService(db, keys, Passwords(), service_secrets=settings.secrets(), lifetimes=lifetimes)

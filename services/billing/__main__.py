@@ -7,7 +7,7 @@ from services.common.db import Database
 from services.common.identity import TokenVerifier
 from services.common.server import run, serve
 from services.common.settings import SettingsWithAuth
-from services.common.telemetry import configure_logging
+from services.common.telemetry import configure_logging, exporting
 
 
 async def main() -> None:
@@ -15,7 +15,10 @@ async def main() -> None:
     settings = SettingsWithAuth.read()
     configure_logging("billing", settings.log_level)
     verifier = TokenVerifier(jwks_from(channel(settings.auth)))
-    async with Database(settings.database_url, connections=settings.database_connections) as db:
+    async with (
+        Database(settings.database_url, connections=settings.database_connections) as db,
+        exporting(settings, "billing", [db]),
+    ):
         await serve(settings, SERVICES["billing"], BillingService(db), verifier=verifier, parts=[db])
 
 

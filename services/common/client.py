@@ -7,12 +7,14 @@ from typing import Generic, TypeVar
 
 import betterproto2
 import grpc
+from opentelemetry.trace import SpanKind
 
 from gen.google.api import HttpBody
 from gen.pulsetrack.auth.v1 import GetJwksRequest, IssueServiceTokenRequest, ServiceToken
 from services.common import contract, telemetry, wire
 from services.common.errors import DependencyUnavailable
 from services.common.identity import FetchJwks
+from services.common.tracing import rpc_attributes, span
 
 Q = TypeVar("Q", bound=betterproto2.Message)
 A = TypeVar("A", bound=betterproto2.Message)
@@ -80,7 +82,8 @@ class Remote(Generic[Q, A]):
         credentials: ServiceCredentials | None = None,
         seconds: float = 5,
     ) -> None:
-        self._call: Callable[..., Awaitable[bytes]] = to.unary_unary(f"/{contract.SERVICES[service]}/{method}")
+        self._name = f"{contract.SERVICES[service]}/{method}"
+        self._call: Callable[..., Awaitable[bytes]] = to.unary_unary(f"/{self._name}")
         self._dumps: Callable[[Q], bytes] = wire.codec_of(request).dumps
         self._loads: Callable[[bytes], A] = wire.codec_of(answer).loads
         self._credentials = credentials
@@ -88,11 +91,17 @@ class Remote(Generic[Q, A]):
 
     async def __call__(self, request: Q) -> A:
         """Makes the call."""
+        with span(self._name, SpanKind.CLIENT, rpc_attributes(self._name)):
+            return await self._answer(request)
+
+    async def _answer(self, request: Q) -> A:
         metadata = []
         if self._credentials:
             metadata.append(("authorization", f"Bearer {await self._credentials.token()}"))
         if request_id := telemetry.request_id.get():
             metadata.append(("x-request-id", request_id))
+        if traceparent := telemetry.traceparent.get():
+            metadata.append(("traceparent", traceparent))
         try:
             answer = await self._call(self._dumps(request), timeout=self._patience(), metadata=metadata)
         except grpc.aio.AioRpcError as error:

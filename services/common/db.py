@@ -6,12 +6,16 @@ from typing import Any, Self
 
 import asyncpg
 from asyncpg import Record
+from opentelemetry import metrics
+from opentelemetry.trace import SpanKind
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
 from sqlalchemy.sql import ClauseElement
+from sqlalchemy.sql.util import find_tables
 
 from services.common.errors import DependencyUnavailable, Failure
 from services.common.retry import persistently
 from services.common.settings import SettingsError
+from services.common.tracing import span
 
 Taken = Mapping[str, type[Failure]]
 """Which failure a violated unique constraint means, by the constraint's name."""
@@ -24,6 +28,14 @@ _OUTAGES = (
     asyncpg.InsufficientResourcesError,
     asyncpg.OperatorInterventionError,
 )
+_POOL = {"db.client.connection.pool.name": "database"}
+_meter = metrics.get_meter("pulsetrack")
+_connections = _meter.create_gauge(
+    "db.client.connection.count", unit="{connection}", description="Connections in the pool, by state."
+)
+_most_connections = _meter.create_gauge(
+    "db.client.connection.max", unit="{connection}", description="How many connections the pool may have."
+)
 _WRONG_URL = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
 
 
@@ -35,6 +47,16 @@ class Statement:
         self.sql = str(compiled)
         self._defaults = {name: value for name, value in compiled.params.items() if value is not None}
         self._order: Sequence[str] = compiled.positiontup or ()  # type: ignore[attr-defined]
+        operation = statement.__visit_name__.upper()
+        tables = dict.fromkeys(str(table.name) for table in find_tables(statement, include_crud=True))
+        self.summary = " ".join((operation, *tables))
+        self.attributes = {
+            "db.system.name": "postgresql",
+            "db.operation.name": operation,
+            "db.query.summary": self.summary,
+        }
+        if len(tables) == 1:
+            self.attributes["db.collection.name"] = next(iter(tables))
 
     def arguments(self, values: Mapping[str, Any]) -> list[Any]:
         """Returns the values in the statement's order. Raises KeyError for one that is missing."""
@@ -52,12 +74,13 @@ class Transaction:
 
     async def row(self, statement: Statement, /, *, taken: Taken | None = None, **values: Any) -> Record | None:
         """Runs a statement and returns its first row, if there is one."""
-        with _violations(taken):
+        with _running(statement, taken):
             return await self._connection.fetchrow(statement.sql, *statement.arguments(values))
 
     async def rows(self, statement: Statement, /, **values: Any) -> list[Record]:
         """Runs a statement and returns its rows."""
-        return await self._connection.fetch(statement.sql, *statement.arguments(values))  # type: ignore[no-any-return]
+        with _running(statement):
+            return await self._connection.fetch(statement.sql, *statement.arguments(values))  # type: ignore[no-any-return]
 
     async def run(self, statement: Statement, /, *, taken: Taken | None = None, **values: Any) -> None:
         """Runs a statement that returns no rows."""
@@ -65,7 +88,8 @@ class Transaction:
 
     async def run_many(self, statement: Statement, rows: Iterable[Mapping[str, Any]]) -> None:
         """Runs a statement once for each row of values, in few round trips."""
-        await self._connection.executemany(statement.sql, [statement.arguments(values) for values in rows])
+        with _running(statement):
+            await self._connection.executemany(statement.sql, [statement.arguments(values) for values in rows])
 
     def after_commit(self, call: Callable[[], None]) -> None:
         """Has something called when the transaction is committed, and not if it is rolled back."""
@@ -111,13 +135,14 @@ class Database:
     async def row(self, statement: Statement, /, *, taken: Taken | None = None, **values: Any) -> Record | None:
         """Runs one statement as its own transaction and returns its first row, if there is one."""
         async with self._connection() as connection:
-            with _violations(taken):
+            with _running(statement, taken):
                 return await connection.fetchrow(statement.sql, *statement.arguments(values))
 
     async def rows(self, statement: Statement, /, **values: Any) -> list[Record]:
         """Runs one statement as its own transaction and returns its rows."""
         async with self._connection() as connection:
-            return await connection.fetch(statement.sql, *statement.arguments(values))  # type: ignore[no-any-return]
+            with _running(statement):
+                return await connection.fetch(statement.sql, *statement.arguments(values))  # type: ignore[no-any-return]
 
     async def copy(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Adds rows to a table as its own transaction, all or none: the fastest way for many."""
@@ -137,6 +162,13 @@ class Database:
         """Returns if the database answers."""
         async with self._connection() as connection:
             await connection.fetchval("SELECT 1")
+
+    async def measure(self) -> None:
+        """Sets the gauges of the pool."""
+        idle = self._pool.get_idle_size()
+        for state, count in {"idle": idle, "used": self._pool.get_size() - idle}.items():
+            _connections.set(count, _POOL | {"db.client.connection.state": state})
+        _most_connections.set(self._pool.get_max_size(), _POOL)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
@@ -160,9 +192,10 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]
 
 
 @contextmanager
-def _violations(taken: Taken | None) -> Iterator[None]:
+def _running(statement: Statement, taken: Taken | None = None) -> Iterator[None]:
     try:
-        yield
+        with span(statement.summary, SpanKind.CLIENT, statement.attributes):
+            yield
     except asyncpg.UniqueViolationError as error:
         if taken and (failure := taken.get(error.constraint_name)):
             raise failure from None

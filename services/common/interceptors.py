@@ -29,6 +29,7 @@ from services.common.errors import (
     TokenMissing,
 )
 from services.common.identity import SERVICE_ROLE, Caller, TokenVerifier
+from services.common.tracing import Tracing
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Next = Callable[[Any, Context], Awaitable[Any]]
@@ -222,6 +223,7 @@ def chain(
     return (
         Errors(),  # first, to answer for whatever any of the others raises
         RequestLog(slow_call_ms=math.inf if method.streams else slow_call_ms),  # to log refusals with their request id
+        Tracing(method),  # after RequestLog, which knows the trace; before all that can refuse
         *([audit(method)] if audit else []),  # before all that can refuse, too: refusals are audited
         concurrency,  # before anything that costs
         Identity(method, verifier),  # who calls

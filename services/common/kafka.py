@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from confluent_kafka import (
@@ -23,12 +24,16 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+from opentelemetry.trace import SpanKind
 from sqlalchemy import Column, MetaData, Table, Text, bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 
+from services.common import lag
 from services.common.db import Database, Statement, Transaction
 from services.common.errors import DependencyUnavailable
 from services.common.retry import persistently
+from services.common.telemetry import checked
+from services.common.tracing import messaging_attributes, spans
 
 PARTITIONS = 6
 _TIMEOUT_SECONDS = 5
@@ -36,6 +41,9 @@ _BATCH = 500
 _CHECK_SECONDS = 2.0
 
 _log = logging.getLogger(__name__)
+
+Handle = Callable[[Sequence[Message]], Awaitable[None]]
+"""Deals with a batch of messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +53,8 @@ class Outgoing:
     key: str | bytes
     value: bytes
     headers: Mapping[str, str | bytes | None] | Sequence[tuple[str, str | bytes | None]]
+    traceparent: str = ""
+    """The trace that it belongs to, which becomes a header; none if it is empty."""
 
 
 class MessageTooLarge(Exception):  # noqa: N818 - named as Kafka names it
@@ -96,6 +106,7 @@ class Publisher:
         self._bootstrap = bootstrap
         self._topic = Topic(bootstrap, topic)
         self._producer: Producer | None = None
+        self._attributes = messaging_attributes(topic, "send")
 
     async def topic_id(self) -> str:
         """Creates the topic if it is missing and returns its id. Raises DependencyUnavailable."""
@@ -106,9 +117,12 @@ class Publisher:
 
         Raises DependencyUnavailable or MessageTooLarge if any is not: then some may have been published.
         """
-        await asyncio.to_thread(self._publish, messages)
+        parents = [message.traceparent for message in messages]
+        name = f"send {self._topic.name}"
+        with spans(name, SpanKind.PRODUCER, self._attributes, parents=parents) as traceparents:
+            await asyncio.to_thread(self._publish, messages, traceparents)
 
-    def _publish(self, messages: Sequence[Outgoing]) -> None:
+    def _publish(self, messages: Sequence[Outgoing], traceparents: Sequence[str]) -> None:
         producer = self._producer or self._new_producer()
         errors: list[KafkaError] = []
 
@@ -117,8 +131,8 @@ class Publisher:
                 errors.append(error)
 
         try:
-            for message in messages:
-                headers = dict(message.headers) if isinstance(message.headers, Mapping) else list(message.headers)
+            for message, traceparent in zip(messages, traceparents, strict=True):
+                headers = _headers(message, traceparent)
                 producer.produce(self._topic.name, message.value, message.key, headers=headers, on_delivery=delivered)
             left = producer.flush(_TIMEOUT_SECONDS + 1)
         except (BufferError, KafkaException) as error:
@@ -191,8 +205,11 @@ class Subscription:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="consumer")  # one: a consumer is not for two at a time
         self._checked = float("-inf")
         self._topic_id: str | None = None
+        self._under_way: Sequence[Message] = []
+        self._group = {"messaging.destination.name": topic, "messaging.consumer.group.name": group}
+        self._attributes = messaging_attributes(topic, "process") | self._group
 
-    async def consume(self, handle: Callable[[Sequence[Message]], Awaitable[None]]) -> None:
+    async def consume(self, handle: Handle) -> None:
         """Hands batches of messages over until it is cancelled.
 
         The handler deals with a batch in one transaction. When it raises DependencyUnavailable it is called again.
@@ -203,10 +220,22 @@ class Subscription:
             while True:
                 await self._begin_anew_with_the_topic()
                 if messages := await loop.run_in_executor(self._thread, self._poll):
-                    await persistently(lambda batch=messages: handle(batch), what="handling events")  # type: ignore[misc]
+                    self._under_way = messages
+                    await persistently(partial(self._handle, handle, messages), what="handling events")
+                    self._under_way = []
                     self._consumer.commit(asynchronous=True)
         finally:
             await asyncio.shield(loop.run_in_executor(self._thread, self._consumer.close))
+
+    async def measure(self) -> None:
+        """Sets the gauges of how far it is behind. Raises DependencyUnavailable."""
+        measure = partial(lag.measure, self._consumer, self._under_way, self._group)
+        await asyncio.get_running_loop().run_in_executor(self._thread, measure)
+
+    async def _handle(self, handle: Handle, messages: Sequence[Message]) -> None:
+        name, parents = f"process {self._topic.name}", [_traceparent(message) for message in messages]
+        with spans(name, SpanKind.CONSUMER, self._attributes, parents=parents):
+            await handle(messages)
 
     def _poll(self) -> list[Message]:
         first = self._consumer.poll(0.5)
@@ -235,6 +264,19 @@ class Subscription:
             self._topic_id = topic_id or known
         except (DependencyUnavailable, KafkaException) as error:
             _log.warning("cannot look at the topic: %s", error.__cause__ or error)
+
+
+def _headers(message: Outgoing, traceparent: str) -> list[tuple[str, str | bytes | None]]:
+    headers = message.headers.items() if isinstance(message.headers, Mapping) else message.headers
+    return [*headers, *([("traceparent", traceparent)] if traceparent else [])]
+
+
+def _traceparent(message: Message) -> str:
+    """Returns the trace that a message belongs to, "" if its header names none."""
+    headers: Any = message.headers() or ()
+    return next(
+        (checked(str(value or b"", "ascii", "replace")) for name, value in headers if name == "traceparent"), ""
+    )
 
 
 def _failure(error: BufferError | KafkaException) -> Exception:

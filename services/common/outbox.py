@@ -14,6 +14,7 @@ from typing import Protocol, Self
 from uuid import UUID
 
 from asyncpg import Record
+from opentelemetry import metrics
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -52,6 +53,13 @@ _PRUNE_SECONDS = 600.0
 _LONGEST_WAIT_SECONDS = 5
 
 _log = logging.getLogger(__name__)
+_meter = metrics.get_meter("pulsetrack")
+_waiting = _meter.create_gauge(
+    "pulsetrack.outbox.waiting", unit="{event}", description="Events that are not delivered yet, by destination."
+)
+_age = _meter.create_gauge(
+    "pulsetrack.outbox.age", unit="s", description="For how long the oldest of them has been waiting."
+)
 
 
 def outbox_table(metadata: MetaData) -> Table:
@@ -101,6 +109,7 @@ class Outbox:
     def __init__(self, table: Table) -> None:
         """Takes the table that outbox_table made."""
         self._wakes: list[Callable[[], None]] = []
+        self._relays: list[Relay] = []
         row = table.c
         of_destination = row.destination == bindparam("destination")
         with_ids = row.id == any_(bindparam("ids", type_=ARRAY(BigInteger)))
@@ -136,6 +145,12 @@ class Outbox:
             .values(delivered_time=null())
             .returning(row.id)
         )
+        age = func.extract("epoch", func.clock_timestamp() - func.min(row.create_time))
+        self.backlog = Statement(
+            select(func.count().label("waiting"), func.coalesce(age, 0).label("age"))
+            .select_from(table)
+            .where(of_destination, row.delivered_time.is_(None))
+        )
         too_old = func.now() - bindparam("retention", type_=Interval)
         self.prune = Statement(delete(table).where(of_destination, row.delivered_time < too_old))
 
@@ -159,10 +174,16 @@ class Outbox:
         """Has something called whenever this process has committed rows."""
         self._wakes.append(wake)
 
+    async def measure(self) -> None:
+        """Sets the gauges of what waits. Raises DependencyUnavailable."""
+        for relay in self._relays:
+            await relay.measure()
+
     def relay(self, db: Database, known: KnownTopics, destination: Destination) -> "Relay":
         """Returns a relay to a destination, which works while its context is open."""
         relay = Relay(self, db, known, destination)
         self.wakes(relay.wake)
+        self._relays.append(relay)
         return relay
 
 
@@ -194,6 +215,13 @@ class Relay:
     def wake(self) -> None:
         """Says that there may be something to deliver."""
         self._woken.set()
+
+    async def measure(self) -> None:
+        """Sets the gauges of what waits, here or in other processes. Raises DependencyUnavailable."""
+        [row] = await self._db.rows(self._outbox.backlog, destination=self._destination.name)
+        destination = {"pulsetrack.outbox.destination": self._destination.name}
+        _waiting.set(row["waiting"], destination)
+        _age.set(float(row["age"]), destination)
 
     async def _run(self) -> None:
         what = f"delivering to {self._destination.name}"

@@ -58,6 +58,13 @@ class Settings(DatabaseSettings, frozen=True, kw_only=True):
         float, Meta(gt=0, description="A stream whose reader takes longer for an answer is ended.")
     ] = 10
     drain_seconds: Annotated[int, Meta(ge=0, description="How long calls may go on after SIGTERM.")] = 5
+    otlp_endpoint: Annotated[
+        str,
+        Meta(
+            pattern=r"^([^\s/:]+:\d+)?$",
+            description="Where spans and metrics are sent by OTLP/gRPC: host:port; nowhere if it is empty.",
+        ),
+    ] = ""
 
 
 class SettingsWithAuth(Settings, frozen=True, kw_only=True):

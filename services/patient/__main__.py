@@ -13,7 +13,7 @@ from services.common.kafka import KnownTopics, Publisher
 from services.common.outbox import Outbox
 from services.common.server import run, serve
 from services.common.settings import SettingsWithAuth
-from services.common.telemetry import configure_logging
+from services.common.telemetry import configure_logging, exporting
 from services.patient.accesses import Accesses
 from services.patient.audit import Audit
 from services.patient.events import TOPIC, BillingAccounts, EventsTopic
@@ -44,6 +44,7 @@ async def main() -> None:
     topic = EventsTopic(Publisher(settings.kafka, TOPIC))
     async with (
         Database(settings.database_url, connections=settings.database_connections) as db,
+        exporting(settings, "patient", [db, outbox]),
         Accesses(db) as accesses,
         Sealer(db),
         outbox.relay(db, known, topic),

@@ -18,7 +18,7 @@ from gen.pulsetrack.patient.v1 import (
     PatientUndeleted,
     PatientUpdated,
 )
-from services.common import wire
+from services.common import telemetry, wire
 from services.common.client import Remote, ServiceCredentials
 from services.common.db import Transaction
 from services.common.errors import DependencyUnavailable
@@ -120,6 +120,7 @@ class BillingAccounts:
         return outcomes
 
     async def _tell(self, row: Record) -> None:
+        telemetry.traceparent.set(row["traceparent"])  # of the task that gather made for this row
         event = _codec.loads(row["payload"])
         _, happened = betterproto2.which_one_of(event, "event")
         patient = happened.patient if happened else None
@@ -142,6 +143,5 @@ def _message(row: Record) -> Outgoing:
         "ce_source": "/pulsetrack/patient",
         "ce_time": row["create_time"].isoformat(),
         "content-type": "application/protobuf",
-        "traceparent": row["traceparent"],
     }
-    return Outgoing(key=row["key"], value=row["payload"], headers=headers)
+    return Outgoing(key=row["key"], value=row["payload"], headers=headers, traceparent=row["traceparent"])

@@ -77,7 +77,7 @@ def test_a_mistake_of_ours_is_answered_without_a_word_of_it(broken: Client) -> N
 def test_a_mistake_of_ours_is_logged_whole_with_the_request_id(
     broken: Client, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(caplog.handler, "filters", [telemetry._with_request_id])
+    monkeypatch.setattr(caplog.handler, "filters", [telemetry._with_ids])
     with pytest.raises(Refused):
         broken.get_billing_account(UNKNOWN, metadata=REQUEST_ID)
     [record] = [record for record in caplog.records if record.levelno == logging.ERROR]

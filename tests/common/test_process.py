@@ -22,6 +22,7 @@ from tests.harness.client import Refused, calling
 from tests.harness.waiting import eventually
 from tools.local.ports import HOST, free_port
 
+IDS = (("x-request-id", "req-4711"), ("traceparent", f"00-{'a' * 32}-{'b' * 16}-00"))
 ROOT = Path(__file__).resolve().parents[2]
 GOOD = {
     "auth": "127.0.0.1:1",
@@ -45,17 +46,17 @@ def test_a_service_ends_in_good_order_when_it_is_told_to(
         assert process.wait(30) == 0
 
 
-def test_every_log_line_is_json_with_the_request_id(tmp_path: Path, database_url: str) -> None:
+def test_every_log_line_is_json_with_the_ids_of_request_and_trace(tmp_path: Path, database_url: str) -> None:
     port = free_port()
     with running(tmp_path, "billing", database_url=database_url, listen=f"{HOST}:{port}") as (process, log):
         with calling(port, "billing") as client, pytest.raises(Refused):
-            client.get_billing_account(GetBillingAccountRequest(), metadata=(("x-request-id", "req-4711"),))
+            client.get_billing_account(GetBillingAccountRequest(), metadata=IDS)
         process.terminate()
         assert process.wait(30) == 0
         lines = [json.loads(line) for line in log.read_text().splitlines()]
     [refusal] = [line for line in lines if line.get("request_id") == "req-4711"]
     assert (refusal["service"], refusal["level"], refusal["code"]) == ("billing", "INFO", "UNAUTHENTICATED")
-    assert refusal["reason"] == "TOKEN_MISSING"
+    assert (refusal["reason"], refusal["trace_id"]) == ("TOKEN_MISSING", "a" * 32)
     assert [line["message"] for line in lines][-1] == "draining"
 
 

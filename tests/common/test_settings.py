@@ -64,6 +64,8 @@ def test_a_file_that_is_no_text_is_named_without_its_content(tmp_path: Path) -> 
         ("SLOW_CALL_MS", "0"),
         ("DRAIN_SECONDS", "-1"),
         ("DRAIN_SECONDS", "1.5"),
+        ("OTLP_ENDPOINT", "collector"),
+        ("OTLP_ENDPOINT", "http://collector:4317"),
     ],
 )
 def test_a_wrong_value_is_named(name: str, value: str) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Protocol, Self
 from uuid import uuid4
 
 import grpc
@@ -18,6 +18,14 @@ PASSWORD = "correct horse"
 _STREAMS = {http.path for method in contract.all_methods() if method.streams for http in method.http}
 
 
+class System(Protocol):
+    """Whatever has a gateway."""
+
+    @property
+    def url(self) -> str:
+        """Where the gateway listens."""
+
+
 @dataclass
 class Person:
     """Somebody with a session, or nobody with an empty token."""
@@ -29,7 +37,7 @@ class Person:
 
     @classmethod
     @contextmanager
-    def nobody(cls, system: Copy, token: str = "") -> Iterator[Self]:
+    def nobody(cls, system: System, token: str = "") -> Iterator[Self]:
         """Comes with no token, or with one that he has from somewhere."""
         headers = {"authorization": f"Bearer {token}"} if token else {}
         address = system.url.removeprefix("http://")
@@ -41,7 +49,7 @@ class Person:
 
     @classmethod
     @contextmanager
-    def signed_up(cls, system: Copy) -> Iterator[Self]:
+    def signed_up(cls, system: System) -> Iterator[Self]:
         """Signs up and logs in."""
         name = uuid4().hex
         email = f"{name}@clinic.test"
@@ -53,7 +61,7 @@ class Person:
 
     @classmethod
     @contextmanager
-    def logged_in(cls, system: Copy, email: str, password: str) -> Iterator[Self]:
+    def logged_in(cls, system: System, email: str, password: str) -> Iterator[Self]:
         """Logs in."""
         with cls.nobody(system) as nobody:
             answer = nobody.rest.post("/v1/auth/login", json={"email": email, "password": password})

@@ -19,3 +19,11 @@ def test_a_call_is_logged_without_its_query_and_token(gateway: Gateway) -> None:
     assert (entry["user_id"], entry["remote_address"]) == ("ana", "127.0.0.1")
     assert "Ana" not in line
     assert "eyJ" not in line  # as each JWT begins
+
+
+def test_a_question_about_readiness_is_not_logged(gateway: Gateway) -> None:
+    gateway.http.get("/readyz")
+    last = gateway.http.get("/healthz").headers["x-request-id"]
+    log = gateway.target.access_log or Path()
+    eventually(lambda: last in log.read_text())
+    assert "/readyz" not in log.read_text()

@@ -12,7 +12,7 @@ NOW = int(time.time())
 BAD_CLAIMS = [
     pytest.param({"exp": NOW - 60}, id="expired"),
     pytest.param({"exp": None}, id="never expires"),
-    pytest.param({"nbf": NOW + 600}, id="not yet valid"),
+    pytest.param({"nbf": NOW + 86_400}, id="not yet valid"),
     pytest.param({"iss": "somebody"}, id="another issuer"),
     pytest.param({"aud": "pulsetrack-services"}, id="another audience"),
 ]

@@ -1,15 +1,17 @@
 """PulseTrack's parts, as settings want them."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tools.local.errors import StartError
 from tools.local.folder import DataFolder
 from tools.local.part import Part, Step
 from tools.local.ports import free_port
 from tools.local.settings import Settings
-from tools.local.system import System
+from tools.local.system import SERVICES, System
 
 
 @pytest.fixture
@@ -70,3 +72,18 @@ def test_servers_that_run_already_are_used(folder: DataFolder) -> None:
     url = Path(patient["PULSETRACK_DATABASE_URL_FILE"]).read_text()
     assert url.startswith("postgresql://pulsetrack_patient:")
     assert url.endswith("@db:6543/pulsetrack_patient?sslmode=require")
+
+
+def test_traces_and_metrics_are_sent_where_the_settings_say(folder: DataFolder) -> None:
+    for settings, endpoint in (({}, ""), ({"OTLP_ENDPOINT": "collector:4317"}, "collector:4317")):
+        found = nodes(folder, **settings)
+        told = [environment(found[service]).get("PULSETRACK_OTLP_ENDPOINT") for service in SERVICES]
+        assert told == [endpoint] * len(SERVICES)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("OTLP_ENDPOINT", "collector"), ("OTLP_ENDPOINT", "http://a:1"), ("TRACE_SAMPLE", "101")]
+)
+def test_a_receiver_that_makes_no_sense_is_named(name: str, value: str) -> None:
+    with pytest.raises(StartError, match=f"^PULSETRACK_{name} must be .*{re.escape(value)}"):
+        Settings.read({f"PULSETRACK_{name}": value})

@@ -119,7 +119,7 @@ def _lock(path: Path) -> FileLock:
 
 def _fresh(path: Path) -> State:
     """Returns the state of a new data folder. Raises StartError if the folder is something else's."""
-    if {entry.name for entry in path.iterdir()} - {"lock"}:
+    if {entry.name for entry in path.iterdir()} - {"lock", "compose"}:
         raise StartError(
             f"The data dir {path} holds other files: name an empty or a new folder in PULSETRACK_DATA_DIR."
         )

@@ -31,6 +31,10 @@ class Settings:
     """Processes for each service."""
     reflection: bool = True
     rate_limits: bool = True
+    otlp_endpoint: str = ""
+    """Where spans and metrics are sent, `host:port`; nowhere if empty."""
+    trace_sample: int = 100
+    """How many of a hundred calls are traced, if spans are sent anywhere."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -52,13 +56,22 @@ class Settings:
             workers=_number("PULSETRACK_WORKERS", said("WORKERS", "1"), most=64),
             reflection=_switch("PULSETRACK_REFLECTION", said("REFLECTION", "on")),
             rate_limits=_switch("PULSETRACK_RATE_LIMITS", said("RATE_LIMITS", "on")),
+            otlp_endpoint=_address("PULSETRACK_OTLP_ENDPOINT", said("OTLP_ENDPOINT", "")),
+            trace_sample=_number("PULSETRACK_TRACE_SAMPLE", said("TRACE_SAMPLE", "100"), most=100, least=0),
         )
 
 
-def _number(name: str, text: str, *, most: int) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= most):
-        raise StartError(f"{name} must be a number from 1 to {most}, not {text!r}.")
+def _number(name: str, text: str, *, most: int, least: int = 1) -> int:
+    if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+        raise StartError(f"{name} must be a number from {least} to {most}, not {text!r}.")
     return int(text)
+
+
+def _address(name: str, text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if text and not (host and ":" not in host and port.isascii() and port.isdigit()):
+        raise StartError(f"{name} must be host:port, not {text!r}.")
+    return text
 
 
 def _switch(name: str, text: str) -> bool:

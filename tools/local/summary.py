@@ -21,10 +21,12 @@ Or sign up, log in, and see what can be called:
     -d '{{"email": "ana@clinic.test", "password": "correct horse"}}'
   grpcurl -plaintext {protos}{address} describe pulsetrack.patient.v1.PatientService
 
-Ctrl-C stops it."""
+{stop}"""
 
 
-def summary(settings: Settings, password_file: Path, *, show_password: bool, seconds: float) -> str:
+def summary(
+    settings: Settings, password_file: Path, *, show_password: bool, seconds: float, stop: str = "Ctrl-C stops it."
+) -> str:
     """Returns the address, the first admin, and three calls to copy. The password itself only if asked."""
     address = f"{HOST}:{settings.gateway_port}"
     password = f"in {password_file}"
@@ -36,5 +38,6 @@ def summary(settings: Settings, password_file: Path, *, show_password: bool, sec
         email=settings.admin_email,
         password=password,
         seconds=seconds,
+        stop=stop,
         protos="" if settings.reflection else "-protoset gen/descriptors.binpb ",
     )

@@ -91,6 +91,7 @@ class System:
             "PULSETRACK_DATABASE_CONNECTIONS": str(_CONNECTIONS),
             "PULSETRACK_DRAIN_SECONDS": "3",
             "PULSETRACK_REFLECTION": "on" if self._settings.reflection else "off",
+            "PULSETRACK_OTLP_ENDPOINT": self._settings.otlp_endpoint,
             # Large blocks, such as the 19 MiB of each argon2 hash, go back to the system when they are freed (glibc).
             "MALLOC_MMAP_THRESHOLD_": str(1024 * 1024),
             **self._own_environment(service),
@@ -144,6 +145,8 @@ class System:
             access_log=self._folder.logs / "access.log",
             reflection=self._settings.reflection,
             rate_limits=self._settings.rate_limits,
+            otlp=self._receiver(),
+            trace_percent=self._settings.trace_sample,
         )
         try:
             argv = tuple(command(target, file))
@@ -160,6 +163,10 @@ class System:
     def _passwords(self, service: str) -> Passwords:
         names = (f"{service}-database-password", f"{service}-owner-database-password")
         return Passwords(*(self._folder.secret(name).read_text() for name in names))
+
+    def _receiver(self) -> Address | None:
+        host, _, port = self._settings.otlp_endpoint.rpartition(":")
+        return Address(host, int(port)) if host else None
 
     def _port(self, name: str) -> int:
         return self._folder.state.ports[name]

@@ -1,0 +1,36 @@
+"""The system as `make compose` runs it. Without a docker engine its tests are skipped, with a word."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.compose.stack import Stack, running
+from tests.e2e.people import Person
+from tools.compose import engine
+
+_SECONDS = 1200
+"""For a test with the fixtures that it is the first to need: the images may have to be built."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Gives the tests of this folder the time that containers need."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(_SECONDS))
+
+
+@pytest.fixture(scope="session")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A copy that all tests share; who breaks something waits until it is whole again."""
+    if reason := engine.missing():
+        pytest.skip(f"containers cannot be run here: {reason}")
+    with running(tmp_path_factory.mktemp("compose") / "data") as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def user(system: Stack) -> Iterator[Person]:
+    """Somebody who has signed up."""
+    with Person.signed_up(system) as person:
+        yield person

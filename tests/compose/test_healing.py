@@ -1,0 +1,65 @@
+"""What happens when containers die, are stopped, or become more."""
+
+import json
+
+import pytest
+
+from tests.compose.stack import SERVERS, Stack
+from tests.e2e.people import Person, a_patient
+from tests.harness.waiting import eventually
+
+
+def created_and_followed(person: Person) -> str:
+    """Creates a patient, and returns its id when billing and analytics know it too."""
+    patient = person.post("/v1/patients", a_patient())
+    eventually(lambda: person.get("/v1/billing/accounts", patientId=patient["id"]).get("billingAccounts"), seconds=60)
+    eventually(lambda: person.get("/v1/analytics/events", patientId=patient["id"]).get("events"), seconds=60)
+    return str(patient["id"])
+
+
+@pytest.mark.parametrize("service", SERVERS)
+def test_a_crash_heals_by_itself(system: Stack, service: str) -> None:
+    system.crash(service)
+    system.until_healed(service)
+    with Person.signed_up(system) as person:
+        created_and_followed(person)
+
+
+@pytest.mark.parametrize("service", SERVERS)
+def test_a_container_that_was_killed_comes_back_with_the_next_up(system: Stack, service: str) -> None:
+    system.compose("kill", service)
+    system.make("up")
+    with Person.signed_up(system) as person:
+        created_and_followed(person)
+
+
+def test_what_was_there_is_there_after_down_and_up(system: Stack) -> None:
+    password = (system.secrets / "admin-password").read_text()
+    with Person.signed_up(system) as person:
+        patient = person.get(f"/v1/patients/{created_and_followed(person)}")
+        token = person.token
+    system.make("down")
+    assert system.containers() == {}
+    assert password not in system.make("up")  # it is shown only when it was made
+    with Person.nobody(system, token) as person, Person.logged_in(system, "admin@pulsetrack.local", password):
+        assert person.get(f"/v1/patients/{patient['id']}") == patient
+        assert person.get("/v1/analytics/events", patientId=patient["id"])["events"]
+        created_and_followed(person)
+
+
+def test_the_gateway_finds_more_containers_of_a_service(system: Stack, user: Person) -> None:
+    system.compose("up", "--detach", "--wait", "--no-recreate", "--scale", "patient=3")
+    containers = system.containers("patient").values()
+    addresses = {one["NetworkSettings"]["Networks"][f"{system.project}_calls"]["IPAddress"] for one in containers}
+    assert len(addresses) == 3
+
+    def served() -> bool:
+        user.get("/v1/patients")
+        lines = system.compose("logs", "--no-color", "--no-log-prefix", "envoy").splitlines()
+        upstreams = {json.loads(line).get("upstream") or "" for line in lines if line.startswith("{")}
+        return addresses <= {upstream.rpartition(":")[0] for upstream in upstreams}
+
+    eventually(served, seconds=60)
+    created_and_followed(user)
+    system.compose("up", "--detach", "--wait", "--scale", "patient=1")
+    created_and_followed(user)

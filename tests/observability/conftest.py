@@ -1,0 +1,32 @@
+"""A copy of PulseTrack that sends its spans and metrics to a receiver."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.people import Person
+from tests.harness.otlp import Receiver, receiving
+from tools.copy import Copy, running
+
+SOON = {"OTEL_METRIC_EXPORT_INTERVAL": "500", "OTEL_BSP_SCHEDULE_DELAY": "200"}
+"""Has the SDK send sooner than it usually does, in milliseconds."""
+
+
+@pytest.fixture(scope="session")
+def receiver() -> Iterator[Receiver]:
+    with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="session")
+def system(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[Copy]:
+    folder = tmp_path_factory.mktemp("observed") / "data"
+    with running(folder, PULSETRACK_OTLP_ENDPOINT=receiver.address, PULSETRACK_RATE_LIMITS="off", **SOON) as copy:
+        yield copy
+
+
+@pytest.fixture(scope="session")
+def user(system: Copy) -> Iterator[Person]:
+    """Somebody who has signed up."""
+    with Person.signed_up(system) as person:
+        yield person

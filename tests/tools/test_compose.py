@@ -1,0 +1,79 @@
+"""The program behind `make compose`, without an engine."""
+
+import json
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+from tools.compose.secrets import SERVICES, Secrets
+from tools.local.databases import Passwords
+from tools.local.folder import DataFolder
+from tools.local.process import ROOT
+
+
+def contents(secrets: Secrets) -> dict[str, str]:
+    return {file.name: file.read_text() for file in secrets.folder.iterdir()}
+
+
+def test_secrets_that_are_there_stay(tmp_path: Path) -> None:
+    secrets = Secrets(tmp_path / "data" / "compose")
+    assert secrets.are_new()
+    secrets.complete()
+    made = contents(secrets)
+    assert not secrets.are_new()
+    secrets.complete("another password")
+    assert contents(secrets) == made
+
+
+def test_every_secret_is_another(tmp_path: Path) -> None:
+    secrets, others = Secrets(tmp_path / "a"), Secrets(tmp_path / "b")
+    secrets.complete()
+    others.complete()
+    assert len(set(contents(secrets).values())) == len(contents(secrets))
+    assert not set(contents(secrets).values()) & set(contents(others).values())
+
+
+def test_a_given_password_is_the_first_admins(tmp_path: Path) -> None:
+    secrets = Secrets(tmp_path / "compose")
+    secrets.complete("correct horse")
+    assert secrets.admin_password.read_text() == "correct horse"
+
+
+def test_the_folder_keeps_others_out_and_containers_can_read_the_files(tmp_path: Path) -> None:
+    secrets = Secrets(tmp_path / "data" / "compose")
+    secrets.complete()
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in (secrets.folder, secrets.folder.parent)] == [0o700] * 2
+    assert {stat.S_IMODE(file.stat().st_mode) for file in secrets.folder.iterdir()} == {0o444}
+
+
+def test_urls_hold_the_passwords_that_the_roles_get(tmp_path: Path) -> None:
+    secrets = Secrets(tmp_path / "compose")
+    secrets.complete()
+    kept = contents(secrets)
+    passwords = json.loads(kept["database-passwords"])
+    assert set(passwords) == set(SERVICES)
+    for service in SERVICES:
+        of = Passwords(*passwords[service])
+        place, role = f"postgres:5432/pulsetrack_{service}", f"pulsetrack_{service}"
+        assert kept[f"{service}-database-url"] == f"postgresql://{role}:{of.service}@{place}"
+        assert kept[f"{service}-owner-database-url"] == f"postgresql://{role}_owner:{of.owner}@{place}"
+
+
+def test_compose_and_make_up_may_share_a_data_folder(tmp_path: Path) -> None:
+    Secrets(tmp_path / "data" / "compose").complete()
+    with DataFolder.taken(tmp_path / "data") as folder:
+        assert folder.path == tmp_path / "data"
+
+
+def test_it_needs_no_packages() -> None:
+    script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import tools.compose.__main__"
+    subprocess.run([sys.executable, "-I", "-S", "-c", script], check=True)
+
+
+def test_a_machine_without_docker_is_told_so(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tools.compose", "up"]
+    told = {"PATH": str(tmp_path), "PULSETRACK_DATA_DIR": str(tmp_path / "data")}
+    done = subprocess.run(command, check=False, cwd=ROOT, env=told, capture_output=True, text=True)
+    assert (done.returncode, done.stderr[:20]) == (1, "`docker` is missing:")
+    assert not (tmp_path / "data").exists()
