@@ -80,7 +80,7 @@ lock: $(READY) ## Pins the newest versions that pyproject.toml allows in require
 	@$(COMPILE) -U --group infrastructure -o infrastructure/requirements.lock
 	@$(COMPILE) -U -c infrastructure/requirements.lock --group local --group dev pyproject.toml -o requirements.lock
 	@$(COMPILE) -c requirements.lock pyproject.toml -o services/requirements.lock
-	@echo pyyaml | $(COMPILE) -c requirements.lock - -o envoy/requirements.lock
+	@printf 'pyyaml\nswagger-ui-py\n' | $(COMPILE) -c requirements.lock - -o envoy/requirements.lock
 
 clean: ## Removes what these commands have made, but no data
 	@rm -rf .venv build third_party .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage htmlcov

@@ -19,12 +19,14 @@ TARGETS = {
         admin=Address("127.0.0.1", 9901),
         upstreams={name: (Address("127.0.0.1", 50051 + place),) for place, name in enumerate(SERVICES)},
         descriptors=DESCRIPTORS,
+        site=Path("/srv/site"),
     ),
     "compose": Target(
         listen=Address("0.0.0.0", 8080),  # noqa: S104 - in a container
         admin=Address("127.0.0.1", 9901),
         upstreams={name: (Address(name, 50051),) for name in SERVICES},
         descriptors=DESCRIPTORS,
+        site=Path("/srv/site"),
         discovery="dns",
     ),
 }

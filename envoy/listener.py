@@ -5,6 +5,7 @@ from envoy.limits import rate_limit_filter
 from envoy.names import BUFFER, CORS, JWT, TRANSCODER
 from envoy.replies import local_reply_config
 from envoy.routes import route_config
+from envoy.site import site_filters
 from envoy.target import Target, socket_address
 from envoy.tokens import METADATA, jwt_filter
 from envoy.tracing import tracing
@@ -83,6 +84,7 @@ _LIMITS = {
         "max_headers_count": 100,
         "headers_with_underscores_action": "REJECT_REQUEST",
     },
+    "http_protocol_options": {"allow_custom_methods": True},  # the routes refuse them, in the contract's words
     "http2_protocol_options": {
         "max_concurrent_streams": 256,
         "initial_stream_window_size": 256 * 1024,
@@ -104,6 +106,7 @@ def _filters(target: Target) -> list[Config]:
         _compressor(),  # sees JSON, after the transcoder wrote it
         extension("envoy.filters.http.grpc_web", "filters.http.grpc_web.v3.GrpcWeb"),
         *([rate_limit_filter(target)] if target.rate_limits else []),  # before a token is verified
+        *site_filters(),
         jwt_filter(),
         extension(BUFFER, "filters.http.buffer.v3.Buffer", max_request_bytes=MAX_BODY),  # services see requests whole
         _transcoder(target),
@@ -128,7 +131,10 @@ def _compressor() -> Config:
         response_direction_config={
             "common_config": {
                 "min_content_length": 1024,
-                "content_type_matcher": [{"exact": "application/json"}],
+                "content_type_matcher": [
+                    {"exact": "application/json"},
+                    *({"prefix": kind} for kind in ("text/css", "text/html", "text/javascript")),
+                ],
             }
         },
         compressor_library=extension("gzip", "compression.gzip.compressor.v3.Gzip", compression_level="BEST_SPEED"),

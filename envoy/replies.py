@@ -20,6 +20,8 @@ from services.common.errors import (
 
 HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 """Headers of every answer that does not have them already."""
+REST_VERBS = "GET, POST, PATCH, DELETE, OPTIONS"
+"""The HTTP methods that the REST door knows."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Reply:
     """The code at the native door, where gRPC has its own word for it."""
     retry_after: int | None = None
     """After how many seconds the same call may succeed."""
+    allow: str | None = None
+    """Which HTTP methods may be tried instead, where no route says so."""
 
 
 _ORIGINAL_PATH = "'x-envoy-original-path' in request.headers"
@@ -114,6 +118,15 @@ REPLIES = (
         code=code_pb2.UNIMPLEMENTED,
         reason="METHOD_NOT_ALLOWED",
         message="This path does not know this HTTP method.",
+    ),
+    # The method QUERY, which no path knows: Envoy refuses it before it looks at the path.
+    Reply(
+        when=_details("query_missing_content_type"),
+        http=405,
+        code=code_pb2.UNIMPLEMENTED,
+        reason="METHOD_NOT_ALLOWED",
+        message="This path does not know this HTTP method.",
+        allow=REST_VERBS,
     ),
     Reply(
         when="response.code == 408",
@@ -195,11 +208,12 @@ def _native(reply: Reply) -> Config:
 
 
 def _rest(reply: Reply) -> Config:
+    allow = {"allow": reply.allow} if reply.allow else {}
     return {
         **_when(reply.when),
         "status_code": reply.http,
         "body_format_override": _json(MessageToDict(_status(reply, reply.code))),
-        "headers_to_add": _headers({**HEADERS, **_retry(reply)}),
+        "headers_to_add": _headers({**HEADERS, **_retry(reply), **allow}),
     }
 
 

@@ -7,13 +7,15 @@ from collections.abc import Iterable, Iterator
 from envoy.extension import Config, typed
 from envoy.limits import CREDENTIALS, rate_limits_of
 from envoy.names import BUFFER, CORS, JWT, TRANSCODER
-from envoy.replies import HEADERS
+from envoy.replies import HEADERS, REST_VERBS
+from envoy.site import DESCRIPTION, PAGE, site_files
 from envoy.target import Target
 from services.common.contract import PATH_VARIABLE, REMOTE_ADDRESS, SERVICES, Door, Http, Method, all_methods, methods
 
 STREAM_IDLE_TIMEOUT = "300s"
 """How long a stream may stay silent."""
 
+_READS = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}
 _JSON_CONTENT = {"safe_regex": {"regex": r"(?i)application/json\s*(;.*)?"}}
 _HEALTH = "grpc.health.v1.Health"
 _REFLECTION = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
@@ -61,6 +63,7 @@ def route_config(target: Target) -> Config:
 def _routes(target: Target) -> Iterator[Config]:
     yield _preflight(target)
     yield _answer({"path": "/healthz"}, 200)
+    yield from _site(target)
     # Sorted, so that an exact path is tried before a template that also fits it.
     yield from _wrong_content()
     yield from sorted(_calls(target), key=lambda route: "safe_regex" in route["match"])
@@ -72,6 +75,17 @@ def _routes(target: Target) -> Iterator[Config]:
             **_open(JWT, BUFFER),
         }
     yield _answer({"prefix": "/"}, 404)
+
+
+def _site(target: Target) -> Iterator[Config]:
+    """Yields the routes of the files. What the file server does not have falls through to the answer 404."""
+    if target.site:
+        yield {"match": {"path": PAGE.rstrip("/")}, "redirect": {"path_redirect": PAGE}, **_open(JWT, TRANSCODER)}
+        for match in ({"path": DESCRIPTION}, {"prefix": PAGE}):
+            read = _answer({**match, "headers": [_READS]}, 404)
+            read["typed_per_filter_config"] |= site_files(target.site)
+            yield read
+            yield _answer(match, 405, allow="GET, HEAD")
 
 
 def _preflight(target: Target) -> Config:
@@ -178,7 +192,7 @@ def _cors(target: Target) -> Config:
     return typed(
         "filters.http.cors.v3.CorsPolicy",
         allow_origin_string_match=[_origin(origin) for origin in target.cors_origins],
-        allow_methods="GET, POST, PATCH, DELETE, OPTIONS",
+        allow_methods=REST_VERBS,
         allow_headers=", ".join(_ALLOWED_HEADERS),
         expose_headers=", ".join(_EXPOSED_HEADERS),
         max_age="600",

@@ -51,6 +51,8 @@ class Target:
     """The processes of each service, by its short name (contract.SERVICES)."""
     descriptors: Path
     """The path of descriptors.binpb."""
+    site: Path | None = None
+    """The folder that tools.site has written, with openapi.json and docs/; without one, neither is served."""
     access_log: Path | None = None
     """The file of the access log; standard output if None."""
     discovery: Literal["static", "dns"] = "static"

@@ -1,7 +1,7 @@
 """The contract as data: gen/descriptors.binpb, read once, for whoever asks what the protos say."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import cache
@@ -123,12 +123,17 @@ class ContractError(Exception):
 
 @cache
 def pool() -> descriptor_pool.DescriptorPool:
-    """Returns the default pool with our files in it.
+    """Returns the default pool with the files of the committed contract in it."""
+    return pooled(descriptor_set().file)
+
+
+def pooled(files: Iterable[descriptor_pb2.FileDescriptorProto]) -> descriptor_pool.DescriptorPool:
+    """Adds files to the default pool and returns it.
 
     The default one, because only there do options come back with their extensions parsed.
     """
     default = descriptor_pool.Default()
-    for file in descriptor_set().file:
+    for file in files:
         if file.name not in _FROM_PACKAGES:
             default.AddSerializedFile(file.SerializeToString())
     return default
@@ -153,7 +158,7 @@ def message_class(full_name: str) -> type[Message]:
 @cache
 def methods(service_name: str) -> tuple[Method, ...]:
     """Returns the methods of a service, by the service's full name. Raises ContractError, KeyError."""
-    return tuple(_method(method) for method in service(service_name).methods)
+    return tuple(method_of(method) for method in service(service_name).methods)
 
 
 def all_methods() -> Iterator[Method]:
@@ -189,7 +194,8 @@ def _fields_that_are(message: Descriptor, behavior: field_behavior_pb2.FieldBeha
     return tuple(field.name for field in message.fields if marked(field))
 
 
-def _method(method: MethodDescriptor) -> Method:
+def method_of(method: MethodDescriptor) -> Method:
+    """Returns what a descriptor says of a method. Raises ContractError."""
     if method.client_streaming:
         raise ContractError(f"{method.full_name} streams requests, which is not supported")
     return Method(
@@ -204,7 +210,8 @@ def _method(method: MethodDescriptor) -> Method:
 
 
 def _access(method: MethodDescriptor) -> Access:
-    extension: Any = pool().FindExtensionByName("pulsetrack.options.v1.access")
+    files: Any = method.containing_service.file.pool
+    extension = files.FindExtensionByName("pulsetrack.options.v1.access")
     option: Any = method.GetOptions().Extensions[extension]
     said = [field.name for field, _ in option.ListFields()]
     if len(said) != 1:

@@ -72,6 +72,14 @@ class PageTokenInvalid(Failure):
     message = "The page token is not valid for this query."
 
 
+class RequestIdReused(Failure):
+    """Occurs when a caller sends a request id again, with other content."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "REQUEST_ID_REUSED"
+    message = "This request id came with another request before."
+
+
 class TokenMissing(Failure):
     """Occurs when a call that needs a token has none."""
 

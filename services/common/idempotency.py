@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import betterproto2
-from grpc import StatusCode as Code
 from sqlalchemy import (
     Column,
     DateTime,
@@ -32,7 +31,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from services.common import wire
 from services.common.db import Statement, Transaction
-from services.common.errors import Failure
+from services.common.errors import RequestIdReused
 from services.common.identity import Caller
 
 RETENTION = timedelta(hours=24)
@@ -42,14 +41,6 @@ _PRUNED_AT_ONCE = 10
 _KEY = ("actor_id", "request_type", "request_id")
 
 A = TypeVar("A", bound=betterproto2.Message)
-
-
-class RequestIdReused(Failure):
-    """Occurs when a caller sends a request id again, with other content."""
-
-    code = Code.INVALID_ARGUMENT
-    reason = "REQUEST_ID_REUSED"
-    message = "This request id came with another request before."
 
 
 def answers_table(metadata: MetaData) -> Table:

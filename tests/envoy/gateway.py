@@ -16,6 +16,7 @@ from envoy.config import Address, Target, command, render
 from services.common.contract import DESCRIPTORS, SERVICES, Method, all_methods
 from tests.envoy.stub import Call, Keys, Stub
 from tests.harness.waiting import eventually
+from tools import site
 
 METHODS = {method.name: method for method in all_methods()}
 
@@ -63,6 +64,7 @@ def running(folder: Path, *, without: tuple[str, ...] = (), **fields: Any) -> It
             admin=free_address(),
             upstreams={service: (Address("127.0.0.1", stub.port),) for service, stub in stubs.items()},
             descriptors=DESCRIPTORS,
+            site=site.write(folder / "site"),
             access_log=folder / "access.log",
             **fields,
         )

@@ -62,6 +62,13 @@ def test_another_verb_is_refused_with_the_verbs_that_there_are(gateway: Gateway,
     assert method.path not in [call.path for call in gateway.arrived()]
 
 
+@pytest.mark.parametrize("verb", ["QUERY", "PROPFIND", "NONSENSE"])
+def test_a_verb_that_no_path_knows_is_refused_as_any_other(gateway: Gateway, verb: str) -> None:
+    answer = gateway.http.request(verb, "/v1/patients")
+    assert (answer.status_code, reason(answer)) == (405, "METHOD_NOT_ALLOWED")
+    assert {"GET", "POST"} <= set(answer.headers["allow"].split(", "))
+
+
 @pytest.mark.parametrize("path", ["/", "/v1", "/v1/patients/", "/v1/patients/x/y", "/v1/patients:x", "/V1/patients"])
 def test_an_unknown_path_is_not_found_with_or_without_a_token(gateway: Gateway, path: str) -> None:
     for headers in ({}, gateway.bearer):

@@ -26,5 +26,5 @@ def test_the_services_lock_has_what_the_project_depends_on() -> None:
     assert names <= set(pinned("services/requirements.lock"))
 
 
-def test_the_gateway_s_configuration_is_written_with_pyyaml_beside_them() -> None:
-    assert set(pinned("envoy/requirements.lock")) == {"pyyaml"}
+def test_the_gateway_takes_pyyaml_for_its_configuration_and_swagger_ui_for_its_page() -> None:
+    assert set(pinned("envoy/requirements.lock")) == {"pyyaml", "swagger-ui-py", "jinja2", "markupsafe", "packaging"}

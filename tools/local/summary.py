@@ -11,7 +11,9 @@ PulseTrack is up after {seconds:.2f} s: {url}
   admin     {email}
   password  {password}
 
-Sign up, log in, and see what can be called:
+Read and try every call in a browser: {url}/docs/
+
+Or sign up, log in, and see what can be called:
 
   curl -s {url}/v1/auth/signup -H 'content-type: application/json' \\
     -d '{{"email": "ana@clinic.test", "username": "ana", "password": "correct horse"}}'

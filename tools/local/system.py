@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from envoy.config import Address, EnvoyMissingError, Target, command, render
+from tools import site
 from tools.local.broker import broker
 from tools.local.databases import Passwords, create_databases, database_name, owner_url, service_url
 from tools.local.errors import StartError
@@ -140,6 +141,7 @@ class System:
                 for service, workers in self._workers.items()
             },
             descriptors=ROOT / "gen" / "descriptors.binpb",
+            site=self._folder.path / "site",
             access_log=self._folder.logs / "access.log",
             reflection=self._settings.reflection,
             rate_limits=self._settings.rate_limits,
@@ -184,6 +186,8 @@ async def _prepare_gateway(target: Target, file: Path, _: Path) -> None:
 def _write_gateway_config(target: Target, file: Path) -> None:
     if target.access_log:
         put_aside_if_long(target.access_log)
+    if target.site:
+        site.write(target.site)
     file.write_text(render(target), encoding="utf-8")
 
 

@@ -1,0 +1,147 @@
+"""The page at /docs/ in a real browser: what a person does on it, and what a page may not."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+from uuid import uuid4
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, sync_playwright
+
+from tests.e2e.people import PASSWORD, Person, a_patient
+from tools.copy import Copy
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+
+STRANGER = "stranger.test"
+SIZES = {"wide": (1280, 900), "phone": (390, 844)}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        # Chromium's own sandbox does not work for root; what is opened here is ours.
+        arguments = ["--no-sandbox", f"--host-resolver-rules=MAP {STRANGER} 127.0.0.1"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield browser
+        browser.close()
+
+
+class Reference:
+    """The page, open, by what a person sees of it."""
+
+    def __init__(self, browser: Browser, url: str, size: str = "wide") -> None:
+        width, height = SIZES[size]
+        self.page: Page = browser.new_page(viewport={"width": width, "height": height})
+        self.complaints: list[str] = []
+        self.page.on("console", self._said)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self._asked(request.url, url))
+        self.page.goto(f"{url}/docs/")
+        self.page.wait_for_selector(".opblock")
+
+    def call(self, name: str, body: str | None = None, **parameters: str) -> Locator:
+        """Sends a call, and returns the part of the page with its answer."""
+        operation = self.page.locator(f"[id$=-{name}]")
+        operation.locator(".opblock-summary-control").click()
+        if body is not None:
+            operation.locator("textarea.body-param__text").fill(body)
+        for parameter, value in parameters.items():
+            operation.locator(f'tr[data-param-name="{parameter}"] input').fill(value)
+        operation.get_by_role("button", name="Execute").click()
+        answer = operation.locator(".live-responses-table .response")
+        answer.wait_for()
+        return answer
+
+    def authorise(self, token: str) -> None:
+        """Gives the page an access token, as a person does who has copied it."""
+        self.page.locator(".auth-wrapper .authorize").first.click()
+        dialog = self.page.locator(".dialog-ux")
+        dialog.locator("input").fill(token)
+        dialog.get_by_role("button", name="Apply credentials").click()
+        dialog.get_by_role("button", name="Close").click()
+
+    def _said(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"} and "status of 40" not in message.text:
+            self.complaints.append(message.text)
+
+    def _asked(self, asked: str, url: str) -> None:
+        if not asked.startswith((f"{url}/", "data:")):
+            self.complaints.append(f"{asked} is not the gateway's")
+
+
+def field(answer: Locator, name: str) -> str:
+    """Returns a field of the JSON that an answer shows."""
+    return str(json.loads(answer.locator("code").first.inner_text())[name])
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_somebody_signs_up_logs_in_and_creates_a_patient_on_the_page(system: Copy, browser: Browser, size: str) -> None:
+    name = uuid4().hex
+    person = {"email": f"{name}@clinic.test", "password": PASSWORD}
+    reference = Reference(browser, system.url, size)
+    signed_up = reference.call("SignUp", json.dumps(person | {"username": name}))
+    assert field(signed_up, "role") == "ROLE_USER"
+    reference.authorise(field(reference.call("Login", json.dumps(person)), "accessToken"))
+    patient = a_patient(name="Ana Silva")
+    created = reference.call("CreatePatient", json.dumps(patient))
+    assert field(created, "email") == patient["email"]
+    read = reference.call("GetPatient", id=field(created, "id"))
+    assert field(read, "name") == "Ana Silva"
+    assert reference.complaints == []
+    assert reference.page.evaluate("document.documentElement.scrollWidth") <= SIZES[size][0]
+    reference.page.close()
+
+
+def test_the_page_runs_no_script_but_its_own_and_calls_nobody_else(system: Copy, browser: Browser) -> None:
+    reference = Reference(browser, system.url)
+    inline = "const s = document.createElement('script'); s.textContent = 'ran = true'; document.body.append(s)"
+    assert reference.page.evaluate(f"() => {{ {inline}; return typeof ran }}") == "undefined"
+    assert reference.page.evaluate("() => fetch('https://elsewhere.test/').catch(() => 'refused')") == "refused"
+    refused = [text for text in reference.complaints if "Content Security Policy" in text]
+    assert [text for text in refused if "script-src" in text]
+    assert [text for text in refused if "elsewhere.test" in text]
+    reference.page.close()
+
+
+@pytest.fixture(scope="module")
+def other_site() -> Iterator[int]:
+    """An empty page on a port of its own."""
+
+    class Blank(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-type", "text/html")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Blank) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+CALLING = """async ([url, token]) => {
+    try {
+        const answer = await fetch(url, {headers: {authorization: `Bearer ${token}`}});
+        return `${answer.status} ${await answer.text()}`;
+    } catch (error) {
+        return String(error);
+    }
+}"""
+
+
+@pytest.mark.parametrize(("host", "read"), [("127.0.0.1", "200 {}"), (STRANGER, "TypeError: Failed to fetch")])
+def test_a_page_of_another_origin_calls_only_if_it_may(
+    user: Person, browser: Browser, other_site: int, host: str, read: str
+) -> None:
+    page = browser.new_page()
+    page.goto(f"http://{host}:{other_site}/")
+    url = f"{user.rest.base_url}/v1/billing/accounts?patientId={uuid4()}"
+    assert page.evaluate(CALLING, [url, user.token]) == read
+    page.close()

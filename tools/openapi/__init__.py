@@ -1,0 +1,1 @@
+"""The OpenAPI description of the REST door, made from the protos."""
