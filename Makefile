@@ -1,8 +1,8 @@
 # PulseTrack's commands. They install what they need into .venv, from requirements.lock, whenever that has changed.
 
 .DEFAULT_GOAL := help
-.PHONY: help up compose compose-down images soak test check bench proto status rotate-keys audit-verify synth deploy destroy \
-	format lock clean
+.PHONY: help up compose compose-down images soak test check bench load proto postman status rotate-keys audit-verify \
+	synth deploy destroy format lock clean
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -40,13 +40,20 @@ check: $(CDK) ## Checks format, lint, types, import walls, protos, generated cod
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m tools.protos --check
+	@$(BIN)/python -m tools.postman --check
 	@$(BIN)/python -m envoy --check
 
 bench: $(READY) ## Measures CPU and time per call, on a copy of its own
 	@$(BIN)/python -m tools.bench
 
+load: $(READY) ## Puts load on the running system; OPTIONS=--help tells what it can be asked
+	@$(BIN)/python -m tools.load $(OPTIONS)
+
 proto: $(READY) ## Lints and formats the protos, and generates gen/ from them
 	@$(BIN)/python -m tools.protos
+
+postman: $(READY) ## Writes Postman's collection and environment from requests/*.http
+	@$(BIN)/python -m tools.postman
 
 status: $(READY) ## Shows the running processes, their ports and what they use
 	@$(BIN)/python -m tools.status

@@ -148,12 +148,12 @@ def _to(service: str, target: Target, *, streams: bool = False) -> Config:
 
 
 def _answer(match: Config, status: int, **headers: str) -> Config:
-    """Returns a route that the gateway answers itself, to anyone; replies.py writes the body."""
+    """Returns a route that the gateway answers itself, to anyone and at once; replies.py writes the body."""
     return {
         "match": match,
         "direct_response": {"status": status},
         "response_headers_to_add": [_header(name, value) for name, value in headers.items()],
-        **_open(JWT, TRANSCODER),
+        **_open(JWT, BUFFER, TRANSCODER),
     }
 
 

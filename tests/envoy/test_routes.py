@@ -1,6 +1,9 @@
 """Every method of the contract at each of its doors, and nothing else."""
 
 import re
+import threading
+from collections.abc import Iterator
+from typing import Any
 
 import grpc
 import pytest
@@ -81,6 +84,20 @@ def test_an_unknown_native_method_is_unimplemented(gateway: Gateway, path: str) 
     with pytest.raises(grpc.RpcError) as refused:
         gateway.call(path)
     assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert native_reason(refused.value) == "ROUTE_NOT_FOUND"
+
+
+def test_a_stream_to_an_unknown_method_is_refused_without_waiting_for_its_end(gateway: Gateway) -> None:
+    over = threading.Event()
+
+    def requests() -> Iterator[bytes]:
+        yield b""
+        over.wait()
+
+    method: Any = gateway.channel.stream_stream("/a.B/C")
+    with pytest.raises(grpc.RpcError) as refused:
+        next(method(requests(), timeout=20))
+    over.set()
     assert native_reason(refused.value) == "ROUTE_NOT_FOUND"
 
 

@@ -1,0 +1,51 @@
+#!/bin/sh
+# Does by gRPC what people come for: signs up, logs in, creates a patient, sees its account and its event.
+#
+#   requests/journey.sh grpcurl                  by native gRPC
+#   requests/journey.sh buf                      the same by buf curl
+#   PROTOCOL=grpcweb requests/journey.sh buf     and by gRPC-Web
+#
+# Each asks the gateway at ADDRESS (localhost:8080) by reflection what the messages are.
+set -eu
+
+tool=${1:?grpcurl or buf}
+address=${ADDRESS:-localhost:8080}
+token=
+
+# Calls a method with a request, and prints the answer.
+call() {
+    case $tool in
+    grpcurl) grpcurl -plaintext -H "authorization: Bearer $token" -d "$2" "$address" "$1" ;;
+    buf)
+        buf curl --http2-prior-knowledge --protocol "${PROTOCOL:-grpc}" -H "authorization: Bearer $token" -d "$2" \
+            "http://$address/$1"
+        ;;
+    esac
+}
+
+# Prints the first text that has a name in the answer on the standard input.
+text() {
+    sed -n "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/p" | head -n 1
+}
+
+name=journey-$(date +%s)-$$
+email=$name@clinic.test
+password='correct horse'
+
+call pulsetrack.auth.v1.AuthService/SignUp \
+    "{\"email\": \"$email\", \"username\": \"$name\", \"password\": \"$password\"}"
+token=$(call pulsetrack.auth.v1.AuthService/Login "{\"email\": \"$email\", \"password\": \"$password\"}" | text accessToken)
+call pulsetrack.auth.v1.AuthService/GetCurrentUser '{}'
+
+patient=$(call pulsetrack.patient.v1.PatientService/CreatePatient "{\"patient\": {
+    \"name\": \"José Pérez\", \"email\": \"jose.$email\", \"address\": \"1 High Street\", \"date_of_birth\": \"1980-02-29\"
+}}" | text id)
+call pulsetrack.patient.v1.PatientService/GetPatient "{\"id\": \"$patient\"}"
+call pulsetrack.patient.v1.PatientService/UpdatePatient \
+    "{\"patient\": {\"id\": \"$patient\", \"phone\": \"+351 21 000 000\"}}"
+call pulsetrack.patient.v1.PatientService/ListPatientRevisions "{\"id\": \"$patient\"}"
+
+sleep "${WAIT:-2}" # until the account is there and the events are
+call pulsetrack.billing.v1.BillingService/ListBillingAccounts "{\"patient_id\": \"$patient\"}"
+call pulsetrack.analytics.v1.AnalyticsService/ListPatientEvents "{\"patient_id\": \"$patient\"}"
+call pulsetrack.analytics.v1.AnalyticsService/GetPatientStatistics '{}'

@@ -1,0 +1,85 @@
+"""`make load` against a system as `make up` runs it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tools.copy import Copy, running
+from tools.local.process import ROOT
+
+
+def load(
+    folder: Path, *arguments: str, url: str | None = None, **environment: str
+) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
+    """Runs the tool, and returns what it said and the JSON that it wrote."""
+    files = ["--json", str(folder / "load.json"), "--html", str(folder / "load.html")]
+    environment = {**os.environ, **({"PULSETRACK_URL": url} if url else {}), **environment}
+    command = [sys.executable, "-m", "tools.load", *arguments, *files]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=100)
+    written = folder / "load.json"
+    return done, json.loads(written.read_text()) if written.exists() else {}
+
+
+@pytest.mark.parametrize("door", ["rest", "grpc"])
+def test_every_call_is_answered_at_both_doors(system: Copy, tmp_path: Path, door: str) -> None:
+    phases = ("sign-ups", "log-ins", "mixed", "watchers", "lists-at-once")
+    done, written = load(tmp_path, *phases, "--door", door, "--people", "2", "--seconds", "1", url=system.url)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [(phase["phase"], phase["count"], phase["errors"]) for phase in written["phases"]] == [
+        ("sign-ups", 2, {}),
+        ("log-ins", 2, {}),
+        ("mixed", 60, {}),
+        ("watchers", 10, {}),
+        ("lists-at-once", 600, {}),
+    ]
+    methods = written["phases"][2]["methods"]
+    assert set(methods) == {"GetPatient", "ListPatients", "CreatePatient", "UpdatePatient"}
+    assert sum(of_method["count"] for of_method in methods.values()) == 60
+    page = (tmp_path / "load.html").read_text()
+    assert page.count("<svg") == 2 * len(phases)
+    assert page.count("<circle") == 2 + 2 + 60 + 10 + 600
+
+
+def test_a_gate_that_is_not_passed_ends_with_1(system: Copy, tmp_path: Path) -> None:
+    done, written = load(tmp_path, "mixed", "--seconds", "0.5", "--max-p99-ms", "0.001", url=system.url)
+    assert done.returncode == 1
+    [failure] = written["failures"]
+    assert failure.startswith("mixed: ")
+    assert failure.endswith(" p99 ms, at most 0.001 allowed")
+    assert f"FAILED {failure}" in done.stdout
+
+
+def test_calls_over_the_rate_limits_fail_and_are_explained(tmp_path: Path) -> None:
+    with running(tmp_path / "data") as copy:
+        done, written = load(
+            tmp_path, "sign-ups", "--people", "40", PULSETRACK_DATA_DIR=str(copy.folder), PULSETRACK_URL=""
+        )
+    assert done.returncode == 1
+    [phase] = written["phases"]
+    assert set(phase["errors"]) == {"429 RATE_LIMITED"}
+    assert written["url"] == copy.url
+    assert "PULSETRACK_RATE_LIMITS=off make up" in done.stdout.split("sign-ups")[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--url", "http://127.0.0.1:1"), "No gateway answers at http://127.0.0.1:1: "),
+        ((), "Nothing runs here: start PulseTrack by `make up`, or give a gateway's URL in PULSETRACK_URL."),
+    ],
+)
+def test_without_a_gateway_it_says_so(tmp_path: Path, arguments: tuple[str, ...], sentence: str) -> None:
+    done, written = load(tmp_path, *arguments, PULSETRACK_DATA_DIR=str(tmp_path), PULSETRACK_URL="")
+    assert (done.returncode, done.stdout, written) == (1, "", {})
+    assert done.stderr.startswith(sentence)
+
+
+def test_an_unknown_phase_is_named(system: Copy, tmp_path: Path) -> None:
+    done, _ = load(tmp_path, "mixed", "creats", url=system.url)
+    assert done.returncode == 1
+    assert done.stderr.startswith("There is no phase creats, only ")

@@ -1,0 +1,41 @@
+"""The collections, run by the tools that they are for."""
+
+import json
+
+from tests.requests.tool import output, run
+from tools.copy import Copy
+from tools.postman import SERVICES, requests
+
+COUNT = sum(1 for name in SERVICES for _ in requests(name))
+
+
+def newman(system: Copy, password: str) -> tuple[str, ...]:
+    return (
+        *("newman", "run", "requests/postman/pulsetrack.postman_collection.json"),
+        *("--environment", "requests/postman/local.postman_environment.json"),
+        *("--env-var", f"url={system.url}", "--env-var", f"adminPassword={password}", "--disable-unicode"),
+    )
+
+
+def httpyac(system: Copy, password: str) -> tuple[str, ...]:
+    files = (f"requests/{name}.http" for name in SERVICES)
+    return (
+        *("httpyac", "send", *files, "--all", "--env", "local", "--json", "--output", "none"),
+        *("--var", f"url={system.url}", f"adminPassword={password}"),
+    )
+
+
+def test_newman_runs_the_postman_collection(system: Copy) -> None:
+    printed = output(*newman(system, system.admin_password))
+    assert f"| requests | {COUNT} | 0 |" in " ".join(printed.replace("|", " | ").split())
+
+
+def test_httpyac_runs_the_http_files(system: Copy) -> None:
+    printed = output(*httpyac(system, system.admin_password))
+    summary = json.loads(printed[printed.index("{") :])["summary"]
+    assert (summary["totalRequests"], summary["successRequests"]) == (COUNT, COUNT)
+
+
+def test_both_fail_where_an_answer_is_not_as_expected(system: Copy) -> None:
+    assert run(*newman(system, "a wrong password")).returncode != 0
+    assert run(*httpyac(system, "a wrong password")).returncode != 0
