@@ -44,12 +44,20 @@ def main() -> int:
     what.add_argument("--write", choices=TARGETS, metavar="TARGET", help="write this target's configuration")
     for switch in ("reflection", "rate-limits"):
         parser.add_argument(f"--{switch}", choices=("on", "off"), default="on")
+    parser.add_argument("--otlp", type=_address, metavar="HOST:PORT", help="who receives spans, by OTLP over gRPC")
     said = parser.parse_args()
     if said.check:
         return _check()
-    target = replace(TARGETS[said.write], reflection=said.reflection == "on", rate_limits=said.rate_limits == "on")
+    switches = {"reflection": said.reflection == "on", "rate_limits": said.rate_limits == "on"}
+    target = replace(TARGETS[said.write], **switches, otlp=said.otlp)
     print(render(target), end="")
     return 0
+
+
+def _address(text: str) -> Address | None:
+    """Returns the address that a text names, None for an empty one. Raises ValueError."""
+    host, _, port = text.rpartition(":")
+    return Address(host, int(port)) if text else None
 
 
 def _check() -> int:
