@@ -14,7 +14,10 @@ from tests.e2e.people import PASSWORD, Person, a_patient
 from tools.copy import Copy
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine"),
+    pytest.mark.timeout(300),
+]
 
 STRANGER = "stranger.test"
 SIZES = {"wide": (1280, 900), "phone": (390, 844)}
@@ -36,6 +39,7 @@ class Reference:
     def __init__(self, browser: Browser, url: str, size: str = "wide") -> None:
         width, height = SIZES[size]
         self.page: Page = browser.new_page(viewport={"width": width, "height": height})
+        self.page.set_default_timeout(60_000)  # milliseconds: a browser is slow on a machine that does much else
         self.complaints: list[str] = []
         self.page.on("console", self._said)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
