@@ -10,6 +10,7 @@ _POLL_SECONDS = 2
 _JOB_SECONDS = 900
 _SERVICE_SECONDS = 1200
 _LAST_LINES = 20
+_TRIES = 3
 
 
 class Cluster:
@@ -30,18 +31,30 @@ class Cluster:
         }
 
     def run(self, definitions: Sequence[str]) -> None:
-        """Runs tasks side by side, and returns when all have ended well."""
+        """Runs tasks side by side, and returns when all have ended well. One that fails is run again, up to twice."""
+        left = list(definitions)
+        for tries_left in reversed(range(_TRIES)):
+            failed = [task for task in self._run_to_end(left) if task["containers"][0].get("exitCode") != 0]
+            if not failed:
+                return
+            if not tries_left:
+                raise DeployError("; ".join(map(self._failure, failed)))
+            left = [task["taskDefinitionArn"] for task in failed]
+
+    def _run_to_end(self, definitions: Sequence[str]) -> list[dict[str, Any]]:
         arns = [self._start(definition) for definition in definitions]
         limit = time.monotonic() + _JOB_SECONDS
-        while (tasks := self._tasks(arns)) and any(task["lastStatus"] != "STOPPED" for task in tasks):
+        while not all(task["lastStatus"] == "STOPPED" for task in self._tasks(arns)):
             if time.monotonic() > limit:
-                raise DeployError(f"A job still runs after {_JOB_SECONDS} s: {', '.join(map(_job, tasks))}.")
+                raise DeployError(
+                    f"A job still runs after {_JOB_SECONDS} s: {', '.join(map(_job, self._tasks(arns)))}."
+                )
             time.sleep(_POLL_SECONDS)
-        for task in tasks:
-            [container] = task["containers"]
-            if container.get("exitCode") != 0:
-                why = self._said(task) or task.get("stoppedReason") or "it said nothing"
-                raise DeployError(f"The job {container['name']} failed: {why}")
+        return self._tasks(arns)
+
+    def _failure(self, task: dict[str, Any]) -> str:
+        why = self._said(task) or task.get("stoppedReason") or "it said nothing"
+        return f"The job {task['containers'][0]['name']} failed: {why}"
 
     def wait_for_services(self, definitions: Mapping[str, str]) -> None:
         """Returns when every service, by name, runs as many tasks as it should, and all of this definition."""
