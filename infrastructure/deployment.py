@@ -56,9 +56,9 @@ class Deployment:
         url = self._put(edge)["Url"]
         cluster = self._cluster(self._put(jobs, images))
         self._prepare_databases(cluster, self._cloudformation.outputs(jobs.stack_name))
-        self._put(services, {**images, "KafkaBootstrap": kafka})
+        deployed = self._put(services, {**images, "KafkaBootstrap": kafka})
         self._say("waiting for the services")
-        cluster.wait_for_services((*SERVICES, GATEWAY))
+        cluster.wait_for_services({name: deployed[f"{name.capitalize()}Definition"] for name in (*SERVICES, GATEWAY)})
         self._call(url)
         return url
 

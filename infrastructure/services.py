@@ -65,6 +65,7 @@ class Services(Stack):
         scale_by_load(GATEWAY, service, self._environment)
 
     def _serve(self, name: str, definition: ecs.FargateTaskDefinition) -> ecs.FargateService:
+        cdk.CfnOutput(self, f"{logical(name)}Definition", value=definition.task_definition_arn)
         return ecs.FargateService(
             self,
             f"{logical(name)}Service",

@@ -1,7 +1,7 @@
 """ECS: tasks that are run to their end, and services that are waited for."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from infrastructure.errors import DeployError
@@ -10,6 +10,7 @@ _POLL_SECONDS = 2
 _JOB_SECONDS = 900
 _SERVICE_SECONDS = 1200
 _LAST_LINES = 20
+_TRIES = 3
 
 
 class Cluster:
@@ -30,35 +31,40 @@ class Cluster:
         }
 
     def run(self, definitions: Sequence[str]) -> None:
-        """Runs tasks side by side, and returns when all have ended well."""
+        """Runs tasks side by side, and returns when all have ended well. One that fails is run again, up to twice."""
+        left = list(definitions)
+        for tries_left in reversed(range(_TRIES)):
+            failed = [task for task in self._run_to_end(left) if task["containers"][0].get("exitCode") != 0]
+            if not failed:
+                return
+            if not tries_left:
+                raise DeployError("; ".join(map(self._failure, failed)))
+            left = [task["taskDefinitionArn"] for task in failed]
+
+    def _run_to_end(self, definitions: Sequence[str]) -> list[dict[str, Any]]:
         arns = [self._start(definition) for definition in definitions]
         limit = time.monotonic() + _JOB_SECONDS
-        while (tasks := self._tasks(arns)) and any(task["lastStatus"] != "STOPPED" for task in tasks):
+        while not all(task["lastStatus"] == "STOPPED" for task in self._tasks(arns)):
             if time.monotonic() > limit:
-                raise DeployError(f"A job still runs after {_JOB_SECONDS} s: {', '.join(map(_job, tasks))}.")
+                raise DeployError(
+                    f"A job still runs after {_JOB_SECONDS} s: {', '.join(map(_job, self._tasks(arns)))}."
+                )
             time.sleep(_POLL_SECONDS)
-        for task in tasks:
-            [container] = task["containers"]
-            if container.get("exitCode") != 0:
-                why = self._said(task) or task.get("stoppedReason") or "it said nothing"
-                raise DeployError(f"The job {container['name']} failed: {why}")
+        return self._tasks(arns)
 
-    def wait_for_services(self, names: Sequence[str]) -> None:
-        """Returns when every service runs as many tasks as it should, all of its newest definition."""
+    def _failure(self, task: dict[str, Any]) -> str:
+        why = self._said(task) or task.get("stoppedReason") or "it said nothing"
+        return f"The job {task['containers'][0]['name']} failed: {why}"
+
+    def wait_for_services(self, definitions: Mapping[str, str]) -> None:
+        """Returns when every service, by name, runs as many tasks as it should, and all of this definition."""
         limit = time.monotonic() + _SERVICE_SECONDS
-        while waiting := [service for service in self._services(names) if not _stable(service)]:
-            if failed := [service for service in waiting if _deployment(service).get("rolloutState") == "FAILED"]:
-                raise DeployError("Put back as it was: " + "; ".join(map(_report, failed)))
+        while waiting := [service for service in self._services([*definitions]) if not _stable(service, definitions)]:
+            if back := [each for each in waiting if each["taskDefinition"] != definitions[each["serviceName"]]]:
+                raise DeployError("New tasks failed, and it was put back as it was: " + "; ".join(map(_report, back)))
             if time.monotonic() > limit:
                 raise DeployError(f"Not running after {_SERVICE_SECONDS} s: " + "; ".join(map(_report, waiting)))
             time.sleep(_POLL_SECONDS)
-
-    def counts(self, names: Sequence[str]) -> dict[str, tuple[int, int]]:
-        """Returns how many tasks of each service run, and how many should."""
-        return {
-            service["serviceName"]: (service["runningCount"], service["desiredCount"])
-            for service in self._services(names)
-        }
 
     def _start(self, definition: str) -> str:
         answer = self._ecs.run_task(
@@ -92,14 +98,15 @@ def _job(task: dict[str, Any]) -> str:
     return f"{task['containers'][0]['name']} ({task['lastStatus']})"
 
 
-def _deployment(service: dict[str, Any]) -> dict[str, Any]:
-    return next((each for each in service["deployments"] if each["status"] == "PRIMARY"), {})
-
-
-def _stable(service: dict[str, Any]) -> bool:
-    [*deployments] = service["deployments"]
-    whole = service["runningCount"] == service["desiredCount"] > 0
-    return whole and len(deployments) == 1 and _deployment(service).get("rolloutState", "COMPLETED") == "COMPLETED"
+def _stable(service: dict[str, Any], definitions: Mapping[str, str]) -> bool:
+    """Tells whether all of a service's tasks run, of the definition that was deployed, and none of another."""
+    primary = [each for each in service["deployments"] if each["status"] == "PRIMARY"]
+    return (
+        service["taskDefinition"] == definitions[service["serviceName"]]
+        and service["runningCount"] == service["desiredCount"] > 0
+        and all(each.get("rolloutState", "COMPLETED") == "COMPLETED" for each in primary)
+        and all(each["runningCount"] == 0 for each in service["deployments"] if each not in primary)
+    )
 
 
 def _report(service: dict[str, Any]) -> str:

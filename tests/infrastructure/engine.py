@@ -117,16 +117,23 @@ def build_images(version: str) -> None:
 
 def next_version(version: str, new: str) -> None:
     """Makes images of a next version: the same but for a migration of patient's tables."""
-    for name in ("auth", "billing", "analytics", "databases", "envoy"):
-        docker("tag", f"pulsetrack/{name}:{version}", f"pulsetrack/{name}:{new}")
     newest = max(path.stem for path in (ROOT / "services" / "patient" / "migrations").glob("[0-9]*.py"))
     migration = _MIGRATION.format(newest=newest.partition("_")[0])
+    _derive(version, new, "patient", "COPY file services/patient/migrations/9999_standin.py", file=migration)
+
+
+def broken_version(version: str, new: str) -> None:
+    """Makes images of a version whose billing service ends as soon as it is started."""
+    _derive(version, new, "billing", 'CMD ["services.not_there"]')
+
+
+def _derive(version: str, new: str, changed: str, instruction: str, *, file: str = "") -> None:
+    for name in {"auth", "patient", "billing", "analytics", "databases", "envoy"} - {changed}:
+        docker("tag", f"pulsetrack/{name}:{version}", f"pulsetrack/{name}:{new}")
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "9999_standin.py").write_text(migration, encoding="utf-8")
-        Path(folder, "Dockerfile").write_text(
-            f"FROM pulsetrack/patient:{version}\nCOPY 9999_standin.py services/patient/migrations/\n", encoding="utf-8"
-        )
-        docker("build", "--quiet", "--tag", f"pulsetrack/patient:{new}", folder)
+        Path(folder, "file").write_text(file, encoding="utf-8")
+        Path(folder, "Dockerfile").write_text(f"FROM pulsetrack/{changed}:{version}\n{instruction}\n", encoding="utf-8")
+        docker("build", "--quiet", "--tag", f"pulsetrack/{changed}:{new}", folder)
 
 
 _MIGRATION = """

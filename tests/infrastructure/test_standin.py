@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(1200)
 
 PARTS = ("auth", "patient", "billing", "analytics", "gateway")
-FIRST, SECOND = "standin-1", "standin-2"
+FIRST, SECOND, BROKEN = "standin-1", "standin-2", "standin-3"
 
 
 @dataclass
@@ -120,6 +120,19 @@ def test_a_version_whose_jobs_cannot_run_changes_no_service(deployed: Deployed) 
         deployed.version("never-built").deploy()
     assert httpx.get(f"{deployed.url}/readyz").status_code == 200
     assert deployed.tasks() == dict.fromkeys(PARTS, (1, 1))
+
+
+def test_a_version_whose_tasks_fail_is_taken_back(deployed: Deployed) -> None:
+    from infrastructure.errors import DeployError
+    from tests.infrastructure.engine import broken_version
+
+    broken_version(SECOND, BROKEN)
+    with Person.signed_up(deployed) as user, Load(user, per_second=2) as load:
+        with pytest.raises(DeployError, match="put back as it was: billing"):
+            deployed.version(BROKEN).deploy()
+        eventually(lambda: deployed.tasks() == dict.fromkeys(PARTS, (1, 1)), seconds=120)
+    assert load.failed == []
+    assert load.created
 
 
 def test_all_of_it_is_removed(deployed: Deployed) -> None:
