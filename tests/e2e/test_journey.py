@@ -1,6 +1,11 @@
 """What people come for: sign up, log in, create a patient, see its account and its event."""
 
+import json
+import shutil
+import subprocess
 from uuid import uuid4
+
+import pytest
 
 from gen.pulsetrack.analytics.v1 import GetPatientStatisticsRequest, ListPatientEventsRequest, PatientEventType
 from gen.pulsetrack.auth.v1 import GetCurrentUserRequest, LoginRequest, SignUpRequest
@@ -44,6 +49,24 @@ def test_by_native_grpc(system: Copy) -> None:
         [event] = eventually(lambda: analytics.list_patient_events(its_events).events)
         assert (event.type, event.actor_id) == (PatientEventType.CREATED, new.id)
         assert analytics.get_patient_statistics(GetPatientStatisticsRequest()).total_patients > 0
+
+
+def test_by_grpcurl(system: Copy, user: Person) -> None:
+    program = shutil.which("grpcurl")
+    if not program:
+        pytest.skip("grpcurl is not installed")
+
+    def grpcurl(*arguments: str) -> str:
+        command = [program, "-plaintext", "-H", f"authorization: Bearer {user.token}", *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+
+    address = system.url.removeprefix("http://")
+    assert "pulsetrack.patient.v1.PatientService" in grpcurl(address, "list").split()
+    patient = {**a_patient(), "date_of_birth": "1980-02-29"}
+    del patient["dateOfBirth"]
+    request = json.dumps({"patient": patient})
+    created = json.loads(grpcurl("-d", request, address, "pulsetrack.patient.v1.PatientService/CreatePatient"))
+    assert user.get(f"/v1/patients/{created['id']}")["email"] == patient["email"]
 
 
 def test_a_session_goes_on_and_ends(system: Copy) -> None:

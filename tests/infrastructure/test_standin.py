@@ -11,14 +11,16 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from gen.pulsetrack.auth.v1 import GetCurrentUserRequest
 from tests.e2e.people import Person, a_patient
+from tests.e2e.test_journey import test_by_grpcurl, test_by_native_grpc, test_by_rest
 from tests.harness.waiting import eventually
 from tests.infrastructure.load import Load
 
 if TYPE_CHECKING:
     from infrastructure.deployment import Deployment
     from tests.infrastructure.engine import StandIn
+
+__all__ = ["test_by_grpcurl", "test_by_native_grpc", "test_by_rest"]  # the same journeys as on a laptop
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -64,19 +66,22 @@ def deployed(installed: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield Deployed(version(FIRST).deploy(), standin, version)
 
 
+@pytest.fixture(scope="module")
+def system(deployed: Deployed) -> Deployed:
+    """What the journeys go through: the load balancer."""
+    return deployed
+
+
+@pytest.fixture(scope="module")
+def user(deployed: Deployed) -> Iterator[Person]:
+    """Somebody who has signed up."""
+    with Person.signed_up(deployed) as person:
+        yield person
+
+
 def test_every_service_runs_as_many_tasks_as_it_should(deployed: Deployed) -> None:
     assert deployed.tasks() == dict.fromkeys(PARTS, (1, 1))
     assert all(len(deployed.standin.containers(part)) == 1 for part in PARTS)
-
-
-def test_people_use_it_through_the_load_balancer(deployed: Deployed) -> None:
-    with Person.signed_up(deployed) as user:
-        created = user.post("/v1/patients", a_patient(name="José Pérez"))
-        assert user.get(f"/v1/patients/{created['id']}") == created
-        assert user.client("auth").get_current_user(GetCurrentUserRequest()).id == user.get("/v1/auth/me")["id"]
-        accounts = eventually(lambda: user.get("/v1/billing/accounts", patientId=created["id"]).get("billingAccounts"))
-        assert [account["patientId"] for account in accounts] == [created["id"]]
-        assert eventually(lambda: user.get("/v1/analytics/events", patientId=created["id"]).get("events"), seconds=60)
 
 
 def test_the_first_admin_has_the_password_in_secrets_manager(deployed: Deployed) -> None:
