@@ -127,7 +127,7 @@ def test_a_version_whose_jobs_cannot_run_changes_no_service(deployed: Deployed) 
     assert deployed.tasks() == dict.fromkeys(PARTS, (1, 1))
 
 
-def test_a_version_whose_tasks_fail_is_taken_back(deployed: Deployed) -> None:
+def test_a_version_whose_tasks_fail_is_taken_back_and_nothing_is_lost(deployed: Deployed) -> None:
     from infrastructure.errors import DeployError
     from tests.infrastructure.engine import broken_version
 
@@ -136,8 +136,10 @@ def test_a_version_whose_tasks_fail_is_taken_back(deployed: Deployed) -> None:
         with pytest.raises(DeployError, match="put back as it was: billing"):
             deployed.version(BROKEN).deploy()
         eventually(lambda: deployed.tasks() == dict.fromkeys(PARTS, (1, 1)), seconds=120)
-    assert load.failed == []
-    assert load.created
+    assert all("DEPENDENCY_UNAVAILABLE" in each for each in load.failed), load.failed  # to be tried again
+    with Person.signed_up(deployed) as user:
+        assert load.created
+        assert all(user.get(f"/v1/patients/{patient}") for patient in load.created)
 
 
 def test_all_of_it_is_removed(deployed: Deployed) -> None:
