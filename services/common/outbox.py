@@ -51,6 +51,7 @@ _BATCH = 100
 _IDLE_SECONDS = 1.0
 _PRUNE_SECONDS = 600.0
 _LONGEST_WAIT_SECONDS = 5
+_EVENT = ("event_id", "key", "type", "payload", "traceparent")
 
 _log = logging.getLogger(__name__)
 _meter = metrics.get_meter("pulsetrack")
@@ -103,28 +104,15 @@ class Destination(Protocol):
         """
 
 
-class Outbox:
-    """A service's outbox: written to in the transaction of a change, emptied by one relay for each destination."""
+class Deliveries:
+    """What relays ask of an outbox table and write to it."""
 
     def __init__(self, table: Table) -> None:
-        """Takes the table that outbox_table made."""
-        self._wakes: list[Callable[[], None]] = []
-        self._relays: list[Relay] = []
         row = table.c
         of_destination = row.destination == bindparam("destination")
         with_ids = row.id == any_(bindparam("ids", type_=ARRAY(BigInteger)))
-        names = ["event_id", "key", "type", "payload", "traceparent"]
-        self._add = Statement(
-            insert(table).from_select(
-                ["destination", *names],
-                select(
-                    func.unnest(bindparam("destinations", type_=ARRAY(Text))),
-                    *(bindparam(name, type_=row[name].type) for name in names),
-                ),
-            )
-        )
         self.claim = Statement(
-            select(*(row[name] for name in ("id", "create_time", *names)))
+            select(*(row[name] for name in ("id", "create_time", *_EVENT)))
             .where(of_destination, row.delivered_time.is_(None), row.due_time <= func.now())
             .order_by(row.id)
             .limit(bindparam("limit", type_=Integer))
@@ -154,6 +142,25 @@ class Outbox:
         too_old = func.now() - bindparam("retention", type_=Interval)
         self.prune = Statement(delete(table).where(of_destination, row.delivered_time < too_old))
 
+
+class Outbox:
+    """A service's outbox: written to in the transaction of a change, emptied by one relay for each destination."""
+
+    def __init__(self, table: Table) -> None:
+        """Takes the table that outbox_table made."""
+        self._wakes: list[Callable[[], None]] = []
+        self._relays: list[Relay] = []
+        self._add = Statement(
+            insert(table).from_select(
+                ["destination", *_EVENT],
+                select(
+                    func.unnest(bindparam("destinations", type_=ARRAY(Text))),
+                    *(bindparam(name, type_=table.c[name].type) for name in _EVENT),
+                ),
+            )
+        )
+        self._deliveries = Deliveries(table)
+
     async def add(
         self, tx: Transaction, *, destinations: Sequence[str], event_id: UUID, key: str, kind: str, payload: bytes
     ) -> None:
@@ -181,7 +188,7 @@ class Outbox:
 
     def relay(self, db: Database, known: KnownTopics, destination: Destination) -> "Relay":
         """Returns a relay to a destination, which works while its context is open."""
-        relay = Relay(self, db, known, destination)
+        relay = Relay(self._deliveries, db, known, destination)
         self.wakes(relay.wake)
         self._relays.append(relay)
         return relay
@@ -194,8 +201,8 @@ class Relay:
     of its own process, and looks once a second for those of others.
     """
 
-    def __init__(self, outbox: Outbox, db: Database, known: KnownTopics, destination: Destination) -> None:
-        self._outbox = outbox
+    def __init__(self, deliveries: Deliveries, db: Database, known: KnownTopics, destination: Destination) -> None:
+        self._deliveries = deliveries
         self._db = db
         self._known = known
         self._destination = destination
@@ -218,7 +225,7 @@ class Relay:
 
     async def measure(self) -> None:
         """Sets the gauges of what waits, here or in other processes. Raises DependencyUnavailable."""
-        [row] = await self._db.rows(self._outbox.backlog, destination=self._destination.name)
+        [row] = await self._db.rows(self._deliveries.backlog, destination=self._destination.name)
         destination = {"pulsetrack.outbox.destination": self._destination.name}
         _waiting.set(row["waiting"], destination)
         _age.set(float(row["age"]), destination)
@@ -242,16 +249,16 @@ class Relay:
             await self._follow_destination()
             self._life_checked = time.monotonic()
         if time.monotonic() - self._pruned >= _PRUNE_SECONDS:
-            await self._db.row(self._outbox.prune, destination=self._destination.name, retention=RETENTION)
+            await self._db.row(self._deliveries.prune, destination=self._destination.name, retention=RETENTION)
             self._pruned = time.monotonic()
         async with self._db.begin() as tx:
-            rows = await tx.rows(self._outbox.claim, destination=self._destination.name, limit=_BATCH)
+            rows = await tx.rows(self._deliveries.claim, destination=self._destination.name, limit=_BATCH)
             if not rows:
                 return False
             outcomes = list(zip(rows, await self._destination.deliver(rows), strict=True))
-            await tx.run(self._outbox.delivered, ids=[row["id"] for row, error in outcomes if error is None])
+            await tx.run(self._deliveries.delivered, ids=[row["id"] for row, error in outcomes if error is None])
             if failed := [(row, error) for row, error in outcomes if error is not None]:
-                await tx.run(self._outbox.postpone, ids=[row["id"] for row, _ in failed])
+                await tx.run(self._deliveries.postpone, ids=[row["id"] for row, _ in failed])
         for row, error in failed:
             _log.error("event %s not delivered to %s: %r", row["event_id"], self._destination.name, error)
         return len(rows) == _BATCH
@@ -263,8 +270,8 @@ class Relay:
             return
         async with self._db.begin() as tx:
             # Another relay may be about to mark rows that only the old life had: its locks are waited for.
-            await tx.rows(self._outbox.wait_for_relays, destination=name)
-            again = await tx.rows(self._outbox.deliver_again, destination=name)
+            await tx.rows(self._deliveries.wait_for_relays, destination=name)
+            again = await tx.rows(self._deliveries.deliver_again, destination=name)
             await self._known.remember(tx, name, life)
         if again:
             _log.warning("%s began a new life: delivering %d events again", name, len(again))
