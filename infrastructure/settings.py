@@ -75,7 +75,8 @@ class Environment:
     admin_email: str
     keep_data: bool
     """Whether databases, topics and secrets outlive their stack, and are protected against deletion."""
-    reflection: bool = True
+    reflection: bool = False
+    """Whether services tell strangers about the contract."""
     plain_port: int = GATEWAY_PORT
     """Where clients come in if there is no domain."""
 

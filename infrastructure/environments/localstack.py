@@ -10,4 +10,5 @@ LOCALSTACK = Environment(
     kafka=KafkaSize(instance="t3.small", brokers=2, storage_gib=10, tls=False),
     admin_email="admin@pulsetrack.local",
     keep_data=False,
+    reflection=True,
 )

@@ -16,5 +16,4 @@ PRODUCTION = Environment(
     kafka=KafkaSize(instance="m7g.large", brokers=2, storage_gib=100),
     admin_email="admin@pulsetrack.example",
     keep_data=True,
-    reflection=False,
 )

@@ -141,6 +141,12 @@ def test_what_is_sent_to_postgres_and_kafka_is_encrypted(on_aws: "Templates") ->
             assert told["PULSETRACK_KAFKA"] == {"Fn::Join": ["", ["ssl://", {"Ref": "KafkaBootstrap"}]]}
 
 
+def test_reflection_is_closed(on_aws: "Templates") -> None:
+    said = [_told(container).get("PULSETRACK_REFLECTION") for container in on_aws.containers()]
+    assert {each for each in said if each} == {"off"}
+    assert said.count("off") == 4
+
+
 def test_a_task_runs_without_rights(templates: "Templates") -> None:
     tasks = templates.properties("AWS::ECS::TaskDefinition")
     roles = {task["TaskRoleArn"]["Fn::GetAtt"][0] for task in tasks}
