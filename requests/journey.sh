@@ -28,6 +28,15 @@ text() {
     sed -n "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/p" | head -n 1
 }
 
+# Calls a method until its answer has a name, for half a minute, and prints it: accounts and events come in the background.
+await() {
+    tries=30
+    while answer=$(call "$1" "$2") || exit 1; ! echo "$answer" | grep -q "\"$3\"" && [ $((tries -= 1)) -gt 0 ]; do
+        sleep 1
+    done
+    echo "$answer"
+}
+
 name=journey-$(date +%s)-$$
 email=$name@clinic.test
 password='correct horse'
@@ -45,7 +54,6 @@ call pulsetrack.patient.v1.PatientService/UpdatePatient \
     "{\"patient\": {\"id\": \"$patient\", \"phone\": \"+351 21 000 000\"}}"
 call pulsetrack.patient.v1.PatientService/ListPatientRevisions "{\"id\": \"$patient\"}"
 
-sleep "${WAIT:-2}" # until the account is there and the events are
-call pulsetrack.billing.v1.BillingService/ListBillingAccounts "{\"patient_id\": \"$patient\"}"
-call pulsetrack.analytics.v1.AnalyticsService/ListPatientEvents "{\"patient_id\": \"$patient\"}"
+await pulsetrack.billing.v1.BillingService/ListBillingAccounts "{\"patient_id\": \"$patient\"}" billingAccounts
+await pulsetrack.analytics.v1.AnalyticsService/ListPatientEvents "{\"patient_id\": \"$patient\"}" events
 call pulsetrack.analytics.v1.AnalyticsService/GetPatientStatistics '{}'

@@ -67,7 +67,7 @@ def test_a_deadline_is_passed_on_and_is_five_seconds_at_most(
     ):
         call(to, signer, "GetBillingAccount", bytes(ACCOUNT), deadline)
     [left] = seconds_left
-    assert passed_on - 1 < left <= passed_on
+    assert passed_on - 1 < left <= passed_on * 1.01  # grpc rounds a timeout up on the wire, to three digits
 
 
 def test_the_end_of_a_deadline_ends_the_statement_and_leaves_the_connection_good(

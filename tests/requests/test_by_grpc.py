@@ -21,7 +21,7 @@ VERSIONS = ("grpc-v1", "grpc-v1alpha")
 )
 def test_the_journey(system: Copy, tool: str, protocol: str) -> None:
     run(tool, "--version")  # skips if it is not there
-    printed = output("sh", "requests/journey.sh", tool, ADDRESS=f"localhost:{system.port}", PROTOCOL=protocol, WAIT="5")
+    printed = output("sh", "requests/journey.sh", tool, ADDRESS=f"localhost:{system.port}", PROTOCOL=protocol)
     answers = stream_of_json(printed)
     assert "José Pérez" in printed
     assert [answer["billingAccounts"][0]["status"] for answer in answers if "billingAccounts" in answer] == [
