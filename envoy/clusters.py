@@ -20,9 +20,10 @@ _RETRY = {
 
 def service_cluster(target: Target, service: str) -> Config:
     """Returns the cluster of a service. Its name is the service's short name."""
+    by_name = {"type": "STRICT_DNS", "dns_refresh_rate": "1s"}
     return {
         "name": service,
-        "type": "STATIC" if target.discovery == "static" else "STRICT_DNS",
+        **({"type": "STATIC"} if target.discovery == "static" else by_name),
         "connect_timeout": "1s",
         "lb_policy": "LEAST_REQUEST",
         "load_assignment": {

@@ -71,12 +71,13 @@ class Deployment:
             self._cloudformation.remove(stack.stack_name)
 
     def _check_settings(self) -> None:
-        domain = self._environment.domain
-        if domain and domain.name.endswith(_PLACEHOLDER):
-            raise DeployError(
-                f"{domain.name} is a placeholder: put your domain in infrastructure/environments/"
-                f"{self._environment.name}.py."
-            )
+        environment = self._environment
+        domain = environment.domain.name if environment.domain else ""
+        for said in (domain, environment.admin_email, environment.alarm_email or ""):
+            if said.endswith(_PLACEHOLDER):
+                raise DeployError(
+                    f"{said} is a placeholder: put your own in infrastructure/environments/{environment.name}.py."
+                )
 
     def _put(self, stack: Stack, parameters: dict[str, str] | None = None) -> dict[str, str]:
         self._say(f"deploying {stack.stack_name}")

@@ -5,16 +5,21 @@ from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_servicediscovery as servicediscovery
 from constructs import Construct
 
+from infrastructure.alarms import Alarms
 from infrastructure.data import Data, runtime_of
 from infrastructure.edge import Edge
 from infrastructure.jobs import Jobs, database_environment
+from infrastructure.metrics import Metrics
 from infrastructure.network import PRIVATE, Network
-from infrastructure.scaling import scale_by_load
+from infrastructure.scaling import scale_by_delay, scale_by_load
 from infrastructure.settings import GATEWAY, GATEWAY_PORT, NAMESPACE, SERVICE_PORT, SERVICES, USES_KAFKA, Environment
 from infrastructure.stack import Stack, logical
 from infrastructure.task import Images, healthy
 
-_DRAIN_SECONDS = 20
+_LINGER_SECONDS = 15  # longer than what the gateway knows of a name can be old
+_DRAIN_SECONDS = 10
+_SECONDS_LATE, _EVENTS_LATE = 30, 2_000
+"""What may wait to be delivered, and to be stored, before there are more tasks."""
 _GATEWAY_FILE = "/etc/envoy/cloud.yaml"
 _NAME_TTL = cdk.Duration.seconds(10)
 
@@ -29,11 +34,14 @@ class Services(Stack):
         self._environment, self._network, self._data, self._jobs = environment, network, data, jobs
         self._images = Images(self)
         kafka = cdk.CfnParameter(self, "KafkaBootstrap", description="Kafka's bootstrap servers: host:port,host:port")
-        for name in SERVICES:
-            self._add_service(name, kafka.value_as_string)
+        metrics = Metrics(self, environment, jobs.log)
+        counts = {name: self._add_service(name, kafka.value_as_string) for name in SERVICES}
+        scale_by_delay(counts["patient"], metrics.outbox_age, target=_SECONDS_LATE)
+        scale_by_delay(counts["analytics"], metrics.consumer_lag, target=_EVENTS_LATE)
         self._add_gateway(edge)
+        Alarms(self, environment, metrics=metrics, data=data, edge=edge)
 
-    def _add_service(self, name: str, kafka: str) -> None:
+    def _add_service(self, name: str, kafka: str) -> ecs.ScalableTaskCount:
         definition = self._images.task(
             self,
             name,
@@ -47,7 +55,7 @@ class Services(Stack):
         )
         service = self._serve(name, definition)
         service.enable_cloud_map(name=name, dns_record_type=servicediscovery.DnsRecordType.A, dns_ttl=_NAME_TTL)
-        scale_by_load(name, service, self._environment)
+        return scale_by_load(service, self._environment.services[name])
 
     def _add_gateway(self, edge: Edge) -> None:
         definition = self._images.task(
@@ -62,7 +70,7 @@ class Services(Stack):
         )
         service = self._serve(GATEWAY, definition)
         service.attach_to_network_target_group(edge.gateway)
-        scale_by_load(GATEWAY, service, self._environment)
+        scale_by_load(service, self._environment.services[GATEWAY])
 
     def _serve(self, name: str, definition: ecs.FargateTaskDefinition) -> ecs.FargateService:
         cdk.CfnOutput(self, f"{logical(name)}Definition", value=definition.task_definition_arn)
@@ -87,6 +95,7 @@ class Services(Stack):
         role = runtime_of(name)
         told = {
             "PULSETRACK_LISTEN": f"0.0.0.0:{SERVICE_PORT}",
+            "PULSETRACK_LINGER_SECONDS": str(_LINGER_SECONDS),
             "PULSETRACK_DRAIN_SECONDS": str(_DRAIN_SECONDS),
             "PULSETRACK_REFLECTION": "on" if self._environment.reflection else "off",
             **database_environment(self._data, role, role),

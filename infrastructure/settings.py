@@ -75,6 +75,8 @@ class Environment:
     admin_email: str
     keep_data: bool
     """Whether databases, topics and secrets outlive their stack, and are protected against deletion."""
+    alarm_email: str | None = None
+    """Who is told of alarms, once he has confirmed it; nobody if None."""
     reflection: bool = False
     """Whether services tell strangers about the contract."""
     plain_port: int = GATEWAY_PORT

@@ -15,5 +15,6 @@ PRODUCTION = Environment(
     database=DatabaseSize(instance="m7g.large", storage_gib=100, multi_az=True, backup_days=35),
     kafka=KafkaSize(instance="m7g.large", brokers=2, storage_gib=100),
     admin_email="admin@pulsetrack.example",
+    alarm_email="operations@pulsetrack.example",
     keep_data=True,
 )

@@ -9,5 +9,6 @@ STAGING = Environment(
     database=DatabaseSize(instance="t4g.small", storage_gib=20, multi_az=False, backup_days=7),
     kafka=KafkaSize(instance="t3.small", brokers=2, storage_gib=20),
     admin_email="admin@pulsetrack.example",
+    alarm_email="operations@pulsetrack.example",
     keep_data=False,
 )

@@ -50,6 +50,8 @@ RETENTION = timedelta(days=7)
 _BATCH = 100
 _IDLE_SECONDS = 1.0
 _PRUNE_SECONDS = 600.0
+_REPORT_SECONDS = 30.0
+_LATE_SECONDS = 10.0
 _LONGEST_WAIT_SECONDS = 5
 _EVENT = ("event_id", "key", "type", "payload", "traceparent")
 
@@ -207,7 +209,7 @@ class Relay:
         self._known = known
         self._destination = destination
         self._woken = asyncio.Event()
-        self._life_checked = self._pruned = float("-inf")
+        self._life_checked = self._pruned = self._reported = float("-inf")
         self._task: asyncio.Task[None]
 
     async def __aenter__(self) -> Self:
@@ -225,10 +227,22 @@ class Relay:
 
     async def measure(self) -> None:
         """Sets the gauges of what waits, here or in other processes. Raises DependencyUnavailable."""
-        [row] = await self._db.rows(self._deliveries.backlog, destination=self._destination.name)
+        waiting, age = await self._backlog()
         destination = {"pulsetrack.outbox.destination": self._destination.name}
-        _waiting.set(row["waiting"], destination)
-        _age.set(float(row["age"]), destination)
+        _waiting.set(waiting, destination)
+        _age.set(age, destination)
+
+    async def _backlog(self) -> tuple[int, float]:
+        """Returns how many events wait, and for how many seconds the oldest of them does."""
+        [row] = await self._db.rows(self._deliveries.backlog, destination=self._destination.name)
+        return row["waiting"], float(row["age"])
+
+    async def _report(self) -> None:
+        """Logs what has been waiting for long. On AWS the field outbox_age is a metric, by a filter of the log."""
+        waiting, age = await self._backlog()
+        if age >= _LATE_SECONDS:
+            late = {"destination": self._destination.name, "outbox_waiting": waiting, "outbox_age": round(age, 1)}
+            _log.warning("deliveries are late", extra=late)
 
     async def _run(self) -> None:
         what = f"delivering to {self._destination.name}"
@@ -245,6 +259,9 @@ class Relay:
 
     async def _round(self) -> bool:
         """Delivers one batch. Returns True if it was full, so that there may be more."""
+        if time.monotonic() - self._reported >= _REPORT_SECONDS:
+            await self._report()
+            self._reported = time.monotonic()
         if time.monotonic() - self._life_checked >= _IDLE_SECONDS:
             await self._follow_destination()
             self._life_checked = time.monotonic()

@@ -78,8 +78,9 @@ async def serving(
 ) -> AsyncIterator[int]:
     """Serves a service, with health and reflection beside it, and yields its port.
 
-    Health says SERVING as long as every part is ready. At the end calls under way may finish for `drain_seconds`;
-    streams, which would not, end at once.
+    Health says SERVING as long as every part is ready. At the end it says NOT_SERVING, and for `linger_seconds` calls
+    are taken from whoever has not heard of it yet. Then those under way may finish for `drain_seconds`; streams, which
+    would not, end at once.
     Raises SettingsError if it cannot listen, ContractError if the servicer does not fit.
     """
     server = grpc.aio.server(options=_OPTIONS)
@@ -103,6 +104,7 @@ async def serving(
     finally:
         watch.cancel()
         await servicer_of_health.enter_graceful_shutdown()
+        await asyncio.sleep(settings.linger_seconds)
         streams.end()
         await server.stop(settings.drain_seconds)
 

@@ -57,7 +57,10 @@ class Settings(DatabaseSettings, frozen=True, kw_only=True):
     stream_write_seconds: Annotated[
         float, Meta(gt=0, description="A stream whose reader takes longer for an answer is ended.")
     ] = 10
-    drain_seconds: Annotated[int, Meta(ge=0, description="How long calls may go on after SIGTERM.")] = 5
+    linger_seconds: Annotated[
+        int, Meta(ge=0, description="How long after SIGTERM new calls are still taken, so that callers can turn away.")
+    ] = 0
+    drain_seconds: Annotated[int, Meta(ge=0, description="How long calls may go on after that.")] = 5
     otlp_endpoint: Annotated[
         str,
         Meta(

@@ -2,7 +2,7 @@
 
 A trace goes from hand to hand as its traceparent (W3C Trace Context): in metadata, in the outbox, in a message's header
 and, while something is done for it, in `telemetry.traceparent`. The gateway decides which traces are sampled; for any
-other a span is a look at a flag. Spans go nowhere unless this process exports them (services/common/export.py).
+other a span is a look at a flag. Spans go nowhere unless this process exports them (services/common/otlp.py).
 
 No span holds a value of a request, a statement or an error: they may be a patient's.
 """

@@ -119,6 +119,28 @@ def test_a_call_under_way_when_the_server_ends_is_answered(background: Backgroun
     assert refused.value.code is StatusCode.UNAVAILABLE
 
 
+def test_a_server_that_is_about_to_end_takes_calls_of_those_who_do_not_know_it_yet(
+    background: Background, signer: Signer
+) -> None:
+    slow, request = Slow(), GetBillingAccountRequest(id=str(uuid4()))
+    slow.let_go.set()
+    serving = serving_on("billing", slow, TokenVerifier(signer.jwks), linger_seconds=4)
+    with ThreadPoolExecutor() as threads, ExitStack() as stack:
+        with background.during(serving) as port:
+            channel = stack.enter_context(grpc.insecure_channel(f"127.0.0.1:{port}"))
+            watch = HealthStub(channel).Watch(HealthCheckRequest(), timeout=60)
+            assert next(watch).status == SERVING
+
+            def late() -> Any:
+                assert next(watch).status == NOT_SERVING
+                watch.cancel()
+                with calling(port, "billing", signer.token("USER")) as client:
+                    return client.get_billing_account(request)
+
+            answered = threads.submit(late)
+        assert answered.result().id == request.id
+
+
 def let_go_when_not_serving(slow: Slow, watch: Any) -> None:
     """Lets the call go as soon as health says that the server is about to end."""
     assert next(watch).status == NOT_SERVING

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.compose.stack import SERVERS, Stack
+from tests.e2e.load import Load
 from tests.e2e.people import Person, a_patient
 from tests.harness.waiting import eventually
 
@@ -47,7 +48,7 @@ def test_what_was_there_is_there_after_down_and_up(system: Stack) -> None:
         created_and_followed(person)
 
 
-def test_the_gateway_finds_more_containers_of_a_service(system: Stack, user: Person) -> None:
+def test_a_service_becomes_more_containers_and_fewer_again_without_a_failed_write(system: Stack, user: Person) -> None:
     system.compose("up", "--detach", "--wait", "--no-recreate", "--scale", "patient=3")
     containers = system.containers("patient").values()
     addresses = {one["NetworkSettings"]["Networks"][f"{system.project}_calls"]["IPAddress"] for one in containers}
@@ -61,5 +62,8 @@ def test_the_gateway_finds_more_containers_of_a_service(system: Stack, user: Per
 
     eventually(served, seconds=60)
     created_and_followed(user)
-    system.compose("up", "--detach", "--wait", "--scale", "patient=1")
+    with Load(user, per_second=10) as load:
+        system.compose("up", "--detach", "--wait", "--no-recreate", "--scale", "patient=1")
+    assert load.created
+    assert load.failed == []
     created_and_followed(user)

@@ -55,13 +55,15 @@ def test_there_is_what_the_diagram_shows_and_no_more(templates: "Templates") -> 
     }
     assert templates.counts("services") == {
         "AWS::ApplicationAutoScaling::ScalableTarget": 5,
-        "AWS::ApplicationAutoScaling::ScalingPolicy": 9,  # by processor all, up and down by what waits two of them
-        "AWS::CloudWatch::Alarm": 4,
+        "AWS::ApplicationAutoScaling::ScalingPolicy": 7,  # by processor all, by what waits two of them
+        "AWS::CloudWatch::Alarm": 7,
         "AWS::ECS::Service": 5,
         "AWS::ECS::TaskDefinition": 5,
         "AWS::IAM::Policy": 5,
         "AWS::IAM::Role": 10,
+        "AWS::Logs::MetricFilter": 3,
         "AWS::ServiceDiscovery::Service": 4,
+        **(_MAILING if templates.environment.alarm_email else {}),
     }
     assert templates.counts("network")["AWS::EC2::Subnet"] == 4
     assert templates.counts("network")["AWS::EC2::VPCEndpoint"] == 5
@@ -218,9 +220,46 @@ def test_services_have_private_names(templates: "Templates") -> None:
     assert all(name["DnsConfig"]["DnsRecords"] == [{"TTL": 10, "Type": "A"}] for name in names)
 
 
+def test_a_task_goes_on_serving_for_longer_than_its_name_may_be_remembered(templates: "Templates") -> None:
+    names = templates.properties("AWS::ServiceDiscovery::Service")
+    [ttl] = {name["DnsConfig"]["DnsRecords"][0]["TTL"] for name in names}
+    for container in templates.containers():
+        told = _told(container)
+        if "PULSETRACK_LISTEN" in told:
+            linger, drain = int(told["PULSETRACK_LINGER_SECONDS"]), int(told["PULSETRACK_DRAIN_SECONDS"])
+            assert ttl + 2 < linger < linger + drain < container["StopTimeout"]
+
+
 def test_there_are_more_tasks_when_the_outbox_or_a_consumer_lags(templates: "Templates") -> None:
+    policies = templates.properties("AWS::ApplicationAutoScaling::ScalingPolicy")
+    # A step would scale in what the processors scale out.
+    tracked = [policy["TargetTrackingScalingPolicyConfiguration"] for policy in policies]
+    delays = [each["CustomizedMetricSpecification"] for each in tracked if "CustomizedMetricSpecification" in each]
+    assert {delay["MetricName"] for delay in delays} == {"OutboxAge", "SumOffsetLag"}
+
+
+def test_every_metric_of_our_own_is_read_from_the_log(templates: "Templates") -> None:
+    filters = templates.properties("AWS::Logs::MetricFilter")
+    transformations = [each["MetricTransformations"][0] for each in filters]
+    made = {(each["MetricNamespace"], each["MetricName"]) for each in transformations}
+    assert all(each["DefaultValue"] == 0 for each in transformations)
     alarms = templates.properties("AWS::CloudWatch::Alarm")
-    assert {alarm["MetricName"] for alarm in alarms} == {"OutboxOldestSeconds", "SumOffsetLag"}
+    used = {(each["Namespace"], each["MetricName"]) for each in alarms if each["Namespace"].startswith("PulseTrack")}
+    assert used == made
+
+
+def test_alarms_tell_somebody(on_aws: "Templates") -> None:
+    [topic] = on_aws.resources("AWS::SNS::Topic")
+    [subscription] = on_aws.properties("AWS::SNS::Subscription")
+    assert subscription["Endpoint"] == on_aws.environment.alarm_email
+    for alarm in on_aws.properties("AWS::CloudWatch::Alarm"):
+        assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": topic}]
+
+
+def test_every_alarm_is_in_the_handbook(templates: "Templates") -> None:
+    handbook = Path("docs/operations.md").read_text(encoding="utf-8")
+    for alarm in templates.properties("AWS::CloudWatch::Alarm"):
+        assert f"`{alarm['AlarmName'].rpartition('-')[2]}`" in handbook
 
 
 def test_production_keeps_what_it_must_not_lose(production: "Templates") -> None:
@@ -238,6 +277,7 @@ def test_production_has_two_of_everything(production: "Templates") -> None:
 
 
 _DOOR = ("LoadBalancer", "Listener")
+_MAILING = dict.fromkeys(("AWS::KMS::Key", "AWS::SNS::Subscription", "AWS::SNS::Topic", "AWS::SNS::TopicPolicy"), 1)
 
 
 def _told(container: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import bindparam, select
 
 from gen.pulsetrack.patient.v1 import DeletePatientRequest, Patient, PatientCreated, PatientEvent, PatientUndeleted
-from services.common import wire
+from services.common import outbox, wire
 from services.common.db import Database, Statement
 from services.common.identity import Caller
 from services.common.outbox import Outbox
@@ -193,6 +193,23 @@ def test_accounts_are_opened_when_billing_comes_back(patients: Client, sql: Sql,
     with delivery.billing():
         delivery.wait()
     assert [len(delivery.accounts(patient.id)) for patient in created] == [1, 1, 1]
+
+
+def test_the_log_says_which_deliveries_are_late(
+    patients: Client, sql: Sql, delivery: Delivery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(outbox, "_REPORT_SECONDS", 0)
+    created = patients.create_patient(creating())
+    sql("UPDATE outbox SET create_time = now() - interval '1 hour' WHERE key = $1", created.id)
+    with delivery.relays():
+        eventually(lambda: not sql(f"{WAITING} AND destination = $1", TOPIC))
+        caplog.clear()
+        [late, *_] = eventually(lambda: [line for line in caplog.records if "late" in line.message])
+        fields = {name: getattr(late, name) for name in ("destination", "outbox_waiting")}
+    assert fields == {"destination": "billing", "outbox_waiting": len(sql(f"{WAITING} AND destination = 'billing'"))}
+    assert 3600 <= late.outbox_age < 3700  # type: ignore[attr-defined]
+    with delivery.billing(), delivery.relays():
+        delivery.wait()
 
 
 @pytest.mark.usefixtures("billing")
