@@ -44,12 +44,13 @@ def main() -> int:
     what.add_argument("--write", choices=TARGETS, metavar="TARGET", help="write this target's configuration")
     for switch in ("reflection", "rate-limits"):
         parser.add_argument(f"--{switch}", choices=("on", "off"), default="on")
+    parser.add_argument("--trusted-proxies", type=int, default=0, metavar="COUNT", help="proxies before the gateway")
     parser.add_argument("--otlp", type=_address, metavar="HOST:PORT", help="who receives spans, by OTLP over gRPC")
     said = parser.parse_args()
     if said.check:
         return _check()
     switches = {"reflection": said.reflection == "on", "rate_limits": said.rate_limits == "on"}
-    target = replace(TARGETS[said.write], **switches, otlp=said.otlp)
+    target = replace(TARGETS[said.write], **switches, otlp=said.otlp, trusted_proxies=said.trusted_proxies)
     print(render(target), end="")
     return 0
 
@@ -64,6 +65,7 @@ def _check() -> int:
     others = {
         "compose, all switched off": replace(TARGETS["compose"], reflection=False, rate_limits=False),
         "compose, traced": replace(TARGETS["compose"], otlp=Address("collector", 4317)),
+        "compose, behind a proxy": replace(TARGETS["compose"], trusted_proxies=1),
     }
     try:
         reasons = [reason for name, target in (TARGETS | others).items() if (reason := _invalid(name, target))]

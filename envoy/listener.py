@@ -39,37 +39,35 @@ def _manager(target: Target) -> Config:
         local_reply_config=local_reply_config(),
         access_log=[_access_log(target)],
         **tracing(target),
-        **_IDENTITY,
+        **_identity(target),
         **_PATHS,
         **_LIMITS,
     )
 
 
-_IDENTITY = {
-    "server_name": "pulsetrack",
-    "use_remote_address": True,
-    "generate_request_id": True,
-    "always_set_request_id_in_response": True,
-    "early_header_mutation_extensions": [
-        extension(
-            "envoy.http.early_header_mutation.header_mutation",
-            "http.early_header_mutation.header_mutation.v3.HeaderMutation",
-            mutations=[
-                {"remove_on_match": {"key_matcher": {"prefix": prefix}}}
-                for prefix in (
-                    "x-envoy-",
-                    "x-forwarded-",
-                    "x-user-id",
-                    "x-user-role",
-                    "x-jwt-",
-                    "traceparent",
-                    "tracestate",
-                )
-            ],
-        )
-    ],
-}
-"""Who is calling is what the connection and the token say, never what a header claims; and traces begin here."""
+def _identity(target: Target) -> Config:
+    """Who is calling is what the connection and the token say, never what a header claims; and traces begin here.
+
+    Only trusted proxies are believed, of the connections that they hand on.
+    """
+    forwarded = [f"x-forwarded-{what}" for what in ("host", "port", "proto", "client-cert")]
+    claims = ["x-envoy-", "x-user-id", "x-user-role", "x-jwt-", "traceparent", "tracestate"]
+    claims += forwarded if target.trusted_proxies else ["x-forwarded-"]
+    return {
+        "server_name": "pulsetrack",
+        "use_remote_address": True,
+        "xff_num_trusted_hops": target.trusted_proxies,
+        "generate_request_id": True,
+        "always_set_request_id_in_response": True,
+        "early_header_mutation_extensions": [
+            extension(
+                "envoy.http.early_header_mutation.header_mutation",
+                "http.early_header_mutation.header_mutation.v3.HeaderMutation",
+                mutations=[{"remove_on_match": {"key_matcher": {"prefix": claim}}} for claim in claims],
+            )
+        ],
+    }
+
 
 _PATHS = {
     "normalize_path": True,

@@ -10,6 +10,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from envoy.extension import Config, extension
 from services.common.errors import (
     DOMAIN,
+    CallTooSlow,
     DependencyUnavailable,
     Internal,
     RateLimited,
@@ -127,6 +128,13 @@ REPLIES = (
         reason="METHOD_NOT_ALLOWED",
         message="This path does not know this HTTP method.",
         allow=REST_VERBS,
+    ),
+    Reply(
+        when=_details("max_duration_timeout"),
+        http=504,
+        code=code_pb2.DEADLINE_EXCEEDED,
+        reason=CallTooSlow.reason,
+        message=CallTooSlow.message,
     ),
     Reply(
         when="response.code == 408",

@@ -61,6 +61,8 @@ class Target:
     """Whether gRPC reflection is open."""
     cors_origins: tuple[str, ...] = ("http://localhost:*", "http://127.0.0.1:*")
     """The origins whose pages may call; a `*` stands for letters, digits, dots and hyphens."""
+    trusted_proxies: int = 0
+    """How many proxies stand before the gateway, each of which adds its caller's address to X-Forwarded-For."""
     workers: int = 1
     """Envoy's threads (its `--concurrency`, a flag and not part of the file). One serves a laptop's four services."""
     call_seconds: int = 15

@@ -130,6 +130,14 @@ class DependencyUnavailable(Failure):
     retry_after = 1
 
 
+class CallTooSlow(Failure):
+    """Occurs when a call is not done by its deadline: the caller's own, or the gateway's."""
+
+    code = Code.DEADLINE_EXCEEDED
+    reason = "CALL_TOO_SLOW"
+    message = "The call took too long. It may have been carried out."
+
+
 class Internal(Failure):
     """Occurs when the program is wrong: the log has the rest, found by the request id."""
 

@@ -17,6 +17,7 @@ from services.common.contract import SERVICES
 from services.common.db import Database
 from services.common.identity import TokenVerifier
 from tests.harness.background import Background
+from tests.harness.client import Metadata, Refused
 from tests.harness.services import serving_on
 from tests.harness.sql import Sql
 from tests.harness.tokens import Signer
@@ -70,6 +71,22 @@ def test_a_deadline_is_passed_on_and_is_five_seconds_at_most(
     assert passed_on - 1 < left <= passed_on * 1.01  # grpc rounds a timeout up on the wire, to three digits
 
 
+def test_whoever_still_listens_at_the_deadline_hears_that_it_was_too_slow(
+    background: Background, signer: Signer, database_url: str, sql: Sql
+) -> None:
+    serving = with_one_connection(database_url, signer)
+    at_the_server = (("grpc-timeout", "1S"),)  # the caller himself goes on waiting
+    with (
+        background.during(serving) as port,
+        grpc.insecure_channel(f"127.0.0.1:{port}") as to,
+        sql.holding("LOCK TABLE accounts"),
+        pytest.raises(grpc.RpcError) as refused,
+    ):
+        call(to, signer, "ListBillingAccounts", b"", None, metadata=at_the_server)
+    assert refused.value.code() is StatusCode.DEADLINE_EXCEEDED
+    assert Refused(refused.value).reason == "CALL_TOO_SLOW"
+
+
 def test_the_end_of_a_deadline_ends_the_statement_and_leaves_the_connection_good(
     background: Background, signer: Signer, database_url: str, sql: Sql
 ) -> None:
@@ -83,10 +100,13 @@ def test_the_end_of_a_deadline_ends_the_statement_and_leaves_the_connection_good
         call(to, signer, "ListBillingAccounts", b"", 5)
 
 
-def call(to: grpc.Channel, signer: Signer, method: str, request: bytes, deadline: float | None) -> None:
+def call(
+    to: grpc.Channel, signer: Signer, method: str, request: bytes, deadline: float | None, *, metadata: Metadata = ()
+) -> None:
     """Calls billing as a user who waits so many seconds. Raises grpc.RpcError."""
     callable_: Any = to.unary_unary(f"/{SERVICES['billing']}/{method}")
-    callable_(request, metadata=(("authorization", f"Bearer {signer.token('USER')}"),), timeout=deadline)
+    token = ("authorization", f"Bearer {signer.token('USER')}")
+    callable_(request, metadata=(token, *metadata), timeout=deadline)
 
 
 @asynccontextmanager

@@ -1,7 +1,8 @@
 """What needs circumstances of its own, and the test that makes them."""
 
 ELSEWHERE = {
-    "DEPENDENCY_UNAVAILABLE": "tests/envoy/test_errors.py::test_a_call_that_takes_too_long_is_ended_at_both_doors",
+    "CALL_TOO_SLOW": "tests/envoy/test_errors.py::test_a_call_that_takes_too_long_is_ended_at_both_doors",
+    "DEPENDENCY_UNAVAILABLE": "tests/envoy/test_health.py::test_readiness_follows_a_service_that_dies_and_comes_back",
     "INTERNAL": "tests/common/test_errors.py::test_a_mistake_of_ours_is_answered_without_a_word_of_it",
     "LAST_ADMIN": "tests/auth/test_update_user.py::test_the_last_enabled_admin_stays",
     "DEAD_LETTER_UNREPLAYABLE": (

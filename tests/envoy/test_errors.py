@@ -71,8 +71,8 @@ def test_a_call_that_takes_too_long_is_ended_at_both_doors(tmp_path: Path) -> No
         with pytest.raises(grpc.RpcError) as refused:
             gateway.call(native("GetPatient").path, gateway.bearer)
         ended.set()
-    assert (answer.status_code, reason(answer)) == (503, "DEPENDENCY_UNAVAILABLE")
-    assert native_reason(refused.value) == "DEPENDENCY_UNAVAILABLE"
+    assert (answer.status_code, reason(answer)) == (504, "CALL_TOO_SLOW")
+    assert refused.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 @pytest.mark.parametrize("chunked", [False, True])

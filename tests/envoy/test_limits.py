@@ -9,7 +9,7 @@ import pytest
 
 from envoy.limits import CREDENTIALS
 from envoy.target import Rate, Rates
-from services.common.contract import Door, all_methods
+from services.common.contract import REMOTE_ADDRESS, Door, all_methods
 from tests.envoy.gateway import Gateway, answers, native, native_reason, reason, running
 from tests.harness.waiting import eventually
 
@@ -79,6 +79,17 @@ def test_another_address_has_other_buckets(limited: Gateway) -> None:
     elsewhere = httpx.HTTPTransport(local_address="127.0.0.2")
     with httpx.Client(base_url=limited.http.base_url, transport=elsewhere) as other:
         assert other.post("/v1/auth/login", json={}).status_code == 200
+
+
+def test_behind_a_trusted_proxy_each_of_its_callers_has_a_bucket_and_nobody_gets_another_by_a_header(
+    tmp_path: Path,
+) -> None:
+    with running(tmp_path, rates=RATES, trusted_proxies=1) as gateway:
+        one = [logins(gateway, 1, **{"x-forwarded-for": f"203.0.113.{n}, 198.51.100.1"})[0] for n in range(4)]
+        assert one == [200, 200, 200, 429]
+        assert logins(gateway, 1, **{"x-forwarded-for": "198.51.100.2"}) == [200]
+        addresses = [call.metadata[REMOTE_ADDRESS] for call in gateway.arrived()]
+    assert addresses == 3 * ["198.51.100.1"] + ["198.51.100.2"]
 
 
 def test_nobody_gets_another_bucket_by_a_header(limited: Gateway) -> None:

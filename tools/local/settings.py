@@ -31,6 +31,8 @@ class Settings:
     """Processes for each service."""
     reflection: bool = True
     rate_limits: bool = True
+    trusted_proxies: int = 0
+    """How many proxies stand before the gateway."""
     otlp_endpoint: str = ""
     """Where spans and metrics are sent, `host:port`; nowhere if empty."""
     trace_sample: int = 100
@@ -56,6 +58,7 @@ class Settings:
             workers=_number("PULSETRACK_WORKERS", said("WORKERS", "1"), most=64),
             reflection=_switch("PULSETRACK_REFLECTION", said("REFLECTION", "on")),
             rate_limits=_switch("PULSETRACK_RATE_LIMITS", said("RATE_LIMITS", "on")),
+            trusted_proxies=_number("PULSETRACK_TRUSTED_PROXIES", said("TRUSTED_PROXIES", "0"), most=8, least=0),
             otlp_endpoint=_address("PULSETRACK_OTLP_ENDPOINT", said("OTLP_ENDPOINT", "")),
             trace_sample=_number("PULSETRACK_TRACE_SAMPLE", said("TRACE_SAMPLE", "100"), most=100, least=0),
         )

@@ -145,6 +145,7 @@ class System:
             access_log=self._folder.logs / "access.log",
             reflection=self._settings.reflection,
             rate_limits=self._settings.rate_limits,
+            trusted_proxies=self._settings.trusted_proxies,
             otlp=self._receiver(),
             trace_percent=self._settings.trace_sample,
         )

@@ -46,6 +46,7 @@ _PHRASES = {
     429: "Too many calls",
     500: "Something went wrong",
     503: "A part of the system is not available",
+    504: "The call took too long",
 }
 
 
@@ -122,7 +123,7 @@ def _anyones(method: Method, http: Http) -> Iterator[Error]:
         reasons += ["TOKEN_MISSING", "TOKEN_INVALID"]
         if "USER" not in method.access.roles:
             yield _error(errors.RoleRequired)
-    for reason in (*reasons, "RATE_LIMITED", "INTERNAL", "DEPENDENCY_UNAVAILABLE"):
+    for reason in (*reasons, "RATE_LIMITED", "INTERNAL", "DEPENDENCY_UNAVAILABLE", "CALL_TOO_SLOW"):
         reply = _GATEWAY[reason]
         yield Error(reply.http, reply.code, reason, reply.message)
 
