@@ -13,12 +13,18 @@ from infrastructure.stack import Stack, logical
 from infrastructure.task import Images
 
 _SCALE = Scale(least=1, most=1)
+_AUTHORITIES = "/etc/pulsetrack/database-ca.pem"
+"""In images that were built with DATABASE_CA."""
 
 
-def database_environment(data: Data, role: str, database: str) -> dict[str, str]:
+def database_environment(environment: Environment, data: Data, role: str, database: str) -> dict[str, str]:
     """Returns what leads to a database, with PGPASSWORD beside it. TLS is asked for here, and by the server."""
     address = f"{data.database.db_instance_endpoint_address}:{data.database.db_instance_endpoint_port}"
-    return {"PULSETRACK_DATABASE_URL": f"postgresql://{role}@{address}/{database}", "PGSSLMODE": "require"}
+    verified = {"PGSSLMODE": "verify-full", "PGSSLROOTCERT": _AUTHORITIES}
+    return {
+        "PULSETRACK_DATABASE_URL": f"postgresql://{role}@{address}/{database}",
+        **(verified if environment.database.verified else {"PGSSLMODE": "require"}),
+    }
 
 
 class Jobs(Stack):
@@ -26,6 +32,7 @@ class Jobs(Stack):
 
     def __init__(self, scope: Construct, environment: Environment, network: Network, data: Data) -> None:
         super().__init__(scope, environment, "jobs")
+        self._environment = environment
         self.log = logs.LogGroup(
             self,
             "Logs",
@@ -61,7 +68,7 @@ class Jobs(Stack):
             "databases",
             "databases",
             ["tools.databases"],
-            database_environment(data, ADMINISTRATOR, "postgres"),
+            database_environment(self._environment, data, ADMINISTRATOR, "postgres"),
             {"PGPASSWORD": ecs.Secret.from_secrets_manager(data.administrator, "password"), **passwords},
         )
 
@@ -72,7 +79,7 @@ class Jobs(Stack):
             service,
             ["services.common.migrate", service],
             {
-                **database_environment(data, owner, runtime_of(service)),
+                **database_environment(self._environment, data, owner, runtime_of(service)),
                 "PULSETRACK_DATABASE_ROLE": runtime_of(service),
             },
             {"PGPASSWORD": ecs.Secret.from_secrets_manager(data.passwords[owner])},

@@ -98,7 +98,7 @@ class Services(Stack):
             "PULSETRACK_LINGER_SECONDS": str(_LINGER_SECONDS),
             "PULSETRACK_DRAIN_SECONDS": str(_DRAIN_SECONDS),
             "PULSETRACK_REFLECTION": "on" if self._environment.reflection else "off",
-            **database_environment(self._data, role, role),
+            **database_environment(self._environment, self._data, role, role),
         }
         if name == "auth":
             return told | {"PULSETRACK_ADMIN_EMAIL": self._environment.admin_email}

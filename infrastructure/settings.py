@@ -35,6 +35,8 @@ class DatabaseSize:
     storage_gib: int
     multi_az: bool
     backup_days: int
+    verified: bool = True
+    """Whether its certificate and name are verified. An emulator's is signed by nobody."""
 
 
 @dataclass(frozen=True, kw_only=True)

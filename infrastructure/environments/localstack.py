@@ -6,7 +6,7 @@ LOCALSTACK = Environment(
     name="localstack",
     domain=None,
     services=dict.fromkeys(("gateway", "auth", "patient", "billing", "analytics"), Scale(least=1, most=2)),
-    database=DatabaseSize(instance="t4g.micro", storage_gib=20, multi_az=False, backup_days=1),
+    database=DatabaseSize(instance="t4g.micro", storage_gib=20, multi_az=False, backup_days=1, verified=False),
     kafka=KafkaSize(instance="t3.small", brokers=2, storage_gib=10, tls=False),
     admin_email="admin@pulsetrack.local",
     keep_data=False,

@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from ssl import SSLError
 from typing import Annotated
 
 import asyncpg
@@ -104,6 +105,8 @@ async def _version(url: str) -> str | None:
 async def _connected(url: str) -> AsyncIterator[asyncpg.Connection]:
     try:
         connection = await asyncpg.connect(url, timeout=10)
+    except SSLError:  # some are ValueErrors
+        raise
     except ValueError:  # whose text could quote a part of the password
         raise SettingsError("PULSETRACK_DATABASE_URL is no URL") from None
     try:

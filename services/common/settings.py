@@ -31,6 +31,8 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """Reads the settings. Raises SettingsError."""
+        if (authorities := environment.get("PGSSLROOTCERT")) and not Path(authorities).is_file():
+            raise SettingsError(f"PGSSLROOTCERT: there is no file {authorities}")
         values = {}
         for field in msgspec.structs.fields(cls):
             name = PREFIX + field.name.upper()

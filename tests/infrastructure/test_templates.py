@@ -138,7 +138,8 @@ def test_what_is_sent_to_postgres_and_kafka_is_encrypted(on_aws: "Templates") ->
     assert cluster["EncryptionInfo"]["EncryptionInTransit"]["ClientBroker"] == "TLS"
     for container in on_aws.containers():
         told = _told(container)
-        assert told.get("PGSSLMODE") == ("require" if "PULSETRACK_DATABASE_URL" in told else None)
+        verified = {"PGSSLMODE": "verify-full", "PGSSLROOTCERT": "/etc/pulsetrack/database-ca.pem"}
+        assert "PULSETRACK_DATABASE_URL" not in told or verified.items() <= told.items()
         if "PULSETRACK_KAFKA" in told:
             assert told["PULSETRACK_KAFKA"] == {"Fn::Join": ["", ["ssl://", {"Ref": "KafkaBootstrap"}]]}
 
