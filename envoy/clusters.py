@@ -31,6 +31,7 @@ def service_cluster(target: Target, service: str) -> Config:
             "endpoints": [{"lb_endpoints": [_endpoint(address) for address in target.upstreams[service]]}],
         },
         "health_checks": [_HEALTH_CHECK],
+        "common_lb_config": _READY_FIRST,
         "circuit_breakers": {"thresholds": [_LIMITS]},
         "upstream_connection_options": {
             "tcp_keepalive": {"keepalive_probes": 3, "keepalive_time": 30, "keepalive_interval": 5}
@@ -56,7 +57,13 @@ _HEALTH_CHECK = {
     "unhealthy_interval": "0.25s",
     "healthy_threshold": 1,
 }
-"""Readiness, and who of several gets calls. While most of a service is unhealthy, all of it is tried all the same."""
+"""Readiness, and who of several gets calls."""
+
+_READY_FIRST = {
+    "healthy_panic_threshold": {"value": 1},
+    "update_merge_window": "0s",  # a second health check that fails within a second would wait for the end of it
+}
+"""Who is not ready is called only if nobody is: it may be about to end, and still take calls."""
 
 _LIMITS = {
     "max_connections": 1024,

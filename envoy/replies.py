@@ -130,18 +130,18 @@ REPLIES = (
         allow=REST_VERBS,
     ),
     Reply(
-        when=_details("max_duration_timeout"),
-        http=504,
-        code=code_pb2.DEADLINE_EXCEEDED,
-        reason=CallTooSlow.reason,
-        message=CallTooSlow.message,
-    ),
-    Reply(
         when="response.code == 408",
         http=408,
         code=code_pb2.DEADLINE_EXCEEDED,
         reason="REQUEST_TOO_SLOW",
         message="The request did not arrive in time.",
+    ),
+    Reply(
+        when=_details("max_duration_timeout"),
+        http=504,
+        code=code_pb2.DEADLINE_EXCEEDED,
+        reason=CallTooSlow.reason,
+        message=CallTooSlow.message,
     ),
     Reply(
         when="response.code == 413",

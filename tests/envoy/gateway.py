@@ -2,7 +2,7 @@
 
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,8 +49,10 @@ class Gateway:
 
 
 @contextmanager
-def running(folder: Path, *, without: tuple[str, ...] = (), **fields: Any) -> Iterator[Gateway]:
-    """Runs a gateway, and stubs for all services except those without which it starts."""
+def running(
+    folder: Path, *, without: tuple[str, ...] = (), beside: Sequence[Stub] = (), **fields: Any
+) -> Iterator[Gateway]:
+    """Runs a gateway, and stubs for all services except those without which it starts, beside some that run already."""
     keys = Keys()
     stubs = {service: Stub(service, keys) for service in SERVICES}
     with ExitStack() as stack:
@@ -62,7 +64,10 @@ def running(folder: Path, *, without: tuple[str, ...] = (), **fields: Any) -> It
         target = Target(
             listen=free_address(),
             admin=free_address(),
-            upstreams={service: (Address("127.0.0.1", stub.port),) for service, stub in stubs.items()},
+            upstreams={
+                service: tuple(Address("127.0.0.1", each.port) for each in (stub, *beside) if each.service == service)
+                for service, stub in stubs.items()
+            },
             descriptors=DESCRIPTORS,
             site=site.write(folder / "site"),
             access_log=folder / "access.log",

@@ -56,14 +56,19 @@ class Stub:
     def start(self) -> None:
         full_name = SERVICES[self.service]
         handlers = {method.name: self._handler(method) for method in methods(full_name)}
-        serving = health.HealthServicer()
-        serving.set("", health_pb2.HealthCheckResponse.SERVING)
+        self._health = health.HealthServicer()
+        self.say_ready()
         self._server = grpc.server(ThreadPoolExecutor(max_workers=4), options=[("grpc.so_reuseport", 0)])
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(full_name, handlers),))
-        health_pb2_grpc.add_HealthServicer_to_server(serving, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection([*SERVICES.values()], self._server)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         self._server.start()
+
+    def say_ready(self, *, ready: bool = True) -> None:
+        """Has its health say whether it is ready. It takes calls in either case."""
+        says = health_pb2.HealthCheckResponse
+        self._health.set("", says.SERVING if ready else says.NOT_SERVING)
 
     def stop(self) -> None:
         self._server.stop(grace=None).wait(5)

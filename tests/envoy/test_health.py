@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import grpc
+import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from services.common.contract import SERVICES
 from tests.envoy.gateway import Gateway, answers, native, native_reason, reason, running
+from tests.envoy.stub import Keys, Stub
 from tests.harness.waiting import eventually
 
 
@@ -42,6 +44,37 @@ def test_readiness_follows_a_service_that_dies_and_comes_back(gateway: Gateway) 
         billing.start()
     eventually(lambda: answers(gateway.http, "/v1/billing/accounts", 200, **gateway.bearer))
     eventually(lambda: answers(gateway.http, "/readyz", 200))
+
+
+def test_who_is_not_ready_gets_calls_only_if_nobody_is(tmp_path: Path) -> None:
+    leaving = [Stub("patient", Keys()) for _ in range(2)]
+    for stub in leaving:
+        stub.start()
+    with running(tmp_path, beside=leaving) as gateway:
+        stays = gateway.stubs["patient"]
+        eventually(lambda: ready(gateway) == 3)
+        for stub in leaving:
+            stub.say_ready(ready=False)
+        eventually(lambda: ready(gateway) == 1)
+        assert [status(gateway) for _ in range(20)] == [200] * 20
+        assert len(stays.calls) == 20
+        stays.say_ready(ready=False)
+        eventually(lambda: ready(gateway) == 0)
+        assert [status(gateway) for _ in range(20)] == [200] * 20
+    for stub in leaving:
+        stub.stop()
+
+
+def ready(gateway: Gateway) -> int:
+    """Returns how many processes of the patient service the gateway holds to be ready."""
+    admin = gateway.target.admin
+    url = f"http://{admin.host}:{admin.port}/stats?filter=^cluster.patient.membership_healthy$"
+    return int(httpx.get(url).text.split(": ")[1])
+
+
+def status(gateway: Gateway) -> int:
+    """Returns what a call of the patient service is answered."""
+    return gateway.http.get("/v1/patients", headers=gateway.bearer).status_code
 
 
 def test_auth_may_be_late_and_may_leave(tmp_path: Path) -> None:
