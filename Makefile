@@ -28,11 +28,11 @@ compose-down: ## Stops the containers and keeps their data
 images: ## Builds the images and prints their size and how soon each service is ready
 	@$(or $(PYTHON),$(NO_PYTHON)) -m tools.compose images
 
-test: $(CDK) ## Runs every test that this machine can run
-	@$(BIN)/python -m pytest --cov
+test: $(CDK) ## Runs every test but those of `make soak`, two files at a time
+	@$(BIN)/python -m pytest -m 'not soak' -n 2 --dist loadfile --cov
 
-soak: $(READY) ## Kills each container in turn under load, for some minutes, and counts what is lost or doubled
-	@PULSETRACK_SOAK=on $(BIN)/python -m pytest -o log_cli=true -o log_cli_level=INFO tests/compose/test_soak.py
+soak: $(CDK) ## Tests what runs in containers: compose, a deployment, and each container killed under load
+	@$(BIN)/python -m pytest -m soak -o log_cli=true -o log_cli_level=INFO
 
 check: $(CDK) ## Checks format, lint, types, import walls, protos, generated code and Envoy's files
 	@$(BIN)/ruff format --check

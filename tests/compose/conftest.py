@@ -14,9 +14,10 @@ _SECONDS = 1200
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Gives the tests of this folder the time that containers need."""
+    """Marks the tests of this folder, and gives them the time that containers need."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.soak)
             item.add_marker(pytest.mark.timeout(_SECONDS))
 
 

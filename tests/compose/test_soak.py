@@ -1,7 +1,6 @@
 """What is promised when containers die under load: nothing acknowledged is lost, and nothing is there twice."""
 
 import logging
-import os
 import threading
 import time
 from collections import Counter
@@ -15,10 +14,6 @@ import pytest
 from tests.compose.stack import SERVERS, Stack
 from tests.e2e.people import Person, a_patient, all_pages
 from tests.harness.waiting import eventually
-
-pytestmark = pytest.mark.skipif(
-    os.environ.get("PULSETRACK_SOAK") != "on", reason="takes some minutes: `make soak` runs it"
-)
 
 _log = logging.getLogger(__name__)
 logging.getLogger("httpx").setLevel(logging.WARNING)  # it would write a line for each call

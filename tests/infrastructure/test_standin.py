@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["test_by_grpcurl", "test_by_native_grpc", "test_by_rest"]  # the same journeys as on a laptop
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(1200)]
 
 PARTS = ("auth", "patient", "billing", "analytics", "gateway")
 FIRST, SECOND, BROKEN = "standin-1", "standin-2", "standin-3"
