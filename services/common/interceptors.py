@@ -43,7 +43,8 @@ Audit = Callable[[Method], AsyncServerInterceptor]
 caller_of_call: ContextVar[Caller | None] = ContextVar("caller", default=None)
 """Who calls, None if the method needs no token."""
 
-_PART_OF_DEADLINE = 0.98
+_EARLIER_PART, _EARLIER_SECONDS = 0.02, 0.3
+"""By which part of the time left, and by how much at most, a handler is ended before its deadline."""
 
 _log = logging.getLogger(__name__)
 _validator = protovalidate.Validator()
@@ -182,7 +183,7 @@ class Deadline(AsyncServerInterceptor):
         time_left_of_call.set(context.time_remaining)
         if (seconds := context.time_remaining()) is None:
             return await method(request_or_iterator, context)
-        deadline = asyncio.timeout(seconds * _PART_OF_DEADLINE)
+        deadline = asyncio.timeout(seconds - min(seconds * _EARLIER_PART, _EARLIER_SECONDS))
         try:
             async with deadline:
                 return await method(request_or_iterator, context)
