@@ -231,38 +231,6 @@ def test_a_task_goes_on_serving_for_longer_than_its_name_may_be_remembered(templ
             assert ttl + 2 < linger < linger + drain < container["StopTimeout"]
 
 
-def test_there_are_more_tasks_when_the_outbox_or_a_consumer_lags(templates: "Templates") -> None:
-    policies = templates.properties("AWS::ApplicationAutoScaling::ScalingPolicy")
-    # A step would scale in what the processors scale out.
-    tracked = [policy["TargetTrackingScalingPolicyConfiguration"] for policy in policies]
-    delays = [each["CustomizedMetricSpecification"] for each in tracked if "CustomizedMetricSpecification" in each]
-    assert {delay["MetricName"] for delay in delays} == {"OutboxAge", "SumOffsetLag"}
-
-
-def test_every_metric_of_our_own_is_read_from_the_log(templates: "Templates") -> None:
-    filters = templates.properties("AWS::Logs::MetricFilter")
-    transformations = [each["MetricTransformations"][0] for each in filters]
-    made = {(each["MetricNamespace"], each["MetricName"]) for each in transformations}
-    assert all(each["DefaultValue"] == 0 for each in transformations)
-    alarms = templates.properties("AWS::CloudWatch::Alarm")
-    used = {(each["Namespace"], each["MetricName"]) for each in alarms if each["Namespace"].startswith("PulseTrack")}
-    assert used == made
-
-
-def test_alarms_tell_somebody(on_aws: "Templates") -> None:
-    [topic] = on_aws.resources("AWS::SNS::Topic")
-    [subscription] = on_aws.properties("AWS::SNS::Subscription")
-    assert subscription["Endpoint"] == on_aws.environment.alarm_email
-    for alarm in on_aws.properties("AWS::CloudWatch::Alarm"):
-        assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": topic}]
-
-
-def test_every_alarm_is_in_the_handbook(templates: "Templates") -> None:
-    handbook = Path("docs/operations.md").read_text(encoding="utf-8")
-    for alarm in templates.properties("AWS::CloudWatch::Alarm"):
-        assert f"`{alarm['AlarmName'].rpartition('-')[2]}`" in handbook
-
-
 def test_production_keeps_what_it_must_not_lose(production: "Templates") -> None:
     for kind in ("AWS::RDS::DBInstance", "AWS::MSK::Cluster", "AWS::SecretsManager::Secret"):
         for resource in production.resources(kind).values():

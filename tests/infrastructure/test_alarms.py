@@ -1,0 +1,39 @@
+"""What the templates count, when there are more tasks, and when a person is told."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.infrastructure.templates import Templates
+
+
+def test_there_are_more_tasks_when_the_outbox_or_a_consumer_lags(templates: "Templates") -> None:
+    policies = templates.properties("AWS::ApplicationAutoScaling::ScalingPolicy")
+    # A step would scale in what the processors scale out.
+    tracked = [policy["TargetTrackingScalingPolicyConfiguration"] for policy in policies]
+    delays = [each["CustomizedMetricSpecification"] for each in tracked if "CustomizedMetricSpecification" in each]
+    assert {delay["MetricName"] for delay in delays} == {"OutboxAge", "SumOffsetLag"}
+
+
+def test_every_metric_of_our_own_is_read_from_the_log(templates: "Templates") -> None:
+    filters = templates.properties("AWS::Logs::MetricFilter")
+    transformations = [each["MetricTransformations"][0] for each in filters]
+    made = {(each["MetricNamespace"], each["MetricName"]) for each in transformations}
+    assert all(each["DefaultValue"] == 0 for each in transformations)
+    alarms = templates.properties("AWS::CloudWatch::Alarm")
+    used = {(each["Namespace"], each["MetricName"]) for each in alarms if each["Namespace"].startswith("PulseTrack")}
+    assert used == made
+
+
+def test_alarms_tell_somebody(on_aws: "Templates") -> None:
+    [topic] = on_aws.resources("AWS::SNS::Topic")
+    [subscription] = on_aws.properties("AWS::SNS::Subscription")
+    assert subscription["Endpoint"] == on_aws.environment.alarm_email
+    for alarm in on_aws.properties("AWS::CloudWatch::Alarm"):
+        assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": topic}]
+
+
+def test_every_alarm_is_in_the_handbook(templates: "Templates") -> None:
+    handbook = Path("docs/operations.md").read_text(encoding="utf-8")
+    for alarm in templates.properties("AWS::CloudWatch::Alarm"):
+        assert f"`{alarm['AlarmName'].rpartition('-')[2]}`" in handbook
