@@ -8,6 +8,8 @@ from constructs import Construct
 from infrastructure.settings import Environment
 
 _MINUTE = cdk.Duration.minutes(1)
+_FAULTS = (2, 13, 14)
+"""UNKNOWN, INTERNAL, UNAVAILABLE: by gRPC the HTTP status is always 200. DEADLINE_EXCEEDED may be the caller's own."""
 
 
 class Metrics(Construct):
@@ -25,10 +27,12 @@ class Metrics(Construct):
             statistic="Sum", period=_MINUTE
         )
         """Lines of the log that a person should read."""
-        self.refusals = self._filtered("Refusals", logs.FilterPattern.number_value("$.status", ">=", 500)).metric(
+        by_rest = logs.FilterPattern.number_value("$.status", ">=", 500)
+        by_grpc = [logs.FilterPattern.number_value("$.grpc_status", "=", code) for code in _FAULTS]
+        self.refusals = self._filtered("Refusals", logs.FilterPattern.any(by_rest, *by_grpc)).metric(
             statistic="Sum", period=_MINUTE
         )
-        """Calls that the gateway answered with 5xx."""
+        """Calls that the gateway answered with a fault of ours."""
         self.consumer_lag = cloudwatch.Metric(
             namespace="AWS/Kafka",
             metric_name="SumOffsetLag",

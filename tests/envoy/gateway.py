@@ -52,14 +52,14 @@ class Gateway:
 def running(
     folder: Path, *, without: tuple[str, ...] = (), beside: Sequence[Stub] = (), **fields: Any
 ) -> Iterator[Gateway]:
-    """Runs a gateway, and stubs for all services except those without which it starts, beside some that run already."""
+    """Runs a gateway, and stubs for all services except those without which it starts, beside the others given."""
     keys = Keys()
     stubs = {service: Stub(service, keys) for service in SERVICES}
     with ExitStack() as stack:
-        for service, stub in stubs.items():
+        for stub in (*stubs.values(), *beside):
             stub.start()
             stack.callback(stub.stop)
-            if service in without:
+            if stub.service in without:
                 stub.stop()
         target = Target(
             listen=free_address(),

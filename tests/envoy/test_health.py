@@ -48,8 +48,6 @@ def test_readiness_follows_a_service_that_dies_and_comes_back(gateway: Gateway) 
 
 def test_who_is_not_ready_gets_calls_only_if_nobody_is(tmp_path: Path) -> None:
     leaving = [Stub("patient", Keys()) for _ in range(2)]
-    for stub in leaving:
-        stub.start()
     with running(tmp_path, beside=leaving) as gateway:
         stays = gateway.stubs["patient"]
         eventually(lambda: ready(gateway) == 3)
@@ -61,8 +59,6 @@ def test_who_is_not_ready_gets_calls_only_if_nobody_is(tmp_path: Path) -> None:
         stays.say_ready(ready=False)
         eventually(lambda: ready(gateway) == 0)
         assert [status(gateway) for _ in range(20)] == [200] * 20
-    for stub in leaving:
-        stub.stop()
 
 
 def ready(gateway: Gateway) -> int:

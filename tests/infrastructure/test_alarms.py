@@ -1,7 +1,10 @@
 """What the templates count, when there are more tasks, and when a person is told."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 if TYPE_CHECKING:
     from tests.infrastructure.templates import Templates
@@ -20,6 +23,11 @@ def test_every_metric_of_our_own_is_read_from_the_log(templates: "Templates") ->
     transformations = [each["MetricTransformations"][0] for each in filters]
     made = {(each["MetricNamespace"], each["MetricName"]) for each in transformations}
     assert all(each["DefaultValue"] == 0 for each in transformations)
+    assert {each["FilterPattern"] for each in filters} == {
+        "{ $.outbox_age > 0 }",
+        '{ $.level = "ERROR" }',
+        "{ ($.status >= 500) || ($.grpc_status = 2) || ($.grpc_status = 13) || ($.grpc_status = 14) }",
+    }
     alarms = templates.properties("AWS::CloudWatch::Alarm")
     used = {(each["Namespace"], each["MetricName"]) for each in alarms if each["Namespace"].startswith("PulseTrack")}
     assert used == made
@@ -37,3 +45,23 @@ def test_every_alarm_is_in_the_handbook(templates: "Templates") -> None:
     handbook = Path("docs/operations.md").read_text(encoding="utf-8")
     for alarm in templates.properties("AWS::CloudWatch::Alarm"):
         assert f"`{alarm['AlarmName'].rpartition('-')[2]}`" in handbook
+
+
+@pytest.mark.parametrize("placeholder", ["domain", "alarm_email", "admin_email"])
+def test_a_placeholder_is_not_deployed(tmp_path: Path, placeholder: str) -> None:
+    import boto3
+
+    from infrastructure.deployment import Choices, Deployment
+    from infrastructure.environments.production import PRODUCTION
+    from infrastructure.errors import DeployError
+    from infrastructure.settings import Domain
+
+    own: dict[str, Any] = {
+        "domain": Domain(name="api.clinic.test", zone_id="Z"),
+        "alarm_email": "operations@clinic.test",
+        "admin_email": "admin@clinic.test",
+    }
+    del own[placeholder]
+    choices = Choices(session=boto3.Session(region_name="us-east-1"))
+    with pytest.raises(DeployError, match=r"pulsetrack\.example is a placeholder"):
+        Deployment(replace(PRODUCTION, **own), choices, tmp_path, print).deploy()
