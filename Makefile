@@ -58,14 +58,11 @@ postman: $(READY) ## Writes Postman's collection and environment from requests/*
 status: $(READY) ## Shows the running processes, their ports and what they use
 	@$(BIN)/python -m tools.status
 
-SECRETS := $(or $(PULSETRACK_DATA_DIR),.pulsetrack)/secrets
 rotate-keys: $(READY) ## Rotates the key that signs tokens, while the system runs
-	@PULSETRACK_DATABASE_URL_FILE=$(SECRETS)/auth-database-url PULSETRACK_KEY_PASSPHRASE_FILE=$(SECRETS)/key-passphrase \
-		$(BIN)/python -m services.auth.rotate
+	@$(BIN)/python -m tools.operate rotate-keys
 
 audit-verify: $(READY) ## Proves that no record of an access was changed or taken out (HEAD=... a hash kept elsewhere)
-	@PULSETRACK_DATABASE_URL_FILE=$(SECRETS)/patient-database-url \
-		$(BIN)/python -m services.patient.verify $(if $(HEAD),--head $(HEAD))
+	@$(BIN)/python -m tools.operate audit-verify $(if $(HEAD),--head '$(HEAD)')
 
 synth: $(CDK) ## Writes the CloudFormation templates of every environment, checked for security, without an account
 	@$(BIN)/python -m infrastructure synth

@@ -62,13 +62,17 @@ class Copy:
 
 
 @contextmanager
-def running(folder: Path, **environment: str) -> Iterator[Copy]:
+def running(folder: Path, checkout: Path = ROOT, /, **environment: str) -> Iterator[Copy]:
     """Starts a copy on a free port and stops it at the end. What it prints goes into a file beside its data folder."""
     port = free_port()
     environment = {"PULSETRACK_DATA_DIR": str(folder), "PULSETRACK_GATEWAY_PORT": str(port), **environment}
     with folder.with_name(f"{folder.name}.out").open("ab") as output:
         supervisor = subprocess.Popen(
-            [sys.executable, "-m", "tools.local"], cwd=ROOT, env=os.environ | environment, stdout=output, stderr=output
+            [sys.executable, "-m", "tools.local"],
+            cwd=checkout,
+            env=os.environ | environment,
+            stdout=output,
+            stderr=output,
         )
     copy = Copy(folder, port, supervisor)
     try:

@@ -1,0 +1,65 @@
+"""The commands of the Makefile, in a checkout and on a data folder whose names hold spaces and letters beyond ASCII."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tools.copy import running
+from tools.local.process import ROOT
+
+Ended = subprocess.CompletedProcess[str]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of the tree that shares this environment."""
+    copy = tmp_path / "Pulse Träck"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "build"))
+    (copy / ".venv").symlink_to(sys.prefix)
+    return copy
+
+
+def make(target: str, checkout: Path, data: Path) -> Ended:
+    """Runs a target without installing anything, and returns how it ended."""
+    command = ["make", "--silent", "--old-file=.venv/.ready", target]
+    environment = os.environ | {"PULSETRACK_DATA_DIR": str(data)}
+    return subprocess.run(
+        command, cwd=checkout, env=environment, check=False, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_targets_work_with_spaces_and_umlauts_in_paths(checkout: Path, tmp_path: Path) -> None:
+    data = tmp_path / "daten für später"
+    with running(data, checkout):
+        for target, said in (
+            ("status", "gateway"),
+            ("rotate-keys", "a new key is shown"),
+            ("audit-verify", "The audit is whole"),
+        ):
+            ended = make(target, checkout, data)
+            assert (ended.returncode, said in ended.stdout + ended.stderr) == (0, True), ended
+    for target in ("rotate-keys", "audit-verify"):
+        assert sentence(make(target, checkout, data)).startswith(f"The database of the data dir {data} does not answer")
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("rotate-keys", "There is no system in the data dir {}: start one with `make up`."),
+        ("audit-verify", "There is no system in the data dir {}: start one with `make up`."),
+        ("status", "Nothing runs on the data dir {}."),
+    ],
+)
+def test_a_target_without_a_system_says_one_sentence(tmp_path: Path, target: str, said: str) -> None:
+    assert sentence(make(target, ROOT, tmp_path / "no data")) == said.format(tmp_path / "no data")
+
+
+def sentence(ended: Ended) -> str:
+    """Returns the one line that a failed target printed before make's own."""
+    [said, _] = ended.stderr.splitlines()
+    assert (ended.returncode, ended.stdout) == (2, "")
+    return said
