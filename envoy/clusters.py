@@ -1,7 +1,14 @@
-"""How the gateway reaches the services: HTTP/2, health-checked, retried only while nothing can have run."""
+"""How the gateway reaches the services: HTTP/2, health-checked, retried only while nothing can have run.
+
+Calls, streams, health checks and reflection have clusters of their own: what fills one leaves the others alone.
+"""
+
+from collections.abc import Iterator
 
 from envoy.extension import Config, typed
+from envoy.standard import ANSWERS_FOR_ALL, REFLECTION_CLUSTER, health_cluster
 from envoy.target import Address, Target, socket_address
+from services.common.contract import SERVICES, methods
 
 _RETRY = {
     # A call is retried only if the service cannot have begun it: no method is idempotent as far as the gateway knows.
@@ -18,26 +25,53 @@ _RETRY = {
 }
 
 
-def service_cluster(target: Target, service: str) -> Config:
-    """Returns the cluster of a service. Its name is the service's short name."""
+def streams_cluster(service: str) -> str:
+    """Returns the name of the cluster of a service's streams. That of its other calls has the service's short name."""
+    return f"{service}-streams"
+
+
+def checked_clusters() -> tuple[str, ...]:
+    """Returns the names of the clusters whose endpoints are health-checked: those of the contract's methods."""
+    return (*SERVICES, *(streams_cluster(service) for service, name in SERVICES.items() if _streams(name)))
+
+
+def service_clusters(target: Target) -> Iterator[Config]:
+    """Yields the clusters of all services. Raises KeyError for a service without upstreams."""
+    capacity = target.capacity
+    for service, full_name in SERVICES.items():
+        yield _checked(_cluster(target, service, service, capacity.calls))
+        if _streams(full_name):
+            yield _checked(_cluster(target, service, streams_cluster(service), capacity.streams))
+        yield _cluster(target, service, health_cluster(service), capacity.health)
+    yield _cluster(target, ANSWERS_FOR_ALL, REFLECTION_CLUSTER, capacity.reflection)
+
+
+def _streams(full_name: str) -> bool:
+    return any(method.streams for method in methods(full_name))
+
+
+def _cluster(target: Target, service: str, name: str, most: int) -> Config:
     by_name = {"type": "STRICT_DNS", "dns_refresh_rate": "1s"}
     return {
-        "name": service,
+        "name": name,
         **({"type": "STATIC"} if target.discovery == "static" else by_name),
         "connect_timeout": "1s",
         "lb_policy": "LEAST_REQUEST",
         "load_assignment": {
-            "cluster_name": service,
+            "cluster_name": name,
             "endpoints": [{"lb_endpoints": [_endpoint(address) for address in target.upstreams[service]]}],
         },
-        "health_checks": [_HEALTH_CHECK],
         "common_lb_config": _READY_FIRST,
-        "circuit_breakers": {"thresholds": [_LIMITS]},
+        "circuit_breakers": {"thresholds": [{**_LIMITS, "max_requests": most}]},
         "upstream_connection_options": {
             "tcp_keepalive": {"keepalive_probes": 3, "keepalive_time": 30, "keepalive_interval": 5}
         },
         "typed_extension_protocol_options": http2(retry_policy=_RETRY),
     }
+
+
+def _checked(cluster: Config) -> Config:
+    return {**cluster, "health_checks": [_HEALTH_CHECK]}
 
 
 def http2(**options: object) -> Config:
@@ -68,7 +102,6 @@ _READY_FIRST = {
 _LIMITS = {
     "max_connections": 1024,
     "max_pending_requests": 1024,
-    "max_requests": 4096,
     "retry_budget": {"budget_percent": {"value": 20.0}, "min_retry_concurrency": 16},
 }
 

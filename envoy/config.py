@@ -6,13 +6,12 @@ from typing import Any
 
 import yaml
 
-from envoy.clusters import service_cluster
+from envoy.clusters import service_clusters
 from envoy.extension import Config, extension
 from envoy.listener import gateway_listener
 from envoy.target import Address, Target, socket_address
 from envoy.tokens import keys_cluster
 from envoy.tracing import receiver_clusters
-from services.common.contract import SERVICES
 
 __all__ = ["Address", "EnvoyMissingError", "Target", "binary", "command", "render"]
 
@@ -71,7 +70,7 @@ def _bootstrap(target: Target) -> Config:
         "static_resources": {
             "listeners": [gateway_listener(target)],
             "clusters": [
-                *(service_cluster(target, service) for service in SERVICES),
+                *service_clusters(target),
                 keys_cluster(target),
                 *receiver_clusters(target),
             ],

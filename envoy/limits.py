@@ -6,6 +6,7 @@ from envoy.target import Rate, Target
 CREDENTIALS = ("Login", "SignUp", "RefreshToken")
 """The methods by which passwords and tokens are guessed, and accounts made. Each has a bucket for both its doors."""
 
+REFLECTION_BUCKET = "reflection"
 _ALL_OTHERS = "calls"
 _KEY = "rate"
 _ALWAYS = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
@@ -14,7 +15,11 @@ _ALWAYS = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
 def rate_limit_filter(target: Target) -> Config:
     """Returns the filter that answers 429 when a bucket is empty. It stands before whatever costs time."""
     rates = target.rates
-    buckets = {**dict.fromkeys(CREDENTIALS, rates.credentials), _ALL_OTHERS: rates.calls}
+    buckets = {
+        **dict.fromkeys(CREDENTIALS, rates.credentials),
+        REFLECTION_BUCKET: rates.reflection,
+        _ALL_OTHERS: rates.calls,
+    }
     return extension(
         "envoy.filters.http.local_ratelimit",
         "filters.http.local_ratelimit.v3.LocalRateLimit",
@@ -27,9 +32,8 @@ def rate_limit_filter(target: Target) -> Config:
     )
 
 
-def rate_limits_of(method: str | None = None) -> Config:
-    """Returns what says on a route, or without a method on all others, from which bucket a call takes."""
-    name = method if method in CREDENTIALS else _ALL_OTHERS
+def rate_limits_of(name: str = _ALL_OTHERS) -> Config:
+    """Returns what says on a route, or by default on all others, from which bucket a call takes."""
     return {
         "rate_limits": [
             {"actions": [{"remote_address": {}}, {"generic_key": {"descriptor_key": _KEY, "descriptor_value": name}}]}

@@ -1,11 +1,13 @@
 """The gateway's door: one port for native gRPC, gRPC-Web and JSON."""
 
+from envoy.clusters import checked_clusters
 from envoy.extension import Config, extension
 from envoy.limits import rate_limit_filter
 from envoy.names import BUFFER, CORS, JWT, TRANSCODER
 from envoy.replies import local_reply_config
 from envoy.routes import route_config
 from envoy.site import site_filters
+from envoy.standard import health_filter
 from envoy.target import Target, socket_address
 from envoy.tokens import METADATA, jwt_filter
 from envoy.tracing import tracing
@@ -107,6 +109,7 @@ def _filters(target: Target) -> list[Config]:
         *site_filters(),
         jwt_filter(),
         extension(BUFFER, "filters.http.buffer.v3.Buffer", max_request_bytes=MAX_BODY),  # services see requests whole
+        health_filter(),  # reads the whole message
         _transcoder(target),
         extension("envoy.filters.http.router", "filters.http.router.v3.Router", suppress_envoy_headers=True),
     ]
@@ -118,7 +121,7 @@ def _readiness() -> Config:
         "filters.http.health_check.v3.HealthCheck",
         pass_through_mode=False,
         headers=[{"name": ":path", "string_match": {"exact": "/readyz"}}],
-        cluster_min_healthy_percentages={service: {"value": 1.0} for service in SERVICES},
+        cluster_min_healthy_percentages={name: {"value": 1.0} for name in checked_clusters()},
     )
 
 

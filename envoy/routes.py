@@ -4,11 +4,13 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
+from envoy.clusters import streams_cluster
 from envoy.extension import Config, typed
 from envoy.limits import CREDENTIALS, rate_limits_of
 from envoy.names import BUFFER, CORS, JWT, TRANSCODER
 from envoy.replies import HEADERS, REST_VERBS
 from envoy.site import DESCRIPTION, PAGE, site_files
+from envoy.standard import standard_routes
 from envoy.target import Target
 from services.common.contract import PATH_VARIABLE, REMOTE_ADDRESS, SERVICES, Door, Http, Method, all_methods, methods
 
@@ -17,10 +19,6 @@ STREAM_IDLE_TIMEOUT = "300s"
 
 _READS = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}
 _JSON_CONTENT = {"safe_regex": {"regex": r"(?i)application/json\s*(;.*)?"}}
-_HEALTH = "grpc.health.v1.Health"
-_REFLECTION = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
-_ANSWERS_FOR_ALL = "patient"
-"""The service asked for health and reflection: each knows all descriptors."""
 
 _ALLOWED_HEADERS = (
     "authorization",
@@ -68,12 +66,7 @@ def _routes(target: Target) -> Iterator[Config]:
     yield from _wrong_content()
     yield from sorted(_calls(target), key=lambda route: "safe_regex" in route["match"])
     yield from _wrong_verbs(all_methods())
-    for name in (_HEALTH, *(_REFLECTION if target.reflection else ())):
-        yield {
-            "match": {"prefix": f"/{name}/"},
-            "route": _to(_ANSWERS_FOR_ALL, target, streams=True),
-            **_open(JWT, BUFFER),
-        }
+    yield from standard_routes(target)
     yield _answer({"prefix": "/"}, 404)
 
 
@@ -95,7 +88,7 @@ def _preflight(target: Target) -> Config:
         {"name": "origin", "present_match": True},
         {"name": "access-control-request-method", "present_match": True},
     ]
-    return {"match": {"prefix": "/", "headers": headers}, "route": _to(_ANSWERS_FOR_ALL, target)}
+    return {"match": {"prefix": "/", "headers": headers}, "route": _to(next(iter(SERVICES)), target)}
 
 
 def _calls(target: Target) -> Iterator[Config]:
@@ -138,7 +131,7 @@ def _wrong_verbs(methods: Iterable[Method]) -> Iterator[Config]:
 
 def _to(service: str, target: Target, *, streams: bool = False) -> Config:
     if streams:
-        return {"cluster": service, "timeout": "0s", "idle_timeout": STREAM_IDLE_TIMEOUT}
+        return {"cluster": streams_cluster(service), "timeout": "0s", "idle_timeout": STREAM_IDLE_TIMEOUT}
     longest = f"{target.call_seconds}s"
     # A route that has this duration does not heed `timeout`.
     return {

@@ -37,6 +37,22 @@ class Rates:
     """Each of Login, SignUp and RefreshToken: a shift that begins passes, and who guesses passwords waits."""
     calls: Rate = Rate(300, 1)
     """All other calls together: ten times what a hundred busy people make, and less than what the services can do."""
+    reflection: Rate = Rate(100, 10)
+    """Reflection streams: with their longest duration, this bounds how many one address has open at once."""
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """How much may be under way at once, over all client addresses; more is answered with 503."""
+
+    calls: int = 4096
+    """Calls of each service."""
+    streams: int = 4096
+    """Streams of each service, which itself bounds them for each user and each address."""
+    health: int = 128
+    """Health checks of each service."""
+    reflection: int = 1024
+    """Reflection streams: more than one address can have open."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +88,7 @@ class Target:
     rate_limits: bool = True
     """Whether `rates` hold. Without them for load tests only: they come from one address."""
     rates: Rates = Rates()
+    capacity: Capacity = Capacity()
     otlp: Address | None = None
     """Who receives spans, by OTLP over gRPC; nobody if None."""
     trace_percent: float = 100

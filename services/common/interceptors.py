@@ -234,7 +234,13 @@ class Validation(AsyncServerInterceptor):
 
 
 def chain(
-    method: Method, verifier: TokenVerifier, *, slow_call_ms: int, concurrency: Concurrency, audit: Audit | None = None
+    method: Method,
+    verifier: TokenVerifier,
+    *,
+    slow_call_ms: int,
+    concurrency: Concurrency,
+    shares: AsyncServerInterceptor | None = None,
+    audit: Audit | None = None,
 ) -> Sequence[AsyncServerInterceptor]:
     """Returns a method's interceptors, the outermost first."""
     return (
@@ -245,6 +251,7 @@ def chain(
         concurrency,  # before anything that costs
         Identity(method, verifier),  # who calls
         Access(method),  # and may he? Before the request is read at all
+        *([shares] if shares else []),  # after Identity: a share belongs to a user
         Deadline(),  # after Identity: auth's keys, which it may fetch, are for all callers
         Parsing(method),  # what he asks
         *([RequestId()] if "request_id" in method.input.DESCRIPTOR.fields_by_name else []),  # before its rules

@@ -21,6 +21,7 @@ from services.common.errors import Failure, FieldsInvalid
 from services.common.identity import Caller, TokenVerifier
 from services.common.interceptors import Audit, Concurrency, Context, bind, caller_of_call, chain
 from services.common.settings import Settings, SettingsError
+from services.common.shares import StreamShares
 from services.common.standard import health_handlers, reflection_handlers
 from services.common.streams import Streams
 
@@ -57,10 +58,17 @@ def handlers(
     """
     bound: dict[str, Any] = {}
     calls, open_streams = Concurrency(most=settings.concurrent_calls), Concurrency(most=settings.concurrent_streams)
+    shares = StreamShares(per_user=settings.streams_per_user, per_address=settings.streams_per_address)
     for method in contract.methods(service_name):
         handler = _handler(method, servicer, streams)
-        concurrency = open_streams if method.streams else calls
-        interceptors = chain(method, verifier, slow_call_ms=settings.slow_call_ms, concurrency=concurrency, audit=audit)
+        interceptors = chain(
+            method,
+            verifier,
+            slow_call_ms=settings.slow_call_ms,
+            concurrency=open_streams if method.streams else calls,
+            shares=shares if method.streams else None,
+            audit=audit,
+        )
         kind = grpc.unary_stream_rpc_method_handler if method.streams else grpc.unary_unary_rpc_method_handler
         bound[method.name] = kind(bind(handler, interceptors, method))
     return grpc.method_handlers_generic_handler(service_name, bound)

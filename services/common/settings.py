@@ -56,6 +56,10 @@ class Settings(DatabaseSettings, frozen=True, kw_only=True):
     slow_call_ms: Annotated[int, Meta(ge=1, description="A call that takes longer, in milliseconds, is logged.")] = 1000
     concurrent_calls: Annotated[int, Meta(ge=1, description="Calls under way at once; more are refused.")] = 200
     concurrent_streams: Annotated[int, Meta(ge=1, description="Streams open at once; more are refused.")] = 2000
+    streams_per_user: Annotated[int, Meta(ge=1, description="Streams that one user may have open at once.")] = 50
+    streams_per_address: Annotated[
+        int, Meta(ge=1, description="Streams that one client address, as the gateway sees it, may have open at once.")
+    ] = 1000
     stream_write_seconds: Annotated[
         float, Meta(gt=0, description="A stream whose reader takes longer for an answer is ended.")
     ] = 10

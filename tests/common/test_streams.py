@@ -11,7 +11,7 @@ import pytest
 from grpc import StatusCode
 
 from gen.pulsetrack.patient.v1 import WatchPatientsRequest, WatchPatientsResponse
-from services.common.contract import ContractError
+from services.common.contract import REMOTE_ADDRESS, ContractError
 from services.common.db import Database
 from services.common.identity import CLOCK_SKEW_SECONDS, TokenVerifier
 from services.common.outbox import Outbox
@@ -27,6 +27,7 @@ from tests.harness.tokens import Signer
 REQUEST = WatchPatientsRequest()
 NO_DATABASE = Database("")
 TEXT = "x" * 100_000
+FROM_HERE, FROM_THERE = ((REMOTE_ADDRESS, "192.0.2.1"),), ((REMOTE_ADDRESS, "192.0.2.2"),)
 
 
 class Streaming(PatientService):
@@ -176,6 +177,40 @@ def test_one_stream_more_is_refused_and_calls_go_on(
                 next(third)
         assert (refused.value.code, refused.value.reason) == (StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED")
         assert streaming.closed.wait(20)
+
+
+def test_one_user_cannot_hold_more_than_a_share(background: Background, signer: Signer, streaming: Streaming) -> None:
+    with served(background, signer, streaming, streams_per_user=2) as client:
+        with client.watch_patients(REQUEST) as first, client.watch_patients(REQUEST) as second:
+            assert next(first) == next(second)
+            with client.watch_patients(REQUEST) as third, pytest.raises(Refused) as refused:
+                next(third)
+            with client.having(signer.token("USER", sub="another")).watch_patients(REQUEST) as others:
+                assert next(others).resume_token == "first"
+        assert (refused.value.code, refused.value.reason) == (StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED")
+
+
+def test_a_stream_that_ended_gives_its_share_back(background: Background, signer: Signer, streaming: Streaming) -> None:
+    with served(background, signer, streaming, streams_per_user=1, streams_per_address=1) as client:
+        for _ in range(3):
+            streaming.closed.clear()
+            with client.watch_patients(REQUEST, metadata=FROM_HERE) as answers:
+                assert next(answers).resume_token == "first"
+            assert streaming.closed.wait(20)
+
+
+def test_one_address_cannot_hold_more_than_a_share(
+    background: Background, signer: Signer, streaming: Streaming
+) -> None:
+    with served(background, signer, streaming, streams_per_address=1) as client:
+        other = client.having(signer.token("USER", sub="another"))
+        with client.watch_patients(REQUEST, metadata=FROM_HERE) as first:
+            next(first)
+            with other.watch_patients(REQUEST, metadata=FROM_HERE) as second, pytest.raises(Refused) as refused:
+                next(second)
+            with other.watch_patients(REQUEST, metadata=FROM_THERE) as third:
+                assert next(third).resume_token == "first"
+        assert refused.value.reason == "RATE_LIMITED"
 
 
 def test_a_service_whose_stream_is_no_stream_does_not_start(background: Background, signer: Signer) -> None:

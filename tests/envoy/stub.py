@@ -58,7 +58,7 @@ class Stub:
         handlers = {method.name: self._handler(method) for method in methods(full_name)}
         self._health = health.HealthServicer()
         self.say_ready()
-        self._server = grpc.server(ThreadPoolExecutor(max_workers=4), options=[("grpc.so_reuseport", 0)])
+        self._server = grpc.server(ThreadPoolExecutor(max_workers=16), options=[("grpc.so_reuseport", 0)])
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(full_name, handlers),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection([*SERVICES.values()], self._server)
@@ -68,7 +68,8 @@ class Stub:
     def say_ready(self, *, ready: bool = True) -> None:
         """Has its health say whether it is ready. It takes calls in either case."""
         says = health_pb2.HealthCheckResponse
-        self._health.set("", says.SERVING if ready else says.NOT_SERVING)
+        for name in ("", SERVICES[self.service]):
+            self._health.set(name, says.SERVING if ready else says.NOT_SERVING)
 
     def stop(self) -> None:
         self._server.stop(grace=None).wait(5)

@@ -1,11 +1,12 @@
 """Callers who want to keep the system busy: too much, too deep, too slow, too many."""
 
+import asyncio
 import gzip
 import json
 import resource
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,21 @@ import grpc
 import pytest
 from google.protobuf.json_format import ParseDict
 
+from envoy.target import Capacity
 from gen.pulsetrack.auth.v1 import GetCurrentUserRequest
 from services.common.contract import all_methods
 from tests.e2e.people import Person, a_patient
+from tests.harness.background import Background
 from tests.harness.client import Refused, outcome
 from tests.security.raw import connected
 from tools.copy import Copy
+from tools.local.ports import HOST
 
 CREATE = "/pulsetrack.patient.v1.PatientService/CreatePatient"
 BOMB_BYTES = 64 * 1024 * 1024
 TEN_MEGABYTES = b" " * 10_000_000
 MANY = 2000
+STREAMS_OF_A_CONNECTION = 256
 LOGIN = "POST /v1/auth/login HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
 
 
@@ -161,6 +166,32 @@ def test_who_does_not_finish_his_headers_is_shown_out(system: Copy) -> None:
         assert 5 < time.monotonic() - start < 15
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"REQUEST_TOO_SLOW" in answer
+
+
+@pytest.mark.parametrize(
+    "path", ["/grpc.health.v1.Health/Watch", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"]
+)
+def test_thousands_of_streams_without_a_token_stop_no_service(
+    system: Copy, user: Person, background: Background, path: str
+) -> None:
+    with background.during(streams(system, path)):
+        assert {user.rest.get("/v1/patients", params={"pageSize": 1}).status_code for _ in range(20)} == {200}
+        assert user.client("auth").get_current_user(GetCurrentUserRequest())
+        assert user.rest.get("/readyz").status_code == 200
+
+
+@asynccontextmanager
+async def streams(system: Copy, path: str) -> AsyncIterator[None]:
+    """Opens more streams than the gateway has calls of one service under way, each with one empty message."""
+    async with AsyncExitStack() as stack:
+        own = [("grpc.use_local_subchannel_pool", 1)]  # a connection each
+        for _ in range(1 + Capacity().calls // STREAMS_OF_A_CONNECTION):
+            channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"{HOST}:{system.port}", own))
+            method: Any = channel.stream_stream(path)
+            for call in [method() for _ in range(STREAMS_OF_A_CONNECTION)]:
+                with suppress(grpc.RpcError, asyncio.InvalidStateError):
+                    await call.write(b"")
+        yield
 
 
 def bearer(person: Person) -> tuple[tuple[str, str], ...]:
