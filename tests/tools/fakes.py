@@ -63,6 +63,15 @@ def deaf_part(name: str, *, stop_seconds: float = 0.2) -> Part:
     return part(name, code=_WITH_CHILD, stop_seconds=stop_seconds)
 
 
+def freezable_part(name: str, started: "Started") -> Part:
+    """A server that answers unless it is stopped by SIGSTOP. `started` knows its process."""
+
+    async def answers() -> bool:
+        return started.last(name).status() != psutil.STATUS_STOPPED
+
+    return Part(name=name, command=part(name).command, ready=part(name).ready, alive=answers)
+
+
 def step(name: str, *needs: str, run: Callable[[], Awaitable[None]]) -> Step:
     return Step(name=name, run=run, needs=needs)
 
@@ -102,6 +111,8 @@ def ends(process: psutil.Process) -> bool:
     return not is_alive(process)
 
 
-def supervisor(nodes: Sequence[Part | Step], logs: Path) -> tuple[Supervisor, Journal, Started]:
-    journal, started = Journal(), Started()
+def supervisor(
+    nodes: Sequence[Part | Step], logs: Path, started: Started | None = None
+) -> tuple[Supervisor, Journal, Started]:
+    journal, started = Journal(), started or Started()
     return Supervisor(nodes, logs, journal, started), journal, started

@@ -1,5 +1,6 @@
 """The data folder: who may use it, and what it keeps."""
 
+import errno
 import socket
 from pathlib import Path
 
@@ -87,3 +88,19 @@ def test_the_generated_password_is_shown_once(tmp_path: Path) -> None:
         assert folder.first_time_shown()
     with DataFolder.taken(tmp_path / "data") as folder:
         assert not folder.first_time_shown()
+
+
+def test_a_state_that_the_disk_does_not_take_is_written_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with DataFolder.taken(tmp_path / "data") as folder:
+        with monkeypatch.context() as full:
+            full.setattr(State, "write", disk_full)
+            folder.record("auth", 1, ours=True)
+            assert folder.save() == "No space left on device"
+        assert folder.save() == ""
+    kept = State.read(tmp_path / "data")
+    assert kept is not None
+    assert list(kept.processes) == ["auth"]
+
+
+def disk_full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")

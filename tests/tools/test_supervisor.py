@@ -1,7 +1,9 @@
 """The supervisor, over parts that do nothing."""
 
 import asyncio
+import errno
 import re
+import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.tools.fakes import Journal, Started, deaf_part, ends, noting_part, part, step, supervisor
+from tests.tools.fakes import Journal, Started, deaf_part, ends, freezable_part, noting_part, part, step, supervisor
 from tools.local.errors import StartError
 from tools.local.part import Part, Step
 from tools.local.process import Command
@@ -18,9 +20,11 @@ from tools.local.supervisor import Supervisor
 Story = Callable[[Supervisor, Journal, Started], Awaitable[None]]
 
 
-def run(nodes: Sequence[Part | Step], logs: Path, story: Story) -> tuple[Journal, Started]:
+def run(
+    nodes: Sequence[Part | Step], logs: Path, story: Story, started: Started | None = None
+) -> tuple[Journal, Started]:
     """Runs the nodes, tells the story once they are up, and stops them."""
-    supervised, journal, started = supervisor(nodes, logs)
+    supervised, journal, started = supervisor(nodes, logs, started)
 
     async def whole() -> None:
         stop, up = asyncio.Event(), asyncio.Event()
@@ -100,6 +104,71 @@ def test_a_part_that_keeps_dying_is_started_ever_later(tmp_path: Path) -> None:
     journal, _ = run([part("service", code="import time; time.sleep(0.1); raise SystemExit(3)")], tmp_path, story)
     delays = re.findall(r"ended with exit code 3; starting it again in ([\d.]+) s", "\n".join(journal.lines))
     assert delays[:3] == ["0.2", "0.4", "0.8"]
+
+
+def test_a_frozen_part_is_killed_and_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tools.local.supervisor._CHECK_SECONDS", 0.1)
+    processes = Started()
+
+    async def story(_: Supervisor, journal: Journal, started: Started) -> None:
+        started.last("service").send_signal(signal.SIGSTOP)
+        await until(lambda: len(journal.lines) > 2)
+
+    journal, started = run([freezable_part("service", processes)], tmp_path, story, processes)
+    assert journal.lines[1] == "service did not answer and was killed; starting it again in 0.2 s"
+    assert len(started.processes["service"]) == 2
+    assert started.alive() == []
+
+
+def test_a_part_that_answers_late_once_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tools.local.supervisor._CHECK_SECONDS", 0.05)
+    answers = iter([True, False, False, True, False, False, True])
+    asked_all = asyncio.Event()
+
+    async def alive() -> bool:
+        answer = next(answers, None)
+        if answer is None:
+            asked_all.set()
+        return answer is not False
+
+    async def story(*_: object) -> None:
+        async with asyncio.timeout(10):
+            await asked_all.wait()
+
+    slow = Part(name="service", command=part("").command, ready=part("").ready, alive=alive)
+    _, started = run([slow], tmp_path, story)
+    assert len(started.processes["service"]) == 1
+
+
+def test_a_part_that_recovers_is_waited_for_as_long_as_it_answers(tmp_path: Path) -> None:
+    answers = iter([False] * 10)
+
+    async def ready() -> bool:
+        return next(answers, True)
+
+    nodes = [
+        Part(name="store", command=part("").command, ready=ready, alive=part("").ready, start_seconds=0, recovers=True)
+    ]
+    journal, started = run(nodes, tmp_path, nothing)
+    assert (journal.order(), len(started.processes["store"])) == (["store"], 1)
+
+
+def test_a_part_whose_start_the_disk_does_not_allow_is_tried_again(tmp_path: Path) -> None:
+    starts = 0
+
+    async def prepare(_: Path) -> None:
+        nonlocal starts
+        starts += 1
+        if starts == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    async def story(_: Supervisor, journal: Journal, started: Started) -> None:
+        started.kill("service")
+        await until(lambda: any("is up again" in line for line in journal.lines))
+
+    server = Part(name="service", command=part("").command, ready=part("").ready, prepare=prepare)
+    journal, _ = run([server], tmp_path, story)
+    assert journal.lines[2].startswith("service cannot be started: [Errno 28] No space left on device")
 
 
 def test_a_part_that_does_not_come_up_stops_all_and_shows_its_log(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from tools.local.summary import summary
 from tools.local.supervisor import Supervisor
 from tools.local.system import System
 
+_SAVE_SECONDS = 2
+
 
 def main() -> int:
     """Returns the exit code: 0 after a clean stop, 1 if PulseTrack cannot run, which one sentence explains."""
@@ -24,6 +26,9 @@ def main() -> int:
             asyncio.run(_run(settings, folder, shown))
     except StartError as error:
         print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"PulseTrack cannot run: {error.strerror or error}.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -54,11 +59,23 @@ async def _run(settings: Settings, folder: DataFolder, shown: Progress) -> None:
 
     supervisor = Supervisor(system.nodes(), folder.logs, shown, started)
     _on_signals(stop, supervisor, shown)
+    saving = asyncio.create_task(_keep_saving(folder, shown))
     try:
         await supervisor.run(stop, up)
     finally:
+        saving.cancel()
         folder.forget_processes()
     shown.say("PulseTrack has stopped")
+
+
+async def _keep_saving(folder: DataFolder, shown: Progress) -> None:
+    """Writes what could not be written when it changed, as soon as the disk has room. Says once that it has none."""
+    said = False
+    while True:
+        if (why := folder.save()) and not said:
+            shown.say(f"The state cannot be written: {why}. PulseTrack goes on; `make status` may be out of date")
+        said = bool(why)
+        await asyncio.sleep(_SAVE_SECONDS)
 
 
 def _on_signals(stop: asyncio.Event, supervisor: Supervisor, shown: Progress) -> None:

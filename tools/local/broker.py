@@ -10,7 +10,7 @@ from tools.local.errors import StartError
 from tools.local.part import Part
 from tools.local.ports import HOST
 from tools.local.process import Command
-from tools.local.ready import serves_kafka
+from tools.local.ready import ALIVE_SECONDS, serves_kafka
 
 
 def broker(port: int) -> Part:
@@ -26,7 +26,12 @@ def broker(port: int) -> Part:
         "--storage-engine",
         "memory://tansu/",
     )
-    return Part(name="broker", command=Command(argv=argv), ready=partial(serves_kafka, HOST, port))
+    return Part(
+        name="broker",
+        command=Command(argv=argv),
+        ready=partial(serves_kafka, HOST, port),
+        alive=partial(serves_kafka, HOST, port, ALIVE_SECONDS),
+    )
 
 
 def _binary() -> str:

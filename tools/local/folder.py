@@ -23,6 +23,7 @@ class DataFolder:
         self.path = path
         self.state = state
         self.logs = path / "logs"
+        self._unsaved = False
 
     @classmethod
     @contextmanager
@@ -96,14 +97,27 @@ class DataFolder:
         return first
 
     def record(self, name: str, pid: int, *, ours: bool) -> None:
-        """Writes down that a process was started."""
+        """Writes down that a process was started, as far as the disk lets us."""
         self.state.processes[name] = Recorded.of(pid, ours=ours)
-        self.state.write(self.path)
+        self._unsaved = True
+        self.save()
 
     def forget_processes(self) -> None:
-        """Writes down that nothing runs."""
+        """Writes down that nothing runs, as far as the disk lets us."""
         self.state.processes = {}
-        self.state.write(self.path)
+        self._unsaved = True
+        self.save()
+
+    def save(self) -> str:
+        """Writes the state if it has changed. Returns why it cannot be written, if that is so; it stays to be saved."""
+        if not self._unsaved:
+            return ""
+        try:
+            self.state.write(self.path)
+        except OSError as error:
+            return error.strerror or str(error)
+        self._unsaved = False
+        return ""
 
 
 def _lock(path: Path) -> FileLock:

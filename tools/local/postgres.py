@@ -17,7 +17,7 @@ from tools.local.part import Part
 from tools.local.ports import HOST
 from tools.local.process import Command, run_to_end
 from tools.local.programs import account, major_version, programs
-from tools.local.ready import serves_postgres
+from tools.local.ready import answers_postgres, serves_postgres
 
 SUPERUSER = "postgres"
 
@@ -49,12 +49,24 @@ class Postgres:
             "port": str(self.port),
             "unix_socket_directories": "",
             "max_connections": "300",
+            # What a statement violates, and the statement, hold personal data.
+            "log_error_verbosity": "terse",
+            "log_min_error_statement": "panic",
+            "log_parameter_max_length": "0",
+            "log_parameter_max_length_on_error": "0",
             **self._options,
         }
         flags = [flag for option in options.items() for flag in ("-c", "=".join(option))]
         command = self._command("postgres", *flags, folder=self.folder)
-        ready = partial(serves_postgres, self.url())
-        return Part(name=name, command=command, ready=ready, prepare=self._initialise, stop_seconds=3)
+        return Part(
+            name=name,
+            command=command,
+            ready=partial(serves_postgres, self.url()),
+            alive=partial(answers_postgres, HOST, self.port),
+            recovers=True,
+            prepare=self._initialise,
+            stop_seconds=3,
+        )
 
     async def _initialise(self, log: Path) -> None:
         """Makes the data folder unless it is there. Raises StartError if it is another version's."""

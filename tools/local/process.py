@@ -1,4 +1,4 @@
-"""Child processes, each in its own session and with its output in a log file."""
+"""Child processes, each in a session of its own and with its output in a log."""
 
 import asyncio
 import ctypes
@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import IO
 
 from tools.local.errors import StartError
+from tools.local.logs import LogPipe
 
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout."""
 
-_LOG_BYTES = 5_000_000
 _LOG_LINES_SHOWN = 15
 _PR_SET_PDEATHSIG = 1
 
@@ -43,45 +43,41 @@ class Command:
     """What asks it to end."""
 
 
-async def spawn(command: Command, log: Path, *, stdin: IO[str] | None = None) -> asyncio.subprocess.Process:
-    """Starts a command. Its output is appended to `log`, which is put aside first when it has grown long.
+async def spawn(
+    command: Command, *, output: LogPipe, errors: LogPipe, stdin: IO[str] | None = None
+) -> asyncio.subprocess.Process:
+    """Starts a command whose standard output and standard error go to logs, which may be one and the same.
 
     On Linux the child is asked to end when the calling thread does. Raises OSError if the program cannot be run.
     """
     user = command.user
-    put_aside_if_long(log)
-    with log.open("ab") as output:
-        return await asyncio.create_subprocess_exec(
-            *command.argv,
-            stdin=stdin or asyncio.subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            cwd=command.folder,
-            env={**_inherited(), **command.environment},
-            start_new_session=True,
-            user=user.uid if user else None,
-            group=user.gid if user else None,
-            extra_groups=() if user else None,
-            preexec_fn=_ends_with_parent(command.stop_signal),
-        )
-
-
-def put_aside_if_long(log: Path) -> None:
-    """Renames a log that has grown long, in place of the one renamed before."""
-    if log.exists() and log.stat().st_size > _LOG_BYTES:
-        log.replace(log.with_suffix(".log.1"))
+    return await asyncio.create_subprocess_exec(
+        *command.argv,
+        stdin=stdin or asyncio.subprocess.DEVNULL,
+        stdout=output.writing_end,
+        stderr=errors.writing_end,
+        cwd=command.folder,
+        env={**_inherited(), **command.environment},
+        start_new_session=True,
+        user=user.uid if user else None,
+        group=user.gid if user else None,
+        extra_groups=() if user else None,
+        preexec_fn=_ends_with_parent(command.stop_signal),
+    )
 
 
 async def run_to_end(name: str, command: Command, log: Path, *, stdin: IO[str] | None = None) -> None:
     """Runs a command until it ends. Raises StartError with the end of its log if it fails."""
-    process = await spawn(command, log, stdin=stdin)
-    try:
-        if code := await process.wait():
-            raise StartError(failure(name, how_it_ended(code), log))
-    finally:
-        if process.returncode is None:
-            kill_tree(process.pid)
-            await process.wait()
+    with LogPipe(log) as pipe:
+        process = await spawn(command, output=pipe, errors=pipe, stdin=stdin)
+        try:
+            if code := await process.wait():
+                pipe.drain()
+                raise StartError(failure(name, how_it_ended(code), log))
+        finally:
+            if process.returncode is None:
+                kill_tree(process.pid)
+                await process.wait()
 
 
 def kill_tree(pid: int) -> None:

@@ -14,6 +14,10 @@ _FIRST_DELAY_SECONDS = 0.2
 _LONGEST_DELAY_SECONDS = 5.0
 _HEALTHY_SECONDS = 30.0
 
+# A part that is frozen is back within 30 s: it is killed after at most 20 s of silence.
+_CHECK_SECONDS = 5.0
+_CHECKS_FAILED = 3
+
 
 class Supervisor:
     """Runs steps and parts, each after all that it needs."""
@@ -77,7 +81,7 @@ class Supervisor:
         """Starts a part again whenever it ends: at once at first, ever later if it does not stay up."""
         delay, up_since = _FIRST_DELAY_SECONDS, time.monotonic()
         while True:
-            what = how_it_ended(await running.wait())
+            what = await self._end_of(running)
             if time.monotonic() - up_since > _HEALTHY_SECONDS:
                 delay = _FIRST_DELAY_SECONDS
             self._progress.say(f"{running.part.name} {what}; starting it again in {delay:.1f} s")
@@ -92,6 +96,19 @@ class Supervisor:
                 continue
             up_since = time.monotonic()
             self._progress.say(f"{running.part.name} is up again after {up_since - begin:.2f} s")
+
+    async def _end_of(self, running: Running) -> str:
+        """Waits until a part ends, or kills it when it no longer answers. Returns what happened in words."""
+        ended, silent = asyncio.create_task(running.wait()), asyncio.create_task(_until_silent(running))
+        try:
+            await asyncio.wait({ended, silent}, return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                return how_it_ended(ended.result())
+            await running.kill()
+            return "did not answer and was killed"
+        finally:
+            ended.cancel()
+            silent.cancel()
 
     async def _all_up(self, names: Iterable[str]) -> None:
         for name in names:
@@ -110,6 +127,15 @@ class Supervisor:
             stopped[name].set()
 
         await asyncio.gather(*map(stop, self._nodes))
+
+
+async def _until_silent(running: Running) -> None:
+    """Checks a part again and again, until it has failed to answer several times in a row."""
+    failed = 0
+    while failed < _CHECKS_FAILED:
+        begin = time.monotonic()
+        failed = 0 if await running.is_alive() else failed + 1
+        await asyncio.sleep(max(0, _CHECK_SECONDS - (time.monotonic() - begin)))
 
 
 def _first(error: Exception) -> Exception:

@@ -16,8 +16,8 @@ from tools.local.folder import DataFolder
 from tools.local.part import Part, Step
 from tools.local.ports import HOST
 from tools.local.postgres import Postgres
-from tools.local.process import ROOT, Command, put_aside_if_long, run_to_end
-from tools.local.ready import serves_grpc, serves_http, serves_kafka
+from tools.local.process import ROOT, Command, run_to_end
+from tools.local.ready import answers_grpc, answers_http, serves_grpc, serves_http, serves_kafka
 from tools.local.settings import EMBEDDED, Settings
 
 SERVICES = ("auth", "patient", "billing", "analytics")
@@ -56,7 +56,7 @@ class System:
             yield self._migration(service, owner_url(server, service, passwords))
             for worker in self._workers[service]:
                 yield self._service(service, worker, urls)
-        yield self._gateway()
+        yield from self._gateway()
 
     def _postgres(self) -> Postgres:
         options = {"max_connections": str(50 + _CONNECTIONS * self._settings.workers * len(SERVICES))}
@@ -100,6 +100,7 @@ class System:
             name=worker,
             command=Command(argv=(sys.executable, "-m", f"services.{service}"), environment=environment),
             ready=partial(serves_grpc, HOST, port),
+            alive=partial(answers_grpc, HOST, port),
             needs=(f"{service}-migrations", *(["broker"] if service in _USES_KAFKA else [])),
             stop_seconds=4.5,
             ours=True,
@@ -131,7 +132,7 @@ class System:
         """Returns the file of the first admin's password, which stays what it was at the first start."""
         return self._folder.secret("admin-password", self._settings.admin_password)
 
-    def _gateway(self) -> Part:
+    def _gateway(self) -> Iterator[Part | Step]:
         file = self._folder.path / "envoy.yaml"
         target = Target(
             listen=Address(HOST, self._settings.gateway_port),
@@ -142,7 +143,6 @@ class System:
             },
             descriptors=ROOT / "gen" / "descriptors.binpb",
             site=self._folder.path / "site",
-            access_log=self._folder.logs / "access.log",
             reflection=self._settings.reflection,
             rate_limits=self._settings.rate_limits,
             trusted_proxies=self._settings.trusted_proxies,
@@ -153,12 +153,14 @@ class System:
             argv = tuple(command(target, file))
         except EnvoyMissingError as error:
             raise StartError(str(error)) from None
-        return Part(
+        yield Step(name="gateway-files", run=partial(asyncio.to_thread, _write_gateway_files, target, file))
+        yield Part(
             name="gateway",
             command=Command(argv=argv),
             ready=partial(serves_http, HOST, self._settings.gateway_port, "/readyz"),
-            needs=tuple(worker for names in self._workers.values() for worker in names),
-            prepare=partial(_prepare_gateway, target, file),
+            alive=partial(answers_http, HOST, self._settings.gateway_port, "/readyz"),
+            needs=("gateway-files", *(worker for names in self._workers.values() for worker in names)),
+            output="access",
         )
 
     def _passwords(self, service: str) -> Passwords:
@@ -180,13 +182,7 @@ def _worker_names(service: str, count: int) -> tuple[str, ...]:
     return (service, *(f"{service}-{number}" for number in range(2, count + 1)))
 
 
-async def _prepare_gateway(target: Target, file: Path, _: Path) -> None:
-    await asyncio.to_thread(_write_gateway_config, target, file)
-
-
-def _write_gateway_config(target: Target, file: Path) -> None:
-    if target.access_log:
-        put_aside_if_long(target.access_log)
+def _write_gateway_files(target: Target, file: Path) -> None:
     if target.site:
         site.write(target.site)
     file.write_text(render(target), encoding="utf-8")

@@ -1,0 +1,88 @@
+"""A full disk: the supervisor and what needs no disk go on, parts come back, and it all works when there is room."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.e2e.people import Person, a_patient
+from tests.harness.waiting import eventually
+from tools.copy import Copy, running
+
+DISK = "size=400m"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", DISK, "tmpfs", str(disk)], check=False, capture_output=True)
+    if mounted.returncode:
+        pytest.skip("only root may mount a small disk")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Takes all the room that is left, and returns the file that takes it."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file:
+        for size in (1024 * 1024, 4096, 1):
+            with suppress(OSError):
+                while True:
+                    file.write(b"\0" * size)
+    return filler
+
+
+def pid_of(copy: Copy, program: str) -> int | None:
+    """Returns the pid of the supervisor's child that runs a program. The state file may be out of date."""
+    for child in psutil.Process(copy.supervisor.pid).children():
+        if program in " ".join(child.cmdline()) and child.status() != psutil.STATUS_ZOMBIE:
+            return child.pid
+    return None
+
+
+def test_parts_come_back_on_a_full_disk_and_the_system_recovers(small_disk: Path) -> None:
+    with running(small_disk / "data") as copy, Person.signed_up(copy) as person:
+        created = person.post("/v1/patients", a_patient())
+        filler = fill(small_disk)
+        killed = {program: kill(copy, program) for program in ("services.patient", "envoy.yaml", "broker")}
+        for program, old in killed.items():
+            eventually(lambda program=program, old=old: pid_of(copy, program) not in {old, None})  # type: ignore[misc]
+        eventually(lambda: answers(copy))
+        killed["postgres"] = kill(copy, "bin/postgres")
+        eventually(lambda: pid_of(copy, "bin/postgres") != killed["postgres"])
+        filler.unlink()
+        eventually(lambda: created in all_patients(person), seconds=60)
+        eventually(lambda: person.rest.post("/v1/patients", json=a_patient()).is_success)
+        eventually(lambda: pid_of(copy, "services.patient") == copy.state().processes["patient"].pid)
+
+
+def kill(copy: Copy, program: str) -> int:
+    """Kills the part that runs a program, and returns its former pid."""
+    pid = pid_of(copy, program)
+    assert pid
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+def answers(copy: Copy) -> bool:
+    """Tells whether the gateway and a service behind it answer."""
+    try:
+        return httpx.get(f"{copy.url}/.well-known/jwks.json").is_success
+    except httpx.TransportError:
+        return False
+
+
+def all_patients(person: Person) -> list[Any]:
+    """Returns the patients, none while the system does not answer."""
+    answer = person.rest.get("/v1/patients")
+    return answer.json()["patients"] if answer.is_success else []
