@@ -101,7 +101,8 @@ class Services(Stack):
             **database_environment(self._environment, self._data, role, role),
         }
         if name == "auth":
-            return told | {"PULSETRACK_ADMIN_EMAIL": self._environment.admin_email}
+            sign_up = "open" if self._environment.open_sign_up else "closed"
+            return told | {"PULSETRACK_ADMIN_EMAIL": self._environment.admin_email, "PULSETRACK_SIGN_UP": sign_up}
         told |= {"PULSETRACK_AUTH": _address("auth")}
         if name == "patient":
             told |= {"PULSETRACK_BILLING": _address("billing")}

@@ -79,6 +79,8 @@ class Environment:
     """Whether databases, topics and secrets outlive their stack, and are protected against deletion."""
     alarm_email: str | None = None
     """Who is told of alarms, once he has confirmed it; nobody if None."""
+    open_sign_up: bool = False
+    """Whether any visitor may create a user, who can then read every patient. Otherwise admins create users."""
     reflection: bool = False
     """Whether services tell strangers about the contract."""
     plain_port: int = GATEWAY_PORT

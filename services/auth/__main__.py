@@ -1,10 +1,11 @@
 """Runs the auth service."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
+from services.auth.admission import admission
 from services.auth.passwords import Passwords
 from services.auth.service import AuthService, Lifetimes
 from services.auth.tokens import LONGEST_TOKEN_SECONDS, KeyPassphrase, SigningKeys
@@ -25,6 +26,9 @@ class AuthSettings(Settings, frozen=True, kw_only=True):
     admin_password: Annotated[str, Meta(min_length=8, description="The first admin's password.")]
     key_passphrase: KeyPassphrase
     service_secrets: Annotated[str, Meta(description="The secret of each service by its client id: a JSON object.")]
+    sign_up: Annotated[
+        Literal["open", "closed"], Meta(description="`open` lets any visitor sign up; `closed` leaves it to admins.")
+    ] = "closed"
     access_token_seconds: Annotated[int, Meta(ge=1, le=_LONGEST, description="How long an access token is good.")] = 900
     refresh_token_seconds: Annotated[int, Meta(ge=1, description="How long a refresh token is good.")] = 1_209_600
     service_token_seconds: Annotated[int, Meta(ge=60, le=_LONGEST, description="How long a service token is good.")] = (
@@ -59,7 +63,9 @@ async def main() -> None:
         async def own_keys() -> bytes:
             return keys.jwks()
 
-        await serve(settings, SERVICES["auth"], auth, verifier=TokenVerifier(own_keys), parts=[db])
+        rules = admission(db, open_sign_up=settings.sign_up == "open")
+        verifier = TokenVerifier(own_keys)
+        await serve(settings, SERVICES["auth"], auth, verifier=verifier, parts=[db], admission=rules)
 
 
 if __name__ == "__main__":

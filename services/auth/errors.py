@@ -39,6 +39,14 @@ class TooManyFailedLogins(RateLimited):
         self.retry_after = retry_after
 
 
+class SignUpClosed(Failure):
+    """Raised when a visitor signs up where only an admin creates users."""
+
+    code = Code.PERMISSION_DENIED
+    reason = "SIGN_UP_CLOSED"
+    message = "Sign-up is closed. Ask an administrator to create a user for you."
+
+
 class RefreshTokenInvalid(Failure):
     """Occurs when a refresh token is unknown, expired, used before, or its session has ended."""
 
@@ -48,7 +56,7 @@ class RefreshTokenInvalid(Failure):
 
 
 class UserDisabled(Failure):
-    """Occurs when a user's credentials are right but an admin has disabled him."""
+    """Raised when the credentials or the access token are valid, but an admin has disabled the user."""
 
     code = Code.PERMISSION_DENIED
     reason = "USER_DISABLED"

@@ -83,6 +83,7 @@ _new_user: dict[str, Any] = {name: bindparam(name) for name in _NEW_USER}
 INSERT_USER = Statement(insert(users).values(_new_user).returning(*users.c))
 INSERT_USER_IF_NEW = Statement(upsert(users).values(_new_user).on_conflict_do_nothing())
 GET_USER = Statement(select(users).where(users.c.id == bindparam("id")))
+LOCK_USER = Statement(select(users).where(users.c.id == bindparam("id")).with_for_update(read=True))
 GET_USER_BY_EMAIL = Statement(select(users).where(users.c.email_key == bindparam("email_key")))
 LIST_USERS = Listing(select(users), users.c.create_time, users.c.id)
 LOCK_USERS = Statement(select(func.pg_advisory_xact_lock(2)))

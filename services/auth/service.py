@@ -51,7 +51,6 @@ from services.auth.models import (
     INSERT_USER_IF_NEW,
     LIST_USERS,
     LOCK_REFRESH_FAMILY,
-    LOCK_USERS,
     REPLACE_PASSWORD_HASH,
     UPDATE_USER,
     USE_REFRESH_TOKEN,
@@ -100,7 +99,7 @@ class AuthService:
 
         Raises FieldsInvalid for a common password, EmailAlreadyExists, UsernameAlreadyExists.
         """
-        return await self._created(request.email, request.username, request.password, Role.USER)
+        return await self._created(self._db, request, Role.USER)
 
     async def login(self, request: LoginRequest) -> TokenPair:
         """Begins a session.
@@ -143,51 +142,49 @@ class AuthService:
             await tx.run(DELETE_REFRESH_FAMILY, digest=presented)
         return Empty()
 
-    async def get_current_user(self, request: GetCurrentUserRequest, caller: Caller) -> User:
+    async def get_current_user(self, request: GetCurrentUserRequest, caller: Caller, tx: Transaction) -> User:
         """Returns the caller's own user.
 
         Raises UserNotFound.
         """
-        row = await self._db.row(GET_USER, id=caller.id)
+        row = await tx.row(GET_USER, id=caller.id)
         if row is None:
             raise UserNotFound
         return user_of(row)
 
-    async def create_user(self, request: CreateUserRequest) -> User:
+    async def create_user(self, request: CreateUserRequest, tx: Transaction) -> User:
         """Creates a user who has the role that the admin chose.
 
         Raises FieldsInvalid for a common password, EmailAlreadyExists, UsernameAlreadyExists.
         """
-        return await self._created(request.email, request.username, request.password, request.role or Role.USER)
+        return await self._created(tx, request, request.role or Role.USER)
 
-    async def list_users(self, request: ListUsersRequest) -> ListUsersResponse:
+    async def list_users(self, request: ListUsersRequest, tx: Transaction) -> ListUsersResponse:
         """Returns a page of users, newest first.
 
         Raises PageTokenInvalid.
         """
-        rows, next_page_token = await LIST_USERS.page(self._db, request)
+        rows, next_page_token = await LIST_USERS.page(tx, request)
         return ListUsersResponse(users=[user_of(row) for row in rows], next_page_token=next_page_token)
 
-    async def update_user(self, request: UpdateUserRequest) -> User:
-        """Changes what a user may do from his next token on.
+    async def update_user(self, request: UpdateUserRequest, tx: Transaction) -> User:
+        """Changes a user's role, or disables or enables the user. Calls run one after another (`Standing`).
 
         Raises FieldsInvalid, UserNotFound, LastAdmin.
         """
         change = request.user or User()
-        async with self._db.begin() as tx:
-            await tx.run(LOCK_USERS)  # one change after the other, or two admins could disable each other at once
-            row = await tx.row(GET_USER, id=change.id)
-            if row is None:
-                raise UserNotFound
-            mask = request.update_mask.paths if request.update_mask else None
-            user = merged(user_of(row), change, mask)
-            await tx.run(UPDATE_USER, user_id=row["id"], new_role=user.role.name, now_disabled=user.disabled)
-            if user.disabled != row["disabled"]:
-                # Also of one who is enabled again: a log-in that overlapped with his disabling may have left a session.
-                await tx.run(DELETE_REFRESH_TOKENS_OF_USER, user_id=row["id"])
-            if await tx.row(GET_AN_ENABLED_ADMIN) is None:
-                raise LastAdmin
-            return user
+        row = await tx.row(GET_USER, id=change.id)
+        if row is None:
+            raise UserNotFound
+        mask = request.update_mask.paths if request.update_mask else None
+        user = merged(user_of(row), change, mask)
+        await tx.run(UPDATE_USER, user_id=row["id"], new_role=user.role.name, now_disabled=user.disabled)
+        if user.disabled != row["disabled"]:
+            # Also when the user is enabled again: a log-in that overlapped with the disabling may have left a session.
+            await tx.run(DELETE_REFRESH_TOKENS_OF_USER, user_id=row["id"])
+        if await tx.row(GET_AN_ENABLED_ADMIN) is None:
+            raise LastAdmin
+        return user
 
     async def issue_service_token(self, request: IssueServiceTokenRequest) -> ServiceToken:
         """Issues a token to a service that knows its secret.
@@ -217,11 +214,13 @@ class AuthService:
         elif row["role"] != "ADMIN":
             _log.warning("the user with the first admin's email is no admin, and stays so")
 
-    async def _created(self, email: str, username: str, password: str, role: Role) -> User:
-        if is_common(password):
+    async def _created(
+        self, db: Database | Transaction, request: SignUpRequest | CreateUserRequest, role: Role
+    ) -> User:
+        if is_common(request.password):
             raise FieldsInvalid({"password": "is one of the most common passwords"})
-        new = columns(email, username, await self._passwords.hash(password), role=role)
-        row = await self._db.row(INSERT_USER, taken=_TAKEN, **new)
+        new = columns(request.email, request.username, await self._passwords.hash(request.password), role=role)
+        row = await db.row(INSERT_USER, taken=_TAKEN, **new)
         return user_of(row)
 
     async def _tokens(self, tx: Transaction, user: Record | None, *, family: UUID) -> TokenPair:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from typing import Any, Self
 
 import asyncpg
@@ -99,6 +100,10 @@ class Transaction:
         """Calls what waits for the commit."""
         for call in self._afterwards:
             call()
+
+
+transaction_of_call: ContextVar[Transaction] = ContextVar("transaction")
+"""The transaction that an interceptor has begun for a call, and commits when its handler has returned."""
 
 
 class Database:

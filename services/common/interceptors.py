@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextvars import ContextVar
 from typing import Any
 from uuid import uuid4
@@ -39,6 +39,9 @@ Next = Callable[[Any, Context], Awaitable[Any]]
 
 Audit = Callable[[Method], AsyncServerInterceptor]
 """Makes the interceptor that records a method's calls, in a service that keeps such records."""
+
+Admission = Callable[[Method], Iterable[AsyncServerInterceptor]]
+"""Makes a method's interceptors that decide on callers by more than the token, in a service that has such rules."""
 
 caller_of_call: ContextVar[Caller | None] = ContextVar("caller", default=None)
 """Who calls, None if the method needs no token."""
@@ -241,6 +244,7 @@ def chain(
     concurrency: Concurrency,
     shares: AsyncServerInterceptor | None = None,
     audit: Audit | None = None,
+    admission: Admission | None = None,
 ) -> Sequence[AsyncServerInterceptor]:
     """Returns a method's interceptors, the outermost first."""
     return (
@@ -253,6 +257,7 @@ def chain(
         Access(method),  # and may he? Before the request is read at all
         *([shares] if shares else []),  # after Identity: a share belongs to a user
         Deadline(),  # after Identity: auth's keys, which it may fetch, are for all callers
+        *(admission(method) if admission else ()),  # before the request is read, within the deadline
         Parsing(method),  # what he asks
         *([RequestId()] if "request_id" in method.input.DESCRIPTOR.fields_by_name else []),  # before its rules
         Validation(method),  # and is it well-formed?

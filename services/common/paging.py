@@ -9,7 +9,7 @@ from asyncpg import Record
 from sqlalchemy import Column, Integer, Select, bindparam, tuple_
 
 from services.common import opaque, wire
-from services.common.db import Database, Statement
+from services.common.db import Database, Statement, Transaction
 from services.common.errors import PageTokenInvalid
 
 DEFAULT_PAGE_SIZE = 50
@@ -33,7 +33,7 @@ class Listing:
         self._first = Statement(ordered)
         self._following = Statement(ordered.where(row < last if descending else row > last))
 
-    async def page(self, db: Database, request: Any, **values: Any) -> tuple[Sequence[Record], str]:
+    async def page(self, db: Database | Transaction, request: Any, **values: Any) -> tuple[Sequence[Record], str]:
         """Returns the rows of the page that a request asks for, and the token of the next, empty if there is none.
 
         A token carries a digest of the query that it came from, so that neither can be changed without the other. The

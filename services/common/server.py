@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Any, Protocol, get_args, get_origin, get_type_hints
 
 import betterproto2
@@ -17,15 +18,22 @@ from grpc_health.v1.health import aio as health
 
 from services.common import contract, wire
 from services.common.contract import ContractError, Method
+from services.common.db import Transaction, transaction_of_call
 from services.common.errors import Failure, FieldsInvalid
 from services.common.identity import Caller, TokenVerifier
-from services.common.interceptors import Audit, Concurrency, Context, bind, caller_of_call, chain
+from services.common.interceptors import Admission, Audit, Concurrency, Context, bind, caller_of_call, chain
 from services.common.settings import Settings, SettingsError
 from services.common.shares import StreamShares
 from services.common.standard import health_handlers, reflection_handlers
 from services.common.streams import Streams
 
 READINESS_SECONDS = 1.0
+
+_GIVEN: Mapping[str, tuple[type, ContextVar[Any]]] = {
+    "caller": (Caller, caller_of_call),
+    "tx": (Transaction, transaction_of_call),
+}
+"""What a handler may take beside its request, by the parameter's name: its type, and where its value is."""
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", contract.MAX_MESSAGE_BYTES),
@@ -51,6 +59,7 @@ def handlers(
     streams: Streams,
     *,
     audit: Audit | None = None,
+    admission: Admission | None = None,
 ) -> grpc.GenericRpcHandler:
     """Binds each method of a service to the servicer's method of the same name in snake case.
 
@@ -68,6 +77,7 @@ def handlers(
             concurrency=open_streams if method.streams else calls,
             shares=shares if method.streams else None,
             audit=audit,
+            admission=admission,
         )
         kind = grpc.unary_stream_rpc_method_handler if method.streams else grpc.unary_unary_rpc_method_handler
         bound[method.name] = kind(bind(handler, interceptors, method))
@@ -83,6 +93,7 @@ async def serving(
     verifier: TokenVerifier,
     parts: Iterable[Part] = (),
     audit: Audit | None = None,
+    admission: Admission | None = None,
 ) -> AsyncIterator[int]:
     """Serves a service, with health and reflection beside it, and yields its port.
 
@@ -93,7 +104,8 @@ async def serving(
     """
     server = grpc.aio.server(options=_OPTIONS)
     streams = Streams(write_seconds=settings.stream_write_seconds)
-    server.add_generic_rpc_handlers((handlers(service_name, servicer, verifier, settings, streams, audit=audit),))
+    ours = handlers(service_name, servicer, verifier, settings, streams, audit=audit, admission=admission)
+    server.add_generic_rpc_handlers((ours,))
     servicer_of_health = health.HealthServicer()
     server.add_generic_rpc_handlers((health_handlers(servicer_of_health),))
     if settings.reflection == "on":
@@ -125,12 +137,15 @@ async def serve(
     verifier: TokenVerifier,
     parts: Iterable[Part] = (),
     audit: Audit | None = None,
+    admission: Admission | None = None,
 ) -> None:
     """Serves a service until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with serving(settings, service_name, servicer, verifier=verifier, parts=parts, audit=audit) as port:
+    async with serving(
+        settings, service_name, servicer, verifier=verifier, parts=parts, audit=audit, admission=admission
+    ) as port:
         _log.info("serving", extra={"port": port})
         await stop.wait()
         _log.info("draining")
@@ -154,13 +169,14 @@ def _handler(method: Method, servicer: object, streams: Streams) -> Callable[[An
     """
     handle, hints = _found(method, servicer)
     loaded, dumps = wire.codec_of(hints["request"]).decode, wire.codec_of(hints["return"]).dumps
+    given = {name: value for name, (_, value) in _GIVEN.items() if name in hints}
 
     def call(message: Any) -> Any:
         try:
             request = loaded(message)
         except wire.TimeRangeError as error:
             raise FieldsInvalid({error.field: "must be a time of the years 1 to 9999"}) from None
-        return handle(request, caller_of_call.get()) if "caller" in hints else handle(request)
+        return handle(request, **{name: value.get() for name, value in given.items()})
 
     async def answer(message: Any, _: Context) -> bytes:
         return dumps(await call(message))
@@ -186,7 +202,7 @@ def _found(method: Method, servicer: object) -> tuple[Callable[..., Any], Mappin
     _fits(method, "takes", hints.get("request"), method.input)
     _fits(method, "returns", hints.get("return"), method.output)
     others = {other: hints.get(other) for other in inspect.signature(handle).parameters if other != "request"}
-    if others not in ({}, {"caller": Caller}):
+    if any(kind is not _GIVEN.get(other, (None,))[0] for other, kind in others.items()):
         raise ContractError(f"{method.path}: {name} has parameters that nothing fills: {', '.join(others)}")
     return handle, hints
 

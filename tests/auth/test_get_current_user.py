@@ -1,7 +1,5 @@
 """GetCurrentUser."""
 
-from uuid import uuid4
-
 import pytest
 from grpc import StatusCode
 
@@ -24,14 +22,6 @@ def test_an_admin_sees_himself(auth: Client) -> None:
     token = auth.login(LoginRequest(email=ADMIN_EMAIL, password=ADMIN_PASSWORD)).access_token
     admin = auth.having(token).get_current_user(GetCurrentUserRequest())
     assert (admin.email, admin.role) == (ADMIN_EMAIL, Role.ADMIN)
-
-
-def test_a_disabled_user_sees_that_he_is(auth: Client, sql: Sql) -> None:
-    new = signing_up(email=f"{uuid4()}@clinic.test")
-    auth.sign_up(new)
-    token = auth.login(logging_in(new)).access_token
-    sql("UPDATE users SET disabled = true WHERE email = $1", new.email)
-    assert auth.having(token).get_current_user(GetCurrentUserRequest()).disabled
 
 
 def test_a_user_who_is_gone_is_not_found(auth: Client, sql: Sql) -> None:

@@ -19,6 +19,11 @@ def test_the_services_secrets_are_a_json_object() -> None:
     assert AuthSettings.read(ENVIRONMENT).secrets() == {"patient": "a secret"}
 
 
+def test_sign_up_is_closed_unless_the_operator_opens_it() -> None:
+    assert AuthSettings.read(ENVIRONMENT).sign_up == "closed"
+    assert AuthSettings.read(ENVIRONMENT | {"PULSETRACK_SIGN_UP": "open"}).sign_up == "open"
+
+
 @pytest.mark.parametrize("secrets", ["", "patient=a secret", '["a secret"]', '{"patient": 4711}'])
 def test_secrets_in_another_form_are_refused_without_showing_them(secrets: str) -> None:
     settings = AuthSettings.read(ENVIRONMENT | {"PULSETRACK_SERVICE_SECRETS": secrets})

@@ -137,7 +137,7 @@ def test_a_disabled_user_is_out_of_log_in_and_of_every_session(auth: Client, adm
     with pytest.raises(Refused, match="PERMISSION_DENIED USER_DISABLED"):
         auth.login(logging_in(new))
     assert [goes_on(auth, session) for session in sessions] == [False, False]
-    assert auth.having(sessions[0].access_token).get_current_user(GetCurrentUserRequest()).disabled
+    assert in_the_list(admin, user).disabled
 
 
 def test_a_user_who_is_enabled_again_logs_in_again(auth: Client, admin: Client) -> None:
@@ -181,16 +181,17 @@ def test_an_admin_may_go_when_another_stays(admin: Client, alone: User) -> None:
     assert admin.update_user(changing(alone, role=Role.USER)).role is Role.USER
 
 
-@pytest.mark.usefixtures("alone")
-def test_of_admins_who_disable_each_other_at_once_one_stays(auth: Client, admin: Client, sql: Sql) -> None:
+def test_of_admins_who_disable_each_other_at_once_one_stays(auth: Client, admin: Client, alone: User, sql: Sql) -> None:
     for _ in range(5):
-        sql("UPDATE users SET role = 'USER'")
+        sql("UPDATE users SET role = CASE id WHEN $1::uuid THEN 'ADMIN' ELSE 'USER' END", alone.id)
         requests = [creating(role=Role.ADMIN) for _ in range(4)]
         users = [admin.create_user(request) for request in requests]
+        sql("UPDATE users SET role = 'USER' WHERE id = $1", alone.id)
         callers = [auth.having(auth.login(logging_in(request)).access_token) for request in requests]
         others = [*users[1:], users[0]]
         calls = [partial(c.update_user, changing(u, disabled=True)) for c, u in zip(callers, others, strict=True)]
         _, refusals = at_once(calls)
-        assert [refusal.reason for refusal in refusals] == ["LAST_ADMIN"]
+        assert {refusal.reason for refusal in refusals} <= {"USER_DISABLED"}
         [row] = sql("SELECT count(*) FROM users WHERE role = 'ADMIN' AND NOT disabled")
-        assert row["count"] == 1
+        assert row["count"] == len(refusals)
+        assert row["count"] >= 1

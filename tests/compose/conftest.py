@@ -32,6 +32,6 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def user(system: Stack) -> Iterator[Person]:
-    """Somebody who has signed up."""
-    with Person.signed_up(system) as person:
+    """A user whom the admin has created: sign-up is closed."""
+    with Person.created(system) as person:
         yield person

@@ -44,6 +44,11 @@ class Stack:
         """The folder of its secrets."""
         return self.folder / "compose"
 
+    @property
+    def admin_password(self) -> str:
+        """The first admin's password."""
+        return (self.secrets / "admin-password").read_text(encoding="utf-8")
+
     def make(self, what: str) -> str:
         """Does what `make compose` does, or another of the program's words; returns what it prints."""
         return self._run(sys.executable, "-m", "tools.compose", what)

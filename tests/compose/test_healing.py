@@ -6,7 +6,7 @@ import pytest
 
 from tests.compose.stack import SERVERS, Stack
 from tests.e2e.load import Load
-from tests.e2e.people import Person, a_patient
+from tests.e2e.people import ADMIN_EMAIL, Person, a_patient
 from tests.harness.waiting import eventually
 
 
@@ -22,7 +22,7 @@ def created_and_followed(person: Person) -> str:
 def test_a_crash_heals_by_itself(system: Stack, service: str) -> None:
     system.crash(service)
     system.until_healed(service)
-    with Person.signed_up(system) as person:
+    with Person.created(system) as person:
         created_and_followed(person)
 
 
@@ -30,19 +30,19 @@ def test_a_crash_heals_by_itself(system: Stack, service: str) -> None:
 def test_a_container_that_was_killed_comes_back_with_the_next_up(system: Stack, service: str) -> None:
     system.compose("kill", service)
     system.make("up")
-    with Person.signed_up(system) as person:
+    with Person.created(system) as person:
         created_and_followed(person)
 
 
 def test_what_was_there_is_there_after_down_and_up(system: Stack) -> None:
-    password = (system.secrets / "admin-password").read_text()
-    with Person.signed_up(system) as person:
+    password = system.admin_password
+    with Person.created(system) as person:
         patient = person.get(f"/v1/patients/{created_and_followed(person)}")
         token = person.token
     system.make("down")
     assert system.containers() == {}
     assert password not in system.make("up")  # it is shown only when it was made
-    with Person.nobody(system, token) as person, Person.logged_in(system, "admin@pulsetrack.local", password):
+    with Person.nobody(system, token) as person, Person.logged_in(system, ADMIN_EMAIL, password):
         assert person.get(f"/v1/patients/{patient['id']}") == patient
         assert person.get("/v1/analytics/events", patientId=patient["id"])["events"]
         created_and_followed(person)

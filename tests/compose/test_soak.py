@@ -56,7 +56,7 @@ def create_while_it_dies(system: Stack, person: Person, service: str) -> list[st
 @pytest.mark.parametrize("service", SERVERS)
 def test_a_container_is_killed_while_patients_are_created(system: Stack, service: str) -> None:
     system.until_healed(service)
-    with Person.signed_up(system) as person:
+    with Person.created(system) as person:
         acknowledged = create_while_it_dies(system, person, service)
         system.until_healed(service)
         assert len(set(acknowledged)) == A_SECOND * SECONDS

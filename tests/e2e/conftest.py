@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.people import Person
+from tests.e2e.people import ADMIN_EMAIL, Person
 from tools.copy import Copy, running
 
 
@@ -32,5 +32,5 @@ def user(system: Copy) -> Iterator[Person]:
 @pytest.fixture(scope="session")
 def admin(system: Copy) -> Iterator[Person]:
     """The first admin."""
-    with Person.logged_in(system, "admin@pulsetrack.local", system.admin_password) as person:
+    with Person.logged_in(system, ADMIN_EMAIL, system.admin_password) as person:
         yield person

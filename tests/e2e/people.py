@@ -14,6 +14,7 @@ from services.common import contract
 from tests.harness.client import Client
 from tools.copy import Copy
 
+ADMIN_EMAIL = "admin@pulsetrack.local"
 PASSWORD = "correct horse"
 _STREAMS = {http.path for method in contract.all_methods() if method.streams for http in method.http}
 
@@ -24,6 +25,14 @@ class System(Protocol):
     @property
     def url(self) -> str:
         """Where the gateway listens."""
+
+
+class Administered(System, Protocol):
+    """A system whose first admin has the usual email."""
+
+    @property
+    def admin_password(self) -> str:
+        """The first admin's password."""
 
 
 @dataclass
@@ -57,6 +66,17 @@ class Person:
             new = {"email": email, "username": name, "password": PASSWORD}
             nobody.rest.post("/v1/auth/signup", json=new).raise_for_status()
         with cls.logged_in(system, email, PASSWORD) as person:
+            yield person
+
+    @classmethod
+    @contextmanager
+    def created(cls, system: Administered) -> Iterator[Self]:
+        """Logs in a new user whom the first admin has created, whether sign-up is open or not."""
+        name = uuid4().hex
+        new = {"email": f"{name}@clinic.test", "username": name, "password": PASSWORD}
+        with cls.logged_in(system, ADMIN_EMAIL, system.admin_password) as admin:
+            admin.post("/v1/users", new)
+        with cls.logged_in(system, new["email"], PASSWORD) as person:
             yield person
 
     @classmethod

@@ -8,10 +8,10 @@ from uuid import uuid4
 import pytest
 
 from gen.pulsetrack.analytics.v1 import GetPatientStatisticsRequest, ListPatientEventsRequest, PatientEventType
-from gen.pulsetrack.auth.v1 import GetCurrentUserRequest, LoginRequest, SignUpRequest
+from gen.pulsetrack.auth.v1 import CreateUserRequest, GetCurrentUserRequest, LoginRequest
 from gen.pulsetrack.billing.v1 import AccountStatus, GetBillingAccountRequest, ListBillingAccountsRequest
 from gen.pulsetrack.patient.v1 import CreatePatientRequest, GetPatientRequest, Patient
-from tests.e2e.people import PASSWORD, Person, a_patient
+from tests.e2e.people import ADMIN_EMAIL, PASSWORD, Person, a_patient
 from tests.harness.waiting import eventually
 from tools.copy import Copy
 
@@ -31,9 +31,9 @@ def test_by_rest(user: Person) -> None:
 
 
 def test_by_native_grpc(system: Copy) -> None:
-    with Person.nobody(system) as nobody:
-        auth = nobody.client("auth")
-        new = auth.sign_up(SignUpRequest(email="native@clinic.test", username="native", password=PASSWORD))
+    with Person.logged_in(system, ADMIN_EMAIL, system.admin_password) as admin, Person.nobody(system) as nobody:
+        to_be_user = CreateUserRequest(email="native@clinic.test", username="native", password=PASSWORD)
+        new, auth = admin.client("auth").create_user(to_be_user), nobody.client("auth")
         tokens = auth.login(LoginRequest(email="native@clinic.test", password=PASSWORD))
     with Person.nobody(system, tokens.access_token) as person:
         assert person.client("auth").get_current_user(GetCurrentUserRequest()) == new

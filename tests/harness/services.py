@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from services.analytics.service import AnalyticsService
+from services.auth.admission import admission
 from services.auth.passwords import Passwords
 from services.auth.service import AuthService, Lifetimes
 from services.auth.tokens import SigningKeys
@@ -60,6 +61,7 @@ async def serving_auth(
     admin_password: str = ADMIN_PASSWORD,
     listen: str = "127.0.0.1:0",
     reload_seconds: float = 10,
+    open_sign_up: bool = True,
 ) -> AsyncIterator[int]:
     """Serves auth on its database, and yields its port. It takes its own tokens, unless a verifier is given."""
     told = Settings(listen=listen, database_url=url)
@@ -71,5 +73,6 @@ async def serving_auth(
             return keys.jwks()
 
         verifier = verifier or TokenVerifier(own_keys)
-        async with serving(told, SERVICES["auth"], auth, verifier=verifier, parts=[db]) as port:
+        rules = admission(db, open_sign_up=open_sign_up)
+        async with serving(told, SERVICES["auth"], auth, verifier=verifier, parts=[db], admission=rules) as port:
             yield port

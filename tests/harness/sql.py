@@ -21,9 +21,9 @@ class Sql:
         return self._background.run(self._rows(statement, values))
 
     @contextmanager
-    def holding(self, statement: str, *values: Any) -> Iterator[None]:
-        """Runs a statement, and holds its locks during a block. Then it is as if it had not been run."""
-        with self._background.during(self._holding(statement, values)):
+    def holding(self, statement: str, *values: Any, commit: bool = False) -> Iterator[None]:
+        """Runs a statement and holds its locks during a block. Then its transaction is rolled back, or committed."""
+        with self._background.during(self._holding(statement, values, commit=commit)):
             yield
 
     def waiting(self) -> int:
@@ -39,13 +39,13 @@ class Sql:
             await connection.close()
 
     @asynccontextmanager
-    async def _holding(self, statement: str, values: tuple[Any, ...]) -> AsyncIterator[None]:
+    async def _holding(self, statement: str, values: tuple[Any, ...], *, commit: bool) -> AsyncIterator[None]:
         connection = await asyncpg.connect(self._url)
         try:
             transaction = connection.transaction()
             await transaction.start()
             await connection.execute(statement, *values)
             yield
-            await transaction.rollback()
+            await (transaction.commit() if commit else transaction.rollback())
         finally:
             await connection.close()

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.e2e.load import Load
-from tests.e2e.people import Person, a_patient
+from tests.e2e.people import ADMIN_EMAIL, Person, a_patient
 from tests.e2e.test_journey import test_by_grpcurl, test_by_native_grpc, test_by_rest
 from tests.harness.waiting import eventually
 
@@ -36,6 +36,13 @@ class Deployed:
     standin: "StandIn"
     version: Callable[[str], "Deployment"]
     """Gives the deployment of a version."""
+
+    @property
+    def admin_password(self) -> str:
+        """The first admin's password, from Secrets Manager."""
+        outputs = self.standin.outputs("pulsetrack-localstack-data")
+        secret = self.standin.client("secretsmanager").get_secret_value(SecretId=outputs["AdminPasswordSecret"])
+        return str(secret["SecretString"])
 
     def tasks(self) -> dict[str, tuple[int, int]]:
         """Returns how many tasks of each service run, and how many should."""
@@ -74,8 +81,8 @@ def system(deployed: Deployed) -> Deployed:
 
 @pytest.fixture(scope="module")
 def user(deployed: Deployed) -> Iterator[Person]:
-    """Somebody who has signed up."""
-    with Person.signed_up(deployed) as person:
+    """A user whom the admin has created: sign-up is closed."""
+    with Person.created(deployed) as person:
         yield person
 
 
@@ -85,9 +92,7 @@ def test_every_service_runs_as_many_tasks_as_it_should(deployed: Deployed) -> No
 
 
 def test_the_first_admin_has_the_password_in_secrets_manager(deployed: Deployed) -> None:
-    outputs = deployed.standin.outputs("pulsetrack-localstack-data")
-    secret = deployed.standin.client("secretsmanager").get_secret_value(SecretId=outputs["AdminPasswordSecret"])
-    with Person.logged_in(deployed, "admin@pulsetrack.local", secret["SecretString"]) as admin:
+    with Person.logged_in(deployed, ADMIN_EMAIL, deployed.admin_password) as admin:
         assert admin.get("/v1/auth/me")["role"] == "ROLE_ADMIN"
 
 
@@ -98,7 +103,7 @@ def test_nothing_but_the_load_balancer_can_be_called_from_outside(deployed: Depl
 def test_a_task_that_is_killed_is_replaced(deployed: Deployed) -> None:
     [killed] = deployed.standin.containers("patient")
     deployed.standin.kill(killed)
-    with Person.signed_up(deployed) as user:
+    with Person.created(deployed) as user:
         eventually(lambda: deployed.standin.containers("patient") not in ([], [killed]), seconds=60)
         eventually(lambda: _creates(user), seconds=60)
     eventually(lambda: deployed.tasks() == dict.fromkeys(PARTS, (1, 1)), seconds=60)
@@ -109,12 +114,12 @@ def test_a_second_version_with_a_migration_is_deployed_under_load_without_a_fail
 
     next_version(FIRST, SECOND)
     before = {part: deployed.standin.containers(part) for part in PARTS}
-    with Person.signed_up(deployed) as user, Load(user, per_second=10) as load:
+    with Person.created(deployed) as user, Load(user, per_second=10) as load:
         deployed.version(SECOND).deploy()
     assert load.failed == []
     assert len(load.created) > 50
     assert all(deployed.standin.containers(part) != before[part] for part in PARTS)
-    with Person.signed_up(deployed) as user:
+    with Person.created(deployed) as user:
         assert all(user.get(f"/v1/patients/{patient}") for patient in load.created)
 
 
@@ -132,12 +137,12 @@ def test_a_version_whose_tasks_fail_is_taken_back_without_a_failed_write(deploye
     from tests.infrastructure.engine import broken_version
 
     broken_version(SECOND, BROKEN)
-    with Person.signed_up(deployed) as user, Load(user, per_second=10) as load:
+    with Person.created(deployed) as user, Load(user, per_second=10) as load:
         with pytest.raises(DeployError, match="put back as it was: billing"):
             deployed.version(BROKEN).deploy()
         eventually(lambda: deployed.tasks() == dict.fromkeys(PARTS, (1, 1)), seconds=120)
     assert load.failed == []
-    with Person.signed_up(deployed) as user:
+    with Person.created(deployed) as user:
         assert load.created
         assert all(user.get(f"/v1/patients/{patient}") for patient in load.created)
 

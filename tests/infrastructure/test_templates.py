@@ -150,6 +150,11 @@ def test_reflection_is_closed(on_aws: "Templates") -> None:
     assert said.count("off") == 4
 
 
+def test_sign_up_is_closed(templates: "Templates") -> None:
+    said = [_told(container).get("PULSETRACK_SIGN_UP") for container in templates.containers()]
+    assert set(said) == {"closed", None}
+
+
 def test_a_task_runs_without_rights(templates: "Templates") -> None:
     tasks = templates.properties("AWS::ECS::TaskDefinition")
     roles = {task["TaskRoleArn"]["Fn::GetAtt"][0] for task in tasks}

@@ -43,6 +43,11 @@ def test_all_that_a_part_needs_is_there(folder: DataFolder) -> None:
         assert {need for node in found.values() for need in node.needs} <= set(found)
 
 
+@pytest.mark.parametrize(("said", "passed_on"), [({}, "open"), ({"SIGN_UP": "closed"}, "closed")], ids=["unset", "set"])
+def test_sign_up_is_open_on_a_laptop_unless_closed(folder: DataFolder, said: dict[str, str], passed_on: str) -> None:
+    assert environment(nodes(folder, **said)["auth"])["PULSETRACK_SIGN_UP"] == passed_on
+
+
 def test_no_secret_is_where_other_processes_can_read_it(folder: DataFolder) -> None:
     commands = str(
         [node.command for node in nodes(folder, ADMIN_PASSWORD="correct horse").values() if isinstance(node, Part)]

@@ -51,8 +51,8 @@ def _up(told: Mapping[str, str]) -> None:
         raise StartError(f"The secrets in {secrets.folder} cannot be made: {error.strerror}.") from None
     if settings.admin_password not in {None, secrets.admin_password.read_text(encoding="utf-8")}:
         print("PULSETRACK_ADMIN_PASSWORD has no effect: the first admin has a password already")
-    if not settings.rate_limits:
-        print("PULSETRACK_RATE_LIMITS is off: anyone may call as often as he likes, which is for load tests only")
+    for remark in settings.remarks():
+        print(remark)
     engine.compose("up", "--detach", "--build", environment=told)
     host = _host(told)
     _until_ready(host, settings.gateway_port)
@@ -101,6 +101,7 @@ def _told() -> dict[str, str]:
     """
     lines = engine.said_by_compose("config", "--environment").splitlines()
     told = dict(os.environ) | dict(line.split("=", 1) for line in lines if line.startswith("PULSETRACK_"))
+    told["PULSETRACK_SIGN_UP"] = told.get("PULSETRACK_SIGN_UP") or "closed"
     told["PULSETRACK_DATA_DIR"] = str(Settings.read(told).data_dir)
     return {"PULSETRACK_REVISION": _revision()} | told
 

@@ -45,8 +45,8 @@ async def _run(settings: Settings, folder: DataFolder, shown: Progress) -> None:
         shown.say(f"the port of {name} is taken: it uses {folder.state.ports[name]} from now on")
     if settings.admin_password not in {None, system.admin_password().read_text()}:
         shown.say("PULSETRACK_ADMIN_PASSWORD has no effect: the first admin has a password already")
-    if not settings.rate_limits:
-        shown.say("PULSETRACK_RATE_LIMITS is off: anyone may call as often as he likes, which is for load tests only")
+    for remark in settings.remarks():
+        shown.say(remark)
     shown.say(f"PulseTrack starts; its data and logs are in {folder.path}")
 
     def started(part: Part, pid: int) -> None:

@@ -29,6 +29,8 @@ class Settings:
     """`embedded`, or the URL of a server that runs already, as a user who may create databases and roles."""
     workers: int = 1
     """Processes for each service."""
+    open_sign_up: bool = True
+    """Whether any visitor may create a user. `make compose` and AWS leave that to admins unless told otherwise."""
     reflection: bool = True
     rate_limits: bool = True
     trusted_proxies: int = 0
@@ -56,12 +58,25 @@ class Settings:
             kafka=said("KAFKA", EMBEDDED),
             database_url=said("DATABASE_URL", EMBEDDED),
             workers=_number("PULSETRACK_WORKERS", said("WORKERS", "1"), most=64),
+            open_sign_up=_choice("PULSETRACK_SIGN_UP", said("SIGN_UP", "open"), "open", "closed"),
             reflection=_switch("PULSETRACK_REFLECTION", said("REFLECTION", "on")),
             rate_limits=_switch("PULSETRACK_RATE_LIMITS", said("RATE_LIMITS", "on")),
             trusted_proxies=_number("PULSETRACK_TRUSTED_PROXIES", said("TRUSTED_PROXIES", "0"), most=8, least=0),
             otlp_endpoint=_address("PULSETRACK_OTLP_ENDPOINT", said("OTLP_ENDPOINT", "")),
             trace_sample=_number("PULSETRACK_TRACE_SAMPLE", said("TRACE_SAMPLE", "100"), most=100, least=0),
         )
+
+    def remarks(self) -> list[str]:
+        """Returns a line for each setting that takes a protection away, to be shown at start."""
+        lines = []
+        if self.open_sign_up:
+            lines.append(
+                "Sign-up is open: anyone who reaches the gateway can create a user and read every patient; "
+                "PULSETRACK_SIGN_UP=closed leaves the creation of users to admins"
+            )
+        if not self.rate_limits:
+            lines.append("PULSETRACK_RATE_LIMITS is off: calls are not limited, which is for load tests only")
+        return lines
 
 
 def _number(name: str, text: str, *, most: int, least: int = 1) -> int:
@@ -78,6 +93,10 @@ def _address(name: str, text: str) -> str:
 
 
 def _switch(name: str, text: str) -> bool:
-    if text not in {"on", "off"}:
-        raise StartError(f"{name} must be on or off, not {text!r}.")
-    return text == "on"
+    return _choice(name, text, "on", "off")
+
+
+def _choice(name: str, text: str, yes: str, no: str) -> bool:
+    if text not in {yes, no}:
+        raise StartError(f"{name} must be {yes} or {no}, not {text!r}.")
+    return text == yes

@@ -1,5 +1,6 @@
 """What the user is told when everything is up."""
 
+import json
 from pathlib import Path
 
 from tools.local.ports import HOST
@@ -13,15 +14,17 @@ PulseTrack is up after {seconds:.2f} s: {url}
 
 Read and try every call in a browser: {url}/docs/
 
-Or sign up, log in, and see what can be called:
+Or {first}log in, and see what can be called:
 
-  curl -s {url}/v1/auth/signup -H 'content-type: application/json' \\
-    -d '{{"email": "ana@clinic.test", "username": "ana", "password": "correct horse"}}'
-  curl -s {url}/v1/auth/login -H 'content-type: application/json' \\
-    -d '{{"email": "ana@clinic.test", "password": "correct horse"}}'
+{sign_up}  curl -s {url}/v1/auth/login -H 'content-type: application/json' \\
+    -d '{login}'
   grpcurl -plaintext {protos}{address} describe pulsetrack.patient.v1.PatientService
 
 {stop}"""
+_SIGN_UP = """\
+  curl -s {url}/v1/auth/signup -H 'content-type: application/json' \\
+    -d '{{"email": "ana@clinic.test", "username": "ana", "password": "correct horse"}}'
+"""
 
 
 def summary(
@@ -38,8 +41,15 @@ def summary(
     password = f"in {password_file}"
     if show_password:
         password = f"{password_file.read_text()}  (shown only now; kept {password})"
+    url = f"http://{address}"
+    login = {"email": "ana@clinic.test", "password": "correct horse"}
+    if not settings.open_sign_up:
+        login = {"email": settings.admin_email, "password": "..."}
     return _TEMPLATE.format(
-        url=f"http://{address}",
+        url=url,
+        first="sign up, " if settings.open_sign_up else "",
+        sign_up=_SIGN_UP.format(url=url) if settings.open_sign_up else "",
+        login=json.dumps(login),
         address=address,
         email=settings.admin_email,
         password=password,

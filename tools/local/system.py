@@ -117,6 +117,7 @@ class System:
                 return {
                     "PULSETRACK_SERVICE_SECRETS_FILE": str(self._folder.secret("client-secrets", secrets, keep=False)),
                     "PULSETRACK_KEY_PASSPHRASE_FILE": str(self._folder.secret("key-passphrase")),
+                    "PULSETRACK_SIGN_UP": "open" if self._settings.open_sign_up else "closed",
                     "PULSETRACK_ADMIN_EMAIL": self._settings.admin_email,
                     "PULSETRACK_ADMIN_PASSWORD_FILE": str(self.admin_password()),
                 }

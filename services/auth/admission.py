@@ -1,0 +1,66 @@
+"""What auth checks of a call beyond its token: the policy for sign-ups, and the caller's own row."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from grpc_interceptor.server import AsyncServerInterceptor
+
+from services.auth.errors import SignUpClosed, UserDisabled, UserNotFound
+from services.auth.models import GET_USER, LOCK_USER, LOCK_USERS
+from services.common.contract import Door, Method
+from services.common.db import Database, transaction_of_call
+from services.common.errors import RoleRequired
+from services.common.interceptors import Admission, Context, Next, caller_of_call
+
+
+def admission(db: Database, *, open_sign_up: bool) -> Admission:
+    """Returns what makes the interceptors of a method of auth, from its access option."""
+    return partial(_admission, db, open_sign_up=open_sign_up)
+
+
+class SignUpRefusal(AsyncServerInterceptor):
+    """Refuses every sign-up, before its request is read, so that the answer says nothing about existing users."""
+
+    async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
+        """Raises SignUpClosed."""
+        raise SignUpClosed
+
+
+class Standing(AsyncServerInterceptor):
+    """Checks a caller against their row in the transaction of the call: an access token may be older than the row.
+
+    A method that reads sees the row as of its transaction. One that creates locks the row, so that a change of the
+    caller's role waits for the creation or precedes it. Any other method may change users: such calls run one after
+    another, because two callers who lock their own rows and then change each other's would deadlock.
+    """
+
+    def __init__(self, method: Method, db: Database) -> None:
+        self._db = db
+        self._roles = method.access.roles
+        reads, creates = all(http.verb == "GET" for http in method.http), method.name.startswith("Create")
+        self._get = GET_USER if reads else LOCK_USER
+        self._alone = not (reads or creates)
+
+    async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
+        """Calls the rest within the transaction. Raises UserNotFound, UserDisabled, RoleRequired."""
+        caller = caller_of_call.get()
+        async with self._db.begin() as tx:
+            if self._alone:
+                await tx.run(LOCK_USERS)
+            row = await tx.row(self._get, id=caller.id) if caller else None
+            if row is None:
+                raise UserNotFound
+            if row["disabled"]:
+                raise UserDisabled
+            if row["role"] not in self._roles:
+                raise RoleRequired
+            transaction_of_call.set(tx)
+            return await method(request_or_iterator, context)
+
+
+def _admission(db: Database, method: Method, *, open_sign_up: bool) -> Iterator[AsyncServerInterceptor]:
+    if method.name == "SignUp" and not open_sign_up:
+        yield SignUpRefusal()
+    if method.access.door is Door.PEOPLE:
+        yield Standing(method, db)

@@ -1,0 +1,70 @@
+"""A copy whose sign-up is closed."""
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from gen.pulsetrack.auth.v1 import SignUpRequest
+from tests.e2e.people import ADMIN_EMAIL, PASSWORD, Person, a_patient
+from tests.harness.client import calling, outcome
+from tests.requests.tool import run
+from tools.copy import Copy, running
+
+MESSAGE = "Sign-up is closed. Ask an administrator to create a user for you."
+
+
+@pytest.fixture(scope="module")
+def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
+    folder = tmp_path_factory.mktemp("closed") / "data"
+    with running(folder, PULSETRACK_SIGN_UP="closed", PULSETRACK_RATE_LIMITS="off") as copy:
+        yield copy
+
+
+def new(**fields: str) -> dict[str, str]:
+    return {"email": f"{uuid4()}@clinic.test", "username": uuid4().hex, "password": PASSWORD} | fields
+
+
+BODIES = {
+    "new user": new(),
+    "email of the admin": new(email=ADMIN_EMAIL),
+    "short password": new(password="x"),
+    "empty": {},
+}
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+def test_sign_up_is_refused_at_every_surface(closed: Copy, body: dict[str, Any]) -> None:
+    request = SignUpRequest(**body)
+    with Person.nobody(closed) as visitor, calling(closed.state().ports["auth"], "auth") as direct:
+        at_rest = visitor.rest.post("/v1/auth/signup", json=body)
+        refusals = [outcome(partial(client.sign_up, request)) for client in (visitor.client("auth"), direct)]
+    said = at_rest.json()
+    assert (at_rest.status_code, said["code"], said["message"]) == (403, 7, MESSAGE)
+    assert [detail.get("reason") for detail in said["details"] if "reason" in detail] == ["SIGN_UP_CLOSED"]
+    assert [(refused.code.name, refused.reason) for refused in refusals] == [
+        ("PERMISSION_DENIED", "SIGN_UP_CLOSED")
+    ] * 2
+
+
+def test_sign_up_is_refused_by_grpc_web(closed: Copy) -> None:
+    call = ("buf", "curl", "--protocol", "grpcweb", "--schema", "gen/descriptors.binpb", "--data", json.dumps(new()))
+    refused = run(*call, f"{closed.url}/pulsetrack.auth.v1.AuthService/SignUp")
+    assert json.loads(refused.stderr)["code"] == "permission_denied"
+
+
+def test_a_user_whom_the_admin_creates_works_with_patients(closed: Copy) -> None:
+    with Person.created(closed) as user:
+        created = user.post("/v1/patients", a_patient())
+        assert user.get(f"/v1/patients/{created['id']}") == created
+
+
+def test_the_start_says_how_sign_up_is_set(closed: Copy, system: Copy) -> None:
+    outputs = [
+        copy.folder.with_name(f"{copy.folder.name}.out").read_text(encoding="utf-8") for copy in (closed, system)
+    ]
+    assert ["Sign-up is open: anyone" in output for output in outputs] == [False, True]
+    assert ["/v1/auth/signup" in output for output in outputs] == [False, True]
