@@ -58,8 +58,8 @@ postman: $(READY) ## Writes Postman's collection and environment from requests/*
 status: $(READY) ## Shows the running processes, their ports and what they use
 	@$(BIN)/python -m tools.status
 
-rotate-keys: $(READY) ## Rotates the key that signs tokens, while the system runs
-	@$(BIN)/python -m tools.operate rotate-keys
+rotate-keys: $(READY) ## Rotates the key that signs tokens, while the system runs (NOW=1 revokes the old keys at once)
+	@$(BIN)/python -m tools.operate rotate-keys $(if $(NOW),$(if $(filter 1,$(NOW)),--now,$(error NOW must be 1)))
 
 audit-verify: $(READY) ## Proves that no record of an access was changed or taken out (HEAD=... a hash kept elsewhere)
 	@$(BIN)/python -m tools.operate audit-verify $(if $(HEAD),--head '$(HEAD)')

@@ -4,7 +4,7 @@ from envoy.extension import Config, extension
 from envoy.names import JWT
 from envoy.target import Address, Target, socket_address
 from services.common.contract import SERVICES, methods
-from services.common.identity import CLOCK_SKEW_SECONDS, ISSUER, PEOPLE_AUDIENCE
+from services.common.identity import CLOCK_SKEW_SECONDS, ISSUER, LONGEST_TOKEN_SECONDS, PEOPLE_AUDIENCE
 
 METADATA = "token"
 """Where the claims of a verified token are found by what comes after: the access log."""
@@ -24,9 +24,13 @@ def jwt_filter() -> Config:
                 "audiences": [PEOPLE_AUDIENCE],
                 "require_expiration": True,
                 "clock_skew_seconds": CLOCK_SKEW_SECONDS,
+                # From now until `exp`: the service that gets the call compares `exp` with `iat`.
+                "max_lifetime": f"{LONGEST_TOKEN_SECONDS + CLOCK_SKEW_SECONDS}s",
                 "from_headers": [{"name": "Authorization", "value_prefix": "Bearer "}],
                 "forward": True,  # each service verifies it again
                 "payload_in_metadata": METADATA,
+                # Keeps a verdict until the token expires, also if its key is revoked: the service refuses it then.
+                # Without the cache a GET costs the gateway 27% more.
                 "jwt_cache_config": {"jwt_cache_size": 1000},
                 "remote_jwks": _remote_jwks(),
             }
@@ -50,10 +54,10 @@ def keys_cluster(target: Target) -> Config:
 
 
 def _remote_jwks() -> Config:
-    """Returns how the keys are kept: fetched ahead each minute, and kept while auth does not answer."""
+    """Returns how the keys are fetched: ahead of need, every 10 s at least. They stay while auth does not answer."""
     path = next(method.http[0].path for method in methods(SERVICES["auth"]) if method.name == "GetJwks")
     return {
         "http_uri": {"uri": f"http://{_KEYS}{path}", "cluster": _KEYS, "timeout": "2s"},
-        "cache_duration": "60s",
+        "cache_duration": "10s",
         "async_fetch": {"fast_listener": True, "failed_refetch_duration": "0.5s"},
     }

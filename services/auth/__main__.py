@@ -8,10 +8,10 @@ from msgspec import Meta
 from services.auth.admission import admission
 from services.auth.passwords import Passwords
 from services.auth.service import AuthService, Lifetimes
-from services.auth.tokens import LONGEST_TOKEN_SECONDS, KeyPassphrase, SigningKeys
+from services.auth.tokens import KeyPassphrase, SigningKeys
 from services.common.contract import SERVICES
 from services.common.db import Database
-from services.common.identity import TokenVerifier
+from services.common.identity import LONGEST_TOKEN_SECONDS, TokenVerifier
 from services.common.server import run, serve
 from services.common.settings import Settings, SettingsError
 from services.common.telemetry import configure_logging, exporting

@@ -121,6 +121,7 @@ DELETE_REFRESH_FAMILY = Statement(delete(refresh_tokens).where(refresh_tokens.c.
 DELETE_REFRESH_TOKENS_OF_USER = Statement(
     delete(refresh_tokens).where(refresh_tokens.c.user_id == bindparam("user_id"))
 )
+DELETE_REFRESH_TOKENS = Statement(delete(refresh_tokens))
 DELETE_EXPIRED_REFRESH_TOKENS = Statement(
     delete(refresh_tokens).where(
         refresh_tokens.c.user_id == bindparam("user_id"), refresh_tokens.c.expire_time < func.now()
@@ -147,4 +148,5 @@ RETIRE_SIGNING_KEYS = Statement(
     .where(signing_keys.c.retire_time.is_(None), signing_keys.c.id != bindparam("successor"))
     .values(retire_time=bindparam("retires"))
 )
+DELETE_SIGNING_KEYS = Statement(delete(signing_keys))
 DELETE_RETIRED_SIGNING_KEYS = Statement(delete(signing_keys).where(signing_keys.c.retire_time < func.now()))

@@ -1,9 +1,13 @@
 """Rotates the key that signs tokens: `python -m services.auth.rotate`, with the environment of the auth service.
 
-The new key is shown at once and signs two minutes later, when all who verify have learned it. The old one is shown
-until every token that it signed has expired. No call fails for it.
+The new key is published at once and signs two minutes later, when every verifier has it. The old one stays published
+until every token that it signed has expired. No call fails.
+
+With `--now`, for a key that may have leaked: the old keys and all sessions are deleted, and the new key signs at once.
+Services refuse every token of the old keys within five seconds, and users log in again.
 """
 
+import argparse
 import logging
 from datetime import datetime, timedelta
 from typing import Annotated
@@ -11,57 +15,83 @@ from typing import Annotated
 from msgspec import Meta
 
 from services.auth.models import (
+    DELETE_REFRESH_TOKENS,
     DELETE_RETIRED_SIGNING_KEYS,
+    DELETE_SIGNING_KEYS,
     INSERT_SIGNING_KEY,
     LIST_SIGNING_KEYS,
     LOCK_SIGNING_KEYS,
     RETIRE_SIGNING_KEYS,
 )
-from services.auth.tokens import LONGEST_TOKEN_SECONDS, KeyPassphrase, new_key, opened
-from services.common.db import Database
-from services.common.identity import CLOCK_SKEW_SECONDS
+from services.auth.tokens import KeyPassphrase, new_key, opened
+from services.common.db import Database, Transaction
+from services.common.identity import CLOCK_SKEW_SECONDS, LONGEST_TOKEN_SECONDS
 from services.common.server import run
 from services.common.settings import DatabaseSettings
 from services.common.telemetry import configure_logging
 
 _log = logging.getLogger(__name__)
 
-# After its successor has begun to sign: a token's life, the skew that verifiers allow for, and that of auth's clocks.
+# After its successor has begun to sign: a token's lifetime, and twice the difference that clocks may have.
 _RETIRES_AFTER = timedelta(seconds=LONGEST_TOKEN_SECONDS + 2 * CLOCK_SKEW_SECONDS)
 
 
 class RotationSettings(DatabaseSettings, frozen=True, kw_only=True):
-    """What a rotation is told."""
+    """The settings of a rotation."""
 
     key_passphrase: KeyPassphrase
-    # The gateway learns a key within 60 s of auth, and auth within 10 s of the database.
+    # The gateway reads keys from auth every 10 s, and auth from the database every second.
     key_activation_seconds: Annotated[int, Meta(ge=0, description="How long a new key is shown before it signs.")] = 120
 
 
 async def rotate(db: Database, passphrase: str, *, activates_in: timedelta) -> datetime:
-    """Adds a key, has the others retire after it and deletes the retired ones. Returns when the new one will sign.
+    """Adds a key, sets when the others retire, and deletes the retired ones. Returns when the new key will sign.
 
-    Raises SettingsError for a passphrase that does not open the keys that there are: no service could read the new one.
+    Raises SettingsError for a passphrase that does not open the existing keys: no service could read the new one.
     """
     async with db.begin() as tx:
-        await tx.run(LOCK_SIGNING_KEYS)
+        await _lock(tx, passphrase)
         await tx.run(DELETE_RETIRED_SIGNING_KEYS)
-        for row in await tx.rows(LIST_SIGNING_KEYS):
-            opened(row, passphrase)
         [new] = await tx.rows(INSERT_SIGNING_KEY, activates_in=activates_in, **new_key(passphrase))
         activate_time: datetime = new["activate_time"]
         await tx.run(RETIRE_SIGNING_KEYS, successor=new["id"], retires=activate_time + _RETIRES_AFTER)
     return activate_time
 
 
+async def rotate_now(db: Database, passphrase: str) -> None:
+    """Replaces all keys by a new one that signs at once, and ends all sessions.
+
+    Raises SettingsError for a passphrase that does not open the existing keys.
+    """
+    async with db.begin() as tx:
+        await _lock(tx, passphrase)
+        await tx.run(DELETE_SIGNING_KEYS)
+        await tx.run(DELETE_REFRESH_TOKENS)
+        await tx.rows(INSERT_SIGNING_KEY, activates_in=timedelta(), **new_key(passphrase))
+
+
 async def main() -> None:
     """Rotates once."""
+    parser = argparse.ArgumentParser(prog="python -m services.auth.rotate", description=__doc__)
+    parser.add_argument("--now", action="store_true", help="revoke the old keys, all their tokens and all sessions")
+    options = parser.parse_args()
     settings = RotationSettings.read()
     configure_logging("auth", "INFO")
-    activates_in = timedelta(seconds=settings.key_activation_seconds)
     async with Database(settings.database_url) as db:
-        time = await rotate(db, settings.key_passphrase, activates_in=activates_in)
-    _log.info("a new key is shown, and will sign from %s on", time.isoformat(timespec="seconds"))
+        if options.now:
+            await rotate_now(db, settings.key_passphrase)
+            _log.info("the old keys and all sessions are revoked: users must log in again")
+        else:
+            activates_in = timedelta(seconds=settings.key_activation_seconds)
+            time = await rotate(db, settings.key_passphrase, activates_in=activates_in)
+            _log.info("a new key is shown, and will sign from %s on", time.isoformat(timespec="seconds"))
+
+
+async def _lock(tx: Transaction, passphrase: str) -> None:
+    """Locks the keys until the transaction ends, and checks the passphrase on those in use."""
+    await tx.run(LOCK_SIGNING_KEYS)
+    for row in await tx.rows(LIST_SIGNING_KEYS):
+        opened(row, passphrase)
 
 
 if __name__ == "__main__":

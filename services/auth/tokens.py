@@ -27,13 +27,13 @@ from msgspec import Meta
 
 from services.auth.models import INSERT_SIGNING_KEY, LIST_SIGNING_KEYS, LOCK_SIGNING_KEYS
 from services.common.db import Database
+from services.common.errors import DependencyUnavailable
 from services.common.identity import ALGORITHM, ISSUER, TOKEN_TYPE
 from services.common.settings import SettingsError
 
-LONGEST_TOKEN_SECONDS = 900
-"""How long any token may be good, whatever the settings say: a key has to verify for so long after it has signed."""
-
 KeyPassphrase = Annotated[str, Meta(min_length=16, description="Encrypts the signing keys in the database.")]
+
+_STALE_SECONDS = 30
 
 _log = logging.getLogger(__name__)
 
@@ -49,17 +49,18 @@ class SigningKey:
 
 
 class SigningKeys:
-    """The keys that are kept in the database, encrypted by a passphrase: one signs, all of them verify.
+    """The keys in the database, encrypted with a passphrase: one signs, all of them verify.
 
-    Opening it reads them, and makes one if there is none; from then on it does so every few seconds, to learn of a
-    rotation. Raises SettingsError for a wrong passphrase.
+    Entering the context reads them, and creates one if there is none. They are read again every second, so that a
+    rotation takes effect at once. Raises SettingsError for a wrong passphrase.
     """
 
-    def __init__(self, db: Database, passphrase: str, *, reload_seconds: float = 10) -> None:
+    def __init__(self, db: Database, passphrase: str, *, reload_seconds: float = 1) -> None:
         self._db = db
         self._passphrase = passphrase
         self._reload_seconds = reload_seconds
         self._keys: Sequence[SigningKey] = ()
+        self._loaded = 0.0
         self._reloading: asyncio.Task[None]
 
     async def __aenter__(self) -> Self:
@@ -87,7 +88,12 @@ class SigningKeys:
         return jwt.encode(claims, key.private, algorithm=ALGORITHM, headers={"kid": key.id, "typ": TOKEN_TYPE})
 
     def jwks(self) -> bytes:
-        """Returns the public keys as a JSON Web Key Set (RFC 7517)."""
+        """Returns the public keys as a JSON Web Key Set (RFC 7517).
+
+        Raises DependencyUnavailable if the database has not been read for 30 s: a key may have been revoked since.
+        """
+        if time.monotonic() - self._loaded > _STALE_SECONDS:
+            raise DependencyUnavailable
         return msgspec.json.encode({"keys": [_public_jwk(key) for key in self._keys]})
 
     def _active(self, now: datetime) -> SigningKey:
@@ -95,21 +101,30 @@ class SigningKeys:
         return next((key for key in self._keys if key.activate_time <= now), self._keys[-1])
 
     async def _load(self) -> None:
-        async with self._db.begin() as tx:
-            await tx.run(LOCK_SIGNING_KEYS)
-            rows = await tx.rows(LIST_SIGNING_KEYS)
-            if not rows:
-                rows = await tx.rows(INSERT_SIGNING_KEY, activates_in=timedelta(), **new_key(self._passphrase))
+        rows = await self._db.rows(LIST_SIGNING_KEYS) or await self._create()
         known = {key.id: key for key in self._keys}  # it takes milliseconds to decrypt one
         self._keys = [known.get(row["id"]) or opened(row, self._passphrase) for row in rows]
+        self._loaded = time.monotonic()
+
+    async def _create(self) -> Sequence[Record]:
+        """Returns the keys, one of which it creates unless another process has done so."""
+        async with self._db.begin() as tx:
+            await tx.run(LOCK_SIGNING_KEYS)
+            if rows := await tx.rows(LIST_SIGNING_KEYS):
+                return rows
+            return await tx.rows(INSERT_SIGNING_KEY, activates_in=timedelta(), **new_key(self._passphrase))
 
     async def _reload(self) -> None:
+        readable = True
         while True:
             await asyncio.sleep(self._reload_seconds)
             try:
                 await self._load()
+                readable = True
             except Exception as error:  # noqa: BLE001 - whatever is wrong, known keys stay in use
-                _log.warning("the signing keys cannot be read: %r", error.__cause__ or error)
+                if readable:
+                    _log.warning("the signing keys cannot be read: %r", error.__cause__ or error)
+                readable = False
 
 
 def new_refresh_token() -> str:

@@ -18,10 +18,14 @@ SERVICES_AUDIENCE = "pulsetrack-services"
 ALGORITHM = "ES256"
 TOKEN_TYPE = "at+jwt"  # noqa: S105 - the media type of RFC 9068, section 2.1
 SERVICE_ROLE = "SERVICE"
+LONGEST_TOKEN_SECONDS = 900
+"""The longest lifetime of a token: one with a larger difference between `exp` and `iat` is refused."""
 CLOCK_SKEW_SECONDS = 30
+"""By how much a token's `iat` and `nbf` may lie in the future. Its `exp` is exact."""
+REFRESH_SECONDS = 1.0
+"""How often keys are read from auth, and how often at most because a token names an unknown key."""
 
-_REFRESH_SECONDS = 300
-_RETRY_SECONDS = 1
+_KEYS_VALID_SECONDS = 900
 _CACHED_TOKENS = 10_000
 _AUDIENCES = {"USER": PEOPLE_AUDIENCE, "ADMIN": PEOPLE_AUDIENCE, SERVICE_ROLE: SERVICES_AUDIENCE}
 
@@ -33,34 +37,34 @@ FetchJwks = Callable[[], Awaitable[bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who a verified token names."""
+    """The caller that a verified token names."""
 
     id: str
     """The id of a user, or the client id of a service."""
     role: str
     """"USER", "ADMIN" or "SERVICE"."""
     expires: float
-    """When the token stops being good, in seconds since the epoch, the clock skew included."""
+    """When the token expires, in seconds since the epoch."""
 
 
 class TokenVerifier:
-    """Verifies access tokens, and remembers those that were good until they expire.
+    """Verifies access tokens with the public keys that auth has now.
 
-    Keys are fetched when they are first needed, every five minutes, and when a token names one that is not known, but
-    not more often than once a second. Keys that are known stay in use while auth does not answer.
+    The server calls `refresh` every second. Verified tokens are cached until they expire or a key leaves the key set.
+    While auth does not answer, the last keys stay in use for 15 minutes; then calls fail with DependencyUnavailable.
     """
 
     def __init__(self, fetch: FetchJwks) -> None:
         self._fetch = fetch
+        self._jwks = b""
         self._keys: dict[str, jwt.PyJWK] = {}
-        self._fetched = float("-inf")
-        self._asked = float("-inf")
-        self._fetching = asyncio.Lock()
-        self._refreshing: asyncio.Task[None]
+        self._fetched = self._asked = float("-inf")
+        self._answered = True
+        self._refreshing = asyncio.Lock()
         self._callers: dict[str, Caller] = {}
 
     async def verify(self, token: str) -> Caller:
-        """Returns whom the token names. Raises TokenInvalid; DependencyUnavailable if no keys can be had."""
+        """Returns the caller that the token names. Raises TokenInvalid; DependencyUnavailable if there are no keys."""
         caller = self._callers.get(token)
         if caller is None:
             caller = _caller(_claims(token, await self._key(token)))
@@ -72,6 +76,11 @@ class TokenVerifier:
             raise TokenInvalid
         return caller
 
+    async def refresh(self) -> None:
+        """Reads the keys from auth. Never raises: a failure is logged."""
+        async with self._refreshing:
+            await self._read()
+
     async def _key(self, token: str) -> jwt.PyJWK:
         try:
             header = jwt.get_unverified_header(token)
@@ -81,26 +90,36 @@ class TokenVerifier:
             raise TokenInvalid
         kid = header.get("kid", "")
         if kid not in self._keys:
-            await self._refresh()
-        elif time.monotonic() - self._fetched > _REFRESH_SECONDS and not self._fetching.locked():
-            self._refreshing = asyncio.create_task(self._refresh())  # nobody waits for it: the known key is good still
+            async with self._refreshing:
+                if time.monotonic() - self._asked >= REFRESH_SECONDS:
+                    await self._read()
         if key := self._keys.get(kid):
             return key
         if not self._keys:
             raise DependencyUnavailable
         raise TokenInvalid
 
-    async def _refresh(self) -> None:
-        async with self._fetching:
-            if time.monotonic() - self._asked < _RETRY_SECONDS:
-                return
-            self._asked = time.monotonic()
-            try:
-                jwks = msgspec.json.decode(await self._fetch())
-                self._keys = {key["kid"]: jwt.PyJWK(key, algorithm=ALGORITHM) for key in jwks["keys"]}
-                self._fetched = time.monotonic()
-            except Exception as error:  # noqa: BLE001 - whatever is wrong with auth, known keys stay in use
+    async def _read(self) -> None:
+        try:
+            self._take(await self._fetch())
+            self._fetched, self._answered = time.monotonic(), True
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with auth, known keys stay in use
+            if self._answered:
                 _log.warning("no keys from auth: %r", error.__cause__ or error)
+            self._answered = False
+            if time.monotonic() - self._fetched > _KEYS_VALID_SECONDS:
+                self._replace_keys({})
+        self._asked = time.monotonic()
+
+    def _take(self, jwks: bytes) -> None:
+        if jwks != self._jwks or not self._keys:
+            keys = msgspec.json.decode(jwks)["keys"]
+            self._replace_keys({key["kid"]: jwt.PyJWK(key, algorithm=ALGORITHM) for key in keys})
+            self._jwks = jwks
+
+    def _replace_keys(self, keys: dict[str, jwt.PyJWK]) -> None:
+        self._keys = keys
+        self._callers.clear()  # their keys may be gone
 
 
 def _claims(token: str, key: jwt.PyJWK) -> dict[str, Any]:
@@ -114,12 +133,14 @@ def _claims(token: str, key: jwt.PyJWK) -> dict[str, Any]:
             leeway=CLOCK_SKEW_SECONDS,
             options={"require": ["iss", "aud", "sub", "role", "jti", "iat", "nbf", "exp"]},
         )
-    except jwt.PyJWTError:
+    except (jwt.PyJWTError, ArithmeticError, TypeError, ValueError):  # PyJWT lets some odd claims raise the others
         raise TokenInvalid from None
 
 
 def _caller(claims: dict[str, Any]) -> Caller:
-    role = claims["role"]
+    role, issued, expires = claims["role"], claims["iat"], claims["exp"]
     if not isinstance(role, str) or _AUDIENCES.get(role) != claims["aud"]:
         raise TokenInvalid
-    return Caller(id=claims["sub"], role=role, expires=claims["exp"] + CLOCK_SKEW_SECONDS)
+    if not (isinstance(issued, int) and isinstance(expires, int) and expires - issued <= LONGEST_TOKEN_SECONDS):
+        raise TokenInvalid
+    return Caller(id=claims["sub"], role=role, expires=expires)

@@ -20,7 +20,7 @@ from services.common import contract, wire
 from services.common.contract import ContractError, Method
 from services.common.db import Transaction, transaction_of_call
 from services.common.errors import Failure, FieldsInvalid
-from services.common.identity import Caller, TokenVerifier
+from services.common.identity import REFRESH_SECONDS, Caller, TokenVerifier
 from services.common.interceptors import Admission, Audit, Concurrency, Context, bind, caller_of_call, chain
 from services.common.settings import Settings, SettingsError
 from services.common.shares import StreamShares
@@ -119,6 +119,7 @@ async def serving(
     await _tell_health(servicer_of_health, service_name, parts)
     await server.start()
     watch = asyncio.create_task(_watch_parts(servicer_of_health, service_name, tuple(parts)))
+    following = asyncio.create_task(_follow_auth(verifier))
     try:
         yield port
     finally:
@@ -127,6 +128,7 @@ async def serving(
         await asyncio.sleep(settings.linger_seconds)
         streams.end()
         await server.stop(settings.drain_seconds)
+        following.cancel()
 
 
 async def serve(
@@ -213,6 +215,12 @@ def _fits(method: Method, verb: str, annotation: Any, message: type) -> None:
     said = wire.full_name(annotation) if is_message else annotation
     if said != wanted:
         raise ContractError(f"{method.path} {verb} {wanted}, but its handler says {said}")
+
+
+async def _follow_auth(verifier: TokenVerifier) -> None:
+    while True:
+        await verifier.refresh()
+        await asyncio.sleep(REFRESH_SECONDS)
 
 
 async def _watch_parts(servicer: health.HealthServicer, service_name: str, parts: tuple[Part, ...]) -> None:

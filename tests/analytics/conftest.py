@@ -70,13 +70,13 @@ def tell(publish: Callable[..., None], consumer: None, sql: Sql) -> Callable[...
 @pytest.fixture(scope="module")
 def analytics(grpc_channel: grpc.Channel, signer: Signer) -> Client:
     """A user who calls analytics."""
-    return Client(grpc_channel, "analytics", signer.token("USER", exp=2**31))
+    return Client(grpc_channel, "analytics", signer.lasting_token("USER"))
 
 
 @pytest.fixture(scope="module")
 def admin(analytics: Client, signer: Signer) -> Client:
     """An admin who does."""
-    return analytics.having(signer.token("ADMIN", exp=2**31))
+    return analytics.having(signer.lasting_token("ADMIN"))
 
 
 @pytest.fixture

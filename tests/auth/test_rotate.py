@@ -16,14 +16,14 @@ import pytest
 
 from gen.pulsetrack.auth.v1 import RefreshTokenRequest, TokenPair
 from gen.pulsetrack.billing.v1 import GetBillingAccountRequest
-from services.auth.rotate import rotate
+from services.auth.rotate import rotate, rotate_now
 from services.common import wire
 from services.common.client import channel, jwks_from
 from services.common.contract import SERVICES
 from services.common.db import Database
 from services.common.identity import TokenVerifier
 from services.common.settings import SettingsError
-from tests.auth.factory import a_session
+from tests.auth.factory import a_session, goes_on
 from tests.auth.test_keys import key_ids
 from tests.harness.background import Background
 from tests.harness.client import Client, Refused, calling, outcome
@@ -74,6 +74,17 @@ def rotated(background: Background, url: str) -> Rotate:
             await rotate(db, passphrase, activates_in=timedelta(seconds=seconds))
 
     return lambda passphrase=PASSPHRASE, seconds=0.0: background.run(once(passphrase, seconds))
+
+
+@pytest.fixture
+def revoked(background: Background, url: str) -> Callable[[], None]:
+    """Replaces the keys of that database at once."""
+
+    async def once() -> None:
+        async with Database(url) as db:
+            await rotate_now(db, PASSPHRASE)
+
+    return lambda: background.run(once())
 
 
 def kid(token: str) -> str:
@@ -189,6 +200,51 @@ def test_no_call_fails_while_the_key_is_rotated(
         assert [len(each.result()) for each in callings] == [2] * THREADS
 
 
+def test_a_rotation_at_once_refuses_every_token_of_before(
+    background: Background,
+    both: list[Client],
+    url: str,
+    new_database: Callable[[str], str],
+    revoked: Callable[[], None],
+) -> None:
+    tokens = [a_session(auth).access_token for auth in (*both, *both)]
+    with (
+        background.during(serving_both(url, new_database("billing"))) as port,
+        calling(port, "billing") as billing,
+    ):
+        services = [*both, billing]
+        assert [admits(service, token) for service in services for token in tokens[:2]] == [True] * 6
+        revoked()
+        for service in services:
+            eventually(lambda service=service: not admits(service, tokens[0]))  # type: ignore[misc]
+            assert not any(admits(service, token) for token in tokens)
+
+
+def test_a_rotation_at_once_ends_all_sessions(both: list[Client], revoked: Callable[[], None]) -> None:
+    session = a_session(both[0])
+    revoked()
+    assert not goes_on(both[1], session)
+
+
+def test_after_a_rotation_at_once_users_log_in_again(both: list[Client], revoked: Callable[[], None]) -> None:
+    [old] = key_ids(both[0])
+    revoked()
+    for auth in both:
+        session = eventually(lambda auth=auth: new if kid((new := a_session(auth)).access_token) != old else None)  # type: ignore[misc]
+        assert session
+        for other in both:
+            eventually(lambda other=other, token=session.access_token: admits(other, token))  # type: ignore[misc]
+        assert goes_on(auth, session)
+
+
+def test_the_command_replaces_the_keys_at_once(both: list[Client], url: str) -> None:
+    [old] = key_ids(both[0])
+    ended = commanded(url, PASSPHRASE, "--now")
+    assert (ended.returncode, "users must log in again" in ended.stderr) == (0, True)
+    eventually(lambda: old not in key_ids(both[0]))
+    assert len(key_ids(both[0])) == 1
+
+
 def test_the_command_rotates_once(both: list[Client], url: str) -> None:
     ended = commanded(url, PASSPHRASE)
     assert (ended.returncode, "a new key is shown" in ended.stderr) == (0, True)
@@ -225,10 +281,10 @@ async def serving_both(auth_url: str, billing_url: str) -> AsyncIterator[int]:
         yield port
 
 
-def commanded(url: str, passphrase: str) -> "subprocess.CompletedProcess[str]":
+def commanded(url: str, passphrase: str, *options: str) -> "subprocess.CompletedProcess[str]":
     """Runs the command with settings from its environment, and returns how it ended."""
     told = {"PULSETRACK_DATABASE_URL": url, "PULSETRACK_KEY_PASSPHRASE": passphrase}
-    command = [sys.executable, "-m", "services.auth.rotate"]
+    command = [sys.executable, "-m", "services.auth.rotate", *options]
     return subprocess.run(
         command, cwd=ROOT, env=os.environ | told, capture_output=True, text=True, timeout=60, check=False
     )

@@ -24,16 +24,16 @@ def serve() -> Serve:
 @pytest.fixture(scope="module")
 def billing(grpc_channel: grpc.Channel, signer: Signer) -> Client:
     """A user who calls billing."""
-    return Client(grpc_channel, "billing", signer.token("USER", exp=2**31))
+    return Client(grpc_channel, "billing", signer.lasting_token("USER"))
 
 
 @pytest.fixture(scope="module")
 def service(billing: Client, signer: Signer) -> Client:
     """A service that does."""
-    return billing.having(signer.token("SERVICE", exp=2**31))
+    return billing.having(signer.lasting_token("SERVICE"))
 
 
 @pytest.fixture(scope="module")
 def admin(billing: Client, signer: Signer) -> Client:
     """An admin who does."""
-    return billing.having(signer.token("ADMIN", exp=2**31))
+    return billing.having(signer.lasting_token("ADMIN"))

@@ -40,7 +40,7 @@ def nobody(grpc_channel: grpc.Channel) -> Client:
 @pytest.fixture(scope="module")
 def billing(nobody: Client, signer: Signer) -> Client:
     """A user who calls billing."""
-    return nobody.having(signer.token("USER", exp=2**31))
+    return nobody.having(signer.lasting_token("USER"))
 
 
 class Frail:

@@ -22,15 +22,16 @@ Answer = Callable[[Any, grpc.ServicerContext], Message]
 class Keys:
     """A signing key, its JWKS, and tokens as auth issues them."""
 
-    def __init__(self) -> None:
+    def __init__(self, kid: str = "k1") -> None:
+        self._kid = kid
         self._key = ec.generate_private_key(ec.SECP256R1())
         public = jwt.algorithms.ECAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
-        self.jwks = json.dumps({"keys": [{**public, "kid": "k1", "alg": "ES256", "use": "sig"}]}).encode()
+        self.jwks = json.dumps({"keys": [{**public, "kid": kid, "alg": "ES256", "use": "sig"}]}).encode()
 
     def token(self, **claims: object) -> str:
         now = int(time.time())
         usual = {"iss": "pulsetrack-auth", "aud": "pulsetrack", "sub": "ana", "role": "USER", "exp": now + 600}
-        return jwt.encode(usual | claims, self._key, algorithm="ES256", headers={"kid": "k1", "typ": "at+jwt"})
+        return jwt.encode(usual | claims, self._key, algorithm="ES256", headers={"kid": self._kid, "typ": "at+jwt"})
 
 
 @dataclass

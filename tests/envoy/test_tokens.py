@@ -1,17 +1,22 @@
 """Whose tokens the gateway believes, and what it does not believe at all."""
 
 import time
+from pathlib import Path
+from uuid import uuid4
 
 import grpc
 import pytest
 
-from tests.envoy.gateway import Gateway, native, native_reason, reason
+from services.common.identity import LONGEST_TOKEN_SECONDS
+from tests.envoy.gateway import Gateway, answers, native, native_reason, reason, running
 from tests.envoy.stub import Keys
+from tests.harness.waiting import eventually
 
 NOW = int(time.time())
 BAD_CLAIMS = [
     pytest.param({"exp": NOW - 60}, id="expired"),
     pytest.param({"exp": None}, id="never expires"),
+    pytest.param({"exp": NOW + 10 * 365 * 86_400}, id="expires in ten years"),
     pytest.param({"nbf": NOW + 86_400}, id="not yet valid"),
     pytest.param({"iss": "somebody"}, id="another issuer"),
     pytest.param({"aud": "pulsetrack-services"}, id="another audience"),
@@ -45,6 +50,27 @@ def assert_refused(gateway: Gateway, token: str) -> None:
 def test_a_token_within_the_clocks_tolerance_is_accepted(gateway: Gateway) -> None:
     token = gateway.keys.token(exp=int(time.time()) - 10)
     assert gateway.http.get("/v1/patients/x", headers={"authorization": f"Bearer {token}"}).status_code == 200
+
+
+def test_a_token_of_the_longest_lifetime_is_accepted_from_a_fast_clock(gateway: Gateway) -> None:
+    token = gateway.keys.token(exp=int(time.time()) + LONGEST_TOKEN_SECONDS + 10)
+    assert gateway.http.get("/v1/patients/x", headers={"authorization": f"Bearer {token}"}).status_code == 200
+
+
+def test_a_key_that_left_the_key_set_verifies_no_new_token_after_some_seconds(tmp_path: Path) -> None:
+    with running(tmp_path, rate_limits=False) as gateway:
+        eventually(lambda: answers(gateway.http, "/readyz", 200))
+        assert accepts(gateway, gateway.keys)
+        new = Keys("k2")
+        gateway.keys.jwks = new.jwks
+        eventually(lambda: not accepts(gateway, gateway.keys))
+        assert accepts(gateway, new)
+
+
+def accepts(gateway: Gateway, keys: Keys) -> bool:
+    """Returns whether the gateway accepts a token that these keys sign now."""
+    token = keys.token(jti=str(uuid4()))
+    return answers(gateway.http, "/v1/patients/x", 200, authorization=f"Bearer {token}")
 
 
 def test_a_bad_token_does_not_matter_where_none_is_needed(gateway: Gateway) -> None:

@@ -9,6 +9,8 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
+from services.common.identity import LONGEST_TOKEN_SECONDS
+
 ADMIN_ID = str(uuid4())
 USER_ID = str(uuid4())
 
@@ -33,6 +35,10 @@ class Signer:
             algorithm="ES256",
             headers={"kid": self.kid, "typ": "at+jwt"} | (headers or {}),
         )
+
+    def lasting_token(self, role: str) -> str:
+        """Returns a token of the longest lifetime."""
+        return self.token(role, exp=int(time.time()) + LONGEST_TOKEN_SECONDS)
 
     def claims(self, role: str, /, **claims: Any) -> dict[str, Any]:
         """Returns the claims of such a token, without those that are given as None."""

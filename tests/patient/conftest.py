@@ -24,10 +24,10 @@ def serve() -> Serve:
 @pytest.fixture(scope="module")
 def patients(grpc_channel: grpc.Channel, signer: Signer) -> Client:
     """A user who calls the patient service."""
-    return Client(grpc_channel, "patient", signer.token("USER", exp=2**31))
+    return Client(grpc_channel, "patient", signer.lasting_token("USER"))
 
 
 @pytest.fixture(scope="module")
 def admin(patients: Client, signer: Signer) -> Client:
     """An admin who does."""
-    return patients.having(signer.token("ADMIN", exp=2**31))
+    return patients.having(signer.lasting_token("ADMIN"))

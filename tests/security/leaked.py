@@ -1,0 +1,44 @@
+"""Tokens of a leaked signing key, and what the gateway and the services answer to them."""
+
+from functools import partial
+
+from gen.pulsetrack.patient.v1 import ListPatientsRequest
+from services.auth.models import LIST_SIGNING_KEYS
+from services.auth.tokens import opened
+from services.common.db import Database
+from tests.e2e.people import Person
+from tests.harness.background import Background
+from tests.harness.client import calling, outcome
+from tests.harness.tokens import Signer
+from tools.copy import Copy
+
+
+def leaked_signer(background: Background, system: Copy) -> Signer:
+    """Returns a signer with the key of the running auth."""
+    url, passphrase = (
+        (system.folder / "secrets" / name).read_text(encoding="utf-8")
+        for name in ("auth-database-url", "key-passphrase")
+    )
+
+    async def signer() -> Signer:
+        async with Database(url) as db:
+            [row] = await db.rows(LIST_SIGNING_KEYS)
+        key = opened(row, passphrase)
+        signer = Signer(key.id)
+        signer.key = key.private
+        return signer
+
+    return background.run(signer())
+
+
+def reasons(system: Copy, token: str) -> list[str]:
+    """Returns why a list of patients is refused: by REST, by native gRPC, and at the patient service's own port."""
+    request = ListPatientsRequest(page_size=1)
+    with (
+        Person.nobody(system, token) as person,
+        calling(system.state().ports["patient"], "patient", token) as direct,
+    ):
+        at_rest = person.rest.get("/v1/patients", params={"pageSize": 1})
+        refused = [outcome(partial(client.list_patients, request)) for client in (person.client("patient"), direct)]
+    reason = at_rest.json()["details"][0]["reason"] if at_rest.is_error else ""
+    return [reason, *(getattr(refusal, "reason", "") for refusal in refused)]
