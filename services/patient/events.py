@@ -32,7 +32,7 @@ from services.patient.revisions import add_revision
 TOPIC = "patient.events.v1"
 
 _BILLING = "billing"
-_CALLS_AT_ONCE = 16
+_BILLING_SECONDS = 5
 _FIELDS = {
     PatientCreated: "created",
     PatientUpdated: "updated",
@@ -76,6 +76,7 @@ class EventsTopic:
     """Delivers every event to Kafka, with the headers of the CloudEvents Kafka protocol binding 1.0, binary mode."""
 
     name = TOPIC
+    batch = 100
 
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
@@ -94,6 +95,7 @@ class BillingAccounts:
     """Has billing open an account for each new patient, and close or reopen it when one is deleted or undeleted."""
 
     name = _BILLING
+    batch = 32
 
     def __init__(self, billing: grpc.aio.Channel, credentials: ServiceCredentials) -> None:
         self._create_account = Remote(
@@ -107,7 +109,6 @@ class BillingAccounts:
         self._follow_patient = Remote(
             billing, "billing", "FollowPatient", FollowPatientRequest, BillingAccount, credentials=credentials
         )
-        self._slots = asyncio.Semaphore(_CALLS_AT_ONCE)
 
     async def life(self) -> None:
         """Billing forgets nothing."""
@@ -121,18 +122,24 @@ class BillingAccounts:
 
     async def _tell(self, row: Record) -> None:
         telemetry.traceparent.set(row["traceparent"])  # of the task that gather made for this row
+        try:
+            async with asyncio.timeout(_BILLING_SECONDS):  # for the service token and the call
+                await self._follow(row)
+        except TimeoutError as error:
+            raise DependencyUnavailable from error
+
+    async def _follow(self, row: Record) -> None:
         event = _codec.loads(row["payload"])
         _, happened = betterproto2.which_one_of(event, "event")
         patient = happened.patient if happened else None
         if patient is None:
             raise ValueError("the event tells of no patient")
         who = {"patient_id": patient.id, "name": patient.name, "email": patient.email}
-        async with self._slots:
-            if isinstance(happened, PatientCreated):
-                await self._create_account(CreateBillingAccountRequest(**who))
-            else:
-                deleted = isinstance(happened, PatientDeleted)
-                await self._follow_patient(FollowPatientRequest(**who, sequence=event.sequence, deleted=deleted))
+        if isinstance(happened, PatientCreated):
+            await self._create_account(CreateBillingAccountRequest(**who))
+        else:
+            deleted = isinstance(happened, PatientDeleted)
+            await self._follow_patient(FollowPatientRequest(**who, sequence=event.sequence, deleted=deleted))
 
 
 def _message(row: Record) -> Outgoing:

@@ -108,7 +108,7 @@ PROMISES = {
     "a patient has one account, which is closed on deletion and reopened on undeletion": (
         "tests/billing/test_create_billing_account.py::test_asked_many_times_at_once_it_opens_one_account",
         "tests/patient/test_delivery.py::test_a_deleted_patients_account_is_closed",
-        "tests/patient/test_delivery.py::test_an_undeleted_patients_account_is_reopened_though_the_events_overtake_each_other",
+        "tests/patient/test_delivery.py::test_an_undeleted_patients_account_is_reopened",
     ),
     "events are listed by patient and type": (
         "tests/analytics/test_list_patient_events.py::test_events_are_listed_by_patient_and_by_type",

@@ -111,6 +111,7 @@ class Nowhere:
     """A destination whose relay does not run."""
 
     name = "nowhere"
+    batch = 1
 
     async def life(self) -> None:
         """Has none."""

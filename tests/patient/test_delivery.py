@@ -3,23 +3,22 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from uuid import uuid4
 
 import asyncpg
 import pytest
-from sqlalchemy import bindparam, select
 
-from gen.pulsetrack.patient.v1 import DeletePatientRequest, Patient, PatientCreated, PatientEvent, PatientUndeleted
-from services.common import outbox, wire
-from services.common.db import Database, Statement
-from services.common.identity import Caller
-from services.common.outbox import Outbox
-from services.patient.accesses import Access, access_of_call
-from services.patient.events import TOPIC, record
-from services.patient.models import UPDATE_PATIENT, outbox_rows
-from services.patient.models import patients as patients_table
+from gen.pulsetrack.patient.v1 import (
+    DeletePatientRequest,
+    Patient,
+    PatientCreated,
+    PatientEvent,
+    UndeletePatientRequest,
+)
+from services.common import relay, wire
+from services.patient.events import TOPIC
 from tests.harness.background import Background
 from tests.harness.broker import Broker, Topic, headers_of, reading
 from tests.harness.client import Client
@@ -137,33 +136,33 @@ def test_a_deleted_patients_account_is_closed(patients: Client, admin: Client, d
     assert [account["status"] for account in delivery.accounts(created.id)] == ["CLOSED"]
 
 
-@pytest.mark.usefixtures("billing")
-def test_an_undeleted_patients_account_is_reopened_though_the_events_overtake_each_other(
-    patients: Client, admin: Client, sql: Sql, background: Background, delivery: Delivery
-) -> None:
+@pytest.mark.usefixtures("relays", "billing")
+def test_an_undeleted_patients_account_is_reopened(patients: Client, admin: Client, delivery: Delivery) -> None:
     created = patients.create_patient(creating())
     admin.delete_patient(DeletePatientRequest(id=created.id))
-    background.run(undelete(delivery.outbox_url, created.id))
-    late = "UPDATE outbox SET due_time = now() + $2 WHERE key = $1 AND destination = 'billing' AND type NOT LIKE $3"
-    sql(late, created.id, timedelta(hours=1), "%Undeleted")
-    with delivery.relays():
-        [account] = eventually(partial(delivery.accounts, created.id))
-        sql("UPDATE outbox SET due_time = now() WHERE key = $1", created.id)
-        delivery.wait()
-        assert delivery.accounts(created.id) == [account]
+    admin.undelete_patient(UndeletePatientRequest(id=created.id))
+    delivery.wait()
+    [account] = delivery.accounts(created.id)
     assert (account["name"], account["status"]) == (created.name, "ACTIVE")
 
 
-async def undelete(url: str, patient_id: str) -> None:
-    """Takes a deletion back, as far as the row and its event go."""
-    access_of_call.set(Access("pulsetrack.patient.v1.PatientService/UndeletePatient", "127.0.0.1"))
-    async with Database(url) as db, db.begin() as tx:
-        row = await tx.row(
-            Statement(select(patients_table).where(patients_table.c.id == bindparam("id"))), id=patient_id
-        )
-        values = {**(row or {}), "delete_time": None, "sequence": 3}
-        await tx.run(UPDATE_PATIENT, **values)
-        await record(Outbox(outbox_rows), tx, PatientUndeleted, values, Caller("somebody", "ADMIN", expires=0))
+@pytest.mark.usefixtures("billing")
+def test_the_rows_of_a_patient_wait_for_an_earlier_one(
+    patients: Client, admin: Client, sql: Sql, delivery: Delivery
+) -> None:
+    created, other = (patients.create_patient(creating()) for _ in range(2))
+    admin.delete_patient(DeletePatientRequest(id=created.id))
+    late = "UPDATE outbox SET due_time = now() + interval '1 hour' WHERE key = $1 AND type LIKE '%Created'"
+    sql(late, created.id)
+    with delivery.relays():
+        eventually(partial(delivery.accounts, other.id))
+        later = patients.create_patient(creating())
+        eventually(partial(delivery.accounts, later.id))
+        assert not delivery.accounts(created.id)
+        assert len(sql(f"{WAITING} AND key = $1", created.id)) == 4
+        sql("UPDATE outbox SET due_time = now() WHERE key = $1", created.id)
+        delivery.wait()
+    assert [account["status"] for account in delivery.accounts(created.id)] == ["CLOSED"]
 
 
 @pytest.mark.usefixtures("relays", "billing")
@@ -198,7 +197,7 @@ def test_accounts_are_opened_when_billing_comes_back(patients: Client, sql: Sql,
 def test_the_log_says_which_deliveries_are_late(
     patients: Client, sql: Sql, delivery: Delivery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(outbox, "_REPORT_SECONDS", 0)
+    monkeypatch.setattr(relay, "_REPORT_SECONDS", 0)
     created = patients.create_patient(creating())
     sql("UPDATE outbox SET create_time = now() - interval '1 hour' WHERE key = $1", created.id)
     with delivery.relays():
