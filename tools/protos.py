@@ -134,8 +134,9 @@ def _completed(files: FileDescriptorSet) -> bytes:
 def _validate_proto() -> bytes:
     """Downloads protovalidate's source distribution and returns its validate.proto. Raises ProtosError."""
     with tempfile.TemporaryDirectory() as folder:
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "protovalidate"]
-        _run([*pip, "--dest", folder, _VALIDATE], otherwise=f"{_VALIDATE} cannot be downloaded with pip.")
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps"]
+        source = ["--no-build-isolation", "--no-binary", "protovalidate", _VALIDATE]
+        _run([*pip, *source, "--dest", folder], otherwise=f"{_VALIDATE} cannot be downloaded with pip.")
         content = next(Path(folder).glob("*.tar.gz")).read_bytes()
     if hashlib.sha256(content).hexdigest() != _VALIDATE_SHA256:
         raise ProtosError(f"The source distribution of {_VALIDATE} is not the one known: its SHA-256 differs.")
