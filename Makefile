@@ -15,8 +15,8 @@ TEST := .venv/.ready-test
 # The first supported Python. It is looked for only when .venv is to be created; PYTHON=... names another.
 SUPPORTED := 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))'
 ifneq ($(PYTHON),)
-ifeq ($(shell command -v "$(PYTHON)"),)
-$(error PYTHON=$(PYTHON) is not a program: give the name or path of Python 3.11 to 3.14)
+ifneq ($(shell "$(PYTHON)" -c $(SUPPORTED) 2>&1 || echo no),)
+$(error PYTHON=$(PYTHON) does not run Python 3.11 to 3.14: give the name or path of one that does)
 endif
 endif
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3; do $$p -c $(SUPPORTED) 2>&- && echo $$p && break; done)

