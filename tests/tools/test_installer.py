@@ -30,11 +30,15 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def python(version: str) -> str:
     """Returns a Python of the version on this machine, or skips the test."""
-    candidates = [shutil.which(f"python{version}"), *Path.home().glob(f".pyenv/versions/{version}.*/bin/python")]
-    for candidate in filter(None, candidates):
+    on_path = shutil.which(f"python{version}")
+    candidates = [
+        *([on_path] if on_path else []),
+        *map(str, Path.home().glob(f".pyenv/versions/{version}.*/bin/python")),
+    ]
+    for candidate in candidates:
         answers = subprocess.run([candidate, "-c", "import venv, ensurepip"], check=False, capture_output=True)
         if answers.returncode == 0:
-            return str(candidate)
+            return candidate
     pytest.skip(f"there is no Python {version} on this machine")
 
 
