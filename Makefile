@@ -70,8 +70,8 @@ status: $(READY) ## Shows the running processes, their ports and what they use
 rotate-keys: $(READY) ## Rotates the key that signs tokens, while the system runs (NOW=1 revokes the old keys at once)
 	@$(BIN)/python -m tools.operate rotate-keys $(if $(NOW),$(if $(filter 1,$(NOW)),--now,$(error NOW must be 1)))
 
-audit-verify: $(READY) ## Proves that no record of an access was changed or taken out (HEAD=... a hash kept elsewhere)
-	@$(BIN)/python -m tools.operate audit-verify $(if $(HEAD),--head '$(HEAD)')
+audit-verify: $(READY) ## Proves that no service's access events were changed or removed (SERVICE=..., HEAD=... a hash kept elsewhere)
+	@$(BIN)/python -m tools.operate audit-verify $(or $(SERVICE),$(if $(HEAD),patient)) $(if $(HEAD),--head '$(HEAD)')
 
 synth: $(DEPLOY) ## Writes the CloudFormation templates of every environment, checked for security, without an account
 	@$(BIN)/python -m infrastructure synth

@@ -1,16 +1,19 @@
 """Runs an operator's command on the local system: `python -m tools.operate rotate-keys|audit-verify [OPTION...]`.
 
-The commands belong to the services and take a service's environment. This finds that in the data folder.
+The commands belong to the services and take a service's environment. This finds that in the data folder. A command that
+each service has is run for one after the other, or for the one that the first option names.
 """
 
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from services.common.contract import SERVICES
 from tools.local.errors import StartError
 from tools.local.settings import Settings
 
@@ -25,29 +28,47 @@ class Operation:
     module: str
     secrets: Mapping[str, str]
     """The file in the data folder's `secrets` that holds a setting, by the setting's variable."""
+    arguments: Sequence[str] = ()
+
+
+def _of_each_service(module: str) -> dict[str, Operation]:
+    """Returns a command that each service has, by the service. Its first argument is the service."""
+    return {
+        service: Operation(module, {"PULSETRACK_DATABASE_URL": f"{service}-database-url"}, [service])
+        for service in SERVICES
+    }
 
 
 OPERATIONS = {
-    "rotate-keys": Operation(
-        "services.auth.rotate",
-        {"PULSETRACK_DATABASE_URL": "auth-database-url", "PULSETRACK_KEY_PASSPHRASE": "key-passphrase"},
-    ),
-    "audit-verify": Operation("services.patient.verify", {"PULSETRACK_DATABASE_URL": "patient-database-url"}),
+    "rotate-keys": {
+        "auth": Operation(
+            "services.auth.rotate",
+            {"PULSETRACK_DATABASE_URL": "auth-database-url", "PULSETRACK_KEY_PASSPHRASE": "key-passphrase"},
+        )
+    },
+    "audit-verify": _of_each_service("services.common.audit.verify"),
 }
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Replaces this process with the command. Exits with one sentence if the system does not run."""
+    """Runs the command. Exits with its status, or with one sentence if the system does not run."""
     name, *options = arguments or [""]
     if name not in OPERATIONS:
         sys.exit(f"usage: python -m tools.operate {'|'.join(OPERATIONS)} [OPTION...]")
-    operation = OPERATIONS[name]
+    operations = OPERATIONS[name]
+    if options and options[0] in operations:
+        operations = {options[0]: operations[options.pop(0)]}
     try:
-        environment = _environment(operation, Settings.read().data_dir)
+        sys.exit(max([_run(operation, options) for operation in operations.values()]))
     except StartError as error:
         sys.exit(str(error))
-    command = [sys.executable, "-m", operation.module, *options]
-    os.execve(sys.executable, command, os.environ | environment)  # noqa: S606 - no shell is wanted
+
+
+def _run(operation: Operation, options: Sequence[str]) -> int:
+    """Runs the command of one service and returns its status. Raises StartError."""
+    environment = os.environ | _environment(operation, Settings.read().data_dir)
+    command = [sys.executable, "-m", operation.module, *operation.arguments, *options]
+    return subprocess.run(command, env=environment, check=False).returncode
 
 
 def _environment(operation: Operation, folder: Path) -> dict[str, str]:

@@ -5,8 +5,11 @@ import asyncio
 from services.analytics.events import GROUP, TOPIC, EventStore
 from services.analytics.letters import TOPIC as DEAD_LETTERS_TOPIC
 from services.analytics.letters import DeadLetters
-from services.analytics.models import known_topics
+from services.analytics.models import AUDIT, known_topics
 from services.analytics.service import AnalyticsService
+from services.common.audit.events import AccessLog
+from services.common.audit.interceptor import Recorders
+from services.common.audit.seals import Sealer
 from services.common.client import channel, jwks_from
 from services.common.contract import SERVICES
 from services.common.db import Database
@@ -31,9 +34,15 @@ async def main() -> None:
     async with Database(settings.database_url, connections=settings.database_connections) as db:
         subscription = Subscription(settings.kafka, TOPIC, group=GROUP, db=db, known=KnownTopics(known_topics))
         store = EventStore(db, DeadLetters(db, Publisher(settings.kafka, DEAD_LETTERS_TOPIC)))
-        async with asyncio.TaskGroup() as tasks, exporting(settings, "analytics", [db, subscription]):
+        async with (
+            asyncio.TaskGroup() as tasks,
+            exporting(settings, "analytics", [db, subscription]),
+            AccessLog(db, AUDIT) as log,
+            Sealer(db, AUDIT),
+        ):
             consuming = tasks.create_task(subscription.consume(store.store))
-            await serve(settings, SERVICES["analytics"], AnalyticsService(db), verifier=verifier, parts=[db])
+            service, audit = AnalyticsService(db), Recorders(log, of_people=False)
+            await serve(settings, SERVICES["analytics"], service, verifier=verifier, parts=[db], audit=audit)
             consuming.cancel()
 
 

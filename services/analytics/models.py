@@ -26,11 +26,16 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from gen.pulsetrack.analytics.v1 import PatientEventType
+from services.common.audit.search import Search
+from services.common.audit.tables import AuditTables
 from services.common.db import Statement
 from services.common.kafka import topics_table
 from services.common.paging import Listing
 
 metadata = MetaData()
+
+AUDIT = AuditTables(metadata)
+SEARCH = Search(AUDIT)
 
 events = Table(
     "events",

@@ -23,6 +23,7 @@ from gen.pulsetrack.analytics.v1 import (
     SexCount,
     StatisticsBucket,
 )
+from gen.pulsetrack.audit.v1 import SearchAccessEventsRequest, SearchAccessEventsResponse
 from gen.pulsetrack.patient.v1 import Sex
 from services.analytics.errors import DeadLetterNotFound, DeadLetterUnreplayable
 from services.analytics.events import UNSTORABLE, event_row, insert_events
@@ -38,7 +39,9 @@ from services.analytics.models import (
     LIST_DEAD_LETTERS,
     LIST_EVENTS,
     LIST_EVENTS_OF_PATIENT,
+    SEARCH,
 )
+from services.common.audit.events import record_change, record_read
 from services.common.db import Database
 from services.common.errors import FieldsInvalid
 
@@ -62,6 +65,7 @@ class AnalyticsService:
         rows, next_page_token = await listing.page(
             self._db, request, patient_id=request.patient_id, type=int(request.type)
         )
+        record_read(dict.fromkeys(row["patient_id"] for row in rows))
         return ListPatientEventsResponse(events=[_event(row) for row in rows], next_page_token=next_page_token)
 
     async def get_patient_statistics(self, request: GetPatientStatisticsRequest) -> PatientStatistics:
@@ -105,10 +109,18 @@ class AnalyticsService:
             event = event_row(row["value"])
             async with self._db.begin() as tx:
                 await insert_events(tx, [event])
+                await record_change(tx, event["patient_id"])
                 return _letter(await tx.row(DEAD_LETTER_REPLAYED, letter_id=request.id))
         except UNSTORABLE as error:
             await self._db.row(DEAD_LETTER_REFUSED, letter_id=request.id, why=reason_of(error))
             raise DeadLetterUnreplayable from error
+
+    async def search_analytics_access_events(self, request: SearchAccessEventsRequest) -> SearchAccessEventsResponse:
+        """Returns a page of access events, newest first.
+
+        Raises PageTokenInvalid.
+        """
+        return await SEARCH.page(self._db, request)
 
 
 def _population(rows: Iterable[Record]) -> dict[str, Any]:

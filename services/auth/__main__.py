@@ -6,9 +6,13 @@ import msgspec
 from msgspec import Meta
 
 from services.auth.admission import admission
+from services.auth.models import AUDIT
 from services.auth.passwords import Passwords
 from services.auth.service import AuthService, Lifetimes
 from services.auth.tokens import KeyPassphrase, SigningKeys
+from services.common.audit.events import AccessLog
+from services.common.audit.interceptor import Recorders
+from services.common.audit.seals import Sealer
 from services.common.contract import SERVICES
 from services.common.db import Database
 from services.common.identity import LONGEST_TOKEN_SECONDS, TokenVerifier
@@ -56,6 +60,8 @@ async def main() -> None:
         Database(settings.database_url, connections=settings.database_connections) as db,
         exporting(settings, "auth", [db]),
         SigningKeys(db, settings.key_passphrase) as keys,
+        AccessLog(db, AUDIT) as log,
+        Sealer(db, AUDIT),
     ):
         auth = AuthService(db, keys, Passwords(), service_secrets=settings.secrets(), lifetimes=lifetimes)
         await auth.ensure_admin(settings.admin_email, settings.admin_password)
@@ -63,9 +69,9 @@ async def main() -> None:
         async def own_keys() -> bytes:
             return keys.jwks()
 
-        rules = admission(db, open_sign_up=settings.sign_up == "open")
+        rules, audit = admission(db, open_sign_up=settings.sign_up == "open"), Recorders(log, of_people=True)
         verifier = TokenVerifier(own_keys)
-        await serve(settings, SERVICES["auth"], auth, verifier=verifier, parts=[db], admission=rules)
+        await serve(settings, SERVICES["auth"], auth, verifier=verifier, parts=[db], audit=audit, admission=rules)
 
 
 if __name__ == "__main__":

@@ -26,10 +26,15 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from services.common.audit.search import Search
+from services.common.audit.tables import AuditTables
 from services.common.db import Statement
 from services.common.paging import Listing
 
 metadata = MetaData()
+
+AUDIT = AuditTables(metadata)
+SEARCH = Search(AUDIT)
 
 users = Table(
     "users",
@@ -117,7 +122,9 @@ USE_REFRESH_TOKEN = Statement(
 _lock = func.pg_advisory_xact_lock(func.hashtextextended(cast(refresh_tokens.c.family_id, Text), 0))
 LOCK_REFRESH_FAMILY = Statement(select(_lock).where(refresh_tokens.c.digest == bindparam("digest")))
 _family = select(refresh_tokens.c.family_id).where(refresh_tokens.c.digest == bindparam("digest")).scalar_subquery()
-DELETE_REFRESH_FAMILY = Statement(delete(refresh_tokens).where(refresh_tokens.c.family_id == _family))
+DELETE_REFRESH_FAMILY = Statement(
+    delete(refresh_tokens).where(refresh_tokens.c.family_id == _family).returning(refresh_tokens.c.user_id)
+)
 DELETE_REFRESH_TOKENS_OF_USER = Statement(
     delete(refresh_tokens).where(refresh_tokens.c.user_id == bindparam("user_id"))
 )

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from asyncpg import Record
@@ -12,6 +13,7 @@ from uuid_utils.compat import uuid7
 
 from gen.google.api import HttpBody
 from gen.google.protobuf import Empty
+from gen.pulsetrack.audit.v1 import SearchAccessEventsRequest, SearchAccessEventsResponse
 from gen.pulsetrack.auth.v1 import (
     CreateUserRequest,
     GetCurrentUserRequest,
@@ -52,12 +54,14 @@ from services.auth.models import (
     LIST_USERS,
     LOCK_REFRESH_FAMILY,
     REPLACE_PASSWORD_HASH,
+    SEARCH,
     UPDATE_USER,
     USE_REFRESH_TOKEN,
 )
 from services.auth.passwords import Passwords, is_common
 from services.auth.tokens import SigningKeys, digest, new_refresh_token
 from services.auth.users import columns, merged, user_of
+from services.common.audit.events import record_actor, record_change, record_read
 from services.common.db import Database, Transaction
 from services.common.errors import FieldsInvalid
 from services.common.identity import PEOPLE_AUDIENCE, SERVICE_ROLE, SERVICES_AUDIENCE, Caller
@@ -99,7 +103,9 @@ class AuthService:
 
         Raises FieldsInvalid for a common password, EmailAlreadyExists, UsernameAlreadyExists.
         """
-        return await self._created(self._db, request, Role.USER)
+        new = await self._columns(request, Role.USER)
+        async with self._db.begin() as tx:
+            return await _insert(tx, new)
 
     async def login(self, request: LoginRequest) -> TokenPair:
         """Begins a session.
@@ -109,6 +115,7 @@ class AuthService:
         email_key = key(request.email)
         await refuse_if_failed_often(self._db, email_key)  # before a password is looked at, which takes time
         user = await self._db.row(GET_USER_BY_EMAIL, email_key=email_key)
+        record_read([user["id"]] if user else [])  # an email that no user has is not recorded: it may be a password
         if not await self._passwords.verify(user and user["password_hash"], request.password) or user is None:
             await count_failure(self._db, email_key)
             raise InvalidCredentials
@@ -129,9 +136,11 @@ class AuthService:
         async with self._db.begin() as tx:
             await tx.run(LOCK_REFRESH_FAMILY, digest=presented)
             if used := await tx.row(USE_REFRESH_TOKEN, digest=presented):
+                record_read([used["user_id"]])
                 user = await tx.row(GET_USER, id=used["user_id"])
                 return await self._tokens(tx, user, family=used["family_id"])
-            await tx.run(DELETE_REFRESH_FAMILY, digest=presented)
+            if ended := await tx.row(DELETE_REFRESH_FAMILY, digest=presented):
+                record_read([ended["user_id"]])
         raise RefreshTokenInvalid  # after the transaction, which must stay
 
     async def logout(self, request: LogoutRequest) -> Empty:
@@ -139,7 +148,9 @@ class AuthService:
         presented = digest(request.refresh_token)
         async with self._db.begin() as tx:
             await tx.run(LOCK_REFRESH_FAMILY, digest=presented)  # or a token issued at this moment would outlive it
-            await tx.run(DELETE_REFRESH_FAMILY, digest=presented)
+            if ended := await tx.row(DELETE_REFRESH_FAMILY, digest=presented):
+                record_actor(ended["user_id"])
+                await record_change(tx, ended["user_id"])
         return Empty()
 
     async def get_current_user(self, request: GetCurrentUserRequest, caller: Caller, tx: Transaction) -> User:
@@ -150,6 +161,7 @@ class AuthService:
         row = await tx.row(GET_USER, id=caller.id)
         if row is None:
             raise UserNotFound
+        record_read([row["id"]])
         return user_of(row)
 
     async def create_user(self, request: CreateUserRequest, tx: Transaction) -> User:
@@ -157,7 +169,7 @@ class AuthService:
 
         Raises FieldsInvalid for a common password, EmailAlreadyExists, UsernameAlreadyExists.
         """
-        return await self._created(tx, request, request.role or Role.USER)
+        return await _insert(tx, await self._columns(request, request.role or Role.USER))
 
     async def list_users(self, request: ListUsersRequest, tx: Transaction) -> ListUsersResponse:
         """Returns a page of users, newest first.
@@ -165,6 +177,7 @@ class AuthService:
         Raises PageTokenInvalid.
         """
         rows, next_page_token = await LIST_USERS.page(tx, request)
+        record_read(row["id"] for row in rows)
         return ListUsersResponse(users=[user_of(row) for row in rows], next_page_token=next_page_token)
 
     async def update_user(self, request: UpdateUserRequest, tx: Transaction) -> User:
@@ -184,7 +197,17 @@ class AuthService:
             await tx.run(DELETE_REFRESH_TOKENS_OF_USER, user_id=row["id"])
         if await tx.row(GET_AN_ENABLED_ADMIN) is None:
             raise LastAdmin
+        await record_change(tx, row["id"])
         return user
+
+    async def search_user_access_events(
+        self, request: SearchAccessEventsRequest, tx: Transaction
+    ) -> SearchAccessEventsResponse:
+        """Returns a page of access events, newest first.
+
+        Raises PageTokenInvalid.
+        """
+        return await SEARCH.page(tx, request)
 
     async def issue_service_token(self, request: IssueServiceTokenRequest) -> ServiceToken:
         """Issues a token to a service that knows its secret.
@@ -214,18 +237,16 @@ class AuthService:
         elif row["role"] != "ADMIN":
             _log.warning("the user with the first admin's email is no admin, and stays so")
 
-    async def _created(
-        self, db: Database | Transaction, request: SignUpRequest | CreateUserRequest, role: Role
-    ) -> User:
+    async def _columns(self, request: SignUpRequest | CreateUserRequest, role: Role) -> dict[str, Any]:
         if is_common(request.password):
             raise FieldsInvalid({"password": "is one of the most common passwords"})
-        new = columns(request.email, request.username, await self._passwords.hash(request.password), role=role)
-        row = await db.row(INSERT_USER, taken=_TAKEN, **new)
-        return user_of(row)
+        return columns(request.email, request.username, await self._passwords.hash(request.password), role=role)
 
     async def _tokens(self, tx: Transaction, user: Record | None, *, family: UUID) -> TokenPair:
         if user is None or user["disabled"]:
             raise UserDisabled
+        record_actor(user["id"])
+        await record_change(tx, user["id"])
         refresh_token = new_refresh_token()
         await tx.run(
             INSERT_REFRESH_TOKEN,
@@ -244,3 +265,11 @@ class AuthService:
             token_type="Bearer",  # noqa: S106 - a scheme, no secret
             expires_in=seconds,
         )
+
+
+async def _insert(tx: Transaction, new: dict[str, Any]) -> User:
+    """Inserts a user. Raises EmailAlreadyExists, UsernameAlreadyExists."""
+    row = await tx.row(INSERT_USER, taken=_TAKEN, **new)
+    record_actor(new["id"])  # of a sign-up, which has no other caller
+    await record_change(tx, new["id"])
+    return user_of(row)

@@ -1,6 +1,10 @@
 """Runs the billing service."""
 
+from services.billing.models import AUDIT
 from services.billing.service import BillingService
+from services.common.audit.events import AccessLog
+from services.common.audit.interceptor import Recorders
+from services.common.audit.seals import Sealer
 from services.common.client import channel, jwks_from
 from services.common.contract import SERVICES
 from services.common.db import Database
@@ -18,8 +22,11 @@ async def main() -> None:
     async with (
         Database(settings.database_url, connections=settings.database_connections) as db,
         exporting(settings, "billing", [db]),
+        AccessLog(db, AUDIT) as log,
+        Sealer(db, AUDIT),
     ):
-        await serve(settings, SERVICES["billing"], BillingService(db), verifier=verifier, parts=[db])
+        audit = Recorders(log, of_people=False)
+        await serve(settings, SERVICES["billing"], BillingService(db), verifier=verifier, parts=[db], audit=audit)
 
 
 if __name__ == "__main__":

@@ -21,10 +21,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
+from services.common.audit.search import Search
+from services.common.audit.tables import AuditTables
 from services.common.db import Statement
 from services.common.paging import Listing
 
 metadata = MetaData()
+
+AUDIT = AuditTables(metadata)
+SEARCH = Search(AUDIT)
 
 accounts = Table(
     "accounts",

@@ -5,6 +5,7 @@ from typing import Any
 from asyncpg import Record
 from uuid_utils.compat import uuid7
 
+from gen.pulsetrack.audit.v1 import SearchAccessEventsRequest, SearchAccessEventsResponse
 from gen.pulsetrack.billing.v1 import (
     AccountStatus,
     BillingAccount,
@@ -24,7 +25,9 @@ from services.billing.models import (
     INSERT_ACCOUNT,
     LIST_ACCOUNTS,
     LIST_ACCOUNTS_OF_PATIENT,
+    SEARCH,
 )
+from services.common.audit.events import record_change, record_read
 from services.common.db import Database
 
 _STATUSES = {
@@ -61,6 +64,7 @@ class BillingService:
         row = await self._db.row(GET_ACCOUNT, id=request.id)
         if row is None:
             raise BillingAccountNotFound
+        record_read([row["patient_id"]])
         return _account(row)
 
     async def list_billing_accounts(self, request: ListBillingAccountsRequest) -> ListBillingAccountsResponse:
@@ -71,6 +75,7 @@ class BillingService:
         listing = LIST_ACCOUNTS_OF_PATIENT if request.patient_id else LIST_ACCOUNTS
         query = {"patient_id": request.patient_id, "statuses": _STATUSES[request.status]}
         rows, next_page_token = await listing.page(self._db, request, **query)
+        record_read(row["patient_id"] for row in rows)
         return ListBillingAccountsResponse(
             billing_accounts=[_account(row) for row in rows], next_page_token=next_page_token
         )
@@ -80,10 +85,19 @@ class BillingService:
 
         Raises BillingAccountNotFound.
         """
-        row = await self._db.row(CLOSE_ACCOUNT, account_id=request.id)
-        if row is None:
-            raise BillingAccountNotFound
-        return _account(row)
+        async with self._db.begin() as tx:
+            row = await tx.row(CLOSE_ACCOUNT, account_id=request.id)
+            if row is None:
+                raise BillingAccountNotFound
+            await record_change(tx, row["patient_id"])
+            return _account(row)
+
+    async def search_billing_access_events(self, request: SearchAccessEventsRequest) -> SearchAccessEventsResponse:
+        """Returns a page of access events, newest first.
+
+        Raises PageTokenInvalid.
+        """
+        return await SEARCH.page(self._db, request)
 
 
 def _new(request: CreateBillingAccountRequest | FollowPatientRequest) -> dict[str, Any]:

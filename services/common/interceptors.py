@@ -37,14 +37,17 @@ Context = grpc.aio.ServicerContext[Any, Any]
 Next = Callable[[Any, Context], Awaitable[Any]]
 """The rest of the chain, the handler at its end."""
 
-Audit = Callable[[Method], AsyncServerInterceptor]
-"""Makes the interceptor that records a method's calls, in a service that keeps such records."""
+Audit = Callable[[Method], Sequence[AsyncServerInterceptor]]
+"""Returns the interceptors that record a method's calls, none if it is not audited."""
 
 Admission = Callable[[Method], Iterable[AsyncServerInterceptor]]
 """Makes a method's interceptors that decide on callers by more than the token, in a service that has such rules."""
 
 caller_of_call: ContextVar[Caller | None] = ContextVar("caller", default=None)
 """Who calls, None if the method needs no token."""
+
+message_of_call: ContextVar[Message | None] = ContextVar("message", default=None)
+"""The request, once the caller has been let in and it has been parsed."""
 
 _EARLIER_PART, _EARLIER_SECONDS = 0.02, 0.3
 """By which part of the time left, and by how much at most, a handler is ended before its deadline."""
@@ -208,6 +211,7 @@ class Parsing(AsyncServerInterceptor):
             message = self._parse(request_or_iterator)
         except DecodeError:
             raise MessageMalformed from None
+        message_of_call.set(message)
         return await method(message, context)
 
 
@@ -251,7 +255,7 @@ def chain(
         Errors(),  # first, to answer for whatever any of the others raises
         RequestLog(slow_call_ms=math.inf if method.streams else slow_call_ms),  # to log refusals with their request id
         Tracing(method),  # after RequestLog, which knows the trace; before all that can refuse
-        *([audit(method)] if audit else []),  # before all that can refuse, too: refusals are audited
+        *(audit(method) if audit else ()),  # before all that can refuse, too: refusals are audited
         concurrency,  # before anything that costs
         Identity(method, verifier),  # who calls
         Access(method),  # and may he? Before the request is read at all

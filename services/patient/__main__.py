@@ -1,10 +1,12 @@
 """Runs the patient service, with the relays that deliver its events."""
 
-from functools import partial
 from typing import Annotated
 
 from msgspec import Meta
 
+from services.common.audit.events import AccessLog
+from services.common.audit.interceptor import Recorders
+from services.common.audit.seals import Sealer
 from services.common.client import ServiceCredentials, channel, jwks_from
 from services.common.contract import SERVICES
 from services.common.db import Database
@@ -14,11 +16,8 @@ from services.common.outbox import Outbox
 from services.common.server import run, serve
 from services.common.settings import KafkaServers, SettingsWithAuth
 from services.common.telemetry import configure_logging, exporting
-from services.patient.accesses import Accesses
-from services.patient.audit import Audit
 from services.patient.events import TOPIC, BillingAccounts, EventsTopic
-from services.patient.models import known_topics, outbox_rows
-from services.patient.seals import Sealer
+from services.patient.models import AUDIT, known_topics, outbox_rows
 from services.patient.service import PatientService
 from services.patient.watching import HEARTBEAT_SECONDS
 
@@ -45,14 +44,14 @@ async def main() -> None:
     async with (
         Database(settings.database_url, connections=settings.database_connections) as db,
         exporting(settings, "patient", [db, outbox]),
-        Accesses(db) as accesses,
-        Sealer(db),
+        AccessLog(db, AUDIT) as log,
+        Sealer(db, AUDIT),
         outbox.relay(db, known, topic),
         outbox.relay(db, known, BillingAccounts(channel(settings.billing), credentials)),
     ):
-        patients = PatientService(db, outbox, accesses, heartbeat_seconds=settings.watch_heartbeat_seconds)
+        patients = PatientService(db, outbox, heartbeat_seconds=settings.watch_heartbeat_seconds)
         verifier = TokenVerifier(jwks_from(auth))
-        audit = partial(Audit, accesses)
+        audit = Recorders(log, of_people=True)
         await serve(settings, SERVICES["patient"], patients, verifier=verifier, parts=[db], audit=audit)
 
 

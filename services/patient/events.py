@@ -19,13 +19,13 @@ from gen.pulsetrack.patient.v1 import (
     PatientUpdated,
 )
 from services.common import telemetry, wire
+from services.common.audit.events import record_change
 from services.common.client import Remote, ServiceCredentials
 from services.common.db import Transaction
 from services.common.errors import DependencyUnavailable
 from services.common.identity import Caller
 from services.common.kafka import Outgoing, Publisher
 from services.common.outbox import Outbox
-from services.patient.accesses import record_change
 from services.patient.records import patient_of
 from services.patient.revisions import add_revision
 

@@ -8,6 +8,7 @@ from uuid import UUID
 from asyncpg import Record
 from uuid_utils.compat import uuid7
 
+from gen.pulsetrack.audit.v1 import SearchAccessEventsRequest, SearchAccessEventsResponse
 from gen.pulsetrack.patient.v1 import (
     CreatePatientRequest,
     DeletePatientRequest,
@@ -28,10 +29,11 @@ from gen.pulsetrack.patient.v1 import (
     WatchPatientsRequest,
     WatchPatientsResponse,
 )
+from services.common.audit.events import record_read, record_streamed
 from services.common.db import Database, Transaction
 from services.common.identity import Caller
 from services.common.outbox import Outbox
-from services.patient.accesses import Accesses, access_event_of, has_read
+from services.patient.accesses import access_event_of
 from services.patient.errors import EmailAlreadyExists, EtagMismatch, PatientNotFound, RecordNumberAlreadyExists
 from services.patient.events import record
 from services.patient.listing import listed
@@ -42,8 +44,8 @@ from services.patient.models import (
     GET_PATIENT_FOR_UPDATE,
     INSERT_PATIENT,
     IS_KNOWN_PATIENT,
-    LIST_ACCESS_EVENTS,
     LIST_REVISIONS,
+    SEARCH,
     UPDATE_PATIENT,
 )
 from services.patient.records import admitted, columns, merged, patient_of
@@ -59,12 +61,9 @@ _TAKEN = {
 class PatientService:
     """Keeps patient records: every change is one transaction with its revision and its event."""
 
-    def __init__(
-        self, db: Database, outbox: Outbox, accesses: Accesses, *, heartbeat_seconds: float = HEARTBEAT_SECONDS
-    ) -> None:
+    def __init__(self, db: Database, outbox: Outbox, *, heartbeat_seconds: float = HEARTBEAT_SECONDS) -> None:
         self._db = db
         self._outbox = outbox
-        self._accesses = accesses
         self._changes = Changes(db, outbox, heartbeat_seconds=heartbeat_seconds)
 
     async def create_patient(self, request: CreatePatientRequest, caller: Caller) -> Patient:
@@ -74,7 +73,7 @@ class PatientService:
         """
         async with self._db.begin() as tx:
             if answer := await ANSWERS.earlier(tx, caller, request, Patient):
-                has_read([UUID(answer.id)])
+                record_read([UUID(answer.id)])
                 return answer
             now = datetime.now(UTC)
             patient = admitted(request.patient or Patient(), registered=now.date(), today=now.date())
@@ -101,7 +100,7 @@ class PatientService:
         """
         listing, values = listed(request)
         rows, next_page_token = await listing.page(self._db, request, **values)
-        has_read(row["id"] for row in rows)
+        record_read(row["id"] for row in rows)
         return ListPatientsResponse(patients=[patient_of(row) for row in rows], next_page_token=next_page_token)
 
     async def update_patient(self, request: UpdatePatientRequest, caller: Caller) -> Patient:
@@ -168,9 +167,16 @@ class PatientService:
         """
         if await self._db.row(IS_KNOWN_PATIENT, id=request.id) is None:
             raise PatientNotFound
-        rows, next_page_token = await LIST_ACCESS_EVENTS.page(self._db, request, patient_ids=[request.id])
+        rows, next_page_token = await SEARCH.of_subject.page(self._db, request, subject_ids=[request.id])
         events = [access_event_of(row, request.id) for row in rows]
         return ListAccessEventsResponse(access_events=events, next_page_token=next_page_token)
+
+    async def search_patient_access_events(self, request: SearchAccessEventsRequest) -> SearchAccessEventsResponse:
+        """Returns a page of access events, newest first.
+
+        Raises PageTokenInvalid.
+        """
+        return await SEARCH.page(self._db, request)
 
     async def watch_patients(self, request: WatchPatientsRequest) -> AsyncGenerator[WatchPatientsResponse, None]:
         """Yields each change of a patient from now on, or behind a resume token, and heartbeats while there is none.
@@ -180,7 +186,7 @@ class PatientService:
         async with aclosing(self._changes.watch(request.resume_token)) as answers:
             async for answer in answers:
                 if answer.revision and answer.revision.patient:
-                    self._accesses.read([UUID(answer.revision.patient.id)])
+                    record_streamed([UUID(answer.revision.patient.id)])
                 yield answer
 
 

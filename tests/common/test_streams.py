@@ -15,7 +15,6 @@ from services.common.contract import REMOTE_ADDRESS, ContractError
 from services.common.db import Database
 from services.common.identity import TokenVerifier
 from services.common.outbox import Outbox
-from services.patient.accesses import Accesses
 from services.patient.errors import ResumeTokenInvalid
 from services.patient.models import outbox_rows
 from services.patient.service import PatientService
@@ -34,7 +33,7 @@ class Streaming(PatientService):
     """Streams until the test says how it ends, as much as is taken, or nothing but its first answer."""
 
     def __init__(self, *, much: bool = False) -> None:
-        super().__init__(NO_DATABASE, Outbox(outbox_rows), Accesses(NO_DATABASE))
+        super().__init__(NO_DATABASE, Outbox(outbox_rows))
         self._much = much
         self.end = threading.Event()
         self.failure: Exception | None = None
@@ -214,7 +213,7 @@ def test_one_address_cannot_hold_more_than_a_share(
 
 
 def test_a_service_whose_stream_is_no_stream_does_not_start(background: Background, signer: Signer) -> None:
-    servicer = Answering(NO_DATABASE, Outbox(outbox_rows), Accesses(NO_DATABASE))
+    servicer = Answering(NO_DATABASE, Outbox(outbox_rows))
     starting = background.during(serving_on("patient", servicer, TokenVerifier(signer.jwks)))
     with pytest.raises(ContractError, match="lacks an async generator watch_patients"), starting:
         pass

@@ -25,6 +25,7 @@ METHODS = (
     Row("auth", "CreateUser", ADMIN, "POST", "/v1/users"),
     Row("auth", "ListUsers", ADMIN, "GET", "/v1/users"),
     Row("auth", "UpdateUser", ADMIN, "PATCH", "/v1/users/{user.id}"),
+    Row("auth", "SearchUserAccessEvents", ADMIN, "GET", "/v1/auth/access-events"),
     Row("auth", "IssueServiceToken", CREDENTIALS),
     Row("auth", "GetJwks", PUBLIC, "GET", "/.well-known/jwks.json"),
     Row("patient", "CreatePatient", PEOPLE, "POST", "/v1/patients"),
@@ -36,15 +37,18 @@ METHODS = (
     Row("patient", "ListPatientRevisions", PEOPLE, "GET", "/v1/patients/{id}/revisions"),
     Row("patient", "WatchPatients", PEOPLE, "GET", "/v1/patients:watch", streams=True),
     Row("patient", "ListAccessEvents", ADMIN, "GET", "/v1/patients/{id}/access-events"),
+    Row("patient", "SearchPatientAccessEvents", ADMIN, "GET", "/v1/access-events"),
     Row("billing", "CreateBillingAccount", SERVICES),
     Row("billing", "FollowPatient", SERVICES),
     Row("billing", "GetBillingAccount", PEOPLE, "GET", "/v1/billing/accounts/{id}"),
     Row("billing", "ListBillingAccounts", PEOPLE, "GET", "/v1/billing/accounts"),
     Row("billing", "CloseBillingAccount", ADMIN, "POST", "/v1/billing/accounts/{id}:close"),
+    Row("billing", "SearchBillingAccessEvents", ADMIN, "GET", "/v1/billing/access-events"),
     Row("analytics", "ListPatientEvents", PEOPLE, "GET", "/v1/analytics/events"),
     Row("analytics", "GetPatientStatistics", PEOPLE, "GET", "/v1/analytics/statistics"),
     Row("analytics", "ListDeadLetters", ADMIN, "GET", "/v1/analytics/dead-letters"),
     Row("analytics", "ReplayDeadLetter", ADMIN, "POST", "/v1/analytics/dead-letters/{id}:replay"),
+    Row("analytics", "SearchAnalyticsAccessEvents", ADMIN, "GET", "/v1/analytics/access-events"),
 )
 
 LISTS = {
@@ -55,6 +59,10 @@ LISTS = {
     "ListBillingAccounts": ("billing_accounts", "billing.v1.BillingAccount"),
     "ListPatientEvents": ("events", "analytics.v1.AnalyticsEvent"),
     "ListDeadLetters": ("dead_letters", "analytics.v1.DeadLetter"),
+    "SearchUserAccessEvents": ("access_events", "audit.v1.ServiceAccessEvent"),
+    "SearchPatientAccessEvents": ("access_events", "audit.v1.ServiceAccessEvent"),
+    "SearchBillingAccessEvents": ("access_events", "audit.v1.ServiceAccessEvent"),
+    "SearchAnalyticsAccessEvents": ("access_events", "audit.v1.ServiceAccessEvent"),
 }
 """What a list's answer holds beside its next_page_token: the field, and the message in it."""
 
@@ -72,6 +80,9 @@ FIELDS = {
     "patient.v1.WatchPatientsResponse": "revision resume_token",
     "patient.v1.AccessEvent": "id patient_id actor_id method outcome occur_time request_id remote_address",
     "patient.v1.PatientEvent": "event_id sequence actor_id occur_time created updated deleted undeleted",
+    "audit.v1.ServiceAccessEvent": "id subject_ids subject_count actor_id method outcome occur_time request_id"
+    " remote_address",
+    "audit.v1.SearchAccessEventsRequest": "actor_id subject_id page_size page_token",
     "billing.v1.BillingAccount": "id patient_id name email status create_time",
     "billing.v1.ListBillingAccountsRequest": "patient_id page_size page_token",
     "analytics.v1.AnalyticsEvent": "event_id patient_id type sequence actor_id occur_time receive_time",

@@ -40,7 +40,7 @@ def test_every_method_is_in_the_table() -> None:
     assert {method.path for method in all_methods()} == {f"/{SERVICES[row.service]}/{row.name}" for row in METHODS}
 
 
-@pytest.mark.parametrize("name", [row.name for row in METHODS if row.name.startswith("List")])
+@pytest.mark.parametrize("name", [row.name for row in METHODS if row.name.startswith(("List", "Search"))])
 def test_a_list_is_paged_and_named_after_what_it_holds(name: str) -> None:
     [method] = [method for method in all_methods() if method.name == name]
     field, message = LISTS[name]

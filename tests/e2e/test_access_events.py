@@ -70,7 +70,7 @@ def test_a_stop_loses_none(own_folder: Path) -> None:
 def verified(copy: Copy) -> subprocess.CompletedProcess[str]:
     """Verifies the audit of a copy that runs, as `make audit-verify` does."""
     environment = os.environ | {"PULSETRACK_DATABASE_URL_FILE": str(copy.folder / "secrets" / "patient-database-url")}
-    command = [sys.executable, "-m", "services.patient.verify"]
+    command = [sys.executable, "-m", "services.common.audit.verify", "patient"]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=True)
 
 

@@ -38,7 +38,7 @@ def test_targets_work_with_spaces_and_umlauts_in_paths(checkout: Path, tmp_path:
         for target, said in (
             ("status", "gateway"),
             ("rotate-keys", "a new key is shown"),
-            ("audit-verify", "The audit is whole"),
+            ("audit-verify", "The audit of analytics is whole"),
         ):
             ended = make(target, checkout, data)
             assert (ended.returncode, said in ended.stdout + ended.stderr) == (0, True), ended

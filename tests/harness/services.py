@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
 from typing import Any
 
 from services.analytics.service import AnalyticsService
@@ -11,14 +10,15 @@ from services.auth.passwords import Passwords
 from services.auth.service import AuthService, Lifetimes
 from services.auth.tokens import SigningKeys
 from services.billing.service import BillingService
+from services.common.audit.events import AccessLog
+from services.common.audit.interceptor import Recorders
+from services.common.audit.verify import tables_of
 from services.common.contract import SERVICES
 from services.common.db import Database
 from services.common.identity import TokenVerifier
 from services.common.outbox import Outbox
 from services.common.server import serving
 from services.common.settings import Settings
-from services.patient.accesses import Accesses
-from services.patient.audit import Audit
 from services.patient.models import outbox_rows
 from services.patient.service import PatientService
 
@@ -43,10 +43,10 @@ def serving_on(
 async def serving_service(service: str, url: str, verifier: TokenVerifier, **settings: Any) -> AsyncIterator[int]:
     """Serves a service other than auth on its database, and yields its port."""
     told = Settings(**({"listen": "127.0.0.1:0", "database_url": url} | settings))
-    async with Database(url) as db, Accesses(db) as accesses:
-        patients = PatientService(db, Outbox(outbox_rows), accesses, heartbeat_seconds=HEARTBEAT_SECONDS)
+    async with Database(url) as db, AccessLog(db, tables_of(service)) as log:
+        patients = PatientService(db, Outbox(outbox_rows), heartbeat_seconds=HEARTBEAT_SECONDS)
         servicers = {"patient": patients, "billing": BillingService(db), "analytics": AnalyticsService(db)}
-        servicer, audit = servicers[service], partial(Audit, accesses) if service == "patient" else None
+        servicer, audit = servicers[service], Recorders(log, of_people=service == "patient")
         async with serving(told, SERVICES[service], servicer, verifier=verifier, parts=[db], audit=audit) as port:
             yield port
 
@@ -65,7 +65,11 @@ async def serving_auth(
 ) -> AsyncIterator[int]:
     """Serves auth on its database, and yields its port. It takes its own tokens, unless a verifier is given."""
     told = Settings(listen=listen, database_url=url)
-    async with Database(url) as db, SigningKeys(db, passphrase, reload_seconds=reload_seconds) as keys:
+    async with (
+        Database(url) as db,
+        SigningKeys(db, passphrase, reload_seconds=reload_seconds) as keys,
+        AccessLog(db, tables_of("auth")) as log,
+    ):
         auth = AuthService(db, keys, Passwords(), service_secrets={CLIENT_ID: CLIENT_SECRET}, lifetimes=LIFETIMES)
         await auth.ensure_admin(admin_email, admin_password)
 
@@ -73,6 +77,8 @@ async def serving_auth(
             return keys.jwks()
 
         verifier = verifier or TokenVerifier(own_keys)
-        rules = admission(db, open_sign_up=open_sign_up)
-        async with serving(told, SERVICES["auth"], auth, verifier=verifier, parts=[db], admission=rules) as port:
+        rules, audit = admission(db, open_sign_up=open_sign_up), Recorders(log, of_people=True)
+        async with serving(
+            told, SERVICES["auth"], auth, verifier=verifier, parts=[db], audit=audit, admission=rules
+        ) as port:
             yield port

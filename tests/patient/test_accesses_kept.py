@@ -8,12 +8,13 @@ from uuid import uuid4
 import pytest
 
 from gen.pulsetrack.patient.v1 import GetPatientRequest
+from services.common.audit import events
+from services.common.audit.events import Access, AccessLog, access_of_call, record_streamed
 from services.common.db import Database
 from services.common.errors import DependencyUnavailable
 from services.common.identity import TokenVerifier
 from services.common.migrate import migrate
-from services.patient import accesses
-from services.patient.accesses import Access, Accesses, access_of_call
+from services.patient.models import AUDIT
 from tests.harness.background import Background
 from tests.harness.client import Client, Refused, calling, outcome
 from tests.harness.services import serving_service
@@ -72,10 +73,10 @@ def test_an_answer_that_gets_lost_doubles_none(background: Background, new_datab
     url, patient_id = new_database("patient"), uuid4()
 
     async def record_three() -> None:
-        access_of_call.set(Access("pulsetrack.patient.v1.PatientService/GetPatient", "127.0.0.1"))
-        async with Forgetful(url) as db, Accesses(db) as kept:
+        async with Forgetful(url) as db, AccessLog(db, AUDIT) as log:
+            access_of_call.set(Access(log, "pulsetrack.patient.v1.PatientService/GetPatient", "127.0.0.1"))
             for _ in range(3):
-                kept.read([patient_id])
+                record_streamed([patient_id])
 
     background.run(record_three())
     assert Sql(background, url)(COUNT, ["OK"])[0]["count"] == 3
@@ -85,7 +86,7 @@ def test_no_call_is_let_in_whose_event_cannot_be_kept(
     patients: Client, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     created = patients.create_patient(creating())
-    monkeypatch.setattr(accesses, "MOST_WAITING", 5)
+    monkeypatch.setattr(events, "MOST_WAITING", 5)
     with sql.holding("LOCK TABLE access_events IN EXCLUSIVE MODE"):
         for _ in range(5):
             patients.get_patient(GetPatientRequest(id=created.id))

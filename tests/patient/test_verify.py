@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from gen.pulsetrack.patient.v1 import GetPatientRequest
+from services.common.audit import seals
+from services.common.audit.seals import Sealer
+from services.common.audit.verify import BrokenError, verify
 from services.common.db import Database
 from services.common.identity import TokenVerifier
-from services.patient import seals
-from services.patient.seals import Sealer
-from services.patient.verify import BrokenError, verify
+from services.patient.models import AUDIT
 from tests.harness.background import Background
 from tests.harness.client import calling
 from tests.harness.services import serving_service
@@ -55,7 +56,7 @@ def broken(background: Background, url: str) -> Broken:
 
     async def verified(head: str) -> None:
         async with Database(url) as db:
-            await verify(db, bytes.fromhex(head))
+            await verify(db, AUDIT, bytes.fromhex(head))
 
     def broken(head: str = "") -> str:
         with pytest.raises(BrokenError) as error:
@@ -68,14 +69,14 @@ def broken(background: Background, url: str) -> Broken:
 async def seal(url: str) -> None:
     """Seals all that there is."""
     async with Database(url) as db:
-        sealer = Sealer(db)
+        sealer = Sealer(db, AUDIT)
         while await sealer.seal():
             pass
 
 
 def verified(url: str, *arguments: str) -> Ended:
     """Runs the command that verifies, and returns how it ended."""
-    command = [sys.executable, "-m", "services.patient.verify", *arguments]
+    command = [sys.executable, "-m", "services.common.audit.verify", "patient", *arguments]
     environment = os.environ | {"PULSETRACK_DATABASE_URL": url}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
@@ -93,7 +94,10 @@ def head(sql: Sql) -> str:
 def test_a_whole_chain_is_proved_and_its_head_told(url: str, sql: Sql) -> None:
     ended = verified(url, "--head", head(sql))
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert ended.stdout == f"The audit is whole: {SEALED} events are sealed, 0 not yet. Its head is {head(sql)}\n"
+    assert (
+        ended.stdout
+        == f"The audit of patient is whole: {SEALED} events are sealed, 0 not yet. Its head is {head(sql)}\n"
+    )
 
 
 def test_events_that_are_not_sealed_yet_are_counted(background: Background, url: str, sql: Sql) -> None:
@@ -107,7 +111,7 @@ def test_a_broken_chain_ends_the_command_with_one_sentence(url: str, sql: Sql) -
     sql("DELETE FROM access_events WHERE id = $1", event_of(sql, 7))
     ended = verified(url)
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr == f"The audit is broken: seal 7, event {event_of(sql, 7)}: the event is missing.\n"
+    assert ended.stderr == f"The audit of patient is broken: seal 7, event {event_of(sql, 7)}: the event is missing.\n"
 
 
 def test_a_chain_that_grew_since_its_head_was_noted_is_whole(url: str, sql: Sql) -> None:
@@ -212,7 +216,7 @@ def test_the_head_is_logged_while_the_chain_grows(
     sql("DELETE FROM access_seals WHERE number > 3")
 
     async def sealer() -> AsyncIterator[None]:
-        async with Database(url) as db, Sealer(db):
+        async with Database(url) as db, Sealer(db, AUDIT):
             yield
 
     with background.during(asynccontextmanager(sealer)()):

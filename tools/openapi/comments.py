@@ -40,5 +40,6 @@ def _named(holder: Any, name: str, path: Path = ()) -> Iterator[tuple[Path, str]
 
 
 def _paragraphs(comment: str) -> str:
+    comment = re.sub(r"^ *buf:lint:ignore .*$", "", comment, flags=re.MULTILINE)
     paragraphs = re.split(r"\n\s*\n", comment)
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs).strip()

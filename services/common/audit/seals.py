@@ -8,27 +8,20 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 
+from services.common.audit.tables import TRY_TO_LOCK_SEALS, AuditTables
 from services.common.db import Database, Transaction
 from services.common.journal import START, Place
 from services.common.retry import persistently
-from services.patient.models import (
-    ACCESS_COLUMNS,
-    ACCESS_EVENTS_JOURNAL,
-    INSERT_SEALS,
-    LAST_SEAL,
-    TRY_TO_LOCK_SEALS,
-)
 
 BEFORE_THE_FIRST = bytes(hashlib.sha256().digest_size)
 """What stands in place of the seal before the first."""
 
-_SEALED_COLUMNS = (*ACCESS_COLUMNS, "transaction", "position")
 _BATCH = 250
 _IDLE_SECONDS = 1.0
 _WITNESS_SECONDS = 60.0
@@ -36,20 +29,21 @@ _WITNESS_SECONDS = 60.0
 _log = logging.getLogger(__name__)
 
 
-def seal(before: bytes, number: int, event: Mapping[str, Any]) -> bytes:
-    """Returns the hash that seals an event behind another seal."""
-    content = msgspec.json.encode([number, *(event[name] for name in _SEALED_COLUMNS)])
+def seal(before: bytes, number: int, values: Sequence[object]) -> bytes:
+    """Returns the hash that seals an event, given by its sealed values, behind another seal."""
+    content = msgspec.json.encode([number, *values])
     return hashlib.sha256(before + content).digest()
 
 
 class Sealer:
-    """Seals access events about a second after they were written. Of several processes one works, the others look on.
+    """Seals access events about a second after they were written. One of a service's processes works at a time.
 
-    While the chain grows, its head is logged once a minute: whoever keeps the log can tell a chain that was cut short.
+    While the chain grows, its head is logged once a minute: a copy of the log tells whether the chain was cut short.
     """
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, tables: AuditTables) -> None:
         self._db = db
+        self._tables = tables
         self._head = (0, BEFORE_THE_FIRST)
         self._witnessed = (time.monotonic(), 0)
         self._task: asyncio.Task[None]
@@ -71,18 +65,18 @@ class Sealer:
             return await self._seal(tx)
 
     async def _seal(self, tx: Transaction) -> bool:
-        last = await tx.row(LAST_SEAL)
+        last = await tx.row(self._tables.last_seal)
         number, head = (last["number"], last["hash"]) if last else (0, BEFORE_THE_FIRST)
         place = Place(last["transaction"], last["position"]) if last else START
-        events = await ACCESS_EVENTS_JOURNAL.after(tx, place, limit=_BATCH)
+        events = await self._tables.journal.after(tx, place, limit=_BATCH)
         hashes = []
         for event in events:
             number += 1
-            head = seal(head, number, event)
+            head = seal(head, number, self._tables.sealed_values(event))
             hashes.append(head)
         if events:
             await tx.run(
-                INSERT_SEALS,
+                self._tables.insert_seals,
                 number=range(number - len(events) + 1, number + 1),
                 event_id=[event["id"] for event in events],
                 transaction=[event["transaction"] for event in events],

@@ -1,0 +1,154 @@
+"""Access events: who read or changed the data of which people, by which call, and how it ended.
+
+A change writes its event in its own transaction. All other events wait in memory and are written together, so that no
+read waits for its event. They are lost if the process is killed, but not if it is stopped.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from contextlib import suppress
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any, Self
+from uuid import UUID
+
+from asyncpg import UniqueViolationError
+from uuid_utils.compat import uuid7
+
+from services.common import telemetry
+from services.common.audit.tables import EVENT_COLUMNS, AuditTables
+from services.common.db import Database, Transaction
+from services.common.errors import DependencyUnavailable
+from services.common.interceptors import caller_of_call
+from services.common.retry import persistently
+
+MOST_WAITING = 10_000
+"""How many events wait at most. While as many do, calls are refused: what cannot be recorded is not done."""
+
+_MANY = 500
+_WRITE_SECONDS = 0.5
+_STOP_SECONDS = 1.5
+_OK = "OK"
+
+_log = logging.getLogger(__name__)
+
+
+class Access:
+    """A call under way, as its event will tell of it."""
+
+    __slots__ = ("_method", "_remote_address", "actor_id", "log", "recorded", "subject_ids")
+
+    def __init__(self, log: "AccessLog", method: str, remote_address: str) -> None:
+        self.log = log
+        self._method = method
+        self._remote_address = remote_address
+        self.actor_id = ""
+        """The user that a call without an access token has proved to come from."""
+        self.subject_ids: list[UUID] = []
+        """The people whose data the call has read, as far as it is known."""
+        self.recorded = False
+        """Whether a change has written the event."""
+
+    def event(self, outcome: str, subject_ids: list[UUID]) -> tuple[Any, ...]:
+        """Returns the values of an event that occurs now, in the order of EVENT_COLUMNS."""
+        caller = caller_of_call.get()
+        return (
+            uuid7(),
+            subject_ids,
+            caller.id if caller else self.actor_id,
+            self._method,
+            outcome,
+            datetime.now(UTC),
+            telemetry.request_id.get(),
+            self._remote_address,
+        )
+
+
+access_of_call: ContextVar[Access] = ContextVar("access")
+"""The call under way."""
+
+
+def record_read(subject_ids: Iterable[UUID]) -> None:
+    """Notes that the call under way reads, or is about, these people."""
+    access_of_call.get().subject_ids.extend(subject_ids)
+
+
+async def record_change(tx: Transaction, subject_id: UUID) -> None:
+    """Writes the event of the call under way, in the transaction in which it changes a person's data."""
+    access = access_of_call.get()
+    values = access.event(_OK, [subject_id])
+    await tx.run(access.log.tables.insert_event, **dict(zip(EVENT_COLUMNS, values, strict=True)))
+
+    def recorded() -> None:
+        access.recorded = True
+
+    tx.after_commit(recorded)
+
+
+def record_streamed(subject_ids: list[UUID]) -> None:
+    """Records an event of people whose data the call under way, a stream that goes on, has sent."""
+    access_of_call.get().log.record(_OK, subject_ids)
+
+
+def record_actor(user_id: UUID) -> None:
+    """Notes that the call under way, which has no access token, has proved to come from a user."""
+    access_of_call.get().actor_id = str(user_id)
+
+
+class AccessLog:
+    """Writes the events of calls that change nothing: at the latest after half a second, and all of them at the end."""
+
+    def __init__(self, db: Database, tables: AuditTables) -> None:
+        self.tables = tables
+        self._db = db
+        self._waiting: list[tuple[Any, ...]] = []
+        self._batch: list[tuple[Any, ...]] = []
+        self._woken = asyncio.Event()
+        self._ending = False
+        self._task: asyncio.Task[None]
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._ending = True
+        self._woken.set()
+        try:
+            await asyncio.wait_for(self._task, _STOP_SECONDS)
+        except TimeoutError:
+            _log.error("%d access events are lost: the database does not answer", self._count())
+
+    def admit(self) -> None:
+        """Returns if a call's event can be kept. Raises DependencyUnavailable."""
+        if self._count() >= MOST_WAITING:
+            raise DependencyUnavailable
+
+    def record(self, outcome: str, subject_ids: list[UUID]) -> None:
+        """Keeps the event of the call under way."""
+        self._waiting.append(access_of_call.get().event(outcome, subject_ids))
+        if len(self._waiting) >= _MANY:
+            self._woken.set()
+
+    def _count(self) -> int:
+        return len(self._waiting) + len(self._batch)
+
+    async def _run(self) -> None:
+        while self._count() or not self._ending:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), _WRITE_SECONDS)
+            self._woken.clear()
+            try:
+                await persistently(self._write, what="writing access events")
+            except Exception:  # noqa: BLE001 - a fault of ours must not end the task: the events are kept
+                _log.exception("writing access events failed")
+
+    async def _write(self) -> None:
+        """Writes what waits. A batch stays the same until it is written."""
+        if not self._batch:
+            self._batch, self._waiting = self._waiting, []
+        if self._batch:
+            with suppress(UniqueViolationError):  # it was written: only the answer got lost
+                await self._db.copy(self.tables.events.name, self.tables.columns, self._batch)
+        self._batch = []

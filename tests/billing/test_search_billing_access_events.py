@@ -1,0 +1,73 @@
+"""SearchBillingAccessEvents, and what each call of billing leaves for it."""
+
+from typing import Any
+
+import pytest
+
+from gen.pulsetrack.audit.v1 import SearchAccessEventsRequest, ServiceAccessEvent
+from gen.pulsetrack.billing.v1 import (
+    BillingAccount,
+    CloseBillingAccountRequest,
+    CreateBillingAccountRequest,
+    GetBillingAccountRequest,
+    ListBillingAccountsRequest,
+)
+from tests.billing.factory import following, opening
+from tests.harness.audit import searched, told
+from tests.harness.client import Client, Refused
+from tests.harness.sql import Sql
+from tests.harness.tokens import ADMIN_ID, USER_ID
+
+SERVICE_ID = "patient"
+
+
+@pytest.fixture
+def request_() -> CreateBillingAccountRequest:
+    return opening()
+
+
+@pytest.fixture
+def account(service: Client, request_: CreateBillingAccountRequest) -> BillingAccount:
+    """An account that the patient service has opened."""
+    account: BillingAccount = service.create_billing_account(request_)
+    return account
+
+
+def of(admin: Client, account: BillingAccount, count: int) -> list[ServiceAccessEvent]:
+    """Waits for the events about an account's patient, and returns them, the oldest first."""
+    return searched(admin, "search_billing_access_events", count, subject_id=account.patient_id)
+
+
+def test_every_call_leaves_an_event_about_the_patient(
+    billing: Client, service: Client, admin: Client, account: BillingAccount, request_: Any
+) -> None:
+    billing.get_billing_account(GetBillingAccountRequest(id=account.id))
+    billing.list_billing_accounts(ListBillingAccountsRequest(patient_id=account.patient_id))
+    service.follow_patient(following(request_, 2, deleted=True))
+    admin.close_billing_account(CloseBillingAccountRequest(id=account.id))
+    assert sorted(told(of(admin, account, 5))) == [
+        ("CloseBillingAccount", "OK", ADMIN_ID),
+        ("CreateBillingAccount", "OK", SERVICE_ID),
+        ("FollowPatient", "OK", SERVICE_ID),
+        ("GetBillingAccount", "OK", USER_ID),
+        ("ListBillingAccounts", "OK", USER_ID),
+    ]
+
+
+def test_closing_and_its_event_are_of_one_transaction(admin: Client, account: BillingAccount, sql: Sql) -> None:
+    admin.close_billing_account(CloseBillingAccountRequest(id=account.id))
+    event = "SELECT xmin::text FROM access_events WHERE method LIKE '%/Close%' AND $1 = ANY(subject_ids)"
+    assert sql(event, account.patient_id) == sql("SELECT xmin::text FROM accounts WHERE id = $1", account.id)
+
+
+def test_a_refused_list_leaves_an_event_about_the_patient(
+    service: Client, admin: Client, account: BillingAccount
+) -> None:
+    with pytest.raises(Refused, match="ROLE_REQUIRED"):
+        service.list_billing_accounts(ListBillingAccountsRequest(patient_id=account.patient_id))
+    assert told(of(admin, account, 2))[-1] == ("ListBillingAccounts", "PERMISSION_DENIED", SERVICE_ID)
+
+
+def test_a_user_may_not_search(billing: Client) -> None:
+    with pytest.raises(Refused, match="ROLE_REQUIRED"):
+        billing.search_billing_access_events(SearchAccessEventsRequest())
