@@ -19,6 +19,15 @@ KAFKA_VERSION = "3.9.x.kraft"
 ADMINISTRATOR = "postgres"
 """The database server's administrator. Its password is kept and rotated by RDS, every seven days."""
 
+_PARAMETERS = {
+    "rds.force_ssl": "1",
+    # What a statement violates, and the statement, hold personal data, and the log goes to CloudWatch.
+    "log_error_verbosity": "terse",
+    "log_min_error_statement": "panic",
+    "log_parameter_max_length": "0",
+    "log_parameter_max_length_on_error": "0",
+}
+
 _ROTATION = "AwsSolutions::AwsSolutions-SMG4"
 
 
@@ -62,7 +71,7 @@ class Data(Stack):
             publicly_accessible=False,
             credentials=rds.Credentials.from_username(ADMINISTRATOR),
             manage_master_user_password=True,
-            parameters={"rds.force_ssl": "1"},
+            parameters=_PARAMETERS,
             allocated_storage=size.storage_gib,
             max_allocated_storage=4 * size.storage_gib,
             storage_type=rds.StorageType.GP3,

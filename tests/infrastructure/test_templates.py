@@ -131,6 +131,12 @@ def test_what_is_stored_is_encrypted(templates: "Templates") -> None:
     assert cluster["EncryptionInfo"]["EncryptionInTransit"]["InCluster"] is True  # MSK always encrypts its disks
 
 
+def test_postgres_logs_no_row_and_no_statement(on_aws: "Templates") -> None:
+    [parameters] = on_aws.properties("AWS::RDS::DBParameterGroup")
+    expected = {"log_error_verbosity": "terse", "log_min_error_statement": "panic"}
+    assert parameters["Parameters"].items() >= expected.items()
+
+
 def test_what_is_sent_to_postgres_and_kafka_is_encrypted(on_aws: "Templates") -> None:
     [parameters] = on_aws.properties("AWS::RDS::DBParameterGroup")
     assert parameters["Parameters"]["rds.force_ssl"] == "1"

@@ -4,6 +4,9 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from tools.compose.secrets import SERVICES, Secrets
 from tools.local.databases import Passwords
@@ -74,3 +77,19 @@ def test_a_machine_without_docker_is_told_so(tmp_path: Path) -> None:
     done = subprocess.run(command, check=False, cwd=ROOT, env=told, capture_output=True, text=True)
     assert (done.returncode, done.stderr[:20]) == (1, "`docker` is missing:")
     assert not (tmp_path / "data").exists()
+
+
+def test_every_container_has_a_limited_log() -> None:
+    limits = {"driver": "json-file", "options": {"max-size": "10m", "max-file": "5"}}
+    assert [name for name, container in containers().items() if container.get("logging") != limits] == []
+
+
+def test_postgres_logs_no_row_and_no_statement() -> None:
+    command = containers()["postgres"]["command"]
+    assert {"log_error_verbosity=terse", "log_min_error_statement=panic"} <= set(command)
+
+
+def containers() -> dict[str, Any]:
+    """Returns what docker-compose.yml says of each container."""
+    containers: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
+    return containers

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -13,12 +14,15 @@ import psutil
 import pytest
 
 from tests.tools.fakes import ends
+from tools.local import programs
 from tools.local.databases import Passwords, create_databases, owner_url, service_url
 from tools.local.errors import StartError
 from tools.local.part import Running
 from tools.local.ports import free_port
 from tools.local.postgres import Postgres
 from tools.local.process import ROOT
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another account")
 
 PASSWORD = "s3cret/with:marks@in"
 
@@ -89,11 +93,56 @@ def test_it_does_not_run_as_root_and_shows_no_password(server: Postgres) -> None
     while_it_runs(server, story)
 
 
+@as_root
+def test_root_runs_it_as_an_account_of_its_own(server: Postgres) -> None:
+    async def story(running: Running) -> None:
+        assert psutil.Process(running.pid).username() == programs.ACCOUNT
+
+    while_it_runs(server, story)
+    assert not server.shares_account
+
+
+@as_root
+def test_the_data_of_nobody_is_taken_over(server: Postgres) -> None:
+    async def write(_: Running) -> None:
+        await ask(server.url(), "CREATE TABLE of_nobody AS SELECT 1 AS number")
+
+    async def read(_: Running) -> None:
+        assert await ask(server.url(), "SELECT number FROM of_nobody") == 1
+
+    while_it_runs(server, write)
+    for path in (server.folder, *server.folder.rglob("*")):
+        os.chown(path, *pwd.getpwnam("nobody")[2:4])
+    while_it_runs(Postgres(server.folder, server.port, PASSWORD), read)
+    assert server.folder.owner() == (server.folder / "base").owner() == programs.ACCOUNT
+
+
+@as_root
+def test_without_useradd_it_runs_as_nobody_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "ACCOUNT", "no-such-account")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert programs.is_shared(programs.account(tmp_path))
+
+
 def test_it_folds_case_in_all_scripts(server: Postgres) -> None:
     async def story(_: Running) -> None:
         assert await ask(server.url(), "SELECT lower('ÄÉЖ')") == "äéж"
 
     while_it_runs(server, story)
+
+
+def test_its_log_holds_no_row_and_no_statement(server: Postgres) -> None:
+    log = server.folder.parent / "logs" / "postgres.log"
+
+    async def story(_: Running) -> None:
+        await ask(server.url(), "CREATE TABLE unlike (email text CONSTRAINT email_key UNIQUE)")
+        for parameters in ("'ana@secret.test'), ('ana@secret.test'", "1 / 0), ('ana@secret.test'"):
+            with pytest.raises(asyncpg.PostgresError):
+                await ask(server.url(), f"INSERT INTO unlike VALUES ({parameters})")
+
+    while_it_runs(server, story)
+    assert "email_key" in log.read_text()
+    assert "ana@secret.test" not in log.read_text()
 
 
 def test_each_service_reaches_its_own_database_alone(server: Postgres) -> None:

@@ -86,6 +86,13 @@ def test_traces_and_metrics_are_sent_where_the_settings_say(folder: DataFolder) 
         assert told == [endpoint] * len(SERVICES)
 
 
+def test_the_user_is_warned_of_the_open_broker(folder: DataFolder) -> None:
+    for settings, warned in (({}, 1), ({"PULSETRACK_KAFKA": "kafka:9092"}, 0)):
+        system = System(Settings.read(settings), folder)
+        folder.keep_ports(free_port(), system.port_names())
+        assert sum("broker checks no credentials" in remark for remark in system.remarks()) == warned
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("OTLP_ENDPOINT", "collector"), ("OTLP_ENDPOINT", "http://a:1"), ("TRACE_SAMPLE", "101")]
 )

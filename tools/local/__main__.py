@@ -45,7 +45,7 @@ async def _run(settings: Settings, folder: DataFolder, shown: Progress) -> None:
         shown.say(f"the port of {name} is taken: it uses {folder.state.ports[name]} from now on")
     if settings.admin_password not in {None, system.admin_password().read_text()}:
         shown.say("PULSETRACK_ADMIN_PASSWORD has no effect: the first admin has a password already")
-    for remark in settings.remarks():
+    for remark in (*settings.remarks(), *system.remarks()):
         shown.say(remark)
     shown.say(f"PulseTrack starts; its data and logs are in {folder.path}")
 

@@ -16,7 +16,7 @@ from tools.local.errors import StartError
 from tools.local.part import Part
 from tools.local.ports import HOST
 from tools.local.process import Command, run_to_end
-from tools.local.programs import account, major_version, programs
+from tools.local.programs import account, is_shared, major_version, programs
 from tools.local.ready import answers_postgres, serves_postgres
 
 SUPERUSER = "postgres"
@@ -25,7 +25,7 @@ SUPERUSER = "postgres"
 class Postgres:
     """A Postgres server of our own.
 
-    As root it is run by an account without rights, as Postgres demands. That account needs no way through the folders
+    As root it is run by an account of its own, as Postgres refuses root. That account needs no way through the folders
     above the data: the server is started inside its data folder, which it finds again as /proc/self/cwd.
     """
 
@@ -37,6 +37,11 @@ class Postgres:
         self._options = options or {}
         self._user = account(folder)
         self._programs = programs(self._user)
+
+    @property
+    def shares_account(self) -> bool:
+        """Whether other programs run as the same account, and can read its files."""
+        return is_shared(self._user)
 
     def url(self, database: str = "postgres") -> str:
         """Returns the superuser's URL of a database."""
@@ -71,6 +76,7 @@ class Postgres:
     async def _initialise(self, log: Path) -> None:
         """Makes the data folder unless it is there. Raises StartError if it is another version's."""
         if self.folder.exists():
+            self._take_over()
             return self._check_version()
         unfinished = self.folder.with_name(f"{self.folder.name}.new")
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -85,6 +91,14 @@ class Postgres:
             await run_to_end("initdb", command, log, stdin=password)
         unfinished.rename(self.folder)
         return None
+
+    def _take_over(self) -> None:
+        """Makes the account that runs the server the owner of the data, which another account ran before."""
+        user = self._user
+        if user and self.folder.stat().st_uid != user.uid:
+            # The folder last: a take-over that is interrupted is done again.
+            for path in (*self.folder.rglob("*"), self.folder):
+                os.chown(path, user.uid, user.gid, follow_symlinks=False)
 
     @contextmanager
     def _password_file(self) -> Iterator[IO[str]]:

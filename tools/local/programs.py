@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,22 +15,56 @@ from pathlib import Path
 from tools.local.errors import StartError
 from tools.local.process import User
 
+ACCOUNT = "pulsetrack-postgres"
+"""The account that runs Postgres for root. No other program runs as it, so none can read what Postgres holds."""
+
+_SHARED_ACCOUNT = "nobody"
+
 
 def account(folder: Path) -> User | None:
     """Returns who runs the server of a data folder: None for this user, but as root (whom Postgres refuses) another.
 
-    That is the folder's owner, or `nobody` for a new folder. Raises StartError.
+    That is the folder's owner. A new folder, and one that `nobody` has, gets an account of its own, which is made if
+    need be; where it cannot be made, `nobody` has to do. Raises StartError.
     """
     if os.geteuid() != 0:
         return None
     if sys.platform != "linux":
         raise StartError("Postgres cannot be run by root on this platform: use an ordinary account.")
-    owner = folder.stat().st_uid if folder.exists() else 0
-    try:
-        entry = pwd.getpwuid(owner) if owner else pwd.getpwnam("nobody")
-    except KeyError:
-        raise StartError("Postgres cannot be run by root, and this machine has no account `nobody`.") from None
+    entry = _owner(folder) or _entry(ACCOUNT) or _made() or _entry(_SHARED_ACCOUNT)
+    if entry is None:
+        raise StartError(f"Postgres cannot be run by root, and this machine has no account `{_SHARED_ACCOUNT}`.")
     return User(entry.pw_uid, entry.pw_gid)
+
+
+def is_shared(user: User | None) -> bool:
+    """Tells whether other programs run as the account, too."""
+    shared = _entry(_SHARED_ACCOUNT)
+    return user is not None and shared is not None and user.uid == shared.pw_uid
+
+
+def _owner(folder: Path) -> pwd.struct_passwd | None:
+    """Returns the account that a data folder belongs to, None if it is to get another."""
+    try:
+        entry = pwd.getpwuid(folder.stat().st_uid)
+    except (FileNotFoundError, KeyError):
+        return None
+    return None if entry.pw_uid == 0 or entry.pw_name == _SHARED_ACCOUNT else entry
+
+
+def _entry(name: str) -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        return None
+
+
+def _made() -> pwd.struct_passwd | None:
+    """Makes the account. Returns None if this machine does not let us; another process may have been faster."""
+    flags = ("--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/bin/false")
+    with suppress(OSError):
+        subprocess.run(["useradd", *flags, ACCOUNT], check=False, capture_output=True)
+    return _entry(ACCOUNT)
 
 
 @cache

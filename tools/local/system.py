@@ -17,6 +17,7 @@ from tools.local.part import Part, Step
 from tools.local.ports import HOST
 from tools.local.postgres import Postgres
 from tools.local.process import ROOT, Command, run_to_end
+from tools.local.programs import ACCOUNT
 from tools.local.ready import answers_grpc, answers_http, serves_grpc, serves_http, serves_kafka
 from tools.local.settings import EMBEDDED, Settings
 
@@ -39,6 +40,13 @@ class System:
         """Returns the names of the ports that the parts use behind the gateway's."""
         workers = [worker for names in self._workers.values() for worker in names]
         return ["postgres", "broker", *workers, "gateway-admin"]
+
+    def remarks(self) -> Iterator[str]:
+        """Yields what the user should know of how safe this copy is. The ports must have been given out."""
+        if self._settings.kafka == EMBEDDED:
+            yield "The embedded broker checks no credentials: every account of this machine can read and write events"
+        if self._settings.database_url == EMBEDDED and self._postgres().shares_account:
+            yield f"There is no account {ACCOUNT}: Postgres runs as nobody, whose other programs can read its files"
 
     def nodes(self) -> Iterator[Part | Step]:
         """Yields all parts and steps. The ports must have been given out."""
