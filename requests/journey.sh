@@ -1,11 +1,12 @@
 #!/bin/sh
-# Does by gRPC what people come for: signs up, logs in, creates a patient, sees its account and its event.
+# Signs up, logs in, creates a patient, and reads its account and its event, by gRPC.
 #
 #   requests/journey.sh grpcurl                  by native gRPC
 #   requests/journey.sh buf                      the same by buf curl
 #   PROTOCOL=grpcweb requests/journey.sh buf     and by gRPC-Web
 #
-# Each asks the gateway at ADDRESS (localhost:8080) by reflection what the messages are.
+# Each asks the gateway at ADDRESS (localhost:8080) by reflection what the messages are. Where sign-up is closed, as in
+# containers, ADMIN_PASSWORD must be the password of the first admin (ADMIN_EMAIL), who then creates the user.
 set -eu
 
 tool=${1:?grpcurl or buf}
@@ -41,9 +42,19 @@ name=journey-$(date +%s)-$$
 email=$name@clinic.test
 password='correct horse'
 
-call pulsetrack.auth.v1.AuthService/SignUp \
+# Logs in and prints the access token.
+log_in() {
+    call pulsetrack.auth.v1.AuthService/Login "{\"email\": \"$1\", \"password\": \"$2\"}" | text accessToken
+}
+
+create=SignUp
+if [ -n "${ADMIN_PASSWORD:-}" ]; then
+    token=$(log_in "${ADMIN_EMAIL:-admin@pulsetrack.local}" "$ADMIN_PASSWORD")
+    create=CreateUser
+fi
+call "pulsetrack.auth.v1.AuthService/$create" \
     "{\"email\": \"$email\", \"username\": \"$name\", \"password\": \"$password\"}"
-token=$(call pulsetrack.auth.v1.AuthService/Login "{\"email\": \"$email\", \"password\": \"$password\"}" | text accessToken)
+token=$(log_in "$email" "$password")
 call pulsetrack.auth.v1.AuthService/GetCurrentUser '{}'
 
 patient=$(call pulsetrack.patient.v1.PatientService/CreatePatient "{\"patient\": {

@@ -22,6 +22,15 @@ VERSIONS = ("grpc-v1", "grpc-v1alpha")
 def test_the_journey(system: Copy, tool: str, protocol: str) -> None:
     run(tool, "--version")  # skips if it is not there
     printed = output("sh", "requests/journey.sh", tool, ADDRESS=f"localhost:{system.port}", PROTOCOL=protocol)
+    assert_journey(printed)
+
+
+def test_the_journey_with_a_user_whom_the_admin_creates(system: Copy) -> None:
+    told = {"ADDRESS": f"localhost:{system.port}", "ADMIN_PASSWORD": system.admin_password}
+    assert_journey(output("sh", "requests/journey.sh", "buf", **told))
+
+
+def assert_journey(printed: str) -> None:
     answers = stream_of_json(printed)
     assert "José Pérez" in printed
     assert [answer["billingAccounts"][0]["status"] for answer in answers if "billingAccounts" in answer] == [
