@@ -19,7 +19,7 @@ from grpc_health.v1.health import aio as health
 from services.common import contract, wire
 from services.common.contract import ContractError, Method
 from services.common.db import Transaction, transaction_of_call
-from services.common.errors import Failure, FieldsInvalid
+from services.common.errors import DependencyUnavailable, Failure, FieldsInvalid
 from services.common.identity import REFRESH_SECONDS, Caller, TokenVerifier
 from services.common.interceptors import Admission, Audit, Concurrency, Context, bind, caller_of_call, chain
 from services.common.settings import Settings, SettingsError
@@ -154,14 +154,20 @@ async def serve(
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Runs a service's main. A wrong setting ends it with one sentence and status 1."""
-    wrong: tuple[BaseException, ...] = ()
+    """Runs a service's main. A wrong setting, or a database that fails, ends it with one sentence and status 1."""
+    errors: tuple[BaseException, ...] = ()
     try:
         uvloop.run(main())
-    except* SettingsError as group:  # one of them comes in a group from a TaskGroup
-        wrong = group.exceptions
-    if wrong:
-        sys.exit(str(wrong[0]))
+    except* (SettingsError, DependencyUnavailable) as group:  # from a TaskGroup, it comes in a group
+        errors = group.exceptions
+    if errors:
+        sys.exit(_sentence(errors[0]))
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, DependencyUnavailable):
+        return f"A dependency is not available: {error.__cause__ or error}"
+    return str(error)
 
 
 def _handler(method: Method, servicer: object, streams: Streams) -> Callable[[Any, Context], Awaitable[Any]]:

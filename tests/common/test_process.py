@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import grpc
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
@@ -18,6 +19,8 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from gen.pulsetrack.billing.v1 import GetBillingAccountRequest
 from services.common.contract import SERVICES
+from services.common.errors import DependencyUnavailable
+from services.common.server import run
 from tests.harness.client import Refused, calling
 from tests.harness.waiting import eventually
 from tools.local.ports import HOST, free_port
@@ -130,3 +133,13 @@ def serves(address: str) -> bool:
         except grpc.RpcError:
             return False
     return bool(answer.status == HealthCheckResponse.SERVING)
+
+
+def test_a_command_whose_database_fails_ends_with_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    async def main() -> None:
+        raise DependencyUnavailable from asyncpg.DiskFullError("could not extend file: No space left on device")
+
+    with pytest.raises(SystemExit) as ended:
+        run(main)
+    assert ended.value.code == "A dependency is not available: could not extend file: No space left on device"
+    assert capsys.readouterr().err == ""

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,8 @@ import pytest
 from tests.e2e.people import Person, a_patient
 from tests.harness.waiting import eventually
 from tools.copy import Copy, running
+from tools.local.ports import free_port
+from tools.local.process import ROOT
 
 DISK = "size=400m"
 
@@ -58,12 +61,32 @@ def test_parts_come_back_on_a_full_disk_and_the_system_recovers(small_disk: Path
         for program, old in killed.items():
             eventually(lambda program=program, old=old: pid_of(copy, program) not in {old, None})  # type: ignore[misc]
         eventually(lambda: answers(copy))
+        for command in ("rotate-keys", "audit-verify"):
+            ended = operate(copy, command)
+            assert ended.returncode == 0 or len(ended.stderr.splitlines()) == 1, ended.stderr
         killed["postgres"] = kill(copy, "bin/postgres")
         eventually(lambda: pid_of(copy, "bin/postgres") != killed["postgres"])
         filler.unlink()
         eventually(lambda: created in all_patients(person), seconds=60)
         eventually(lambda: person.rest.post("/v1/patients", json=a_patient()).is_success)
         eventually(lambda: pid_of(copy, "services.patient") == copy.state().processes["patient"].pid)
+
+
+def test_a_start_on_a_full_disk_says_one_sentence(small_disk: Path) -> None:
+    fill(small_disk)
+    folder = small_disk / "data"
+    environment = os.environ | {"PULSETRACK_DATA_DIR": str(folder), "PULSETRACK_GATEWAY_PORT": str(free_port())}
+    command = [sys.executable, "-m", "tools.local"]
+    ended = subprocess.run(command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == f"The data dir {folder} cannot be used: No space left on device.\n"
+
+
+def operate(copy: Copy, command: str) -> "subprocess.CompletedProcess[str]":
+    """Runs an operator's command on a copy."""
+    environment = os.environ | {"PULSETRACK_DATA_DIR": str(copy.folder)}
+    argv = [sys.executable, "-m", "tools.operate", command]
+    return subprocess.run(argv, cwd=ROOT, env=environment, check=False, capture_output=True, text=True, timeout=60)
 
 
 def kill(copy: Copy, program: str) -> int:
