@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from envoy.config import Address, EnvoyMissingError, Target, binary, render
+from envoy.target import parse_origins
 from services.common.contract import DESCRIPTORS, SERVICES
 
 TARGETS = {
@@ -28,6 +29,7 @@ TARGETS = {
         descriptors=DESCRIPTORS,
         site=Path("/srv/site"),
         discovery="dns",
+        drains=True,
     ),
 }
 TARGETS["cloud"] = replace(
@@ -45,12 +47,16 @@ def main() -> int:
     for switch in ("reflection", "rate-limits"):
         parser.add_argument(f"--{switch}", choices=("on", "off"), default="on")
     parser.add_argument("--trusted-proxies", type=int, default=0, metavar="COUNT", help="proxies before the gateway")
+    parser.add_argument(
+        "--cors-origins", type=parse_origins, default=(), metavar="ORIGIN,...", help="pages that may call"
+    )
     parser.add_argument("--otlp", type=_address, metavar="HOST:PORT", help="who receives spans, by OTLP over gRPC")
     said = parser.parse_args()
     if said.check:
         return _check()
     switches = {"reflection": said.reflection == "on", "rate_limits": said.rate_limits == "on"}
     target = replace(TARGETS[said.write], **switches, otlp=said.otlp, trusted_proxies=said.trusted_proxies)
+    target = replace(target, cors_origins=said.cors_origins)
     print(render(target), end="")
     return 0
 
@@ -66,6 +72,7 @@ def _check() -> int:
         "compose, all switched off": replace(TARGETS["compose"], reflection=False, rate_limits=False),
         "compose, traced": replace(TARGETS["compose"], otlp=Address("collector", 4317)),
         "compose, behind a proxy": replace(TARGETS["compose"], trusted_proxies=1),
+        "compose, with pages of another origin": replace(TARGETS["compose"], cors_origins=("https://clinic.example",)),
     }
     try:
         reasons = [reason for name, target in (TARGETS | others).items() if (reason := _invalid(name, target))]

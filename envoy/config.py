@@ -7,8 +7,9 @@ from typing import Any
 import yaml
 
 from envoy.clusters import service_clusters
-from envoy.extension import Config, extension
+from envoy.extension import Config
 from envoy.listener import gateway_listener
+from envoy.overload import layered_runtime, overload_manager
 from envoy.target import Address, Target, socket_address
 from envoy.tokens import keys_cluster
 from envoy.tracing import receiver_clusters
@@ -57,16 +58,9 @@ def command(target: Target, file: Path) -> list[str]:
 def _bootstrap(target: Target) -> Config:
     return {
         "node": {"id": "gateway", "cluster": "pulsetrack"},
-        "admin": {"address": socket_address(target.admin)},
-        "overload_manager": {
-            "resource_monitors": [
-                extension(
-                    "envoy.resource_monitors.global_downstream_max_connections",
-                    "resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
-                    max_active_downstream_connections=target.max_connections,
-                )
-            ]
-        },
+        "admin": _admin(target),
+        "layered_runtime": layered_runtime(),
+        "overload_manager": overload_manager(target),
         "static_resources": {
             "listeners": [gateway_listener(target)],
             "clusters": [
@@ -75,6 +69,18 @@ def _bootstrap(target: Target) -> Config:
                 *receiver_clusters(target),
             ],
         },
+    }
+
+
+def _admin(target: Target) -> Config:
+    """Returns the administration interface: it has no authentication, so it only reads, and drains where that is used.
+
+    Its other paths change the level of the log, end Envoy, and show the configuration.
+    """
+    paths = ("/ready", "/stats", *(("/drain_listeners",) if target.drains else ()))
+    return {
+        "address": socket_address(target.admin),
+        "allow_paths": [{"safe_regex": {"regex": rf"{path}(\?.*)?"}} for path in paths],
     }
 
 

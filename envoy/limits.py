@@ -1,4 +1,7 @@
-"""How often a client address may call: buckets of the gateway's own, one for each address."""
+"""How often a client address may call: buckets of the gateway's own, one for each address.
+
+An IPv6 address counts by its /64, the least that a client is given.
+"""
 
 from envoy.extension import Config, extension
 from envoy.target import Rate, Target
@@ -9,6 +12,7 @@ CREDENTIALS = ("Login", "SignUp", "RefreshToken")
 REFLECTION_BUCKET = "reflection"
 _ALL_OTHERS = "calls"
 _KEY = "rate"
+_CLIENT = {"masked_remote_address": {"v4_prefix_mask_len": 32, "v6_prefix_mask_len": 64}}
 _ALWAYS = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
 
 
@@ -35,15 +39,16 @@ def rate_limit_filter(target: Target) -> Config:
 def rate_limits_of(name: str = _ALL_OTHERS) -> Config:
     """Returns what says on a route, or by default on all others, from which bucket a call takes."""
     return {
-        "rate_limits": [
-            {"actions": [{"remote_address": {}}, {"generic_key": {"descriptor_key": _KEY, "descriptor_value": name}}]}
-        ]
+        "rate_limits": [{"actions": [_CLIENT, {"generic_key": {"descriptor_key": _KEY, "descriptor_value": name}}]}]
     }
 
 
 def _bucket(name: str, rate: Rate) -> Config:
     return {
-        "entries": [{"key": "remote_address"}, {"key": _KEY, "value": name}],  # an address without a value: each one
+        "entries": [
+            {"key": "masked_remote_address"},
+            {"key": _KEY, "value": name},
+        ],  # an address without a value: each one
         "token_bucket": {
             "max_tokens": rate.calls,
             "tokens_per_fill": rate.calls,

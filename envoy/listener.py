@@ -1,9 +1,11 @@
 """The gateway's door: one port for native gRPC, gRPC-Web and JSON."""
 
+from envoy.bodies import MAX_ANSWER, MAX_BODY, public_body_filter
 from envoy.clusters import checked_clusters
 from envoy.extension import Config, extension
 from envoy.limits import rate_limit_filter
 from envoy.names import BUFFER, CORS, JWT, TRANSCODER
+from envoy.overload import reset_limits
 from envoy.replies import local_reply_config
 from envoy.routes import route_config
 from envoy.site import site_filters
@@ -11,13 +13,7 @@ from envoy.standard import health_filter
 from envoy.target import Target, socket_address
 from envoy.tokens import METADATA, jwt_filter
 from envoy.tracing import tracing
-from services.common.contract import MAX_MESSAGE_BYTES, SERVICES
-
-_FRAME_HEADER = 5
-MAX_BODY = MAX_MESSAGE_BYTES + _FRAME_HEADER
-"""The longest body: the longest message, in bytes, and what gRPC writes before it."""
-MAX_ANSWER = 16 * 1024 * 1024
-"""The longest answer in JSON, whose bytes are several times those of the message."""
+from services.common.contract import SERVICES
 
 
 def gateway_listener(target: Target) -> Config:
@@ -90,6 +86,7 @@ _LIMITS = {
         "initial_stream_window_size": 256 * 1024,
         "initial_connection_window_size": 1024 * 1024,
         "connection_keepalive": {"interval": "60s", "timeout": "10s"},
+        **reset_limits(),
     },
     "max_request_headers_kb": 32,
     "request_headers_timeout": "10s",
@@ -107,6 +104,7 @@ def _filters(target: Target) -> list[Config]:
         extension("envoy.filters.http.grpc_web", "filters.http.grpc_web.v3.GrpcWeb"),
         *([rate_limit_filter(target)] if target.rate_limits else []),  # before a token is verified
         *site_filters(),
+        public_body_filter(),  # before anything holds a body
         jwt_filter(),
         extension(BUFFER, "filters.http.buffer.v3.Buffer", max_request_bytes=MAX_BODY),  # services see requests whole
         health_filter(),  # reads the whole message

@@ -3,4 +3,5 @@
 BUFFER = "envoy.filters.http.buffer"
 CORS = "envoy.filters.http.cors"
 JWT = "envoy.filters.http.jwt_authn"
+PUBLIC_BODY = "envoy.filters.http.body_size_limit"
 TRANSCODER = "envoy.filters.http.grpc_json_transcoder"

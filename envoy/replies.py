@@ -148,7 +148,7 @@ REPLIES = (
         http=413,
         code=code_pb2.RESOURCE_EXHAUSTED,
         reason="BODY_TOO_LARGE",
-        message="The body is longer than 4 MiB.",
+        message="The body is longer than this call takes: 4 MiB, or 16 KiB if it needs no token.",
     ),
     Reply(
         when="response.code == 415",
@@ -172,7 +172,7 @@ REPLIES = (
         reason="HEADERS_TOO_LARGE",
         message="The headers are longer than 32 KiB or more than 100.",
     ),
-    _unavailable(when="response.code in [502, 503, 504]"),
+    _unavailable(when=f"{_details('overload')} || response.code in [502, 503, 504]"),
     Reply(
         when="response.code >= 500",
         http=500,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from envoy.clusters import streams_cluster
 from envoy.extension import Config, typed
 from envoy.limits import CREDENTIALS, rate_limits_of
-from envoy.names import BUFFER, CORS, JWT, TRANSCODER
+from envoy.names import BUFFER, CORS, JWT, PUBLIC_BODY, TRANSCODER
 from envoy.replies import HEADERS, REST_VERBS
 from envoy.site import DESCRIPTION, PAGE, site_files
 from envoy.standard import standard_routes
@@ -106,7 +106,7 @@ def _method_routes(service: str, method: Method, target: Target) -> Iterator[Con
                 **_to(service, target, streams=method.streams),
                 **(rate_limits_of(method.name) if method.name in CREDENTIALS else {}),
             },
-            **(_open(JWT) if method.access.door is Door.PUBLIC else {}),
+            **_open(JWT if method.access.door is Door.PUBLIC else PUBLIC_BODY),
         }
 
 
@@ -184,16 +184,10 @@ def _header(name: str, value: str) -> Config:
 def _cors(target: Target) -> Config:
     return typed(
         "filters.http.cors.v3.CorsPolicy",
-        allow_origin_string_match=[_origin(origin) for origin in target.cors_origins],
+        allow_origin_string_match=[{"exact": origin} for origin in target.cors_origins],
         allow_methods=REST_VERBS,
         allow_headers=", ".join(_ALLOWED_HEADERS),
         expose_headers=", ".join(_EXPOSED_HEADERS),
         max_age="600",
         forward_not_matching_preflights=False,
     )
-
-
-def _origin(pattern: str) -> Config:
-    if "*" not in pattern:
-        return {"exact": pattern}
-    return {"safe_regex": {"regex": "[A-Za-z0-9.-]+".join(map(re.escape, pattern.split("*")))}}

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from envoy.extension import Config, extension, typed
 from envoy.limits import REFLECTION_BUCKET, rate_limits_of
-from envoy.names import BUFFER, JWT
+from envoy.names import BUFFER, JWT, PUBLIC_BODY
 from envoy.target import Target
 from services.common.contract import SERVICES
 
@@ -73,7 +73,7 @@ def standard_routes(target: Target) -> Iterator[Config]:
                 "idle_timeout": f"{_REFLECTION_IDLE_SECONDS}s",
                 **rate_limits_of(REFLECTION_BUCKET),
             },
-            "typed_per_filter_config": {JWT: _disabled(), BUFFER: _disabled()},
+            "typed_per_filter_config": {JWT: _disabled(), PUBLIC_BODY: _disabled(), BUFFER: _disabled()},
         }
 
 

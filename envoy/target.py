@@ -1,11 +1,14 @@
 """What a gateway is written for: where it listens, and where the services are."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from envoy.extension import Config
+
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,15 @@ class Address:
 def socket_address(address: Address) -> Config:
     """Returns an address as Envoy takes it."""
     return {"socket_address": {"address": address.host, "port_value": address.port}}
+
+
+def parse_origins(text: str) -> tuple[str, ...]:
+    """Returns the web origins that a text names, separated by commas. Raises ValueError for what is not an origin."""
+    origins = tuple(origin.strip() for origin in text.split(",") if origin.strip())
+    for origin in origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise ValueError(f"{origin!r} is not an origin such as https://clinic.example")
+    return origins
 
 
 @dataclass(frozen=True)
@@ -62,7 +74,7 @@ class Target:
     listen: Address
     """Where clients come in: HTTP/1.1 and HTTP/2 without TLS, on one port."""
     admin: Address
-    """Envoy's own administration: never reachable from outside."""
+    """Envoy's administration interface: never reachable from outside."""
     upstreams: Mapping[str, tuple[Address, ...]]
     """The processes of each service, by its short name (contract.SERVICES)."""
     descriptors: Path
@@ -75,8 +87,8 @@ class Target:
     """Whether upstreams are IP addresses ("static") or names that stand for all their addresses ("dns")."""
     reflection: bool = True
     """Whether gRPC reflection is open."""
-    cors_origins: tuple[str, ...] = ("http://localhost:*", "http://127.0.0.1:*")
-    """The origins whose pages may call; a `*` stands for letters, digits, dots and hyphens."""
+    cors_origins: tuple[str, ...] = ()
+    """The other origins whose pages may call: `https://clinic.example`."""
     trusted_proxies: int = 0
     """How many proxies stand before the gateway, each of which adds its caller's address to X-Forwarded-For."""
     workers: int = 1
@@ -85,6 +97,11 @@ class Target:
     """The longest that a call may take; a client's own deadline may be shorter. Streams are not bound by it."""
     max_connections: int = 10_000
     """Clients connected at once; more are refused."""
+    heap_bytes: int = 320 * 1024 * 1024
+    """The memory that Envoy may allocate: at most two thirds of what its container has, so that it refuses requests
+    before the container is killed."""
+    drains: bool = False
+    """Whether the administration interface takes the command to drain, as envoy/gracefully sends it."""
     rate_limits: bool = True
     """Whether `rates` hold. Without them for load tests only: they come from one address."""
     rates: Rates = Rates()

@@ -1,6 +1,7 @@
 """The share of a server's streams that one user and one client address may hold."""
 
 from collections import Counter
+from ipaddress import ip_network
 from typing import Any
 
 from grpc_interceptor.server import AsyncServerInterceptor
@@ -41,5 +42,13 @@ class StreamShares(AsyncServerInterceptor):
 def _holders(context: Context) -> list[_Holder]:
     """Returns who holds the stream: its user, and the address that the gateway says it comes from."""
     caller = caller_of_call.get()
-    addresses = {str(value) for key, value in context.invocation_metadata() or () if key == REMOTE_ADDRESS}
+    addresses = {_network(str(value)) for key, value in context.invocation_metadata() or () if key == REMOTE_ADDRESS}
     return [*([("user", caller.id)] if caller else []), *(("address", address) for address in sorted(addresses))]
+
+
+def _network(address: str) -> str:
+    """Returns an IPv4 address as it is, and the /64 of an IPv6 address, the least that a client is given."""
+    try:
+        return str(ip_network((address, 64), strict=False)) if ":" in address else address
+    except ValueError:
+        return address

@@ -26,7 +26,7 @@ from tests.harness.tokens import Signer
 REQUEST = WatchPatientsRequest()
 NO_DATABASE = Database("")
 TEXT = "x" * 100_000
-FROM_HERE, FROM_THERE = ((REMOTE_ADDRESS, "192.0.2.1"),), ((REMOTE_ADDRESS, "192.0.2.2"),)
+FROM_HERE = ((REMOTE_ADDRESS, "192.0.2.1"),)
 
 
 class Streaming(PatientService):
@@ -198,16 +198,25 @@ def test_a_stream_that_ended_gives_its_share_back(background: Background, signer
             assert streaming.closed.wait(20)
 
 
+@pytest.mark.parametrize(
+    "addresses",
+    [("192.0.2.1", "192.0.2.1", "192.0.2.2"), ("2001:db8::1", "2001:db8::2:0:0:1", "2001:db8:0:1::1")],
+    ids=["IPv4", "IPv6"],
+)
 def test_one_address_cannot_hold_more_than_a_share(
-    background: Background, signer: Signer, streaming: Streaming
+    background: Background, signer: Signer, streaming: Streaming, addresses: tuple[str, ...]
 ) -> None:
+    here, also_here, there = (((REMOTE_ADDRESS, address),) for address in addresses)
     with served(background, signer, streaming, streams_per_address=1) as client:
         other = client.having(signer.token("USER", sub="another"))
-        with client.watch_patients(REQUEST, metadata=FROM_HERE) as first:
+        with client.watch_patients(REQUEST, metadata=here) as first:
             next(first)
-            with other.watch_patients(REQUEST, metadata=FROM_HERE) as second, pytest.raises(Refused) as refused:
+            with (
+                other.watch_patients(REQUEST, metadata=also_here) as second,
+                pytest.raises(Refused) as refused,
+            ):
                 next(second)
-            with other.watch_patients(REQUEST, metadata=FROM_THERE) as third:
+            with other.watch_patients(REQUEST, metadata=there) as third:
                 assert next(third).resume_token == "first"
         assert refused.value.reason == "RATE_LIMITED"
 

@@ -7,10 +7,13 @@ import pytest
 from tests.envoy.gateway import Gateway, answers, running
 from tests.harness.waiting import eventually
 
+PAGE = "http://localhost:5173"
+"""The origin of the page that may call."""
+
 
 @pytest.fixture(scope="session")
 def shared_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with running(tmp_path_factory.mktemp("envoy"), rate_limits=False) as gateway:
+    with running(tmp_path_factory.mktemp("envoy"), rate_limits=False, cors_origins=(PAGE,)) as gateway:
         eventually(lambda: answers(gateway.http, "/readyz", 200))
         yield gateway
 

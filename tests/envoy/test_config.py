@@ -11,8 +11,10 @@ import pytest
 import yaml
 
 from envoy.config import Address, EnvoyMissingError, Target, binary, render
+from infrastructure.environments import ENVIRONMENTS
 from services.common.contract import SERVICES, Door, all_methods
 
+ROOT = Path(__file__).resolve().parents[2]
 UPSTREAMS = {service: (Address(service, 50051), Address(service, 50052)) for service in SERVICES}
 
 
@@ -68,3 +70,10 @@ def test_a_machine_without_envoy_is_told_so(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("envoy.config.distribution", absent)
     with pytest.raises(EnvoyMissingError, match="docker compose"):
         binary()
+
+
+def test_the_heap_fits_into_every_container() -> None:
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    given = [int(compose["services"]["envoy"]["mem_limit"].removesuffix("m"))]
+    given += [environment.services["gateway"].memory_mib for environment in ENVIRONMENTS.values()]
+    assert target().heap_bytes <= min(given) * 1024 * 1024 * 2 / 3

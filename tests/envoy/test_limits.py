@@ -92,6 +92,13 @@ def test_behind_a_trusted_proxy_each_of_its_callers_has_a_bucket_and_nobody_gets
     assert addresses == 3 * ["198.51.100.1"] + ["198.51.100.2"]
 
 
+def test_ipv6_addresses_of_one_network_share_a_bucket(tmp_path: Path) -> None:
+    with running(tmp_path, rates=RATES, trusted_proxies=1) as gateway:
+        one = [logins(gateway, 1, **{"x-forwarded-for": f"2001:db8:0:1:{n}::{n}"})[0] for n in range(1, 5)]
+        assert one == [200, 200, 200, 429]
+        assert logins(gateway, 1, **{"x-forwarded-for": "2001:db8:0:2::1"}) == [200]
+
+
 def test_nobody_gets_another_bucket_by_a_header(limited: Gateway) -> None:
     spoofed = [
         logins(limited, 1, **{"x-forwarded-for": f"203.0.113.{n}", "x-envoy-external-address": f"203.0.113.{n}"})[0]

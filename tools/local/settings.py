@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from envoy.target import parse_origins
 from tools.local.errors import StartError
 
 EMBEDDED = "embedded"
@@ -35,6 +36,8 @@ class Settings:
     rate_limits: bool = True
     trusted_proxies: int = 0
     """How many proxies stand before the gateway."""
+    cors_origins: tuple[str, ...] = ()
+    """The origins, other than the gateway's own, whose pages may call."""
     otlp_endpoint: str = ""
     """Where spans and metrics are sent, `host:port`; nowhere if empty."""
     trace_sample: int = 100
@@ -62,6 +65,7 @@ class Settings:
             reflection=_switch("PULSETRACK_REFLECTION", said("REFLECTION", "on")),
             rate_limits=_switch("PULSETRACK_RATE_LIMITS", said("RATE_LIMITS", "on")),
             trusted_proxies=_number("PULSETRACK_TRUSTED_PROXIES", said("TRUSTED_PROXIES", "0"), most=8, least=0),
+            cors_origins=_origins("PULSETRACK_CORS_ORIGINS", said("CORS_ORIGINS", "")),
             otlp_endpoint=_address("PULSETRACK_OTLP_ENDPOINT", said("OTLP_ENDPOINT", "")),
             trace_sample=_number("PULSETRACK_TRACE_SAMPLE", said("TRACE_SAMPLE", "100"), most=100, least=0),
         )
@@ -83,6 +87,13 @@ def _number(name: str, text: str, *, most: int, least: int = 1) -> int:
     if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
         raise StartError(f"{name} must be a number from {least} to {most}, not {text!r}.")
     return int(text)
+
+
+def _origins(name: str, text: str) -> tuple[str, ...]:
+    try:
+        return parse_origins(text)
+    except ValueError as error:
+        raise StartError(f"{name}: {error}.") from None
 
 
 def _address(name: str, text: str) -> str:

@@ -155,6 +155,7 @@ class System:
             reflection=self._settings.reflection,
             rate_limits=self._settings.rate_limits,
             trusted_proxies=self._settings.trusted_proxies,
+            cors_origins=self._settings.cors_origins,
             otlp=self._receiver(),
             trace_percent=self._settings.trace_sample,
         )
