@@ -9,6 +9,7 @@ from services.auth.admission import admission
 from services.auth.models import AUDIT
 from services.auth.passwords import Passwords
 from services.auth.service import AuthService, Lifetimes
+from services.auth.strength import PasswordRules
 from services.auth.tokens import KeyPassphrase, SigningKeys
 from services.common.audit.events import AccessLog
 from services.common.audit.interceptor import Recorders
@@ -33,6 +34,13 @@ class AuthSettings(Settings, frozen=True, kw_only=True):
     sign_up: Annotated[
         Literal["open", "closed"], Meta(description="`open` lets any visitor sign up; `closed` leaves it to admins.")
     ] = "closed"
+    breached_passwords: Annotated[
+        str,
+        Meta(
+            description="A file of SHA-1 hashes of passwords to refuse, one on a line, in ascending order: the form of "
+            "haveibeenpwned.com. None if it is empty."
+        ),
+    ] = ""
     access_token_seconds: Annotated[int, Meta(ge=1, le=_LONGEST, description="How long an access token is good.")] = 900
     refresh_token_seconds: Annotated[int, Meta(ge=1, description="How long a refresh token is good.")] = 1_209_600
     service_token_seconds: Annotated[int, Meta(ge=60, le=_LONGEST, description="How long a service token is good.")] = (
@@ -63,7 +71,14 @@ async def main() -> None:
         AccessLog(db, AUDIT) as log,
         Sealer(db, AUDIT),
     ):
-        auth = AuthService(db, keys, Passwords(), service_secrets=settings.secrets(), lifetimes=lifetimes)
+        auth = AuthService(
+            db,
+            keys,
+            Passwords(),
+            rules=PasswordRules(settings.breached_passwords),
+            service_secrets=settings.secrets(),
+            lifetimes=lifetimes,
+        )
         await auth.ensure_admin(settings.admin_email, settings.admin_password)
 
         async def own_keys() -> bytes:

@@ -5,14 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
-from zxcvbn.frequency_lists import FREQUENCY_LISTS
-
-_COMMON = frozenset(password for password in FREQUENCY_LISTS["passwords"] if len(password) >= 8)  # noqa: PLR2004 - the proto's
-
-
-def is_common(password: str) -> bool:
-    """Returns whether a password is among the thousands that are tried first, in whatever case."""
-    return password.lower() in _COMMON
 
 
 class Passwords:

@@ -58,13 +58,14 @@ from services.auth.models import (
     UPDATE_USER,
     USE_REFRESH_TOKEN,
 )
-from services.auth.passwords import Passwords, is_common
+from services.auth.passwords import Passwords
+from services.auth.strength import PasswordRules
 from services.auth.tokens import SigningKeys, digest, new_refresh_token
 from services.auth.users import columns, merged, user_of
 from services.common.audit.events import record_actor, record_change, record_read
 from services.common.db import Database, Transaction
-from services.common.errors import FieldsInvalid
 from services.common.identity import PEOPLE_AUDIENCE, SERVICE_ROLE, SERVICES_AUDIENCE, Caller
+from services.common.settings import SettingsError
 from services.common.text import key
 
 _TAKEN = {"users_email_key_key": EmailAlreadyExists, "users_username_key_key": UsernameAlreadyExists}
@@ -89,19 +90,21 @@ class AuthService:
         keys: SigningKeys,
         passwords: Passwords,
         *,
+        rules: PasswordRules,
         service_secrets: Mapping[str, str],
         lifetimes: Lifetimes,
     ) -> None:
         self._db = db
         self._keys = keys
         self._passwords = passwords
+        self._rules = rules
         self._service_secrets = service_secrets
         self._lifetimes = lifetimes
 
     async def sign_up(self, request: SignUpRequest) -> User:
         """Creates a user, who has the role USER.
 
-        Raises FieldsInvalid for a common password, EmailAlreadyExists, UsernameAlreadyExists.
+        Raises FieldsInvalid for a password that is easy to guess, EmailAlreadyExists, UsernameAlreadyExists.
         """
         new = await self._columns(request, Role.USER)
         async with self._db.begin() as tx:
@@ -167,7 +170,7 @@ class AuthService:
     async def create_user(self, request: CreateUserRequest, tx: Transaction) -> User:
         """Creates a user who has the role that the admin chose.
 
-        Raises FieldsInvalid for a common password, EmailAlreadyExists, UsernameAlreadyExists.
+        Raises FieldsInvalid for a password that is easy to guess, EmailAlreadyExists, UsernameAlreadyExists.
         """
         return await _insert(tx, await self._columns(request, request.role or Role.USER))
 
@@ -228,9 +231,14 @@ class AuthService:
         return HttpBody(content_type="application/json", data=self._keys.jwks())
 
     async def ensure_admin(self, email: str, password: str) -> None:
-        """Creates the first admin, from the operator's settings. A user who has the email already is left as he is."""
+        """Creates the first admin, from the operator's settings. A user who has the email already is left unchanged.
+
+        Raises SettingsError if the password of a new admin is easy to guess.
+        """
         row = await self._db.row(GET_USER_BY_EMAIL, email_key=key(email))
         if row is None:
+            if wrong := await self._rules.violation(password, email):
+                raise SettingsError(f"PULSETRACK_ADMIN_PASSWORD {wrong}")
             # The email as the username too: no sign-up can have taken it, for a username has no "@".
             new = columns(email, email, await self._passwords.hash(password), role=Role.ADMIN)
             await self._db.row(INSERT_USER_IF_NEW, **new)
@@ -238,8 +246,7 @@ class AuthService:
             _log.warning("the user with the first admin's email is no admin, and stays so")
 
     async def _columns(self, request: SignUpRequest | CreateUserRequest, role: Role) -> dict[str, Any]:
-        if is_common(request.password):
-            raise FieldsInvalid({"password": "is one of the most common passwords"})
+        await self._rules.check(request.password, request.email, request.username)
         return columns(request.email, request.username, await self._passwords.hash(request.password), role=role)
 
     async def _tokens(self, tx: Transaction, user: Record | None, *, family: UUID) -> TokenPair:

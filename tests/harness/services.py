@@ -8,6 +8,7 @@ from services.analytics.service import AnalyticsService
 from services.auth.admission import admission
 from services.auth.passwords import Passwords
 from services.auth.service import AuthService, Lifetimes
+from services.auth.strength import PasswordRules
 from services.auth.tokens import SigningKeys
 from services.billing.service import BillingService
 from services.common.audit.events import AccessLog
@@ -62,6 +63,7 @@ async def serving_auth(
     listen: str = "127.0.0.1:0",
     reload_seconds: float = 10,
     open_sign_up: bool = True,
+    breached: str = "",
 ) -> AsyncIterator[int]:
     """Serves auth on its database, and yields its port. It takes its own tokens, unless a verifier is given."""
     told = Settings(listen=listen, database_url=url)
@@ -70,7 +72,14 @@ async def serving_auth(
         SigningKeys(db, passphrase, reload_seconds=reload_seconds) as keys,
         AccessLog(db, tables_of("auth")) as log,
     ):
-        auth = AuthService(db, keys, Passwords(), service_secrets={CLIENT_ID: CLIENT_SECRET}, lifetimes=LIFETIMES)
+        auth = AuthService(
+            db,
+            keys,
+            Passwords(),
+            rules=PasswordRules(breached),
+            service_secrets={CLIENT_ID: CLIENT_SECRET},
+            lifetimes=LIFETIMES,
+        )
         await auth.ensure_admin(admin_email, admin_password)
 
         async def own_keys() -> bytes:

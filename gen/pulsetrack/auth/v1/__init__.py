@@ -49,7 +49,8 @@ class CreateUserRequest(betterproto2.Message):
 
     password: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The password, 8 to 128 characters, none of the most common ones.
+    The password, 8 to 128 characters, not easy to guess: the user's own email and username, and common words and
+    patterns, do not make it stronger.
     """
 
     role: "__options__v1__.Role" = betterproto2.field(
@@ -262,7 +263,8 @@ class SignUpRequest(betterproto2.Message):
 
     password: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The password, 8 to 128 characters, none of the most common ones.
+    The password, 8 to 128 characters, not easy to guess: the user's own email and username, and common words and
+    patterns, do not make it stronger.
     """
 
 

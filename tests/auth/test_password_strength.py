@@ -1,0 +1,112 @@
+"""Passwords that are refused because someone would guess them, or has them already."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from services.auth.strength import BREACHED, GUESSABLE, BreachedPasswords, is_guessable
+from services.common.settings import SettingsError
+from tests.auth.factory import a_user, creating, logging_in, signing_up
+from tests.harness.background import Background
+from tests.harness.client import Client, Refused, calling
+from tests.harness.services import serving_auth
+
+EMAIL, USERNAME = "ana.silva@example.test", "anasilva"
+WEAK = [
+    "clinic2026",
+    "aaaaaaaa",
+    " " * 8,
+    EMAIL,
+    EMAIL.upper(),
+    "silva.ana1",
+    "AnaSilva2026",
+    "PulseTrack2026!",
+    "Summer2026!",
+    "p4ssw0rd123",
+    "qwertyuiop",
+    "abcdefghij",
+    "password" * 16,
+]
+STRONG = ["correct horse battery", "tr7#kQ9!wz", "violet-Anchor-97 rain", "aaaaaaaaaaaaaaaa violet anchor rain"]
+
+
+@pytest.mark.parametrize("password", WEAK)
+def test_a_password_that_is_easy_to_guess_is_refused(auth: Client, password: str) -> None:
+    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+        auth.sign_up(signing_up(email=EMAIL, username=USERNAME, password=password))
+    assert refused.value.violations == {"password": GUESSABLE}
+
+
+@pytest.mark.parametrize("password", STRONG)
+def test_a_password_that_is_hard_to_guess_is_accepted(auth: Client, password: str) -> None:
+    assert auth.login(logging_in(a_user(auth, password=password))).access_token
+
+
+def test_an_admin_cannot_give_a_user_an_easy_password(admin: Client) -> None:
+    with pytest.raises(Refused, match="FIELDS_INVALID") as refused:
+        admin.create_user(creating(password="clinic2026"))
+    assert refused.value.violations == {"password": GUESSABLE}
+
+
+def test_an_easy_password_of_the_first_admin_ends_the_start(
+    background: Background, new_database: Callable[[str], str]
+) -> None:
+    with (
+        pytest.raises(SettingsError, match=r"^PULSETRACK_ADMIN_PASSWORD is too easy to guess"),
+        background.during(serving_auth(new_database("auth"), admin_password="clinic2026")),
+    ):
+        pass
+
+
+def test_a_breached_password_is_refused(
+    background: Background, new_database: Callable[[str], str], tmp_path: Path
+) -> None:
+    path = a_list(tmp_path, ["correct horse battery"])
+    running = serving_auth(new_database("auth"), breached=str(path))
+    with background.during(running) as port, calling(port, "auth") as auth:
+        with pytest.raises(Refused, match="FIELDS_INVALID") as refused:
+            auth.sign_up(signing_up(password="correct horse battery"))
+        assert refused.value.violations == {"password": BREACHED}
+        assert auth.sign_up(signing_up(password="violet anchor rain")).id
+
+
+@pytest.mark.parametrize("ending", ["", ":17", "\r"])
+@pytest.mark.parametrize("count", [1, 2, 3, 500])
+def test_every_hash_of_a_list_is_found_and_no_other(tmp_path: Path, count: int, ending: str) -> None:
+    listed = [f"listed {number}" for number in range(count)]
+    breached = BreachedPasswords(a_list(tmp_path, listed, ending))
+    assert all(password in breached for password in listed)
+    assert not any(f"another {number}" in breached for number in range(200))
+
+
+@pytest.mark.parametrize("content", [None, "", "password\n"])
+def test_a_file_that_is_no_list_of_hashes_is_named(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "list"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(SettingsError, match="PULSETRACK_BREACHED_PASSWORDS"):
+        BreachedPasswords(path)
+
+
+@pytest.mark.parametrize("symbols", ["4@8({[<369&#!1/|0$5+7%2", "$5+7|1!0", "aA1"])
+def test_the_longest_passwords_are_judged_by_short_pieces(monkeypatch: pytest.MonkeyPatch, symbols: str) -> None:
+    judged: list[str] = []
+
+    def judge(piece: str, **_: object) -> dict[str, int]:
+        judged.append(piece)
+        return {"score": 0}
+
+    monkeypatch.setattr("services.auth.strength.zxcvbn", judge)
+    random = Random(0)
+    assert is_guessable("".join(random.choice(symbols) for _ in range(128)), [EMAIL])
+    assert [len(piece) for piece in judged] == [16, 16]
+
+
+def a_list(folder: Path, passwords: list[str], ending: str = "") -> Path:
+    hashes = sorted(hashlib.sha1(password.encode()).hexdigest().upper() for password in passwords)
+    path = folder / "breached"
+    path.write_bytes("".join(f"{each}{ending}\n" for each in hashes).encode())
+    return path
