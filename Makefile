@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help up compose compose-down images soak test check bench load proto postman status rotate-keys audit-verify \
-	synth deploy destroy format lock clean
+	audit-archive audit-prune synth deploy destroy format lock clean
 
 BIN := .venv/bin
 UV := .venv/installer/bin/uv
@@ -72,6 +72,12 @@ rotate-keys: $(READY) ## Rotates the key that signs tokens, while the system run
 
 audit-verify: $(READY) ## Proves that no service's access events were changed or removed (SERVICE=..., HEAD=... a hash kept elsewhere)
 	@$(BIN)/python -m tools.operate audit-verify $(or $(SERVICE),$(if $(HEAD),patient)) $(if $(HEAD),--head '$(HEAD)')
+
+audit-archive: $(READY) ## Writes access events older than a day (BEFORE=2026-01-31) to files that prove themselves
+	@$(BIN)/python -m tools.operate audit-archive $(SERVICE) --before '$(BEFORE)'
+
+audit-prune: $(READY) ## Deletes the access events that are archived; audit-verify proves the rest
+	@$(BIN)/python -m tools.operate audit-prune $(SERVICE)
 
 synth: $(DEPLOY) ## Writes the CloudFormation templates of every environment, checked for security, without an account
 	@$(BIN)/python -m infrastructure synth

@@ -21,6 +21,10 @@ _CONNECT_SECONDS = 5
 _POSTGRES_PORT = 5432
 
 
+ARCHIVES = "{data}/audit"
+"""The folder of the audit's archives, in the data folder."""
+
+
 @dataclass(frozen=True)
 class Operation:
     """A command of a service."""
@@ -31,10 +35,14 @@ class Operation:
     arguments: Sequence[str] = ()
 
 
-def _of_each_service(module: str) -> dict[str, Operation]:
-    """Returns a command that each service has, by the service. Its first argument is the service."""
+def _of_each_service(module: str, folder_option: str, *, owner: bool = False) -> dict[str, Operation]:
+    """Returns a command that each service has, by the service.
+
+    Its arguments are the service, and an option that names the folder of the audit's archives.
+    """
+    url = "owner-database-url" if owner else "database-url"
     return {
-        service: Operation(module, {"PULSETRACK_DATABASE_URL": f"{service}-database-url"}, [service])
+        service: Operation(module, {"PULSETRACK_DATABASE_URL": f"{service}-{url}"}, [service, folder_option, ARCHIVES])
         for service in SERVICES
     }
 
@@ -46,7 +54,9 @@ OPERATIONS = {
             {"PULSETRACK_DATABASE_URL": "auth-database-url", "PULSETRACK_KEY_PASSPHRASE": "key-passphrase"},
         )
     },
-    "audit-verify": _of_each_service("services.common.audit.verify"),
+    "audit-verify": _of_each_service("services.common.audit.verify", "--archives"),
+    "audit-archive": _of_each_service("services.common.audit.archive", "--folder"),
+    "audit-prune": _of_each_service("services.common.audit.prune", "--folder", owner=True),
 }
 
 
@@ -66,8 +76,10 @@ def main(arguments: Sequence[str]) -> None:
 
 def _run(operation: Operation, options: Sequence[str]) -> int:
     """Runs the command of one service and returns its status. Raises StartError."""
-    environment = os.environ | _environment(operation, Settings.read().data_dir)
-    command = [sys.executable, "-m", operation.module, *operation.arguments, *options]
+    data = Settings.read().data_dir
+    environment = os.environ | _environment(operation, data)
+    arguments = [argument.replace("{data}", str(data)) for argument in operation.arguments]
+    command = [sys.executable, "-m", operation.module, *arguments, *options]
     return subprocess.run(command, env=environment, check=False).returncode
 
 

@@ -37,7 +37,7 @@ async def main() -> None:
         async with (
             asyncio.TaskGroup() as tasks,
             exporting(settings, "analytics", [db, subscription]),
-            AccessLog(db, AUDIT) as log,
+            AccessLog(db, AUDIT, people_per_second=settings.people_per_second) as log,
             Sealer(db, AUDIT),
         ):
             consuming = tasks.create_task(subscription.consume(store.store))

@@ -68,7 +68,7 @@ async def main() -> None:
         Database(settings.database_url, connections=settings.database_connections) as db,
         exporting(settings, "auth", [db]),
         SigningKeys(db, settings.key_passphrase) as keys,
-        AccessLog(db, AUDIT) as log,
+        AccessLog(db, AUDIT, people_per_second=settings.people_per_second) as log,
         Sealer(db, AUDIT),
     ):
         auth = AuthService(

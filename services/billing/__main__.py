@@ -22,7 +22,7 @@ async def main() -> None:
     async with (
         Database(settings.database_url, connections=settings.database_connections) as db,
         exporting(settings, "billing", [db]),
-        AccessLog(db, AUDIT) as log,
+        AccessLog(db, AUDIT, people_per_second=settings.people_per_second) as log,
         Sealer(db, AUDIT),
     ):
         audit = Recorders(log, of_people=False)

@@ -53,6 +53,13 @@ class Settings(DatabaseSettings, frozen=True, kw_only=True):
     database_connections: Annotated[int, Meta(ge=2, description="How many connections to the database at most.")] = 10
     reflection: Annotated[Literal["on", "off"], Meta(description="Whether gRPC reflection answers.")] = "on"
     log_level: Annotated[LogLevel, Meta(description="The least level logged.")] = "INFO"
+    people_per_second: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="How many people's data each user may read by lists a second, on average over 20 s; 0 for any.",
+        ),
+    ] = 1000
     slow_call_ms: Annotated[int, Meta(ge=1, description="A call that takes longer, in milliseconds, is logged.")] = 1000
     concurrent_calls: Annotated[int, Meta(ge=1, description="Calls under way at once; more are refused.")] = 200
     concurrent_streams: Annotated[int, Meta(ge=1, description="Streams open at once; more are refused.")] = 2000

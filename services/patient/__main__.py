@@ -44,7 +44,7 @@ async def main() -> None:
     async with (
         Database(settings.database_url, connections=settings.database_connections) as db,
         exporting(settings, "patient", [db, outbox]),
-        AccessLog(db, AUDIT) as log,
+        AccessLog(db, AUDIT, people_per_second=settings.people_per_second) as log,
         Sealer(db, AUDIT),
         outbox.relay(db, known, topic),
         outbox.relay(db, known, BillingAccounts(channel(settings.billing), credentials)),

@@ -11,9 +11,9 @@ from services.auth.service import AuthService, Lifetimes
 from services.auth.strength import PasswordRules
 from services.auth.tokens import SigningKeys
 from services.billing.service import BillingService
+from services.common.audit.chain import tables_of
 from services.common.audit.events import AccessLog
 from services.common.audit.interceptor import Recorders
-from services.common.audit.verify import tables_of
 from services.common.contract import SERVICES
 from services.common.db import Database
 from services.common.identity import TokenVerifier
@@ -44,7 +44,7 @@ def serving_on(
 async def serving_service(service: str, url: str, verifier: TokenVerifier, **settings: Any) -> AsyncIterator[int]:
     """Serves a service other than auth on its database, and yields its port."""
     told = Settings(**({"listen": "127.0.0.1:0", "database_url": url} | settings))
-    async with Database(url) as db, AccessLog(db, tables_of(service)) as log:
+    async with Database(url) as db, AccessLog(db, tables_of(service), people_per_second=told.people_per_second) as log:
         patients = PatientService(db, Outbox(outbox_rows), heartbeat_seconds=HEARTBEAT_SECONDS)
         servicers = {"patient": patients, "billing": BillingService(db), "analytics": AnalyticsService(db)}
         servicer, audit = servicers[service], Recorders(log, of_people=service == "patient")

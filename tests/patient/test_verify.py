@@ -12,8 +12,9 @@ import pytest
 
 from gen.pulsetrack.patient.v1 import GetPatientRequest
 from services.common.audit import seals
+from services.common.audit.chain import BrokenError
 from services.common.audit.seals import Sealer
-from services.common.audit.verify import BrokenError, verify
+from services.common.audit.verify import verify
 from services.common.db import Database
 from services.common.identity import TokenVerifier
 from services.patient.models import AUDIT

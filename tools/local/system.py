@@ -102,6 +102,7 @@ class System:
             "PULSETRACK_OTLP_ENDPOINT": self._settings.otlp_endpoint,
             # Large blocks, such as the 19 MiB of each argon2 hash, go back to the system when they are freed (glibc).
             "MALLOC_MMAP_THRESHOLD_": str(1024 * 1024),
+            **({} if self._settings.rate_limits else {"PULSETRACK_PEOPLE_PER_SECOND": "0"}),
             **self._own_environment(service),
         }
         return Part(

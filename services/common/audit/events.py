@@ -17,6 +17,7 @@ from asyncpg import UniqueViolationError
 from uuid_utils.compat import uuid7
 
 from services.common import telemetry
+from services.common.audit.rate import ReadRate
 from services.common.audit.tables import EVENT_COLUMNS, AuditTables
 from services.common.db import Database, Transaction
 from services.common.errors import DependencyUnavailable
@@ -70,8 +71,12 @@ access_of_call: ContextVar[Access] = ContextVar("access")
 
 
 def record_read(subject_ids: Iterable[UUID]) -> None:
-    """Notes that the call under way reads, or is about, these people."""
-    access_of_call.get().subject_ids.extend(subject_ids)
+    """Notes that the call under way reads, or is about, these people. Raises ReadRateExceeded."""
+    access = access_of_call.get()
+    ids = list(subject_ids)
+    if caller := caller_of_call.get():
+        access.log.rate.charge(caller.id, len(ids))
+    access.subject_ids += ids
 
 
 async def record_change(tx: Transaction, subject_id: UUID) -> None:
@@ -99,8 +104,10 @@ def record_actor(user_id: UUID) -> None:
 class AccessLog:
     """Writes the events of calls that change nothing: at the latest after half a second, and all of them at the end."""
 
-    def __init__(self, db: Database, tables: AuditTables) -> None:
+    def __init__(self, db: Database, tables: AuditTables, *, people_per_second: int = 0) -> None:
+        """Takes how many people's data each caller may read a second; 0 for any number."""
         self.tables = tables
+        self.rate = ReadRate(people_per_second)
         self._db = db
         self._waiting: list[tuple[Any, ...]] = []
         self._batch: list[tuple[Any, ...]] = []

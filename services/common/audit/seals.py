@@ -29,9 +29,13 @@ _WITNESS_SECONDS = 60.0
 _log = logging.getLogger(__name__)
 
 
-def seal(before: bytes, number: int, values: Sequence[object]) -> bytes:
-    """Returns the hash that seals an event, given by its sealed values, behind another seal."""
-    content = msgspec.json.encode([number, *values])
+def sealed_content(number: int, values: Sequence[object]) -> bytes:
+    """Returns what a seal covers: its number and the sealed values of its event, as JSON."""
+    return msgspec.json.encode([number, *values])
+
+
+def seal(before: bytes, content: bytes) -> bytes:
+    """Returns the hash that seals content behind another seal."""
     return hashlib.sha256(before + content).digest()
 
 
@@ -72,7 +76,7 @@ class Sealer:
         hashes = []
         for event in events:
             number += 1
-            head = seal(head, number, self._tables.sealed_values(event))
+            head = seal(head, sealed_content(number, self._tables.sealed_values(event)))
             hashes.append(head)
         if events:
             await tx.run(
