@@ -16,11 +16,12 @@ from services.analytics.letters import DeadLetters, reason_of
 from services.analytics.models import INSERT_EVENT, UPSERT_PATIENT
 from services.common import wire
 from services.common.db import Database, Transaction
+from services.common.errors import ValueRejected
 
 TOPIC = "patient.events.v1"
 GROUP = "analytics"
 
-UNSTORABLE = (ValueError, DecodeError, asyncpg.PostgresError)
+UNSTORABLE = (ValueError, DecodeError, asyncpg.PostgresError, ValueRejected)
 """What is raised for a message that is no event, or none that the tables take."""
 
 _codec = wire.codec_of(PatientEvent)

@@ -44,7 +44,7 @@ class DeadLetters:
 
 def reason_of(error: Exception) -> str:
     """Returns why a message cannot be stored, as a dead letter says it."""
-    return repr(error)[:_LONGEST_REASON]
+    return repr(error.__cause__ or error)[:_LONGEST_REASON]
 
 
 def _columns(message: Message) -> dict[str, Any]:

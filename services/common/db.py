@@ -16,19 +16,13 @@ from sqlalchemy.sql.util import find_tables
 from services.common.errors import DependencyUnavailable, Failure
 from services.common.retry import persistently
 from services.common.settings import SettingsError
+from services.common.sqlstates import failure_of
 from services.common.tracing import span
 
 Taken = Mapping[str, type[Failure]]
 """Which failure a violated unique constraint means, by the constraint's name."""
 
 _DIALECT = dialect()  # type: ignore[no-untyped-call]
-_OUTAGES = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.OperatorInterventionError,
-)
 _POOL = {"db.client.connection.pool.name": "database"}
 _meter = metrics.get_meter("pulsetrack")
 _connections = _meter.create_gauge(
@@ -109,8 +103,8 @@ transaction_of_call: ContextVar[Transaction] = ContextVar("transaction")
 class Database:
     """A pool of connections to the service's own database.
 
-    Every method raises DependencyUnavailable when the database does not answer. Opening it waits until it does, and
-    raises SettingsError if the URL is wrong.
+    Every method raises DependencyUnavailable when the database does not answer, and what sqlstates.FAILURES says of
+    other errors. Opening it waits until the database answers, and raises SettingsError if the URL is wrong.
     """
 
     def __init__(self, url: str, *, connections: int = 10) -> None:
@@ -128,7 +122,7 @@ class Database:
                 command_timeout=10,
                 connection_class=_Connection,
             )
-            await persistently(self.ready, what="connecting to the database")
+            await persistently(self._connect, what="connecting to the database")
         except (ValueError, *_WRONG_URL) as error:
             why = "it is no URL" if isinstance(error, ValueError) else error  # which could quote a part of the password
             raise SettingsError(f"PULSETRACK_DATABASE_URL does not lead to the service's database: {why}") from None
@@ -164,9 +158,19 @@ class Database:
         transaction.committed()
 
     async def ready(self) -> None:
-        """Returns if the database answers."""
+        """Returns if the database answers, and can be written to."""
         async with self._connection() as connection:
-            await connection.fetchval("SELECT 1")
+            if await connection.fetchval("SELECT current_setting('transaction_read_only')") == "on":
+                raise asyncpg.ReadOnlySQLTransactionError("the database is read-only")
+
+    async def _connect(self) -> None:
+        try:
+            async with self._connection() as connection:
+                await connection.fetchval("SELECT 1")
+        except DependencyUnavailable as failure:
+            if isinstance(failure.__cause__, _WRONG_URL):
+                raise failure.__cause__ from None
+            raise
 
     async def measure(self) -> None:
         """Sets the gauges of the pool."""
@@ -180,8 +184,12 @@ class Database:
         try:
             async with self._pool.acquire(timeout=5) as connection:
                 yield connection
-        except _OUTAGES as error:
+        except (OSError, TimeoutError) as error:
             raise DependencyUnavailable from error
+        except asyncpg.PostgresError as error:
+            if failure := failure_of(error):
+                raise failure from error
+            raise
         except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
             # What asyncpg raises of a connection that was lost under it; but also of a wrong argument, ours to mend.
             if isinstance(error, ValueError):
@@ -204,4 +212,8 @@ def _running(statement: Statement, taken: Taken | None = None) -> Iterator[None]
     except asyncpg.UniqueViolationError as error:
         if taken and (failure := taken.get(error.constraint_name)):
             raise failure from None
+        raise
+    except asyncpg.PostgresError as error:
+        if failure := failure_of(error):
+            raise failure from error
         raise

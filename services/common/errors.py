@@ -64,6 +64,15 @@ class MessageMalformed(FieldsInvalid):
         super().__init__({})
 
 
+class ValueRejected(FieldsInvalid):
+    """Raised when the database cannot store or compare a value: one out of range, or text with NUL in it."""
+
+    message = "The request has a value that is out of range."
+
+    def __init__(self) -> None:
+        super().__init__({})
+
+
 class PageTokenInvalid(Failure):
     """Occurs when a page token was changed, or is sent with another query than the one it came from."""
 
@@ -127,7 +136,15 @@ class DependencyUnavailable(Failure):
     code = Code.UNAVAILABLE
     reason = "DEPENDENCY_UNAVAILABLE"
     message = "A part of the system is not available. Try again."
-    retry_after = 1
+    retry_after: int | None = 1
+
+
+class TransactionConflict(DependencyUnavailable):
+    """Raised when the database rolled a transaction back because of a concurrent one: nothing was changed."""
+
+    code = Code.ABORTED
+    reason = "TRANSACTION_CONFLICT"
+    message = "The call conflicted with another one at the same time, and changed nothing. Try again."
 
 
 class CallTooSlow(Failure):
@@ -136,6 +153,15 @@ class CallTooSlow(Failure):
     code = Code.DEADLINE_EXCEEDED
     reason = "CALL_TOO_SLOW"
     message = "The call took too long. It may have been carried out."
+
+
+class DatabaseTooSlow(DependencyUnavailable):
+    """Raised when the database ended a statement or a transaction that took too long. Background work is retried."""
+
+    code = CallTooSlow.code
+    reason = CallTooSlow.reason
+    message = CallTooSlow.message
+    retry_after = None
 
 
 class Internal(Failure):

@@ -10,7 +10,7 @@ from sqlalchemy import Column, Integer, Select, bindparam, tuple_
 
 from services.common import opaque, wire
 from services.common.db import Database, Statement, Transaction
-from services.common.errors import PageTokenInvalid
+from services.common.errors import PageTokenInvalid, ValueRejected
 
 DEFAULT_PAGE_SIZE = 50
 
@@ -45,7 +45,12 @@ class Listing:
         if request.page_token:
             statement = self._following
             values |= zip(self._parameters, self._position(request.page_token, query), strict=True)
-        rows = await db.rows(statement, limit=size + 1, **values)
+        try:
+            rows = await db.rows(statement, limit=size + 1, **values)
+        except ValueRejected:
+            if request.page_token:  # whose digest guards against mistakes only
+                raise PageTokenInvalid from None
+            raise
         if len(rows) <= size:
             return rows, ""
         last = rows[size - 1]

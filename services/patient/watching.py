@@ -17,7 +17,7 @@ from asyncpg import Record
 from gen.pulsetrack.patient.v1 import WatchPatientsResponse
 from services.common import opaque
 from services.common.db import Database
-from services.common.errors import DependencyUnavailable
+from services.common.errors import DependencyUnavailable, ValueRejected
 from services.common.journal import Place, place_of
 from services.common.outbox import Outbox
 from services.common.retry import persistently
@@ -77,9 +77,10 @@ class Changes:
             return await REVISIONS_JOURNAL.end(self._db)
         try:
             place: Place = opaque.value(token, _TOKENS, Place)
-        except opaque.WrongTokenError:
+            known = await REVISIONS_JOURNAL.has(self._db, place)
+        except (opaque.WrongTokenError, ValueRejected):
             raise ResumeTokenInvalid from None
-        if not await REVISIONS_JOURNAL.has(self._db, place):
+        if not known:
             raise ResumeTokenInvalid
         return place
 

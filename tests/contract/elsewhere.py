@@ -3,6 +3,9 @@
 ELSEWHERE = {
     "CALL_TOO_SLOW": "tests/envoy/test_errors.py::test_a_call_that_takes_too_long_is_ended_at_both_doors",
     "DEPENDENCY_UNAVAILABLE": "tests/envoy/test_health.py::test_readiness_follows_a_service_that_dies_and_comes_back",
+    "TRANSACTION_CONFLICT": (
+        "tests/patient/test_update_patient.py::test_two_emails_swapped_at_once_conflict_or_are_taken"
+    ),
     "INTERNAL": "tests/common/test_errors.py::test_a_mistake_of_ours_is_answered_without_a_word_of_it",
     "SIGN_UP_CLOSED": "tests/e2e/test_sign_up_closed.py::test_sign_up_is_refused_at_every_surface",
     "LAST_ADMIN": "tests/auth/test_update_user.py::test_the_last_enabled_admin_stays",

@@ -191,3 +191,11 @@ def test_an_update_must_say_of_whom(patients: Client, request_: UpdatePatientReq
     with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
         patients.update_patient(request_)
     assert list(refused.value.violations) == [violated]
+
+
+def test_two_emails_swapped_at_once_conflict_or_are_taken(patients: Client) -> None:
+    for _ in range(3):
+        one, other = (patients.create_patient(creating()) for _ in range(2))
+        swaps = [changing(one, "email", email=other.email), changing(other, "email", email=one.email)]
+        _, refused = at_once([partial(patients.update_patient, swap) for swap in swaps])
+        assert {each.reason for each in refused} <= {"EMAIL_ALREADY_EXISTS", "TRANSACTION_CONFLICT"}

@@ -106,7 +106,8 @@ def test_a_method_cannot_say_that_it_fails_as_its_service_does_not(said: str) ->
 
 
 def test_an_error_has_the_reasons_of_its_method() -> None:
-    assert reasons("CreatePatient", "409") == {"EMAIL_ALREADY_EXISTS", "RECORD_NUMBER_ALREADY_EXISTS"}
+    conflicts = {"EMAIL_ALREADY_EXISTS", "RECORD_NUMBER_ALREADY_EXISTS", "TRANSACTION_CONFLICT"}
+    assert reasons("CreatePatient", "409") == conflicts
     assert reasons("GetPatient", "404") == {"PATIENT_NOT_FOUND"}
     assert reasons("DeletePatient", "403") == {"ROLE_REQUIRED"}
     assert "403" not in named("GetPatient")["responses"]

@@ -194,6 +194,22 @@ def test_a_database_of_a_version_whose_services_were_owners_is_taken_from_its_se
     while_it_runs(server, story)
 
 
+def test_the_transactions_of_every_role_are_bounded(server: Postgres) -> None:
+    passwords = Passwords("one", "two")
+
+    async def story(_: Running) -> None:
+        await create_databases(server.url(), {"auth": passwords}, shared=False)
+        for url, limits in (
+            (service_url(server.url(), "auth", passwords), "9s 15s 5s"),
+            (owner_url(server.url(), "auth", passwords), "1h 1h 1min"),
+            (server.url("pulsetrack_auth"), "0 0 1min"),
+        ):
+            names = ("statement_timeout", "transaction_timeout", "idle_in_transaction_session_timeout")
+            assert " ".join([str(await ask(url, f"SHOW {name}")) for name in names]) == limits
+
+    while_it_runs(server, story)
+
+
 def test_a_new_password_takes_the_place_of_the_old(server: Postgres) -> None:
     async def story(_: Running) -> None:
         for password in ("old", "new"):

@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     import asyncpg
 
 _SCRAM_ITERATIONS = 4096
+_SERVICE_LIMITS = {
+    "statement_timeout": "9s",
+    "transaction_timeout": "15s",
+    "idle_in_transaction_session_timeout": "5s",
+}
+"""Watches and seals wait for the oldest transaction of the server, of whichever service it is."""
+_OWNER_LIMITS = {"statement_timeout": "1h", "transaction_timeout": "1h", "idle_in_transaction_session_timeout": "60s"}
 
 
 class Passwords(NamedTuple):
@@ -63,8 +70,8 @@ async def create_databases(server: str, passwords: Mapping[str, Passwords], *, s
         connection = await asyncpg.connect(server, timeout=10)
         try:
             for service, of_service in passwords.items():
-                await _create_role(connection, database_name(service), of_service.service)
-                await _create_role(connection, owner_name(service), of_service.owner)
+                await _create_role(connection, database_name(service), of_service.service, _SERVICE_LIMITS)
+                await _create_role(connection, owner_name(service), of_service.owner, _OWNER_LIMITS)
                 await _create_database(connection, server, service)
             if not shared:
                 for database in ("postgres", "template1"):
@@ -75,11 +82,13 @@ async def create_databases(server: str, passwords: Mapping[str, Passwords], *, s
         raise StartError(f"The databases cannot be created: {error or type(error).__name__}.") from None
 
 
-async def _create_role(connection: "asyncpg.Connection", name: str, password: str) -> None:
+async def _create_role(connection: "asyncpg.Connection", name: str, password: str, limits: Mapping[str, str]) -> None:
     """Creates a role. Its name is one of ours, and needs no quoting."""
     if not await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", name):
         await connection.execute(f"CREATE ROLE {name} LOGIN")
     await connection.execute(f"ALTER ROLE {name} PASSWORD '{scram_verifier(password)}'")
+    for limit, value in limits.items():
+        await connection.execute(f"ALTER ROLE {name} SET {limit} = '{value}'")
 
 
 async def _create_database(connection: "asyncpg.Connection", server: str, service: str) -> None:
@@ -96,6 +105,8 @@ async def _create_database(connection: "asyncpg.Connection", server: str, servic
         await _run(urlsplit(server)._replace(path=f"/{name}").geturl(), f"REASSIGN OWNED BY {name} TO {owner}")
     await connection.execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC, {name}")
     await connection.execute(f"GRANT CONNECT ON DATABASE {name} TO {name}")
+    # For whatever else connects, as an administrator's session that is left open.
+    await connection.execute(f"ALTER DATABASE {name} SET idle_in_transaction_session_timeout = '60s'")
 
 
 async def _run(url: str, statement: str) -> None:

@@ -123,6 +123,8 @@ def _anyones(method: Method, http: Http) -> Iterator[Error]:
         reasons += ["TOKEN_MISSING", "TOKEN_INVALID"]
         if "USER" not in method.access.roles:
             yield _error(errors.RoleRequired)
+    if http.verb != "get":
+        yield _error(errors.TransactionConflict)
     for reason in (*reasons, "RATE_LIMITED", "INTERNAL", "DEPENDENCY_UNAVAILABLE", "CALL_TOO_SLOW"):
         reply = _GATEWAY[reason]
         yield Error(reply.http, reply.code, reason, reply.message)

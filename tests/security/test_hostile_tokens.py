@@ -1,0 +1,106 @@
+"""Page and resume tokens of the right structure with hostile values: refused, and never an internal error.
+
+The digest of a token guards against mistakes only, so that anybody can make such a token.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from gen.pulsetrack.auth.v1 import LoginRequest
+from gen.pulsetrack.patient.v1 import WatchPatientsRequest
+from services.common import opaque
+from services.common.contract import Method, all_methods
+from services.common.identity import TokenVerifier
+from tests.harness.background import Background
+from tests.harness.client import Client, Refused, calling, outcome
+from tests.harness.services import ADMIN_EMAIL, ADMIN_PASSWORD, serving_auth, serving_service
+from tests.harness.tokens import Signer
+from tests.patient.factory import creating
+
+LISTS = [method for method in all_methods() if "page_token" in method.input.DESCRIPTOR.fields_by_name]
+HOSTILE: list[Any] = [
+    None,
+    True,
+    -1,
+    2**31,
+    2**63 - 1,
+    2**63,
+    2**64 - 1,
+    -(2**63),
+    float("nan"),
+    float("inf"),
+    "",
+    "a\0b",
+    "\N{PILE OF POO}" * 5,
+    b"\0",
+    [],
+    {},
+    "0001-01-01T00:00:00+14:00",
+    "9999-12-31T23:59:59-14:00",
+    "0001-01-01T00:00:00",
+    "0001-01-01",
+    "9999-12-31",
+    str(uuid4()),
+    datetime.now(UTC),
+]
+ID, NOW = str(uuid4()), datetime.now(UTC)
+PLACES = [place for value in HOSTILE for place in ((value,), (value, ID), (NOW, value), (value, value))]
+ORDERS = ("", "name", "date_of_birth desc")
+REFUSALS = {"PAGE_TOKEN_INVALID", "PATIENT_NOT_FOUND"}
+
+
+@pytest.fixture(scope="module")
+def clients(background: Background, new_database: Callable[[str], str], signer: Signer) -> Iterator[dict[str, Client]]:
+    """An admin who calls each of the services."""
+    with ExitStack() as stack:
+        port = stack.enter_context(background.during(serving_auth(new_database("auth"))))
+        auth = stack.enter_context(calling(port, "auth"))
+        admin = auth.login(LoginRequest(email=ADMIN_EMAIL, password=ADMIN_PASSWORD))
+        clients = {"auth": auth.having(admin.access_token)}
+        for service in ("patient", "billing", "analytics"):
+            serving = serving_service(service, new_database(service), TokenVerifier(signer.jwks))
+            port = stack.enter_context(background.during(serving))
+            clients[service] = stack.enter_context(calling(port, service, signer.lasting_token("ADMIN")))
+        yield clients
+
+
+def listing(method: Method, clients: dict[str, Client]) -> Iterator[Any]:
+    """Yields requests of a list method: of a patient who exists, in several orders."""
+    fields: dict[str, Any] = {}
+    if "id" in method.input.DESCRIPTOR.fields_by_name:
+        fields["id"] = clients["patient"].create_patient(creating()).id
+    orders = ORDERS if "order_by" in method.input.DESCRIPTOR.fields_by_name else ORDERS[:1]
+    yield from (method.input(**fields, **({"order_by": order} if order else {})) for order in orders)
+
+
+@pytest.mark.parametrize("method", LISTS, ids=lambda method: method.name)
+def test_a_hostile_page_token_is_refused(clients: dict[str, Client], method: Method) -> None:
+    client = clients[method.path.split(".")[1]]
+    reasons = set()
+    for request in listing(method, clients):
+        query = request.DESCRIPTOR.full_name.encode() + request.SerializeToString()
+        for place in PLACES:
+            page = type(request)()
+            page.CopyFrom(request)
+            page.page_token = opaque.token(place, query)
+            refused = outcome(partial(client.call, method.path, page.SerializeToString()))
+            if isinstance(refused, Refused):
+                reasons.add(refused.reason)
+    assert "PAGE_TOKEN_INVALID" in reasons
+    assert reasons <= REFUSALS
+
+
+def test_a_hostile_resume_token_is_refused(clients: dict[str, Client]) -> None:
+    reasons = set()
+    for place in PLACES:
+        request = WatchPatientsRequest(resume_token=opaque.token(place, b"the changes of patients"))
+        with pytest.raises(Refused) as refused, clients["patient"].watch_patients(request) as answers:
+            next(answers)
+        reasons.add(refused.value.reason)
+    assert reasons == {"RESUME_TOKEN_INVALID"}
