@@ -3,6 +3,7 @@
 from envoy.bodies import MAX_ANSWER, MAX_BODY, public_body_filter
 from envoy.clusters import checked_clusters
 from envoy.extension import Config, extension
+from envoy.headers import allow_list, message_present, size_limit
 from envoy.limits import rate_limit_filter
 from envoy.names import BUFFER, CORS, JWT, TRANSCODER
 from envoy.overload import reset_limits
@@ -74,11 +75,12 @@ _PATHS = {
 }
 """The path that is matched is the path that is served."""
 
+# Headers over these limits reset an HTTP/2 stream. The limits of headers.py are lower, and answer.
 _LIMITS = {
     "common_http_protocol_options": {
         "idle_timeout": "300s",
-        "max_headers_count": 100,
-        "headers_with_underscores_action": "REJECT_REQUEST",
+        "max_headers_count": 1000,
+        "headers_with_underscores_action": "DROP_HEADER",  # they are legal in gRPC, and no service reads one
     },
     "http_protocol_options": {"allow_custom_methods": True},  # the routes refuse them, in the contract's words
     "http2_protocol_options": {
@@ -88,7 +90,7 @@ _LIMITS = {
         "connection_keepalive": {"interval": "60s", "timeout": "10s"},
         **reset_limits(),
     },
-    "max_request_headers_kb": 32,
+    "max_request_headers_kb": 96,
     "request_headers_timeout": "10s",
     "request_timeout": "60s",
     "stream_idle_timeout": "30s",
@@ -99,6 +101,7 @@ def _filters(target: Target) -> list[Config]:
     """Returns the filters in the order in which a request meets them; an answer meets them backwards."""
     return [
         _readiness(),
+        size_limit(),
         extension(CORS, "filters.http.cors.v3.Cors"),  # a preflight carries no token
         _compressor(),  # sees JSON, after the transcoder wrote it
         extension("envoy.filters.http.grpc_web", "filters.http.grpc_web.v3.GrpcWeb"),
@@ -107,8 +110,10 @@ def _filters(target: Target) -> list[Config]:
         public_body_filter(),  # before anything holds a body
         jwt_filter(),
         extension(BUFFER, "filters.http.buffer.v3.Buffer", max_request_bytes=MAX_BODY),  # services see requests whole
+        message_present(),
         health_filter(),  # reads the whole message
         _transcoder(target),
+        allow_list(),  # last, so that nothing else reaches a service
         extension("envoy.filters.http.router", "filters.http.router.v3.Router", suppress_envoy_headers=True),
     ]
 

@@ -1,6 +1,7 @@
 """What the gateway does when its memory or its connections run short: it refuses new work before it fails."""
 
 from envoy.extension import Config, extension, typed
+from envoy.headers import REGEX_SIZE
 from envoy.target import Target
 
 _HEAP = "envoy.resource_monitors.fixed_heap"
@@ -53,10 +54,11 @@ def overload_manager(target: Target) -> Config:
 
 
 def layered_runtime() -> Config:
-    """Returns the runtime values: how many calls given up early mark a connection as a rapid-reset attack."""
+    """Returns the runtime values of resets, and the size of regular expressions that Envoy accepts."""
     values = {
         "overload.premature_reset_total_stream_count": 2 * PREMATURE_RESETS,  # Envoy counts half of them
         "overload.premature_reset_min_stream_lifetime_seconds": 1,
+        "re2.max_program_size.error_level": REGEX_SIZE,
     }
     return {"layers": [{"name": "gateway", "static_layer": values}]}
 

@@ -8,6 +8,8 @@ from google.protobuf.json_format import MessageToDict
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from envoy.extension import Config, extension
+from envoy.headers import MAX_HEADERS, NO_MESSAGE, TOO_LARGE
+from services.common.contract import MAX_HEADER_BYTES
 from services.common.errors import (
     DOMAIN,
     CallTooSlow,
@@ -78,7 +80,7 @@ REPLIES = (
     # The keys are not there yet: auth has not answered since the gateway started.
     _unavailable(when=_details("jwt_authn_access_denied{Jwks_remote_fetch_is_failed}")),
     Reply(
-        when=_details("jwt_authn_access_denied"),
+        when=f"{_details('jwt_authn_access_denied')} || response.code == 401",
         http=401,
         code=code_pb2.UNAUTHENTICATED,
         reason=TokenInvalid.reason,
@@ -120,9 +122,9 @@ REPLIES = (
         reason="METHOD_NOT_ALLOWED",
         message="This path does not know this HTTP method.",
     ),
-    # The method QUERY, which no path knows: Envoy refuses it before it looks at the path.
+    # Envoy refuses the methods QUERY and CONNECT before it looks at the path.
     Reply(
-        when=_details("query_missing_content_type"),
+        when=f"{_details('query_missing_content_type')} || request.method == 'CONNECT'",
         http=405,
         code=code_pb2.UNIMPLEMENTED,
         reason="METHOD_NOT_ALLOWED",
@@ -155,7 +157,7 @@ REPLIES = (
         http=415,
         code=code_pb2.INVALID_ARGUMENT,
         reason="CONTENT_TYPE_UNSUPPORTED",
-        message="The body must be application/json.",
+        message="This path does not accept this content type.",
     ),
     Reply(
         when="response.code == 429",
@@ -166,11 +168,25 @@ REPLIES = (
         retry_after=2,
     ),
     Reply(
-        when="response.code == 431",
+        when=f"response.code == 431 || {_details(f'rbac_access_denied_matched_policy[{TOO_LARGE}]')}",
         http=431,
         code=code_pb2.RESOURCE_EXHAUSTED,
         reason="HEADERS_TOO_LARGE",
-        message="The headers are longer than 32 KiB or more than 100.",
+        message=f"The headers are longer than {MAX_HEADER_BYTES // 1024} KiB or more than {MAX_HEADERS}.",
+    ),
+    Reply(
+        when=_details(f"rbac_access_denied_matched_policy[{NO_MESSAGE}]"),
+        http=400,
+        code=code_pb2.INVALID_ARGUMENT,
+        reason="REQUEST_INVALID",
+        message="A gRPC call needs a message.",
+    ),
+    Reply(
+        when=_details("http1.invalid_transfer_encoding"),
+        http=400,
+        code=code_pb2.INVALID_ARGUMENT,
+        reason="REQUEST_INVALID",
+        message="The transfer encoding must be chunked.",
     ),
     _unavailable(when=f"{_details('overload')} || response.code in [502, 503, 504]"),
     Reply(

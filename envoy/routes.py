@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator
 
 from envoy.clusters import streams_cluster
 from envoy.extension import Config, typed
+from envoy.headers import AUTHORIZATION, NATIVE_CALL, PATH, VALUES
 from envoy.limits import CREDENTIALS, rate_limits_of
-from envoy.names import BUFFER, CORS, JWT, PUBLIC_BODY, TRANSCODER
+from envoy.names import BUFFER, CORS, JWT, MESSAGE, PUBLIC_BODY, TRANSCODER
 from envoy.replies import HEADERS, REST_VERBS
 from envoy.site import DESCRIPTION, PAGE, site_files
-from envoy.standard import standard_routes
+from envoy.standard import HEALTH, REFLECTION, standard_routes
 from envoy.target import Target
 from services.common.contract import PATH_VARIABLE, REMOTE_ADDRESS, SERVICES, Door, Http, Method, all_methods, methods
 
@@ -18,7 +19,8 @@ STREAM_IDLE_TIMEOUT = "300s"
 """How long a stream may stay silent."""
 
 _READS = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}
-_JSON_CONTENT = {"safe_regex": {"regex": r"(?i)application/json\s*(;.*)?"}}
+_NOT_EMPTY = {"safe_regex": {"regex": ".+"}}
+_JSON_CONTENT = r"(?i)application/json\s*(;.*)?"
 
 _ALLOWED_HEADERS = (
     "authorization",
@@ -59,6 +61,7 @@ def route_config(target: Target) -> Config:
 
 
 def _routes(target: Target) -> Iterator[Config]:
+    yield from _bad_values()
     yield _preflight(target)
     yield _answer({"path": "/healthz"}, 200)
     yield from _site(target)
@@ -67,7 +70,27 @@ def _routes(target: Target) -> Iterator[Config]:
     yield from sorted(_calls(target), key=lambda route: "safe_regex" in route["match"])
     yield from _wrong_verbs(all_methods())
     yield from standard_routes(target)
+    yield from _wrong_native(target)
     yield _answer({"prefix": "/"}, 404)
+
+
+def _bad_values() -> Iterator[Config]:
+    """Yields a route for each header that a service might not be able to parse, whatever the path."""
+    yield _answer({"connect_matcher": {}}, 405, allow=REST_VERBS)
+    for name, regex in ((":path", PATH), *VALUES.items()):
+        yield _answer({"prefix": "/", "headers": [_other(name, regex)]}, 400)
+    yield _answer({"prefix": "/", "headers": [_other("authorization", AUTHORIZATION)]}, 401)
+
+
+def _wrong_native(target: Target) -> Iterator[Config]:
+    """Yields a route for each native service, which knows no HTTP method but POST."""
+    for name in (*SERVICES.values(), HEALTH, *(REFLECTION if target.reflection else ())):
+        yield _answer({"prefix": f"/{name}/", "headers": [_other(":method", "POST")]}, 405, allow="POST")
+
+
+def _other(name: str, regex: str) -> Config:
+    """Returns the match of a header that is there and has another value."""
+    return {"name": name, "string_match": {"safe_regex": {"regex": regex}}, "invert_match": True}
 
 
 def _site(target: Target) -> Iterator[Config]:
@@ -85,8 +108,7 @@ def _preflight(target: Target) -> Config:
     """Returns the route of CORS preflights, which the CORS filter answers: it ignores the routes of _answer."""
     headers = [
         {"name": ":method", "string_match": {"exact": "OPTIONS"}},
-        {"name": "origin", "present_match": True},
-        {"name": "access-control-request-method", "present_match": True},
+        *({"name": name, "string_match": _NOT_EMPTY} for name in ("origin", "access-control-request-method")),
     ]
     return {"match": {"prefix": "/", "headers": headers}, "route": _to(next(iter(SERVICES)), target)}
 
@@ -98,7 +120,7 @@ def _calls(target: Target) -> Iterator[Config]:
 
 
 def _method_routes(service: str, method: Method, target: Target) -> Iterator[Config]:
-    for match in ({"path": method.path}, *map(_rest_match, method.http)):
+    for match in ({"path": method.path, "headers": NATIVE_CALL}, *map(_rest_match, method.http)):
         yield {
             "name": method.name,
             "match": match,
@@ -111,12 +133,14 @@ def _method_routes(service: str, method: Method, target: Target) -> Iterator[Con
 
 
 def _wrong_content() -> Iterator[Config]:
-    """Yields a route for each REST path that takes a body, for a body that says that it is no JSON."""
-    said = {"name": "content-type", "present_match": True}
-    not_json = {"name": "content-type", "string_match": _JSON_CONTENT, "invert_match": True}
-    for http in (http for method in all_methods() for http in method.http if http.body):
-        match = _rest_match(http)
-        yield _answer({**match, "headers": [*match["headers"], said, not_json]}, 415)
+    """Yields routes for gRPC at a REST path, and for a body that says that it is no JSON at a path that takes one."""
+    https = [http for method in all_methods() for http in method.http]
+    grpc = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
+    for first in sorted({http.path.split("/")[1] for http in https}):
+        yield _answer({"prefix": f"/{first}/", "headers": [grpc]}, 415)
+    not_json = _other("content-type", _JSON_CONTENT)
+    for match in (_rest_match(http) for http in https if http.body):
+        yield _answer({**match, "headers": [*match["headers"], not_json]}, 415)
 
 
 def _wrong_verbs(methods: Iterable[Method]) -> Iterator[Config]:
@@ -146,7 +170,7 @@ def _answer(match: Config, status: int, **headers: str) -> Config:
         "match": match,
         "direct_response": {"status": status},
         "response_headers_to_add": [_header(name, value) for name, value in headers.items()],
-        **_open(JWT, BUFFER, TRANSCODER),
+        **_open(JWT, BUFFER, MESSAGE, TRANSCODER),
     }
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from envoy.extension import Config, extension, typed
+from envoy.headers import NATIVE_CALL
 from envoy.limits import REFLECTION_BUCKET, rate_limits_of
-from envoy.names import BUFFER, JWT, PUBLIC_BODY
+from envoy.names import BUFFER, JWT, MESSAGE, PUBLIC_BODY
 from envoy.target import Target
 from services.common.contract import SERVICES
 
@@ -61,19 +62,23 @@ def standard_routes(target: Target) -> Iterator[Config]:
     }
     for cluster in map(health_cluster, SERVICES):
         chosen = {"name": _HEALTH_CLUSTER, "string_match": {"exact": cluster}}
-        yield {"match": {"path": path, "headers": [chosen]}, "route": _bounded(cluster, _CHECK_SECONDS), **common}
+        yield {
+            "match": {"path": path, "headers": [chosen, *NATIVE_CALL]},
+            "route": _bounded(cluster, _CHECK_SECONDS),
+            **common,
+        }
     # Matched first, and again by name after the filter has read the request.
     default = _bounded(health_cluster(ANSWERS_FOR_ALL), _CHECK_SECONDS)
-    yield {"match": {"path": path}, "route": default, **common}
+    yield {"match": {"path": path, "headers": NATIVE_CALL}, "route": default, **common}
     for name in REFLECTION if target.reflection else ():
         yield {
-            "match": {"path": f"/{name}/ServerReflectionInfo"},
+            "match": {"path": f"/{name}/ServerReflectionInfo", "headers": NATIVE_CALL},
             "route": {
                 **_bounded(REFLECTION_CLUSTER, _REFLECTION_SECONDS),
                 "idle_timeout": f"{_REFLECTION_IDLE_SECONDS}s",
                 **rate_limits_of(REFLECTION_BUCKET),
             },
-            "typed_per_filter_config": {JWT: _disabled(), PUBLIC_BODY: _disabled(), BUFFER: _disabled()},
+            "typed_per_filter_config": {name: _disabled() for name in (JWT, PUBLIC_BODY, BUFFER, MESSAGE)},
         }
 
 

@@ -30,6 +30,12 @@ DESCRIPTORS = Path(__file__).resolve().parents[2] / "gen" / "descriptors.binpb"
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 """The longest message, at every door."""
 
+MAX_HEADER_BYTES = 32 * 1024
+"""The longest headers of a request: names and values together."""
+
+MAX_METADATA_BYTES = 64 * 1024
+"""The limit of gRPC for those headers: it counts 32 bytes more for each, and the gateway adds some."""
+
 REMOTE_ADDRESS = "x-remote-address"
 """The header in which the gateway says whom it was called by. A caller's own is overwritten there."""
 

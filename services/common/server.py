@@ -35,9 +35,13 @@ _GIVEN: Mapping[str, tuple[type, ContextVar[Any]]] = {
 }
 """What a handler may take beside its request, by the parameter's name: its type, and where its value is."""
 
-_OPTIONS = (
+OPTIONS = (
     ("grpc.max_receive_message_length", contract.MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", contract.MAX_MESSAGE_BYTES),
+    ("grpc.max_metadata_size", contract.MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", contract.MAX_METADATA_BYTES),
+    # No HPACK table for requests: grpc-core would keep the error in a header there, for all calls of the connection.
+    ("grpc.http2.hpack_table_size.decoder", 0),
     ("grpc.so_reuseport", 0),  # a port that is taken is an error
 )
 
@@ -102,7 +106,7 @@ async def serving(
     would not, end at once.
     Raises SettingsError if it cannot listen, ContractError if the servicer does not fit.
     """
-    server = grpc.aio.server(options=_OPTIONS)
+    server = grpc.aio.server(options=OPTIONS)
     streams = Streams(write_seconds=settings.stream_write_seconds)
     ours = handlers(service_name, servicer, verifier, settings, streams, audit=audit, admission=admission)
     server.add_generic_rpc_handlers((ours,))

@@ -15,6 +15,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from services.common.contract import SERVICES, Method, methods
+from services.common.server import OPTIONS
 
 Answer = Callable[[Any, grpc.ServicerContext], Message]
 
@@ -59,7 +60,7 @@ class Stub:
         handlers = {method.name: self._handler(method) for method in methods(full_name)}
         self._health = health.HealthServicer()
         self.say_ready()
-        self._server = grpc.server(ThreadPoolExecutor(max_workers=16), options=[("grpc.so_reuseport", 0)])
+        self._server = grpc.server(ThreadPoolExecutor(max_workers=16), options=OPTIONS)
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(full_name, handlers),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection([*SERVICES.values()], self._server)

@@ -111,11 +111,6 @@ def test_headers_that_are_too_large_are_refused(gateway: Gateway, headers: dict[
     assert (answer.status_code, reason(answer)) == (431, "HEADERS_TOO_LARGE")
 
 
-def test_a_header_with_an_underscore_is_refused(gateway: Gateway) -> None:
-    answer = gateway.http.get("/v1/patients", headers={"x_user": "1"})
-    assert (answer.status_code, reason(answer)) == (400, "REQUEST_INVALID")
-
-
 @pytest.mark.parametrize("content_type", ["application/grpc-web", "application/grpc-web+proto"])
 def test_grpc_web_hears_the_same_as_native_grpc(gateway: Gateway, content_type: str) -> None:
     headers = {"content-type": content_type}

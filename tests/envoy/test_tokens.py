@@ -119,4 +119,4 @@ def test_the_token_reaches_the_service_and_forged_headers_do_not(gateway: Gatewa
     for call in gateway.arrived():
         assert call.metadata["authorization"] == bearer["authorization"]
         assert not set(call.metadata.values()) & set(forged.values())
-        assert call.metadata["x-envoy-external-address"] == "127.0.0.1"
+        assert call.metadata["x-remote-address"] == "127.0.0.1"
