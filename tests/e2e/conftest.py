@@ -8,11 +8,15 @@ import pytest
 from tests.e2e.people import ADMIN_EMAIL, Person
 from tools.copy import Copy, running
 
+ORIGIN = "http://pages.test"
+"""The origin, other than the gateway's own, whose pages may call."""
+
 
 @pytest.fixture(scope="session")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
     """A copy that all tests share who break nothing."""
-    with running(tmp_path_factory.mktemp("system") / "data", PULSETRACK_RATE_LIMITS="off") as copy:
+    told = {"PULSETRACK_RATE_LIMITS": "off", "PULSETRACK_CORS_ORIGINS": ORIGIN}
+    with running(tmp_path_factory.mktemp("system") / "data", **told) as copy:
         yield copy
 
 

@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, sync_playwright
 
+from tests.e2e.conftest import ORIGIN
 from tests.e2e.people import PASSWORD, Person, a_patient
 from tools.copy import Copy
 
@@ -19,15 +20,35 @@ pytestmark = [
     pytest.mark.timeout(300),
 ]
 
-STRANGER = "stranger.test"
+STRANGER, CONFIGURED = "stranger.test", ORIGIN.removeprefix("http://")
 SIZES = {"wide": (1280, 900), "phone": (390, 844)}
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def other_site() -> Iterator[int]:
+    """An empty page on a port of its own."""
+
+    class Blank(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-type", "text/html")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Blank) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser(other_site: int) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         # Chromium's own sandbox does not work for root; what is opened here is ours.
-        arguments = ["--no-sandbox", f"--host-resolver-rules=MAP {STRANGER} 127.0.0.1"]
+        rules = ",".join(f"MAP {host} 127.0.0.1:{other_site}" for host in (STRANGER, CONFIGURED))
+        arguments = ["--no-sandbox", f"--host-resolver-rules={rules}"]
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         yield browser
         browser.close()
@@ -111,25 +132,6 @@ def test_the_page_runs_no_script_but_its_own_and_calls_nobody_else(system: Copy,
     reference.page.close()
 
 
-@pytest.fixture(scope="module")
-def other_site() -> Iterator[int]:
-    """An empty page on a port of its own."""
-
-    class Blank(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("content-type", "text/html")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Says nothing."""
-
-    with HTTPServer(("127.0.0.1", 0), Blank) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield server.server_port
-        server.shutdown()
-
-
 CALLING = """async ([url, token]) => {
     try {
         const answer = await fetch(url, {headers: {authorization: `Bearer ${token}`}});
@@ -140,12 +142,20 @@ CALLING = """async ([url, token]) => {
 }"""
 
 
-@pytest.mark.parametrize(("host", "read"), [("127.0.0.1", "200 {}"), (STRANGER, "TypeError: Failed to fetch")])
+@pytest.mark.parametrize(
+    ("host", "read"),
+    [
+        (CONFIGURED, "200 {}"),
+        (STRANGER, "TypeError: Failed to fetch"),
+        ("127.0.0.1:{port}", "TypeError: Failed to fetch"),
+        ("localhost:{port}", "TypeError: Failed to fetch"),
+    ],
+)
 def test_a_page_of_another_origin_calls_only_if_it_may(
     user: Person, browser: Browser, other_site: int, host: str, read: str
 ) -> None:
     page = browser.new_page()
-    page.goto(f"http://{host}:{other_site}/")
+    page.goto(f"http://{host.format(port=other_site)}/")
     url = f"{user.rest.base_url}/v1/billing/accounts?patientId={uuid4()}"
     assert page.evaluate(CALLING, [url, user.token]) == read
     page.close()
