@@ -40,7 +40,7 @@ images: ## Builds the images and prints their size and how soon each service is 
 test: $(TEST) ## Runs every test but those of `make soak`, two files at a time
 	@$(BIN)/python -m pytest -m 'not soak' -n 2 --dist loadfile --cov
 
-soak: $(TEST) ## Tests what runs in containers: compose, a deployment, and each container killed under load
+soak: $(TEST) ## Tests faults under load, which takes minutes: the local system, and with docker compose and a deployment
 	@$(BIN)/python -m pytest -m soak -o log_cli=true -o log_cli_level=INFO
 
 check: $(TEST) ## Checks format, lint, types, import walls, protos, generated code and Envoy's files

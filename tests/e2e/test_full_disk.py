@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,36 +12,21 @@ import httpx
 import psutil
 import pytest
 
+from tests.e2e.disk import fill, mounted
 from tests.e2e.people import Person, a_patient
 from tests.harness.waiting import eventually
 from tools.copy import Copy, running
 from tools.local.ports import free_port
 from tools.local.process import ROOT
 
-DISK = "size=400m"
-
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", DISK, "tmpfs", str(disk)], check=False, capture_output=True)
-    if mounted.returncode:
-        pytest.skip("only root may mount a small disk")
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
-
-
-def fill(disk: Path) -> Path:
-    """Takes all the room that is left, and returns the file that takes it."""
-    filler = disk / "filler"
-    with filler.open("wb", buffering=0) as file:
-        for size in (1024 * 1024, 4096, 1):
-            with suppress(OSError):
-                while True:
-                    file.write(b"\0" * size)
-    return filler
+    with mounted(tmp_path, megabytes=400) as disk:
+        if disk is None:
+            pytest.skip("only root may mount a small disk")
+        yield disk
 
 
 def pid_of(copy: Copy, program: str) -> int | None:

@@ -1,0 +1,162 @@
+"""Faults under load: what was acknowledged is there once, and how long no create was answered is printed as a table."""
+
+import logging
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests.e2e.creating import Creating, log_in
+from tests.e2e.disk import fill, mounted
+from tests.harness.waiting import eventually
+from tools.copy import Copy, running
+
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(300)]
+
+_log = logging.getLogger(__name__)
+logging.getLogger("httpx").setLevel(logging.WARNING)  # it would write a line for each call
+
+PARTS = ("gateway", "auth", "patient", "billing", "analytics", "broker", "postgres")
+FROZEN_SECONDS = 20
+FULL_SECONDS = 15
+AROUND_SECONDS = 3
+"""How long the load goes on before the fault and after it is over."""
+
+Row = tuple[str, int, int, float]
+Fault = Callable[[Copy], None]
+
+
+@pytest.fixture(scope="module")
+def table() -> Iterator[list[Row]]:
+    """The rows of the table, printed at the end."""
+    rows: list[Row] = []
+    yield rows
+    lines = [f"| {name} | {created} | {failed} | {silence:.1f} s |" for name, created, failed, silence in rows]
+    head = ["| fault | created | tries that failed | longest silence |", "|---|---|---|---|"]
+    _log.info("\n%s", "\n".join(head + lines))
+
+
+@pytest.fixture(scope="module")
+def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path | None]:
+    """A file system of its own, None if this user may not mount one."""
+    with mounted(tmp_path_factory.mktemp("disk"), megabytes=1500) as disk:
+        yield disk
+
+
+@pytest.fixture(scope="module")
+def fragile(small_disk: Path | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
+    """A copy whose parts suffer."""
+    folder = small_disk or tmp_path_factory.mktemp("fragile")
+    with running(folder / "data", PULSETRACK_RATE_LIMITS="off") as copy:
+        yield copy
+
+
+def suffer(copy: Copy, name: str, fault: Fault, table: list[Row]) -> None:
+    """Lets a fault happen under load, adds its row, and checks that all is there once."""
+    before = settled(copy)
+    with Creating(copy) as creating:
+        time.sleep(AROUND_SECONDS)
+        fault(copy)
+        answered = len(creating.acknowledged)
+        eventually(lambda: len(creating.acknowledged) > answered, seconds=60)
+        time.sleep(AROUND_SECONDS)
+    table.append((name, len(creating.acknowledged), creating.tries_failed, creating.longest_silence()))
+    expected = before | set(creating.acknowledged)
+    assert len(expected) == len(before) + len(creating.acknowledged)
+    assert settled(copy) == expected
+
+
+def settled(copy: Copy) -> set[str]:
+    """Waits until every patient has an account and an event, and returns the patients' ids."""
+    ids: list[set[str]] = eventually(lambda: everything(copy), seconds=60)
+    return ids[0]
+
+
+def everything(copy: Copy) -> list[set[str]]:
+    """Returns the set of all patients' ids if each has an account and an event and the system answers, else nothing.
+
+    Fails if one has two.
+    """
+    try:
+        with httpx.Client(base_url=copy.url, timeout=20) as client:
+            log_in(client, copy)
+            patients, accounts, events = (
+                Counter(row[key] for row in rows(client, path, field))
+                for path, field, key in (
+                    ("/v1/patients", "patients", "id"),
+                    ("/v1/billing/accounts", "billingAccounts", "patientId"),
+                    ("/v1/analytics/events", "events", "patientId"),
+                )
+            )
+    except httpx.HTTPError:
+        return []
+    assert {*patients.values(), *accounts.values(), *events.values()} <= {1}
+    return [set(patients)] if set(patients) == set(accounts) == set(events) else []
+
+
+def rows(client: httpx.Client, path: str, field: str) -> Iterator[dict[str, str]]:
+    """Yields everything that a list holds."""
+    token = ""
+    while True:
+        page = client.get(path, params={"pageSize": 1000, "pageToken": token}).raise_for_status().json()
+        yield from page.get(field, [])
+        if not (token := page.get("nextPageToken", "")):
+            return
+
+
+def kill(copy: Copy, *parts: str) -> None:
+    """Kills parts, and waits until they have been started again."""
+    old = {part: copy.state().processes[part].pid for part in parts}
+    for pid in old.values():
+        os.kill(pid, signal.SIGKILL)
+    eventually(lambda: all(copy.state().processes[part].pid != pid for part, pid in old.items()))
+
+
+def freeze(copy: Copy, part: str) -> None:
+    """Stops a part for some time, in which the supervisor may restart it."""
+    frozen = tree(copy.state().processes[part].process())
+    for process in frozen:
+        process.suspend()
+    time.sleep(FROZEN_SECONDS)
+    for process in frozen:
+        with suppress(psutil.NoSuchProcess):  # the supervisor has killed it
+            process.resume()
+
+
+def tree(process: psutil.Process | None) -> list[psutil.Process]:
+    """Returns a process with its descendants."""
+    return [process, *process.children(recursive=True)] if process else []
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_is_killed(fragile: Copy, part: str, table: list[Row]) -> None:
+    suffer(fragile, f"kill {part}", lambda copy: kill(copy, part), table)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_is_frozen(fragile: Copy, part: str, table: list[Row]) -> None:
+    suffer(fragile, f"stop {part} for {FROZEN_SECONDS} s", lambda copy: freeze(copy, part), table)
+
+
+def test_three_parts_are_killed_at_once(fragile: Copy, table: list[Row]) -> None:
+    three = ("patient", "broker", "postgres")
+    suffer(fragile, f"kill {', '.join(three)} at once", lambda copy: kill(copy, *three), table)
+
+
+def test_the_disk_is_full(fragile: Copy, small_disk: Path | None, table: list[Row]) -> None:
+    if small_disk is None:
+        pytest.skip("only root may mount a small disk")
+
+    def full(_: Copy) -> None:
+        filler = fill(small_disk)
+        time.sleep(FULL_SECONDS)
+        filler.unlink()
+
+    suffer(fragile, f"disk full for {FULL_SECONDS} s", full, table)
