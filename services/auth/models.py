@@ -44,6 +44,7 @@ users = Table(
     Column("email_key", Text, nullable=False, unique=True),
     Column("username", Text, nullable=False),
     Column("username_key", Text, nullable=False, unique=True),
+    Column("username_skeleton", Text, unique=True),
     Column("password_hash", Text, nullable=False),
     Column("role", Text, nullable=False),
     Column("disabled", Boolean, nullable=False, server_default="false"),
@@ -83,7 +84,7 @@ failed_logins = Table(
 )
 """When log-ins with an email failed, the last one first, by the email's digest."""
 
-_NEW_USER = ("id", "email", "email_key", "username", "username_key", "password_hash", "role")
+_NEW_USER = ("id", "email", "email_key", "username", "username_key", "username_skeleton", "password_hash", "role")
 _new_user: dict[str, Any] = {name: bindparam(name) for name in _NEW_USER}
 INSERT_USER = Statement(insert(users).values(_new_user).returning(*users.c))
 INSERT_USER_IF_NEW = Statement(upsert(users).values(_new_user).on_conflict_do_nothing())

@@ -31,6 +31,7 @@ from gen.pulsetrack.auth.v1 import (
     User,
 )
 from gen.pulsetrack.options.v1 import Role
+from services.auth import usernames
 from services.auth.errors import (
     EmailAlreadyExists,
     InvalidCredentials,
@@ -64,11 +65,16 @@ from services.auth.tokens import SigningKeys, digest, new_refresh_token
 from services.auth.users import columns, merged, user_of
 from services.common.audit.events import record_actor, record_change, record_read
 from services.common.db import Database, Transaction
+from services.common.errors import FieldsInvalid
 from services.common.identity import PEOPLE_AUDIENCE, SERVICE_ROLE, SERVICES_AUDIENCE, Caller
 from services.common.settings import SettingsError
 from services.common.text import key
 
-_TAKEN = {"users_email_key_key": EmailAlreadyExists, "users_username_key_key": UsernameAlreadyExists}
+_TAKEN = {
+    "users_email_key_key": EmailAlreadyExists,
+    "users_username_key_key": UsernameAlreadyExists,
+    "users_username_skeleton_key": UsernameAlreadyExists,
+}
 _log = logging.getLogger(__name__)
 
 
@@ -246,6 +252,8 @@ class AuthService:
             _log.warning("the user with the first admin's email is no admin, and stays so")
 
     async def _columns(self, request: SignUpRequest | CreateUserRequest, role: Role) -> dict[str, Any]:
+        if wrong := usernames.violation(request.username):
+            raise FieldsInvalid({"username": wrong})
         await self._rules.check(request.password, request.email, request.username)
         return columns(request.email, request.username, await self._passwords.hash(request.password), role=role)
 

@@ -9,6 +9,7 @@ from uuid_utils.compat import uuid7
 
 from gen.pulsetrack.auth.v1 import User
 from gen.pulsetrack.options.v1 import Role
+from services.auth.usernames import skeleton
 from services.common.errors import FieldsInvalid
 from services.common.text import key, normalized
 
@@ -24,6 +25,7 @@ def columns(email: str, username: str, password_hash: str, *, role: Role) -> dic
         "email_key": key(email),
         "username": normalized(username),
         "username_key": key(username),
+        "username_skeleton": skeleton(username),
         "password_hash": password_hash,
         "role": role.name,
     }

@@ -8,7 +8,7 @@ from typing import Any
 from gen.pulsetrack.patient.v1 import Patient, Sex
 from services.common import contract
 from services.common.errors import FieldsInvalid
-from services.common.text import key, normalized
+from services.common.text import key, normalized, violation
 
 _DESCRIPTOR = contract.message_class("pulsetrack.patient.v1.Patient").DESCRIPTOR
 _REQUIRED = contract.required_fields(_DESCRIPTOR)
@@ -19,11 +19,12 @@ _DATES = ("date_of_birth", "registered_date")
 _LONGEST = {name: longest for name, longest in contract.longest_texts(_DESCRIPTOR).items() if name in _TEXTS}
 
 
-def admitted(patient: Patient, *, registered: date, today: date) -> Patient:
+def admitted(patient: Patient, *, registered: date, today: date, current: Patient | None = None) -> Patient:
     """Returns a patient as it may be stored: text normalised, the registered date filled in, output-only fields empty.
 
-    Raises FieldsInvalid for a required field that is missing, a text that is too long when it is normalised, a day that
-    is in no calendar, a birth in the future.
+    Raises FieldsInvalid for a required field that is missing, a text that is too long when it is normalised or
+    cannot be seen as it is (unless `current` has it, from before that rule), a day that is in no calendar, a birth in
+    the future.
     """
     values = {name: getattr(patient, name) for name in _WRITABLE}
     values |= {name: normalized(values[name]) for name in _TEXTS}
@@ -32,6 +33,13 @@ def admitted(patient: Patient, *, registered: date, today: date) -> Patient:
     for name, longest in _LONGEST.items():
         if len(values[name]) > longest:  # NFC makes some texts longer
             wrong[f"patient.{name}"] = f"must be at most {longest} characters in Unicode NFC"
+    for name in _TEXTS:
+        if (
+            values[name]
+            and (current is None or values[name] != getattr(current, name))
+            and (said := violation(values[name]))
+        ):
+            wrong[f"patient.{name}"] = said
     for name in _DATES:
         if (day := values[name]) and not is_day(day):
             wrong[f"patient.{name}"] = "is not a day of the calendar"

@@ -55,6 +55,7 @@ from services.patient.watching import HEARTBEAT_SECONDS, Changes
 _TAKEN = {
     "patients_email_key_key": EmailAlreadyExists,
     "patients_medical_record_number_key": RecordNumberAlreadyExists,
+    "patients_record_number_key": RecordNumberAlreadyExists,
 }
 
 
@@ -113,8 +114,9 @@ class PatientService:
             row = await _in_use(tx, change.id, change.etag)
             now = datetime.now(UTC)  # behind the lock, so that changes of one patient follow each other in time
             mask = request.update_mask.paths if request.update_mask else None
-            patient = merged(patient_of(row), change, mask)
-            stored = columns(admitted(patient, registered=row["registered_date"], today=now.date()))
+            current = patient_of(row)
+            patient = merged(current, change, mask)
+            stored = columns(admitted(patient, registered=row["registered_date"], today=now.date(), current=current))
             values = {**row, **stored, "update_time": now, "sequence": row["sequence"] + 1}
             if stored.items() <= dict(row).items():
                 return patient_of(row)

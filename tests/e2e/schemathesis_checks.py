@@ -9,6 +9,8 @@ from typing import Any
 import schemathesis
 from hypothesis import strategies as st
 
+from services.auth import strength, usernames
+from services.common import text
 from tools.protos import GEN
 
 DOCUMENT: dict[str, Any] = json.loads((GEN / "openapi.json").read_text(encoding="utf-8"))
@@ -18,7 +20,11 @@ FORM = {"FIELDS_INVALID", "JSON_INVALID", "QUERY_PARAMETER_INVALID", "QUERY_PARA
 """The reasons that say that a request has not the form that the document gives it."""
 
 BEYOND_FORM = {
-    "is one of the most common passwords",
+    strength.GUESSABLE,
+    text.BIDIRECTIONAL,
+    text.INVISIBLE,
+    usernames.INVISIBLE,
+    usernames.MIXED,
     "must be what the header Idempotency-Key says, if both are given",
     "must not be after the end",
     "must not be in the future",

@@ -4,7 +4,10 @@ import secrets
 from collections.abc import Callable
 from uuid import uuid4
 
+import pytest
+
 from services.common.migrate import migrate
+from services.common.settings import SettingsError
 from tests.harness.background import Background
 from tests.harness.delivery import Addresses, relaying, serving_billing
 from tests.harness.services import serving_auth
@@ -43,3 +46,21 @@ def test_accounts_of_patients_who_were_deleted_before_billing_listened_are_close
     active = billing("SELECT patient_id::text FROM accounts WHERE status = 'ACTIVE' ORDER BY 1")
     assert [row["patient_id"] for row in active] == sorted(kept)
     assert billing("SELECT count(*) FROM accounts") == [(1500,)]
+
+
+def test_record_numbers_that_became_the_same_end_the_migration_with_their_patients(
+    background: Background, postgres: Postgres
+) -> None:
+    name = f"patient_{secrets.token_hex(4)}"
+    url = postgres.url(name)
+    Sql(background, postgres.url())(f"CREATE DATABASE {name}")
+    migrate("patient", url, to="0010")
+    sql = Sql(background, url)
+    one, other = [str(uuid4()) for _ in range(2)]
+    sql(OLD_PATIENTS, [one, other])
+    sql("UPDATE patients SET medical_record_number = 'mrn\u200b-1' WHERE id = $1", other)
+    with pytest.raises(SettingsError, match="differ only in case") as error:
+        migrate("patient", url)
+    assert {one in str(error.value), other in str(error.value)} == {True}
+    sql("UPDATE patients SET medical_record_number = NULL WHERE id = $1", other)
+    migrate("patient", url)

@@ -3,12 +3,15 @@
 import pytest
 
 from gen.pulsetrack.patient.v1 import GetPatientRequest
-from tests.harness.client import Client, Refused
+from services.common.text import BIDIRECTIONAL
+from tests.harness.client import Client, Refused, outcome
+from tests.harness.sql import Sql
 from tests.patient.factory import changing, creating
 
 TEXTS = {
     "emoji": "👨\u200d👩\u200d👧 Ana 🇵🇹 ❤\ufe0f",
-    "right-to-left marks": "\u200fAna\u202eavliS\u202c\u200e",
+    "Persian": "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+    "Sinhala": "\u0dc1\u0dca\u200d\u0dbb\u0dd3",
     "homographs": "\u0410n\u0430 Silv\u0430",
     "Hindi": "हिन्दी देवी",
     "Arabic": "مَرْيَم العلي",
@@ -65,3 +68,34 @@ def test_the_length_counts_characters_as_they_are_kept(patients: Client) -> None
         patients.create_patient(creating(name=letter * 51))
     assert list(refused.value.violations) == ["patient.name"]
     assert patients.create_patient(creating(name="\U0001f600" * 100)).name == "\U0001f600" * 100
+
+
+BIDI = ["\u202a", "\u202e", "\u2066", "\u2069", "\u200e", "\u200f", "\u061c"]
+INVISIBLE = ["\u200b", "\u3164", "\u2800", "\u00ad", "\u200d\u2800 \ufeff", "\U000e0041"]
+WRONG = {**dict.fromkeys(INVISIBLE, "must contain a visible character"), **{f"Ana{c}": BIDIRECTIONAL for c in BIDI}}
+
+
+@pytest.mark.parametrize("field", ["name", "address", "medical_record_number"])
+@pytest.mark.parametrize("text", WRONG, ids=ascii)
+def test_text_that_cannot_be_seen_as_it_is_is_refused(patients: Client, field: str, text: str) -> None:
+    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+        patients.create_patient(creating(**{field: text}))
+    assert refused.value.violations == {f"patient.{field}": WRONG[text]}
+
+
+def test_an_update_is_refused_for_new_text_only(patients: Client, sql: Sql) -> None:
+    created = patients.create_patient(creating())
+    sql("UPDATE patients SET name = $2 WHERE id = $1", created.id, "Ana\u202e")  # as it was possible once
+    assert patients.update_patient(changing(created, phone="112")).name == "Ana\u202e"
+    with pytest.raises(Refused, match="FIELDS_INVALID") as refused:
+        patients.update_patient(changing(created, name="Eva\u202e"))
+    assert refused.value.violations == {"patient.name": BIDIRECTIONAL}
+
+
+@pytest.mark.parametrize(
+    "same", ["mrn-77a", "\uff2d\uff32\uff2e-\uff17\uff17\uff21", "MRN\u200b-77A", "M\u00adRN-77A\u2060"]
+)
+def test_record_numbers_that_differ_in_case_width_or_what_is_invisible_are_one(patients: Client, same: str) -> None:
+    outcome(lambda: patients.create_patient(creating(medical_record_number="MRN-77A")))
+    with pytest.raises(Refused, match="ALREADY_EXISTS RECORD_NUMBER_ALREADY_EXISTS"):
+        patients.create_patient(creating(medical_record_number=same))

@@ -44,7 +44,8 @@ class CreateUserRequest(betterproto2.Message):
 
     username: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The name that the user goes by: 1 to 50 letters, digits, dots, hyphens or underscores.
+    The name that the user goes by: 1 to 50 letters, digits, dots, hyphens or underscores, the letters of one script and
+    all visible. Names that look alike (Latin and Cyrillic "a", full width) count as the same.
     """
 
     password: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
@@ -258,7 +259,8 @@ class SignUpRequest(betterproto2.Message):
 
     username: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The name that the user goes by: 1 to 50 letters, digits, dots, hyphens or underscores.
+    The name that the user goes by: 1 to 50 letters, digits, dots, hyphens or underscores, the letters of one script and
+    all visible. Names that look alike (Latin and Cyrillic "a", full width) count as the same.
     """
 
     password: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)

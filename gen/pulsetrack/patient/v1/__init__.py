@@ -453,7 +453,8 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class Patient(betterproto2.Message):
     """
-    A person under a clinic's care. Text is kept in Unicode NFC, without white space around it.
+    A person under a clinic's care. Text is kept in Unicode NFC, without white space around it. A name, an address and a
+    record number must have a visible character, and none that controls the direction of text.
     """
 
     id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -500,7 +501,8 @@ class Patient(betterproto2.Message):
 
     medical_record_number: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
     """
-    The clinic's own number for the patient, at most 64 characters. If given, it belongs to one patient, deleted or not.
+    The clinic's own number for the patient, at most 64 characters. If given, it belongs to one patient, deleted or not,
+    compared without case, width and invisible characters.
     """
 
     create_time: "datetime.datetime | None" = betterproto2.field(

@@ -1,0 +1,81 @@
+"""Usernames that people would take for each other."""
+
+import secrets
+from collections.abc import Callable
+
+import pytest
+
+from services.auth.usernames import INVISIBLE, MIXED, skeleton
+from services.common.migrate import migrate
+from tests.auth.factory import signing_up
+from tests.harness.background import Background
+from tests.harness.client import Client, Refused
+from tests.harness.sql import Sql
+from tools.local.postgres import Postgres
+
+LOOK_ALIKES = {
+    "Cyrillic a": lambda name: name.replace("a", "\u0430", 1),
+    "all Cyrillic": lambda name: name.replace("a", "\u0430").replace("o", "\u043e").replace("c", "\u0441"),
+    "Greek omicron": lambda name: name.replace("o", "\u03bf"),
+    "fullwidth": lambda name: name.translate({code: code + 0xFEE0 for code in range(0x21, 0x7F)}),
+    "capitals": str.upper,
+}
+USERS = (
+    "INSERT INTO users (id, email, email_key, username, username_key, password_hash, role, create_time)"
+    " SELECT gen_random_uuid(), number::text, number::text, name, name, '', 'USER', now() + number * interval '1 s'"
+    " FROM unnest($1::text[]) WITH ORDINALITY AS old (name, number)"
+)
+
+
+@pytest.mark.parametrize("disguise", LOOK_ALIKES.values(), ids=LOOK_ALIKES)
+def test_a_username_that_looks_like_a_taken_one_is_taken(auth: Client, disguise: Callable[[str], str]) -> None:
+    name = f"aoc{secrets.token_hex(8)}".replace("b", "0").replace("d", "1").replace("f", "2").replace("e", "3")
+    auth.sign_up(signing_up(username=name))
+    with pytest.raises(Refused, match="ALREADY_EXISTS USERNAME_ALREADY_EXISTS"):
+        auth.sign_up(signing_up(username=disguise(name)))
+
+
+@pytest.mark.parametrize(
+    ("username", "wrong"),
+    [
+        ("\u3164", INVISIBLE),
+        ("an\ufe0fa", INVISIBLE),
+        ("a\u034fna", INVISIBLE),
+        ("ana\u0448", MIXED),
+        ("\u13aana", MIXED),
+    ],
+    ids=ascii,
+)
+def test_a_username_that_deceives_is_refused(auth: Client, username: str, wrong: str) -> None:
+    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+        auth.sign_up(signing_up(username=username))
+    assert refused.value.violations == {"username": wrong}
+
+
+@pytest.mark.parametrize(
+    "username",
+    [
+        "\u0430\u043d\u043d\u0430",
+        "Jos\u00e9.Silva-2",
+        "\u738b\u5c0f\u660e\u3042\u30ab",
+        "\u0939\u093f\u0928\u094d\u0926\u0940",
+        "\u03b1\u03bd\u03bd\u03b1_7",
+    ],
+    ids=ascii,
+)
+def test_a_username_in_any_one_script_is_accepted(auth: Client, username: str) -> None:
+    assert auth.sign_up(signing_up(username=username)).username == username
+
+
+def test_users_of_the_version_before_get_skeletons_and_look_alikes_stay(
+    background: Background, postgres: Postgres
+) -> None:
+    name = f"auth_{secrets.token_hex(4)}"
+    url = postgres.url(name)
+    Sql(background, postgres.url())(f"CREATE DATABASE {name}")
+    migrate("auth", url, to="0005")
+    sql = Sql(background, url)
+    sql(USERS, ["ana", "\u0430na", "\u0430\u043d\u043d\u0430"])
+    migrate("auth", url)
+    rows = sql("SELECT username_skeleton FROM users ORDER BY create_time")
+    assert [row["username_skeleton"] for row in rows] == ["ana", None, skeleton("\u0430\u043d\u043d\u0430")]
