@@ -46,7 +46,10 @@ accounts = Table(
         "status", Text, Computed("CASE WHEN closed OR patient_deleted THEN 'CLOSED' ELSE 'ACTIVE' END", persisted=True)
     ),
 )
-"""`closed` is what an admin did, `patient_deleted` what the event of that `sequence` said: neither undoes the other."""
+"""`closed` is what an admin did, `patient_deleted` what the event of that `sequence` said: neither undoes the other.
+
+The name and the email are those of that event, too, or of the creation if `sequence` is 0.
+"""
 
 Index("accounts_newest", accounts.c.create_time.desc(), accounts.c.id.desc())
 
@@ -56,7 +59,7 @@ _told = _new.values({name: bindparam(name) for name in ("patient_deleted", "sequ
 FOLLOW_PATIENT = Statement(
     _told.on_conflict_do_update(
         index_elements=[accounts.c.patient_id],
-        set_={"patient_deleted": _told.excluded.patient_deleted, "sequence": _told.excluded.sequence},
+        set_={name: _told.excluded[name] for name in ("name", "email", "patient_deleted", "sequence")},
         where=accounts.c.sequence < _told.excluded.sequence,
     ).returning(*accounts.c)
 )

@@ -50,7 +50,7 @@ class BillingService:
         return _account(row)
 
     async def follow_patient(self, request: FollowPatientRequest) -> BillingAccount:
-        """Closes or reopens a patient's account, unless something newer is known of the patient."""
+        """Brings a patient's account up to date with an event, unless a newer one is known of the patient."""
         told: dict[str, Any] = {"patient_deleted": request.deleted, "sequence": request.sequence}
         row = await self._db.row(FOLLOW_PATIENT, **_new(request), **told)
         row = row or await self._db.row(GET_ACCOUNT_OF_PATIENT, patient_id=request.patient_id)

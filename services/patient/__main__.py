@@ -18,7 +18,7 @@ from services.common.settings import KafkaServers, SettingsWithAuth
 from services.common.telemetry import configure_logging, exporting
 from services.patient.events import TOPIC, BillingAccounts, EventsTopic
 from services.patient.models import AUDIT, known_topics, outbox_rows
-from services.patient.service import PatientService
+from services.patient.service import CONCURRENT_SEARCHES, PatientService
 from services.patient.watching import HEARTBEAT_SECONDS
 
 
@@ -31,6 +31,10 @@ class PatientSettings(SettingsWithAuth, frozen=True, kw_only=True):
     watch_heartbeat_seconds: Annotated[
         float, Meta(gt=0, description="The longest silence of a watch; the gateway ends one that is silent for 300 s.")
     ] = HEARTBEAT_SECONDS
+    concurrent_searches: Annotated[
+        int,
+        Meta(ge=1, description="Lists of patients with a query or a filter under way at once; others wait a second."),
+    ] = CONCURRENT_SEARCHES
 
 
 async def main() -> None:
@@ -49,7 +53,12 @@ async def main() -> None:
         outbox.relay(db, known, topic),
         outbox.relay(db, known, BillingAccounts(channel(settings.billing), credentials)),
     ):
-        patients = PatientService(db, outbox, heartbeat_seconds=settings.watch_heartbeat_seconds)
+        patients = PatientService(
+            db,
+            outbox,
+            heartbeat_seconds=settings.watch_heartbeat_seconds,
+            concurrent_searches=settings.concurrent_searches,
+        )
         verifier = TokenVerifier(jwks_from(auth))
         audit = Recorders(log, of_people=True)
         await serve(settings, SERVICES["patient"], patients, verifier=verifier, parts=[db], audit=audit)

@@ -33,6 +33,7 @@ TOPIC = "patient.events.v1"
 
 _BILLING = "billing"
 _BILLING_SECONDS = 5
+_COPIED_BY_BILLING = ("name", "email")
 _FIELDS = {
     PatientCreated: "created",
     PatientUpdated: "updated",
@@ -44,11 +45,21 @@ _codec = wire.codec_of(PatientEvent)
 Kind = type[PatientCreated] | type[PatientUpdated] | type[PatientDeleted] | type[PatientUndeleted]
 
 
-async def record(outbox: Outbox, tx: Transaction, kind: Kind, row: Mapping[str, Any], caller: Caller) -> Patient:
+async def record(
+    outbox: Outbox,
+    tx: Transaction,
+    kind: Kind,
+    row: Mapping[str, Any],
+    caller: Caller,
+    *,
+    before: Mapping[str, Any] | None = None,
+) -> Patient:
     """Writes what a change leaves, in its transaction, and returns the patient after it.
 
-    That is a revision, an access event, and in the outbox what happened.
+    That is a revision, an access event, and in the outbox what happened. Billing is not sent an update that leaves what
+    it copies as it was `before`.
     """
+    is_for_billing = before is None or any(row[name] != before[name] for name in _COPIED_BY_BILLING)
     patient = patient_of(row)
     await add_revision(tx, kind, patient, row["sequence"], caller)
     await record_change(tx, row["id"])
@@ -63,7 +74,7 @@ async def record(outbox: Outbox, tx: Transaction, kind: Kind, row: Mapping[str, 
     )
     await outbox.add(
         tx,
-        destinations=[TOPIC] if kind is PatientUpdated else [TOPIC, _BILLING],
+        destinations=[TOPIC, _BILLING] if is_for_billing else [TOPIC],
         event_id=event_id,
         key=patient.id,
         kind=wire.full_name(kind),
@@ -92,7 +103,7 @@ class EventsTopic:
 
 
 class BillingAccounts:
-    """Has billing open an account for each new patient, and close or reopen it when one is deleted or undeleted."""
+    """Has billing open an account for each new patient, and keep it up to date: name, email, whether it is deleted."""
 
     name = _BILLING
     batch = 32
@@ -138,7 +149,7 @@ class BillingAccounts:
         if isinstance(happened, PatientCreated):
             await self._create_account(CreateBillingAccountRequest(**who))
         else:
-            deleted = isinstance(happened, PatientDeleted)
+            deleted = patient.delete_time is not None
             await self._follow_patient(FollowPatientRequest(**who, sequence=event.sequence, deleted=deleted))
 
 

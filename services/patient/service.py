@@ -1,7 +1,7 @@
 """The RPCs of the patient service."""
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -30,6 +30,7 @@ from gen.pulsetrack.patient.v1 import (
     WatchPatientsResponse,
 )
 from services.common.audit.events import record_read, record_streamed
+from services.common.bounds import Bound
 from services.common.db import Database, Transaction
 from services.common.identity import Caller
 from services.common.outbox import Outbox
@@ -58,12 +59,23 @@ _TAKEN = {
     "patients_record_number_key": RecordNumberAlreadyExists,
 }
 
+CONCURRENT_SEARCHES = 2
+"""How many lists with a query or a filter run at once: each may read the whole table."""
+
 
 class PatientService:
     """Keeps patient records: every change is one transaction with its revision and its event."""
 
-    def __init__(self, db: Database, outbox: Outbox, *, heartbeat_seconds: float = HEARTBEAT_SECONDS) -> None:
+    def __init__(
+        self,
+        db: Database,
+        outbox: Outbox,
+        *,
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
+        concurrent_searches: int = CONCURRENT_SEARCHES,
+    ) -> None:
         self._db = db
+        self._searches = Bound(concurrent_searches)
         self._outbox = outbox
         self._changes = Changes(db, outbox, heartbeat_seconds=heartbeat_seconds)
 
@@ -97,10 +109,11 @@ class PatientService:
     async def list_patients(self, request: ListPatientsRequest) -> ListPatientsResponse:
         """Returns a page of patients, newest first unless told otherwise.
 
-        Raises FieldsInvalid, PageTokenInvalid.
+        Raises FieldsInvalid, PageTokenInvalid; RateLimited if too many searches are under way.
         """
         listing, values = listed(request)
-        rows, next_page_token = await listing.page(self._db, request, **values)
+        async with self._searches.slot() if values else nullcontext():
+            rows, next_page_token = await listing.page(self._db, request, **values)
         record_read(row["id"] for row in rows)
         return ListPatientsResponse(patients=[patient_of(row) for row in rows], next_page_token=next_page_token)
 
@@ -121,7 +134,7 @@ class PatientService:
             if stored.items() <= dict(row).items():
                 return patient_of(row)
             await tx.run(UPDATE_PATIENT, taken=_TAKEN, **values)
-            return await record(self._outbox, tx, PatientUpdated, values, caller)
+            return await record(self._outbox, tx, PatientUpdated, values, caller, before=row)
 
     async def delete_patient(self, request: DeletePatientRequest, caller: Caller) -> Patient:
         """Marks a patient as deleted.

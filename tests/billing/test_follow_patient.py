@@ -1,4 +1,4 @@
-"""FollowPatient: the account follows its patient's deletion and undeletion, whatever their order."""
+"""FollowPatient: the account follows its patient, whatever the order of the events."""
 
 from dataclasses import replace
 from functools import partial
@@ -49,6 +49,21 @@ def test_events_in_any_order_and_twice_leave_what_the_newest_says(
         ListBillingAccountsRequest(patient_id=request.patient_id)
     ).billing_accounts
     assert account.status is (AccountStatus.CLOSED if last_deleted else AccountStatus.ACTIVE)
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)
+def test_the_name_and_the_email_are_those_of_the_newest_event(service: Client, order: tuple[int, ...]) -> None:
+    opened = opening()
+    corrected = replace(opened, name="Ana Costa", email="ana.costa@clinic.test")
+    calls = [
+        partial(service.create_billing_account, opened),
+        partial(service.follow_patient, following(opened, 2, deleted=True)),
+        partial(service.follow_patient, following(corrected, 3, deleted=False)),
+    ]
+    for number in order:
+        calls[number]()
+    account = service.create_billing_account(opened)
+    assert (account.name, account.email) == (corrected.name, corrected.email)
 
 
 def test_events_at_the_same_time_leave_what_the_newest_says(billing: Client, service: Client) -> None:

@@ -137,6 +137,17 @@ def test_a_deleted_patients_account_is_closed(patients: Client, admin: Client, d
 
 
 @pytest.mark.usefixtures("relays", "billing")
+def test_an_account_follows_a_corrected_name_and_email(patients: Client, delivery: Delivery) -> None:
+    created = patients.create_patient(creating())
+    patients.update_patient(changing(created, name="Ana Costa"))
+    corrected = patients.update_patient(changing(created, email=f"corrected-{created.email}"))
+    delivery.wait()
+    [account] = delivery.accounts(created.id)
+    assert (account["name"], account["email"]) == ("Ana Costa", corrected.email)
+    assert account["status"] == "ACTIVE"
+
+
+@pytest.mark.usefixtures("relays", "billing")
 def test_an_undeleted_patients_account_is_reopened(patients: Client, admin: Client, delivery: Delivery) -> None:
     created = patients.create_patient(creating())
     admin.delete_patient(DeletePatientRequest(id=created.id))

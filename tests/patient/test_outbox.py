@@ -72,12 +72,23 @@ def test_each_change_is_an_event_with_the_patient_as_it_is_then(patients: Client
     assert len({event.event_id for event in (first, second, third)}) == 3
 
 
-def test_an_update_is_not_for_billing(patients: Client, admin: Client, sql: Sql) -> None:
+def for_billing(sql: Sql, patient_id: str) -> list[str]:
+    """Returns the types of the events of a patient that billing is sent."""
+    return [row["type"].rpartition(".")[2] for row in sql(ROWS, patient_id, "billing")]
+
+
+@pytest.mark.parametrize("fields", [{"name": "Ana Costa"}, {"email": "ana.costa@clinic.test"}], ids=["name", "email"])
+def test_an_update_of_what_billing_copies_is_for_billing(patients: Client, sql: Sql, fields: dict[str, str]) -> None:
     created = patients.create_patient(creating())
-    patients.update_patient(changing(created, name="Ana Costa"))
+    patients.update_patient(changing(created, **fields))
+    assert for_billing(sql, created.id) == ["PatientCreated", "PatientUpdated"]
+
+
+def test_any_other_update_is_not_for_billing(patients: Client, admin: Client, sql: Sql) -> None:
+    created = patients.create_patient(creating())
+    patients.update_patient(changing(created, phone="112", address="2 High Street"))
     admin.delete_patient(DeletePatientRequest(id=created.id))
-    told = [row["type"].rpartition(".")[2] for row in sql(ROWS, created.id, "billing")]
-    assert told == ["PatientCreated", "PatientDeleted"]
+    assert for_billing(sql, created.id) == ["PatientCreated", "PatientDeleted"]
 
 
 def test_a_change_that_fails_leaves_nothing(patients: Client, sql: Sql) -> None:

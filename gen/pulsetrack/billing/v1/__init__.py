@@ -80,12 +80,12 @@ class BillingAccount(betterproto2.Message):
 
     name: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The patient's name when the account was opened.
+    The patient's name. It follows the patient's record within seconds.
     """
 
     email: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    The patient's email when the account was opened.
+    The patient's email. It follows the patient's record within seconds.
     """
 
     status: "AccountStatus" = betterproto2.field(
@@ -158,7 +158,7 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class FollowPatientRequest(betterproto2.Message):
     """
-    Tells whether a patient is deleted.
+    Describes a patient as of an event.
     """
 
     patient_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -168,22 +168,22 @@ class FollowPatientRequest(betterproto2.Message):
 
     name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The patient's name, for an account that is yet to be opened.
+    The patient's name.
     """
 
     email: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The patient's email, for an account that is yet to be opened.
+    The patient's email.
     """
 
     sequence: "int" = betterproto2.field(4, betterproto2.TYPE_INT64)
     """
-    The sequence of the event that tells it.
+    The event's sequence.
     """
 
     deleted: "bool" = betterproto2.field(5, betterproto2.TYPE_BOOL)
     """
-    True if the patient was deleted, false if its deletion was taken back.
+    Whether the patient is deleted.
     """
 
 

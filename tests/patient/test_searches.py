@@ -1,0 +1,37 @@
+"""Searches: only a few run at once, so that other calls find the database free."""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import pytest
+from grpc import StatusCode
+
+from gen.pulsetrack.patient.v1 import ListPatientRevisionsRequest, ListPatientsRequest, Sex
+from services.patient.service import CONCURRENT_SEARCHES
+from tests.harness.client import Client, Refused, outcome
+from tests.harness.sql import Sql
+from tests.harness.waiting import eventually
+from tests.patient.factory import creating
+
+SEARCHES = 14
+"""More than the connections of a pool."""
+
+
+@pytest.mark.parametrize(
+    "search", [ListPatientsRequest(query="ana"), ListPatientsRequest(sex=Sex.MALE)], ids=["query", "filter"]
+)
+def test_searches_that_take_long_leave_connections_to_others(
+    patients: Client, sql: Sql, search: ListPatientsRequest
+) -> None:
+    created = patients.create_patient(creating())
+    with ThreadPoolExecutor(SEARCHES) as threads, sql.holding("LOCK TABLE patients"):
+        searches = [threads.submit(outcome, partial(patients.list_patients, search)) for _ in range(SEARCHES)]
+        refused = eventually(lambda: [each.result() for each in searches if each.done()])
+        revisions = patients.list_patient_revisions(ListPatientRevisionsRequest(id=created.id)).revisions
+    assert [revision.patient for revision in revisions] == [created]
+    assert all(isinstance(each, Refused) for each in refused)
+    assert {(each.code, each.reason, each.retry_after) for each in refused} == {
+        (StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED", 1)
+    }
+    answered = [each.result() for each in searches if not isinstance(each.result(), Refused)]
+    assert len(answered) == CONCURRENT_SEARCHES
