@@ -1,7 +1,7 @@
 """Storing patient events as they come from Kafka."""
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 
 from gen.pulsetrack.analytics.v1 import PatientEventType
 from gen.pulsetrack.patient.v1 import PatientEvent
+from services.analytics.checks import Headers, check_event, check_headers
 from services.analytics.letters import DeadLetters, reason_of
 from services.analytics.models import INSERT_EVENT, UPSERT_PATIENT
 from services.common import wire
@@ -39,7 +40,7 @@ class EventStore:
         rows, refused = [], []
         for message in messages:
             try:
-                rows.append((message, event_row(message.value())))
+                rows.append((message, _row_of(message)))
             except UNSTORABLE as error:
                 refused.append((message, reason_of(error)))
         try:
@@ -70,15 +71,30 @@ async def insert_events(tx: Transaction, rows: list[dict[str, Any]]) -> None:
     await tx.run_many(UPSERT_PATIENT, sorted(rows, key=lambda row: row["patient_id"]))
 
 
-def event_row(value: bytes | None) -> dict[str, Any]:
-    """Returns an event's columns. Raises ValueError or DecodeError if a message's value is no event."""
+def _row_of(message: Message) -> dict[str, Any]:
+    """Returns the columns of a message's event. Raises ValueError or DecodeError, also if its headers are another's."""
+    key: Any = message.key()
+    headers: Any = message.headers() or ()
+    return event_row(key, message.value(), headers)
+
+
+def event_row(key: bytes | None, value: bytes | None, headers: Headers | None = None) -> dict[str, Any]:
+    """Returns an event's columns.
+
+    Raises ValueError or DecodeError if the value is no event that the patient service can have published under the key,
+    and the headers if they are known.
+    """
     event = _codec.loads(value or b"")
     kind, happened = betterproto2.which_one_of(event, "event")
     if happened is None or happened.patient is None or event.occur_time is None:
         raise ValueError("the message tells of nothing that happened to a patient")
+    patient_id = UUID(happened.patient.id)
+    check_event(event, patient_id, key, now=datetime.now(UTC))
+    if headers is not None:
+        check_headers(event, happened, headers)
     return {
         "event_id": UUID(event.event_id),
-        "patient_id": UUID(happened.patient.id),
+        "patient_id": patient_id,
         "type": int(PatientEventType[kind.upper()]),
         "sequence": event.sequence,
         "actor_id": event.actor_id,

@@ -109,7 +109,7 @@ _letter = [
 ]
 _is_it = dead_letters.c.id == bindparam("letter_id", type_=Uuid)
 LIST_DEAD_LETTERS = Listing(select(*_letter), dead_letters.c.receive_time, dead_letters.c.id)
-GET_DEAD_LETTER = Statement(select(*_letter, dead_letters.c.value).where(_is_it))
+GET_DEAD_LETTER = Statement(select(*_letter, dead_letters.c.key, dead_letters.c.value).where(_is_it))
 _once_more = update(dead_letters).where(_is_it).values(attempts=dead_letters.c.attempts + 1)
 DEAD_LETTER_REPLAYED = Statement(
     _once_more.values(replay_time=func.coalesce(dead_letters.c.replay_time, func.now())).returning(*_letter)

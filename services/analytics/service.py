@@ -106,7 +106,7 @@ class AnalyticsService:
         if row["replay_time"]:
             return _letter(row)
         try:
-            event = event_row(row["value"])
+            event = event_row(row["key"], row["value"])
             async with self._db.begin() as tx:
                 await insert_events(tx, [event])
                 await record_change(tx, event["patient_id"])

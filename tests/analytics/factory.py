@@ -5,6 +5,9 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
+import betterproto2
+from uuid_utils.compat import uuid7
+
 from gen.pulsetrack.patient.v1 import (
     Patient,
     PatientCreated,
@@ -38,7 +41,7 @@ def happened(
         delete_time=datetime.now(UTC) if kind == "deleted" else None,
     )
     usual = {
-        "event_id": str(uuid4()),
+        "event_id": str(uuid7()),
         "sequence": 1,
         "actor_id": USER_ID,
         "occur_time": datetime.now(UTC),
@@ -49,4 +52,8 @@ def happened(
 
 def message(event: PatientEvent) -> Outgoing:
     """Returns the message that tells of an event."""
-    return Outgoing(key=KEY, value=wire.codec_of(PatientEvent).dumps(event), headers={"ce_id": event.event_id})
+    _, happened = betterproto2.which_one_of(event, "event")
+    patient = happened.patient if happened else None
+    headers = {"ce_id": event.event_id, "ce_type": wire.full_name(type(happened)) if happened else ""}
+    key = patient.id if patient else KEY
+    return Outgoing(key=key, value=wire.codec_of(PatientEvent).dumps(event), headers=headers)

@@ -2,7 +2,8 @@
 
 import secrets
 from collections.abc import Callable
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
+from uuid_utils.compat import uuid7
 
 from gen.pulsetrack.analytics.v1 import GetPatientStatisticsRequest, ListPatientEventsRequest
 from gen.pulsetrack.patient.v1 import Patient, PatientCreated, PatientEvent
+from services.analytics.checks import largest_sequence
 from services.common import contract
 from services.common.kafka import Outgoing, Publisher
 from services.common.migrate import migrate
@@ -99,6 +102,52 @@ def test_what_is_no_event_is_kept_aside_and_holds_nothing_up(
     assert (kept["topic"], kept["key"]) == (TOPIC, KEY.encode())
     assert kept["reason"]
     assert '"ce_id": "42"' in kept["headers"]
+
+
+def forged(**fields: Any) -> Outgoing:
+    """Returns a message with a deletion that the patient service would not publish."""
+    return message(happened("deleted", str(uuid7()), **fields))
+
+
+FORGED = {
+    "a sequence of 2^62": (forged(sequence=2**62), "the sequence 4611686018427387904 is not between 1 and"),
+    "a sequence that the patient is too young for": (forged(sequence=1_000_000), "the sequence 1000000 is not between"),
+    "no sequence": (forged(sequence=0), "the sequence 0 is not between"),
+    "a negative sequence": (forged(sequence=-1), "the sequence -1 is not between"),
+    "an event's id of another version": (forged(event_id=str(uuid4())), "is no UUID of version 7"),
+    "another patient's key": (replace(forged(), key=str(uuid7())), "the key is not the patient's id"),
+    "another event's id in a header": (
+        replace(forged(), headers=dict(forged().headers) | {"ce_type": "pulsetrack.patient.v1.PatientDeleted"}),
+        "the header ce_id is not",
+    ),
+    "another event's type in a header": (
+        replace(sent := forged(), headers=dict(sent.headers) | {"ce_type": "pulsetrack.patient.v1.PatientCreated"}),
+        "the header ce_type is not",
+    ),
+}
+
+
+@pytest.mark.usefixtures("consumer")
+@pytest.mark.parametrize(("letter", "reason"), FORGED.values(), ids=FORGED)
+def test_a_forged_event_is_kept_aside_and_says_why(
+    publish: Publish, sql: Sql, tell: Tell, letter: Outgoing, reason: str
+) -> None:
+    before = sql("SELECT count(*) FROM patients")
+    publish(letter)
+    [kept] = eventually(lambda: sql("SELECT reason FROM dead_letters WHERE value = $1", letter.value))
+    assert reason in kept["reason"]
+    assert sql("SELECT count(*) FROM patients") == before
+
+
+def test_an_event_after_many_that_were_lost_is_stored(tell: Tell) -> None:
+    tell(happened("updated", str(uuid7()), sequence=9_000))
+
+
+def test_the_sequence_may_grow_with_the_age_of_the_patient() -> None:
+    patient_id = uuid7()
+    created = datetime.fromtimestamp((patient_id.int >> 80) / 1000, UTC)
+    most = [largest_sequence(patient_id, created + timedelta(seconds=seconds)) for seconds in (-3600, 0, 1, 86400)]
+    assert most == [10_000, 10_000, 10_100, 8_650_000]
 
 
 @pytest.mark.usefixtures("consumer")

@@ -47,8 +47,8 @@ def test_a_dead_letter_too_large_to_say_why_is_kept_in_the_table_and_holds_nothi
     publish(Outgoing(key=key, value=b"\xff" * (1_000_000 - 100 - len(key)), headers={}))
     tell(happened("created"))
     eventually(lambda: sql("SELECT FROM dead_letters WHERE key = $1", key.encode()))
-    again = message(happened("created"))
-    publish(Outgoing(key=key, value=again.value, headers={}))  # of the same partition, behind it
+    again = message(happened("created", key))
+    publish(again)  # of the same partition, behind it
     eventually(lambda: sql("SELECT FROM events WHERE payload = $1", again.value))
 
 
@@ -60,10 +60,11 @@ def test_while_the_topic_is_away_events_are_stored_and_no_dead_letter_is_lost(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     url, publisher, away = new_database("analytics"), Publisher(own_broker.address, TOPIC), Broker(background, tmp_path)
-    sql, key, good = Sql(background, url), str(uuid4()), message(happened("created"))
+    sql, key = Sql(background, url), str(uuid4())
+    good = message(happened("created", key))
     letter = Outgoing(key=key, value=b"\xff\x00", headers={})
     background.run(publisher.topic_id())
-    background.run(publisher.publish([letter, Outgoing(key=key, value=good.value, headers={})]))
+    background.run(publisher.publish([letter, good]))
     with background.during(consuming(url, own_broker.address, dead_letters=away.address)):
         eventually(lambda: sql("SELECT FROM events WHERE payload = $1", good.value))
         eventually(lambda: "handling events: will try again" in caplog.text)
