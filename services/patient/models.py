@@ -58,10 +58,10 @@ for column in (patients.c.name, patients.c.create_time, patients.c.update_time, 
 Index("patients_search", patients.c.search_key, postgresql_using="gin", postgresql_ops={"search_key": "gin_trgm_ops"})
 
 _RECORD_NUMBER_KEY = (
-    "casefold(normalize(regexp_replace(medical_record_number, '["
+    "lower(normalize(regexp_replace(medical_record_number, '["
     r"\u00AD\u034F\u061C\u115F\u1160\u17B4\u17B5\u180B-\u180F\u200B-\u200F\u202A-\u202E\u2060-\u206F\u3164\uFE00-\uFE0F"
     r"\uFEFF\uFFA0\uFFF0-\uFFF8\U0001BCA0-\U0001BCA3\U0001D173-\U0001D17A\U000E0000-\U000E0FFF"
-    "]', '', 'g'), NFKC))"
+    "]', '', 'g'), NFKC) COLLATE pg_c_utf8)"
 )
 """What record numbers have in common that differ only in case, width, or invisible characters (Default_Ignorable)."""
 Index("patients_record_number_key", text(_RECORD_NUMBER_KEY), unique=True, _table=patients)

@@ -9,10 +9,10 @@ revision = "0011"
 down_revision = "0010"
 
 _KEY = (
-    "casefold(normalize(regexp_replace(medical_record_number, '["
+    "lower(normalize(regexp_replace(medical_record_number, '["
     r"\u00AD\u034F\u061C\u115F\u1160\u17B4\u17B5\u180B-\u180F\u200B-\u200F\u202A-\u202E\u2060-\u206F\u3164\uFE00-\uFE0F"
     r"\uFEFF\uFFA0\uFFF0-\uFFF8\U0001BCA0-\U0001BCA3\U0001D173-\U0001D17A\U000E0000-\U000E0FFF"
-    "]', '', 'g'), NFKC))"
+    "]', '', 'g'), NFKC) COLLATE pg_c_utf8)"
 )
 _SHOWN = 20
 
