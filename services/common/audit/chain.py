@@ -6,6 +6,7 @@ from uuid import UUID
 
 from asyncpg import Record
 
+from services.common.audit.groups import group_id, is_group, join
 from services.common.audit.seals import BEFORE_THE_FIRST, seal, sealed_content
 from services.common.audit.tables import AuditTables
 from services.common.db import Database
@@ -28,6 +29,7 @@ class Chain:
         self.head = BEFORE_THE_FIRST
         self.place = Place(0, 0)
         self._missing = {each for each in looked_for if each}
+        self._groups: set[UUID] = set()
 
     def begin(self, row: Record) -> None:
         """Begins at a seal whose event is archived with all before it."""
@@ -46,7 +48,20 @@ class Chain:
         if seal(self.head, content) != row["hash"]:
             raise BrokenError(f"{where}: the event or the seal was changed")
         self._follow(number, row["hash"], place_of(row))
+        self._groups.update(filter(is_group, self._tables.subject_ids(row)))
         return content
+
+    async def prove_groups(self, db: Database) -> None:
+        """Proves the groups that the events refer to. Raises BrokenError."""
+        after = UUID(int=0)
+        while rows := await db.rows(self._tables.list_groups, after=after, limit=_PAGE):
+            for row in rows:
+                after = row["id"]
+                if group_id(join(row["subject_ids"])) != after:
+                    raise BrokenError(f"group {after}: the people in it were changed")
+                self._groups.discard(after)
+        if self._groups:
+            raise BrokenError(f"group {min(self._groups)} is missing, to which events refer")
 
     def end(self, added: UUID | None) -> None:
         """Proves that this is all. Raises BrokenError."""

@@ -17,6 +17,7 @@ from asyncpg import UniqueViolationError
 from uuid_utils.compat import uuid7
 
 from services.common import telemetry
+from services.common.audit.groups import LONGEST_UNGROUPED, groups_of, split
 from services.common.audit.rate import ReadRate
 from services.common.audit.tables import EVENT_COLUMNS, AuditTables
 from services.common.db import Database, Transaction
@@ -28,6 +29,7 @@ MOST_WAITING = 10_000
 """How many events wait at most. While as many do, calls are refused: what cannot be recorded is not done."""
 
 _MANY = 500
+_KNOWN_GROUPS = 10_000
 _WRITE_SECONDS = 0.5
 _STOP_SECONDS = 1.5
 _OK = "OK"
@@ -109,6 +111,8 @@ class AccessLog:
         self.tables = tables
         self.rate = ReadRate(people_per_second)
         self._db = db
+        self._groups: dict[UUID, bytes] = {}
+        self._known_groups: set[UUID] = set()
         self._waiting: list[tuple[Any, ...]] = []
         self._batch: list[tuple[Any, ...]] = []
         self._woken = asyncio.Event()
@@ -134,6 +138,10 @@ class AccessLog:
 
     def record(self, outcome: str, subject_ids: list[UUID]) -> None:
         """Keeps the event of the call under way."""
+        if len(subject_ids) > LONGEST_UNGROUPED:
+            groups = groups_of(subject_ids)
+            self._groups |= {name: joined for name, joined in groups.items() if name not in self._known_groups}
+            subject_ids = list(groups)
         self._waiting.append(access_of_call.get().event(outcome, subject_ids))
         if len(self._waiting) >= _MANY:
             self._woken.set()
@@ -155,7 +163,22 @@ class AccessLog:
         """Writes what waits. A batch stays the same until it is written."""
         if not self._batch:
             self._batch, self._waiting = self._waiting, []
+        await self._write_groups()
         if self._batch:
             with suppress(UniqueViolationError):  # it was written: only the answer got lost
                 await self._db.copy(self.tables.events.name, self.tables.columns, self._batch)
         self._batch = []
+
+    async def _write_groups(self) -> None:
+        """Writes the groups that waiting events refer to, before the events. Other processes may have written some."""
+        groups = dict(self._groups)
+        if not groups:
+            return
+        async with self._db.begin() as tx:
+            rows = [{"id": name, "subject_ids": split(joined)} for name, joined in sorted(groups.items())]
+            await tx.run_many(self.tables.insert_group, rows)
+        for name in groups:
+            self._groups.pop(name, None)
+        if len(self._known_groups) > _KNOWN_GROUPS:
+            self._known_groups.clear()
+        self._known_groups |= groups.keys()

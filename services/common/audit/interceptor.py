@@ -12,6 +12,7 @@ from grpc import StatusCode as Code
 from grpc_interceptor.server import AsyncServerInterceptor
 
 from services.common.audit.events import Access, AccessLog, access_of_call
+from services.common.audit.groups import is_group
 from services.common.contract import PATH_VARIABLE, REMOTE_ADDRESS, Door, Method
 from services.common.errors import Failure
 from services.common.interceptors import Context, Next, caller_of_call, message_of_call
@@ -83,9 +84,10 @@ class Recorder(AsyncServerInterceptor):
         if message is None and caller_of_call.get() is None:
             return []
         try:
-            return [UUID(self._subject_of(self._parse(request) if message is None else message))]
+            subject_id = UUID(self._subject_of(self._parse(request) if message is None else message))
         except (DecodeError, ValueError):  # the call was refused for it
             return []
+        return [] if is_group(subject_id) else [subject_id]
 
 
 def _remote_address(context: Context) -> str:

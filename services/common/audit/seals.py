@@ -16,7 +16,7 @@ import msgspec
 
 from services.common.audit.tables import TRY_TO_LOCK_SEALS, AuditTables
 from services.common.db import Database, Transaction
-from services.common.journal import START, Place
+from services.common.journal import START, Place, place_of
 from services.common.retry import persistently
 
 BEFORE_THE_FIRST = bytes(hashlib.sha256().digest_size)
@@ -49,6 +49,7 @@ class Sealer:
         self._db = db
         self._tables = tables
         self._head = (0, BEFORE_THE_FIRST)
+        self._place = START
         self._witnessed = (time.monotonic(), 0)
         self._task: asyncio.Task[None]
 
@@ -63,6 +64,8 @@ class Sealer:
 
     async def seal(self) -> bool:
         """Seals a batch of what is there. Returns True if there may be more."""
+        if not await self._tables.journal.after(self._db, self._place, limit=1):
+            return False  # most of the time, without a transaction
         async with self._db.begin() as tx:
             if await tx.row(TRY_TO_LOCK_SEALS) is None:
                 return False
@@ -72,6 +75,7 @@ class Sealer:
         last = await tx.row(self._tables.last_seal)
         number, head = (last["number"], last["hash"]) if last else (0, BEFORE_THE_FIRST)
         place = Place(last["transaction"], last["position"]) if last else START
+        self._place = place
         events = await self._tables.journal.after(tx, place, limit=_BATCH)
         hashes = []
         for event in events:
@@ -87,11 +91,11 @@ class Sealer:
                 position=[event["position"] for event in events],
                 hash=hashes,
             )
-            tx.after_commit(lambda: self._grown(number, head))
+            tx.after_commit(lambda: self._grown(number, head, place_of(events[-1])))
         return len(events) == _BATCH
 
-    def _grown(self, number: int, head: bytes) -> None:
-        self._head = (number, head)
+    def _grown(self, number: int, head: bytes, place: Place) -> None:
+        self._head, self._place = (number, head), place
 
     async def _run(self) -> None:
         while True:

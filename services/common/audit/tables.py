@@ -1,6 +1,7 @@
 """The tables of a service's audit, and the statements that it runs."""
 
 from collections.abc import Sequence
+from uuid import UUID
 
 from asyncpg import Record
 from sqlalchemy import (
@@ -14,6 +15,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    any_,
     bindparam,
     func,
     insert,
@@ -23,6 +25,7 @@ from sqlalchemy import (
     tuple_,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import insert as upsert
 
 from services.common.db import Statement
 from services.common.journal import Journal, journal_columns
@@ -47,19 +50,33 @@ class AuditTables:
     """The audit's tables in a service's metadata, as migrations have made them.
 
     `events` has one row for each call, with the people that it read, changed or asked for. `seals` is the chain over
-    the events, numbered from 1 without gaps, each seal with the place of its event.
+    the events, numbered from 1 without gaps, each seal with the place of its event. `groups` has the people of long
+    lists, to whom events refer by the group's id in place of theirs.
     """
 
     def __init__(self, metadata: MetaData, *, subject_ids: str = "subject_ids") -> None:
         """Takes the name of the column that holds the ids of the people."""
         self.events = _events_table(metadata, subject_ids)
         self.seals = _seals_table(metadata)
+        self.groups = _groups_table(metadata)
         self.columns = tuple(self.events.c[name].name for name in EVENT_COLUMNS)
         """The names in the database of EVENT_COLUMNS."""
         self.journal = Journal(self.events)
         event, seal = self.events.c, self.seals.c
         self.insert_event = Statement(
             insert(self.events).values({event[name]: bindparam(name, type_=event[name].type) for name in EVENT_COLUMNS})
+        )
+        group = self.groups.c
+        new_group = upsert(self.groups).values({name: bindparam(name) for name in ("id", "subject_ids")})
+        self.insert_group = Statement(new_group.on_conflict_do_nothing())
+        self.get_groups = Statement(
+            select(self.groups).where(group.id == any_(bindparam("ids", type_=ARRAY(Uuid)))).order_by(group.id)
+        )
+        self.list_groups = Statement(
+            select(self.groups)
+            .where(group.id > bindparam("after", type_=Uuid))
+            .order_by(group.id)
+            .limit(bindparam("limit", type_=Integer))
         )
         self.last_seal = Statement(select(self.seals).order_by(seal.number.desc()).limit(1))
         self.insert_seals = Statement(
@@ -96,6 +113,11 @@ class AuditTables:
             select(func.count().label("count")).select_from(self.events).where(~sealed)
         )
 
+    def subject_ids(self, row: Record) -> Sequence[UUID]:
+        """Returns the people and groups that an event's row names."""
+        ids: Sequence[UUID] = row[self.events.c.subject_ids.name]
+        return ids
+
     def sealed_values(self, row: Record) -> Sequence[object]:
         """Returns what a seal covers of an event."""
         return [row[self.events.c[name].name] for name in SEALED_COLUMNS]
@@ -121,6 +143,18 @@ def _events_table(metadata: MetaData, subject_ids: str) -> Table:
     )
     Index(f"access_events_by_{subject_ids.removesuffix('_ids')}", table.c.subject_ids, postgresql_using="gin")
     Index("access_events_by_actor", table.c.actor_id, table.c.id)
+    return table
+
+
+def _groups_table(metadata: MetaData) -> Table:
+    table = Table(
+        "access_groups",
+        metadata,
+        Column("id", Uuid, primary_key=True),
+        Column("subject_ids", ARRAY(Uuid), nullable=False),
+        comment=APPEND_ONLY,
+    )
+    Index("access_groups_by_subject", table.c.subject_ids, postgresql_using="gin")
     return table
 
 

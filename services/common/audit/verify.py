@@ -30,6 +30,7 @@ async def verify(
             chain.begin(row)
         else:
             chain.add(row)
+    await chain.prove_groups(db)
     transaction, position = chain.place
     added = await db.row(tables.first_unsealed_event, transaction=transaction, position=position)
     chain.end(added["id"] if added else None)
