@@ -112,7 +112,7 @@ def grpc_server(
 ) -> Iterator[int]:
     """In place of pytest-grpc's: a real grpc.aio server in the background, by its port, in the service's role."""
     url = f"{database_url}?role={role_of(service_name)}"
-    with background.during(serve(url, TokenVerifier(signer.jwks))) as port:
+    with background.during(serve(url, TokenVerifier(signer.trust))) as port:
         yield port
 
 

@@ -10,7 +10,7 @@ from services.analytics.service import AnalyticsService
 from services.common.audit.events import AccessLog
 from services.common.audit.interceptor import Recorders
 from services.common.audit.seals import Sealer
-from services.common.client import channel, jwks_from
+from services.common.client import channel, trust_from
 from services.common.contract import SERVICES
 from services.common.db import Database
 from services.common.identity import TokenVerifier
@@ -30,7 +30,7 @@ async def main() -> None:
     """Serves and consumes until it is told to stop. A consumer that fails ends the process, to be started again."""
     settings = AnalyticsSettings.read()
     configure_logging("analytics", settings.log_level)
-    verifier = TokenVerifier(jwks_from(channel(settings.auth)))
+    verifier = TokenVerifier(trust_from(channel(settings.auth)))
     async with Database(settings.database_url, connections=settings.database_connections) as db:
         subscription = Subscription(settings.kafka, TOPIC, group=GROUP, db=db, known=KnownTopics(known_topics))
         store = EventStore(db, DeadLetters(db, Publisher(settings.kafka, DEAD_LETTERS_TOPIC)))

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from gen.pulsetrack.auth.v1 import TrustBundle
 from services.auth.admission import admission
 from services.auth.models import AUDIT
 from services.auth.passwords import Passwords
@@ -81,11 +82,11 @@ async def main() -> None:
         )
         await auth.ensure_admin(settings.admin_email, settings.admin_password)
 
-        async def own_keys() -> bytes:
-            return keys.jwks()
+        async def own_trust() -> TrustBundle:
+            return keys.trust_bundle()
 
         rules, audit = admission(db, open_sign_up=settings.sign_up == "open"), Recorders(log, of_people=True)
-        verifier = TokenVerifier(own_keys)
+        verifier = TokenVerifier(own_trust)
         await serve(settings, SERVICES["auth"], auth, verifier=verifier, parts=[db], audit=audit, admission=rules)
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 from grpc_interceptor.server import AsyncServerInterceptor
 
-from services.auth.errors import SignUpClosed, UserDisabled, UserNotFound
+from services.auth.errors import SignUpClosed, UserNotFound
 from services.auth.models import GET_USER, LOCK_USER, LOCK_USERS
 from services.common.contract import Door, Method
 from services.common.db import Database, transaction_of_call
-from services.common.errors import RoleRequired
+from services.common.errors import RoleRequired, UserDisabled
 from services.common.interceptors import Admission, Context, Next, caller_of_call
 
 

@@ -55,14 +55,6 @@ class RefreshTokenInvalid(Failure):
     message = "The refresh token is not valid."
 
 
-class UserDisabled(Failure):
-    """Raised when the credentials or the access token are valid, but an admin has disabled the user."""
-
-    code = Code.PERMISSION_DENIED
-    reason = "USER_DISABLED"
-    message = "This user is disabled."
-
-
 class UserNotFound(Failure):
     """Occurs when there is no such user."""
 

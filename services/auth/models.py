@@ -8,6 +8,7 @@ from sqlalchemy import (
     DateTime,
     ForeignKey,
     Index,
+    Integer,
     Interval,
     LargeBinary,
     MetaData,
@@ -49,8 +50,12 @@ users = Table(
     Column("role", Text, nullable=False),
     Column("disabled", Boolean, nullable=False, server_default="false"),
     Column("create_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("token_version", Integer, nullable=False, server_default="0"),
+    Column("revoke_time", DateTime(timezone=True)),
 )
+"""Users. An access token with a lower token_version than its user's was revoked, the last ones at revoke_time."""
 
+Index("users_revoked", users.c.revoke_time, postgresql_where=users.c.revoke_time.is_not(None))
 Index("users_newest", users.c.create_time.desc(), users.c.id.desc())
 
 refresh_tokens = Table(
@@ -97,6 +102,16 @@ UPDATE_USER = Statement(
     update(users)
     .where(users.c.id == bindparam("user_id"))
     .values(role=bindparam("new_role"), disabled=bindparam("now_disabled"))
+)
+REVOKE_TOKENS = Statement(
+    update(users)
+    .where(users.c.id == bindparam("user_id"))
+    .values(token_version=users.c.token_version + 1, revoke_time=func.now())
+)
+LIST_REVOCATIONS = Statement(
+    select(users.c.id, users.c.token_version, users.c.disabled).where(
+        users.c.revoke_time > func.now() - bindparam("within", type_=Interval)
+    )
 )
 REPLACE_PASSWORD_HASH = Statement(
     update(users)

@@ -23,17 +23,13 @@ from services.auth.models import (
     LOCK_SIGNING_KEYS,
     RETIRE_SIGNING_KEYS,
 )
-from services.auth.tokens import KeyPassphrase, new_key, opened
+from services.auth.tokens import TOKENS_LAST, KeyPassphrase, new_key, opened
 from services.common.db import Database, Transaction
-from services.common.identity import CLOCK_SKEW_SECONDS, LONGEST_TOKEN_SECONDS
 from services.common.server import run
 from services.common.settings import DatabaseSettings
 from services.common.telemetry import configure_logging
 
 _log = logging.getLogger(__name__)
-
-# After its successor has begun to sign: a token's lifetime, and twice the difference that clocks may have.
-_RETIRES_AFTER = timedelta(seconds=LONGEST_TOKEN_SECONDS + 2 * CLOCK_SKEW_SECONDS)
 
 
 class RotationSettings(DatabaseSettings, frozen=True, kw_only=True):
@@ -54,7 +50,7 @@ async def rotate(db: Database, passphrase: str, *, activates_in: timedelta) -> d
         await tx.run(DELETE_RETIRED_SIGNING_KEYS)
         [new] = await tx.rows(INSERT_SIGNING_KEY, activates_in=activates_in, **new_key(passphrase))
         activate_time: datetime = new["activate_time"]
-        await tx.run(RETIRE_SIGNING_KEYS, successor=new["id"], retires=activate_time + _RETIRES_AFTER)
+        await tx.run(RETIRE_SIGNING_KEYS, successor=new["id"], retires=activate_time + TOKENS_LAST)
     return activate_time
 
 

@@ -18,6 +18,7 @@ from gen.pulsetrack.auth.v1 import (
     CreateUserRequest,
     GetCurrentUserRequest,
     GetJwksRequest,
+    GetTrustBundleRequest,
     IssueServiceTokenRequest,
     ListUsersRequest,
     ListUsersResponse,
@@ -27,6 +28,7 @@ from gen.pulsetrack.auth.v1 import (
     ServiceToken,
     SignUpRequest,
     TokenPair,
+    TrustBundle,
     UpdateUserRequest,
     User,
 )
@@ -37,7 +39,6 @@ from services.auth.errors import (
     InvalidCredentials,
     LastAdmin,
     RefreshTokenInvalid,
-    UserDisabled,
     UsernameAlreadyExists,
     UserNotFound,
 )
@@ -55,6 +56,7 @@ from services.auth.models import (
     LIST_USERS,
     LOCK_REFRESH_FAMILY,
     REPLACE_PASSWORD_HASH,
+    REVOKE_TOKENS,
     SEARCH,
     UPDATE_USER,
     USE_REFRESH_TOKEN,
@@ -62,10 +64,10 @@ from services.auth.models import (
 from services.auth.passwords import Passwords
 from services.auth.strength import PasswordRules
 from services.auth.tokens import SigningKeys, digest, new_refresh_token
-from services.auth.users import columns, merged, user_of
+from services.auth.users import columns, is_restricted, merged, user_of
 from services.common.audit.events import record_actor, record_change, record_read
 from services.common.db import Database, Transaction
-from services.common.errors import FieldsInvalid
+from services.common.errors import FieldsInvalid, UserDisabled
 from services.common.identity import PEOPLE_AUDIENCE, SERVICE_ROLE, SERVICES_AUDIENCE, Caller
 from services.common.settings import SettingsError
 from services.common.text import key
@@ -204,6 +206,8 @@ class AuthService:
         if user.disabled != row["disabled"]:
             # Also when the user is enabled again: a log-in that overlapped with the disabling may have left a session.
             await tx.run(DELETE_REFRESH_TOKENS_OF_USER, user_id=row["id"])
+        if is_restricted(user, row):
+            await tx.run(REVOKE_TOKENS, user_id=row["id"])
         if await tx.row(GET_AN_ENABLED_ADMIN) is None:
             raise LastAdmin
         await record_change(tx, row["id"])
@@ -235,6 +239,10 @@ class AuthService:
     async def get_jwks(self, request: GetJwksRequest) -> HttpBody:
         """Returns the public keys."""
         return HttpBody(content_type="application/json", data=self._keys.jwks())
+
+    async def get_trust_bundle(self, request: GetTrustBundleRequest) -> TrustBundle:
+        """Returns what services verify tokens with. Raises DependencyUnavailable."""
+        return self._keys.trust_bundle()
 
     async def ensure_admin(self, email: str, password: str) -> None:
         """Creates the first admin, from the operator's settings. A user who has the email already is left unchanged.
@@ -270,9 +278,9 @@ class AuthService:
             user_id=user["id"],
             expire_time=datetime.now(UTC) + timedelta(seconds=self._lifetimes.refresh_token),
         )
-        seconds = self._lifetimes.access_token
+        seconds, version = self._lifetimes.access_token, user["token_version"]
         access_token = self._keys.sign(
-            subject=str(user["id"]), role=user["role"], audience=PEOPLE_AUDIENCE, seconds=seconds
+            subject=str(user["id"]), role=user["role"], audience=PEOPLE_AUDIENCE, seconds=seconds, version=version
         )
         return TokenPair(
             access_token=access_token,

@@ -25,13 +25,17 @@ from cryptography.hazmat.primitives.serialization import (
 from jwt.algorithms import ECAlgorithm
 from msgspec import Meta
 
-from services.auth.models import INSERT_SIGNING_KEY, LIST_SIGNING_KEYS, LOCK_SIGNING_KEYS
+from gen.pulsetrack.auth.v1 import Revocation, TrustBundle
+from services.auth.models import INSERT_SIGNING_KEY, LIST_REVOCATIONS, LIST_SIGNING_KEYS, LOCK_SIGNING_KEYS
 from services.common.db import Database
 from services.common.errors import DependencyUnavailable
-from services.common.identity import ALGORITHM, ISSUER, TOKEN_TYPE
+from services.common.identity import ALGORITHM, CLOCK_SKEW_SECONDS, ISSUER, LONGEST_TOKEN_SECONDS, TOKEN_TYPE
 from services.common.settings import SettingsError
 
 KeyPassphrase = Annotated[str, Meta(min_length=16, description="Encrypts the signing keys in the database.")]
+
+TOKENS_LAST = timedelta(seconds=LONGEST_TOKEN_SECONDS + 2 * CLOCK_SKEW_SECONDS)
+"""For how long a verifier may accept a token that was signed now: its lifetime, and twice what clocks may differ by."""
 
 _STALE_SECONDS = 30
 
@@ -49,10 +53,10 @@ class SigningKey:
 
 
 class SigningKeys:
-    """The keys in the database, encrypted with a passphrase: one signs, all of them verify.
+    """The keys in the database, encrypted with a passphrase, of which one signs and all verify, and the revocations.
 
-    Entering the context reads them, and creates one if there is none. They are read again every second, so that a
-    rotation takes effect at once. Raises SettingsError for a wrong passphrase.
+    Entering the context reads them, and creates one if there is none. Keys and revocations are read again every second,
+    so that a rotation or a revocation takes effect at once. Raises SettingsError for a wrong passphrase.
     """
 
     def __init__(self, db: Database, passphrase: str, *, reload_seconds: float = 1) -> None:
@@ -60,6 +64,7 @@ class SigningKeys:
         self._passphrase = passphrase
         self._reload_seconds = reload_seconds
         self._keys: Sequence[SigningKey] = ()
+        self._revocations: list[Revocation] = []
         self._loaded = 0.0
         self._reloading: asyncio.Task[None]
 
@@ -71,8 +76,11 @@ class SigningKeys:
     async def __aexit__(self, *_: object) -> None:
         self._reloading.cancel()
 
-    def sign(self, *, subject: str, role: str, audience: str, seconds: int) -> str:
-        """Returns an access token (RFC 9068) that is good from now on for so many seconds."""
+    def sign(self, *, subject: str, role: str, audience: str, seconds: int, version: int = 0) -> str:
+        """Returns an access token (RFC 9068) that is valid from now on for so many seconds.
+
+        The version is the user's `token_version`.
+        """
         now = int(time.time())
         claims = {
             "iss": ISSUER,
@@ -83,6 +91,7 @@ class SigningKeys:
             "iat": now,
             "nbf": now,
             "exp": now + seconds,
+            "token_version": version,
         }
         key = self._active(datetime.fromtimestamp(now, UTC))
         return jwt.encode(claims, key.private, algorithm=ALGORITHM, headers={"kid": key.id, "typ": TOKEN_TYPE})
@@ -96,6 +105,10 @@ class SigningKeys:
             raise DependencyUnavailable
         return msgspec.json.encode({"keys": [_public_jwk(key) for key in self._keys]})
 
+    def trust_bundle(self) -> TrustBundle:
+        """Returns what services verify tokens with. Raises DependencyUnavailable, as `jwks` does."""
+        return TrustBundle(jwks=self.jwks(), revocations=self._revocations)
+
     def _active(self, now: datetime) -> SigningKey:
         """Returns the key that was activated last; the first of all, if this clock is so far behind the database's."""
         return next((key for key in self._keys if key.activate_time <= now), self._keys[-1])
@@ -104,6 +117,8 @@ class SigningKeys:
         rows = await self._db.rows(LIST_SIGNING_KEYS) or await self._create()
         known = {key.id: key for key in self._keys}  # it takes milliseconds to decrypt one
         self._keys = [known.get(row["id"]) or opened(row, self._passphrase) for row in rows]
+        revoked = await self._db.rows(LIST_REVOCATIONS, within=TOKENS_LAST)
+        self._revocations = [Revocation(str(row["id"]), row["token_version"], row["disabled"]) for row in revoked]
         self._loaded = time.monotonic()
 
     async def _create(self) -> Sequence[Record]:

@@ -66,3 +66,9 @@ def merged(current: User, change: User, mask: Iterable[str] | None) -> User:
 
 def _differs(name: str, current: User, change: User) -> bool:
     return bool(getattr(change, name)) and getattr(change, name) != getattr(current, name)
+
+
+def is_restricted(user: User, before: Record) -> bool:
+    """Returns whether a user may do less than before: the access tokens that the user has must not be accepted."""
+    disabled = user.disabled and not before["disabled"]
+    return disabled or (before["role"] == "ADMIN" and user.role is not Role.ADMIN)

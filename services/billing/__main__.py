@@ -5,7 +5,7 @@ from services.billing.service import BillingService
 from services.common.audit.events import AccessLog
 from services.common.audit.interceptor import Recorders
 from services.common.audit.seals import Sealer
-from services.common.client import channel, jwks_from
+from services.common.client import channel, trust_from
 from services.common.contract import SERVICES
 from services.common.db import Database
 from services.common.identity import TokenVerifier
@@ -18,7 +18,7 @@ async def main() -> None:
     """Serves until it is told to stop."""
     settings = SettingsWithAuth.read()
     configure_logging("billing", settings.log_level)
-    verifier = TokenVerifier(jwks_from(channel(settings.auth)))
+    verifier = TokenVerifier(trust_from(channel(settings.auth)))
     async with (
         Database(settings.database_url, connections=settings.database_connections) as db,
         exporting(settings, "billing", [db]),

@@ -10,10 +10,16 @@ import grpc
 from opentelemetry.trace import SpanKind
 
 from gen.google.api import HttpBody
-from gen.pulsetrack.auth.v1 import GetJwksRequest, IssueServiceTokenRequest, ServiceToken
+from gen.pulsetrack.auth.v1 import (
+    GetJwksRequest,
+    GetTrustBundleRequest,
+    IssueServiceTokenRequest,
+    ServiceToken,
+    TrustBundle,
+)
 from services.common import contract, telemetry, wire
 from services.common.errors import DependencyUnavailable
-from services.common.identity import FetchJwks
+from services.common.identity import FetchTrust
 from services.common.tracing import rpc_attributes, span
 
 Q = TypeVar("Q", bound=betterproto2.Message)
@@ -118,11 +124,17 @@ class Remote(Generic[Q, A]):
         return self._seconds if time_left is None else min(self._seconds, time_left)
 
 
-def jwks_from(auth: grpc.aio.Channel) -> FetchJwks:
-    """Returns what fetches auth's public keys."""
-    get: Callable[[GetJwksRequest], Awaitable[HttpBody]] = Remote(auth, "auth", "GetJwks", GetJwksRequest, HttpBody)
+def trust_from(auth: grpc.aio.Channel) -> FetchTrust:
+    """Returns what fetches auth's public keys and revocations."""
+    get = Remote(auth, "auth", "GetTrustBundle", GetTrustBundleRequest, TrustBundle)
+    get_keys = Remote(auth, "auth", "GetJwks", GetJwksRequest, HttpBody)
 
-    async def fetch() -> bytes:
-        return (await get(GetJwksRequest())).data
+    async def fetch() -> TrustBundle:
+        try:
+            return await get(GetTrustBundleRequest())
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
+                raise
+            return TrustBundle(jwks=(await get_keys(GetJwksRequest())).data)  # during an upgrade auth may be older
 
     return fetch

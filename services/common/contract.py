@@ -82,6 +82,8 @@ class Door(Enum):
     """Services, with a service token."""
     CLIENT_CREDENTIALS = auto()
     """Services without a token: the request carries their credentials."""
+    INTERNAL = auto()
+    """Services without a token: the response holds nothing secret."""
 
 
 @dataclass(frozen=True)
@@ -229,6 +231,8 @@ def _access(method: MethodDescriptor) -> Access:
             return Access(Door.SERVICES)
         case "client_credentials":
             return Access(Door.CLIENT_CREDENTIALS)
+        case "internal":
+            return Access(Door.INTERNAL)
         case _:
             if not all(option.roles):
                 raise ContractError(f"{method.full_name} admits ROLE_UNSPECIFIED, which nobody has")

@@ -105,6 +105,14 @@ class TokenInvalid(Failure):
     message = "The access token is not valid."
 
 
+class UserDisabled(Failure):
+    """Raised when an admin has disabled the user whose credentials or token are presented."""
+
+    code = Code.PERMISSION_DENIED
+    reason = "USER_DISABLED"
+    message = "This user is disabled."
+
+
 class RoleRequired(Failure):
     """Occurs when the caller is known but may not do this."""
 

@@ -10,7 +10,8 @@ from typing import Any
 import jwt
 import msgspec
 
-from services.common.errors import DependencyUnavailable, TokenInvalid
+from gen.pulsetrack.auth.v1 import Revocation, TrustBundle
+from services.common.errors import DependencyUnavailable, TokenInvalid, UserDisabled
 
 ISSUER = "pulsetrack-auth"
 PEOPLE_AUDIENCE = "pulsetrack"
@@ -31,8 +32,8 @@ _AUDIENCES = {"USER": PEOPLE_AUDIENCE, "ADMIN": PEOPLE_AUDIENCE, SERVICE_ROLE: S
 
 _log = logging.getLogger(__name__)
 
-FetchJwks = Callable[[], Awaitable[bytes]]
-"""Fetches a JSON Web Key Set (RFC 7517)."""
+FetchTrust = Callable[[], Awaitable[TrustBundle]]
+"""Fetches auth's public keys and revocations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +46,21 @@ class Caller:
     """"USER", "ADMIN" or "SERVICE"."""
     expires: float
     """When the token expires, in seconds since the epoch."""
+    key_id: str = ""
+    """The id of the key that signed the token."""
+    token_version: int = 0
+    """The version of the user's tokens that it is of: auth revokes those of lower versions."""
 
 
 class TokenVerifier:
-    """Verifies access tokens with the public keys that auth has now.
+    """Verifies access tokens with the public keys and the revocations that auth has now.
 
-    The server calls `refresh` every second. Verified tokens are cached until they expire or a key leaves the key set.
-    While auth does not answer, the last keys stay in use for 15 minutes; then calls fail with DependencyUnavailable.
+    The server calls `refresh` every second. Verified tokens are cached until they expire or the key set changes. While
+    auth does not answer, the last keys and revocations stay in use for 15 minutes; then calls fail with
+    DependencyUnavailable.
     """
 
-    def __init__(self, fetch: FetchJwks) -> None:
+    def __init__(self, fetch: FetchTrust) -> None:
         self._fetch = fetch
         self._jwks = b""
         self._keys: dict[str, jwt.PyJWK] = {}
@@ -62,22 +68,38 @@ class TokenVerifier:
         self._answered = True
         self._refreshing = asyncio.Lock()
         self._callers: dict[str, Caller] = {}
+        self._revocations: dict[str, Revocation] = {}
 
     async def verify(self, token: str) -> Caller:
-        """Returns the caller that the token names. Raises TokenInvalid; DependencyUnavailable if there are no keys."""
+        """Returns the caller that the token names.
+
+        Raises TokenInvalid, UserDisabled, DependencyUnavailable if there are no keys.
+        """
         caller = self._callers.get(token)
         if caller is None:
-            caller = _caller(_claims(token, await self._key(token)))
+            key = await self._key(token)
+            caller = _caller(_claims(token, key), key)
             if len(self._callers) >= _CACHED_TOKENS:
                 self._callers.clear()
             self._callers[token] = caller
-        if caller.expires <= time.time():
-            self._callers.pop(token, None)
-            raise TokenInvalid
+        self.check(caller)
         return caller
 
+    def check(self, caller: Caller) -> None:
+        """Returns if the caller's token is still valid.
+
+        Raises TokenInvalid, UserDisabled, DependencyUnavailable if there are no keys.
+        """
+        revocation = self._revocations.get(caller.id)
+        if revocation and caller.token_version < revocation.token_version:
+            raise UserDisabled if revocation.disabled else TokenInvalid
+        if caller.key_id not in self._keys:
+            raise TokenInvalid if self._keys else DependencyUnavailable
+        if caller.expires <= time.time():
+            raise TokenInvalid
+
     async def refresh(self) -> None:
-        """Reads the keys from auth. Never raises: a failure is logged."""
+        """Reads keys and revocations from auth. Never raises: a failure is logged."""
         async with self._refreshing:
             await self._read()
 
@@ -101,7 +123,9 @@ class TokenVerifier:
 
     async def _read(self) -> None:
         try:
-            self._take(await self._fetch())
+            trust = await self._fetch()
+            self._take_keys(trust.jwks)
+            self._revocations = {revocation.user_id: revocation for revocation in trust.revocations}
             self._fetched, self._answered = time.monotonic(), True
         except Exception as error:  # noqa: BLE001 - whatever is wrong with auth, known keys stay in use
             if self._answered:
@@ -111,7 +135,7 @@ class TokenVerifier:
                 self._replace_keys({})
         self._asked = time.monotonic()
 
-    def _take(self, jwks: bytes) -> None:
+    def _take_keys(self, jwks: bytes) -> None:
         if jwks != self._jwks or not self._keys:
             keys = msgspec.json.decode(jwks)["keys"]
             self._replace_keys({key["kid"]: jwt.PyJWK(key, algorithm=ALGORITHM) for key in keys})
@@ -137,10 +161,13 @@ def _claims(token: str, key: jwt.PyJWK) -> dict[str, Any]:
         raise TokenInvalid from None
 
 
-def _caller(claims: dict[str, Any]) -> Caller:
+def _caller(claims: dict[str, Any], key: jwt.PyJWK) -> Caller:
+    version = claims.get("token_version", 0)
     role, issued, expires = claims["role"], claims["iat"], claims["exp"]
     if not isinstance(role, str) or _AUDIENCES.get(role) != claims["aud"]:
         raise TokenInvalid
     if not (isinstance(issued, int) and isinstance(expires, int) and expires - issued <= LONGEST_TOKEN_SECONDS):
         raise TokenInvalid
-    return Caller(id=claims["sub"], role=role, expires=expires)
+    if not isinstance(version, int):
+        raise TokenInvalid
+    return Caller(claims["sub"], role, expires, key_id=str(key.key_id), token_version=version)

@@ -135,10 +135,10 @@ class Identity(AsyncServerInterceptor):
     def __init__(self, method: Method, verifier: TokenVerifier) -> None:
         self._verifier = verifier
         self._public = method.access.door is Door.PUBLIC
-        self._optional = method.access.door is Door.CLIENT_CREDENTIALS
+        self._optional = method.access.door in {Door.CLIENT_CREDENTIALS, Door.INTERNAL}
 
     async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
-        """Calls the rest as the caller. Raises TokenMissing, TokenInvalid."""
+        """Calls the rest as the caller. Raises TokenMissing, TokenInvalid, UserDisabled."""
         caller_of_call.set(None if self._public else await self._caller(context))
         return await method(request_or_iterator, context)
 
@@ -174,7 +174,7 @@ class Access(AsyncServerInterceptor):
                 return caller is not None and caller.role in self._access.roles
             case Door.SERVICES:
                 return caller is not None and caller.role == SERVICE_ROLE
-            case Door.CLIENT_CREDENTIALS:
+            case Door.CLIENT_CREDENTIALS | Door.INTERNAL:
                 return caller is None or caller.role == SERVICE_ROLE
 
 

@@ -123,7 +123,7 @@ async def serving(
     await _tell_health(servicer_of_health, service_name, parts)
     await server.start()
     watch = asyncio.create_task(_watch_parts(servicer_of_health, service_name, tuple(parts)))
-    following = asyncio.create_task(_follow_auth(verifier))
+    following = asyncio.create_task(_follow_auth(verifier, streams))
     try:
         yield port
     finally:
@@ -227,9 +227,10 @@ def _fits(method: Method, verb: str, annotation: Any, message: type) -> None:
         raise ContractError(f"{method.path} {verb} {wanted}, but its handler says {said}")
 
 
-async def _follow_auth(verifier: TokenVerifier) -> None:
+async def _follow_auth(verifier: TokenVerifier, streams: Streams) -> None:
     while True:
         await verifier.refresh()
+        streams.end_refused(verifier.check)
         await asyncio.sleep(REFRESH_SECONDS)
 
 

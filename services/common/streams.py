@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Protocol, TypeVar
 
-from services.common.errors import DependencyUnavailable, ReaderTooSlow, TokenInvalid
+from services.common.errors import DependencyUnavailable, Failure, ReaderTooSlow, TokenInvalid
 from services.common.identity import Caller
 
 T = TypeVar("T")
@@ -19,13 +19,28 @@ class Reader(Protocol):
         """Sends an answer as soon as the reader has room for it."""
 
 
+class Stream:
+    """A stream that is open: whose it is, and why it ends when its timeout expires."""
+
+    def __init__(self, caller: Caller | None) -> None:
+        self.caller = caller
+        self.timeout = asyncio.timeout(caller.expires - time.time() if caller else None)
+        self.failure: Failure = TokenInvalid()
+
+    def end(self, failure: Failure) -> None:
+        """Ends the stream with a failure, unless it is ending."""
+        if not self.timeout.expired():
+            self.failure = failure
+            self.timeout.reschedule(asyncio.get_running_loop().time())
+
+
 class Streams:
     """The streams of a server. None outlives its caller's token, the patience with its reader, or the server."""
 
     def __init__(self, *, write_seconds: float) -> None:
         """Takes how long a reader may take for an answer."""
         self._write_seconds = write_seconds
-        self._open: set[asyncio.Timeout] = set()
+        self._open: set[Stream] = set()
         self._ending = False
 
     async def send(
@@ -33,35 +48,44 @@ class Streams:
     ) -> None:
         """Sends answers until there are no more, and closes their generator, also when the caller hangs up.
 
-        Raises TokenInvalid when the caller's token expires, ReaderTooSlow, and DependencyUnavailable when the server
-        ends.
+        Raises TokenInvalid when the caller's token expires or is revoked, UserDisabled, ReaderTooSlow, and
+        DependencyUnavailable when the server ends.
         """
-        with self._bounds(caller) as bounds:
+        with self._opened(caller) as stream:
             try:
-                async with bounds, aclosing(answers):
+                async with stream.timeout, aclosing(answers):
                     async for answer in answers:
                         await self._write(dumps(answer), reader)
             except TimeoutError:
-                if not bounds.expired():
+                if not stream.timeout.expired():
                     raise
-                raise (DependencyUnavailable if self._ending else TokenInvalid) from None
+                raise stream.failure from None
 
     def end(self) -> None:
-        """Ends all streams, and those to come: their clients go on at another server, or at this one's next life."""
+        """Ends all streams, and those to come: clients continue at another server, or at this one when it is back."""
         self._ending = True
-        for bounds in [bounds for bounds in self._open if not bounds.expired()]:
-            bounds.reschedule(asyncio.get_running_loop().time())
+        for stream in self._open:
+            stream.end(DependencyUnavailable())
+
+    def end_refused(self, check: Callable[[Caller], None]) -> None:
+        """Ends the streams for whose caller the check raises a Failure, with that."""
+        for stream in self._open:
+            try:
+                if stream.caller:
+                    check(stream.caller)
+            except Failure as failure:
+                stream.end(failure)
 
     @contextmanager
-    def _bounds(self, caller: Caller | None) -> Iterator[asyncio.Timeout]:
+    def _opened(self, caller: Caller | None) -> Iterator[Stream]:
         if self._ending:
             raise DependencyUnavailable
-        bounds = asyncio.timeout(caller.expires - time.time() if caller else None)
-        self._open.add(bounds)
+        stream = Stream(caller)
+        self._open.add(stream)
         try:
-            yield bounds
+            yield stream
         finally:
-            self._open.discard(bounds)
+            self._open.discard(stream)
 
     async def _write(self, answer: bytes, reader: Reader) -> None:
         patience = asyncio.timeout(self._write_seconds)

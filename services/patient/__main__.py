@@ -7,7 +7,7 @@ from msgspec import Meta
 from services.common.audit.events import AccessLog
 from services.common.audit.interceptor import Recorders
 from services.common.audit.seals import Sealer
-from services.common.client import ServiceCredentials, channel, jwks_from
+from services.common.client import ServiceCredentials, channel, trust_from
 from services.common.contract import SERVICES
 from services.common.db import Database
 from services.common.identity import TokenVerifier
@@ -56,10 +56,11 @@ async def main() -> None:
         patients = PatientService(
             db,
             outbox,
+            resume_key=settings.service_secret.encode(),  # the one secret that all processes of the service share
             heartbeat_seconds=settings.watch_heartbeat_seconds,
             concurrent_searches=settings.concurrent_searches,
         )
-        verifier = TokenVerifier(jwks_from(auth))
+        verifier = TokenVerifier(trust_from(auth))
         audit = Recorders(log, of_people=True)
         await serve(settings, SERVICES["patient"], patients, verifier=verifier, parts=[db], audit=audit)
 

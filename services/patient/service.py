@@ -71,13 +71,14 @@ class PatientService:
         db: Database,
         outbox: Outbox,
         *,
+        resume_key: bytes,
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
         concurrent_searches: int = CONCURRENT_SEARCHES,
     ) -> None:
         self._db = db
         self._searches = Bound(concurrent_searches)
         self._outbox = outbox
-        self._changes = Changes(db, outbox, heartbeat_seconds=heartbeat_seconds)
+        self._changes = Changes(db, outbox, resume_key=resume_key, heartbeat_seconds=heartbeat_seconds)
 
     async def create_patient(self, request: CreatePatientRequest, caller: Caller) -> Patient:
         """Creates a patient, once per request id.

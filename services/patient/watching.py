@@ -45,8 +45,10 @@ class Change(NamedTuple):
 class Changes:
     """The changes of patients. They are read while somebody watches: when this process has made one, and regularly."""
 
-    def __init__(self, db: Database, outbox: Outbox, *, heartbeat_seconds: float) -> None:
+    def __init__(self, db: Database, outbox: Outbox, *, resume_key: bytes, heartbeat_seconds: float) -> None:
+        """Takes the secret key that authenticates resume tokens: a forged one would stream changes of any time."""
         self._db = db
+        self._tokens = _TOKENS + resume_key
         self._heartbeat_seconds = heartbeat_seconds
         self._watchers = 0
         self._latest: Latest
@@ -61,7 +63,7 @@ class Changes:
         Raises ResumeTokenInvalid.
         """
         place = await self._begin(token)
-        yield _heartbeat(place)
+        yield self._heartbeat(place)
         with self._watching() as latest:
             while True:
                 moved = latest.moved  # before the look at what there is, so that nothing comes in between
@@ -70,13 +72,13 @@ class Changes:
                     yield change.answer
                     place = change.place
                 if not changes and not await _set_within(self._heartbeat_seconds, moved):
-                    yield _heartbeat(place)
+                    yield self._heartbeat(place)
 
     async def _begin(self, token: str) -> Place:
         if not token:
             return await REVISIONS_JOURNAL.end(self._db)
         try:
-            place: Place = opaque.value(token, _TOKENS, Place)
+            place: Place = opaque.value(token, self._tokens, Place)
             known = await REVISIONS_JOURNAL.has(self._db, place)
         except (opaque.WrongTokenError, ValueRejected):
             raise ResumeTokenInvalid from None
@@ -94,7 +96,17 @@ class Changes:
         return ()
 
     async def _page(self, place: Place) -> Sequence[Change]:
-        return [_change(row) for row in await REVISIONS_JOURNAL.after(self._db, place, limit=_PAGE)]
+        return [self._change(row) for row in await REVISIONS_JOURNAL.after(self._db, place, limit=_PAGE)]
+
+    def _change(self, row: Record) -> Change:
+        place = place_of(row)
+        return Change(place, WatchPatientsResponse(revision=revision_of(row), resume_token=self._token(place)))
+
+    def _heartbeat(self, place: Place) -> WatchPatientsResponse:
+        return WatchPatientsResponse(resume_token=self._token(place))
+
+    def _token(self, place: Place) -> str:
+        return opaque.token(place, self._tokens)
 
     @contextmanager
     def _watching(self) -> Iterator["Latest"]:
@@ -166,15 +178,6 @@ class Latest:
     def _tell(self) -> None:
         self.moved.set()
         self.moved = asyncio.Event()
-
-
-def _change(row: Record) -> Change:
-    place = place_of(row)
-    return Change(place, WatchPatientsResponse(revision=revision_of(row), resume_token=opaque.token(place, _TOKENS)))
-
-
-def _heartbeat(place: Place) -> WatchPatientsResponse:
-    return WatchPatientsResponse(resume_token=opaque.token(place, _TOKENS))
 
 
 async def _set_within(seconds: float, event: asyncio.Event) -> bool:

@@ -18,7 +18,7 @@ from gen.pulsetrack.auth.v1 import RefreshTokenRequest, TokenPair
 from gen.pulsetrack.billing.v1 import GetBillingAccountRequest
 from services.auth.rotate import rotate, rotate_now
 from services.common import wire
-from services.common.client import channel, jwks_from
+from services.common.client import channel, trust_from
 from services.common.contract import SERVICES
 from services.common.db import Database
 from services.common.identity import TokenVerifier
@@ -276,7 +276,7 @@ async def serving_both(auth_url: str, billing_url: str) -> AsyncIterator[int]:
     async with (
         serving_auth(auth_url, reload_seconds=0.2) as auth_port,
         channel(f"{HOST}:{auth_port}") as auth,
-        serving_service("billing", billing_url, TokenVerifier(jwks_from(auth))) as port,
+        serving_service("billing", billing_url, TokenVerifier(trust_from(auth))) as port,
     ):
         yield port
 

@@ -31,7 +31,7 @@ ADMITTED = {StatusCode.OK, StatusCode.INVALID_ARGUMENT, StatusCode.NOT_FOUND}
 @pytest.fixture(scope="module")
 def clients(background: Background, new_database: Callable[[str], str], signer: Signer) -> Iterator[dict[str, Client]]:
     """A caller without a token of each service."""
-    verifier = TokenVerifier(signer.jwks)
+    verifier = TokenVerifier(signer.trust)
     others = contract.SERVICES.keys() - {"auth"}
     servings = {name: serving_service(name, new_database(name), verifier) for name in others}
     servings["auth"] = serving_auth(new_database("auth"), verifier)
@@ -69,7 +69,7 @@ def refusal_of(access: Access, caller: str) -> str | None:
             admitted = set(access.roles)
         case Door.SERVICES:
             admitted = {"SERVICE"}
-        case Door.CLIENT_CREDENTIALS:
+        case Door.CLIENT_CREDENTIALS | Door.INTERNAL:
             admitted = {"nobody", "SERVICE"}
     if caller in admitted:
         return None

@@ -42,7 +42,7 @@ class Audited:
 
     def grow(self, count: int) -> None:
         """Makes calls, and seals their events."""
-        serving = serving_service("billing", self.url, TokenVerifier(self._signer.jwks))
+        serving = serving_service("billing", self.url, TokenVerifier(self._signer.trust))
         with self._background.during(serving) as port, calling(port, "billing", self._signer.token("USER")) as billing:
             for _ in range(count):
                 outcome(lambda: billing.get_billing_account(GetBillingAccountRequest(id=str(uuid4()))))

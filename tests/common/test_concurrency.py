@@ -29,7 +29,7 @@ LOCKED = "LOCK TABLE accounts"
 @pytest.fixture
 def channel(background: Background, signer: Signer, database_url: str) -> Iterator[grpc.Channel]:
     """Billing, which takes three calls at once."""
-    serving = serving_service("billing", database_url, TokenVerifier(signer.jwks), concurrent_calls=MOST)
+    serving = serving_service("billing", database_url, TokenVerifier(signer.trust), concurrent_calls=MOST)
     with background.during(serving) as port, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield channel
 

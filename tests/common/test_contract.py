@@ -87,7 +87,7 @@ class WantsMore(BillingService):
 def test_a_handler_that_does_not_fit_its_method_is_not_served(
     background: Background, signer: Signer, servicer: type[BillingService], why: str
 ) -> None:
-    serving = serving_on("billing", servicer(Database("")), TokenVerifier(signer.jwks))
+    serving = serving_on("billing", servicer(Database("")), TokenVerifier(signer.trust))
     with pytest.raises(ContractError) as refused, background.during(serving):
         pytest.fail("it is served")
     assert METHOD in str(refused.value)

@@ -112,7 +112,7 @@ def call(
 @asynccontextmanager
 async def asking(other: int, signer: Signer) -> AsyncIterator[int]:
     """Serves the one that asks the other."""
-    async with serving_on("billing", Asking(other), TokenVerifier(signer.jwks)) as port:
+    async with serving_on("billing", Asking(other), TokenVerifier(signer.trust)) as port:
         yield port
 
 
@@ -121,6 +121,6 @@ async def with_one_connection(url: str, signer: Signer) -> AsyncIterator[int]:
     """Serves billing, whose calls wait for each other's connection."""
     async with (
         Database(url, connections=1) as db,
-        serving_on("billing", BillingService(db), TokenVerifier(signer.jwks)) as port,
+        serving_on("billing", BillingService(db), TokenVerifier(signer.trust)) as port,
     ):
         yield port

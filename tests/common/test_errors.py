@@ -35,7 +35,7 @@ class Broken(BillingService):
 @pytest.fixture(scope="module")
 def broken(background: Background, signer: Signer) -> Iterator[Client]:
     """A user who calls it."""
-    serving = serving_on("billing", Broken(Database("")), TokenVerifier(signer.jwks))
+    serving = serving_on("billing", Broken(Database("")), TokenVerifier(signer.trust))
     with background.during(serving) as port, calling(port, "billing", signer.token("USER")) as client:
         yield client
 
@@ -122,7 +122,7 @@ def test_an_unknown_method_is_unimplemented(billing: Client, path: str) -> None:
 def test_while_the_database_is_away_a_call_may_be_tried_again(
     background: Background, signer: Signer, frail: Frail
 ) -> None:
-    serving = serving_service("billing", frail.url, TokenVerifier(signer.jwks))
+    serving = serving_service("billing", frail.url, TokenVerifier(signer.trust))
     with background.during(serving) as port, calling(port, "billing", signer.token("USER")) as billing:
         assert reason(billing) == "BILLING_ACCOUNT_NOT_FOUND"
         frail.kill()

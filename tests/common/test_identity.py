@@ -55,6 +55,7 @@ def test_a_token_without_a_claim_is_refused(nobody: Client, signer: Signer, clai
         ("USER", {"exp": float("inf")}),
         ("USER", {"exp": []}),
         ("USER", {"iat": 0}),
+        ("USER", {"token_version": "1"}),
         ("USER", {"iat": str(2**30)}),
     ],
 )

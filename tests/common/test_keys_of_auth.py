@@ -8,20 +8,20 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from uuid import uuid4
 
-import msgspec
 import pytest
 from grpc import StatusCode
 
+from gen.pulsetrack.auth.v1 import Revocation, TrustBundle
 from gen.pulsetrack.billing.v1 import GetBillingAccountRequest
 from services.common import identity
-from services.common.client import channel, jwks_from
+from services.common.client import channel, trust_from
 from services.common.identity import TokenVerifier
 from tests.auth.factory import a_session
 from tests.harness.background import Background
 from tests.harness.client import Client, Refused, calling
 from tests.harness.concurrency import at_once
 from tests.harness.services import serving_auth, serving_service
-from tests.harness.tokens import Signer
+from tests.harness.tokens import USER_ID, Signer, jwks_of
 from tests.harness.waiting import eventually
 from tools.local.ports import HOST, free_port
 
@@ -33,20 +33,20 @@ class Keys:
 
     def __init__(self, *signers: Signer) -> None:
         self.signers = signers
+        self.revocations: list[Revocation] = []
         self.fetches = 0
         self.answers: bytes | Exception | None = None
         """In place of the key set."""
         self.awake = threading.Event()
         self.awake.set()
 
-    async def fetch(self) -> bytes:
-        """Returns the keys of all signers."""
+    async def fetch(self) -> TrustBundle:
+        """Returns the keys of all signers, and the revocations."""
         self.fetches += 1
         await asyncio.to_thread(self.awake.wait)
         if isinstance(self.answers, Exception):
             raise self.answers
-        sets = [msgspec.json.decode(await signer.jwks()) for signer in self.signers]
-        return self.answers or msgspec.json.encode({"keys": [key for each in sets for key in each["keys"]]})
+        return TrustBundle(jwks=self.answers or jwks_of(*self.signers), revocations=self.revocations)
 
     def until_fetched(self) -> None:
         """Waits until the service has taken a key set that it asked for after this call."""
@@ -134,6 +134,26 @@ def test_a_token_is_refused_when_its_key_was_replaced_by_one_of_the_same_id(bill
     assert reason(billing, token) == "TOKEN_INVALID"
 
 
+@pytest.mark.parametrize(("disabled", "why"), [(True, "USER_DISABLED"), (False, "TOKEN_INVALID")])
+def test_a_token_of_a_revoked_version_is_refused(billing: Client, keys: Keys, *, disabled: bool, why: str) -> None:
+    [signer] = keys.signers
+    revoked, newer = signer.token("USER", token_version=1), signer.token("USER", token_version=2)
+    assert reason(billing, revoked) == ADMITTED
+    keys.revocations = [Revocation(USER_ID, token_version=2, disabled=disabled)]
+    keys.until_fetched()
+    assert [reason(billing, token) for token in (revoked, signer.token("USER"))] == [why] * 2
+    assert [reason(billing, token) for token in (newer, signer.token("ADMIN"))] == [ADMITTED] * 2
+
+
+def test_revocations_stay_in_use_while_auth_is_away(billing: Client, keys: Keys) -> None:
+    token = keys.signers[0].token("USER")
+    keys.revocations = [Revocation(USER_ID, token_version=1)]
+    keys.until_fetched()
+    keys.answers = RuntimeError("auth is broken")
+    keys.until_fetched()
+    assert reason(billing, token) == "TOKEN_INVALID"
+
+
 def test_keys_are_not_used_for_longer_than_their_time_while_auth_is_away(
     billing: Client, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,7 +206,7 @@ def billing_with_keys_of(background: Background, auth_port: int, url: str) -> It
     async def serving() -> AsyncIterator[int]:
         async with (
             channel(f"{HOST}:{auth_port}") as auth,
-            serving_service("billing", url, TokenVerifier(jwks_from(auth))) as port,
+            serving_service("billing", url, TokenVerifier(trust_from(auth))) as port,
         ):
             yield port
 

@@ -48,7 +48,7 @@ def answering(answer: bytes) -> Iterator[int]:
 def test_a_service_that_serves_is_healthy_and_one_without_its_database_is_not(
     background: Background, signer: Signer, frail: Frail
 ) -> None:
-    with background.during(serving_service("billing", frail.url, TokenVerifier(signer.jwks))) as port:
+    with background.during(serving_service("billing", frail.url, TokenVerifier(signer.trust))) as port:
         assert probed(port) == ""
         frail.kill()
         eventually(lambda: probed(port) == "it does not serve")

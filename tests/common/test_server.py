@@ -45,7 +45,7 @@ def test_health_knows_no_other_service(grpc_channel: grpc.Channel) -> None:
 
 
 def test_health_follows_the_database(background: Background, signer: Signer, frail: Frail) -> None:
-    serving = serving_service("billing", frail.url, TokenVerifier(signer.jwks))
+    serving = serving_service("billing", frail.url, TokenVerifier(signer.trust))
     with background.during(serving) as port, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         watch = HealthStub(channel).Watch(HealthCheckRequest(), timeout=60)
         assert next(watch).status == SERVING
@@ -79,7 +79,7 @@ def test_reflection_knows_no_other_symbol(grpc_channel: grpc.Channel) -> None:
 def test_reflection_that_is_off_is_not_there(
     background: Background, signer: Signer, database_url: str, version: str
 ) -> None:
-    serving = serving_service("billing", database_url, TokenVerifier(signer.jwks), reflection="off")
+    serving = serving_service("billing", database_url, TokenVerifier(signer.trust), reflection="off")
     with background.during(serving) as port, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         assert HealthStub(channel).Check(HealthCheckRequest()).status == SERVING
         with pytest.raises(grpc.RpcError) as refused:
@@ -102,7 +102,7 @@ class Slow(BillingService):
 
 def test_a_call_under_way_when_the_server_ends_is_answered(background: Background, signer: Signer) -> None:
     slow, request = Slow(), GetBillingAccountRequest(id=str(uuid4()))
-    serving = serving_on("billing", slow, TokenVerifier(signer.jwks), drain_seconds=30)
+    serving = serving_on("billing", slow, TokenVerifier(signer.trust), drain_seconds=30)
     with ThreadPoolExecutor() as threads, ExitStack() as stack:
         stack.callback(slow.let_go.set)
         with background.during(serving) as port:
@@ -124,7 +124,7 @@ def test_a_server_that_is_about_to_end_takes_calls_of_those_who_do_not_know_it_y
 ) -> None:
     slow, request = Slow(), GetBillingAccountRequest(id=str(uuid4()))
     slow.let_go.set()
-    serving = serving_on("billing", slow, TokenVerifier(signer.jwks), linger_seconds=4)
+    serving = serving_on("billing", slow, TokenVerifier(signer.trust), linger_seconds=4)
     with ThreadPoolExecutor() as threads, ExitStack() as stack:
         with background.during(serving) as port:
             channel = stack.enter_context(grpc.insecure_channel(f"127.0.0.1:{port}"))

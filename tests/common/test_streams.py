@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from grpc import StatusCode
 
+from gen.pulsetrack.auth.v1 import Revocation, TrustBundle
 from gen.pulsetrack.patient.v1 import WatchPatientsRequest, WatchPatientsResponse
 from services.common.contract import REMOTE_ADDRESS, ContractError
 from services.common.db import Database
@@ -21,7 +22,7 @@ from services.patient.service import PatientService
 from tests.harness.background import Background
 from tests.harness.client import Client, Refused, calling
 from tests.harness.services import serving_on
-from tests.harness.tokens import Signer
+from tests.harness.tokens import USER_ID, Signer, jwks_of
 
 REQUEST = WatchPatientsRequest()
 NO_DATABASE = Database("")
@@ -33,7 +34,7 @@ class Streaming(PatientService):
     """Streams until the test says how it ends, as much as is taken, or nothing but its first answer."""
 
     def __init__(self, *, much: bool = False) -> None:
-        super().__init__(NO_DATABASE, Outbox(outbox_rows))
+        super().__init__(NO_DATABASE, Outbox(outbox_rows), resume_key=b"")
         self._much = much
         self.end = threading.Event()
         self.failure: Exception | None = None
@@ -50,6 +51,17 @@ class Streaming(PatientService):
                 raise self.failure
         finally:
             self.closed.set()
+
+
+class Trust:
+    """Keys and revocations in place of auth's, which a test changes."""
+
+    def __init__(self, jwks: bytes) -> None:
+        self.bundle = TrustBundle(jwks=jwks)
+
+    async def fetch(self) -> TrustBundle:
+        """Returns them."""
+        return self.bundle
 
 
 class Answering(PatientService):
@@ -74,7 +86,7 @@ def client(background: Background, signer: Signer, streaming: Streaming) -> Iter
 @contextmanager
 def served(background: Background, signer: Signer, servicer: Streaming, **settings: Any) -> Iterator[Client]:
     """Serves streams to a user."""
-    serving = serving_on("patient", servicer, TokenVerifier(signer.jwks), **settings)
+    serving = serving_on("patient", servicer, TokenVerifier(signer.trust), **settings)
     with background.during(serving) as port, calling(port, "patient", signer.token("USER")) as client:
         yield client
 
@@ -117,6 +129,42 @@ def test_a_stream_does_not_outlive_its_callers_token(client: Client, streaming: 
     assert streaming.closed.wait(20)
 
 
+@pytest.mark.parametrize(("disabled", "why"), [(True, "USER_DISABLED"), (False, "TOKEN_INVALID")])
+def test_a_stream_ends_when_its_callers_token_is_revoked(
+    background: Background, signer: Signer, streaming: Streaming, *, disabled: bool, why: str
+) -> None:
+    trust = Trust(jwks_of(signer))
+    serving = serving_on("patient", streaming, TokenVerifier(trust.fetch))
+    with background.during(serving) as port, calling(port, "patient") as client:
+        user, admin = (client.having(signer.token(role)) for role in ("USER", "ADMIN"))
+        with user.watch_patients(REQUEST) as answers, admin.watch_patients(REQUEST) as others:
+            next(answers)
+            next(others)
+            trust.bundle.revocations = [Revocation(USER_ID, token_version=1, disabled=disabled)]
+            with pytest.raises(Refused) as refused:
+                next(answers)
+            streaming.end.set()
+            assert list(others) == []
+    assert refused.value.reason == why
+
+
+def test_a_stream_ends_when_the_key_of_its_callers_token_is_revoked(
+    background: Background, signer: Signer, streaming: Streaming
+) -> None:
+    trust = Trust(jwks_of(signer))
+    serving = serving_on("patient", streaming, TokenVerifier(trust.fetch))
+    with (
+        background.during(serving) as port,
+        calling(port, "patient", signer.token("USER")) as client,
+        client.watch_patients(REQUEST) as answers,
+    ):
+        next(answers)
+        trust.bundle.jwks = jwks_of(Signer("another"))
+        with pytest.raises(Refused) as refused:
+            next(answers)
+    assert refused.value.reason == "TOKEN_INVALID"
+
+
 def test_a_stream_is_closed_when_its_reader_hangs_up(client: Client, streaming: Streaming) -> None:
     with client.watch_patients(REQUEST) as answers:
         next(answers)
@@ -127,7 +175,7 @@ def test_a_stream_is_closed_when_its_reader_hangs_up(client: Client, streaming: 
 def test_a_stream_ends_at_once_when_the_server_does(
     background: Background, signer: Signer, streaming: Streaming
 ) -> None:
-    serving = serving_on("patient", streaming, TokenVerifier(signer.jwks), drain_seconds=50)
+    serving = serving_on("patient", streaming, TokenVerifier(signer.trust), drain_seconds=50)
     with ExitStack() as stack:
         with background.during(serving) as port:
             client = stack.enter_context(calling(port, "patient", signer.token("USER")))
@@ -222,7 +270,7 @@ def test_one_address_cannot_hold_more_than_a_share(
 
 
 def test_a_service_whose_stream_is_no_stream_does_not_start(background: Background, signer: Signer) -> None:
-    servicer = Answering(NO_DATABASE, Outbox(outbox_rows))
-    starting = background.during(serving_on("patient", servicer, TokenVerifier(signer.jwks)))
+    servicer = Answering(NO_DATABASE, Outbox(outbox_rows), resume_key=b"")
+    starting = background.during(serving_on("patient", servicer, TokenVerifier(signer.trust)))
     with pytest.raises(ContractError, match="lacks an async generator watch_patients"), starting:
         pass

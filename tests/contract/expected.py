@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-PUBLIC, PEOPLE, ADMIN, SERVICES, CREDENTIALS = "public", "people", "admin", "services", "client credentials"
+PUBLIC, PEOPLE, ADMIN, SERVICES = "public", "people", "admin", "services"
+CREDENTIALS, INTERNAL = "client credentials", "internal"
 
 
 class Row(NamedTuple):
@@ -28,6 +29,7 @@ METHODS = (
     Row("auth", "SearchUserAccessEvents", ADMIN, "GET", "/v1/auth/access-events"),
     Row("auth", "IssueServiceToken", CREDENTIALS),
     Row("auth", "GetJwks", PUBLIC, "GET", "/.well-known/jwks.json"),
+    Row("auth", "GetTrustBundle", INTERNAL),
     Row("patient", "CreatePatient", PEOPLE, "POST", "/v1/patients"),
     Row("patient", "GetPatient", PEOPLE, "GET", "/v1/patients/{id}"),
     Row("patient", "ListPatients", PEOPLE, "GET", "/v1/patients"),

@@ -8,7 +8,7 @@ from google.protobuf.descriptor import EnumDescriptor
 
 from services.common import contract
 from services.common.contract import SERVICES, Door, Method, all_methods, message_class, methods
-from tests.contract.expected import ADMIN, CREDENTIALS, ENUMS, FIELDS, LISTS, METHODS, PEOPLE, PUBLIC, Row
+from tests.contract.expected import ADMIN, CREDENTIALS, ENUMS, FIELDS, INTERNAL, LISTS, METHODS, PEOPLE, PUBLIC, Row
 from tests.contract.expected import SERVICES as BY_SERVICES
 from tests.e2e.people import Person, a_patient
 from tests.harness.waiting import eventually
@@ -19,6 +19,7 @@ WHO = {
     ADMIN: (Door.PEOPLE, frozenset({"ADMIN"})),
     BY_SERVICES: (Door.SERVICES, frozenset[str]()),
     CREDENTIALS: (Door.CLIENT_CREDENTIALS, frozenset[str]()),
+    INTERNAL: (Door.INTERNAL, frozenset[str]()),
 }
 
 

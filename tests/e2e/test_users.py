@@ -5,7 +5,10 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from gen.pulsetrack.patient.v1 import WatchPatientsRequest
 from tests.e2e.people import PASSWORD, Person, all_pages
+from tests.harness.client import Refused
+from tests.harness.waiting import eventually
 from tools.copy import Copy
 
 
@@ -21,6 +24,11 @@ def reason(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["details"][0]["reason"]
 
 
+def reason_if_refused(answer: httpx.Response) -> tuple[int, str]:
+    """Returns the status of an answer and the reason if it is an error."""
+    return reason(answer) if answer.is_error else (answer.status_code, "")
+
+
 def test_an_admin_disables_a_user_and_enables_him_again(admin: Person, ana: Person) -> None:
     user = ana.get("/v1/auth/me")
     path, login = f"/v1/users/{user['id']}", {"email": user["email"], "password": PASSWORD}
@@ -30,6 +38,32 @@ def test_an_admin_disables_a_user_and_enables_him_again(admin: Person, ana: Pers
     assert reason(ana.rest.post("/v1/auth/refresh", json=refresh)) == (401, "REFRESH_TOKEN_INVALID")
     assert admin.rest.patch(path, params={"updateMask": "disabled"}, json={}).raise_for_status().json() == user
     assert ana.post("/v1/auth/login", login)["accessToken"]
+
+
+def test_the_calls_and_watches_of_a_disabled_user_end(admin: Person, ana: Person) -> None:
+    path = f"/v1/users/{ana.get('/v1/auth/me')['id']}"
+    native = ana.client("patient").watch_patients(WatchPatientsRequest())
+    with native as answers, ana.rest.stream("GET", "/v1/patients:watch", timeout=60) as watch:
+        lines = watch.iter_lines()
+        next(answers)
+        next(lines)
+        admin.rest.patch(path, json={"disabled": True}).raise_for_status()
+        with pytest.raises(Refused, match="USER_DISABLED"):
+            list(answers)
+        list(lines)  # it ends, by REST without a reason
+    for method in ("/v1/patients", "/v1/billing/accounts", "/v1/analytics/events", "/v1/auth/me"):
+        eventually(lambda method=method: reason_if_refused(ana.rest.get(method)) == (403, "USER_DISABLED"))  # type: ignore[misc]
+
+
+def test_the_token_of_a_demoted_admin_is_refused(system: Copy, admin: Person) -> None:
+    new = {"email": "max@clinic.test", "username": "max", "password": PASSWORD, "role": "ROLE_ADMIN"}
+    user = admin.post("/v1/users", new)
+    with Person.logged_in(system, new["email"], PASSWORD) as demoted:
+        demoted.get("/v1/analytics/dead-letters")
+        admin.rest.patch(f"/v1/users/{user['id']}", json={"role": "ROLE_USER"}).raise_for_status()
+        eventually(lambda: reason_if_refused(demoted.rest.get("/v1/analytics/dead-letters")) == (401, "TOKEN_INVALID"))
+    with Person.logged_in(system, new["email"], PASSWORD) as again:
+        assert reason(again.rest.get("/v1/analytics/dead-letters")) == (403, "ROLE_REQUIRED")
 
 
 def test_an_admin_makes_another(system: Copy, admin: Person) -> None:

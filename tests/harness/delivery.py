@@ -9,7 +9,7 @@ from services.analytics.events import GROUP, EventStore
 from services.analytics.letters import TOPIC as DEAD_LETTERS_TOPIC
 from services.analytics.letters import DeadLetters
 from services.analytics.models import known_topics as topics_of_analytics
-from services.common.client import ServiceCredentials, channel, jwks_from
+from services.common.client import ServiceCredentials, channel, trust_from
 from services.common.db import Database
 from services.common.identity import TokenVerifier
 from services.common.kafka import KnownTopics, Publisher, Subscription
@@ -44,7 +44,7 @@ async def relaying(url: str, to: Addresses) -> AsyncIterator[None]:
 @asynccontextmanager
 async def serving_billing(url: str, to: Addresses) -> AsyncIterator[None]:
     """Serves billing, which takes the tokens of a real auth, where it is expected."""
-    verifier = TokenVerifier(jwks_from(channel(to.auth)))
+    verifier = TokenVerifier(trust_from(channel(to.auth)))
     async with serving_service("billing", url, verifier, listen=to.billing):
         yield
 

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
+from gen.pulsetrack.auth.v1 import TrustBundle
 from services.analytics.service import AnalyticsService
 from services.auth.admission import admission
 from services.auth.passwords import Passwords
@@ -27,6 +28,7 @@ ADMIN_EMAIL = "admin@clinic.test"
 ADMIN_PASSWORD = "the admin's password"
 PASSPHRASE = "a passphrase for the keys"
 HEARTBEAT_SECONDS = 0.5
+RESUME_KEY = b"a key of resume tokens"
 CLIENT_ID = "patient"
 CLIENT_SECRET = "the patient service's secret"
 LIFETIMES = Lifetimes(access_token=900, refresh_token=3600, service_token=300)
@@ -45,7 +47,7 @@ async def serving_service(service: str, url: str, verifier: TokenVerifier, **set
     """Serves a service other than auth on its database, and yields its port."""
     told = Settings(**({"listen": "127.0.0.1:0", "database_url": url} | settings))
     async with Database(url) as db, AccessLog(db, tables_of(service), people_per_second=told.people_per_second) as log:
-        patients = PatientService(db, Outbox(outbox_rows), heartbeat_seconds=HEARTBEAT_SECONDS)
+        patients = PatientService(db, Outbox(outbox_rows), resume_key=RESUME_KEY, heartbeat_seconds=HEARTBEAT_SECONDS)
         servicers = {"patient": patients, "billing": BillingService(db), "analytics": AnalyticsService(db)}
         servicer, audit = servicers[service], Recorders(log, of_people=service == "patient")
         async with serving(told, SERVICES[service], servicer, verifier=verifier, parts=[db], audit=audit) as port:
@@ -82,10 +84,10 @@ async def serving_auth(
         )
         await auth.ensure_admin(admin_email, admin_password)
 
-        async def own_keys() -> bytes:
-            return keys.jwks()
+        async def own_trust() -> TrustBundle:
+            return keys.trust_bundle()
 
-        verifier = verifier or TokenVerifier(own_keys)
+        verifier = verifier or TokenVerifier(own_trust)
         rules, audit = admission(db, open_sign_up=open_sign_up), Recorders(log, of_people=True)
         async with serving(
             told, SERVICES["auth"], auth, verifier=verifier, parts=[db], audit=audit, admission=rules

@@ -9,6 +9,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
+from gen.pulsetrack.auth.v1 import TrustBundle
 from services.common.identity import LONGEST_TOKEN_SECONDS
 
 ADMIN_ID = str(uuid4())
@@ -22,10 +23,9 @@ class Signer:
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.kid = kid
 
-    async def jwks(self) -> bytes:
-        """Returns the key set, as TokenVerifier fetches it."""
-        public = ECAlgorithm.to_jwk(self.key.public_key(), as_dict=True)
-        return msgspec.json.encode({"keys": [public | {"kid": self.kid, "use": "sig", "alg": "ES256"}]})
+    async def trust(self) -> TrustBundle:
+        """Returns the key set and no revocation, as TokenVerifier fetches them."""
+        return TrustBundle(jwks=jwks_of(self))
 
     def token(self, role: str, /, *, headers: dict[str, Any] | None = None, **claims: Any) -> str:
         """Returns a token that is good for a minute, with the claims and headers given in place of the usual ones."""
@@ -54,3 +54,12 @@ class Signer:
             "exp": now + 60,
         }
         return {name: value for name, value in (usual | claims).items() if value is not None}
+
+
+def jwks_of(*signers: Signer) -> bytes:
+    """Returns the key set of some signers."""
+    keys = [
+        ECAlgorithm.to_jwk(signer.key.public_key(), as_dict=True) | {"kid": signer.kid, "use": "sig", "alg": "ES256"}
+        for signer in signers
+    ]
+    return msgspec.json.encode({"keys": keys})

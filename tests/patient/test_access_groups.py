@@ -43,7 +43,7 @@ def sql(background: Background, url: str) -> Sql:
 
 @pytest.fixture
 def patients(background: Background, url: str, signer: Signer) -> Iterator[Client]:
-    serving = serving_service("patient", url, TokenVerifier(signer.jwks))
+    serving = serving_service("patient", url, TokenVerifier(signer.trust))
     with background.during(serving) as port, calling(port, "patient", signer.token("USER")) as patients:
         yield patients
 

@@ -43,7 +43,7 @@ class Forgetful(Database):
 
 def test_a_stop_loses_none(background: Background, new_database: Callable[[str], str], signer: Signer) -> None:
     url = new_database("patient")
-    serving = serving_service("patient", url, TokenVerifier(signer.jwks))
+    serving = serving_service("patient", url, TokenVerifier(signer.trust))
     with background.during(serving) as port, calling(port, "patient", signer.token("USER")) as patients:
         created = patients.create_patient(creating())
         for _ in range(100):
@@ -57,7 +57,7 @@ def test_while_the_database_is_away_they_are_kept(background: Background, tmp_pa
     sql = Sql(background, server.url())
     with background.during(running):
         migrate("patient", server.url())
-        serving = serving_service("patient", server.url(), TokenVerifier(signer.jwks))
+        serving = serving_service("patient", server.url(), TokenVerifier(signer.trust))
         with background.during(serving) as port, calling(port, "patient", signer.token("USER")) as patients:
             created = patients.create_patient(creating())
             for _ in range(20):

@@ -128,7 +128,7 @@ def test_patients_older_than_the_revisions_get_one_each(
     sql, old = Sql(background, postgres.url(name)), [str(uuid4()) for _ in range(2500)]  # more than a batch or two
     sql(OLD_PATIENTS, old)
     migrate("patient", postgres.url(name))
-    verifier = TokenVerifier(signer.jwks)
+    verifier = TokenVerifier(signer.trust)
     with (
         background.during(serving_service("patient", postgres.url(name), verifier)) as port,
         calling(port, "patient", signer.token("USER")) as patients,

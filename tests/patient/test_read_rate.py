@@ -18,7 +18,7 @@ from tests.patient.factory import creating
 def user(background: Background, new_database: Callable[[str], str], signer: Signer) -> Iterator[Client]:
     """A user who may list one patient a second."""
     url = new_database("patient")
-    serving = serving_service("patient", url, TokenVerifier(signer.jwks), people_per_second=1)
+    serving = serving_service("patient", url, TokenVerifier(signer.trust), people_per_second=1)
     with background.during(serving) as port, calling(port, "patient", signer.token("USER")) as user:
         yield user
 

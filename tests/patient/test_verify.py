@@ -37,7 +37,7 @@ Ended = subprocess.CompletedProcess[str]
 def url(background: Background, new_database: Callable[[str], str], signer: Signer) -> str:
     """The database of a patient service with sealed events, by its URL."""
     url = new_database("patient")
-    serving = serving_service("patient", url, TokenVerifier(signer.jwks))
+    serving = serving_service("patient", url, TokenVerifier(signer.trust))
     with background.during(serving) as port, calling(port, "patient", signer.token("USER")) as patients:
         created = [patients.create_patient(creating()) for _ in range(SEALED // 2)]
         for patient in created:

@@ -19,12 +19,13 @@ from services.common.identity import TokenVerifier
 from services.common.opaque import token
 from tests.harness.background import Background
 from tests.harness.client import Answers, Client, Refused, calling
-from tests.harness.services import serving_service
+from tests.harness.services import RESUME_KEY, serving_service
 from tests.harness.sql import Sql
 from tests.harness.tokens import USER_ID, Signer
 from tests.patient.accesses import events_of, told
 from tests.patient.factory import changing, creating
 
+TOKENS = b"the changes of patients" + RESUME_KEY
 Watch = Answers[WatchPatientsResponse]
 
 
@@ -128,7 +129,7 @@ def test_nothing_is_missed_and_nothing_comes_twice_while_many_write(patients: Cl
 def test_the_changes_of_another_process_are_seen(
     patients: Client, background: Background, signer: Signer, database_url: str
 ) -> None:
-    serving = serving_service("patient", database_url, TokenVerifier(signer.jwks))
+    serving = serving_service("patient", database_url, TokenVerifier(signer.trust))
     with (
         background.during(serving) as port,
         calling(port, "patient", signer.token("USER")) as other,
@@ -156,8 +157,9 @@ def test_a_silent_watch_beats_with_a_token_that_goes_on(patients: Client) -> Non
         pytest.param(lambda good: f"{good}=", id="padded"),
         pytest.param(lambda good: ("B" if good[0] == "A" else "A") + good[1:], id="changed"),
         pytest.param(lambda _: token((1, 2), b"another list"), id="another's"),
-        pytest.param(lambda _: token((2**62, 1), b"the changes of patients"), id="of the future"),
-        pytest.param(lambda _: token("x", b"the changes of patients"), id="no place"),
+        pytest.param(lambda _: token((2**62, 1), TOKENS), id="of the future"),
+        pytest.param(lambda _: token("x", TOKENS), id="no place"),
+        pytest.param(lambda _: token((0, 0), b"the changes of patients"), id="the start, forged"),
     ],
 )
 def test_a_token_that_is_not_ours_is_refused(patients: Client, change: Callable[[str], str]) -> None:

@@ -19,7 +19,7 @@ from services.common.contract import Method, all_methods
 from services.common.identity import TokenVerifier
 from tests.harness.background import Background
 from tests.harness.client import Client, Refused, calling, outcome
-from tests.harness.services import ADMIN_EMAIL, ADMIN_PASSWORD, serving_auth, serving_service
+from tests.harness.services import ADMIN_EMAIL, ADMIN_PASSWORD, RESUME_KEY, serving_auth, serving_service
 from tests.harness.tokens import Signer
 from tests.patient.factory import creating
 
@@ -64,7 +64,7 @@ def clients(background: Background, new_database: Callable[[str], str], signer: 
         admin = auth.login(LoginRequest(email=ADMIN_EMAIL, password=ADMIN_PASSWORD))
         clients = {"auth": auth.having(admin.access_token)}
         for service in ("patient", "billing", "analytics"):
-            serving = serving_service(service, new_database(service), TokenVerifier(signer.jwks))
+            serving = serving_service(service, new_database(service), TokenVerifier(signer.trust))
             port = stack.enter_context(background.during(serving))
             clients[service] = stack.enter_context(calling(port, service, signer.lasting_token("ADMIN")))
         yield clients
@@ -99,7 +99,7 @@ def test_a_hostile_page_token_is_refused(clients: dict[str, Client], method: Met
 def test_a_hostile_resume_token_is_refused(clients: dict[str, Client]) -> None:
     reasons = set()
     for place in PLACES:
-        request = WatchPatientsRequest(resume_token=opaque.token(place, b"the changes of patients"))
+        request = WatchPatientsRequest(resume_token=opaque.token(place, b"the changes of patients" + RESUME_KEY))
         with pytest.raises(Refused) as refused, clients["patient"].watch_patients(request) as answers:
             next(answers)
         reasons.add(refused.value.reason)

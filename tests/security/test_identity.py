@@ -25,7 +25,7 @@ SPOOFED = {
 }
 CLOSED = [method for method in all_methods() if method.access.door is not Door.PUBLIC]
 FOR_ADMINS = [m for m in CLOSED if m.access.door is Door.PEOPLE and "USER" not in m.access.roles]
-FOR_SERVICES = [m for m in CLOSED if m.access.door in {Door.SERVICES, Door.CLIENT_CREDENTIALS}]
+FOR_SERVICES = [m for m in CLOSED if m.access.door in {Door.SERVICES, Door.CLIENT_CREDENTIALS, Door.INTERNAL}]
 
 
 def by_name(method: Method) -> str:

@@ -31,7 +31,7 @@ class Recorders:
     def __call__(self, method: Method) -> Sequence[AsyncServerInterceptor]:
         """Returns the interceptor of a method, none if it concerns no person's data."""
         public_data = method.access.door is Door.PUBLIC and not method.input.DESCRIPTOR.fields
-        if public_data or method.access.door is Door.CLIENT_CREDENTIALS:
+        if public_data or method.access.door in {Door.CLIENT_CREDENTIALS, Door.INTERNAL}:
             return ()
         return (Recorder(self._log, method, self._subject_field(method)),)
 

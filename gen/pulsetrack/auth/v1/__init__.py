@@ -7,15 +7,18 @@ __all__ = (
     "CreateUserRequest",
     "GetCurrentUserRequest",
     "GetJwksRequest",
+    "GetTrustBundleRequest",
     "IssueServiceTokenRequest",
     "ListUsersRequest",
     "ListUsersResponse",
     "LoginRequest",
     "LogoutRequest",
     "RefreshTokenRequest",
+    "Revocation",
     "ServiceToken",
     "SignUpRequest",
     "TokenPair",
+    "TrustBundle",
     "UpdateUserRequest",
     "User",
 )
@@ -92,6 +95,20 @@ class GetJwksRequest(betterproto2.Message):
 
 default_message_pool.register_message(
     "pulsetrack.auth.v1", "GetJwksRequest", GetJwksRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class GetTrustBundleRequest(betterproto2.Message):
+    """
+    Asks for the keys and revocations.
+    """
+
+    pass
+
+
+default_message_pool.register_message(
+    "pulsetrack.auth.v1", "GetTrustBundleRequest", GetTrustBundleRequest
 )
 
 
@@ -220,6 +237,31 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class Revocation(betterproto2.Message):
+    """
+    Revokes the tokens of a user that have a lower version.
+    """
+
+    user_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The user's id.
+    """
+
+    token_version: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
+    """
+    The lowest version (claim `token_version`) of the user's tokens that is valid.
+    """
+
+    disabled: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+    """
+    True if the user is disabled.
+    """
+
+
+default_message_pool.register_message("pulsetrack.auth.v1", "Revocation", Revocation)
+
+
+@dataclass(eq=False, repr=False)
 class ServiceToken(betterproto2.Message):
     """
     What one service shows to another.
@@ -303,6 +345,28 @@ class TokenPair(betterproto2.Message):
 
 
 default_message_pool.register_message("pulsetrack.auth.v1", "TokenPair", TokenPair)
+
+
+@dataclass(eq=False, repr=False)
+class TrustBundle(betterproto2.Message):
+    """
+    What services verify tokens with.
+    """
+
+    jwks: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
+    """
+    The public keys: a JSON Web Key Set (RFC 7517).
+    """
+
+    revocations: "list[Revocation]" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    The users some of whose tokens are revoked. A user stays in the list for as long as a revoked token could be valid.
+    """
+
+
+default_message_pool.register_message("pulsetrack.auth.v1", "TrustBundle", TrustBundle)
 
 
 @dataclass(eq=False, repr=False)

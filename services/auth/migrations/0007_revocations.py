@@ -1,0 +1,15 @@
+"""Which access tokens of a user are revoked: those of a lower version than the user's."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0007"
+down_revision = "0006"
+
+
+def upgrade() -> None:
+    """Adds the columns. Tokens without a version count as version 0."""
+    time = sa.DateTime(timezone=True)
+    op.add_column("users", sa.Column("token_version", sa.Integer, nullable=False, server_default="0"))
+    op.add_column("users", sa.Column("revoke_time", time))
+    op.create_index("users_revoked", "users", ["revoke_time"], postgresql_where=sa.text("revoke_time IS NOT NULL"))
