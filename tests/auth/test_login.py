@@ -28,7 +28,7 @@ def test_an_access_token_is_as_rfc_9068_has_it(auth: Client) -> None:
     assert (claims["iss"], claims["aud"], claims["sub"]) == ("pulsetrack-auth", "pulsetrack", user.id)
     assert claims["role"] == "USER"
     assert claims["exp"] - claims["iat"] == LIFETIMES.access_token
-    assert claims.keys() == {"iss", "aud", "sub", "role", "jti", "iat", "nbf", "exp"}
+    assert claims.keys() == {"iss", "aud", "sub", "role", "jti", "iat", "nbf", "exp", "token_version"}
 
 
 def test_every_token_is_unlike_every_other(auth: Client) -> None:
