@@ -98,6 +98,11 @@ class TokenVerifier:
         if caller.expires <= time.time():
             raise TokenInvalid
 
+    async def ready(self) -> None:
+        """Returns if there are keys to verify with. Raises DependencyUnavailable."""
+        if not self._keys:
+            raise DependencyUnavailable
+
     async def refresh(self) -> None:
         """Reads keys and revocations from auth. Never raises: a failure is logged."""
         async with self._refreshing:

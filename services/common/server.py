@@ -120,9 +120,11 @@ async def serving(
         raise SettingsError(
             f"PULSETRACK_LISTEN: {settings.listen} is taken by another program, or is no host:port of this machine"
         ) from None
+    parts = (verifier, *parts)
+    await verifier.refresh()  # a service without keys refuses every call, so it is not ready
     await _tell_health(servicer_of_health, service_name, parts)
     await server.start()
-    watch = asyncio.create_task(_watch_parts(servicer_of_health, service_name, tuple(parts)))
+    watch = asyncio.create_task(_watch_parts(servicer_of_health, service_name, parts))
     following = asyncio.create_task(_follow_auth(verifier, streams))
     try:
         yield port

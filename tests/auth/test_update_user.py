@@ -12,6 +12,7 @@ from gen.google.protobuf import FieldMask
 from gen.pulsetrack.auth.v1 import (
     GetCurrentUserRequest,
     ListUsersRequest,
+    LoginRequest,
     RefreshTokenRequest,
     UpdateUserRequest,
     User,
@@ -20,7 +21,14 @@ from gen.pulsetrack.options.v1 import Role
 from tests.auth.factory import a_session, creating, goes_on, logging_in
 from tests.harness.client import Client, Refused, outcome
 from tests.harness.concurrency import at_once
+from tests.harness.services import ADMIN_EMAIL, ADMIN_PASSWORD
 from tests.harness.sql import Sql
+
+
+@pytest.fixture
+def admin(auth: Client) -> Client:
+    """The first admin, logged in again for each test: some take the role away, which revokes the tokens of before."""
+    return auth.having(auth.login(LoginRequest(email=ADMIN_EMAIL, password=ADMIN_PASSWORD)).access_token)
 
 
 @pytest.fixture

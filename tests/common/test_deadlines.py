@@ -18,7 +18,7 @@ from services.common.db import Database
 from services.common.identity import TokenVerifier
 from tests.harness.background import Background
 from tests.harness.client import Metadata, Refused
-from tests.harness.services import serving_on
+from tests.harness.services import serving_on, serving_service
 from tests.harness.sql import Sql
 from tests.harness.tokens import Signer
 from tests.harness.waiting import eventually
@@ -119,8 +119,5 @@ async def asking(other: int, signer: Signer) -> AsyncIterator[int]:
 @asynccontextmanager
 async def with_one_connection(url: str, signer: Signer) -> AsyncIterator[int]:
     """Serves billing, whose calls wait for each other's connection."""
-    async with (
-        Database(url, connections=1) as db,
-        serving_on("billing", BillingService(db), TokenVerifier(signer.trust)) as port,
-    ):
+    async with serving_service("billing", url, TokenVerifier(signer.trust), database_connections=1) as port:
         yield port

@@ -1,4 +1,4 @@
-"""The whole system, as `make up` runs it, and people who use it."""
+"""The whole system, as `make up` runs it, and its users, who log in once a module: their tokens last 15 minutes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,14 +26,14 @@ def own_folder(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def user(system: Copy) -> Iterator[Person]:
     """Somebody who has signed up."""
     with Person.signed_up(system) as person:
         yield person
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def admin(system: Copy) -> Iterator[Person]:
     """The first admin."""
     with Person.logged_in(system, ADMIN_EMAIL, system.admin_password) as person:

@@ -46,7 +46,10 @@ def serving_on(
 async def serving_service(service: str, url: str, verifier: TokenVerifier, **settings: Any) -> AsyncIterator[int]:
     """Serves a service other than auth on its database, and yields its port."""
     told = Settings(**({"listen": "127.0.0.1:0", "database_url": url} | settings))
-    async with Database(url) as db, AccessLog(db, tables_of(service), people_per_second=told.people_per_second) as log:
+    async with (
+        Database(url, connections=told.database_connections) as db,
+        AccessLog(db, tables_of(service), people_per_second=told.people_per_second) as log,
+    ):
         patients = PatientService(db, Outbox(outbox_rows), resume_key=RESUME_KEY, heartbeat_seconds=HEARTBEAT_SECONDS)
         servicers = {"patient": patients, "billing": BillingService(db), "analytics": AnalyticsService(db)}
         servicer, audit = servicers[service], Recorders(log, of_people=service == "patient")

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import uuid4
 
 import grpc
 
@@ -23,10 +24,10 @@ def test_each_of_a_thousand_is_told_of_each_change(
     background: Background, grpc_addr: str, signer: Signer, patients: Client
 ) -> None:
     async def story() -> None:
-        metadata = (("authorization", f"Bearer {signer.token('USER')}"),)
         async with grpc.aio.insecure_channel(grpc_addr) as channel:
             method: Any = channel.unary_stream(METHOD)
-            watches = [aiter(method(b"", metadata=metadata)) for _ in range(WATCHERS)]
+            users = [signer.token("USER", sub=str(uuid4())) for _ in range(WATCHERS)]
+            watches = [aiter(method(b"", metadata=(("authorization", f"Bearer {user}"),))) for user in users]
             for watch in watches:
                 assert not loads(await anext(watch)).revision
             seen = asyncio.gather(*(changed(watch) for watch in watches))

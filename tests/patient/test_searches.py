@@ -26,7 +26,8 @@ def test_searches_that_take_long_leave_connections_to_others(
     created = patients.create_patient(creating())
     with ThreadPoolExecutor(SEARCHES) as threads, sql.holding("LOCK TABLE patients"):
         searches = [threads.submit(outcome, partial(patients.list_patients, search)) for _ in range(SEARCHES)]
-        refused = eventually(lambda: [each.result() for each in searches if each.done()])
+        eventually(lambda: sum(each.done() for each in searches) == SEARCHES - CONCURRENT_SEARCHES)
+        refused = [each.result() for each in searches if each.done()]
         revisions = patients.list_patient_revisions(ListPatientRevisionsRequest(id=created.id)).revisions
     assert [revision.patient for revision in revisions] == [created]
     assert all(isinstance(each, Refused) for each in refused)

@@ -109,7 +109,7 @@ def test_an_error_has_the_reasons_of_its_method() -> None:
     conflicts = {"EMAIL_ALREADY_EXISTS", "RECORD_NUMBER_ALREADY_EXISTS", "TRANSACTION_CONFLICT"}
     assert reasons("CreatePatient", "409") == conflicts
     assert reasons("GetPatient", "404") == {"PATIENT_NOT_FOUND"}
-    assert reasons("DeletePatient", "403") == {"ROLE_REQUIRED"}
+    assert reasons("DeletePatient", "403") == {"ROLE_REQUIRED", "USER_DISABLED"}
     assert "403" not in named("GetPatient")["responses"]
     assert reasons("Login", "401") == {"INVALID_CREDENTIALS"}
     assert "REQUEST_ID_REUSED" in reasons("CreatePatient", "400")

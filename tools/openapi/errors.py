@@ -116,11 +116,12 @@ def _anyones(method: Method, http: Http) -> Iterator[Error]:
     fields = method.input.DESCRIPTOR.fields
     if fields:
         yield _error(errors.FieldsInvalid)
-    reasons = ["QUERY_PARAMETER_UNKNOWN", *(["QUERY_PARAMETER_INVALID"] if fields else [])]
+    reasons = ["REQUEST_INVALID", "QUERY_PARAMETER_UNKNOWN", *(["QUERY_PARAMETER_INVALID"] if fields else [])]
     if http.body:
         reasons += ["JSON_INVALID", "BODY_TOO_LARGE", "CONTENT_TYPE_UNSUPPORTED"]
     if method.access.door is Door.PEOPLE:
         reasons += ["TOKEN_MISSING", "TOKEN_INVALID"]
+        yield _error(errors.UserDisabled)
         if "USER" not in method.access.roles:
             yield _error(errors.RoleRequired)
     if http.verb != "get":
