@@ -110,7 +110,8 @@ def test_an_error_has_the_reasons_of_its_method() -> None:
     assert reasons("CreatePatient", "409") == conflicts
     assert reasons("GetPatient", "404") == {"PATIENT_NOT_FOUND"}
     assert reasons("DeletePatient", "403") == {"ROLE_REQUIRED", "USER_DISABLED"}
-    assert "403" not in named("GetPatient")["responses"]
+    assert reasons("GetPatient", "403") == {"USER_DISABLED"}
+    assert "403" not in named("GetJwks")["responses"]
     assert reasons("Login", "401") == {"INVALID_CREDENTIALS"}
     assert "REQUEST_ID_REUSED" in reasons("CreatePatient", "400")
 
