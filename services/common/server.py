@@ -83,7 +83,7 @@ def handlers(
             audit=audit,
             admission=admission,
         )
-        kind = grpc.unary_stream_rpc_method_handler if method.streams else grpc.unary_unary_rpc_method_handler
+        kind = grpc.stream_stream_rpc_method_handler if method.streams else grpc.stream_unary_rpc_method_handler
         bound[method.name] = kind(bind(handler, interceptors, method))
     return grpc.method_handlers_generic_handler(service_name, bound)
 

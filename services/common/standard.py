@@ -12,6 +12,7 @@ from google.protobuf import descriptor_pb2, text_format
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, Message
+from grpc.aio import EOF
 from grpc_health.v1 import health
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_reflection.v1alpha import reflection, reflection_pb2
@@ -23,12 +24,17 @@ _REFLECTION = ("grpc.reflection.v1alpha.ServerReflection", "grpc.reflection.v1.S
 
 def health_handlers(servicer: health.aio.HealthServicer) -> grpc.GenericRpcHandler:
     """Returns the handlers of grpc.health.v1.Health. To malformed bytes the service that is asked for is unknown."""
-    parse = _parser(HealthCheckRequest, otherwise=HealthCheckRequest(service="?"))
-    write = HealthCheckResponse.SerializeToString
+    unknown = HealthCheckRequest(service="?")
+    parse, write = _parser(HealthCheckRequest, otherwise=unknown), HealthCheckResponse.SerializeToString
+
+    async def check(_: Any, context: Any) -> HealthCheckResponse:
+        asked = await context.read()  # as `bind` does, so that a call that ends within its request is answered
+        return await servicer.Check(unknown if asked is EOF else asked, context)
+
     return grpc.method_handlers_generic_handler(
         health.SERVICE_NAME,
         {
-            "Check": grpc.unary_unary_rpc_method_handler(servicer.Check, parse, write),
+            "Check": grpc.stream_unary_rpc_method_handler(check, parse, write),
             "Watch": grpc.unary_stream_rpc_method_handler(servicer.Watch, parse, write),
         },
     )

@@ -93,6 +93,16 @@ async def silence(system: Copy, user: Person) -> set[tuple[grpc.StatusCode, str]
         return set(await asyncio.gather(*(end(channel) for channel in (one, other) for _ in range(MANY // 2))))
 
 
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [(CREATE, "3"), ("/pulsetrack.auth.v1.AuthService/GetJwks", "3"), ("/grpc.health.v1.Health/Check", "5")],
+)
+def test_a_call_that_ends_within_its_message_is_answered_at_once(user: Person, path: str, code: str) -> None:
+    headers = {"content-type": "application/grpc"}
+    answer = user.rest.post(path, content=b"\0\0\0\0\x09ab", headers=headers, timeout=4)
+    assert answer.headers["grpc-status"] == code
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_who_sends_a_body_too_slowly_is_cut_off(ends: Ends, way: str) -> None:
     seconds, answer = ends[way].result()
