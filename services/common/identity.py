@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ REFRESH_SECONDS = 1.0
 
 _KEYS_VALID_SECONDS = 900
 _CACHED_TOKENS = 10_000
+_SUBJECT = re.compile("[!-~]{1,64}")
+"""A user's id or a client id. A leaked key can sign any text, but one that Postgres refuses would stop the audit."""
+
 _AUDIENCES = {"USER": PEOPLE_AUDIENCE, "ADMIN": PEOPLE_AUDIENCE, SERVICE_ROLE: SERVICES_AUDIENCE}
 
 _log = logging.getLogger(__name__)
@@ -173,6 +177,6 @@ def _caller(claims: dict[str, Any], key: jwt.PyJWK) -> Caller:
         raise TokenInvalid
     if not (isinstance(issued, int) and isinstance(expires, int) and expires - issued <= LONGEST_TOKEN_SECONDS):
         raise TokenInvalid
-    if not isinstance(version, int):
+    if not isinstance(version, int) or not _SUBJECT.fullmatch(claims["sub"]):
         raise TokenInvalid
     return Caller(claims["sub"], role, expires, key_id=str(key.key_id), token_version=version)
