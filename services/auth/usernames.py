@@ -23,7 +23,8 @@ MIXED = "must not mix letters of several scripts"
 def skeleton(username: str) -> str:
     """Returns what usernames have in common that differ only in case, width, or letters that look the same."""
     folded = without_ignorables(unicodedata.normalize("NFKC", username)).casefold()
-    return unicodedata.normalize("NFKC", folded).translate(_LOOK_ALIKES)
+    letters = unicodedata.normalize("NFKD", folded).translate(_LOOK_ALIKES)  # without the accents on them
+    return unicodedata.normalize("NFC", letters)
 
 
 def violation(username: str) -> str | None:

@@ -36,6 +36,18 @@ def test_a_username_that_looks_like_a_taken_one_is_taken(auth: Client, disguise:
 
 
 @pytest.mark.parametrize(
+    ("accented", "disguised"),
+    [("co\u00eb", "\u0441\u043e\u0451"), ("a\u00ef", "\u0430\u0457"), ("\u00f2", "\u03bf\u0300"), ("\u00f3", "\u03cc")],
+    ids=ascii,
+)
+def test_accents_hide_no_look_alike(auth: Client, accented: str, disguised: str) -> None:
+    number = str(secrets.randbits(64))
+    auth.sign_up(signing_up(username=accented + number))
+    with pytest.raises(Refused, match="ALREADY_EXISTS USERNAME_ALREADY_EXISTS"):
+        auth.sign_up(signing_up(username=disguised + number))
+
+
+@pytest.mark.parametrize(
     ("username", "wrong"),
     [
         ("\u3164", INVISIBLE),
