@@ -29,7 +29,7 @@ NATIVE_CALL = [
 VALUES = {
     "grpc-timeout": "[0-9]{1,8}[HMSmun]",
     "grpc-encoding": "identity|gzip|deflate",
-    "grpc-accept-encoding": "[a-z0-9, -]*",
+    "grpc-accept-encoding": "[ -~]*",
     "idempotency-key": "[ -~]*",
     "user-agent": "[ -~]*",
 }

@@ -48,6 +48,11 @@ def test_only_known_headers_reach_a_service_at_both_doors(gateway: Gateway) -> N
         assert call.metadata.keys() <= FORWARDED
 
 
+def test_compressions_of_any_name_may_be_accepted(gateway: Gateway) -> None:
+    gateway.http.get("/v1/patients/x", headers=gateway.bearer | {"grpc-accept-encoding": "gzip,x-SNAPPY_framed"})
+    assert gateway.arrived()
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
