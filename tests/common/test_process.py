@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,9 @@ from gen.pulsetrack.billing.v1 import GetBillingAccountRequest
 from services.common.contract import SERVICES
 from services.common.errors import DependencyUnavailable
 from services.common.server import run
+from tests.harness.background import Background
 from tests.harness.client import Refused, calling
+from tests.harness.services import serving_auth
 from tests.harness.waiting import eventually
 from tools.local.ports import HOST, free_port
 
@@ -40,18 +42,37 @@ GOOD = {
 }
 
 
+@pytest.fixture(scope="module")
+def auth(background: Background, new_database: Callable[[str], str]) -> Iterator[str]:
+    """The address of an auth service: another service is ready when it has the keys of auth."""
+    with background.during(serving_auth(new_database("auth"))) as port:
+        yield f"{HOST}:{port}"
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_service_ends_in_good_order_when_it_is_told_to(
-    tmp_path: Path, database_url: str, number: signal.Signals
+    tmp_path: Path, database_url: str, auth: str, number: signal.Signals
 ) -> None:
-    with running(tmp_path, "billing", database_url=database_url, listen=f"{HOST}:{free_port()}") as (process, _):
+    settings = {"database_url": database_url, "listen": f"{HOST}:{free_port()}", "auth": auth}
+    with running(tmp_path, "billing", **settings) as (process, _):
         process.send_signal(number)
         assert process.wait(30) == 0
 
 
-def test_every_log_line_is_json_with_the_ids_of_request_and_trace(tmp_path: Path, database_url: str) -> None:
+def test_a_service_without_keys_is_not_ready(tmp_path: Path, database_url: str) -> None:
+    address = f"{HOST}:{free_port()}"
+    settings = GOOD | {"database_url": database_url, "listen": address}
+    with (tmp_path / "log").open("w") as output, subprocess.Popen(**how("billing", settings), stderr=output) as process:
+        try:
+            assert eventually(lambda: health_of(address)) == HealthCheckResponse.NOT_SERVING
+        finally:
+            process.kill()
+
+
+def test_every_log_line_is_json_with_the_ids_of_request_and_trace(tmp_path: Path, database_url: str, auth: str) -> None:
     port = free_port()
-    with running(tmp_path, "billing", database_url=database_url, listen=f"{HOST}:{port}") as (process, log):
+    settings = {"database_url": database_url, "listen": f"{HOST}:{port}", "auth": auth}
+    with running(tmp_path, "billing", **settings) as (process, log):
         with calling(port, "billing") as client, pytest.raises(Refused):
             client.get_billing_account(GetBillingAccountRequest(), metadata=IDS)
         process.terminate()
@@ -103,7 +124,7 @@ def running(folder: Path, service: str, **settings: str) -> Iterator[tuple[subpr
     log = folder / "log"
     with log.open("w") as output, subprocess.Popen(**how(service, GOOD | settings), stderr=output) as process:
         try:
-            eventually(lambda: serves(settings["listen"]))
+            eventually(lambda: health_of(settings["listen"]) == HealthCheckResponse.SERVING)
             yield process, log
         finally:
             process.kill()
@@ -125,14 +146,14 @@ def how(service: str, settings: dict[str, str]) -> dict[str, Any]:
     return {"args": [sys.executable, "-m", f"services.{service}"], "cwd": ROOT, "env": kept | told, "text": True}
 
 
-def serves(address: str) -> bool:
-    """Tells whether a server says that it serves."""
+def health_of(address: str) -> int | None:
+    """Returns the status of a server, None if it does not answer."""
     with grpc.insecure_channel(address) as channel:
         try:
             answer = HealthStub(channel).Check(HealthCheckRequest(), timeout=5)
         except grpc.RpcError:
-            return False
-    return bool(answer.status == HealthCheckResponse.SERVING)
+            return None
+    return int(answer.status)
 
 
 def test_a_command_whose_database_fails_ends_with_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:

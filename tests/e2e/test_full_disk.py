@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def pid_of(copy: Copy, program: str) -> int | None:
     """Returns the pid of the supervisor's child that runs a program. The state file may be out of date."""
     for child in psutil.Process(copy.supervisor.pid).children():
-        if program in " ".join(child.cmdline()) and child.status() != psutil.STATUS_ZOMBIE:
-            return child.pid
+        with suppress(psutil.NoSuchProcess):  # it has ended: psutil.ZombieProcess is one
+            if program in " ".join(child.cmdline()):
+                return child.pid
     return None
 
 
