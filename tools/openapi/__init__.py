@@ -1,1 +1,1 @@
-"""The OpenAPI description of the REST door, made from the protos."""
+"""Generates the OpenAPI description of the REST API from the protos."""

@@ -1,4 +1,4 @@
-"""`python -m tools.openapi`, a plugin of protoc and buf: writes openapi.json."""
+"""Generates openapi.json: `python -m tools.openapi`, a protoc and buf plugin."""
 
 import json
 import sys
@@ -6,15 +6,15 @@ import sys
 from google.protobuf.compiler.plugin_pb2 import CodeGeneratorRequest, CodeGeneratorResponse
 
 from services.common.contract import ContractError
-from tools.openapi.document import document
+from tools.openapi.document import build_document
 
 
 def main() -> None:
-    """Reads the protos from standard input and writes the file's content to standard output, as protoc wants it."""
+    """Reads a CodeGeneratorRequest from standard input and writes the response to standard output."""
     request = CodeGeneratorRequest.FromString(sys.stdin.buffer.read())
     response = CodeGeneratorResponse(supported_features=CodeGeneratorResponse.FEATURE_PROTO3_OPTIONAL)
     try:
-        content = json.dumps(document(request.proto_file), indent=2, ensure_ascii=False)
+        content = json.dumps(build_document(request.proto_file), indent=2, ensure_ascii=False)
         response.file.add(name="openapi.json", content=f"{content}\n")
     except ContractError as error:
         response.error = str(error)

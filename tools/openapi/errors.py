@@ -1,4 +1,4 @@
-"""How a call can fail: the errors of each method, its own and those that any call may meet."""
+"""Builds the error responses of each method: its own errors, and those of the gateway and the interceptors."""
 
 import re
 from collections import defaultdict
@@ -30,29 +30,30 @@ STATUSES = {
     "UNAVAILABLE": 503,
     "DEADLINE_EXCEEDED": 504,
 }
-"""The HTTP status that the gateway's transcoder makes of each code."""
+"""The HTTP status to which the gateway maps each gRPC status code."""
 
-_CLAUSE = re.compile(r"\bwith ([A-Z_]+): ([A-Z_]+(?:, [A-Z_]+)*)")
+_ITEM = re.compile(r"^- ([A-Z_]+): ([A-Z_]+(?:, [A-Z_]+)*)", re.MULTILINE)
 _RETRIES = {429, 503}
 _GATEWAY = {reply.reason: reply for reply in REPLIES}
-_PHRASES = {
-    400: "The request is not right",
-    401: "Who calls is not known",
-    403: "The caller may not do this",
-    404: "There is no such thing",
-    409: "What is there stands against it",
-    413: "The body is too long",
-    415: "The body is no JSON",
-    429: "Too many calls",
-    500: "Something went wrong",
-    503: "A part of the system is not available",
-    504: "The call took too long",
+_TITLES = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    409: "Conflict",
+    413: "Content Too Large",
+    415: "Unsupported Media Type",
+    429: "Too Many Requests",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
 }
 
 
 @dataclass(frozen=True)
 class Error:
-    """An error that a call may be answered with."""
+    """An error that a method can return."""
 
     http: int
     code: int
@@ -60,59 +61,62 @@ class Error:
     message: str
 
 
-def said(comment: str) -> Iterator[tuple[str, str]]:
-    """Yields the code and the reason of each error that a method's comment names behind "Fails with"."""
-    _, _, clauses = comment.partition("Fails ")
-    for code, reasons in _CLAUSE.findall(clauses):
+def parse_errors(comment: str) -> Iterator[tuple[str, str]]:
+    """Yields the code and the reason of each error in the "Fails with:" list of a method's comment."""
+    _, _, items = comment.partition("Fails with:\n")
+    for code, reasons in _ITEM.findall(items):
         for reason in reasons.split(", "):
             yield code, reason
 
 
-def failures(service: str) -> dict[str, type[Failure]]:
-    """Returns what a service, by its full name, may refuse with, by the reason."""
+def find_failures(service: str) -> dict[str, type[Failure]]:
+    """Returns the failures that a service, given by its full name, can raise, by reason."""
     [name] = [short for short, full_name in SERVICES.items() if full_name == service]
     own = import_module(f"services.{name}.errors")
-    found = [value for module in (errors, own) for value in vars(module).values() if isinstance(value, type)]
-    return {kind.reason: kind for kind in found if issubclass(kind, Failure) and hasattr(kind, "reason")}
+    classes = [value for module in (errors, own) for value in vars(module).values() if isinstance(value, type)]
+    return {cls.reason: cls for cls in classes if issubclass(cls, Failure) and hasattr(cls, "reason")}
 
 
 class Responses:
-    """The responses that are errors. Those that no method has for itself are kept once, as components."""
+    """Builds error responses. Responses without method-specific errors are shared as components."""
 
     def __init__(self) -> None:
-        self.components: dict[str, Schema] = {"Failed": _failed()}
-        """They, by the names of their errors."""
+        self.components: dict[str, Schema] = {"Failed": _default_response()}
+        """The shared responses. The key is the list of reasons."""
 
-    def of(self, method: Method, http: Http, comment: str) -> dict[str, Schema]:
-        """Returns the responses of a method, by the HTTP status. Raises ContractError."""
-        own, anyones = [*_own(method, comment)], [*_anyones(method, http)]
-        found: dict[int, dict[str, Error]] = defaultdict(dict)
-        for error in (*own, *anyones):
-            found[error.http].setdefault(error.reason, error)  # a method's own, if it has one for the same reason
-        mine = {error.http for error in own}
+    def build(self, method: Method, http: Http, comment: str) -> dict[str, Schema]:
+        """Returns the error responses of a method, by HTTP status.
+
+        Raises ContractError if the comment lists an error that the service does not define.
+        """
+        own, common = [*_method_errors(method, comment)], [*_common_errors(method, http)]
+        by_status: dict[int, dict[str, Error]] = defaultdict(dict)
+        for error in (*own, *common):
+            by_status[error.http].setdefault(error.reason, error)  # the method's own error has precedence
+        own_statuses = {error.http for error in own}
         responses: dict[str, Schema] = {}
-        for status in sorted(found):
-            same = [*found[status].values()]
-            responses[str(status)] = _response(status, same) if status in mine else self._shared(status, same)
+        for status in sorted(by_status):
+            found = [*by_status[status].values()]
+            responses[str(status)] = _response(status, found) if status in own_statuses else self._share(status, found)
         return {**responses, "default": _reference("Failed")}
 
-    def _shared(self, status: int, found: list[Error]) -> Schema:
+    def _share(self, status: int, found: list[Error]) -> Schema:
         name = ".".join(error.reason for error in found)
         self.components.setdefault(name, _response(status, found))
         return _reference(name)
 
 
-def _own(method: Method, comment: str) -> Iterator[Error]:
-    known = failures(method.path.split("/")[1])
-    for code, reason in said(comment):
+def _method_errors(method: Method, comment: str) -> Iterator[Error]:
+    known = find_failures(method.path.split("/")[1])
+    for code, reason in parse_errors(comment):
         failure = known.get(reason)
         if failure is None or failure.code.name != code:
-            raise ContractError(f"{method.name} is said to fail with {code}: {reason}, which its service does not know")
+            raise ContractError(f"{method.name} lists the error {code}: {reason}, which its service does not define")
         yield _error(failure)
 
 
-def _anyones(method: Method, http: Http) -> Iterator[Error]:
-    """Yields the errors of what stands before a handler: the gateway, and the interceptors."""
+def _common_errors(method: Method, http: Http) -> Iterator[Error]:
+    """Yields the errors that the gateway and the interceptors return before the handler runs."""
     fields = method.input.DESCRIPTOR.fields
     if fields:
         yield _error(errors.FieldsInvalid)
@@ -139,11 +143,11 @@ def _error(failure: type[Failure]) -> Error:
     return Error(STATUSES[failure.code.name], failure.code.value[0], failure.reason, failure.message)
 
 
-def _failed() -> Schema:
-    """Returns the response for whatever else may happen."""
-    unknown = Error(500, code_pb2.UNKNOWN, "UNKNOWN", "Something is not as it should be.")
+def _default_response() -> Schema:
+    """Returns the response for unexpected errors."""
+    unknown = Error(500, code_pb2.UNKNOWN, "UNKNOWN", "Unknown error.")
     content = {"schema": {"$ref": "#/components/schemas/Status"}, "example": _example(unknown)}
-    return {"description": "The call fails in another way.", "content": {"application/json": content}}
+    return {"description": "Unexpected error.", "content": {"application/json": content}}
 
 
 def _response(status: int, found: list[Error]) -> Schema:
@@ -153,7 +157,7 @@ def _response(status: int, found: list[Error]) -> Schema:
         "examples": {error.reason: {"value": _example(error)} for error in found},
     }
     response: Schema = {
-        "description": f"{_PHRASES.get(status, 'The call fails')}: {reasons}.",
+        "description": f"{_TITLES[status]}. Reasons: {reasons}.",
         "content": {"application/json": content},
     }
     if status in _RETRIES:
@@ -185,23 +189,26 @@ _TEXT = {"type": "string"}
 _VIOLATION = {"type": "object", "properties": {"field": _TEXT, "description": _TEXT}}
 STATUS: Schema = {
     "type": "object",
-    "description": "An error: a google.rpc.Status, whoever made it.",
+    "description": "An error, in the format of `google.rpc.Status`.",
     "properties": {
         "code": {
             "type": "integer",
-            "description": "The gRPC code.",
+            "description": "The gRPC status code.",
             "minimum": 1,
             "maximum": max(code_pb2.Code.values()),
         },
-        "message": {"type": "string", "description": "What went wrong, for people."},
+        "message": {
+            "type": "string",
+            "description": "A description of the error for developers. Do not parse it.",
+        },
         "details": {
             "type": "array",
-            "description": "What went wrong, for programs.",
+            "description": "Machine-readable details of the error.",
             "items": {
                 "anyOf": [
                     _detail(
                         "ErrorInfo",
-                        "Which error it is: act on the reason.",
+                        "Identifies the error. Handle errors by `reason`.",
                         {
                             "reason": {"type": "string", "pattern": "^[A-Z][A-Z_]+$"},
                             "domain": {"const": DOMAIN},
@@ -212,19 +219,23 @@ STATUS: Schema = {
                     ),
                     _detail(
                         "BadRequest",
-                        "Which fields break their rules.",
+                        "Lists the invalid fields of the request.",
                         {"fieldViolations": {"type": "array", "items": _VIOLATION}},
                     ),
                     _detail(
                         "RetryInfo",
-                        "After how long the call may be tried again.",
+                        "The minimum delay before a retry.",
                         {"retryDelay": {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?s$"}},
                     ),
-                    _detail("RequestInfo", "What to tell the operator.", {"requestId": _TEXT}),
+                    _detail(
+                        "RequestInfo",
+                        "Identifies the request. Include `requestId` in support requests.",
+                        {"requestId": _TEXT},
+                    ),
                 ]
             },
         },
     },
     "required": ["code", "message", "details"],
 }
-"""The schema of the body of every error."""
+"""The schema of every error response body."""

@@ -1,4 +1,4 @@
-"""A REST path of a method, as an operation: its parameters, its body and its answers."""
+"""Builds the operation of a REST path: its parameters, request body and responses."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,117 +18,115 @@ _BODY = "google.api.HttpBody"
 
 
 class Operations:
-    """Makes operations, and with them the schemas that they refer to."""
+    """Builds operations and the schemas to which they refer."""
 
     def __init__(self, schemas: Schemas, comments: Comments) -> None:
         self._schemas = schemas
         self._comments = comments
         self.responses = Responses()
-        """The responses that operations share."""
+        """The error responses that operations share."""
 
-    def operation(self, method: Method, http: Http) -> Schema:
-        """Returns the operation of a method at one of its paths."""
+    def build(self, method: Method, http: Http) -> Schema:
+        """Returns the operation of one REST binding of a method."""
         service, name = method.path.strip("/").split("/")
         comment = self._comments.get(f"{service}.{name}", "")
         summary = first_sentence(comment)
         operation: Schema = {
-            "tags": [tag(service)],
+            "tags": [tag_name(service)],
             "operationId": name,
             "summary": summary,
-            "description": "\n\n".join(filter(None, (comment[len(summary) + 1 :].strip(), *_admits(method)))),
+            "description": "\n\n".join(filter(None, (comment[len(summary) + 1 :].strip(), _describe_roles(method)))),
         }
         if parameters := [*self._parameters(method, http)]:
             operation["parameters"] = parameters
         if http.body:
             operation["requestBody"] = self._body(method, http)
-        operation["responses"] = {"200": self._answer(method), **self.responses.of(method, http, comment)}
+        operation["responses"] = {"200": self._success(method), **self.responses.build(method, http, comment)}
         if method.access.door is Door.PUBLIC:
             operation["security"] = []
         return operation
 
     def _parameters(self, method: Method, http: Http) -> Iterator[Schema]:
         message: Any = method.input.DESCRIPTOR
-        bound = _variables(http)
+        bound = _path_variables(http)
         for path in bound:
-            field = _field(message, path)
-            yield self._parameter(path.rpartition(".")[2], field, where="path", needed=True)
+            field = _find_field(message, path)
+            yield self._parameter(path.rpartition(".")[2], field, location="path", required=True)
         if http.body != "*":
             yield from self._query(message, {*bound, http.body})
         if "request_id" in message.fields_by_name:
-            header = self._parameter("Idempotency-Key", message.fields_by_name["request_id"], where="header")
-            yield header | {"description": "Says what `requestId` says. One of them is enough."}
+            header = self._parameter("Idempotency-Key", message.fields_by_name["request_id"], location="header")
+            yield header | {"description": "Equivalent to the parameter `requestId`. Set one of them."}
 
-    def _query(self, message: Descriptor, given: set[str]) -> Iterator[Schema]:
+    def _query(self, message: Descriptor, bound: set[str]) -> Iterator[Schema]:
         for field in self._schemas.fields(message, Use.REQUEST):
-            if field.name not in given:
-                parameter = self._parameter(field.json_name, field, where="query", needed=is_required(field))
+            if field.name not in bound:
+                parameter = self._parameter(field.json_name, field, location="query", required=is_required(field))
                 if getattr(field.message_type, "full_name", "") == _MASK:
-                    parameter["schema"] |= self._mask(message, given)
+                    parameter["schema"] |= self._mask(message, bound)
                 yield parameter
 
-    def _parameter(self, name: str, field: FieldDescriptor, *, where: str, needed: bool = False) -> Schema:
-        schema = self._schemas.field(field, Use.REQUEST, needed=needed)
+    def _parameter(self, name: str, field: FieldDescriptor, *, location: str, required: bool = False) -> Schema:
+        schema = self._schemas.field(field, Use.REQUEST, required=required)
         schema.pop("readOnly", None)
         description = schema.pop("description", "")
-        parameter = {"name": name, "in": where, "description": description, "schema": schema}
-        return parameter | {"required": True} if needed else parameter
+        parameter = {"name": name, "in": location, "description": description, "schema": schema}
+        return parameter | {"required": True} if required else parameter
 
-    def _mask(self, message: Any, given: set[str]) -> Schema:
-        """Returns the values of a mask of the fields of the body: a list of names with commas between, or a star."""
-        [body] = [message.fields_by_name[name] for name in given if name in message.fields_by_name]
-        names = [field.json_name for field in self._schemas.fields(body.message_type, Use.CHANGE)]
-        one = f"({'|'.join(names)})"
-        return {"pattern": rf"^(\*|{one}(,{one})*)?$", "examples": [names[0]]}
+    def _mask(self, message: Any, bound: set[str]) -> Schema:
+        """Returns the schema of a field mask for the request body: a comma-separated list of fields, or `*`."""
+        [body] = [message.fields_by_name[name] for name in bound if name in message.fields_by_name]
+        names = [field.json_name for field in self._schemas.fields(body.message_type, Use.UPDATE)]
+        field = f"({'|'.join(names)})"
+        return {"pattern": rf"^(\*|{field}(,{field})*)?$", "examples": [names[0]]}
 
     def _body(self, method: Method, http: Http) -> Schema:
-        whole: Any = method.input.DESCRIPTOR
+        message: Any = method.input.DESCRIPTOR
         if http.body == "*":
-            use, without = Use.REQUEST, frozenset(_variables(http))
+            use, without = Use.REQUEST, frozenset(_path_variables(http))
         else:
-            whole, without = whole.fields_by_name[http.body].message_type, frozenset[str]()
-            use = Use.CHANGE if http.verb == "PATCH" else Use.REQUEST
-        content: Schema = {"schema": self._schemas.message(whole, use, without)}
-        fields = [field for field in self._schemas.fields(whole, use) if field.name not in without]
-        if example := dict(_example(fields, use)):
+            message, without = message.fields_by_name[http.body].message_type, frozenset[str]()
+            use = Use.UPDATE if http.verb == "PATCH" else Use.REQUEST
+        content: Schema = {"schema": self._schemas.message(message, use, without)}
+        fields = [field for field in self._schemas.fields(message, use) if field.name not in without]
+        if example := dict(_example_values(fields, use)):
             content["example"] = example
         return {"required": any(map(is_required, fields)), "content": {JSON: content}}
 
-    def _answer(self, method: Method) -> Schema:
+    def _success(self, method: Method) -> Schema:
         message: Any = method.output.DESCRIPTOR
-        description = self._comments.get(message.full_name, "Done.")
+        description = f"{first_sentence(self._comments.get(message.full_name, 'The response is empty'))}."
         if message.full_name == _BODY:
-            return {"description": "As the method says.", "content": {"*/*": {}}}
-        schema = self._schemas.message(message, Use.ANSWER)
-        if method.streams:  # Envoy says application/json of it
-            description = (
-                f"A JSON object for each message, each on a line of its own, until either side ends: {description}"
-            )
+            return {"description": "The response body.", "content": {"*/*": {}}}
+        schema = self._schemas.message(message, Use.RESPONSE)
+        if method.streams:  # Envoy sets the content type application/json
+            description = f"A stream of newline-delimited JSON objects, one for each message. {description}"
         return {"description": description, "content": {JSON: {"schema": schema}}}
 
 
-def url(http: Http) -> str:
-    """Returns the path as OpenAPI has it: a variable has the name of the field, whatever message that is in.
+def template_path(http: Http) -> str:
+    """Returns the OpenAPI path template of a binding: "/v1/users/{user.id}" becomes "/v1/users/{id}".
 
-    Paths that differ only in the names of variables must not be two.
+    OpenAPI treats paths that differ only in variable names as identical.
     """
-    return PATH_VARIABLE.sub(lambda found: f"{{{found[0].strip('{}').rpartition('.')[2]}}}", http.path)
+    return PATH_VARIABLE.sub(lambda match: f"{{{match[0].strip('{}').rpartition('.')[2]}}}", http.path)
 
 
-def tag(service: str) -> str:
-    """Returns a service's tag, by its full name."""
+def tag_name(service: str) -> str:
+    """Returns the tag of a service, given by its full name."""
     return service.rpartition(".")[2].removesuffix("Service")
 
 
-def _admits(method: Method) -> list[str]:
+def _describe_roles(method: Method) -> str:
     roles = sorted(method.access.roles)
-    return [f"Admits {' and '.join(roles)}."] if roles else []
+    return f"Required role: {' or '.join(roles)}." if roles else ""
 
 
-def _variables(http: Http) -> list[str]:
+def _path_variables(http: Http) -> list[str]:
     return [variable.strip("{}") for variable in PATH_VARIABLE.findall(http.path)]
 
 
-def _field(message: Any, path: str) -> FieldDescriptor:
+def _find_field(message: Any, path: str) -> FieldDescriptor:
     *outer, name = path.split(".")
     for step in outer:
         message = message.fields_by_name[step].message_type
@@ -136,8 +134,8 @@ def _field(message: Any, path: str) -> FieldDescriptor:
     return field
 
 
-def _example(fields: list[FieldDescriptor], use: Use) -> Iterator[tuple[str, Any]]:
-    """Yields the fields of an example: those to which the protos give one; of a change the optional ones."""
+def _example_values(fields: list[FieldDescriptor], use: Use) -> Iterator[tuple[str, Any]]:
+    """Yields the name and the example value of each field that has one. Examples of updates omit required fields."""
     for field in fields:
-        if (found := examples(rules_of(field))) and (use is not Use.CHANGE or not is_required(field)):
-            yield field.json_name, found[0]
+        if (values := examples(rules_of(field))) and (use is not Use.UPDATE or not is_required(field)):
+            yield field.json_name, values[0]

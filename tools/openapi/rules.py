@@ -1,4 +1,4 @@
-"""The rules of buf.validate as JSON Schema (2020-12) says them."""
+"""Converts buf.validate rules to JSON Schema (2020-12)."""
 
 import re
 from typing import Any
@@ -27,42 +27,42 @@ _CLASSES = {
     "Cc": r"\u0000-\u001F\u007F-\u009F",
     "Z": r" \u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000",
 }
-"""Unicode's classes of characters that patterns name, as what every dialect of regular expressions knows."""
+"""Unicode character classes in patterns, as ranges that every regular expression dialect supports."""
 _FORMATS = {"email", "hostname", "ipv4", "ipv6", "uri", "uuid"}
 _DAY = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
-_SAID_OTHERWISE = {"defined_only", "example", "items"}
-"""Rules that are no keywords: an enum's schema has its names; examples and items have their own places."""
+_HANDLED_ELSEWHERE = {"defined_only", "example", "items"}
+"""Rules that no keyword represents: enum schemas list the names; examples and items are converted separately."""
 
 
 def rules_of(field: FieldDescriptor) -> Any:
-    """Returns a field's buf.validate.FieldRules, empty if it has none."""
+    """Returns the buf.validate.FieldRules of a field. Empty if the field has none."""
     message: Any = field.containing_type
     return field.GetOptions().Extensions[message.file.pool.FindExtensionByName("buf.validate.field")]
 
 
 def keywords(rules: Any) -> Schema:
-    """Returns what FieldRules say, of one value or of a list. A rule without a keyword goes into the description."""
+    """Returns the keywords that represent FieldRules. Rules without a keyword become part of the description."""
     schema: Schema = {}
     others = [rule.message for rule in rules.cel]
     if kind := rules.WhichOneof("type"):
         for rule, value in getattr(rules, kind).ListFields():
-            found = _keyword(rule.name, value)
-            if not found and rule.name not in _SAID_OTHERWISE:
+            keyword = _keyword(rule.name, value)
+            if not keyword and rule.name not in _HANDLED_ELSEWHERE:
                 others.append(f"{rule.name} {value}")
-            schema |= found
+            schema |= keyword
     if others:
         schema["description"] = f"Rules: {'; '.join(others)}."
     return schema
 
 
 def examples(rules: Any) -> list[Any]:
-    """Returns the values that a field's rules give as examples."""
+    """Returns the example values in a field's rules."""
     kind = rules.WhichOneof("type")
     return [*getattr(getattr(rules, kind), "example", ())] if kind else []
 
 
-def or_empty(schema: Schema) -> Schema:
-    """Returns a text's schema that admits the empty text too, as rules that ignore the zero value do."""
+def allow_empty(schema: Schema) -> Schema:
+    """Returns a string schema that also accepts the empty string, for rules that ignore the zero value."""
     if "enum" in schema:
         return schema | {"enum": ["", *schema["enum"]]}
     if "pattern" in schema:
@@ -72,8 +72,8 @@ def or_empty(schema: Schema) -> Schema:
     return schema
 
 
-def or_null(schema: Schema) -> Schema:
-    """Returns the schema of a field of a body that admits null too, which means that the field is not given."""
+def allow_null(schema: Schema) -> Schema:
+    """Returns a schema that also accepts null, which means that the field is not set."""
     if "$ref" in schema:
         return {"anyOf": [{"$ref": schema["$ref"]}, {"type": "null"}], **_without(schema, "$ref")}
     if "anyOf" in schema:
@@ -98,13 +98,13 @@ def _keyword(rule: str, value: Any) -> Schema:
 
 
 def _pattern(pattern: str) -> Schema:
-    """Returns what a pattern in RE2's dialect says, nothing if other dialects cannot say it."""
+    """Returns the keyword for an RE2 pattern. Empty if other dialects do not support the pattern."""
     if pattern == _DAY:
         return {"format": "date"}
 
-    def ranges(found: re.Match[str]) -> str:
-        known = _CLASSES.get(found[2], found[0])
-        return f"[^{known}]" if found[1] == "P" and known != found[0] else known
+    def to_ranges(match: re.Match[str]) -> str:
+        ranges = _CLASSES.get(match[2], match[0])
+        return f"[^{ranges}]" if match[1] == "P" and ranges != match[0] else ranges
 
-    portable = re.sub(r"\\([pP])\{(\w+)\}", ranges, pattern)
+    portable = re.sub(r"\\([pP])\{(\w+)\}", to_ranges, pattern)
     return {} if "\\p" in portable.lower() else {"pattern": portable}

@@ -1,4 +1,4 @@
-"""Writes the folder that the gateway serves: openapi.json, and docs/ with the API reference."""
+"""Writes the static site that the gateway serves: openapi.json, and the API reference under docs/."""
 
 import shutil
 from importlib.metadata import distribution
@@ -7,14 +7,14 @@ from pathlib import Path
 _OPENAPI = Path(__file__).resolve().parents[2] / "gen" / "openapi.json"
 _PAGE = Path(__file__).resolve().parent / "page"
 _SWAGGER_UI = "swagger-ui-py"
-_FROM_SWAGGER_UI = ("swagger-ui-bundle.js", "swagger-ui.css", "LICENSE")
+_SWAGGER_UI_FILES = ("swagger-ui-bundle.js", "swagger-ui.css", "LICENSE")
 
 
 def write(folder: Path) -> Path:
-    """Writes the site into a folder, which need not be there, and returns the folder."""
+    """Writes the site to a folder and returns the folder. Creates the folder if it does not exist."""
     docs = folder / "docs"
     shutil.copytree(_PAGE, docs, dirs_exist_ok=True)
-    for name in _FROM_SWAGGER_UI:
+    for name in _SWAGGER_UI_FILES:
         shutil.copy(str(distribution(_SWAGGER_UI).locate_file(f"swagger_ui/static/{name}")), docs)
     shutil.copy(_OPENAPI, folder)
     return folder

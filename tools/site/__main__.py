@@ -1,4 +1,4 @@
-"""`python -m tools.site FOLDER`: writes the folder that the gateway serves, as an image of the gateway needs it."""
+"""Writes the gateway's static site to a folder, for the gateway's image: `python -m tools.site FOLDER`."""
 
 import argparse
 from pathlib import Path
@@ -7,9 +7,9 @@ from tools.site import write
 
 
 def main() -> None:
-    """Writes the folder that the command line names."""
+    """Writes the site to the folder given on the command line."""
     parser = argparse.ArgumentParser(prog="python -m tools.site", description=__doc__)
-    parser.add_argument("folder", type=Path, help="where to write it; it is made if it is not there")
+    parser.add_argument("folder", type=Path, help="the folder to write to; created if it does not exist")
     write(parser.parse_args().folder)
 
 

@@ -1,4 +1,4 @@
-// Shows /openapi.json with Swagger UI. The calls that it sends go to the gateway that the page came from.
+// Renders /openapi.json with Swagger UI. Requests go to the gateway that serves this page.
 window.reference = SwaggerUIBundle({
   url: "/openapi.json",
   dom_id: "#reference",
@@ -6,7 +6,7 @@ window.reference = SwaggerUIBundle({
   displayRequestDuration: true,
   docExpansion: "list",
   defaultModelsExpandDepth: 0,
-  persistAuthorization: false, // a token is forgotten with the page
+  persistAuthorization: false, // tokens are discarded when the page closes
   tryItOutEnabled: true,
-  validatorUrl: null, // nothing is sent to anybody else
+  validatorUrl: null, // no requests to third parties
 });

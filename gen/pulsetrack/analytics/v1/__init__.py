@@ -33,27 +33,27 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 
 class Bucket(betterproto2.Enum):
     """
-    How long a bucket is. Buckets begin at midnight UTC; weeks on Monday, months on their first day.
+    The length of a bucket. Buckets start at midnight UTC. Weeks start on Monday, and months on their first day.
     """
 
     UNSPECIFIED = 0
     """
-    Not said: a day.
+    Unspecified. Equivalent to BUCKET_DAY.
     """
 
     DAY = 1
     """
-    A day.
+    One day.
     """
 
     WEEK = 2
     """
-    A week.
+    One week.
     """
 
     MONTH = 3
     """
-    A month.
+    One month.
     """
 
     @classmethod
@@ -77,12 +77,12 @@ class Bucket(betterproto2.Enum):
 
 class PatientEventType(betterproto2.Enum):
     """
-    What happened to a patient.
+    The type of a patient event.
     """
 
     UNSPECIFIED = 0
     """
-    Not said: never an event's type; in a request, any type.
+    Unspecified. No event has this type. In a list request, it matches any type.
     """
 
     CREATED = 1
@@ -92,7 +92,7 @@ class PatientEventType(betterproto2.Enum):
 
     UPDATED = 2
     """
-    The patient was changed.
+    The patient was updated.
     """
 
     DELETED = 3
@@ -102,7 +102,7 @@ class PatientEventType(betterproto2.Enum):
 
     UNDELETED = 4
     """
-    The deletion was taken back.
+    The patient was undeleted.
     """
 
     @classmethod
@@ -129,23 +129,23 @@ class PatientEventType(betterproto2.Enum):
 @dataclass(eq=False, repr=False)
 class AgeBand(betterproto2.Message):
     """
-    How many patients are of an age, in whole years (UTC). Bands are ten years long: 0 to 9, 10 to 19, and so on; the last,
-    from 90, is open.
+    The number of patients in one age band. Ages are in whole years (UTC). Each band spans ten years: 0 to 9, 10 to 19,
+    and so on. The last band is 90 and over.
     """
 
     from_age: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
     """
-    The lowest age.
+    The lowest age in the band.
     """
 
     to_age: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
     """
-    The highest age. 0 in the last band, which has none.
+    The highest age in the band. 0 in the last band, which has no upper limit.
     """
 
     count: "int" = betterproto2.field(3, betterproto2.TYPE_INT64)
     """
-    How many patients.
+    The number of patients.
     """
 
 
@@ -155,34 +155,34 @@ default_message_pool.register_message("pulsetrack.analytics.v1", "AgeBand", AgeB
 @dataclass(eq=False, repr=False)
 class AnalyticsEvent(betterproto2.Message):
     """
-    An event as analytics stored it.
+    A patient event, as stored by the analytics service.
     """
 
     event_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The event's id, a UUID.
+    The ID of the event, a UUID.
     """
 
     patient_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The id of the patient.
+    The ID of the patient.
     """
 
     type: "PatientEventType" = betterproto2.field(
         3, betterproto2.TYPE_ENUM, default_factory=lambda: PatientEventType(0)
     )
     """
-    What happened.
+    The type of the event.
     """
 
     sequence: "int" = betterproto2.field(4, betterproto2.TYPE_INT64)
     """
-    Counts the events of one patient from 1.
+    The sequence number of the event. It starts at 1 for each patient.
     """
 
     actor_id: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    The id of the user who caused it.
+    The ID of the user who made the change.
     """
 
     occur_time: "datetime.datetime | None" = betterproto2.field(
@@ -192,7 +192,7 @@ class AnalyticsEvent(betterproto2.Message):
         optional=True,
     )
     """
-    When it happened.
+    The time of the change.
     """
 
     receive_time: "datetime.datetime | None" = betterproto2.field(
@@ -202,7 +202,7 @@ class AnalyticsEvent(betterproto2.Message):
         optional=True,
     )
     """
-    When analytics stored it.
+    The time at which the analytics service stored the event.
     """
 
 
@@ -214,42 +214,42 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class DeadLetter(betterproto2.Message):
     """
-    A message that could not be stored as an event.
+    A Kafka message that could not be stored as an event.
     """
 
     id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The dead letter's id, a UUID.
+    The ID of the dead letter, a UUID.
     """
 
     topic: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The topic that the message came from.
+    The topic of the message.
     """
 
     partition: "int" = betterproto2.field(3, betterproto2.TYPE_INT32)
     """
-    The partition of the topic.
+    The partition of the message.
     """
 
     offset: "int" = betterproto2.field(4, betterproto2.TYPE_INT64)
     """
-    The message's offset in the partition when it first came.
+    The offset of the message in the partition when it was first received.
     """
 
     event_id: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    The event's id as the message's header `ce_id` says, empty if it has none.
+    The event ID from the message header `ce_id`. Empty if the header is missing.
     """
 
     reason: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
     """
-    Why it could not be stored when that was last tried.
+    The reason why the last attempt to store the message failed.
     """
 
     attempts: "int" = betterproto2.field(7, betterproto2.TYPE_INT32)
     """
-    How many times it was tried to store it: once when it came, and once with each replay.
+    The number of attempts to store the message: one when it was received, and one for each replay.
     """
 
     receive_time: "datetime.datetime | None" = betterproto2.field(
@@ -259,7 +259,7 @@ class DeadLetter(betterproto2.Message):
         optional=True,
     )
     """
-    When the message first came.
+    The time at which the message was first received.
     """
 
     replay_time: "datetime.datetime | None" = betterproto2.field(
@@ -269,7 +269,7 @@ class DeadLetter(betterproto2.Message):
         optional=True,
     )
     """
-    When a replay stored it. Absent as long as none has.
+    The time at which a replay stored the message. Not set if no replay has succeeded.
     """
 
 
@@ -281,7 +281,7 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class GetPatientStatisticsRequest(betterproto2.Message):
     """
-    Asks for the statistics.
+    Request message for GetPatientStatistics.
     """
 
     start: "datetime.datetime | None" = betterproto2.field(
@@ -291,7 +291,7 @@ class GetPatientStatisticsRequest(betterproto2.Message):
         optional=True,
     )
     """
-    Counts events from here on. 30 days before the end if not given.
+    The start of the time range, inclusive. Defaults to 30 days before `end`.
     """
 
     end: "datetime.datetime | None" = betterproto2.field(
@@ -301,14 +301,14 @@ class GetPatientStatisticsRequest(betterproto2.Message):
         optional=True,
     )
     """
-    Counts events before this time. Now if not given.
+    The end of the time range, exclusive. Defaults to now.
     """
 
     bucket: "Bucket" = betterproto2.field(
         3, betterproto2.TYPE_ENUM, default_factory=lambda: Bucket(0)
     )
     """
-    How long each bucket is. A day if not given.
+    The length of each bucket. Defaults to one day.
     """
 
 
@@ -322,17 +322,17 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class ListDeadLettersRequest(betterproto2.Message):
     """
-    Asks for a page of dead letters.
+    Request message for ListDeadLetters.
     """
 
     page_size: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
     """
-    How many dead letters to return at most, up to 1000. 50 if not given.
+    The maximum number of dead letters to return, up to 1000. Defaults to 50.
     """
 
     page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The next_page_token of the page before.
+    The `next_page_token` of the previous page.
     """
 
 
@@ -356,7 +356,7 @@ class ListDeadLettersResponse(betterproto2.Message):
 
     next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    What asks for the next page. Empty on the last page.
+    The token that requests the next page. Empty on the last page.
     """
 
 
@@ -368,29 +368,29 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class ListPatientEventsRequest(betterproto2.Message):
     """
-    Asks for a page of events.
+    Request message for ListPatientEvents.
     """
 
     page_size: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
     """
-    How many events to return at most, up to 1000. 50 if not given.
+    The maximum number of events to return, up to 1000. Defaults to 50.
     """
 
     page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The next_page_token of the page before, to be sent with the same query.
+    The `next_page_token` of the previous page. All fields except `page_size` must match the request that returned it.
     """
 
     patient_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    If given, only the events of this patient.
+    Returns only events of this patient.
     """
 
     type: "PatientEventType" = betterproto2.field(
         4, betterproto2.TYPE_ENUM, default_factory=lambda: PatientEventType(0)
     )
     """
-    If given, only events of this type.
+    Returns only events of this type.
     """
 
 
@@ -414,7 +414,7 @@ class ListPatientEventsResponse(betterproto2.Message):
 
     next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    What asks for the next page. Empty on the last page.
+    The token that requests the next page. Empty on the last page.
     """
 
 
@@ -426,24 +426,24 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class PatientStatistics(betterproto2.Message):
     """
-    How many patients there are, and what happened to them.
+    Statistics about patients.
     """
 
     buckets: "list[StatisticsBucket]" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, repeated=True
     )
     """
-    The buckets of the span of time, oldest first, those in which nothing happened left out.
+    The event counts per bucket, oldest first. Buckets without events are omitted.
     """
 
     total_patients: "int" = betterproto2.field(2, betterproto2.TYPE_INT64)
     """
-    How many patients there are, without the deleted ones.
+    The number of patients, without deleted patients.
     """
 
     total_deleted: "int" = betterproto2.field(3, betterproto2.TYPE_INT64)
     """
-    How many patients are deleted.
+    The number of deleted patients.
     """
 
     as_of_time: "datetime.datetime | None" = betterproto2.field(
@@ -453,22 +453,22 @@ class PatientStatistics(betterproto2.Message):
         optional=True,
     )
     """
-    When this was counted.
+    The time at which the statistics were computed.
     """
 
     sexes: "list[SexCount]" = betterproto2.field(
         5, betterproto2.TYPE_MESSAGE, repeated=True
     )
     """
-    The sexes of the patients that are not deleted, in the order of the enum, those that nobody has left out.
+    The number of patients by sex, in enum order, without deleted patients. Sexes without patients are omitted.
     """
 
     age_bands: "list[AgeBand]" = betterproto2.field(
         6, betterproto2.TYPE_MESSAGE, repeated=True
     )
     """
-    The ages of the patients that are not deleted, youngest first, bands that nobody is in left out. Who has no known day
-    of birth is in none.
+    The number of patients by age, youngest first, without deleted patients. Bands without patients are omitted.
+    Patients without a known date of birth are not counted.
     """
 
 
@@ -480,12 +480,12 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class ReplayDeadLetterRequest(betterproto2.Message):
     """
-    Asks for a dead letter to be tried again.
+    Request message for ReplayDeadLetter.
     """
 
     id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The dead letter's id.
+    The ID of the dead letter.
     """
 
 
@@ -497,19 +497,19 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class SexCount(betterproto2.Message):
     """
-    How many patients are of a sex.
+    The number of patients of one sex.
     """
 
     sex: "__patient__v1__.Sex" = betterproto2.field(
         1, betterproto2.TYPE_ENUM, default_factory=lambda: __patient__v1__.Sex(0)
     )
     """
-    The sex, as recorded.
+    The sex, as recorded by the clinic.
     """
 
     count: "int" = betterproto2.field(2, betterproto2.TYPE_INT64)
     """
-    How many patients.
+    The number of patients.
     """
 
 
@@ -519,7 +519,7 @@ default_message_pool.register_message("pulsetrack.analytics.v1", "SexCount", Sex
 @dataclass(eq=False, repr=False)
 class StatisticsBucket(betterproto2.Message):
     """
-    What happened in one bucket.
+    The number of patient events in one bucket.
     """
 
     start_time: "datetime.datetime | None" = betterproto2.field(
@@ -529,22 +529,22 @@ class StatisticsBucket(betterproto2.Message):
         optional=True,
     )
     """
-    When the bucket begins.
+    The start of the bucket.
     """
 
     registrations: "int" = betterproto2.field(2, betterproto2.TYPE_INT64)
     """
-    How many patients were created.
+    The number of patients created.
     """
 
     updates: "int" = betterproto2.field(3, betterproto2.TYPE_INT64)
     """
-    How many times a patient was changed.
+    The number of updates.
     """
 
     deletions: "int" = betterproto2.field(4, betterproto2.TYPE_INT64)
     """
-    How many patients were deleted.
+    The number of patients deleted.
     """
 
 

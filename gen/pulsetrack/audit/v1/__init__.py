@@ -23,27 +23,27 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 @dataclass(eq=False, repr=False)
 class SearchAccessEventsRequest(betterproto2.Message):
     """
-    Asks for a page of a service's access events.
+    Request message for searching a service's access events.
     """
 
     actor_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    If given, only events of calls by this user or service: the id of a user, or the client id of a service.
+    Returns only events with this caller: a user ID, or the client ID of a service.
     """
 
     subject_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    If given, only events about this person: the id of a patient, or of a user where users are what the service keeps.
+    Returns only events about this subject: a patient ID, or a user ID in the auth service.
     """
 
     page_size: "int" = betterproto2.field(3, betterproto2.TYPE_INT32)
     """
-    How many events to return at most, up to 1000. 50 if not given.
+    The maximum number of events to return, up to 1000. Defaults to 50.
     """
 
     page_token: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    The next_page_token of the page before, to be sent with the same query.
+    The `next_page_token` of the previous page. All fields except `page_size` must match the request that returned it.
     """
 
 
@@ -67,7 +67,7 @@ class SearchAccessEventsResponse(betterproto2.Message):
 
     next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    What asks for the next page. Empty on the last page.
+    The token that requests the next page. Empty on the last page.
     """
 
 
@@ -79,39 +79,39 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class ServiceAccessEvent(betterproto2.Message):
     """
-    One call that read or changed personal data, or asked for it.
+    A call that read, changed or requested personal data.
     """
 
     id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The event's id, a UUID of version 7.
+    The ID of the event, a version 7 UUID.
     """
 
     subject_ids: "list[str]" = betterproto2.field(
         2, betterproto2.TYPE_STRING, repeated=True
     )
     """
-    The ids of the people whom the call read, changed or asked for: the first 20 of them.
+    The IDs of the first 20 patients or users whose data the call read, changed or requested.
     """
 
     subject_count: "int" = betterproto2.field(3, betterproto2.TYPE_INT32)
     """
-    How many people these are in all.
+    The total number of patients or users whose data the call read, changed or requested.
     """
 
     actor_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    The id of the user or service that called. Empty if the caller is not known.
+    The ID of the calling user or service. Empty if the caller is unknown.
     """
 
     method: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    The full name of the method: `pulsetrack.billing.v1.BillingService/GetBillingAccount`.
+    The full name of the method, such as `pulsetrack.billing.v1.BillingService/GetBillingAccount`.
     """
 
     outcome: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
     """
-    How the call ended: OK, or the name of its gRPC status code, such as PERMISSION_DENIED.
+    The outcome of the call: OK, or a gRPC status code such as PERMISSION_DENIED.
     """
 
     occur_time: "datetime.datetime | None" = betterproto2.field(
@@ -121,17 +121,17 @@ class ServiceAccessEvent(betterproto2.Message):
         optional=True,
     )
     """
-    When the call ended.
+    The time at which the call ended.
     """
 
     request_id: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
     """
-    The id of the call, which is in the gateway's access log and in the services' logs too.
+    The ID of the call. The gateway's access log and the services' logs contain the same ID.
     """
 
     remote_address: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
     """
-    The IP address that the gateway was called from.
+    The IP address of the client, as the gateway saw it.
     """
 
 

@@ -37,31 +37,31 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 @dataclass(eq=False, repr=False)
 class CreateUserRequest(betterproto2.Message):
     """
-    Asks for a new user of any role.
+    Request message for CreateUser.
     """
 
     email: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The user's email, at most 254 characters.
+    The user's email address, at most 254 characters.
     """
 
     username: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The name that the user goes by: 1 to 50 letters, digits, dots, hyphens or underscores, the letters of one script and
-    all visible. Names that look alike (Latin and Cyrillic "a", full width) count as the same.
+    The username: 1 to 50 letters, digits, dots, hyphens or underscores. All letters must be visible and belong to one
+    script. Usernames that look alike, such as a Latin and a Cyrillic "a" or full-width letters, count as the same.
     """
 
     password: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The password, 8 to 128 characters, not easy to guess: the user's own email and username, and common words and
-    patterns, do not make it stronger.
+    The password, 8 to 128 characters. Passwords that are easy to guess are rejected. The user's own email address and
+    username, common words and common patterns add no strength.
     """
 
     role: "__options__v1__.Role" = betterproto2.field(
         4, betterproto2.TYPE_ENUM, default_factory=lambda: __options__v1__.Role(0)
     )
     """
-    What the user may do. ROLE_USER if not given.
+    The role of the new user. Defaults to ROLE_USER.
     """
 
 
@@ -73,7 +73,7 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class GetCurrentUserRequest(betterproto2.Message):
     """
-    Asks for the caller's own user.
+    Request message for GetCurrentUser.
     """
 
     pass
@@ -87,7 +87,7 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class GetJwksRequest(betterproto2.Message):
     """
-    Asks for the public keys.
+    Request message for GetJwks.
     """
 
     pass
@@ -101,7 +101,7 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class GetTrustBundleRequest(betterproto2.Message):
     """
-    Asks for the keys and revocations.
+    Request message for GetTrustBundle.
     """
 
     pass
@@ -115,7 +115,7 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class IssueServiceTokenRequest(betterproto2.Message):
     """
-    Asks for a service token.
+    Request message for IssueServiceToken.
     """
 
     client_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -125,7 +125,7 @@ class IssueServiceTokenRequest(betterproto2.Message):
 
     client_secret: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The secret that the operator gave to it.
+    The client secret that the operator configured for the service.
     """
 
 
@@ -137,17 +137,17 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class ListUsersRequest(betterproto2.Message):
     """
-    Asks for a page of users.
+    Request message for ListUsers.
     """
 
     page_size: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
     """
-    How many users to return at most, up to 1000. 50 if not given.
+    The maximum number of users to return, up to 1000. Defaults to 50.
     """
 
     page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The next_page_token of the page before.
+    The `next_page_token` of the previous page.
     """
 
 
@@ -171,7 +171,7 @@ class ListUsersResponse(betterproto2.Message):
 
     next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    What asks for the next page. Empty on the last page.
+    The token that requests the next page. Empty on the last page.
     """
 
 
@@ -183,12 +183,12 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class LoginRequest(betterproto2.Message):
     """
-    Asks for tokens.
+    Request message for Login.
     """
 
     email: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The user's email.
+    The user's email address.
     """
 
     password: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -205,12 +205,12 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class LogoutRequest(betterproto2.Message):
     """
-    Asks for the end of a session.
+    Request message for Logout.
     """
 
     refresh_token: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The refresh token of the last pair.
+    The most recent refresh token of the session.
     """
 
 
@@ -222,12 +222,12 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class RefreshTokenRequest(betterproto2.Message):
     """
-    Asks for new tokens.
+    Request message for RefreshToken.
     """
 
     refresh_token: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The refresh token of the last pair.
+    The most recent refresh token of the session.
     """
 
 
@@ -239,22 +239,22 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class Revocation(betterproto2.Message):
     """
-    Revokes the tokens of a user that have a lower version.
+    Revokes the tokens of a user that have an older version.
     """
 
     user_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The user's id.
+    The ID of the user.
     """
 
     token_version: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
     """
-    The lowest version (claim `token_version`) of the user's tokens that is valid.
+    The lowest valid version of the user's tokens (claim `token_version`).
     """
 
     disabled: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
     """
-    True if the user is disabled.
+    Whether the user is disabled.
     """
 
 
@@ -264,12 +264,12 @@ default_message_pool.register_message("pulsetrack.auth.v1", "Revocation", Revoca
 @dataclass(eq=False, repr=False)
 class ServiceToken(betterproto2.Message):
     """
-    What one service shows to another.
+    A token that authenticates a service.
     """
 
     access_token: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The JWT that calls carry as `authorization: Bearer ...`.
+    The access token, a JWT. Send it in the `authorization` header as `Bearer <token>`.
     """
 
     token_type: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -279,7 +279,7 @@ class ServiceToken(betterproto2.Message):
 
     expires_in: "int" = betterproto2.field(3, betterproto2.TYPE_INT32)
     """
-    How long the token lives, in seconds.
+    The lifetime of the token, in seconds.
     """
 
 
@@ -291,24 +291,24 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class SignUpRequest(betterproto2.Message):
     """
-    Asks for a new user.
+    Request message for SignUp.
     """
 
     email: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The user's email, at most 254 characters.
+    The user's email address, at most 254 characters.
     """
 
     username: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The name that the user goes by: 1 to 50 letters, digits, dots, hyphens or underscores, the letters of one script and
-    all visible. Names that look alike (Latin and Cyrillic "a", full width) count as the same.
+    The username: 1 to 50 letters, digits, dots, hyphens or underscores. All letters must be visible and belong to one
+    script. Usernames that look alike, such as a Latin and a Cyrillic "a" or full-width letters, count as the same.
     """
 
     password: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The password, 8 to 128 characters, not easy to guess: the user's own email and username, and common words and
-    patterns, do not make it stronger.
+    The password, 8 to 128 characters. Passwords that are easy to guess are rejected. The user's own email address and
+    username, common words and common patterns add no strength.
     """
 
 
@@ -320,17 +320,17 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class TokenPair(betterproto2.Message):
     """
-    What a log-in gives.
+    An access token and a refresh token.
     """
 
     access_token: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The JWT that calls carry as `authorization: Bearer ...`.
+    The access token, a JWT. Send it in the `authorization` header as `Bearer <token>`.
     """
 
     refresh_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The opaque token that is good for one RefreshToken.
+    The opaque refresh token. It can be used once, in a RefreshToken request.
     """
 
     token_type: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
@@ -340,7 +340,7 @@ class TokenPair(betterproto2.Message):
 
     expires_in: "int" = betterproto2.field(4, betterproto2.TYPE_INT32)
     """
-    How long the access token lives, in seconds.
+    The lifetime of the access token, in seconds.
     """
 
 
@@ -350,19 +350,19 @@ default_message_pool.register_message("pulsetrack.auth.v1", "TokenPair", TokenPa
 @dataclass(eq=False, repr=False)
 class TrustBundle(betterproto2.Message):
     """
-    What services verify tokens with.
+    The data with which services verify tokens.
     """
 
     jwks: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
     """
-    The public keys: a JSON Web Key Set (RFC 7517).
+    The public keys, as a JSON Web Key Set (RFC 7517).
     """
 
     revocations: "list[Revocation]" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, repeated=True
     )
     """
-    The users some of whose tokens are revoked. A user stays in the list for as long as a revoked token could be valid.
+    Users with revoked tokens. An entry remains until all revoked tokens of the user have expired.
     """
 
 
@@ -372,22 +372,22 @@ default_message_pool.register_message("pulsetrack.auth.v1", "TrustBundle", Trust
 @dataclass(eq=False, repr=False)
 class UpdateUserRequest(betterproto2.Message):
     """
-    Asks for a change of a user.
+    Request message for UpdateUser.
     """
 
     user: "User | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    The user: its id and the new values. Only the role, and whether the user is disabled, can change.
+    The user's ID and the new values. Only `role` and `disabled` can be changed.
     """
 
     update_mask: "___google__protobuf__.FieldMask | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    Which fields to change (AIP-134): "role", "disabled", or "*" for both. If not given, those that have a value, so that
-    to enable a user takes a mask.
+    The fields to update (AIP-134): `role`, `disabled`, or `*` for both. Defaults to the fields that have a non-default
+    value, so enabling a user requires a mask.
     """
 
 
@@ -399,34 +399,34 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class User(betterproto2.Message):
     """
-    A person who may log in.
+    A user account.
     """
 
     id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The user's id, a UUID.
+    The ID of the user, a UUID.
     """
 
     email: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The user's email, as it was given. Compared without case.
+    The user's email address, as entered. Comparisons ignore case.
     """
 
     username: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The name that the user goes by. Compared without case.
+    The username. Comparisons ignore case.
     """
 
     role: "__options__v1__.Role" = betterproto2.field(
         4, betterproto2.TYPE_ENUM, default_factory=lambda: __options__v1__.Role(0)
     )
     """
-    What the user may do.
+    The role, which determines the user's permissions.
     """
 
     disabled: "bool" = betterproto2.field(5, betterproto2.TYPE_BOOL)
     """
-    True if the user can neither log in nor refresh a token.
+    Whether the user is disabled. A disabled user cannot log in or refresh tokens.
     """
 
     create_time: "datetime.datetime | None" = betterproto2.field(
@@ -436,7 +436,7 @@ class User(betterproto2.Message):
         optional=True,
     )
     """
-    When the user was created.
+    The time at which the user was created.
     """
 
 

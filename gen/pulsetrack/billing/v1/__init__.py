@@ -27,22 +27,22 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 
 class AccountStatus(betterproto2.Enum):
     """
-    Whether an account is in use.
+    The status of a billing account.
     """
 
     UNSPECIFIED = 0
     """
-    Not said: never an account's status; in a request, any status.
+    Unspecified. No account has this status. In a list request, it matches any status.
     """
 
     ACTIVE = 1
     """
-    In use.
+    The account is open.
     """
 
     CLOSED = 2
     """
-    Closed: an admin closed it, or its patient is deleted.
+    The account was closed by an admin, or its patient is deleted.
     """
 
     @classmethod
@@ -65,34 +65,34 @@ class AccountStatus(betterproto2.Enum):
 @dataclass(eq=False, repr=False)
 class BillingAccount(betterproto2.Message):
     """
-    A patient's account.
+    A patient's billing account.
     """
 
     id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The account's id, a UUID of version 7.
+    The ID of the account, a version 7 UUID.
     """
 
     patient_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The id of the patient whose account it is. No two accounts have the same.
+    The ID of the patient. Each patient has at most one account.
     """
 
     name: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The patient's name. It follows the patient's record within seconds.
+    The patient's name, copied from the patient record within seconds of a change.
     """
 
     email: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    The patient's email. It follows the patient's record within seconds.
+    The patient's email address, copied from the patient record within seconds of a change.
     """
 
     status: "AccountStatus" = betterproto2.field(
         5, betterproto2.TYPE_ENUM, default_factory=lambda: AccountStatus(0)
     )
     """
-    Whether the account is in use.
+    The status of the account.
     """
 
     create_time: "datetime.datetime | None" = betterproto2.field(
@@ -102,7 +102,7 @@ class BillingAccount(betterproto2.Message):
         optional=True,
     )
     """
-    When the account was opened.
+    The time at which the account was opened.
     """
 
 
@@ -114,12 +114,12 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class CloseBillingAccountRequest(betterproto2.Message):
     """
-    Asks for an account to be closed.
+    Request message for CloseBillingAccount.
     """
 
     id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The account's id.
+    The ID of the account.
     """
 
 
@@ -131,12 +131,12 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class CreateBillingAccountRequest(betterproto2.Message):
     """
-    Asks for a patient's account to be opened.
+    Request message for CreateBillingAccount.
     """
 
     patient_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The patient's id.
+    The ID of the patient.
     """
 
     name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -146,7 +146,7 @@ class CreateBillingAccountRequest(betterproto2.Message):
 
     email: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The patient's email.
+    The patient's email address.
     """
 
 
@@ -158,12 +158,12 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class FollowPatientRequest(betterproto2.Message):
     """
-    Describes a patient as of an event.
+    Request message for FollowPatient. Describes the patient after an event.
     """
 
     patient_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The patient's id.
+    The ID of the patient.
     """
 
     name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -173,12 +173,12 @@ class FollowPatientRequest(betterproto2.Message):
 
     email: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The patient's email.
+    The patient's email address.
     """
 
     sequence: "int" = betterproto2.field(4, betterproto2.TYPE_INT64)
     """
-    The event's sequence.
+    The sequence number of the event.
     """
 
     deleted: "bool" = betterproto2.field(5, betterproto2.TYPE_BOOL)
@@ -195,12 +195,12 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class GetBillingAccountRequest(betterproto2.Message):
     """
-    Asks for one account.
+    Request message for GetBillingAccount.
     """
 
     id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The account's id.
+    The ID of the account.
     """
 
 
@@ -212,29 +212,29 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class ListBillingAccountsRequest(betterproto2.Message):
     """
-    Asks for a page of accounts.
+    Request message for ListBillingAccounts.
     """
 
     page_size: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
     """
-    How many accounts to return at most, up to 1000. 50 if not given.
+    The maximum number of accounts to return, up to 1000. Defaults to 50.
     """
 
     page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The next_page_token of the page before, to be sent with the same query.
+    The `next_page_token` of the previous page. All fields except `page_size` must match the request that returned it.
     """
 
     patient_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    If given, only the account of this patient.
+    Returns only the account of this patient.
     """
 
     status: "AccountStatus" = betterproto2.field(
         4, betterproto2.TYPE_ENUM, default_factory=lambda: AccountStatus(0)
     )
     """
-    If given, only accounts of this status.
+    Returns only accounts with this status.
     """
 
 
@@ -246,7 +246,7 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class ListBillingAccountsResponse(betterproto2.Message):
     """
-    A page of accounts.
+    A page of billing accounts.
     """
 
     billing_accounts: "list[BillingAccount]" = betterproto2.field(
@@ -258,7 +258,7 @@ class ListBillingAccountsResponse(betterproto2.Message):
 
     next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    What asks for the next page. Empty on the last page.
+    The token that requests the next page. Empty on the last page.
     """
 
 

@@ -14,22 +14,22 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 
 class Role(betterproto2.Enum):
     """
-    What a person may do.
+    The role of a user.
     """
 
     UNSPECIFIED = 0
     """
-    Not said: never a person's role.
+    Unspecified. No user has this role.
     """
 
     USER = 1
     """
-    May work with patients, billing accounts and statistics. Every sign-up gives this role.
+    Grants access to patients, billing accounts and statistics. Every user who signs up has this role.
     """
 
     ADMIN = 2
     """
-    May do all that a user may, and delete patients and manage users.
+    Grants everything that ROLE_USER grants, and also permits deleting patients and managing users.
     """
 
     @classmethod

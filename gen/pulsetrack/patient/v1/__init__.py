@@ -42,12 +42,12 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 
 class RevisionType(betterproto2.Enum):
     """
-    What a change of a patient was.
+    The type of a change of a patient.
     """
 
     UNSPECIFIED = 0
     """
-    Not said.
+    Unspecified.
     """
 
     CREATED = 1
@@ -57,7 +57,7 @@ class RevisionType(betterproto2.Enum):
 
     UPDATED = 2
     """
-    The patient was changed.
+    The patient was updated.
     """
 
     DELETED = 3
@@ -67,7 +67,7 @@ class RevisionType(betterproto2.Enum):
 
     UNDELETED = 4
     """
-    The deletion was taken back.
+    The patient was undeleted.
     """
 
     @classmethod
@@ -93,7 +93,7 @@ class RevisionType(betterproto2.Enum):
 
 class Sex(betterproto2.Enum):
     """
-    A patient's sex, as recorded.
+    The sex of a patient, as recorded by the clinic.
     """
 
     UNSPECIFIED = 0
@@ -138,32 +138,33 @@ class Sex(betterproto2.Enum):
 @dataclass(eq=False, repr=False)
 class AccessEvent(betterproto2.Message):
     """
-    One call that read or wrote a patient's record, or asked for it.
+    A call that read, changed or requested a patient's record. A call about several patients creates one event per
+    patient.
     """
 
     id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The event's id, a UUID of version 7. A call that was about several patients is one event of each of them.
+    The ID of the event, a version 7 UUID.
     """
 
     patient_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The id of the patient that was asked for.
+    The ID of the requested patient.
     """
 
     actor_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The id of the user who called. Empty if there was no valid token.
+    The ID of the calling user. Empty if the call had no valid token.
     """
 
     method: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    The full name of the method: `pulsetrack.patient.v1.PatientService/GetPatient`.
+    The full name of the method, such as `pulsetrack.patient.v1.PatientService/GetPatient`.
     """
 
     outcome: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    How the call ended: OK, or the name of its gRPC status code, such as PERMISSION_DENIED.
+    The outcome of the call: OK, or a gRPC status code such as PERMISSION_DENIED.
     """
 
     occur_time: "datetime.datetime | None" = betterproto2.field(
@@ -173,17 +174,17 @@ class AccessEvent(betterproto2.Message):
         optional=True,
     )
     """
-    When the call ended.
+    The time at which the call ended.
     """
 
     request_id: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
     """
-    The id of the call, which is in the gateway's access log and in the services' logs too.
+    The ID of the call. The gateway's access log and the services' logs contain the same ID.
     """
 
     remote_address: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
     """
-    The IP address that the gateway was called from.
+    The IP address of the client, as the gateway saw it.
     """
 
 
@@ -195,21 +196,22 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class CreatePatientRequest(betterproto2.Message):
     """
-    Asks for a new patient.
+    Request message for CreatePatient.
     """
 
     patient: "Patient | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    The patient. Output-only fields in it are ignored.
+    The patient to create. Output-only fields are ignored.
     """
 
     request_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    Names the request (AIP-155), so that it can be repeated without creating a second patient: within 24 hours, the same
-    caller's requests with this id get the answer of the first, if they have the same content. One that failed does not
-    count. At most 128 characters of printable ASCII. The header `Idempotency-Key` says the same.
+    A client-generated ID that makes the request idempotent (AIP-155), at most 128 printable ASCII characters. If the
+    same caller repeats the request with the same ID and content within 24 hours, the server returns the first response
+    and does not create another patient. The same ID with different content fails with REQUEST_ID_REUSED. Failed
+    requests can be retried with the same ID. REST clients can use the header `Idempotency-Key` instead.
     """
 
 
@@ -221,17 +223,17 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class DeletePatientRequest(betterproto2.Message):
     """
-    Asks for the deletion of a patient.
+    Request message for DeletePatient.
     """
 
     id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The patient's id.
+    The ID of the patient.
     """
 
     etag: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    If given, the deletion fails if the record has changed since it had this etag.
+    If set, the request fails with ETAG_MISMATCH unless the record's current etag is equal.
     """
 
 
@@ -243,12 +245,12 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class GetPatientRequest(betterproto2.Message):
     """
-    Asks for one patient.
+    Request message for GetPatient.
     """
 
     id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The patient's id.
+    The ID of the patient.
     """
 
 
@@ -260,22 +262,22 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class ListAccessEventsRequest(betterproto2.Message):
     """
-    Asks for a page of a patient's access events.
+    Request message for ListAccessEvents.
     """
 
     id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The patient's id.
+    The ID of the patient.
     """
 
     page_size: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
     """
-    How many events to return at most, up to 1000. 50 if not given.
+    The maximum number of events to return, up to 1000. Defaults to 50.
     """
 
     page_token: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The next_page_token of the page before, to be sent with the same query.
+    The `next_page_token` of the previous page. All fields except `page_size` must match the request that returned it.
     """
 
 
@@ -299,7 +301,7 @@ class ListAccessEventsResponse(betterproto2.Message):
 
     next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    What asks for the next page. Empty on the last page.
+    The token that requests the next page. Empty on the last page.
     """
 
 
@@ -311,22 +313,22 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class ListPatientRevisionsRequest(betterproto2.Message):
     """
-    Asks for a page of a patient's revisions.
+    Request message for ListPatientRevisions.
     """
 
     id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The patient's id.
+    The ID of the patient.
     """
 
     page_size: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
     """
-    How many revisions to return at most, up to 1000. 50 if not given.
+    The maximum number of revisions to return, up to 1000. Defaults to 50.
     """
 
     page_token: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The next_page_token of the page before, to be sent with the same query.
+    The `next_page_token` of the previous page. All fields except `page_size` must match the request that returned it.
     """
 
 
@@ -350,7 +352,7 @@ class ListPatientRevisionsResponse(betterproto2.Message):
 
     next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    What asks for the next page. Empty on the last page.
+    The token that requests the next page. Empty on the last page.
     """
 
 
@@ -364,60 +366,62 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class ListPatientsRequest(betterproto2.Message):
     """
-    Asks for a page of patients.
+    Request message for ListPatients.
     """
 
     page_size: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
     """
-    How many patients to return at most, up to 1000. 50 if not given.
+    The maximum number of patients to return, up to 1000. Defaults to 50.
     """
 
     page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The next_page_token of the page before, to be sent with otherwise the same request.
+    The `next_page_token` of the previous page. All fields except `page_size` must match the request that returned it.
     """
 
     query: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Finds patients by a part of their name, email or record number, without case. At most 100 characters.
+    Returns only patients whose name, email address or record number contains this text. The search ignores case. At
+    most 100 characters.
     """
 
     order_by: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    By what the list is sorted: `name` (by its code points), `create_time`, `update_time` or `date_of_birth`, upwards,
-    or downwards with ` desc` behind it. `create_time desc` if not given. Patients of equal rank are sorted by their ids.
+    The sort order: `name` (by Unicode code point), `create_time`, `update_time` or `date_of_birth`. The order is
+    ascending; append ` desc` for descending order. Patients with equal values are sorted by ID. Defaults to
+    `create_time desc`.
     """
 
     show_deleted: "bool" = betterproto2.field(5, betterproto2.TYPE_BOOL)
     """
-    Whether the list holds deleted patients too.
+    Whether to include deleted patients.
     """
 
     sex: "Sex" = betterproto2.field(
         6, betterproto2.TYPE_ENUM, default_factory=lambda: Sex(0)
     )
     """
-    Restricts the list to patients of this sex, if given.
+    Returns only patients of this sex.
     """
 
     born_after: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
     """
-    Restricts the list to patients who were born after this day, YYYY-MM-DD.
+    Returns only patients born after this date, as YYYY-MM-DD.
     """
 
     born_before: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
     """
-    Restricts the list to patients who were born before this day, YYYY-MM-DD.
+    Returns only patients born before this date, as YYYY-MM-DD.
     """
 
     registered_after: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
     """
-    Restricts the list to patients whom the clinic admitted after this day, YYYY-MM-DD.
+    Returns only patients admitted after this date, as YYYY-MM-DD.
     """
 
     registered_before: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
     """
-    Restricts the list to patients whom the clinic admitted before this day, YYYY-MM-DD.
+    Returns only patients admitted before this date, as YYYY-MM-DD.
     """
 
 
@@ -441,7 +445,7 @@ class ListPatientsResponse(betterproto2.Message):
 
     next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    What asks for the next page. Empty on the last page.
+    The token that requests the next page. Empty on the last page.
     """
 
 
@@ -453,56 +457,59 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class Patient(betterproto2.Message):
     """
-    A person under a clinic's care. Text is kept in Unicode NFC, without white space around it. A name, an address and a
-    record number must have a visible character, and none that controls the direction of text.
+    A patient record.
+
+    Text is stored in Unicode Normalization Form C, without leading or trailing white space. A name, an address and a
+    record number must contain a visible character and no bidirectional control characters.
     """
 
     id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The patient's id, a UUID of version 7.
+    The ID of the patient, a version 7 UUID.
     """
 
     name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The patient's full name, 1 to 100 characters.
+    The full name, 1 to 100 characters.
     """
 
     email: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The patient's email, at most 254 characters. Compared without case, it belongs to one patient, deleted or not.
+    The email address, at most 254 characters. It must be unique among all patients, including deleted patients.
+    Comparisons ignore case.
     """
 
     address: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    The patient's postal address, 1 to 200 characters.
+    The postal address, 1 to 200 characters.
     """
 
     date_of_birth: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    The day of birth, YYYY-MM-DD, not in the future.
+    The date of birth, as YYYY-MM-DD. It must not be in the future.
     """
 
     registered_date: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
     """
-    The day on which the clinic admitted the patient, YYYY-MM-DD. Today (UTC) if not given.
+    The date on which the clinic admitted the patient, as YYYY-MM-DD. Defaults to today in UTC.
     """
 
     phone: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
     """
-    A phone number: 3 to 32 digits, spaces and the signs + - ( ) . /
+    The phone number: 3 to 32 digits, spaces and the characters + - ( ) . /
     """
 
     sex: "Sex" = betterproto2.field(
         8, betterproto2.TYPE_ENUM, default_factory=lambda: Sex(0)
     )
     """
-    The patient's sex, as the clinic recorded it.
+    The sex, as recorded by the clinic.
     """
 
     medical_record_number: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
     """
-    The clinic's own number for the patient, at most 64 characters. If given, it belongs to one patient, deleted or not,
-    compared without case, width and invisible characters.
+    The clinic's own number for the patient, at most 64 characters. If set, it must be unique among all patients,
+    including deleted patients. Comparisons ignore case, character width and invisible characters.
     """
 
     create_time: "datetime.datetime | None" = betterproto2.field(
@@ -512,7 +519,7 @@ class Patient(betterproto2.Message):
         optional=True,
     )
     """
-    When the record was created.
+    The time at which the record was created.
     """
 
     update_time: "datetime.datetime | None" = betterproto2.field(
@@ -522,7 +529,7 @@ class Patient(betterproto2.Message):
         optional=True,
     )
     """
-    When the record was last changed.
+    The time of the last change.
     """
 
     delete_time: "datetime.datetime | None" = betterproto2.field(
@@ -532,12 +539,13 @@ class Patient(betterproto2.Message):
         optional=True,
     )
     """
-    When the record was deleted. Absent from a record in use.
+    The time at which the record was deleted. Not set if the record is not deleted.
     """
 
     etag: "str" = betterproto2.field(13, betterproto2.TYPE_STRING)
     """
-    Names this state of the record (AIP-154). Sent with an update, the update fails if the record has changed since.
+    The version of the record (AIP-154). If an update request includes it and the record has changed since, the update
+    fails with ETAG_MISMATCH.
     """
 
 
@@ -554,7 +562,7 @@ class PatientCreated(betterproto2.Message):
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    The patient as it was then.
+    The patient after the change.
     """
 
 
@@ -573,7 +581,7 @@ class PatientDeleted(betterproto2.Message):
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    The patient as it was then.
+    The patient after the change.
     """
 
 
@@ -585,27 +593,27 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class PatientEvent(betterproto2.Message):
     """
-    What happened to a patient: the value of each message on the topic `patient.events.v1`, whose key is the patient's id.
-    Headers follow the CloudEvents Kafka protocol binding, binary content mode. Delivered at least once: consumers
-    recognise an event that they know by its id.
+    A change of a patient. It is the value of each message on the topic `patient.events.v1`; the message key is the
+    patient ID. Message headers follow the CloudEvents Kafka protocol binding in binary content mode. Events are
+    delivered at least once. Consumers detect duplicates by `event_id`.
 
     Oneofs:
-        - event: What happened.
+        - event: The type of change.
     """
 
     event_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The event's id, a UUID.
+    The ID of the event, a UUID.
     """
 
     sequence: "int" = betterproto2.field(2, betterproto2.TYPE_INT64)
     """
-    Counts the events of one patient from 1, without a gap.
+    The sequence number of the event. It starts at 1 for each patient and has no gaps.
     """
 
     actor_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The id of the user who caused it.
+    The ID of the user who made the change.
     """
 
     occur_time: "datetime.datetime | None" = betterproto2.field(
@@ -615,7 +623,7 @@ class PatientEvent(betterproto2.Message):
         optional=True,
     )
     """
-    When it happened.
+    The time of the change.
     """
 
     created: "PatientCreated | None" = betterproto2.field(
@@ -629,7 +637,7 @@ class PatientEvent(betterproto2.Message):
         6, betterproto2.TYPE_MESSAGE, optional=True, group="event"
     )
     """
-    The patient was changed.
+    The patient was updated.
     """
 
     deleted: "PatientDeleted | None" = betterproto2.field(
@@ -643,7 +651,7 @@ class PatientEvent(betterproto2.Message):
         8, betterproto2.TYPE_MESSAGE, optional=True, group="event"
     )
     """
-    The deletion was taken back.
+    The patient was undeleted.
     """
 
 
@@ -655,14 +663,14 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class PatientUndeleted(betterproto2.Message):
     """
-    A patient's deletion was taken back.
+    A patient was undeleted.
     """
 
     patient: "Patient | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    The patient as it was then.
+    The patient after the change.
     """
 
 
@@ -674,14 +682,14 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class PatientUpdated(betterproto2.Message):
     """
-    A patient was changed.
+    A patient was updated.
     """
 
     patient: "Patient | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    The patient as it was then.
+    The patient after the change.
     """
 
 
@@ -693,24 +701,24 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class Revision(betterproto2.Message):
     """
-    One state of a patient's record, and how it came to be.
+    A version of a patient's record.
     """
 
     revision: "int" = betterproto2.field(1, betterproto2.TYPE_INT64)
     """
-    Counts the revisions of one patient from 1, as the sequence of its events does.
+    The revision number. It starts at 1 for each patient and equals the sequence number of the event.
     """
 
     patient: "Patient | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    The patient as it was then.
+    The patient after the change.
     """
 
     actor_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The id of the user who changed it. Empty if the change is older than the revisions.
+    The ID of the user who made the change. Empty if the author was not recorded.
     """
 
     occur_time: "datetime.datetime | None" = betterproto2.field(
@@ -720,14 +728,14 @@ class Revision(betterproto2.Message):
         optional=True,
     )
     """
-    When it was changed.
+    The time of the change.
     """
 
     type: "RevisionType" = betterproto2.field(
         5, betterproto2.TYPE_ENUM, default_factory=lambda: RevisionType(0)
     )
     """
-    What the change was.
+    The type of change.
     """
 
 
@@ -737,12 +745,12 @@ default_message_pool.register_message("pulsetrack.patient.v1", "Revision", Revis
 @dataclass(eq=False, repr=False)
 class UndeletePatientRequest(betterproto2.Message):
     """
-    Asks for a deletion to be taken back.
+    Request message for UndeletePatient.
     """
 
     id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The patient's id.
+    The ID of the patient.
     """
 
 
@@ -754,21 +762,21 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class UpdatePatientRequest(betterproto2.Message):
     """
-    Asks for a change of a patient.
+    Request message for UpdatePatient.
     """
 
     patient: "Patient | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    The patient: its id and the new values. Output-only fields in it are ignored.
+    The patient's ID and the new values. Output-only fields are ignored.
     """
 
     update_mask: "___google__protobuf__.FieldMask | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    Which fields to change (AIP-134). If not given, those that have a value; "*" means all.
+    The fields to update (AIP-134), or `*` for all. Defaults to the fields that have a value.
     """
 
 
@@ -780,12 +788,12 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class WatchPatientsRequest(betterproto2.Message):
     """
-    Asks for the changes of patients from now on, or from where another watch ended.
+    Request message for WatchPatients.
     """
 
     resume_token: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The last resume token received. If not given, the watch begins now.
+    The last resume token received. If empty, the watch starts now.
     """
 
 
@@ -797,19 +805,19 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class WatchPatientsResponse(betterproto2.Message):
     """
-    A change of a patient, or a sign that there was none.
+    A change of a patient, or a heartbeat.
     """
 
     revision: "Revision | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What the patient is after the change, and who made it. Absent if nothing changed.
+    The changed patient and the author of the change. Not set in a heartbeat.
     """
 
     resume_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    What goes on behind this answer, if sent with a new watch. It does not expire.
+    The token that resumes the stream after this message. It does not expire.
     """
 
 
