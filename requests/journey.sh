@@ -1,19 +1,20 @@
 #!/bin/sh
-# Signs up, logs in, creates a patient, and reads its account and its event, by gRPC.
+# Signs up, logs in, creates a patient, and reads the patient's billing account and event over gRPC.
 #
-#   requests/journey.sh grpcurl                  by native gRPC
-#   requests/journey.sh buf                      the same by buf curl
-#   PROTOCOL=grpcweb requests/journey.sh buf     and by gRPC-Web
+#   requests/journey.sh grpcurl                  native gRPC, with grpcurl
+#   requests/journey.sh buf                      native gRPC, with buf curl
+#   PROTOCOL=grpcweb requests/journey.sh buf     gRPC-Web, with buf curl
 #
-# Each asks the gateway at ADDRESS (localhost:8080) by reflection what the messages are. Where sign-up is closed, as in
-# containers, ADMIN_PASSWORD must be the password of the first admin (ADMIN_EMAIL), who then creates the user.
+# Both tools read the message types from the gateway by reflection. ADDRESS is the gateway's address (default:
+# localhost:8080). If sign-up is closed, as in the containers, set ADMIN_PASSWORD to the password of the first admin
+# (ADMIN_EMAIL). The script then creates the user as that admin.
 set -eu
 
-tool=${1:?grpcurl or buf}
+tool=${1:?usage: journey.sh grpcurl|buf}
 address=${ADDRESS:-localhost:8080}
 token=
 
-# Calls a method with a request, and prints the answer.
+# Calls a method and prints the response.
 call() {
     case $tool in
     grpcurl) grpcurl -plaintext -H "authorization: Bearer $token" -d "$2" "$address" "$1" ;;
@@ -24,18 +25,19 @@ call() {
     esac
 }
 
-# Prints the first text that has a name in the answer on the standard input.
+# Reads a response from standard input and prints the first string field with the given name.
 text() {
     sed -n "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/p" | head -n 1
 }
 
-# Calls a method until its answer has a name, for half a minute, and prints it: accounts and events come in the background.
+# Calls a method until the response contains the given field, for up to 30 seconds, and prints the response. Billing
+# accounts and events are created asynchronously.
 await() {
     tries=30
-    while answer=$(call "$1" "$2") || exit 1; ! echo "$answer" | grep -q "\"$3\"" && [ $((tries -= 1)) -gt 0 ]; do
+    while response=$(call "$1" "$2") || exit 1; ! echo "$response" | grep -q "\"$3\"" && [ $((tries -= 1)) -gt 0 ]; do
         sleep 1
     done
-    echo "$answer"
+    echo "$response"
 }
 
 name=journey-$(date +%s)-$$

@@ -1,4 +1,7 @@
-"""Writes Postman's collection and environment from requests/*.http: `make postman`; `--check` only compares."""
+"""Generates the Postman collection and environments from requests/*.http: `make postman`.
+
+`--check` compares the generated files with the committed files and writes nothing.
+"""
 
 import json
 import re
@@ -12,7 +15,7 @@ from tools.local.process import ROOT
 
 REQUESTS = ROOT / "requests"
 SERVICES = ("auth", "patient", "billing", "analytics")
-"""The files of requests that end by themselves, in the order in which a person would try them."""
+"""The files to include, in order. watch.http is not included: its request does not end."""
 
 Json = dict[str, Any]
 
@@ -39,39 +42,39 @@ const client = {
   global: { set: (name, value) => pm.environment.set(name, value) },
 };
 """
-"""What the scripts in the files expect, in Postman's terms."""
+"""Defines the objects that scripts in .http files use, on top of Postman's API."""
 
 
 class RequestsError(Exception):
-    """Occurs when a file is not written as this tool reads it. Its text is for the user."""
+    """Raised when a request in a .http file cannot be parsed. The message is shown to the user."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request of a file, with its variables in double braces as there."""
+    """A request in a .http file. Variables keep their double braces."""
 
     title: str
     notes: dict[str, str]
-    """What its comments say: `name`, and `sleep` in milliseconds."""
+    """The annotations in its comments: `name`, and `sleep` in milliseconds."""
     verb: str
     url: str
     headers: dict[str, str]
     body: str
     script: str
-    """What runs on the answer."""
+    """The script that runs after the response."""
 
 
 def main() -> int:
-    """Returns the exit code: 1 if a file cannot be read or, with --check, is not what would be written."""
+    """Returns the exit code: 1 if a file cannot be parsed or, with --check, a generated file is stale."""
     try:
-        texts = files()
+        texts = render_files()
     except RequestsError as error:
         print(error, file=sys.stderr)
         return 1
     stale = [path for path, text in texts.items() if not (path.exists() and path.read_text("utf-8") == text)]
     if "--check" in sys.argv[1:]:
         for path in stale:
-            print(f"{path.relative_to(ROOT)} is not what requests/*.http say: run `make postman`.", file=sys.stderr)
+            print(f"{path.relative_to(ROOT)} is stale. Run `make postman`.", file=sys.stderr)
         return int(any(stale))
     for path in stale:
         path.parent.mkdir(exist_ok=True)
@@ -79,85 +82,96 @@ def main() -> int:
     return 0
 
 
-def files() -> dict[Path, str]:
-    """Returns the files of Postman as they should be. Raises RequestsError."""
+def render_files() -> dict[Path, str]:
+    """Returns the text of each generated file. Raises RequestsError."""
     environments = json.loads((REQUESTS / "http-client.env.json").read_text("utf-8"))
     contents = {
-        _COLLECTION: _collection(),
-        **{Path(str(_ENVIRONMENT).format(name)): _environment(name, said) for name, said in environments.items()},
+        _COLLECTION: _build_collection(),
+        **{
+            Path(str(_ENVIRONMENT).format(name)): _build_environment(name, values)
+            for name, values in environments.items()
+        },
     }
     return {
         REQUESTS / path: json.dumps(content, indent=2, ensure_ascii=False) + "\n" for path, content in contents.items()
     }
 
 
-def requests(name: str) -> Iterator[Request]:
-    """Yields the requests of a file, by its name without the ending. Raises RequestsError."""
+def read_requests(name: str) -> Iterator[Request]:
+    """Yields the requests of a .http file, given by its name without the suffix. Raises RequestsError."""
     _, *blocks = (REQUESTS / f"{name}.http").read_text("utf-8").split("### ")
     for block in blocks:
-        found = _FORM.fullmatch(block)
-        if found is None:
-            raise RequestsError(f"{name}.http: {block.splitlines()[0]!r} is not written as the others are.")
+        match = _FORM.fullmatch(block)
+        if match is None:
+            raise RequestsError(
+                f"{name}.http: {block.splitlines()[0]!r} cannot be parsed. Follow the format of the other requests."
+            )
         yield Request(
-            title=found["title"],
-            notes=dict(re.findall(r"# @(\w+) (.*)", found["notes"])),
-            verb=found["verb"],
-            url=found["url"],
-            headers=dict(line.split(": ", 1) for line in found["headers"].splitlines()),
-            body=(found["body"] or "").strip(),
-            script=found["script"] or "",
+            title=match["title"],
+            notes=dict(re.findall(r"# @(\w+) (.*)", match["notes"])),
+            verb=match["verb"],
+            url=match["url"],
+            headers=dict(line.split(": ", 1) for line in match["headers"].splitlines()),
+            body=(match["body"] or "").strip(),
+            script=match["script"] or "",
         )
 
 
-def _collection() -> Json:
+def _build_collection() -> Json:
     return {
         "info": {
             "name": "PulseTrack",
-            "description": "Each service, in the order in which a person would try it. Made from requests/*.http.",
+            "description": "Sample requests to each service, in order. Generated from requests/*.http.",
             "schema": _SCHEMA,
         },
-        "item": [{"name": name, "item": [_item(request) for request in requests(name)]} for name in SERVICES],
+        "item": [
+            {"name": name, "item": [_build_item(request) for request in read_requests(name)]} for name in SERVICES
+        ],
     }
 
 
-def _item(request: Request) -> Json:
+def _build_item(request: Request) -> Json:
     events = []
     if wait := request.notes.get("sleep"):
-        events.append(_event("prerequest", f"setTimeout(() => {{}}, {wait});"))
+        events.append(_build_event("prerequest", f"setTimeout(() => {{}}, {wait});"))
     if request.script:
-        events.append(_event("test", _PRELUDE + request.script.rstrip()))
-    return {"name": request.title, "event": events, "request": _request(request)}
+        events.append(_build_event("test", _PRELUDE + request.script.rstrip()))
+    return {"name": request.title, "event": events, "request": _build_request(request)}
 
 
-def _event(when: str, script: str) -> Json:
+def _build_event(when: str, script: str) -> Json:
     return {"listen": when, "script": {"type": "text/javascript", "exec": script.splitlines()}}
 
 
-def _request(request: Request) -> Json:
-    said: Json = {
+def _build_request(request: Request) -> Json:
+    result: Json = {
         "method": request.verb,
-        "header": [{"key": key, "value": _variables(value)} for key, value in request.headers.items()],
-        "url": _url(request.url),
+        "header": [{"key": key, "value": _convert_variables(value)} for key, value in request.headers.items()],
+        "url": _build_url(request.url),
     }
     if request.body:
-        said["body"] = {"mode": "raw", "raw": _variables(request.body), "options": {"raw": {"language": "json"}}}
-    return said
+        result["body"] = {
+            "mode": "raw",
+            "raw": _convert_variables(request.body),
+            "options": {"raw": {"language": "json"}},
+        }
+    return result
 
 
-def _url(url: str) -> Json:
+def _build_url(url: str) -> Json:
     path, _, query = url.partition("?")
     host, *segments = path.split("/")
-    said: Json = {"raw": url, "host": [host], "path": segments}
+    result: Json = {"raw": url, "host": [host], "path": segments}
     if query:
-        said["query"] = [dict(zip(("key", "value"), pair.split("="), strict=True)) for pair in query.split("&")]
-    return said
+        result["query"] = [dict(zip(("key", "value"), pair.split("="), strict=True)) for pair in query.split("&")]
+    return result
 
 
-def _variables(text: str) -> str:
+def _convert_variables(text: str) -> str:
     return text.replace("{{$random.uuid}}", "{{$guid}}")
 
 
-def _environment(name: str, variables: dict[str, str]) -> Json:
+def _build_environment(name: str, variables: dict[str, str]) -> Json:
     values = [
         {"key": key, "value": value, "type": "secret" if key in _SECRETS else "default", "enabled": True}
         for key, value in variables.items()

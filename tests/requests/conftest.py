@@ -1,4 +1,4 @@
-"""A whole system, as `make up` runs it, and the tools that people bring."""
+"""Provides a running copy of the system for third-party tools."""
 
 import pytest
 
@@ -11,8 +11,8 @@ __all__ = ["system"]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def consuming(system: Copy) -> None:
-    """Waits until the system has been up for a while: analytics takes some seconds to join its group."""
+def wait_for_analytics(system: Copy) -> None:
+    """Waits until analytics consumes events. It needs several seconds to join its consumer group."""
     with Person.signed_up(system) as user:
         created = user.post("/v1/patients", a_patient())
         eventually(lambda: user.get("/v1/analytics/events", patientId=created["id"]).get("events"), seconds=60)

@@ -1,12 +1,12 @@
-"""The collections, run by the tools that they are for."""
+"""Tests that newman and httpyac run the sample requests successfully."""
 
 import json
 
 from tests.requests.tool import output, run
 from tools.copy import Copy
-from tools.postman import SERVICES, requests
+from tools.postman import SERVICES, read_requests
 
-COUNT = sum(1 for name in SERVICES for _ in requests(name))
+COUNT = sum(1 for name in SERVICES for _ in read_requests(name))
 
 
 def newman(system: Copy, password: str) -> tuple[str, ...]:
@@ -36,6 +36,6 @@ def test_httpyac_runs_the_http_files(system: Copy) -> None:
     assert (summary["totalRequests"], summary["successRequests"]) == (COUNT, COUNT)
 
 
-def test_both_fail_where_an_answer_is_not_as_expected(system: Copy) -> None:
+def test_both_tools_fail_if_a_response_is_not_as_expected(system: Copy) -> None:
     assert run(*newman(system, "a wrong password")).returncode != 0
     assert run(*httpyac(system, "a wrong password")).returncode != 0

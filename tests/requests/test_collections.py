@@ -1,4 +1,4 @@
-"""What is in the collections: each method that has a REST path, as the protos say it, and nothing else."""
+"""Tests that the sample requests cover exactly the methods with a REST path."""
 
 import json
 import re
@@ -14,8 +14,8 @@ from tools import postman
 METHODS = [method for method in all_methods() if method.http]
 
 
-def method_of(verb: str, url: str) -> Method | None:
-    """Returns the method that a request with variables in double braces calls."""
+def find_method(verb: str, url: str) -> Method | None:
+    """Returns the method that a request calls. None if no REST path matches."""
     path = re.sub(r"{{\w+}}|[0-9a-f-]{36}", "x", url.removeprefix("{{url}}").partition("?")[0])
     for method in METHODS:
         [http] = method.http
@@ -24,46 +24,46 @@ def method_of(verb: str, url: str) -> Method | None:
     return None
 
 
-def in_postman() -> Iterator[tuple[str, str]]:
-    [collection] = [json.loads(text) for path, text in postman.files().items() if "collection" in path.name]
+def read_postman_requests() -> Iterator[tuple[str, str]]:
+    [collection] = [json.loads(text) for path, text in postman.render_files().items() if "collection" in path.name]
     for folder in collection["item"]:
         for item in folder["item"]:
             yield item["request"]["method"], item["request"]["url"]["raw"]
 
 
-def test_every_method_is_in_the_http_files_and_each_request_has_the_name_of_its_method() -> None:
+def test_http_files_cover_every_method_and_name_it() -> None:
     called = set()
-    for request in (each for name in (*postman.SERVICES, "watch") for each in postman.requests(name)):
-        method = method_of(request.verb, request.url)
-        assert method, f"{request.verb} {request.url} is in no proto"
+    for request in (each for name in (*postman.SERVICES, "watch") for each in postman.read_requests(name)):
+        method = find_method(request.verb, request.url)
+        assert method, f"{request.verb} {request.url} matches no method"
         assert request.notes["name"].startswith(method.name)
         called.add(method.name)
     assert called == {method.name for method in METHODS}
 
 
-def test_every_method_that_ends_is_in_the_postman_collection() -> None:
-    called = {method_of(*request) for request in in_postman()}
+def test_postman_collection_covers_every_unary_method() -> None:
+    called = {find_method(*request) for request in read_postman_requests()}
     assert called == {method for method in METHODS if not method.streams}
 
 
-def test_every_request_that_ends_tests_its_answer() -> None:
-    scripts = {request.title: request.script for name in postman.SERVICES for request in postman.requests(name)}
+def test_every_unary_request_checks_its_response() -> None:
+    scripts = {request.title: request.script for name in postman.SERVICES for request in postman.read_requests(name)}
     assert [title for title, script in scripts.items() if "client.assert(" not in script] == []
 
 
-def test_a_service_has_its_methods_in_its_own_file() -> None:
+def test_each_http_file_covers_the_methods_of_its_service() -> None:
     for name in postman.SERVICES:
-        names = {request.notes["name"] for request in postman.requests(name)}
+        names = {request.notes["name"] for request in postman.read_requests(name)}
         own = {method.name for method in METHODS if f".{name}." in method.path and not method.streams}
         assert own <= names
 
 
-def test_the_files_for_postman_are_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_postman_files_are_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["postman", "--check"])
     assert postman.main() == 0
 
 
-def test_files_for_postman_that_are_stale_are_named_and_written(
+def test_stale_postman_files_are_reported_and_rewritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     committed = postman.REQUESTS / "postman" / "pulsetrack.postman_collection.json"
@@ -73,20 +73,20 @@ def test_files_for_postman_that_are_stale_are_named_and_written(
     monkeypatch.setattr(postman, "ROOT", tmp_path)
     monkeypatch.setattr("sys.argv", ["postman", "--check"])
     assert postman.main() == 1
-    assert "postman/pulsetrack.postman_collection.json is not what requests/*.http say" in capsys.readouterr().err
+    assert "postman/pulsetrack.postman_collection.json is stale" in capsys.readouterr().err
     monkeypatch.setattr("sys.argv", ["postman"])
     assert postman.main() == 0
     written = tmp_path / "postman" / "pulsetrack.postman_collection.json"
     assert written.read_text() == committed.read_text()
 
 
-def test_a_request_that_is_written_otherwise_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_malformed_request_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "auth.http").write_text("### Log in\nplease\n")
     monkeypatch.setattr(postman, "REQUESTS", tmp_path)
-    with pytest.raises(postman.RequestsError, match=r"auth\.http: 'Log in' is not written"):
-        list(postman.requests("auth"))
+    with pytest.raises(postman.RequestsError, match=r"auth\.http: 'Log in' cannot be parsed"):
+        list(postman.read_requests("auth"))
 
 
-def test_there_is_no_secret_in_the_environments() -> None:
+def test_environments_contain_no_secret() -> None:
     environments: dict[str, Any] = json.loads((postman.REQUESTS / "http-client.env.json").read_text())
-    assert {said["adminPassword"] for said in environments.values()} == {""}
+    assert {variables["adminPassword"] for variables in environments.values()} == {""}

@@ -1,4 +1,4 @@
-"""The real tools, run as in a terminal."""
+"""Runs third-party tools as subprocesses."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ _PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
 
 
 def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command from the folder of the project. Skips the test if there is no such program."""
+    """Runs a command in the project folder. Skips the test if the program is not installed."""
     program = shutil.which(command[0], path=_PATH)
     if program is None:
         pytest.skip(f"{command[0]} is not installed")
@@ -30,7 +30,7 @@ def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 def output(*command: str, **environment: str) -> str:
-    """Runs a command and returns what it prints; fails if it does not succeed."""
-    done = run(*command, **environment)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
+    """Returns the standard output of a command. Fails the test if the command fails."""
+    process = run(*command, **environment)
+    assert process.returncode == 0, process.stdout[-3000:] + process.stderr[-3000:]
+    return process.stdout
