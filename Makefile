@@ -43,7 +43,7 @@ test: $(TEST) ## Runs every test but those of `make soak`, two files at a time
 soak: $(TEST) ## Tests faults under load, which takes minutes: the local system, and with docker compose and a deployment
 	@$(BIN)/python -m pytest -m soak -o log_cli=true -o log_cli_level=INFO
 
-check: $(TEST) ## Checks format, lint, types, import walls, protos, generated code and Envoy's files
+check: $(TEST) ## Checks format, lint, types, imports, protos, generated code, Envoy's configuration and CI workflows
 	@$(BIN)/ruff format --check
 	@$(BIN)/ruff check
 	@$(BIN)/mypy
@@ -51,6 +51,7 @@ check: $(TEST) ## Checks format, lint, types, import walls, protos, generated co
 	@$(BIN)/python -m tools.protos --check
 	@$(BIN)/python -m tools.postman --check
 	@$(BIN)/python -m envoy --check
+	@if command -v actionlint >/dev/null; then actionlint; else echo "actionlint is not on PATH: the workflows are not checked."; fi
 
 bench: $(TEST) ## Measures CPU and time per call, on a copy of its own
 	@$(BIN)/python -m tools.bench

@@ -1,4 +1,4 @@
-"""The system as `make compose` runs it. Without a docker engine its tests are skipped, with a word."""
+"""The system as `make compose` runs it. Its tests are skipped without a docker engine or without base images."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from tests.compose.stack import Stack, running
 from tests.e2e.people import Person
-from tools.compose import engine
+from tools.compose import engine, images
 
 _SECONDS = 1200
 """For a test with the fixtures that it is the first to need: the images may have to be built."""
@@ -24,7 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A copy that all tests share; who breaks something waits until it is whole again."""
-    if reason := engine.missing():
+    if reason := engine.missing() or images.missing():
         pytest.skip(f"containers cannot be run here: {reason}")
     with running(tmp_path_factory.mktemp("compose") / "data") as stack:
         yield stack

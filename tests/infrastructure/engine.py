@@ -157,15 +157,6 @@ def docker(*arguments: str, told: Mapping[str, str] | None = None) -> str:
     return run.stdout
 
 
-def no_engine() -> str:
-    """Says why no containers can be run here; nothing if they can."""
-    try:
-        run = subprocess.run(["docker", "version"], capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return "there is no docker"
-    return "" if run.returncode == 0 else "no docker engine answers"
-
-
 def _answers(url: str) -> bool:
     try:
         return httpx.get(f"{url}/_ministack/health", timeout=2).status_code < 500

@@ -15,6 +15,7 @@ from tests.e2e.load import Load
 from tests.e2e.people import ADMIN_EMAIL, Person, a_patient
 from tests.e2e.test_journey import test_by_grpcurl, test_by_native_grpc, test_by_rest
 from tests.harness.waiting import eventually
+from tools.compose import engine, images
 
 if TYPE_CHECKING:
     from infrastructure.deployment import Deployment
@@ -55,10 +56,10 @@ class Deployed:
 @pytest.fixture(scope="module")
 def deployed(installed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     """The first version of all images, deployed as `make deploy` does it."""
-    from tests.infrastructure.engine import StandIn, build_images, no_engine
+    from tests.infrastructure.engine import StandIn, build_images
 
-    if why := no_engine():
-        pytest.skip(f"needs containers: {why}")
+    if reason := engine.missing() or images.missing():
+        pytest.skip(f"containers cannot be run here: {reason}")
     from infrastructure.deployment import Choices, Deployment
     from infrastructure.environments.localstack import LOCALSTACK
 

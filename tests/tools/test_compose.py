@@ -79,6 +79,37 @@ def test_a_machine_without_docker_is_told_so(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
+DOCKER = """#!/bin/sh
+case "$*" in
+  "compose config --format json")
+    echo '{"services": {"db": {"image": "db:1"}, "auth": {"image": "pulsetrack/auth:dev"}}}' ;;
+  "image inspect db:1" | "pull --quiet db:1") echo "offline" >&2; exit %d ;;
+esac
+"""
+
+
+def check_machine(folder: Path, *, status: int) -> subprocess.CompletedProcess[str]:
+    """Runs the check with a docker whose access to the image db:1 ends with a status."""
+    (folder / "docker").write_text(DOCKER % status)
+    (folder / "docker").chmod(0o755)
+    command = [sys.executable, "-m", "tools.compose", "check"]
+    environment = {"PATH": f"{folder}:/usr/bin:/bin", "PULSETRACK_DATA_DIR": str(folder / "data")}
+    return subprocess.run(command, check=False, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def test_check_names_an_image_that_cannot_be_pulled(tmp_path: Path) -> None:
+    done = check_machine(tmp_path, status=1)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "The image db:1 is not on this machine and cannot be pulled. `docker pull --quiet` failed: offline\n"
+    )
+
+
+def test_check_is_silent_when_every_image_is_present(tmp_path: Path) -> None:
+    done = check_machine(tmp_path, status=0)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_every_container_has_a_limited_log() -> None:
     limits = {"driver": "json-file", "options": {"max-size": "10m", "max-file": "5"}}
     assert [name for name, container in containers().items() if container.get("logging") != limits] == []

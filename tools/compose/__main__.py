@@ -1,4 +1,7 @@
-"""Runs PulseTrack in containers: `python3 -m tools.compose up`, `down`, or `images`."""
+"""Runs PulseTrack in containers: `python3 -m tools.compose up`, `down`, `images` or `check`.
+
+`check` reports whether this machine can run containers, and pulls the base images.
+"""
 
 import argparse
 import json
@@ -11,8 +14,7 @@ from contextlib import closing, suppress
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 
-from tools.compose import engine
-from tools.compose.images import report
+from tools.compose import engine, images
 from tools.compose.secrets import Secrets
 from tools.local.errors import StartError
 from tools.local.ports import HOST
@@ -68,10 +70,15 @@ def _down(told: Mapping[str, str]) -> None:
 
 def _images(told: Mapping[str, str]) -> None:
     engine.compose("build", environment=told)
-    print(report(told))
+    print(images.report(told))
 
 
-_DO = {"up": _up, "down": _down, "images": _images}
+def _check(_: Mapping[str, str]) -> None:
+    if reason := images.missing():
+        raise StartError(reason)
+
+
+_DO = {"up": _up, "down": _down, "images": _images, "check": _check}
 
 
 def _host(told: Mapping[str, str]) -> str:

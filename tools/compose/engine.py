@@ -53,6 +53,11 @@ def logged(container: str, *, since: str) -> list[str]:
     return _run("docker", "logs", "--since", since, container, capture=True).stderr.splitlines()
 
 
+def has_image(name: str) -> bool:
+    """Returns whether the engine has an image of this name."""
+    return _run("docker", "image", "inspect", name, capture=True).returncode == 0
+
+
 def has_volume(name: str) -> bool:
     """Tells whether the engine keeps a volume of this name."""
     return _run("docker", "volume", "inspect", name, capture=True).returncode == 0

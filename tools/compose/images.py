@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from tools.compose import engine
+from tools.local.errors import StartError
 
 _PYTHON, _ENVOY = "python:3.12-slim-bookworm", "envoyproxy/envoy:v1.40.0"
 _MB = 1_000_000
@@ -21,6 +22,19 @@ def report(told: Mapping[str, str]) -> str:
             beyond = size - _size(_ENVOY if name == "envoy" else _PYTHON)
             lines.append(f"{service['image']:<28}{size:>8.0f}{beyond:>18.0f}{_ready_after(name, told):>14}")
     return "\n".join(lines)
+
+
+def missing() -> str:
+    """Pulls absent base images. Returns one sentence that names an image that cannot be pulled; empty if none."""
+    config = json.loads(engine.said_by_compose("config", "--format", "json"))
+    used = {service["image"] for service in config["services"].values()}
+    for image in sorted({_PYTHON, _ENVOY, *(image for image in used if not image.startswith("pulsetrack/"))}):
+        if not engine.has_image(image):
+            try:
+                engine.said("pull", "--quiet", image)
+            except StartError as error:
+                return f"The image {image} is not on this machine and cannot be pulled. {error}"
+    return ""
 
 
 def _size(image: str) -> float:
