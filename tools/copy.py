@@ -62,13 +62,15 @@ class Copy:
 
 
 @contextmanager
-def running(folder: Path, checkout: Path = ROOT, /, **environment: str) -> Iterator[Copy]:
+def running(
+    folder: Path, checkout: Path = ROOT, /, *, module: str = "tools.local", **environment: str
+) -> Iterator[Copy]:
     """Starts a copy on a free port and stops it at the end. What it prints goes into a file beside its data folder."""
     port = free_port()
     environment = {"PULSETRACK_DATA_DIR": str(folder), "PULSETRACK_GATEWAY_PORT": str(port), **environment}
     with folder.with_name(f"{folder.name}.out").open("ab") as output:
         supervisor = subprocess.Popen(
-            [sys.executable, "-m", "tools.local"],
+            [sys.executable, "-m", module],
             cwd=checkout,
             env=os.environ | environment,
             stdout=output,

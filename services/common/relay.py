@@ -28,6 +28,7 @@ from sqlalchemy import (
     func,
     literal,
     null,
+    or_,
     select,
     update,
 )
@@ -136,7 +137,8 @@ def _claim(table: Table) -> Statement:
         .where(
             row.destination == bindparam("destination"),
             row.delivered_time.is_(None),
-            row.due_time <= func.now(),
+            # No relay sets a due time beyond a lease: a later one was set before the database's clock was turned back.
+            or_(row.due_time <= func.now(), row.due_time > func.now() + bindparam("lease", type_=Interval)),
             predecessor.scalar_subquery().is_(None),  # looked up by index for each row, whatever the planner estimates
         )
         .order_by(row.id)

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.e2e.clocks import LIBRARY, MOVABLE, Clocks, clock_offset
 from tests.e2e.creating import Creating, log_in
 from tests.e2e.disk import fill, mounted
 from tests.harness.waiting import eventually
@@ -26,8 +28,13 @@ logging.getLogger("httpx").setLevel(logging.WARNING)  # it would write a line fo
 PARTS = ("gateway", "auth", "patient", "billing", "analytics", "broker", "postgres")
 FROZEN_SECONDS = 20
 FULL_SECONDS = 15
+HOUR_SECONDS = 3600
+MOVED_SECONDS = 12
+"""How long a clock is wrong: more than a lease of the outbox, which is 10 s."""
 AROUND_SECONDS = 3
 """How long the load goes on before the fault and after it is over."""
+
+CLOCK_GROUPS = (MOVABLE, ("auth",), ("patient",), ("billing", "analytics"), ("postgres",))
 
 Row = tuple[str, int, int, float]
 Fault = Callable[[Copy], None]
@@ -55,6 +62,25 @@ def fragile(small_disk: Path | None, tmp_path_factory: pytest.TempPathFactory) -
     """A copy whose parts suffer."""
     folder = small_disk or tmp_path_factory.mktemp("fragile")
     with running(folder / "data", PULSETRACK_RATE_LIMITS="off") as copy:
+        yield copy
+
+
+@pytest.fixture(scope="module")
+def clocks() -> Iterator[Clocks]:
+    """The clocks of the parts of `moving`."""
+    if not LIBRARY.exists():
+        pytest.skip("libfaketime is not installed")
+    with tempfile.TemporaryDirectory(prefix="pulsetrack-clocks-") as folder:
+        Path(folder).chmod(0o755)
+        yield Clocks(Path(folder))
+
+
+@pytest.fixture(scope="module")
+def moving(clocks: Clocks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
+    """A copy whose clocks can be moved."""
+    folder = tmp_path_factory.mktemp("moving") / "data"
+    environment = {"PULSETRACK_RATE_LIMITS": "off", **clocks.environment}
+    with running(folder, module="tests.e2e.clocks", **environment) as copy:
         yield copy
 
 
@@ -160,3 +186,21 @@ def test_the_disk_is_full(fragile: Copy, small_disk: Path | None, table: list[Ro
         filler.unlink()
 
     suffer(fragile, f"disk full for {FULL_SECONDS} s", full, table)
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+@pytest.mark.parametrize("parts", CLOCK_GROUPS, ids=",".join)
+def test_clocks_are_an_hour_wrong(
+    moving: Copy, clocks: Clocks, parts: tuple[str, ...], hours: int, table: list[Row]
+) -> None:
+    offset = hours * HOUR_SECONDS
+
+    def move(copy: Copy) -> None:
+        clocks.set(parts, offset)
+        time.sleep(MOVED_SECONDS)
+        for part in parts:
+            assert clock_offset(copy.state().processes[part].pid) == pytest.approx(offset, abs=60)
+        clocks.set(parts, 0)
+
+    names = "all but gateway and broker" if parts == MOVABLE else " and ".join(parts)
+    suffer(moving, f"clock of {names} {hours:+d} h for {MOVED_SECONDS} s", move, table)

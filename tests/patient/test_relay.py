@@ -110,6 +110,15 @@ def test_the_rows_of_a_relay_that_was_killed_are_delivered_when_its_lease_ends(
         eventually(lambda: sql(DELIVERED, created.id, TOPIC))
 
 
+def test_rows_written_before_the_clock_was_turned_back_are_delivered(
+    patients: Client, background: Background, database_url: str, sql: Sql
+) -> None:
+    created = patients.create_patient(creating())
+    sql("UPDATE outbox SET due_time = now() + interval '1 hour' WHERE key = $1", created.id)
+    with background.during(relaying_to(database_url, Gate(is_open=True))):
+        eventually(lambda: sql(DELIVERED, created.id, TOPIC))
+
+
 def test_a_relay_that_stops_gives_its_claim_back(
     patients: Client, background: Background, database_url: str, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,3 +153,9 @@ def test_what_a_former_life_was_given_is_not_marked_as_delivered_in_the_next(
 def database_url(new_database: Callable[[str], str]) -> str:
     """A database of the module's own, as none of its rows is really delivered."""
     return new_database("patient")
+
+
+@pytest.fixture(autouse=True)
+def _known_life(sql: Sql) -> None:
+    """Has relays know the first life of a gate: a new one would have every row delivered again."""
+    sql("INSERT INTO topics (name, topic_id) VALUES ($1, '1') ON CONFLICT (name) DO UPDATE SET topic_id = '1'", TOPIC)
