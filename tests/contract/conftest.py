@@ -1,4 +1,4 @@
-"""A whole system to hold against the contract, as `make up` runs it."""
+"""Provides a running copy of the system for contract tests."""
 
 from tests.e2e.conftest import admin, system, user
 

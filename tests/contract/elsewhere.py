@@ -1,4 +1,4 @@
-"""What needs circumstances of its own, and the test that makes them."""
+"""Lists contract rules that other tests cover, and the tests that cover them."""
 
 ELSEWHERE = {
     "CALL_TOO_SLOW": "tests/envoy/test_errors.py::test_a_call_that_takes_too_long_is_ended_at_both_doors",
@@ -22,62 +22,62 @@ ELSEWHERE = {
         "tests/common/test_streams.py::test_a_reader_who_is_too_slow_is_cut_off_and_told_so_when_he_reads_on"
     ),
 }
-"""Reasons that no simple call provokes."""
+"""Error reasons that a single request cannot cause."""
 
-PROMISES = {
-    "SignUp gives the role USER and answers with no hash": (
+RULES = {
+    "SignUp assigns the role USER and returns no password hash": (
         "tests/auth/test_sign_up.py::test_a_role_that_is_slipped_into_the_request_is_ignored",
         "tests/auth/test_sign_up.py::test_the_answer_holds_nothing_of_the_password",
     ),
-    "a refresh token is good once, and its reuse kills the family": (
+    "a refresh token can be used once, and token reuse revokes the session": (
         "tests/auth/test_refresh_token.py::test_a_token_is_good_once",
         "tests/auth/test_refresh_token.py::test_the_reuse_of_a_token_ends_the_session_for_whoever_holds_its_newest",
     ),
     "Logout ends the session": ("tests/auth/test_logout.py::test_a_session_does_not_go_on_after_its_end",),
-    "CreateUser and UpdateUser set the role and who is disabled": (
+    "CreateUser and UpdateUser set the role and the disabled flag": (
         "tests/auth/test_create_user.py::test_a_new_user_has_the_role_that_the_admin_chose",
         "tests/auth/test_update_user.py::test_a_mask_says_which_fields_change",
     ),
-    "a service gets a token for its client credentials": (
+    "a service exchanges its client credentials for a token": (
         "tests/auth/test_issue_service_token.py::test_a_service_that_knows_its_secret_gets_a_token",
     ),
-    "the JWKS is JSON, and needs no token": (
+    "the JWKS is JSON and public": (
         "tests/auth/test_get_jwks.py::test_the_keys_are_a_json_web_key_set",
         "tests/envoy/test_routes.py::test_a_rest_call_without_a_token_is_let_in_only_if_public",
     ),
-    "a wrong password and an unknown email get the same answer": (
+    "a wrong password and an unknown email get the same response": (
         "tests/auth/test_login.py::test_a_wrong_password_and_an_unknown_email_get_the_same_answer",
     ),
-    "a field of a patient has its bounds, and the registered date is today unless given": (
+    "patient fields are validated, and the registered date defaults to today": (
         "tests/patient/test_create_patient.py::test_a_field_that_breaks_its_rule_is_named",
         "tests/patient/test_create_patient.py::test_the_registered_date_is_today_unless_given",
     ),
-    "an email without its case, and a record number, belong to one patient, deleted or not": (
+    "email (ignoring case) and record number are unique, including deleted patients": (
         "tests/patient/test_create_patient.py::test_an_email_belongs_to_one_patient_whatever_its_case",
         "tests/patient/test_create_patient.py::test_a_record_number_belongs_to_one_patient_if_it_is_given",
         "tests/patient/test_delete_patient.py::test_the_email_and_the_record_number_stay_taken",
     ),
-    "text is in NFC, trimmed, without control characters, and otherwise as it was sent": (
+    "text is normalized to NFC, trimmed, free of control characters, and otherwise unchanged": (
         "tests/patient/test_text.py::test_text_is_kept_in_nfc_without_space_around_it",
         "tests/patient/test_text.py::test_control_characters_are_refused",
         "tests/patient/test_text.py::test_text_in_any_script_comes_back_as_sent",
     ),
-    "a request id, as requestId or Idempotency-Key, creates one patient": (
+    "a request ID, as requestId or Idempotency-Key, creates one patient": (
         "tests/e2e/test_request_id.py::test_query_header_and_message_name_the_same_request",
         "tests/e2e/test_at_once.py::test_eight_who_create_with_one_request_id",
     ),
-    "a list has 50 on a page and 1000 at most, every one once, newest first": (
+    "list pages default to 50 items, hold at most 1000, repeat none, and are newest first": (
         "tests/patient/test_list_patients.py::test_a_page_has_fifty_patients_unless_told_otherwise",
         "tests/patient/test_list_patients.py::test_a_page_may_have_a_thousand",
         "tests/patient/test_list_patients.py::test_a_page_size_out_of_its_limits_is_refused",
         "tests/patient/test_list_patients.py::test_the_pages_hold_every_patient_once",
         "tests/patient/test_list_patients.py::test_the_newest_comes_first",
     ),
-    "a page token belongs to its query, and is refused if changed": (
+    "a page token is bound to its query, and modified tokens are rejected": (
         "tests/patient/test_list_patients.py::test_a_token_that_was_changed_is_refused",
         "tests/patient/test_list_patients.py::test_a_token_is_refused_with_another_query",
     ),
-    "a query finds a part of a name, an email or a record number": (
+    "a query matches part of a name, an email or a record number": (
         "tests/patient/test_list_patients.py::test_a_query_finds_a_part_of_a_name_without_case",
         "tests/patient/test_list_patients.py::test_a_query_finds_a_part_of_an_email_or_of_a_record_number",
     ),
@@ -90,20 +90,26 @@ PROMISES = {
     "an update without a mask changes the populated fields": (
         "tests/patient/test_update_patient.py::test_without_a_mask_the_fields_that_have_a_value_change",
     ),
-    "a body whose id is not the path's is refused": ("tests/e2e/test_users.py::test_the_path_says_which_user_changes",),
-    "of updates with one etag one succeeds": ("tests/e2e/test_at_once.py::test_twelve_who_update_with_one_etag",),
-    "a deletion is soft, answers with the patient, and can be taken back": (
+    "a request whose body and path have different IDs is rejected": (
+        "tests/e2e/test_users.py::test_the_path_says_which_user_changes",
+    ),
+    "of concurrent updates with the same etag, one succeeds": (
+        "tests/e2e/test_at_once.py::test_twelve_who_update_with_one_etag",
+    ),
+    "a deletion is soft, returns the patient, and can be undone": (
         "tests/patient/test_delete_patient.py::test_the_answer_is_the_patient_as_deleted",
         "tests/patient/test_delete_patient.py::test_the_record_is_kept",
         "tests/patient/test_undelete_patient.py::test_the_answer_is_the_patient_in_use_again",
     ),
-    "revisions tell who changed what, and when": ("tests/e2e/test_revisions.py::test_revisions_at_both_doors",),
-    "a watch tells of changes as they happen, beats, and goes on behind its last token": (
+    "revisions record the author, content and time of each change": (
+        "tests/e2e/test_revisions.py::test_revisions_at_both_doors",
+    ),
+    "a watch streams changes and heartbeats, and resumes after its last token": (
         "tests/e2e/test_watch_patients.py::test_by_rest_each_change_is_a_line_as_it_happens",
         "tests/e2e/test_watch_patients.py::test_who_goes_on_with_the_last_token_misses_nothing_when_a_part_is_killed",
         "tests/patient/test_watch_patients.py::test_a_silent_watch_beats_with_a_token_that_goes_on",
     ),
-    "every read and write of a record is an access event, also a refused one": (
+    "every read or write of a record creates an access event, even if it is rejected": (
         "tests/patient/test_list_access_events.py::test_a_call_leaves_one_event",
         "tests/patient/test_list_access_events.py::test_a_call_without_the_role_leaves_an_event",
         "tests/e2e/test_access_events.py::test_who_called_is_known_at_both_doors_whatever_the_headers_say",
@@ -122,16 +128,16 @@ PROMISES = {
         "tests/analytics/test_population.py::test_the_sexes_of_patients_are_counted_as_their_newest_event_says",
         "tests/analytics/test_population.py::test_a_patient_is_in_the_band_of_its_age",
     ),
-    "a dead letter is kept with its bytes, listed and replayed": (
+    "a dead letter keeps its bytes, and can be listed and replayed": (
         "tests/analytics/test_dead_letter_topic.py::test_a_dead_letter_keeps_its_bytes_its_key_and_its_headers_and_says_why",
         "tests/analytics/test_list_dead_letters.py::test_a_dead_letter_is_listed_as_it_came",
         "tests/analytics/test_replay_dead_letter.py::test_a_replayed_event_is_stored_and_counted",
     ),
-    "events are CloudEvents, at least once, and stored once": (
+    "events are CloudEvents, delivered at least once, and stored once": (
         "tests/patient/test_delivery.py::test_an_event_is_published_in_the_form_of_cloudevents",
         "tests/analytics/test_consuming.py::test_an_event_that_comes_twice_is_stored_once",
     ),
-    "health and reflection on every service and through the gateway, without a token; reflection can be closed": (
+    "health and reflection need no token on any service or the gateway; reflection can be disabled": (
         "tests/common/test_server.py::test_health_tells_of_the_server_and_of_its_service",
         "tests/common/test_server.py::test_reflection_that_is_off_is_not_there",
         "tests/envoy/test_health.py::test_health_and_reflection_need_no_token",
@@ -140,19 +146,19 @@ PROMISES = {
         "tests/envoy/test_health.py::test_liveness_and_readiness_need_no_token",
         "tests/envoy/test_health.py::test_readiness_follows_a_service_that_dies_and_comes_back",
     ),
-    "a message is at most 4 MiB at every door": (
+    "a message is at most 4 MiB over gRPC and REST": (
         "tests/envoy/test_errors.py::test_a_message_of_4_mib_passes_at_the_native_door_and_one_byte_more_does_not",
         "tests/common/test_errors.py::test_a_message_of_4_mib_is_read_and_a_longer_one_is_not",
     ),
-    "the same error at both doors and by gRPC-Web": (
+    "gRPC, gRPC-Web and REST return the same error": (
         "tests/e2e/test_parity.py::test_with_nothing_but_a_bad_id",
         "tests/envoy/test_errors.py::test_grpc_web_hears_the_same_as_native_grpc",
     ),
-    "an error never tells of the inside": (
+    "errors reveal no internals": (
         "tests/common/test_errors.py::test_a_mistake_of_ours_is_answered_without_a_word_of_it",
     ),
-    "no acknowledged write is lost or doubled when a part is killed": (
+    "no acknowledged write is lost or duplicated when a process is killed": (
         "tests/e2e/test_faults.py::test_kill_dash_nine_while_patients_are_created",
     ),
 }
-"""The other lines of the contract."""
+"""The remaining rules of the contract."""

@@ -1,17 +1,17 @@
-"""What callers rely on, written down once more and apart from the protos, so that neither changes unnoticed."""
+"""The public contract, kept separately from the protos so that tests detect unintended changes."""
 
 from typing import NamedTuple
 
-PUBLIC, PEOPLE, ADMIN, SERVICES = "public", "people", "admin", "services"
+PUBLIC, USERS, ADMIN, SERVICES = "public", "users", "admin", "services"
 CREDENTIALS, INTERNAL = "client credentials", "internal"
 
 
 class Row(NamedTuple):
-    """A method: who may call it, and its verb and path at the REST door if it has one."""
+    """A method, its permitted callers, and its REST verb and path if it has a REST binding."""
 
     service: str
     name: str
-    who: str
+    access: str
     verb: str = ""
     path: str = ""
     streams: bool = False
@@ -22,7 +22,7 @@ METHODS = (
     Row("auth", "Login", PUBLIC, "POST", "/v1/auth/login"),
     Row("auth", "RefreshToken", PUBLIC, "POST", "/v1/auth/refresh"),
     Row("auth", "Logout", PUBLIC, "POST", "/v1/auth/logout"),
-    Row("auth", "GetCurrentUser", PEOPLE, "GET", "/v1/auth/me"),
+    Row("auth", "GetCurrentUser", USERS, "GET", "/v1/auth/me"),
     Row("auth", "CreateUser", ADMIN, "POST", "/v1/users"),
     Row("auth", "ListUsers", ADMIN, "GET", "/v1/users"),
     Row("auth", "UpdateUser", ADMIN, "PATCH", "/v1/users/{user.id}"),
@@ -30,24 +30,24 @@ METHODS = (
     Row("auth", "IssueServiceToken", CREDENTIALS),
     Row("auth", "GetJwks", PUBLIC, "GET", "/.well-known/jwks.json"),
     Row("auth", "GetTrustBundle", INTERNAL),
-    Row("patient", "CreatePatient", PEOPLE, "POST", "/v1/patients"),
-    Row("patient", "GetPatient", PEOPLE, "GET", "/v1/patients/{id}"),
-    Row("patient", "ListPatients", PEOPLE, "GET", "/v1/patients"),
-    Row("patient", "UpdatePatient", PEOPLE, "PATCH", "/v1/patients/{patient.id}"),
+    Row("patient", "CreatePatient", USERS, "POST", "/v1/patients"),
+    Row("patient", "GetPatient", USERS, "GET", "/v1/patients/{id}"),
+    Row("patient", "ListPatients", USERS, "GET", "/v1/patients"),
+    Row("patient", "UpdatePatient", USERS, "PATCH", "/v1/patients/{patient.id}"),
     Row("patient", "DeletePatient", ADMIN, "DELETE", "/v1/patients/{id}"),
     Row("patient", "UndeletePatient", ADMIN, "POST", "/v1/patients/{id}:undelete"),
-    Row("patient", "ListPatientRevisions", PEOPLE, "GET", "/v1/patients/{id}/revisions"),
-    Row("patient", "WatchPatients", PEOPLE, "GET", "/v1/patients:watch", streams=True),
+    Row("patient", "ListPatientRevisions", USERS, "GET", "/v1/patients/{id}/revisions"),
+    Row("patient", "WatchPatients", USERS, "GET", "/v1/patients:watch", streams=True),
     Row("patient", "ListAccessEvents", ADMIN, "GET", "/v1/patients/{id}/access-events"),
     Row("patient", "SearchPatientAccessEvents", ADMIN, "GET", "/v1/access-events"),
     Row("billing", "CreateBillingAccount", SERVICES),
     Row("billing", "FollowPatient", SERVICES),
-    Row("billing", "GetBillingAccount", PEOPLE, "GET", "/v1/billing/accounts/{id}"),
-    Row("billing", "ListBillingAccounts", PEOPLE, "GET", "/v1/billing/accounts"),
+    Row("billing", "GetBillingAccount", USERS, "GET", "/v1/billing/accounts/{id}"),
+    Row("billing", "ListBillingAccounts", USERS, "GET", "/v1/billing/accounts"),
     Row("billing", "CloseBillingAccount", ADMIN, "POST", "/v1/billing/accounts/{id}:close"),
     Row("billing", "SearchBillingAccessEvents", ADMIN, "GET", "/v1/billing/access-events"),
-    Row("analytics", "ListPatientEvents", PEOPLE, "GET", "/v1/analytics/events"),
-    Row("analytics", "GetPatientStatistics", PEOPLE, "GET", "/v1/analytics/statistics"),
+    Row("analytics", "ListPatientEvents", USERS, "GET", "/v1/analytics/events"),
+    Row("analytics", "GetPatientStatistics", USERS, "GET", "/v1/analytics/statistics"),
     Row("analytics", "ListDeadLetters", ADMIN, "GET", "/v1/analytics/dead-letters"),
     Row("analytics", "ReplayDeadLetter", ADMIN, "POST", "/v1/analytics/dead-letters/{id}:replay"),
     Row("analytics", "SearchAnalyticsAccessEvents", ADMIN, "GET", "/v1/analytics/access-events"),
@@ -66,7 +66,7 @@ LISTS = {
     "SearchBillingAccessEvents": ("access_events", "audit.v1.ServiceAccessEvent"),
     "SearchAnalyticsAccessEvents": ("access_events", "audit.v1.ServiceAccessEvent"),
 }
-"""What a list's answer holds beside its next_page_token: the field, and the message in it."""
+"""The repeated field of each list response, and the type of its elements."""
 
 FIELDS = {
     "auth.v1.User": "id email username role disabled create_time",
@@ -96,7 +96,7 @@ FIELDS = {
     "analytics.v1.AgeBand": "from_age to_age count",
     "analytics.v1.DeadLetter": "id topic partition offset event_id reason attempts receive_time replay_time",
 }
-"""The fields that a message has, at least."""
+"""Fields that each message must have."""
 
 ENUMS = {
     "options.v1.Role": "ROLE_UNSPECIFIED ROLE_USER ROLE_ADMIN",
@@ -106,4 +106,4 @@ ENUMS = {
     "analytics.v1.PatientEventType": "PATIENT_EVENT_TYPE_UNSPECIFIED PATIENT_EVENT_TYPE_CREATED"
     " PATIENT_EVENT_TYPE_UPDATED PATIENT_EVENT_TYPE_DELETED PATIENT_EVENT_TYPE_UNDELETED",
 }
-"""The values that an enum has, at least."""
+"""Values that each enum must have."""

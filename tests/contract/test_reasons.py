@@ -1,4 +1,4 @@
-"""Reasons: each is provoked at both doors, and comes with the same code, and with its HTTP status at the REST door."""
+"""Tests that gRPC and REST return the same error code and reason, and that REST returns the right HTTP status."""
 
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -24,132 +24,132 @@ METHODS = {method.name: method for method in all_methods()}
 CODES = {code.value[0]: code for code in Code}
 
 
-class Scene(NamedTuple):
-    """Who is there to be refused."""
+class Clients(NamedTuple):
+    """Clients with different credentials."""
 
     user: Person
     admin: Person
-    nobody: Person
+    anonymous: Person
     forger: Person
 
 
 class Call(NamedTuple):
-    """A call that is refused: the fields of the method's message, as JSON."""
+    """A request that fails. `request` contains the fields of the request message as JSON."""
 
-    person: Person
+    client: Person
     method: str
     request: dict[str, Any]
 
 
-def field_broken(scene: Scene) -> Call:
-    return Call(scene.user, "GetPatient", {"id": "no uuid"})
+def send_invalid_field(clients: Clients) -> Call:
+    return Call(clients.user, "GetPatient", {"id": "no uuid"})
 
 
-def page_token_changed(scene: Scene) -> Call:
-    return Call(scene.user, "ListPatients", {"pageToken": "A"})
+def send_modified_page_token(clients: Clients) -> Call:
+    return Call(clients.user, "ListPatients", {"pageToken": "A"})
 
 
-def request_id_used(scene: Scene) -> Call:
-    used = str(uuid4())
-    scene.user.rest.post("/v1/patients", json=a_patient(), params={"requestId": used}).raise_for_status()
-    return Call(scene.user, "CreatePatient", {"patient": a_patient(), "requestId": used})
+def reuse_request_id(clients: Clients) -> Call:
+    request_id = str(uuid4())
+    clients.user.rest.post("/v1/patients", json=a_patient(), params={"requestId": request_id}).raise_for_status()
+    return Call(clients.user, "CreatePatient", {"patient": a_patient(), "requestId": request_id})
 
 
-def token_forgotten(scene: Scene) -> Call:
-    return Call(scene.nobody, "GetPatient", {"id": str(uuid4())})
+def omit_token(clients: Clients) -> Call:
+    return Call(clients.anonymous, "GetPatient", {"id": str(uuid4())})
 
 
-def token_invented(scene: Scene) -> Call:
-    return Call(scene.forger, "GetPatient", {"id": str(uuid4())})
+def forge_token(clients: Clients) -> Call:
+    return Call(clients.forger, "GetPatient", {"id": str(uuid4())})
 
 
-def password_wrong(scene: Scene) -> Call:
-    return Call(scene.user, "Login", {"email": f"{uuid4()}@clinic.test", "password": "something else"})
+def send_wrong_password(clients: Clients) -> Call:
+    return Call(clients.user, "Login", {"email": f"{uuid4()}@clinic.test", "password": "something else"})
 
 
-def refresh_token_invented(scene: Scene) -> Call:
-    return Call(scene.user, "RefreshToken", {"refreshToken": "invented"})
+def forge_refresh_token(clients: Clients) -> Call:
+    return Call(clients.user, "RefreshToken", {"refreshToken": "invented"})
 
 
-def role_lacking(scene: Scene) -> Call:
-    return Call(scene.user, "DeletePatient", {"id": str(uuid4())})
+def call_without_role(clients: Clients) -> Call:
+    return Call(clients.user, "DeletePatient", {"id": str(uuid4())})
 
 
-def user_disabled(scene: Scene) -> Call:
-    new = a_new_user(scene)
-    scene.admin.rest.patch(f"/v1/users/{new['id']}", json={"disabled": True}).raise_for_status()
-    return Call(scene.user, "Login", {"email": new["email"], "password": PASSWORD})
+def log_in_as_disabled_user(clients: Clients) -> Call:
+    new = sign_up_user(clients)
+    clients.admin.rest.patch(f"/v1/users/{new['id']}", json={"disabled": True}).raise_for_status()
+    return Call(clients.user, "Login", {"email": new["email"], "password": PASSWORD})
 
 
-def patient_unknown(scene: Scene) -> Call:
-    return Call(scene.user, "GetPatient", {"id": str(uuid4())})
+def get_unknown_patient(clients: Clients) -> Call:
+    return Call(clients.user, "GetPatient", {"id": str(uuid4())})
 
 
-def user_unknown(scene: Scene) -> Call:
-    return Call(scene.admin, "UpdateUser", {"user": {"id": str(uuid4()), "disabled": True}})
+def update_unknown_user(clients: Clients) -> Call:
+    return Call(clients.admin, "UpdateUser", {"user": {"id": str(uuid4()), "disabled": True}})
 
 
-def account_unknown(scene: Scene) -> Call:
-    return Call(scene.user, "GetBillingAccount", {"id": str(uuid4())})
+def get_unknown_account(clients: Clients) -> Call:
+    return Call(clients.user, "GetBillingAccount", {"id": str(uuid4())})
 
 
-def letter_unknown(scene: Scene) -> Call:
-    return Call(scene.admin, "ReplayDeadLetter", {"id": str(uuid4())})
+def replay_unknown_dead_letter(clients: Clients) -> Call:
+    return Call(clients.admin, "ReplayDeadLetter", {"id": str(uuid4())})
 
 
-def email_taken(scene: Scene) -> Call:
-    created = scene.user.post("/v1/patients", a_patient())
-    return Call(scene.user, "CreatePatient", {"patient": a_patient(email=created["email"].upper())})
+def reuse_email(clients: Clients) -> Call:
+    created = clients.user.post("/v1/patients", a_patient())
+    return Call(clients.user, "CreatePatient", {"patient": a_patient(email=created["email"].upper())})
 
 
-def username_taken(scene: Scene) -> Call:
-    new = a_new_user(scene)
+def reuse_username(clients: Clients) -> Call:
+    new = sign_up_user(clients)
     another = {"email": f"{uuid4()}@clinic.test", "username": new["username"], "password": PASSWORD}
-    return Call(scene.user, "SignUp", another)
+    return Call(clients.user, "SignUp", another)
 
 
-def record_number_taken(scene: Scene) -> Call:
+def reuse_record_number(clients: Clients) -> Call:
     number = str(uuid4())
-    scene.user.post("/v1/patients", a_patient(medicalRecordNumber=number))
-    return Call(scene.user, "CreatePatient", {"patient": a_patient(medicalRecordNumber=number)})
+    clients.user.post("/v1/patients", a_patient(medicalRecordNumber=number))
+    return Call(clients.user, "CreatePatient", {"patient": a_patient(medicalRecordNumber=number)})
 
 
-def etag_stale(scene: Scene) -> Call:
-    created = scene.user.post("/v1/patients", a_patient())
-    return Call(scene.user, "UpdatePatient", {"patient": {"id": created["id"], "phone": "112", "etag": "0"}})
+def send_stale_etag(clients: Clients) -> Call:
+    created = clients.user.post("/v1/patients", a_patient())
+    return Call(clients.user, "UpdatePatient", {"patient": {"id": created["id"], "phone": "112", "etag": "0"}})
 
 
-def guessed_too_often(scene: Scene) -> Call:
+def fail_too_many_logins(clients: Clients) -> Call:
     guess = {"email": f"{uuid4()}@clinic.test", "password": "something else"}
     for _ in range(10):
-        assert scene.user.rest.post("/v1/auth/login", json=guess).status_code == 401
-    return Call(scene.user, "Login", guess)
+        assert clients.user.rest.post("/v1/auth/login", json=guess).status_code == 401
+    return Call(clients.user, "Login", guess)
 
 
-BOTH: list[tuple[str, Code, int, Callable[[Scene], Call]]] = [
-    ("FIELDS_INVALID", Code.INVALID_ARGUMENT, 400, field_broken),
-    ("PAGE_TOKEN_INVALID", Code.INVALID_ARGUMENT, 400, page_token_changed),
-    ("REQUEST_ID_REUSED", Code.INVALID_ARGUMENT, 400, request_id_used),
-    ("TOKEN_MISSING", Code.UNAUTHENTICATED, 401, token_forgotten),
-    ("TOKEN_INVALID", Code.UNAUTHENTICATED, 401, token_invented),
-    ("INVALID_CREDENTIALS", Code.UNAUTHENTICATED, 401, password_wrong),
-    ("REFRESH_TOKEN_INVALID", Code.UNAUTHENTICATED, 401, refresh_token_invented),
-    ("ROLE_REQUIRED", Code.PERMISSION_DENIED, 403, role_lacking),
-    ("USER_DISABLED", Code.PERMISSION_DENIED, 403, user_disabled),
-    ("PATIENT_NOT_FOUND", Code.NOT_FOUND, 404, patient_unknown),
-    ("USER_NOT_FOUND", Code.NOT_FOUND, 404, user_unknown),
-    ("BILLING_ACCOUNT_NOT_FOUND", Code.NOT_FOUND, 404, account_unknown),
-    ("DEAD_LETTER_NOT_FOUND", Code.NOT_FOUND, 404, letter_unknown),
-    ("EMAIL_ALREADY_EXISTS", Code.ALREADY_EXISTS, 409, email_taken),
-    ("USERNAME_ALREADY_EXISTS", Code.ALREADY_EXISTS, 409, username_taken),
-    ("RECORD_NUMBER_ALREADY_EXISTS", Code.ALREADY_EXISTS, 409, record_number_taken),
-    ("ETAG_MISMATCH", Code.ABORTED, 409, etag_stale),
-    ("RATE_LIMITED", Code.RESOURCE_EXHAUSTED, 429, guessed_too_often),
+BOTH: list[tuple[str, Code, int, Callable[[Clients], Call]]] = [
+    ("FIELDS_INVALID", Code.INVALID_ARGUMENT, 400, send_invalid_field),
+    ("PAGE_TOKEN_INVALID", Code.INVALID_ARGUMENT, 400, send_modified_page_token),
+    ("REQUEST_ID_REUSED", Code.INVALID_ARGUMENT, 400, reuse_request_id),
+    ("TOKEN_MISSING", Code.UNAUTHENTICATED, 401, omit_token),
+    ("TOKEN_INVALID", Code.UNAUTHENTICATED, 401, forge_token),
+    ("INVALID_CREDENTIALS", Code.UNAUTHENTICATED, 401, send_wrong_password),
+    ("REFRESH_TOKEN_INVALID", Code.UNAUTHENTICATED, 401, forge_refresh_token),
+    ("ROLE_REQUIRED", Code.PERMISSION_DENIED, 403, call_without_role),
+    ("USER_DISABLED", Code.PERMISSION_DENIED, 403, log_in_as_disabled_user),
+    ("PATIENT_NOT_FOUND", Code.NOT_FOUND, 404, get_unknown_patient),
+    ("USER_NOT_FOUND", Code.NOT_FOUND, 404, update_unknown_user),
+    ("BILLING_ACCOUNT_NOT_FOUND", Code.NOT_FOUND, 404, get_unknown_account),
+    ("DEAD_LETTER_NOT_FOUND", Code.NOT_FOUND, 404, replay_unknown_dead_letter),
+    ("EMAIL_ALREADY_EXISTS", Code.ALREADY_EXISTS, 409, reuse_email),
+    ("USERNAME_ALREADY_EXISTS", Code.ALREADY_EXISTS, 409, reuse_username),
+    ("RECORD_NUMBER_ALREADY_EXISTS", Code.ALREADY_EXISTS, 409, reuse_record_number),
+    ("ETAG_MISMATCH", Code.ABORTED, 409, send_stale_etag),
+    ("RATE_LIMITED", Code.RESOURCE_EXHAUSTED, 429, fail_too_many_logins),
 ]
 
 
-class AtRest(NamedTuple):
-    """A request that only the REST door can refuse, and how it does."""
+class RestCase(NamedTuple):
+    """A request that fails only over REST, and the expected error."""
 
     reason: str
     code: Code
@@ -159,75 +159,75 @@ class AtRest(NamedTuple):
     body: bytes = b""
 
 
-AT_REST = [
-    AtRest("JSON_INVALID", Code.INVALID_ARGUMENT, 400, "POST", "/v1/patients", b'{"name": '),
-    AtRest("QUERY_PARAMETER_UNKNOWN", Code.INVALID_ARGUMENT, 400, "GET", "/v1/patients?colour=red"),
-    AtRest("QUERY_PARAMETER_INVALID", Code.INVALID_ARGUMENT, 400, "GET", "/v1/patients?pageSize=many"),
-    AtRest("ROUTE_NOT_FOUND", Code.NOT_FOUND, 404, "GET", "/v1/nothing"),
-    AtRest("METHOD_NOT_ALLOWED", Code.UNIMPLEMENTED, 405, "PUT", "/v1/patients"),
-    AtRest("BODY_TOO_LARGE", Code.RESOURCE_EXHAUSTED, 413, "POST", "/v1/patients", b" " * (MAX_MESSAGE_BYTES + 6)),
-    AtRest("REQUEST_INVALID", Code.INVALID_ARGUMENT, 400, "GET", "/v1%2Fpatients"),
+REST_ONLY = [
+    RestCase("JSON_INVALID", Code.INVALID_ARGUMENT, 400, "POST", "/v1/patients", b'{"name": '),
+    RestCase("QUERY_PARAMETER_UNKNOWN", Code.INVALID_ARGUMENT, 400, "GET", "/v1/patients?colour=red"),
+    RestCase("QUERY_PARAMETER_INVALID", Code.INVALID_ARGUMENT, 400, "GET", "/v1/patients?pageSize=many"),
+    RestCase("ROUTE_NOT_FOUND", Code.NOT_FOUND, 404, "GET", "/v1/nothing"),
+    RestCase("METHOD_NOT_ALLOWED", Code.UNIMPLEMENTED, 405, "PUT", "/v1/patients"),
+    RestCase("BODY_TOO_LARGE", Code.RESOURCE_EXHAUSTED, 413, "POST", "/v1/patients", b" " * (MAX_MESSAGE_BYTES + 6)),
+    RestCase("REQUEST_INVALID", Code.INVALID_ARGUMENT, 400, "GET", "/v1%2Fpatients"),
 ]
 
-AT_NATIVE = [
+GRPC_ONLY = [
     ("ROUTE_NOT_FOUND", Code.UNIMPLEMENTED, "/pulsetrack.patient.v1.PatientService/CurePatient", b""),
     ("BODY_TOO_LARGE", Code.RESOURCE_EXHAUSTED, METHODS["CreatePatient"].path, b" " * (MAX_MESSAGE_BYTES + 1)),
 ]
 
 
 @pytest.fixture
-def scene(system: Copy, user: Person, admin: Person) -> Iterator[Scene]:
-    with Person.nobody(system) as nobody, Person.nobody(system, "invented") as forger:
-        yield Scene(user, admin, nobody, forger)
+def clients(system: Copy, user: Person, admin: Person) -> Iterator[Clients]:
+    with Person.nobody(system) as anonymous, Person.nobody(system, "invented") as forger:
+        yield Clients(user, admin, anonymous, forger)
 
 
-@pytest.mark.parametrize(("reason", "code", "http", "provoke"), BOTH, ids=[row[0] for row in BOTH])
-def test_a_reason_at_both_doors(
-    scene: Scene, reason: str, code: Code, http: int, provoke: Callable[[Scene], Call]
+@pytest.mark.parametrize(("reason", "code", "http", "prepare"), BOTH, ids=[row[0] for row in BOTH])
+def test_grpc_and_rest_return_the_same_error(
+    clients: Clients, reason: str, code: Code, http: int, prepare: Callable[[Clients], Call]
 ) -> None:
-    person, name, request = provoke(scene)
+    client, name, request = prepare(clients)
     method = METHODS[name]
     message = ParseDict(request, method.input()).SerializeToString()
-    assert native(person, method.path, message) == (code, reason)
-    assert told(at_rest(person, method, request)) == (code, reason, http)
+    assert call_grpc(client, method.path, message) == (code, reason)
+    assert parse_error(call_rest(client, method, request)) == (code, reason, http)
 
 
-@pytest.mark.parametrize("row", AT_REST, ids=lambda row: row.reason)
-def test_a_reason_at_the_rest_door(user: Person, row: AtRest) -> None:
+@pytest.mark.parametrize("row", REST_ONLY, ids=lambda row: row.reason)
+def test_rest_returns_the_error(user: Person, row: RestCase) -> None:
     headers = {"content-type": "application/json"} if row.body else {}
-    answer = user.rest.request(row.verb, row.path, content=row.body, headers=headers)
-    assert told(answer) == (row.code, row.reason, row.http)
+    response = user.rest.request(row.verb, row.path, content=row.body, headers=headers)
+    assert parse_error(response) == (row.code, row.reason, row.http)
 
 
-@pytest.mark.parametrize(("reason", "code", "path", "body"), AT_NATIVE, ids=[row[0] for row in AT_NATIVE])
-def test_a_reason_at_the_native_door(user: Person, reason: str, code: Code, path: str, body: bytes) -> None:
-    assert native(user, path, body) == (code, reason)
+@pytest.mark.parametrize(("reason", "code", "path", "body"), GRPC_ONLY, ids=[row[0] for row in GRPC_ONLY])
+def test_grpc_returns_the_error(user: Person, reason: str, code: Code, path: str, body: bytes) -> None:
+    assert call_grpc(user, path, body) == (code, reason)
 
 
-def test_every_reason_in_the_code_is_in_a_table() -> None:
+def test_every_reason_in_the_code_is_covered() -> None:
     for service in SERVICES:
         import_module(f"services.{service}.service")
     in_code = {reply.reason for reply in REPLIES} | {
-        failure.reason for failure in failures(Failure) if failure.__module__.startswith("services.")
+        failure.reason for failure in find_failures(Failure) if failure.__module__.startswith("services.")
     }
-    assert in_code == {row[0] for row in (*BOTH, *AT_REST, *AT_NATIVE)} | ELSEWHERE.keys()
+    assert in_code == {row[0] for row in (*BOTH, *REST_ONLY, *GRPC_ONLY)} | ELSEWHERE.keys()
 
 
-def failures(base: type[Failure]) -> set[type[Failure]]:
-    """Returns the classes of failures that have been imported."""
+def find_failures(base: type[Failure]) -> set[type[Failure]]:
+    """Returns all imported subclasses of a failure."""
     own = set(base.__subclasses__())
-    return own.union(*(failures(each) for each in own))
+    return own.union(*(find_failures(each) for each in own))
 
 
-def native(person: Person, path: str, message: bytes) -> tuple[Code, str]:
-    """Returns how a native call is refused."""
-    refused = outcome(lambda: person.client("auth").call(path, message))
-    assert isinstance(refused, Refused)
-    return refused.code, refused.reason
+def call_grpc(client: Person, path: str, message: bytes) -> tuple[Code, str]:
+    """Makes a gRPC call and returns the code and reason of its error."""
+    error = outcome(lambda: client.client("auth").call(path, message))
+    assert isinstance(error, Refused)
+    return error.code, error.reason
 
 
-def at_rest(person: Person, method: Method, request: dict[str, Any]) -> httpx.Response:
-    """Makes a call at the REST door, with the fields of its message where its binding has them."""
+def call_rest(client: Person, method: Method, request: dict[str, Any]) -> httpx.Response:
+    """Makes a REST call. Places each field of the request in the path, query or body, as the binding requires."""
     [http] = method.http
     fields, path = dict(request), http.path
     body = None if not http.body else fields if http.body == "*" else fields.pop(http.body)
@@ -235,20 +235,20 @@ def at_rest(person: Person, method: Method, request: dict[str, Any]) -> httpx.Re
         value = (body if "." in variable else fields).pop(variable.strip("{}").rpartition(".")[2])  # type: ignore[union-attr]
         path = path.replace(variable, value)
     query = {} if http.body == "*" else fields
-    return person.rest.request(http.verb, path, json=body, params=query)
+    return client.rest.request(http.verb, path, json=body, params=query)
 
 
-def told(answer: httpx.Response) -> tuple[Code, str, int]:
-    """Returns how a REST call is refused."""
-    status, info = ParseDict(answer.json(), Status()), ErrorInfo()
+def parse_error(response: httpx.Response) -> tuple[Code, str, int]:
+    """Returns the code, the reason and the HTTP status of an error response."""
+    status, info = ParseDict(response.json(), Status()), ErrorInfo()
     assert status.details[0].Unpack(info)
     assert info.domain == "pulsetrack"
-    return CODES[status.code], info.reason, answer.status_code
+    return CODES[status.code], info.reason, response.status_code
 
 
-def a_new_user(scene: Scene) -> dict[str, Any]:
-    """Signs somebody up."""
+def sign_up_user(clients: Clients) -> dict[str, Any]:
+    """Signs up a user and returns it."""
     name = uuid4().hex
     new = {"email": f"{name}@clinic.test", "username": name, "password": PASSWORD}
-    user: dict[str, Any] = scene.user.post("/v1/auth/signup", new)
+    user: dict[str, Any] = clients.user.post("/v1/auth/signup", new)
     return user

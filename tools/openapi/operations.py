@@ -100,7 +100,7 @@ class Operations:
             return {"description": "The response body.", "content": {"*/*": {}}}
         schema = self._schemas.message(message, Use.RESPONSE)
         if method.streams:  # Envoy sets the content type application/json
-            description = f"A stream of newline-delimited JSON objects, one for each message. {description}"
+            description += " The response is a stream of newline-delimited JSON objects, one for each message."
         return {"description": description, "content": {JSON: {"schema": schema}}}
 
 
