@@ -80,6 +80,11 @@ def test_every_field_has_a_description() -> None:
     assert all(field.get("description") for field in fields)
 
 
+def test_timestamp_field_has_its_own_description() -> None:
+    description = SCHEMAS["DeadLetter"]["properties"]["receiveTime"]["description"]
+    assert description == "The time at which the message was first received."
+
+
 def service_failures() -> Iterator[Any]:
     for name, service in SERVICES.items():
         module = import_module(f"services.{name}.errors")

@@ -33,7 +33,7 @@ STATUSES = {
 """The HTTP status to which the gateway maps each gRPC status code."""
 
 _ITEM = re.compile(r"^- ([A-Z_]+): ([A-Z_]+(?:, [A-Z_]+)*)", re.MULTILINE)
-_RETRIES = {429, 503}
+_RETRYABLE = {429, 503}
 _GATEWAY = {reply.reason: reply for reply in REPLIES}
 _TITLES = {
     400: "Bad Request",
@@ -160,7 +160,7 @@ def _response(status: int, found: list[Error]) -> Schema:
         "description": f"{_TITLES[status]}. Reasons: {reasons}.",
         "content": {"application/json": content},
     }
-    if status in _RETRIES:
+    if status in _RETRYABLE:
         response["headers"] = {"Retry-After": {"$ref": "#/components/headers/Retry-After"}}
     return response
 

@@ -48,7 +48,7 @@ def keywords(rules: Any) -> Schema:
         for rule, value in getattr(rules, kind).ListFields():
             keyword = _keyword(rule.name, value)
             if not keyword and rule.name not in _HANDLED_ELSEWHERE:
-                others.append(f"{rule.name} {value}")
+                others.append(f"{rule.name} `{value}`")
             schema |= keyword
     if others:
         schema["description"] = f"Rules: {'; '.join(others)}."

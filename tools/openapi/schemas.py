@@ -71,7 +71,7 @@ class Schemas:
     def message(self, message: Descriptor, use: Use, without: frozenset[str] = frozenset()) -> Schema:
         """Returns the schema of a message. `without` names fields to omit, such as those in the path."""
         if known := _WELL_KNOWN.get(message.full_name):
-            return known
+            return dict(known)
         if message.full_name.startswith("google."):
             raise ContractError(f"{message.full_name} has no schema: add one to _WELL_KNOWN in tools/openapi")
         name = message.name if message.name.endswith("Request") else message.name + use.value
