@@ -32,6 +32,7 @@ def test_listing_events_leaves_an_event_about_each_patient(
     [event] = searched(admin, SEARCH, 1, subject_id=patient_id)
     assert told([event]) == [("ListPatientEvents", "OK", USER_ID)]
     assert (event.subject_ids, event.subject_count) == ([patient_id], 1)
+    assert event.query == f'{{"patient_id":"{patient_id}","page_size":50}}'
 
 
 def test_a_list_without_events_leaves_an_event_about_the_patient(analytics: Client, admin: Client) -> None:
@@ -55,7 +56,10 @@ def test_statistics_and_dead_letters_leave_events_about_nobody(analytics: Client
     admin.list_dead_letters(ListDeadLettersRequest(), metadata=mark)
     query = "SELECT method, subject_ids FROM access_events WHERE request_id = $1 ORDER BY method"
     found = eventually(lambda: rows if len(rows := sql(query, mark[0][1])) == 2 else [])
-    assert [row["method"].rpartition("/")[2] for row in found] == ["GetPatientStatistics", "ListDeadLetters"]
+    assert [row["method"].rpartition("/")[2] for row in found] == [
+        "GetPatientStatistics",
+        'ListDeadLetters {"page_size":50}',
+    ]
     assert [row["subject_ids"] for row in found] == [[], []]
 
 

@@ -153,6 +153,7 @@ def test_a_list_of_many_names_the_first_twenty(auth: Client, admin: Client, admi
     users = [auth.sign_up(signing_up()) for _ in range(25)]
     admin.list_users(ListUsersRequest(page_size=25))
     event = of(admin, users[-1].id, 2)[-1]
+    assert event.query == '{"page_size":25}'
     assert event.subject_ids == [user.id for user in users[:4:-1]]
     assert (event.subject_count, event.actor_id) == (25, admin_id)
 

@@ -1,5 +1,6 @@
 """SearchBillingAccessEvents, and what each call of billing leaves for it."""
 
+import json
 from typing import Any
 
 import pytest
@@ -52,6 +53,12 @@ def test_every_call_leaves_an_event_about_the_patient(
         ("GetBillingAccount", "OK", USER_ID),
         ("ListBillingAccounts", "OK", USER_ID),
     ]
+
+
+def test_the_event_of_a_list_names_its_query(billing: Client, admin: Client, account: BillingAccount) -> None:
+    billing.list_billing_accounts(ListBillingAccountsRequest(patient_id=account.patient_id, page_size=3))
+    query = of(admin, account, 2)[-1].query
+    assert json.loads(query) == {"patient_id": account.patient_id, "page_size": 3}
 
 
 def test_closing_and_its_event_are_of_one_transaction(admin: Client, account: BillingAccount, sql: Sql) -> None:

@@ -13,7 +13,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from gen.pulsetrack.billing.v1 import GetBillingAccountRequest
+from gen.pulsetrack.billing.v1 import GetBillingAccountRequest, ListBillingAccountsRequest
 from services.billing.models import AUDIT
 from services.common.audit.archive import NOTHING, archive, archive_of
 from services.common.audit.chain import BrokenError
@@ -46,6 +46,13 @@ class Audited:
         with self._background.during(serving) as port, calling(port, "billing", self._signer.token("USER")) as billing:
             for _ in range(count):
                 outcome(lambda: billing.get_billing_account(GetBillingAccountRequest(id=str(uuid4()))))
+        self._background.run(self._seal())
+
+    def list_accounts(self) -> None:
+        """Lists accounts, and seals the event."""
+        serving = serving_service("billing", self.url, TokenVerifier(self._signer.trust))
+        with self._background.during(serving) as port, calling(port, "billing", self._signer.token("USER")) as billing:
+            billing.list_billing_accounts(ListBillingAccountsRequest(page_size=9))
         self._background.run(self._seal())
 
     async def _seal(self) -> None:
@@ -142,6 +149,15 @@ def test_an_archive_is_its_owners_alone_and_holds_what_the_seals_cover(audited: 
     lines = gzip.decompress(path.read_bytes()).decode().splitlines()
     assert len(lines) == 1 + 6 + 1
     assert all("/GetBillingAccount" in line for line in lines[1:-1])
+
+
+def test_the_query_of_a_list_is_sealed_and_archived(audited: Audited) -> None:
+    audited.list_accounts()
+    audited.archive()
+    assert '/ListBillingAccounts {\\"page_size\\":9}"' in gzip.decompress(audited.files()[0].read_bytes()).decode()
+    audited.sql("UPDATE access_events SET method = replace(method, '9', '8') WHERE method LIKE '%/List%'")
+    with pytest.raises(BrokenError, match=r"seal 7, .* was changed"):
+        audited.verify()
 
 
 def test_what_is_not_old_enough_or_archived_already_is_not_archived(audited: Audited) -> None:

@@ -80,10 +80,10 @@ FIELDS = {
     "patient.v1.Revision": "revision patient actor_id occur_time type",
     "patient.v1.WatchPatientsRequest": "resume_token",
     "patient.v1.WatchPatientsResponse": "revision resume_token",
-    "patient.v1.AccessEvent": "id patient_id actor_id method outcome occur_time request_id remote_address",
+    "patient.v1.AccessEvent": "id patient_id actor_id method outcome occur_time request_id remote_address query",
     "patient.v1.PatientEvent": "event_id sequence actor_id occur_time created updated deleted undeleted",
     "audit.v1.ServiceAccessEvent": "id subject_ids subject_count actor_id method outcome occur_time request_id"
-    " remote_address",
+    " remote_address query",
     "audit.v1.SearchAccessEventsRequest": "actor_id subject_id page_size page_token",
     "billing.v1.BillingAccount": "id patient_id name email status create_time",
     "billing.v1.ListBillingAccountsRequest": "patient_id page_size page_token",

@@ -28,7 +28,7 @@ from tests.patient.accesses import events_of, told
 from tests.patient.factory import creating
 
 LISTED = 60
-LISTS = "SELECT subject FROM access_events, unnest(patient_ids) AS subject WHERE method LIKE '%/ListPatients'"
+LISTS = "SELECT subject FROM access_events, unnest(patient_ids) AS subject WHERE method LIKE '%/ListPatients %'"
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def listed(patients: Client, sql: Sql) -> list[Patient]:
 def read(patients: Client, sql: Sql, times: int) -> None:
     """Lists all patients, and waits until so many lists are recorded."""
     patients.list_patients(ListPatientsRequest(page_size=1000))
-    count = "SELECT count(*) FROM access_events WHERE method LIKE '%/ListPatients'"
+    count = "SELECT count(*) FROM access_events WHERE method LIKE '%/ListPatients %'"
     eventually(lambda: sql(count)[0]["count"] == times)
 
 

@@ -18,6 +18,7 @@ from uuid_utils.compat import uuid7
 
 from services.common import telemetry
 from services.common.audit.groups import LONGEST_UNGROUPED, groups_of, split
+from services.common.audit.queries import join_call
 from services.common.audit.rate import ReadRate
 from services.common.audit.tables import EVENT_COLUMNS, AuditTables
 from services.common.db import Database, Transaction
@@ -40,7 +41,7 @@ _log = logging.getLogger(__name__)
 class Access:
     """A call under way, as its event will tell of it."""
 
-    __slots__ = ("_method", "_remote_address", "actor_id", "log", "recorded", "subject_ids")
+    __slots__ = ("_method", "_remote_address", "actor_id", "log", "query", "recorded", "subject_ids")
 
     def __init__(self, log: "AccessLog", method: str, remote_address: str) -> None:
         self.log = log
@@ -50,6 +51,8 @@ class Access:
         """The user that a call without an access token has proved to come from."""
         self.subject_ids: list[UUID] = []
         """The people whose data the call has read, as far as it is known."""
+        self.query = ""
+        """What a list asks for. Empty for other calls."""
         self.recorded = False
         """Whether a change has written the event."""
 
@@ -60,7 +63,7 @@ class Access:
             uuid7(),
             subject_ids,
             caller.id if caller else self.actor_id,
-            self._method,
+            join_call(self._method, self.query),
             outcome,
             datetime.now(UTC),
             telemetry.request_id.get(),

@@ -13,6 +13,7 @@ from grpc_interceptor.server import AsyncServerInterceptor
 
 from services.common.audit.events import Access, AccessLog, access_of_call
 from services.common.audit.groups import is_group
+from services.common.audit.queries import is_list, query_of
 from services.common.contract import PATH_VARIABLE, REMOTE_ADDRESS, Door, Method
 from services.common.errors import Failure
 from services.common.interceptors import Context, Next, caller_of_call, message_of_call
@@ -54,6 +55,7 @@ class Recorder(AsyncServerInterceptor):
         self._log = log
         self._name = method.path.removeprefix("/")
         self._parse: Callable[[bytes], Message] = method.input.FromString
+        self._is_list = is_list(method.input)
         self._subject_of = attrgetter(subject_field) if subject_field else None
 
     async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
@@ -72,6 +74,8 @@ class Recorder(AsyncServerInterceptor):
             outcome = Code.CANCELLED
             raise
         finally:
+            if self._is_list:
+                access.query = _query(outcome)
             if not access.recorded:
                 self._log.record(outcome.name, access.subject_ids or self._asked_for(request_or_iterator))
         return answer
@@ -88,6 +92,12 @@ class Recorder(AsyncServerInterceptor):
         except (DecodeError, ValueError):  # the call was refused for it
             return []
         return [] if is_group(subject_id) else [subject_id]
+
+
+def _query(outcome: Code) -> str:
+    """Returns the query of the call under way, empty if the caller was refused or the request was invalid."""
+    message = message_of_call.get()
+    return "" if message is None or outcome is Code.INVALID_ARGUMENT else query_of(message)
 
 
 def _remote_address(context: Context) -> str:

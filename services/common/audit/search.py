@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from gen.pulsetrack.audit.v1 import SearchAccessEventsRequest, SearchAccessEventsResponse, ServiceAccessEvent
 from services.common.audit.groups import is_group
+from services.common.audit.queries import split_call
 from services.common.audit.tables import AuditTables
 from services.common.db import Database, Transaction
 from services.common.paging import Listing
@@ -64,12 +65,14 @@ class Search:
 def _event(row: Record, groups: Mapping[UUID, Sequence[UUID]]) -> ServiceAccessEvent:
     named: Sequence[UUID] = row["first_subject_ids"]
     subject_ids = [subject_id for each in named for subject_id in groups.get(each, (each,))]
+    method, query = split_call(row["method"])
     return ServiceAccessEvent(
         id=str(row["id"]),
         subject_ids=[str(subject_id) for subject_id in subject_ids[:_SUBJECTS_SHOWN]],
         subject_count=row["subject_count"] + len(subject_ids) - len(named),
         actor_id=row["actor_id"],
-        method=row["method"],
+        method=method,
+        query=query,
         outcome=row["outcome"],
         occur_time=row["occur_time"],
         request_id=row["request_id"],

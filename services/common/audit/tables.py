@@ -49,9 +49,10 @@ SEALED_COLUMNS = (*EVENT_COLUMNS, "transaction", "position")
 class AuditTables:
     """The audit's tables in a service's metadata, as migrations have made them.
 
-    `events` has one row for each call, with the people that it read, changed or asked for. `seals` is the chain over
-    the events, numbered from 1 without gaps, each seal with the place of its event. `groups` has the people of long
-    lists, to whom events refer by the group's id in place of theirs.
+    `events` has one row for each call, with the people that it read, changed or asked for. Its column `method` also
+    holds the query of a list (services.common.audit.queries). `seals` is the chain over the events, numbered from 1
+    without gaps, each seal with the place of its event. `groups` has the people of long lists, to whom events refer by
+    the group's id in place of theirs.
     """
 
     def __init__(self, metadata: MetaData, *, subject_ids: str = "subject_ids") -> None:

@@ -134,6 +134,13 @@ class ServiceAccessEvent(betterproto2.Message):
     The IP address of the client, as the gateway saw it.
     """
 
+    query: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
+    """
+    The query of a list method, as JSON of at most 256 bytes: the request fields that were set and the page size, without
+    the page token. Truncated queries end with an ellipsis. Empty for other methods, and for requests that were invalid or
+    not authorized.
+    """
+
 
 default_message_pool.register_message(
     "pulsetrack.audit.v1", "ServiceAccessEvent", ServiceAccessEvent

@@ -187,6 +187,13 @@ class AccessEvent(betterproto2.Message):
     The IP address of the client, as the gateway saw it.
     """
 
+    query: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
+    """
+    The query of a list method, as JSON of at most 256 bytes: the request fields that were set and the page size, without
+    the page token. Truncated queries end with an ellipsis. Empty for other methods, and for requests that were invalid or
+    not authorized.
+    """
+
 
 default_message_pool.register_message(
     "pulsetrack.patient.v1", "AccessEvent", AccessEvent
