@@ -21,9 +21,22 @@ from tools.local.postgres import Postgres
 Serve = Callable[[str, TokenVerifier], AbstractAsyncContextManager[int]]
 """Serves a service on a database and yields its port."""
 
-pytest_plugins = ["pytest_grpc.plugin"]  # by which time tests/__init__.py has been read
+pytest_plugins = ["pytest_grpc.plugin", "tests.harness.system"]  # by which time tests/__init__.py has been read
 
 _OPTIONS = {"fsync": "off", "timezone": "Asia/Kolkata"}  # far from UTC, on which nothing may rely
+
+_LONGEST = ("e2e/test_openapi.py", "e2e/", "requests/", "security/", "observability/", "tools/", "infrastructure/")
+"""Where the tests are that take longest."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the longest files first, so that the last ones are short and all workers end at about the same time."""
+
+    def place(item: pytest.Item) -> int:
+        path = item.nodeid.removeprefix("tests/")
+        return next((index for index, start in enumerate(_LONGEST) if path.startswith(start)), len(_LONGEST))
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")

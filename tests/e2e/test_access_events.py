@@ -5,11 +5,11 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from uuid import uuid4
 
 from gen.pulsetrack.patient.v1 import GetPatientRequest, ListAccessEventsRequest
 from tests.e2e.people import Person, a_patient
+from tests.harness.system import NewFolder
 from tests.harness.waiting import eventually
 from tools.copy import Copy, running
 from tools.local.process import ROOT
@@ -41,8 +41,8 @@ def test_who_called_is_known_at_both_doors_whatever_the_headers_say(user: Person
     assert {event["id"] for event in (denied, native, rest, created)} <= {event.id for event in listed.access_events}
 
 
-def test_a_kill_loses_no_change_and_no_read_that_is_a_second_old(own_folder: Path) -> None:
-    with running(own_folder) as copy, Person.logged_in(copy, ADMIN, copy.admin_password) as admin:
+def test_a_kill_loses_no_change_and_no_read_that_is_a_second_old(new_folder: NewFolder) -> None:
+    with running(new_folder("killed")) as copy, Person.logged_in(copy, ADMIN, copy.admin_password) as admin:
         read = [admin.post("/v1/patients", a_patient())["id"] for _ in range(10)]
         for patient_id in read:
             admin.get(f"/v1/patients/{patient_id}")
@@ -56,13 +56,14 @@ def test_a_kill_loses_no_change_and_no_read_that_is_a_second_old(own_folder: Pat
         assert [methods(admin, patient_id) for patient_id in written] == [["CreatePatient"]] * 10
 
 
-def test_a_stop_loses_none(own_folder: Path) -> None:
-    with running(own_folder) as copy, Person.logged_in(copy, ADMIN, copy.admin_password) as admin:
+def test_a_stop_loses_none(new_folder: NewFolder) -> None:
+    folder = new_folder("stopped")
+    with running(folder) as copy, Person.logged_in(copy, ADMIN, copy.admin_password) as admin:
         created = admin.post("/v1/patients", a_patient())["id"]
         for _ in range(20):
             admin.get(f"/v1/patients/{created}")
         assert copy.stop() == 0
-    with running(own_folder) as copy, Person.logged_in(copy, ADMIN, copy.admin_password) as admin:
+    with running(folder) as copy, Person.logged_in(copy, ADMIN, copy.admin_password) as admin:
         assert methods(admin, created) == ["CreatePatient", *["GetPatient"] * 20]
         eventually(lambda: ", 0 not yet." in verified(copy).stdout)
 

@@ -10,8 +10,8 @@ from uuid import uuid4
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, sync_playwright
 
-from tests.e2e.conftest import ORIGIN
 from tests.e2e.people import PASSWORD, Person, a_patient
+from tests.harness.system import ORIGIN
 from tools.copy import Copy
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.e2e.people import Person, a_patient, all_pages
+from tests.harness.system import NewFolder
 from tests.harness.waiting import eventually
 from tools.copy import Copy, running
 
@@ -20,9 +21,9 @@ KILL_AFTER = 50
 
 
 @pytest.fixture(scope="module")
-def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
+def fragile(new_folder: NewFolder) -> Iterator[Copy]:
     """A copy whose parts are killed."""
-    with running(tmp_path_factory.mktemp("fragile") / "data", PULSETRACK_RATE_LIMITS="off") as copy:
+    with running(new_folder("fragile"), PULSETRACK_RATE_LIMITS="off") as copy:
         yield copy
 
 
@@ -75,8 +76,8 @@ def test_kill_dash_nine_while_patients_are_created(fragile: Copy, part: str) -> 
         eventually(settled, seconds=60)
 
 
-def test_what_was_there_is_there_after_a_stop_and_a_start(tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.mktemp("restarted") / "data"
+def test_what_was_there_is_there_after_a_stop_and_a_start(new_folder: NewFolder) -> None:
+    folder = new_folder("restarted")
     with running(folder) as copy, Person.signed_up(copy) as person:
         created = person.post("/v1/patients", a_patient())
         token, refresh_token = person.token, person.refresh_token

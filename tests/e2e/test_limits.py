@@ -2,13 +2,13 @@
 
 from uuid import uuid4
 
-import pytest
 from grpc import StatusCode
 
 from envoy.target import Rates
 from gen.pulsetrack.auth.v1 import LoginRequest
 from tests.e2e.people import PASSWORD, Person
 from tests.harness.client import outcome
+from tests.harness.system import NewFolder
 from tools.copy import Copy, running
 
 EMAIL, GUESS = "admin@pulsetrack.local", "a wrong password"
@@ -33,9 +33,9 @@ def test_an_account_that_is_guessed_at_is_closed_at_both_doors_and_says_for_how_
 
 
 def test_who_guesses_passwords_is_held_up_at_both_doors_and_reads_go_on(
-    tmp_path_factory: pytest.TempPathFactory,
+    new_folder: NewFolder,
 ) -> None:
-    with running(tmp_path_factory.mktemp("limited") / "data") as copy, Person.signed_up(copy) as person:
+    with running(new_folder("limited")) as copy, Person.signed_up(copy) as person:
         guess = {"email": EMAIL, "password": GUESS}
         at_rest = [person.rest.post("/v1/auth/login", json=guess) for _ in range(2 * Rates().credentials.calls)]
         auth, same = person.client("auth"), LoginRequest(email=EMAIL, password=GUESS)

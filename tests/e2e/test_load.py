@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.harness.system import NewFolder
 from tools.copy import Copy, running
 from tools.local.process import ROOT
 
@@ -54,8 +55,8 @@ def test_a_gate_that_is_not_passed_ends_with_1(system: Copy, tmp_path: Path) -> 
     assert f"FAILED {failure}" in done.stdout
 
 
-def test_calls_over_the_rate_limits_fail_and_are_explained(tmp_path: Path) -> None:
-    with running(tmp_path / "data") as copy:
+def test_calls_over_the_rate_limits_fail_and_are_explained(new_folder: NewFolder, tmp_path: Path) -> None:
+    with running(new_folder("limited")) as copy:
         done, written = load(
             tmp_path, "sign-ups", "--people", "40", PULSETRACK_DATA_DIR=str(copy.folder), PULSETRACK_URL=""
         )

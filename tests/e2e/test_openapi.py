@@ -14,6 +14,7 @@ import pytest
 
 from services.common.contract import all_methods
 from tests.e2e.people import Person
+from tests.harness.system import NewFolder
 from tools.copy import Copy, running
 from tools.local.process import ROOT
 
@@ -21,9 +22,9 @@ HERE = Path(__file__).parent
 
 
 @pytest.fixture
-def system(own_folder: Path) -> Iterator[Copy]:
+def system(new_folder: NewFolder) -> Iterator[Copy]:
     """A copy of its own: whatever Schemathesis thinks of is in no other test's way."""
-    with running(own_folder, PULSETRACK_RATE_LIMITS="off") as copy:
+    with running(new_folder("tried"), PULSETRACK_RATE_LIMITS="off") as copy:
         yield copy
 
 

@@ -8,6 +8,7 @@ import httpx
 
 from tests.e2e.people import Person, a_patient
 from tests.harness.broker import Broker
+from tests.harness.system import NewFolder
 from tests.harness.waiting import eventually
 from tools.copy import Copy, running
 from tools.local.postgres import Postgres
@@ -21,8 +22,8 @@ def make_the_journey(copy: Copy) -> None:
         eventually(lambda: person.get("/v1/analytics/events", patientId=created).get("events"))
 
 
-def test_several_workers_of_each_service_do_the_work_of_those_that_die(own_folder: Path) -> None:
-    with running(own_folder, PULSETRACK_WORKERS="2") as copy:
+def test_several_workers_of_each_service_do_the_work_of_those_that_die(new_folder: NewFolder) -> None:
+    with running(new_folder("workers"), PULSETRACK_WORKERS="2") as copy:
         for worker in ("auth", "billing", "patient", "analytics"):
             os.kill(copy.state().processes[worker].pid, signal.SIGKILL)
         eventually(lambda: httpx.get(f"{copy.url}/.well-known/jwks.json").is_success)
@@ -30,8 +31,10 @@ def test_several_workers_of_each_service_do_the_work_of_those_that_die(own_folde
 
 
 def test_on_a_postgres_and_a_kafka_that_are_there_already(
-    own_folder: Path, postgres: Postgres, own_broker: Broker
+    tmp_path: Path, postgres: Postgres, own_broker: Broker
 ) -> None:
-    with running(own_folder, PULSETRACK_DATABASE_URL=postgres.url(), PULSETRACK_KAFKA=own_broker.address) as copy:
+    with running(
+        tmp_path / "data", PULSETRACK_DATABASE_URL=postgres.url(), PULSETRACK_KAFKA=own_broker.address
+    ) as copy:
         assert {"postgres", "broker"}.isdisjoint(copy.state().processes)
         make_the_journey(copy)

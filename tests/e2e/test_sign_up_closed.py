@@ -11,6 +11,7 @@ import pytest
 from gen.pulsetrack.auth.v1 import SignUpRequest
 from tests.e2e.people import ADMIN_EMAIL, PASSWORD, Person, a_patient
 from tests.harness.client import calling, outcome
+from tests.harness.system import NewFolder
 from tests.requests.tool import run
 from tools.copy import Copy, running
 
@@ -18,8 +19,8 @@ MESSAGE = "Sign-up is closed. Ask an administrator to create a user for you."
 
 
 @pytest.fixture(scope="module")
-def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
-    folder = tmp_path_factory.mktemp("closed") / "data"
+def closed(new_folder: NewFolder) -> Iterator[Copy]:
+    folder = new_folder("closed")
     with running(folder, PULSETRACK_SIGN_UP="closed", PULSETRACK_RATE_LIMITS="off") as copy:
         yield copy
 

@@ -16,6 +16,7 @@ import pytest
 from gen.pulsetrack.patient.v1 import WatchPatientsRequest
 from tests.e2e.people import Person, a_patient
 from tests.harness.client import Refused
+from tests.harness.system import NewFolder
 from tools.copy import Copy, running
 
 PATH = "/v1/patients:watch"
@@ -60,9 +61,9 @@ def test_what_is_refused_before_the_first_answer_has_its_status(user: Person) ->
 
 
 @pytest.fixture(scope="module")
-def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
+def fragile(new_folder: NewFolder) -> Iterator[Copy]:
     """A copy whose parts are killed."""
-    with running(tmp_path_factory.mktemp("watched") / "data", PULSETRACK_RATE_LIMITS="off") as copy:
+    with running(new_folder("watched"), PULSETRACK_RATE_LIMITS="off") as copy:
         yield copy
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from tests.e2e.people import Person
 from tests.harness.otlp import Receiver, receiving
+from tests.harness.system import NewFolder
 from tools.copy import Copy, running
 
 SOON = {"OTEL_METRIC_EXPORT_INTERVAL": "500", "OTEL_BSP_SCHEDULE_DELAY": "200"}
@@ -19,8 +20,8 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture(scope="session")
-def system(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[Copy]:
-    folder = tmp_path_factory.mktemp("observed") / "data"
+def system(new_folder: NewFolder, receiver: Receiver) -> Iterator[Copy]:
+    folder = new_folder("observed")
     with running(folder, PULSETRACK_OTLP_ENDPOINT=receiver.address, PULSETRACK_RATE_LIMITS="off", **SOON) as copy:
         yield copy
 

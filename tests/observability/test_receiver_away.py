@@ -4,6 +4,7 @@ from pathlib import Path
 
 from tests.e2e.people import Person, a_patient
 from tests.harness.otlp import receiving
+from tests.harness.system import NewFolder
 from tests.harness.waiting import eventually
 from tests.observability.conftest import SOON
 from tools.copy import running
@@ -12,10 +13,10 @@ from tools.local.ports import HOST, free_port
 CALLS = 200
 
 
-def test_a_receiver_that_is_away_is_missed_by_nobody(tmp_path: Path) -> None:
+def test_a_receiver_that_is_away_is_missed_by_nobody(new_folder: NewFolder) -> None:
     port = free_port()
     with running(
-        tmp_path / "data", PULSETRACK_OTLP_ENDPOINT=f"{HOST}:{port}", PULSETRACK_RATE_LIMITS="off", **SOON
+        new_folder("away"), PULSETRACK_OTLP_ENDPOINT=f"{HOST}:{port}", PULSETRACK_RATE_LIMITS="off", **SOON
     ) as copy:
         with Person.signed_up(copy) as user:
             for _ in range(CALLS):

@@ -1,13 +1,10 @@
-"""Provides a running copy of the system for third-party tools."""
+"""The system, once its events are consumed."""
 
 import pytest
 
-from tests.e2e.conftest import system
 from tests.e2e.people import Person, a_patient
 from tests.harness.waiting import eventually
 from tools.copy import Copy
-
-__all__ = ["system"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from services.common.contract import SERVICES, all_methods
+from tests.harness.system import NewFolder
 from tests.requests.tool import output, run
 from tools.copy import Copy, running
 
@@ -81,8 +82,8 @@ def test_grpc_web_works_over_http_1_with_the_committed_descriptors(system: Copy)
     assert json.loads(output(*command, url))["contentType"] == "application/json"
 
 
-def test_disabled_reflection_rejects_every_listing(tmp_path_factory: pytest.TempPathFactory) -> None:
-    with running(tmp_path_factory.mktemp("closed") / "data", PULSETRACK_REFLECTION="off") as copy:
+def test_disabled_reflection_rejects_every_listing(new_folder: NewFolder) -> None:
+    with running(new_folder("closed"), PULSETRACK_REFLECTION="off") as copy:
         for endpoint in ("gateway", *SERVICES):
             listing = run("grpcurl", "-plaintext", f"127.0.0.1:{find_port(copy, endpoint)}", "list")
             assert (listing.returncode != 0, listing.stdout) == (True, ""), endpoint

@@ -14,6 +14,7 @@ from gen.pulsetrack.billing.v1 import GetBillingAccountRequest
 from tests.e2e.people import Person
 from tests.harness.background import Background
 from tests.harness.client import Refused, calling, outcome
+from tests.harness.system import NewFolder
 from tests.harness.tokens import Signer
 from tests.harness.waiting import eventually
 from tests.security.leaked import leaked_signer, reasons
@@ -24,9 +25,9 @@ REFUSED = ["TOKEN_INVALID"] * 3
 
 
 @pytest.fixture(scope="module")
-def rotated(tmp_path_factory: pytest.TempPathFactory, background: Background) -> Iterator[tuple[Copy, list[str]]]:
+def rotated(new_folder: NewFolder, background: Background) -> Iterator[tuple[Copy, list[str]]]:
     """A copy whose key leaked and was revoked, and tokens of that key: one was used before, one never."""
-    with running(tmp_path_factory.mktemp("leaked") / "data", PULSETRACK_RATE_LIMITS="off") as copy:
+    with running(new_folder("leaked"), PULSETRACK_RATE_LIMITS="off") as copy:
         signer = leaked_signer(background, copy)
         used = [signer.lasting_token("ADMIN") for _ in range(2)]
         never_used = [signer.lasting_token("ADMIN") for _ in range(2)]

@@ -1,5 +1,0 @@
-"""A whole system to abuse, as `make up` runs it."""
-
-from tests.e2e.conftest import admin, system, user
-
-__all__ = ["admin", "system", "user"]
