@@ -29,10 +29,12 @@ def system(new_folder: NewFolder) -> Iterator[Copy]:
 
 
 @pytest.mark.timeout(600)
-def test_the_answers_are_those_of_the_document(system: Copy, tmp_path: Path) -> None:
+@pytest.mark.parametrize("examples", [5, pytest.param(25, marks=pytest.mark.soak)])
+def test_the_answers_are_those_of_the_document(system: Copy, tmp_path: Path, examples: int) -> None:
     st = [str(Path(sys.executable).with_name("st")), "--config-file", str(HERE / "schemathesis.toml")]
     with Person.logged_in(system, "admin@pulsetrack.local", system.admin_password) as admin:
         run = ["run", f"{system.url}/openapi.json", "--header", f"Authorization: Bearer {admin.token}", "--no-color"]
+    run += ["--max-examples", str(examples)]
     for stream in (method.name for method in all_methods() if method.streams):  # Schemathesis waits for the end of each
         run += ["--exclude-operation-id", stream]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "SCHEMATHESIS_HOOKS": "tests.e2e.schemathesis_checks"}
