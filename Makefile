@@ -72,13 +72,13 @@ rotate-keys: $(READY) ## Rotates the key that signs tokens, while the system run
 	@$(BIN)/python -m tools.operate rotate-keys $(if $(NOW),$(if $(filter 1,$(NOW)),--now,$(error NOW must be 1)))
 
 audit-verify: $(READY) ## Proves that no service's access events were changed or removed (SERVICE=..., HEAD=... a hash kept elsewhere)
-	@$(BIN)/python -m tools.operate audit-verify $(or $(SERVICE),$(if $(HEAD),patient)) $(if $(HEAD),--head '$(HEAD)')
+	@$(BIN)/python -m tools.operate audit-verify $(if $(SERVICE)$(HEAD),'$(or $(SERVICE),patient)') $(if $(HEAD),--head '$(HEAD)')
 
 audit-archive: $(READY) ## Writes access events older than a day (BEFORE=2026-01-31) to files that prove themselves
-	@$(BIN)/python -m tools.operate audit-archive $(SERVICE) --before '$(BEFORE)'
+	@$(BIN)/python -m tools.operate audit-archive $(if $(SERVICE),'$(SERVICE)') --before '$(BEFORE)'
 
 audit-prune: $(READY) ## Deletes the access events that are archived; audit-verify proves the rest
-	@$(BIN)/python -m tools.operate audit-prune $(SERVICE)
+	@$(BIN)/python -m tools.operate audit-prune $(if $(SERVICE),'$(SERVICE)')
 
 synth: $(DEPLOY) ## Writes the CloudFormation templates of every environment, checked for security, without an account
 	@$(BIN)/python -m infrastructure synth

@@ -1,15 +1,18 @@
-"""Runs an operator's command on the local system: `python -m tools.operate rotate-keys|audit-verify [OPTION...]`.
+"""Runs an operator's command on the local system: `python -m tools.operate COMMAND [SERVICE] [OPTION...]`.
 
-The commands belong to the services and take a service's environment. This finds that in the data folder. A command that
-each service has is run for one after the other, or for the one that the first option names.
+The commands belong to the services and need the environment of a service, which is read from the data folder. A command
+of every service runs for each of them in turn, or only for SERVICE.
 """
 
+import hashlib
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -60,18 +63,45 @@ OPERATIONS = {
 }
 
 
+def _parse_hash(text: str) -> None:
+    """Raises ValueError if a text is not a SHA-256 hash in hexadecimal digits."""
+    if len(bytes.fromhex(text)) != hashlib.sha256().digest_size:
+        raise ValueError(text)
+
+
+_VALUES: Mapping[str, tuple[Callable[[str], object], str]] = {
+    "--before": (date.fromisoformat, "BEFORE must be a date such as 2026-01-31"),
+    "--head": (_parse_hash, "HEAD must be the hash of a seal, 64 hexadecimal digits, as audit-verify prints it"),
+}
+"""How the value of an option is parsed, and what the variable of the Makefile must be."""
+
+
 def main(arguments: Sequence[str]) -> None:
-    """Runs the command. Exits with its status, or with one sentence if the system does not run."""
+    """Runs the command. Exits with its status, or with one sentence if an argument is wrong or the system is down."""
     name, *options = arguments or [""]
     if name not in OPERATIONS:
         sys.exit(f"usage: python -m tools.operate {'|'.join(OPERATIONS)} [OPTION...]")
     operations = OPERATIONS[name]
-    if options and options[0] in operations:
-        operations = {options[0]: operations[options.pop(0)]}
+    if options and not options[0].startswith("-"):
+        service = options.pop(0)
+        if service not in operations:
+            sys.exit(f"SERVICE must be one of {', '.join(operations)}, not {service!r}.")
+        operations = {service: operations[service]}
     try:
+        _check(options)
         sys.exit(max([_run(operation, options) for operation in operations.values()]))
     except StartError as error:
         sys.exit(str(error))
+
+
+def _check(options: Sequence[str]) -> None:
+    """Raises StartError if the value of an option is invalid."""
+    for option, value in pairwise(options):
+        parse, rule = _VALUES.get(option, (str, ""))
+        try:
+            parse(value)
+        except ValueError:
+            raise StartError(f"{rule}, not {value!r}.") from None
 
 
 def _run(operation: Operation, options: Sequence[str]) -> int:

@@ -4,12 +4,19 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 
+from tests.harness.waiting import eventually
 from tools.copy import running
 from tools.local.process import ROOT
+
+TOMORROW = f"BEFORE={(datetime.now(UTC) + timedelta(days=2)).date()}"
+
+HEAD_RULE = "HEAD must be the hash of a seal, 64 hexadecimal digits, as audit-verify prints it"
 
 Ended = subprocess.CompletedProcess[str]
 
@@ -24,8 +31,8 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def make(target: str, checkout: Path, data: Path) -> Ended:
-    """Runs a target without installing anything, and returns how it ended."""
-    command = ["make", "--silent", "--old-file=.venv/.ready", target]
+    """Runs a target, with the variables that follow it, without installing anything. Returns how it ended."""
+    command = ["make", "--silent", "--old-file=.venv/.ready", *target.split(" ")]
     environment = os.environ | {"PULSETRACK_DATA_DIR": str(data)}
     return subprocess.run(
         command, cwd=checkout, env=environment, check=False, capture_output=True, text=True, timeout=60
@@ -34,10 +41,14 @@ def make(target: str, checkout: Path, data: Path) -> Ended:
 
 def test_targets_work_with_spaces_and_umlauts_in_paths(checkout: Path, tmp_path: Path) -> None:
     data = tmp_path / "daten für später"
-    with running(data, checkout):
+    with running(data, checkout) as copy:
+        httpx.post(f"{copy.url}/v1/auth/login", json={"email": "a@clinic.test", "password": "not hers"})
+        eventually(lambda: "up to seal" in make(f"audit-archive SERVICE=auth {TOMORROW}", checkout, data).stdout)
         for target, said in (
             ("status", "gateway"),
             ("rotate-keys", "a new key is shown"),
+            (f"audit-archive {TOMORROW}", "There is nothing new to archive of the audit of billing"),
+            ("audit-prune", "archived events are deleted from the audit of auth."),
             ("audit-verify", "The audit of analytics is whole"),
         ):
             ended = make(target, checkout, data)
@@ -56,6 +67,24 @@ def test_targets_work_with_spaces_and_umlauts_in_paths(checkout: Path, tmp_path:
 )
 def test_a_target_without_a_system_says_one_sentence(tmp_path: Path, target: str, said: str) -> None:
     assert sentence(make(target, ROOT, tmp_path / "no data")) == said.format(tmp_path / "no data")
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("audit-archive BEFORE=bad", "BEFORE must be a date such as 2026-01-31, not 'bad'."),
+        ("audit-archive", "BEFORE must be a date such as 2026-01-31, not ''."),
+        ("audit-verify HEAD=zz", f"{HEAD_RULE}, not 'zz'."),
+        ("audit-verify HEAD=00ff", f"{HEAD_RULE}, not '00ff'."),
+        *(
+            (f"{target} SERVICE=nosuch", "SERVICE must be one of auth, patient, billing, analytics, not 'nosuch'.")
+            for target in ("audit-verify", "audit-prune", f"audit-archive {TOMORROW}")
+        ),
+    ],
+    ids=lambda value: value.partition(" BEFORE=2")[0],
+)
+def test_a_wrong_variable_is_named_in_one_sentence(tmp_path: Path, target: str, said: str) -> None:
+    assert sentence(make(target, ROOT, tmp_path / "no data")) == said
 
 
 def sentence(ended: Ended) -> str:
