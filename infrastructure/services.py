@@ -48,7 +48,7 @@ class Services(Stack):
             image=name,
             scale=self._environment.services[name],
             log=self._jobs.log,
-            environment=self._told(name, kafka),
+            environment={**self._told(name, kafka), **self._environment.settings.get(name, {})},
             secrets=self._secrets(name),
             port=SERVICE_PORT,
             health_check=healthy("python", "-I", "-S", "services/common/probe.py"),

@@ -1,7 +1,7 @@
 """What an environment is told: the sizes of its parts, and what may happen to its data."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 GATEWAY = "gateway"
 SERVICES = ("auth", "patient", "billing", "analytics")
@@ -83,6 +83,8 @@ class Environment:
     """Whether any visitor may create a user, who can then read every patient. Otherwise admins create users."""
     reflection: bool = False
     """Whether services tell strangers about the contract."""
+    settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Settings of services that differ from the defaults (docs/operations.md): values by variable, by service."""
     plain_port: int = GATEWAY_PORT
     """Where clients come in if there is no domain."""
 

@@ -15,7 +15,7 @@ from services.patient.__main__ import PatientSettings
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "operations.md"
 
-_CLASSES: dict[str, type[Struct]] = {
+CLASSES: dict[str, type[Struct]] = {
     "auth": AuthSettings,
     "patient": PatientSettings,
     "billing": SettingsWithAuth,
@@ -44,12 +44,12 @@ def _lines() -> Iterator[str]:
     yield "| variable | default | read by | |"
     yield "|---|---|---|---|"
     readers: dict[tuple[str, str, str], list[str]] = {}
-    for reader, settings in _CLASSES.items():
+    for reader, settings in CLASSES.items():
         for row in _rows(settings):
             readers.setdefault(row, []).append(reader)
-    services = set(_CLASSES) - {"migrations"}
+    services = set(CLASSES) - {"migrations"}
     for (variable, default, text), by in readers.items():
-        named = "all" if set(by) == set(_CLASSES) else "services" if set(by) == services else ", ".join(by)
+        named = "all" if set(by) == set(CLASSES) else "services" if set(by) == services else ", ".join(by)
         yield f"| `{variable}` | {default} | {named} | {text} |"
 
 

@@ -283,3 +283,14 @@ def _group(rule: dict[str, Any], field: str, names: dict[str, str]) -> str:
 
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
+
+
+def test_a_setting_of_the_environment_reaches_its_service_alone(tmp_path: Path) -> None:
+    from infrastructure.environments.staging import STAGING
+    from tests.infrastructure.templates import Templates
+
+    variable = "PULSETRACK_CONCURRENT_SEARCHES"
+    containers = Templates(replace(STAGING, settings={"patient": {variable: "4"}}), tmp_path).containers()
+    told = {container["Name"]: container.get("Environment", []) for container in containers}
+    given = {"Name": variable, "Value": "4"}
+    assert [name for name, variables in told.items() if given in variables] == ["patient"]
