@@ -37,8 +37,8 @@ compose-down: ## Stops the containers and keeps their data
 images: ## Builds the images and prints their size and how soon each service is ready
 	@$(or $(PYTHON),$(NO_PYTHON)) -m tools.compose images
 
-test: $(TEST) ## Runs every test but those of `make soak`, two files at a time
-	@$(BIN)/python -m pytest -m 'not soak' -n 2 --dist loadfile --no-loadscope-reorder --cov
+test: $(TEST) ## Runs every test but those of `make soak`, two files at a time (COVERAGE=1 measures the coverage of services)
+	@$(BIN)/python -m pytest -m 'not soak' -n 2 --dist loadfile --no-loadscope-reorder $(if $(COVERAGE),--cov)
 
 soak: $(TEST) ## Tests faults under load, which takes minutes: the local system, and with docker compose and a deployment
 	@$(BIN)/python -m pytest -m soak -o log_cli=true -o log_cli_level=INFO
