@@ -29,13 +29,13 @@ up: $(READY) ## Runs the whole system on this machine, without docker, until Ctr
 	@$(BIN)/python -m tools.local
 
 compose: ## Runs the whole system in containers, as on a server; needs docker and Python, no packages
-	@$(or $(PYTHON),$(NO_PYTHON)) -m tools.compose up
+	@$(or $(PYTHON),$(NO_PYTHON)) -m deploy.compose up
 
 compose-down: ## Stops the containers and keeps their data
-	@$(or $(PYTHON),$(NO_PYTHON)) -m tools.compose down
+	@$(or $(PYTHON),$(NO_PYTHON)) -m deploy.compose down
 
 images: ## Builds the images and prints their size and how soon each service is ready
-	@$(or $(PYTHON),$(NO_PYTHON)) -m tools.compose images
+	@$(or $(PYTHON),$(NO_PYTHON)) -m deploy.compose images
 
 test: $(TEST) ## Runs every test but those of `make soak`, two files at a time (COVERAGE=1 measures the coverage of services)
 	@$(BIN)/python -m pytest -m 'not soak' -n 2 --dist loadfile --no-loadscope-reorder $(if $(COVERAGE),--cov)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from envoy.config import Address, EnvoyMissingError, Target, binary, render
 from envoy.target import parse_origins
-from services.common.contract import DESCRIPTORS, SERVICES
+from services.common.protobuf.contract import DESCRIPTORS, SERVICES
 
 TARGETS = {
     "local": Target(

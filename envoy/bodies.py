@@ -2,7 +2,7 @@
 
 from envoy.extension import Config, extension
 from envoy.names import PUBLIC_BODY
-from services.common.contract import MAX_MESSAGE_BYTES
+from services.common.protobuf.contract import MAX_MESSAGE_BYTES
 
 _FRAME_HEADER = 5
 MAX_BODY = MAX_MESSAGE_BYTES + _FRAME_HEADER

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from envoy.extension import Config, typed
 from envoy.standard import ANSWERS_FOR_ALL, REFLECTION_CLUSTER, health_cluster
 from envoy.target import Address, Target, socket_address
-from services.common.contract import SERVICES, methods
+from services.common.protobuf.contract import SERVICES, methods
 
 _RETRY = {
     # A call is retried only if the service cannot have begun it: no method is idempotent as far as the gateway knows.

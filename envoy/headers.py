@@ -10,7 +10,7 @@ from typing import Any
 
 from envoy.extension import Config, extension
 from envoy.names import HEADER_SIZE, MESSAGE
-from services.common.contract import MAX_HEADER_BYTES, REMOTE_ADDRESS
+from services.common.protobuf.contract import MAX_HEADER_BYTES, REMOTE_ADDRESS
 
 MAX_HEADERS = 100
 """The most headers of a request, pseudo-headers included."""

@@ -14,7 +14,7 @@ from envoy.standard import health_filter
 from envoy.target import Target, socket_address
 from envoy.tokens import METADATA, jwt_filter
 from envoy.tracing import tracing
-from services.common.contract import SERVICES
+from services.common.protobuf.contract import SERVICES
 
 
 def gateway_listener(target: Target) -> Config:

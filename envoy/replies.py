@@ -9,7 +9,6 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from envoy.extension import Config, extension
 from envoy.headers import MAX_HEADERS, NO_MESSAGE, TOO_LARGE
-from services.common.contract import MAX_HEADER_BYTES
 from services.common.errors import (
     DOMAIN,
     CallTooSlow,
@@ -20,6 +19,7 @@ from services.common.errors import (
     TokenMissing,
     retry_info,
 )
+from services.common.protobuf.contract import MAX_HEADER_BYTES
 
 HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 """Headers of every answer that does not have them already."""

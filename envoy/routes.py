@@ -13,7 +13,16 @@ from envoy.replies import HEADERS, REST_VERBS
 from envoy.site import DESCRIPTION, PAGE, site_files
 from envoy.standard import HEALTH, REFLECTION, standard_routes
 from envoy.target import Target
-from services.common.contract import PATH_VARIABLE, REMOTE_ADDRESS, SERVICES, Door, Http, Method, all_methods, methods
+from services.common.protobuf.contract import (
+    PATH_VARIABLE,
+    REMOTE_ADDRESS,
+    SERVICES,
+    Door,
+    Http,
+    Method,
+    all_methods,
+    methods,
+)
 
 STREAM_IDLE_TIMEOUT = "300s"
 """How long a stream may stay silent."""

@@ -7,7 +7,7 @@ from envoy.headers import NATIVE_CALL
 from envoy.limits import REFLECTION_BUCKET, rate_limits_of
 from envoy.names import BUFFER, JWT, MESSAGE, PUBLIC_BODY
 from envoy.target import Target
-from services.common.contract import SERVICES
+from services.common.protobuf.contract import SERVICES
 
 HEALTH = "grpc.health.v1.Health"
 REFLECTION = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")

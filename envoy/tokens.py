@@ -3,8 +3,8 @@
 from envoy.extension import Config, extension
 from envoy.names import JWT
 from envoy.target import Address, Target, socket_address
-from services.common.contract import SERVICES, methods
-from services.common.identity import CLOCK_SKEW_SECONDS, ISSUER, LONGEST_TOKEN_SECONDS, PEOPLE_AUDIENCE
+from services.common.protobuf.contract import SERVICES, methods
+from services.common.rpc.tokens import CLOCK_SKEW_SECONDS, ISSUER, LONGEST_TOKEN_SECONDS, PEOPLE_AUDIENCE
 
 METADATA = "token"
 """Where the claims of a verified token are found by what comes after: the access log."""

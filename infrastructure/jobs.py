@@ -67,7 +67,7 @@ class Jobs(Stack):
         self._add(
             "databases",
             "databases",
-            ["tools.databases"],
+            ["deploy.databases"],
             database_environment(self._environment, data, ADMINISTRATOR, "postgres"),
             {"PGPASSWORD": ecs.Secret.from_secrets_manager(data.administrator, "password"), **passwords},
         )
@@ -77,7 +77,7 @@ class Jobs(Stack):
         self._add(
             f"{service}-migrations",
             service,
-            ["services.common.migrate", service],
+            ["services.common.postgres.migrate", service],
             {
                 **database_environment(self._environment, data, owner, runtime_of(service)),
                 "PULSETRACK_DATABASE_ROLE": runtime_of(service),

@@ -51,7 +51,7 @@ class Services(Stack):
             environment={**self._told(name, kafka), **self._environment.settings.get(name, {})},
             secrets=self._secrets(name),
             port=SERVICE_PORT,
-            health_check=healthy("python", "-I", "-S", "services/common/probe.py"),
+            health_check=healthy("python", "-I", "-S", "deploy/probe.py"),
         )
         service = self._serve(name, definition)
         service.enable_cloud_map(name=name, dns_record_type=servicediscovery.DnsRecordType.A, dns_ttl=_NAME_TTL)

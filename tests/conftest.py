@@ -7,8 +7,8 @@ from contextlib import AbstractAsyncContextManager
 import asyncpg
 import pytest
 
-from services.common.identity import TokenVerifier
-from services.common.migrate import grant, migrate
+from services.common.postgres.migrate import grant, migrate
+from services.common.rpc.tokens import TokenVerifier
 from tests.harness.background import Background
 from tests.harness.broker import Broker
 from tests.harness.sql import Sql

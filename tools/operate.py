@@ -16,8 +16,8 @@ from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from services.common.contract import SERVICES
-from tools.local.errors import StartError
+from deploy.errors import StartError
+from services.common.protobuf.contract import SERVICES
 from tools.local.settings import Settings
 
 _CONNECT_SECONDS = 5

@@ -9,7 +9,7 @@ from msgspec import NODEFAULT, Meta, Struct
 
 from services.analytics.__main__ import AnalyticsSettings
 from services.auth.__main__ import AuthSettings
-from services.common.migrate import MigrationSettings
+from services.common.postgres.migrate import MigrationSettings
 from services.common.settings import PREFIX, SettingsWithAuth
 from services.patient.__main__ import PatientSettings
 

@@ -10,7 +10,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from tools.local.errors import StartError
+from deploy.errors import StartError
 from tools.local.settings import Settings
 from tools.local.state import State
 

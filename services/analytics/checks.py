@@ -11,7 +11,7 @@ from uuid import UUID
 import betterproto2
 
 from gen.pulsetrack.patient.v1 import PatientEvent
-from services.common import wire
+from services.common.protobuf import codec
 
 _CHANGES_PER_SECOND = 100
 _CHANGES_AT_ONCE = 10_000
@@ -36,7 +36,7 @@ def check_event(event: PatientEvent, patient_id: UUID, key: bytes | None, *, now
 def check_headers(event: PatientEvent, happened: betterproto2.Message, headers: Headers) -> None:
     """Checks that the headers of CloudEvents name the event that the value holds. Raises ValueError."""
     named = dict(headers)
-    expected = {"ce_id": event.event_id, "ce_type": wire.full_name(type(happened))}
+    expected = {"ce_id": event.event_id, "ce_type": codec.full_name(type(happened))}
     for name, value in expected.items():
         if named.get(name) != value.encode():
             raise ValueError(f"the header {name} is not {value}")

@@ -15,9 +15,9 @@ from gen.pulsetrack.patient.v1 import PatientEvent
 from services.analytics.checks import Headers, check_event, check_headers
 from services.analytics.letters import DeadLetters, reason_of
 from services.analytics.models import INSERT_EVENT, UPSERT_PATIENT
-from services.common import wire
-from services.common.db import Database, Transaction
 from services.common.errors import ValueRejected
+from services.common.postgres.database import Database, Transaction
+from services.common.protobuf import codec
 
 TOPIC = "patient.events.v1"
 GROUP = "analytics"
@@ -25,7 +25,7 @@ GROUP = "analytics"
 UNSTORABLE = (ValueError, DecodeError, asyncpg.PostgresError, ValueRejected)
 """What is raised for a message that is no event, or none that the tables take."""
 
-_codec = wire.codec_of(PatientEvent)
+_codec = codec.codec_of(PatientEvent)
 
 
 class EventStore:

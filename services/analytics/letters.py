@@ -8,8 +8,8 @@ import msgspec
 from confluent_kafka import Message
 
 from services.analytics.models import INSERT_DEAD_LETTER
-from services.common.db import Database
-from services.common.kafka import MessageTooLarge, Outgoing, Publisher
+from services.common.messaging.kafka import MessageTooLarge, Outgoing, Publisher
+from services.common.postgres.database import Database
 
 TOPIC = "patient.events.v1.dlq"
 REASON_HEADER = "dead-letter-reason"

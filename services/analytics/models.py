@@ -28,9 +28,9 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 from gen.pulsetrack.analytics.v1 import PatientEventType
 from services.common.audit.search import Search
 from services.common.audit.tables import AuditTables
-from services.common.db import Statement
-from services.common.kafka import topics_table
-from services.common.paging import Listing
+from services.common.messaging.kafka import topics_table
+from services.common.postgres.database import Statement
+from services.common.postgres.paging import Listing
 
 metadata = MetaData()
 

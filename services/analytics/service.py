@@ -42,8 +42,8 @@ from services.analytics.models import (
     SEARCH,
 )
 from services.common.audit.events import record_change, record_read
-from services.common.db import Database
 from services.common.errors import FieldsInvalid
+from services.common.postgres.database import Database
 
 _DEFAULT_SPAN = timedelta(days=30)
 _FIRST_TIME = datetime.min.replace(tzinfo=UTC)

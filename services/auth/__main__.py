@@ -15,12 +15,13 @@ from services.auth.tokens import KeyPassphrase, SigningKeys
 from services.common.audit.events import AccessLog
 from services.common.audit.interceptor import Recorders
 from services.common.audit.seals import Sealer
-from services.common.contract import SERVICES
-from services.common.db import Database
-from services.common.identity import LONGEST_TOKEN_SECONDS, TokenVerifier
-from services.common.server import run, serve
+from services.common.observability.export import exporting
+from services.common.observability.logging import configure_logging
+from services.common.postgres.database import Database
+from services.common.protobuf.contract import SERVICES
+from services.common.rpc.server import run, serve
+from services.common.rpc.tokens import LONGEST_TOKEN_SECONDS, TokenVerifier
 from services.common.settings import Settings, SettingsError
-from services.common.telemetry import configure_logging, exporting
 
 _LONGEST = LONGEST_TOKEN_SECONDS
 

@@ -8,10 +8,11 @@ from grpc_interceptor.server import AsyncServerInterceptor
 
 from services.auth.errors import SignUpClosed, UserNotFound
 from services.auth.models import GET_USER, LOCK_USER, LOCK_USERS
-from services.common.contract import Door, Method
-from services.common.db import Database, transaction_of_call
+from services.common.context import current_caller
 from services.common.errors import RoleRequired, UserDisabled
-from services.common.interceptors import Admission, Context, Next, caller_of_call
+from services.common.postgres.database import Database, transaction_of_call
+from services.common.protobuf.contract import Door, Method
+from services.common.rpc.interceptors import Admission, Context, Next
 
 
 def admission(db: Database, *, open_sign_up: bool) -> Admission:
@@ -44,7 +45,7 @@ class Standing(AsyncServerInterceptor):
 
     async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
         """Calls the rest within the transaction. Raises UserNotFound, UserDisabled, RoleRequired."""
-        caller = caller_of_call.get()
+        caller = current_caller.get()
         async with self._db.begin() as tx:
             if self._alone:
                 await tx.run(LOCK_USERS)

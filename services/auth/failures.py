@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import array, insert
 
 from services.auth.errors import TooManyFailedLogins
 from services.auth.models import failed_logins
-from services.common.db import Database, Statement, Transaction
+from services.common.postgres.database import Database, Statement, Transaction
 
 MOST = 10
 """How many log-ins with one email may fail within the window."""

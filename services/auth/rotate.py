@@ -24,10 +24,10 @@ from services.auth.models import (
     RETIRE_SIGNING_KEYS,
 )
 from services.auth.tokens import TOKENS_LAST, KeyPassphrase, new_key, opened
-from services.common.db import Database, Transaction
-from services.common.server import run
+from services.common.observability.logging import configure_logging
+from services.common.postgres.database import Database, Transaction
+from services.common.rpc.server import run
 from services.common.settings import DatabaseSettings
-from services.common.telemetry import configure_logging
 
 _log = logging.getLogger(__name__)
 

@@ -66,9 +66,10 @@ from services.auth.strength import PasswordRules
 from services.auth.tokens import SigningKeys, digest, new_refresh_token
 from services.auth.users import columns, is_restricted, merged, user_of
 from services.common.audit.events import record_actor, record_change, record_read
-from services.common.db import Database, Transaction
+from services.common.context import Caller
 from services.common.errors import FieldsInvalid, UserDisabled
-from services.common.identity import PEOPLE_AUDIENCE, SERVICE_ROLE, SERVICES_AUDIENCE, Caller
+from services.common.postgres.database import Database, Transaction
+from services.common.rpc.tokens import PEOPLE_AUDIENCE, SERVICE_ROLE, SERVICES_AUDIENCE
 from services.common.settings import SettingsError
 from services.common.text import key
 

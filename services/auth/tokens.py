@@ -27,9 +27,9 @@ from msgspec import Meta
 
 from gen.pulsetrack.auth.v1 import Revocation, TrustBundle
 from services.auth.models import INSERT_SIGNING_KEY, LIST_REVOCATIONS, LIST_SIGNING_KEYS, LOCK_SIGNING_KEYS
-from services.common.db import Database
 from services.common.errors import DependencyUnavailable
-from services.common.identity import ALGORITHM, CLOCK_SKEW_SECONDS, ISSUER, LONGEST_TOKEN_SECONDS, TOKEN_TYPE
+from services.common.postgres.database import Database
+from services.common.rpc.tokens import ALGORITHM, CLOCK_SKEW_SECONDS, ISSUER, LONGEST_TOKEN_SECONDS, TOKEN_TYPE
 from services.common.settings import SettingsError
 
 KeyPassphrase = Annotated[str, Meta(min_length=16, description="Encrypts the signing keys in the database.")]

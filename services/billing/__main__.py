@@ -5,13 +5,14 @@ from services.billing.service import BillingService
 from services.common.audit.events import AccessLog
 from services.common.audit.interceptor import Recorders
 from services.common.audit.seals import Sealer
-from services.common.client import channel, trust_from
-from services.common.contract import SERVICES
-from services.common.db import Database
-from services.common.identity import TokenVerifier
-from services.common.server import run, serve
+from services.common.observability.export import exporting
+from services.common.observability.logging import configure_logging
+from services.common.postgres.database import Database
+from services.common.protobuf.contract import SERVICES
+from services.common.rpc.client import channel, trust_from
+from services.common.rpc.server import run, serve
+from services.common.rpc.tokens import TokenVerifier
 from services.common.settings import SettingsWithAuth
-from services.common.telemetry import configure_logging, exporting
 
 
 async def main() -> None:

@@ -23,8 +23,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from services.common.audit.search import Search
 from services.common.audit.tables import AuditTables
-from services.common.db import Statement
-from services.common.paging import Listing
+from services.common.postgres.database import Statement
+from services.common.postgres.paging import Listing
 
 metadata = MetaData()
 

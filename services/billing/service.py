@@ -28,7 +28,7 @@ from services.billing.models import (
     SEARCH,
 )
 from services.common.audit.events import record_change, record_read
-from services.common.db import Database
+from services.common.postgres.database import Database
 
 _STATUSES = {
     AccountStatus.UNSPECIFIED: ["ACTIVE", "CLOSED"],

@@ -7,15 +7,16 @@ from msgspec import Meta
 from services.common.audit.events import AccessLog
 from services.common.audit.interceptor import Recorders
 from services.common.audit.seals import Sealer
-from services.common.client import ServiceCredentials, channel, trust_from
-from services.common.contract import SERVICES
-from services.common.db import Database
-from services.common.identity import TokenVerifier
-from services.common.kafka import KnownTopics, Publisher
-from services.common.outbox import Outbox
-from services.common.server import run, serve
+from services.common.messaging.kafka import KnownTopics, Publisher
+from services.common.messaging.outbox import Outbox
+from services.common.observability.export import exporting
+from services.common.observability.logging import configure_logging
+from services.common.postgres.database import Database
+from services.common.protobuf.contract import SERVICES
+from services.common.rpc.client import ServiceCredentials, channel, trust_from
+from services.common.rpc.server import run, serve
+from services.common.rpc.tokens import TokenVerifier
 from services.common.settings import KafkaServers, SettingsWithAuth
-from services.common.telemetry import configure_logging, exporting
 from services.patient.events import TOPIC, BillingAccounts, EventsTopic
 from services.patient.models import AUDIT, known_topics, outbox_rows
 from services.patient.service import CONCURRENT_SEARCHES, PatientService

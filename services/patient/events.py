@@ -18,14 +18,14 @@ from gen.pulsetrack.patient.v1 import (
     PatientUndeleted,
     PatientUpdated,
 )
-from services.common import telemetry, wire
 from services.common.audit.events import record_change
-from services.common.client import Remote, ServiceCredentials
-from services.common.db import Transaction
+from services.common.context import Caller, current_traceparent
 from services.common.errors import DependencyUnavailable
-from services.common.identity import Caller
-from services.common.kafka import Outgoing, Publisher
-from services.common.outbox import Outbox
+from services.common.messaging.kafka import Outgoing, Publisher
+from services.common.messaging.outbox import Outbox
+from services.common.postgres.database import Transaction
+from services.common.protobuf import codec
+from services.common.rpc.client import Remote, ServiceCredentials
 from services.patient.records import patient_of
 from services.patient.revisions import add_revision
 
@@ -40,7 +40,7 @@ _FIELDS = {
     PatientDeleted: "deleted",
     PatientUndeleted: "undeleted",
 }
-_codec = wire.codec_of(PatientEvent)
+_codec = codec.codec_of(PatientEvent)
 
 Kind = type[PatientCreated] | type[PatientUpdated] | type[PatientDeleted] | type[PatientUndeleted]
 
@@ -77,7 +77,7 @@ async def record(
         destinations=[TOPIC, _BILLING] if is_for_billing else [TOPIC],
         event_id=event_id,
         key=patient.id,
-        kind=wire.full_name(kind),
+        kind=codec.full_name(kind),
         payload=_codec.dumps(event),
     )
     return patient
@@ -132,7 +132,7 @@ class BillingAccounts:
         return outcomes
 
     async def _tell(self, row: Record) -> None:
-        telemetry.traceparent.set(row["traceparent"])  # of the task that gather made for this row
+        current_traceparent.set(row["traceparent"])  # of the task that gather made for this row
         try:
             async with asyncio.timeout(_BILLING_SECONDS):  # for the service token and the call
                 await self._follow(row)

@@ -8,7 +8,7 @@ from sqlalchemy import Date, SmallInteger, bindparam, select
 
 from gen.pulsetrack.patient.v1 import ListPatientsRequest
 from services.common.errors import FieldsInvalid
-from services.common.paging import Listing
+from services.common.postgres.paging import Listing
 from services.common.text import like_pattern
 from services.patient.models import patients
 from services.patient.records import is_day

@@ -22,13 +22,13 @@ from sqlalchemy import (
 
 from services.common.audit.search import Search
 from services.common.audit.tables import AuditTables
-from services.common.db import Statement
-from services.common.idempotency import Answers, answers_table
-from services.common.journal import Journal, journal_columns
-from services.common.kafka import topics_table
-from services.common.migrate import APPEND_ONLY
-from services.common.outbox import outbox_table
-from services.common.paging import Listing
+from services.common.messaging.kafka import topics_table
+from services.common.messaging.outbox import outbox_table
+from services.common.postgres.database import Statement
+from services.common.postgres.idempotency import Answers, answers_table
+from services.common.postgres.journal import Journal, journal_columns
+from services.common.postgres.migrate import APPEND_ONLY
+from services.common.postgres.paging import Listing
 
 metadata = MetaData()
 

@@ -6,8 +6,8 @@ from datetime import date
 from typing import Any
 
 from gen.pulsetrack.patient.v1 import Patient, Sex
-from services.common import contract
 from services.common.errors import FieldsInvalid
+from services.common.protobuf import contract
 from services.common.text import key, normalized, violation
 
 _DESCRIPTOR = contract.message_class("pulsetrack.patient.v1.Patient").DESCRIPTOR

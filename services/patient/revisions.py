@@ -12,9 +12,9 @@ from gen.pulsetrack.patient.v1 import (
     Revision,
     RevisionType,
 )
-from services.common import wire
-from services.common.db import Transaction
-from services.common.identity import Caller
+from services.common.context import Caller
+from services.common.postgres.database import Transaction
+from services.common.protobuf import codec
 from services.patient.models import INSERT_REVISION
 
 _TYPES: dict[type[Message], RevisionType] = {
@@ -23,7 +23,7 @@ _TYPES: dict[type[Message], RevisionType] = {
     PatientDeleted: RevisionType.DELETED,
     PatientUndeleted: RevisionType.UNDELETED,
 }
-_codec = wire.codec_of(Patient)
+_codec = codec.codec_of(Patient)
 
 
 async def add_revision(tx: Transaction, kind: type[Message], patient: Patient, sequence: int, caller: Caller) -> None:

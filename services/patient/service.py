@@ -31,9 +31,9 @@ from gen.pulsetrack.patient.v1 import (
 )
 from services.common.audit.events import record_read, record_streamed
 from services.common.bounds import Bound
-from services.common.db import Database, Transaction
-from services.common.identity import Caller
-from services.common.outbox import Outbox
+from services.common.context import Caller
+from services.common.messaging.outbox import Outbox
+from services.common.postgres.database import Database, Transaction
 from services.patient.accesses import access_event_of
 from services.patient.errors import EmailAlreadyExists, EtagMismatch, PatientNotFound, RecordNumberAlreadyExists
 from services.patient.events import record

@@ -15,11 +15,11 @@ from typing import NamedTuple
 from asyncpg import Record
 
 from gen.pulsetrack.patient.v1 import WatchPatientsResponse
-from services.common import opaque
-from services.common.db import Database
 from services.common.errors import DependencyUnavailable, ValueRejected
-from services.common.journal import Place, place_of
-from services.common.outbox import Outbox
+from services.common.messaging.outbox import Outbox
+from services.common.postgres import cursor
+from services.common.postgres.database import Database
+from services.common.postgres.journal import Place, place_of
 from services.common.retry import persistently
 from services.patient.errors import ResumeTokenInvalid
 from services.patient.models import REVISIONS_JOURNAL
@@ -78,9 +78,9 @@ class Changes:
         if not token:
             return await REVISIONS_JOURNAL.end(self._db)
         try:
-            place: Place = opaque.value(token, self._tokens, Place)
+            place: Place = cursor.value(token, self._tokens, Place)
             known = await REVISIONS_JOURNAL.has(self._db, place)
-        except (opaque.WrongTokenError, ValueRejected):
+        except (cursor.WrongTokenError, ValueRejected):
             raise ResumeTokenInvalid from None
         if not known:
             raise ResumeTokenInvalid
@@ -106,7 +106,7 @@ class Changes:
         return WatchPatientsResponse(resume_token=self._token(place))
 
     def _token(self, place: Place) -> str:
-        return opaque.token(place, self._tokens)
+        return cursor.token(place, self._tokens)
 
     @contextmanager
     def _watching(self) -> Iterator["Latest"]:

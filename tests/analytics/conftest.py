@@ -7,7 +7,7 @@ import grpc
 import pytest
 
 from gen.pulsetrack.patient.v1 import PatientEvent
-from services.common.kafka import Outgoing, Publisher
+from services.common.messaging.kafka import Outgoing, Publisher
 from services.patient.events import TOPIC
 from tests.analytics.factory import message
 from tests.conftest import Serve

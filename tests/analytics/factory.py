@@ -17,8 +17,8 @@ from gen.pulsetrack.patient.v1 import (
     PatientUpdated,
     Sex,
 )
-from services.common import wire
-from services.common.kafka import Outgoing
+from services.common.messaging.kafka import Outgoing
+from services.common.protobuf import codec
 from tests.harness.tokens import USER_ID
 
 KEY = "one key, so that all messages are of one partition and in order"
@@ -54,6 +54,6 @@ def message(event: PatientEvent) -> Outgoing:
     """Returns the message that tells of an event."""
     _, happened = betterproto2.which_one_of(event, "event")
     patient = happened.patient if happened else None
-    headers = {"ce_id": event.event_id, "ce_type": wire.full_name(type(happened)) if happened else ""}
+    headers = {"ce_id": event.event_id, "ce_type": codec.full_name(type(happened)) if happened else ""}
     key = patient.id if patient else KEY
-    return Outgoing(key=key, value=wire.codec_of(PatientEvent).dumps(event), headers=headers)
+    return Outgoing(key=key, value=codec.codec_of(PatientEvent).dumps(event), headers=headers)

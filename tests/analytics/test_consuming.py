@@ -16,9 +16,9 @@ from uuid_utils.compat import uuid7
 from gen.pulsetrack.analytics.v1 import GetPatientStatisticsRequest, ListPatientEventsRequest
 from gen.pulsetrack.patient.v1 import Patient, PatientCreated, PatientEvent
 from services.analytics.checks import largest_sequence
-from services.common import contract
-from services.common.kafka import Outgoing, Publisher
-from services.common.migrate import migrate
+from services.common.messaging.kafka import Outgoing, Publisher
+from services.common.postgres.migrate import migrate
+from services.common.protobuf import contract
 from services.patient.events import TOPIC
 from tests.analytics.factory import KEY, happened, message
 from tests.harness.background import Background

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from services.analytics.letters import TOPIC as DEAD_LETTERS_TOPIC
-from services.common.kafka import Outgoing, Publisher
+from services.common.messaging.kafka import Outgoing, Publisher
 from services.patient.events import TOPIC
 from tests.analytics.factory import happened, message
 from tests.harness.background import Background

@@ -9,7 +9,7 @@ import pytest
 
 from gen.pulsetrack.analytics.v1 import Bucket, GetPatientStatisticsRequest, PatientStatistics
 from gen.pulsetrack.patient.v1 import PatientEvent
-from services.common import contract
+from services.common.protobuf import contract
 from tests.analytics.factory import happened
 from tests.harness.client import Client, Refused
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from gen.pulsetrack.analytics.v1 import DeadLetter, ListDeadLettersRequest
-from services.common.kafka import Outgoing
+from services.common.messaging.kafka import Outgoing
 from services.patient.events import TOPIC
 from tests.analytics.factory import KEY
 from tests.harness.client import Client, Refused

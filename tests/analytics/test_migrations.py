@@ -9,7 +9,7 @@ from alembic import command
 from alembic.config import Config
 
 from gen.pulsetrack.patient.v1 import PatientEvent, Sex
-from services.common.migrate import migrate
+from services.common.postgres.migrate import migrate
 from tests.analytics.factory import happened, message
 from tests.harness.background import Background
 from tests.harness.sql import Sql

@@ -15,7 +15,7 @@ from gen.pulsetrack.analytics.v1 import (
     ReplayDeadLetterRequest,
 )
 from gen.pulsetrack.patient.v1 import PatientEvent
-from services.common.kafka import Outgoing
+from services.common.messaging.kafka import Outgoing
 from tests.analytics.factory import KEY, happened, message
 from tests.harness.client import Client, Refused
 from tests.harness.concurrency import at_once

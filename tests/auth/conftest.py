@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from gen.pulsetrack.auth.v1 import LoginRequest
-from services.common.identity import TokenVerifier
+from services.common.rpc.tokens import TokenVerifier
 from tests.conftest import Serve
 from tests.harness.client import Client
 from tests.harness.services import ADMIN_EMAIL, ADMIN_PASSWORD, serving_auth

@@ -19,7 +19,7 @@ from gen.pulsetrack.auth.v1 import (
     User,
 )
 from gen.pulsetrack.options.v1 import Role
-from services.common.contract import SERVICES, Door, Method, methods
+from services.common.protobuf.contract import SERVICES, Door, Method, methods
 from tests.auth.factory import creating, logging_in, signing_up
 from tests.harness.background import Background
 from tests.harness.client import Client, Refused, calling, outcome

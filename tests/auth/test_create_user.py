@@ -5,8 +5,8 @@ from grpc import StatusCode
 
 from gen.pulsetrack.auth.v1 import CreateUserRequest, GetCurrentUserRequest, User
 from gen.pulsetrack.options.v1 import Role
-from services.common import wire
-from services.common.contract import SERVICES
+from services.common.protobuf import codec
+from services.common.protobuf.contract import SERVICES
 from tests.auth.factory import a_session, creating, logging_in
 from tests.harness.client import Client, Refused
 
@@ -59,7 +59,7 @@ def test_a_field_that_breaks_its_rule_is_named(admin: Client, field: str, value:
 
 def test_the_answer_holds_nothing_of_the_password(admin: Client) -> None:
     new = creating()
-    answer = admin.call(PATH, wire.codec_of(CreateUserRequest).dumps(new))
+    answer = admin.call(PATH, codec.codec_of(CreateUserRequest).dumps(new))
     assert new.email.encode() in answer
     assert b"argon2" not in answer
     assert new.password.encode() not in answer

@@ -17,11 +17,11 @@ import pytest
 from gen.pulsetrack.auth.v1 import RefreshTokenRequest, TokenPair
 from gen.pulsetrack.billing.v1 import GetBillingAccountRequest
 from services.auth.rotate import rotate, rotate_now
-from services.common import wire
-from services.common.client import channel, trust_from
-from services.common.contract import SERVICES
-from services.common.db import Database
-from services.common.identity import TokenVerifier
+from services.common.postgres.database import Database
+from services.common.protobuf import codec
+from services.common.protobuf.contract import SERVICES
+from services.common.rpc.client import channel, trust_from
+from services.common.rpc.tokens import TokenVerifier
 from services.common.settings import SettingsError
 from tests.auth.factory import a_session, goes_on
 from tests.auth.test_keys import key_ids
@@ -39,7 +39,7 @@ CALLS = {
     "auth": (f"/{SERVICES['auth']}/GetCurrentUser", b""),
     "billing": (
         f"/{SERVICES['billing']}/GetBillingAccount",
-        wire.codec_of(GetBillingAccountRequest).dumps(GetBillingAccountRequest(id=str(uuid4()))),
+        codec.codec_of(GetBillingAccountRequest).dumps(GetBillingAccountRequest(id=str(uuid4()))),
     ),
 }
 Rotate = Callable[..., None]

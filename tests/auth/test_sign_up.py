@@ -11,8 +11,8 @@ from grpc import StatusCode
 
 from gen.pulsetrack.auth.v1 import GetCurrentUserRequest, SignUpRequest, User
 from gen.pulsetrack.options.v1 import Role
-from services.common import wire
-from services.common.contract import SERVICES
+from services.common.protobuf import codec
+from services.common.protobuf.contract import SERVICES
 from tests.auth.factory import a_user, logging_in, signing_up
 from tests.harness.client import Client, Refused
 from tests.harness.concurrency import at_once
@@ -43,13 +43,13 @@ def test_a_new_user_has_the_role_user(auth: Client) -> None:
 @pytest.mark.parametrize("field", range(4, 20))
 def test_a_role_that_is_slipped_into_the_request_is_ignored(auth: Client, field: int) -> None:
     smuggled = bytes([*_varint(field << 3), Role.ADMIN])
-    answer = auth.call(PATH, wire.codec_of(SignUpRequest).dumps(signing_up()) + smuggled)
-    assert wire.codec_of(User).loads(answer).role is Role.USER
+    answer = auth.call(PATH, codec.codec_of(SignUpRequest).dumps(signing_up()) + smuggled)
+    assert codec.codec_of(User).loads(answer).role is Role.USER
 
 
 def test_the_answer_holds_nothing_of_the_password(auth: Client) -> None:
     new = signing_up()
-    answer = auth.call(PATH, wire.codec_of(SignUpRequest).dumps(new))
+    answer = auth.call(PATH, codec.codec_of(SignUpRequest).dumps(new))
     assert new.email.encode() in answer
     assert b"argon2" not in answer
     assert new.password.encode() not in answer

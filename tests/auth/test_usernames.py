@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from services.auth.usernames import INVISIBLE, MIXED, skeleton
-from services.common.migrate import migrate
+from services.common.postgres.migrate import migrate
 from tests.auth.factory import signing_up
 from tests.harness.background import Background
 from tests.harness.client import Client, Refused

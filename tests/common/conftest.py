@@ -6,8 +6,8 @@ from contextlib import AbstractAsyncContextManager
 import grpc
 import pytest
 
-from services.common.identity import TokenVerifier
-from services.common.migrate import migrate
+from services.common.postgres.migrate import migrate
+from services.common.rpc.tokens import TokenVerifier
 from tests.conftest import Serve
 from tests.harness.background import Background
 from tests.harness.client import Client

@@ -9,10 +9,10 @@ from grpc import StatusCode
 
 from gen.pulsetrack.billing.v1 import BillingAccount, GetBillingAccountRequest
 from services.billing.service import BillingService
-from services.common import telemetry
-from services.common.contract import SERVICES
-from services.common.db import Database
-from services.common.identity import TokenVerifier
+from services.common.observability.logging import add_ids
+from services.common.postgres.database import Database
+from services.common.protobuf.contract import SERVICES
+from services.common.rpc.tokens import TokenVerifier
 from tests.common.conftest import Frail
 from tests.harness.background import Background
 from tests.harness.client import Client, Refused, calling
@@ -77,7 +77,7 @@ def test_a_mistake_of_ours_is_answered_without_a_word_of_it(broken: Client) -> N
 def test_a_mistake_of_ours_is_logged_whole_with_the_request_id(
     broken: Client, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(caplog.handler, "filters", [telemetry._with_ids])
+    monkeypatch.setattr(caplog.handler, "filters", [add_ids])
     with pytest.raises(Refused):
         broken.get_billing_account(UNKNOWN, metadata=REQUEST_ID)
     [record] = [record for record in caplog.records if record.levelno == logging.ERROR]

@@ -18,9 +18,9 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from gen.pulsetrack.billing.v1 import GetBillingAccountRequest
-from services.common.contract import SERVICES
 from services.common.errors import DependencyUnavailable
-from services.common.server import run
+from services.common.protobuf.contract import SERVICES
+from services.common.rpc.server import run
 from tests.harness.background import Background
 from tests.harness.client import Refused, calling
 from tests.harness.services import serving_auth

@@ -19,7 +19,7 @@ ELSEWHERE = {
         "tests/e2e/test_watch_patients.py::test_what_is_refused_before_the_first_answer_has_its_status"
     ),
     "READER_TOO_SLOW": (
-        "tests/common/test_streams.py::test_a_reader_who_is_too_slow_is_cut_off_and_told_so_when_he_reads_on"
+        "tests/common/rpc/test_streams.py::test_a_reader_who_is_too_slow_is_cut_off_and_told_so_when_he_reads_on"
     ),
 }
 """Error reasons that a single request cannot cause."""
@@ -138,8 +138,8 @@ RULES = {
         "tests/analytics/test_consuming.py::test_an_event_that_comes_twice_is_stored_once",
     ),
     "health and reflection need no token on any service or the gateway; reflection can be disabled": (
-        "tests/common/test_server.py::test_health_tells_of_the_server_and_of_its_service",
-        "tests/common/test_server.py::test_reflection_that_is_off_is_not_there",
+        "tests/common/rpc/test_server.py::test_health_tells_of_the_server_and_of_its_service",
+        "tests/common/rpc/test_server.py::test_reflection_that_is_off_is_not_there",
         "tests/envoy/test_health.py::test_health_and_reflection_need_no_token",
     ),
     "/healthz and /readyz": (

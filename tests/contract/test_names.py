@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from google.protobuf.descriptor import EnumDescriptor
 
-from services.common import contract
-from services.common.contract import SERVICES, Door, Method, all_methods, message_class, methods
+from services.common.protobuf import contract
+from services.common.protobuf.contract import SERVICES, Door, Method, all_methods, message_class, methods
 from tests.contract.expected import ADMIN, CREDENTIALS, ENUMS, FIELDS, INTERNAL, LISTS, METHODS, PUBLIC, USERS, Row
 from tests.contract.expected import SERVICES as SERVICES_ONLY
 from tests.e2e.people import Person, a_patient

@@ -13,8 +13,8 @@ from google.rpc.status_pb2 import Status
 from grpc import StatusCode as Code
 
 from envoy.replies import REPLIES
-from services.common.contract import MAX_MESSAGE_BYTES, PATH_VARIABLE, SERVICES, Method, all_methods
 from services.common.errors import Failure
+from services.common.protobuf.contract import MAX_MESSAGE_BYTES, PATH_VARIABLE, SERVICES, Method, all_methods
 from tests.contract.elsewhere import ELSEWHERE
 from tests.e2e.people import PASSWORD, Person, a_patient
 from tests.harness.client import Refused, outcome

@@ -10,7 +10,7 @@ import grpc
 import httpx
 
 from gen.pulsetrack.auth.v1 import IssueServiceTokenRequest
-from services.common import contract
+from services.common.protobuf import contract
 from tests.harness.client import Client
 from tools.copy import Copy
 

@@ -6,7 +6,7 @@ from typing import Any
 import grpc
 import pytest
 
-from services.common.contract import Door, Method, all_methods
+from services.common.protobuf.contract import Door, Method, all_methods
 from tests.e2e.people import Person, sample, service_token
 from tests.harness.client import Refused, outcome
 from tools.copy import Copy

@@ -5,7 +5,7 @@ import json
 import grpc
 import pytest
 
-from services.common.contract import MAX_MESSAGE_BYTES
+from services.common.protobuf.contract import MAX_MESSAGE_BYTES
 from tests.e2e.people import PASSWORD, Person, a_patient
 from tests.harness.client import Refused
 from tests.harness.waiting import eventually

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from services.common.contract import all_methods
+from services.common.protobuf.contract import all_methods
 from tests.e2e.people import Person
 from tests.harness.system import NewFolder
 from tools.copy import Copy, running

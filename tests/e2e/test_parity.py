@@ -10,7 +10,7 @@ from google.protobuf.json_format import ParseDict
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RequestInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
-from services.common.contract import MAX_MESSAGE_BYTES, PATH_VARIABLE, Door, Method, all_methods
+from services.common.protobuf.contract import MAX_MESSAGE_BYTES, PATH_VARIABLE, Door, Method, all_methods
 from tests.e2e.people import PASSWORD, Person, a_patient
 from tests.harness.client import Refused, outcome
 from tools.copy import Copy

@@ -13,7 +13,7 @@ import httpx
 from google.rpc import error_details_pb2, status_pb2
 
 from envoy.config import Address, Target, command, render
-from services.common.contract import DESCRIPTORS, SERVICES, Method, all_methods
+from services.common.protobuf.contract import DESCRIPTORS, SERVICES, Method, all_methods
 from tests.envoy.stub import Call, Keys, Stub
 from tests.harness.waiting import eventually
 from tools import site

@@ -14,8 +14,8 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from services.common.contract import SERVICES, Method, methods
-from services.common.server import OPTIONS
+from services.common.protobuf.contract import SERVICES, Method, methods
+from services.common.rpc.server import OPTIONS
 
 Answer = Callable[[Any, grpc.ServicerContext], Message]
 

@@ -11,7 +11,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from envoy.target import Capacity, Rate, Rates
-from services.common.contract import SERVICES
+from services.common.protobuf.contract import SERVICES
 from tests.envoy.gateway import Gateway, answers, native, native_reason, running
 from tests.harness.waiting import eventually
 

@@ -12,7 +12,7 @@ import yaml
 
 from envoy.config import Address, EnvoyMissingError, Target, binary, render
 from infrastructure.environments import ENVIRONMENTS
-from services.common.contract import SERVICES, Door, all_methods
+from services.common.protobuf.contract import SERVICES, Door, all_methods
 
 ROOT = Path(__file__).resolve().parents[2]
 UPSTREAMS = {service: (Address(service, 50051), Address(service, 50052)) for service in SERVICES}

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from google.protobuf.message import Message
 
-from services.common.contract import MAX_MESSAGE_BYTES as MAX_MESSAGE
+from services.common.protobuf.contract import MAX_MESSAGE_BYTES as MAX_MESSAGE
 from tests.envoy.gateway import Gateway, answers, native, native_reason, reason, running
 from tests.harness.waiting import eventually
 

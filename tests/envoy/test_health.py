@@ -8,7 +8,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-from services.common.contract import SERVICES
+from services.common.protobuf.contract import SERVICES
 from tests.envoy.gateway import Gateway, answers, native, native_reason, reason, running
 from tests.envoy.stub import Keys, Stub
 from tests.harness.waiting import eventually

@@ -9,7 +9,7 @@ import pytest
 
 from envoy.limits import CREDENTIALS
 from envoy.target import Rate, Rates
-from services.common.contract import REMOTE_ADDRESS, Door, all_methods
+from services.common.protobuf.contract import REMOTE_ADDRESS, Door, all_methods
 from tests.envoy.gateway import Gateway, answers, native, native_reason, reason, running
 from tests.harness.waiting import eventually
 

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 
-from services.common.contract import SERVICES, Door, Http, Method, all_methods
+from services.common.protobuf.contract import SERVICES, Door, Http, Method, all_methods
 from tests.envoy.gateway import Gateway, native, native_reason, reason
 
 METHODS = [pytest.param(method, id=method.name) for method in all_methods()]

@@ -7,7 +7,7 @@ from uuid import uuid4
 import grpc
 import pytest
 
-from services.common.identity import LONGEST_TOKEN_SECONDS
+from services.common.rpc.tokens import LONGEST_TOKEN_SECONDS
 from tests.envoy.gateway import Gateway, answers, native, native_reason, reason, running
 from tests.envoy.stub import Keys
 from tests.harness.waiting import eventually

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from envoy.config import Address
-from services.common.telemetry import checked
+from services.common.observability.tracing import checked
 from tests.envoy.gateway import Gateway, answers, running
 from tests.harness.otlp import Receiver, receiving
 from tests.harness.waiting import eventually

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 
-from services.common.kafka import PARTITIONS
+from services.common.messaging.kafka import PARTITIONS
 from tests.harness.background import Background
 from tests.harness.waiting import eventually
 from tools.local.broker import broker

@@ -11,7 +11,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RequestInfo, Ret
 from google.rpc.status_pb2 import Status
 
 from gen.message_pool import default_message_pool
-from services.common import contract, wire
+from services.common.protobuf import codec, contract
 
 T = TypeVar("T")
 Metadata = tuple[tuple[str, str], ...]
@@ -60,10 +60,10 @@ class Client:
         [method] = [m for m in contract.methods(contract.SERVICES[self._service]) if m.snake_name == name]
         answer = default_message_pool.url_to_type[_url(method.output)]
 
-        loads = wire.codec_of(answer).loads
+        loads = codec.codec_of(answer).loads
 
         def call(request: betterproto2.Message, *, metadata: Metadata = ()) -> Any:
-            data = wire.codec_of(type(request)).dumps(request)
+            data = codec.codec_of(type(request)).dumps(request)
             if method.streams:
                 return Answers(self._stream(method.path, data, metadata), loads)
             return loads(self.call(method.path, data, metadata))

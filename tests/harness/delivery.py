@@ -9,11 +9,11 @@ from services.analytics.events import GROUP, EventStore
 from services.analytics.letters import TOPIC as DEAD_LETTERS_TOPIC
 from services.analytics.letters import DeadLetters
 from services.analytics.models import known_topics as topics_of_analytics
-from services.common.client import ServiceCredentials, channel, trust_from
-from services.common.db import Database
-from services.common.identity import TokenVerifier
-from services.common.kafka import KnownTopics, Publisher, Subscription
-from services.common.outbox import Outbox
+from services.common.messaging.kafka import KnownTopics, Publisher, Subscription
+from services.common.messaging.outbox import Outbox
+from services.common.postgres.database import Database
+from services.common.rpc.client import ServiceCredentials, channel, trust_from
+from services.common.rpc.tokens import TokenVerifier
 from services.patient.events import TOPIC, BillingAccounts, EventsTopic
 from services.patient.models import known_topics, outbox_rows
 from tests.harness.services import CLIENT_ID, CLIENT_SECRET, serving_service

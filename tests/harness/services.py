@@ -15,11 +15,11 @@ from services.billing.service import BillingService
 from services.common.audit.chain import tables_of
 from services.common.audit.events import AccessLog
 from services.common.audit.interceptor import Recorders
-from services.common.contract import SERVICES
-from services.common.db import Database
-from services.common.identity import TokenVerifier
-from services.common.outbox import Outbox
-from services.common.server import serving
+from services.common.messaging.outbox import Outbox
+from services.common.postgres.database import Database
+from services.common.protobuf.contract import SERVICES
+from services.common.rpc.server import serving
+from services.common.rpc.tokens import TokenVerifier
 from services.common.settings import Settings
 from services.patient.models import outbox_rows
 from services.patient.service import PatientService

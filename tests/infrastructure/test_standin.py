@@ -11,11 +11,11 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from deploy.compose import engine, images
 from tests.e2e.load import Load
 from tests.e2e.people import ADMIN_EMAIL, Person, a_patient
 from tests.e2e.test_journey import test_by_grpcurl, test_by_native_grpc, test_by_rest
 from tests.harness.waiting import eventually
-from tools.compose import engine, images
 
 if TYPE_CHECKING:
     from infrastructure.deployment import Deployment

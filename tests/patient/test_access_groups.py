@@ -15,8 +15,8 @@ from services.common.audit.chain import BrokenError
 from services.common.audit.groups import group_id, groups_of, split
 from services.common.audit.seals import Sealer
 from services.common.audit.verify import verify
-from services.common.db import Database
-from services.common.identity import TokenVerifier
+from services.common.postgres.database import Database
+from services.common.rpc.tokens import TokenVerifier
 from services.patient.models import AUDIT
 from tests.harness.background import Background
 from tests.harness.client import Client, Refused, calling

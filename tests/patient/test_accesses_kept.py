@@ -10,10 +10,10 @@ import pytest
 from gen.pulsetrack.patient.v1 import GetPatientRequest
 from services.common.audit import events
 from services.common.audit.events import Access, AccessLog, access_of_call, record_streamed
-from services.common.db import Database
 from services.common.errors import DependencyUnavailable
-from services.common.identity import TokenVerifier
-from services.common.migrate import migrate
+from services.common.postgres.database import Database
+from services.common.postgres.migrate import migrate
+from services.common.rpc.tokens import TokenVerifier
 from services.patient.models import AUDIT
 from tests.harness.background import Background
 from tests.harness.client import Client, Refused, calling, outcome

@@ -17,7 +17,8 @@ from gen.pulsetrack.patient.v1 import (
     PatientEvent,
     UndeletePatientRequest,
 )
-from services.common import relay, wire
+from services.common.messaging import relay
+from services.common.protobuf import codec
 from services.patient.events import TOPIC
 from tests.harness.background import Background
 from tests.harness.broker import Broker, Topic, headers_of, reading
@@ -95,7 +96,7 @@ def test_an_event_is_published_in_the_form_of_cloudevents(patients: Client, deli
     created = patients.create_patient(creating(), metadata=(("traceparent", trace),))
     with delivery.topic() as topic:
         [message] = topic.of(created.id)
-    event = wire.codec_of(PatientEvent).loads(message.value() or b"")
+    event = codec.codec_of(PatientEvent).loads(message.value() or b"")
     headers = headers_of(message)
     assert event.created == PatientCreated(patient=created)
     assert abs(datetime.fromisoformat(headers.pop("ce_time")) - created.create_time).total_seconds() < 5
@@ -228,7 +229,7 @@ def test_a_row_that_billing_refuses_holds_up_no_other(patients: Client, sql: Sql
     [row] = sql("SELECT id, payload FROM outbox WHERE key = $1 AND destination = 'billing'", refused.id)
     nonsense = PatientEvent(event_id=str(uuid4()), created=PatientCreated(patient=Patient(id="nobody")))
     change = "UPDATE outbox SET payload = $2 WHERE id = $1"
-    sql(change, row["id"], wire.codec_of(PatientEvent).dumps(nonsense))
+    sql(change, row["id"], codec.codec_of(PatientEvent).dumps(nonsense))
     with delivery.relays():
         eventually(partial(delivery.accounts, other.id))
         eventually(partial(sql, f"{WAITING} AND id = $1 AND attempts >= 2", row["id"]))

@@ -18,7 +18,7 @@ from gen.pulsetrack.patient.v1 import (
     Patient,
     UndeletePatientRequest,
 )
-from services.common import contract
+from services.common.protobuf import contract
 from tests.harness.client import Client, Refused, outcome
 from tests.harness.sql import Sql
 from tests.harness.tokens import ADMIN_ID, USER_ID

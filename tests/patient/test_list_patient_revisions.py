@@ -14,8 +14,8 @@ from gen.pulsetrack.patient.v1 import (
     RevisionType,
     UndeletePatientRequest,
 )
-from services.common.identity import TokenVerifier
-from services.common.migrate import migrate
+from services.common.postgres.migrate import migrate
+from services.common.rpc.tokens import TokenVerifier
 from tests.harness.background import Background
 from tests.harness.client import Client, Refused, calling
 from tests.harness.services import serving_service

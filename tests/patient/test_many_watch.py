@@ -8,8 +8,8 @@ from uuid import uuid4
 import grpc
 
 from gen.pulsetrack.patient.v1 import WatchPatientsResponse
-from services.common import wire
-from services.common.contract import SERVICES
+from services.common.protobuf import codec
+from services.common.protobuf.contract import SERVICES
 from tests.harness.background import Background
 from tests.harness.client import Client
 from tests.harness.tokens import Signer
@@ -17,7 +17,7 @@ from tests.patient.factory import creating
 
 WATCHERS, CHANGES = 1000, 20
 METHOD = f"/{SERVICES['patient']}/WatchPatients"
-loads = wire.codec_of(WatchPatientsResponse).loads
+loads = codec.codec_of(WatchPatientsResponse).loads
 
 
 def test_each_of_a_thousand_is_told_of_each_change(

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from services.common.migrate import migrate
+from services.common.postgres.migrate import migrate
 from services.common.settings import SettingsError
 from tests.harness.background import Background
 from tests.harness.delivery import Addresses, relaying, serving_billing

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from gen.pulsetrack.patient.v1 import DeletePatientRequest, PatientEvent
-from services.common import wire
+from services.common.protobuf import codec
 from services.patient.events import TOPIC
 from tests.harness.client import Client, Refused
 from tests.harness.sql import Sql
@@ -17,7 +17,7 @@ ROWS = "SELECT *, xmin::text AS transaction FROM outbox WHERE key = $1 AND desti
 
 def events(sql: Sql, patient_id: str) -> list[PatientEvent]:
     """Returns what Kafka is to be told of a patient."""
-    return [wire.codec_of(PatientEvent).loads(row["payload"]) for row in sql(ROWS, patient_id, TOPIC)]
+    return [codec.codec_of(PatientEvent).loads(row["payload"]) for row in sql(ROWS, patient_id, TOPIC)]
 
 
 def test_a_creation_leaves_one_row_for_kafka_and_one_for_billing(patients: Client, sql: Sql) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from gen.pulsetrack.patient.v1 import GetPatientRequest, ListPatientsRequest
 from services.common.audit.rate import ReadRate, ReadRateExceeded
-from services.common.identity import TokenVerifier
+from services.common.rpc.tokens import TokenVerifier
 from tests.harness.background import Background
 from tests.harness.client import Client, Refused, calling
 from tests.harness.services import serving_service

@@ -10,11 +10,11 @@ import pytest
 from asyncpg import Record
 
 from gen.pulsetrack.patient.v1 import WatchPatientsRequest
-from services.common import relay
-from services.common.db import Database
-from services.common.kafka import KnownTopics
-from services.common.outbox import Outbox
-from services.common.relay import Deliveries
+from services.common.messaging import relay
+from services.common.messaging.kafka import KnownTopics
+from services.common.messaging.outbox import Outbox
+from services.common.messaging.relay import Deliveries
+from services.common.postgres.database import Database
 from services.patient.events import TOPIC
 from services.patient.models import known_topics, outbox_rows
 from tests.harness.background import Background

@@ -7,8 +7,8 @@ from uuid import uuid4
 import pytest
 
 from gen.pulsetrack.patient.v1 import CreatePatientRequest, GetPatientRequest
-from services.common import wire
-from services.common.contract import SERVICES
+from services.common.protobuf import codec
+from services.common.protobuf.contract import SERVICES
 from tests.harness.client import Client, Refused
 from tests.harness.concurrency import at_once
 from tests.harness.sql import Sql
@@ -37,7 +37,7 @@ def patients_named(sql: Sql, name: str) -> int:
 
 
 def test_a_repetition_gets_the_bytes_of_the_first_answer(patients: Client, sql: Sql) -> None:
-    request = wire.codec_of(CreatePatientRequest).dumps(requesting("r-1", name="Repeated", phone="112"))
+    request = codec.codec_of(CreatePatientRequest).dumps(requesting("r-1", name="Repeated", phone="112"))
     first = patients.call(PATH, request)
     assert patients.call(PATH, request) == first
     assert patients_named(sql, "Repeated") == 1
@@ -81,7 +81,7 @@ def test_a_request_that_failed_leaves_nothing(patients: Client, sql: Sql, wrong:
 
 
 def test_of_those_who_send_one_id_at_once_one_creates_and_all_get_its_answer(patients: Client, sql: Sql) -> None:
-    request = wire.codec_of(CreatePatientRequest).dumps(requesting("r-5", name="One Of Eight"))
+    request = codec.codec_of(CreatePatientRequest).dumps(requesting("r-5", name="One Of Eight"))
     answers, refused = at_once([lambda: patients.call(PATH, request)] * 8)
     assert refused == []
     assert len(answers) == 8

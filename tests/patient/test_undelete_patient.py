@@ -12,7 +12,7 @@ from gen.pulsetrack.patient.v1 import (
     PatientEvent,
     UndeletePatientRequest,
 )
-from services.common import wire
+from services.common.protobuf import codec
 from services.patient.events import TOPIC
 from tests.harness.client import Client, Refused
 from tests.harness.concurrency import at_once
@@ -44,7 +44,7 @@ def test_the_answer_is_the_patient_in_use_again(admin: Client, patients: Client,
 def test_it_is_an_event(admin: Client, deleted: Patient, sql: Sql) -> None:
     undeleted = admin.undelete_patient(UndeletePatientRequest(id=deleted.id))
     row = sql(EVENTS, deleted.id, TOPIC)[-1]
-    event = wire.codec_of(PatientEvent).loads(row["payload"])
+    event = codec.codec_of(PatientEvent).loads(row["payload"])
     assert row["type"] == "pulsetrack.patient.v1.PatientUndeleted"
     assert event.undeleted
     assert event.undeleted.patient == undeleted

@@ -15,8 +15,8 @@ from gen.pulsetrack.patient.v1 import (
     WatchPatientsRequest,
     WatchPatientsResponse,
 )
-from services.common.identity import TokenVerifier
-from services.common.opaque import token
+from services.common.postgres.cursor import token
+from services.common.rpc.tokens import TokenVerifier
 from tests.harness.background import Background
 from tests.harness.client import Answers, Client, Refused, calling
 from tests.harness.services import RESUME_KEY, serving_service

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.common.contract import SERVICES, all_methods
+from services.common.protobuf.contract import SERVICES, all_methods
 from tests.harness.system import NewFolder
 from tests.requests.tool import output, run
 from tools.copy import Copy, running

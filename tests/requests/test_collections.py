@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.common.contract import PATH_VARIABLE, Method, all_methods
+from services.common.protobuf.contract import PATH_VARIABLE, Method, all_methods
 from tools import postman
 
 METHODS = [method for method in all_methods() if method.http]

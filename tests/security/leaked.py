@@ -5,7 +5,7 @@ from functools import partial
 from gen.pulsetrack.patient.v1 import ListPatientsRequest
 from services.auth.models import LIST_SIGNING_KEYS
 from services.auth.tokens import opened
-from services.common.db import Database
+from services.common.postgres.database import Database
 from tests.e2e.people import Person
 from tests.harness.background import Background
 from tests.harness.client import calling, outcome

@@ -16,7 +16,7 @@ from google.protobuf.json_format import ParseDict
 
 from envoy.target import Capacity
 from gen.pulsetrack.auth.v1 import GetCurrentUserRequest
-from services.common.contract import all_methods
+from services.common.protobuf.contract import all_methods
 from tests.e2e.people import Person, a_patient
 from tests.harness.background import Background
 from tests.harness.client import Refused, outcome

@@ -8,7 +8,7 @@ import grpc
 import httpx
 import pytest
 
-from services.common.contract import SERVICES
+from services.common.protobuf.contract import SERVICES
 from tests.e2e.people import Person
 from tools.copy import Copy
 

@@ -14,9 +14,9 @@ import pytest
 
 from gen.pulsetrack.auth.v1 import LoginRequest
 from gen.pulsetrack.patient.v1 import WatchPatientsRequest
-from services.common import opaque
-from services.common.contract import Method, all_methods
-from services.common.identity import TokenVerifier
+from services.common.postgres import cursor
+from services.common.protobuf.contract import Method, all_methods
+from services.common.rpc.tokens import TokenVerifier
 from tests.harness.background import Background
 from tests.harness.client import Client, Refused, calling, outcome
 from tests.harness.services import ADMIN_EMAIL, ADMIN_PASSWORD, RESUME_KEY, serving_auth, serving_service
@@ -88,7 +88,7 @@ def test_a_hostile_page_token_is_refused(clients: dict[str, Client], method: Met
         for place in PLACES:
             page = type(request)()
             page.CopyFrom(request)
-            page.page_token = opaque.token(place, query)
+            page.page_token = cursor.token(place, query)
             refused = outcome(partial(client.call, method.path, page.SerializeToString()))
             if isinstance(refused, Refused):
                 reasons.add(refused.reason)
@@ -99,7 +99,7 @@ def test_a_hostile_page_token_is_refused(clients: dict[str, Client], method: Met
 def test_a_hostile_resume_token_is_refused(clients: dict[str, Client]) -> None:
     reasons = set()
     for place in PLACES:
-        request = WatchPatientsRequest(resume_token=opaque.token(place, b"the changes of patients" + RESUME_KEY))
+        request = WatchPatientsRequest(resume_token=cursor.token(place, b"the changes of patients" + RESUME_KEY))
         with pytest.raises(Refused) as refused, clients["patient"].watch_patients(request) as answers:
             next(answers)
         reasons.add(refused.value.reason)

@@ -7,7 +7,7 @@ import grpc
 import httpx
 import pytest
 
-from services.common.contract import SERVICES, Door, Method, all_methods, methods
+from services.common.protobuf.contract import SERVICES, Door, Method, all_methods, methods
 from tests.e2e.people import Person, sample
 from tests.harness.client import Refused, calling, outcome
 from tools.copy import Copy

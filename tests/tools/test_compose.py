@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from tools.compose.secrets import SERVICES, Secrets
-from tools.local.databases import Passwords
+from deploy.compose.secrets import SERVICES, Secrets
+from deploy.databases import Passwords
 from tools.local.folder import DataFolder
 from tools.local.process import ROOT
 
@@ -67,12 +67,12 @@ def test_compose_and_make_up_may_share_a_data_folder(tmp_path: Path) -> None:
 
 
 def test_it_needs_no_packages() -> None:
-    script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import tools.compose.__main__"
+    script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import deploy.compose.__main__"
     subprocess.run([sys.executable, "-I", "-S", "-c", script], check=True)
 
 
 def test_a_machine_without_docker_is_told_so(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tools.compose", "up"]
+    command = [sys.executable, "-m", "deploy.compose", "up"]
     told = {"PATH": str(tmp_path), "PULSETRACK_DATA_DIR": str(tmp_path / "data")}
     done = subprocess.run(command, check=False, cwd=ROOT, env=told, capture_output=True, text=True)
     assert (done.returncode, done.stderr[:20]) == (1, "`docker` is missing:")
@@ -92,7 +92,7 @@ def check_machine(folder: Path, *, status: int) -> subprocess.CompletedProcess[s
     """Runs the check with a docker whose access to the image db:1 ends with a status."""
     (folder / "docker").write_text(DOCKER % status)
     (folder / "docker").chmod(0o755)
-    command = [sys.executable, "-m", "tools.compose", "check"]
+    command = [sys.executable, "-m", "deploy.compose", "check"]
     environment = {"PATH": f"{folder}:/usr/bin:/bin", "PULSETRACK_DATA_DIR": str(folder / "data")}
     return subprocess.run(command, check=False, cwd=ROOT, env=environment, capture_output=True, text=True)
 

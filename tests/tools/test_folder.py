@@ -7,8 +7,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from deploy.errors import StartError
 from tests.tools.fakes import is_alive
-from tools.local.errors import StartError
 from tools.local.folder import DataFolder
 from tools.local.ports import HOST, free_port
 from tools.local.state import State

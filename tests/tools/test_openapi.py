@@ -10,8 +10,8 @@ import jsonschema_rs
 import pytest
 from openapi_spec_validator import validate
 
-from services.common.contract import SERVICES, ContractError, Door, Method, all_methods
 from services.common.errors import Failure
+from services.common.protobuf.contract import SERVICES, ContractError, Door, Method, all_methods
 from tools.openapi.errors import STATUSES, Responses
 from tools.openapi.operations import template_path
 from tools.protos import GEN

@@ -13,10 +13,10 @@ import asyncpg
 import psutil
 import pytest
 
+from deploy.databases import Passwords, create_databases, owner_url, service_url
+from deploy.errors import StartError
 from tests.tools.fakes import ends
 from tools.local import programs
-from tools.local.databases import Passwords, create_databases, owner_url, service_url
-from tools.local.errors import StartError
 from tools.local.part import Running
 from tools.local.ports import free_port
 from tools.local.postgres import Postgres

@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from deploy.errors import StartError
 from tests.tools.fakes import Journal, Started, deaf_part, ends, freezable_part, noting_part, part, step, supervisor
-from tools.local.errors import StartError
 from tools.local.part import Part, Step
 from tools.local.process import Command
 from tools.local.supervisor import Supervisor

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.local.errors import StartError
+from deploy.errors import StartError
 from tools.local.folder import DataFolder
 from tools.local.part import Part, Step
 from tools.local.ports import free_port

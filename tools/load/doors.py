@@ -18,7 +18,7 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
-from services.common.contract import PATH_VARIABLE, Method, all_methods
+from services.common.protobuf.contract import PATH_VARIABLE, Method, all_methods
 from tools.load.record import OK
 
 Json = dict[str, Any]

@@ -5,8 +5,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.errors import StartError
 from tools.load.errors import LoadError
-from tools.local.errors import StartError
 from tools.local.ports import HOST
 from tools.local.settings import Settings
 from tools.local.state import State

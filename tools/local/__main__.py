@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 
-from tools.local.errors import StartError
+from deploy.errors import StartError
 from tools.local.folder import DataFolder
 from tools.local.part import Part
 from tools.local.progress import Progress, progress

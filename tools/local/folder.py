@@ -8,7 +8,7 @@ from typing import Self
 
 from filelock import FileLock, Timeout
 
-from tools.local.errors import StartError
+from deploy.errors import StartError
 from tools.local.ports import free_port, is_free
 from tools.local.process import kill_tree
 from tools.local.state import Recorded, State

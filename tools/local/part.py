@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from tools.local.errors import StartError
+from deploy.errors import StartError
 from tools.local.logs import LogPipe
 from tools.local.process import Command, failure, how_it_ended, kill_tree, spawn
 

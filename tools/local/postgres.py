@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
-from tools.local.errors import StartError
+from deploy.errors import StartError
 from tools.local.part import Part
 from tools.local.ports import HOST
 from tools.local.process import Command, run_to_end

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from tools.local.errors import StartError
+from deploy.errors import StartError
 from tools.local.logs import LogPipe
 
 ROOT = Path(__file__).resolve().parents[2]

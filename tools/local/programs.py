@@ -12,7 +12,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from tools.local.errors import StartError
+from deploy.errors import StartError
 from tools.local.process import User
 
 ACCOUNT = "pulsetrack-postgres"

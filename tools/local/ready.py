@@ -5,7 +5,7 @@ import os
 import struct
 from contextlib import closing
 
-from tools.local.errors import StartError
+from deploy.errors import StartError
 
 _SECONDS = 2
 ALIVE_SECONDS = 5

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from deploy.errors import StartError
 from envoy.target import parse_origins
-from tools.local.errors import StartError
 
 EMBEDDED = "embedded"
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from tools.local.errors import StartError
+from deploy.errors import StartError
 
 if TYPE_CHECKING:
     import psutil

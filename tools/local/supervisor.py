@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from tools.local.errors import StartError
+from deploy.errors import StartError
 from tools.local.part import Part, Running, Step
 from tools.local.process import how_it_ended, kill_tree
 from tools.local.progress import Progress

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from deploy.databases import Passwords, create_databases, database_name, owner_url, service_url
+from deploy.errors import StartError
 from envoy.config import Address, EnvoyMissingError, Target, command, render
 from tools import site
 from tools.local.broker import broker
-from tools.local.databases import Passwords, create_databases, database_name, owner_url, service_url
-from tools.local.errors import StartError
 from tools.local.folder import DataFolder
 from tools.local.part import Part, Step
 from tools.local.ports import HOST
@@ -85,7 +85,7 @@ class System:
     def _migration(self, service: str, url: str) -> Step:
         name = f"{service}-migrations"
         urls = self._folder.secret(f"{service}-owner-database-url", url, keep=False)
-        argv = (sys.executable, "-m", "services.common.migrate", service)
+        argv = (sys.executable, "-m", "services.common.postgres.migrate", service)
         owner = {"PULSETRACK_DATABASE_URL_FILE": str(urls), "PULSETRACK_DATABASE_ROLE": database_name(service)}
         command = Command(argv=argv, environment=owner)
         run = partial(run_to_end, name, command, self._folder.logs / f"{name}.log")

@@ -5,7 +5,7 @@ import sys
 
 from google.protobuf.compiler.plugin_pb2 import CodeGeneratorRequest, CodeGeneratorResponse
 
-from services.common.contract import ContractError
+from services.common.protobuf.contract import ContractError
 from tools.openapi.document import build_document
 
 

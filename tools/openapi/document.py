@@ -5,7 +5,7 @@ from typing import Any
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
-from services.common.contract import SERVICES, method_of, pooled
+from services.common.protobuf.contract import SERVICES, method_of, pooled
 from tools.openapi.comments import read_comments
 from tools.openapi.errors import STATUS
 from tools.openapi.operations import Operations, tag_name, template_path

@@ -11,8 +11,8 @@ from google.rpc import code_pb2
 
 from envoy.replies import REPLIES
 from services.common import errors
-from services.common.contract import SERVICES, ContractError, Door, Http, Method
 from services.common.errors import DOMAIN, Failure
+from services.common.protobuf.contract import SERVICES, ContractError, Door, Http, Method
 from tools.openapi.rules import Schema
 
 STATUSES = {

@@ -5,7 +5,7 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from services.common.contract import PATH_VARIABLE, Door, Http, Method
+from services.common.protobuf.contract import PATH_VARIABLE, Door, Http, Method
 from tools.openapi.comments import Comments, first_sentence
 from tools.openapi.errors import Responses
 from tools.openapi.rules import Schema, examples, rules_of

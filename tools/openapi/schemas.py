@@ -6,7 +6,7 @@ from typing import Any
 from google.api import field_behavior_pb2 as behavior
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
-from services.common.contract import ContractError
+from services.common.protobuf.contract import ContractError
 from tools.openapi.comments import Comments
 from tools.openapi.rules import Schema, allow_empty, allow_null, examples, keywords, rules_of
 

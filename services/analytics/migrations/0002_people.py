@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from gen.pulsetrack.patient.v1 import PatientEvent
-from services.common import wire
+from services.common.protobuf import codec
 
 revision = "0002"
 down_revision = "0001"
@@ -15,7 +15,7 @@ down_revision = "0001"
 _BATCH = 1000
 _NEWEST = sa.text("SELECT DISTINCT ON (patient_id) patient_id, payload FROM events ORDER BY patient_id, sequence DESC")
 _FILL = sa.text("UPDATE patients SET sex = :sex, date_of_birth = :date_of_birth WHERE patient_id = :patient_id")
-_codec = wire.codec_of(PatientEvent)
+_codec = codec.codec_of(PatientEvent)
 
 
 def upgrade() -> None:

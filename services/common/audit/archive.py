@@ -24,9 +24,9 @@ from services.common.audit.chain import BrokenError, Chain, seals_of, tables_of
 from services.common.audit.groups import group_id, is_group, join
 from services.common.audit.seals import BEFORE_THE_FIRST, seal
 from services.common.audit.tables import AuditTables
-from services.common.contract import SERVICES
-from services.common.db import Database
-from services.common.server import run
+from services.common.postgres.database import Database
+from services.common.protobuf.contract import SERVICES
+from services.common.rpc.server import run
 from services.common.settings import DatabaseSettings
 
 

@@ -9,8 +9,8 @@ from asyncpg import Record
 from services.common.audit.groups import group_id, is_group, join
 from services.common.audit.seals import BEFORE_THE_FIRST, seal, sealed_content
 from services.common.audit.tables import AuditTables
-from services.common.db import Database
-from services.common.journal import Place, place_of
+from services.common.postgres.database import Database
+from services.common.postgres.journal import Place, place_of
 
 _PAGE = 1000
 

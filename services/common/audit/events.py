@@ -16,14 +16,13 @@ from uuid import UUID
 from asyncpg import UniqueViolationError
 from uuid_utils.compat import uuid7
 
-from services.common import telemetry
 from services.common.audit.groups import LONGEST_UNGROUPED, groups_of, split
 from services.common.audit.queries import join_call
 from services.common.audit.rate import ReadRate
 from services.common.audit.tables import EVENT_COLUMNS, AuditTables
-from services.common.db import Database, Transaction
+from services.common.context import current_caller, current_request_id
 from services.common.errors import DependencyUnavailable
-from services.common.interceptors import caller_of_call
+from services.common.postgres.database import Database, Transaction
 from services.common.retry import persistently
 
 MOST_WAITING = 10_000
@@ -58,7 +57,7 @@ class Access:
 
     def event(self, outcome: str, subject_ids: list[UUID]) -> tuple[Any, ...]:
         """Returns the values of an event that occurs now, in the order of EVENT_COLUMNS."""
-        caller = caller_of_call.get()
+        caller = current_caller.get()
         return (
             uuid7(),
             subject_ids,
@@ -66,7 +65,7 @@ class Access:
             join_call(self._method, self.query),
             outcome,
             datetime.now(UTC),
-            telemetry.request_id.get(),
+            current_request_id.get(),
             self._remote_address,
         )
 
@@ -79,7 +78,7 @@ def record_read(subject_ids: Iterable[UUID]) -> None:
     """Notes that the call under way reads, or is about, these people. Raises ReadRateExceeded."""
     access = access_of_call.get()
     ids = list(subject_ids)
-    if caller := caller_of_call.get():
+    if caller := current_caller.get():
         access.log.rate.charge(caller.id, len(ids))
     access.subject_ids += ids
 

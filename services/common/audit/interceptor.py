@@ -14,9 +14,10 @@ from grpc_interceptor.server import AsyncServerInterceptor
 from services.common.audit.events import Access, AccessLog, access_of_call
 from services.common.audit.groups import is_group
 from services.common.audit.queries import is_list, query_of
-from services.common.contract import PATH_VARIABLE, REMOTE_ADDRESS, Door, Method
+from services.common.context import current_caller, current_request
 from services.common.errors import Failure
-from services.common.interceptors import Context, Next, caller_of_call, message_of_call
+from services.common.protobuf.contract import PATH_VARIABLE, REMOTE_ADDRESS, Door, Method
+from services.common.rpc.interceptors import Context, Next
 
 _SUBJECT_FIELDS = ("subject_id", "patient_id")
 
@@ -84,8 +85,8 @@ class Recorder(AsyncServerInterceptor):
         """Returns the person whom a request names, if any. The request of an unknown caller is not parsed for it."""
         if self._subject_of is None:
             return []
-        message = message_of_call.get()
-        if message is None and caller_of_call.get() is None:
+        message = current_request.get()
+        if message is None and current_caller.get() is None:
             return []
         try:
             subject_id = UUID(self._subject_of(self._parse(request) if message is None else message))
@@ -96,7 +97,7 @@ class Recorder(AsyncServerInterceptor):
 
 def _query(outcome: Code) -> str:
     """Returns the query of the call under way, empty if the caller was refused or the request was invalid."""
-    message = message_of_call.get()
+    message = current_request.get()
     return "" if message is None or outcome is Code.INVALID_ARGUMENT else query_of(message)
 
 

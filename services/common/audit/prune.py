@@ -13,9 +13,9 @@ from sqlalchemy import BigInteger, bindparam, delete, func, select
 from services.common.audit.archive import Archive, archive_of
 from services.common.audit.chain import BrokenError, tables_of
 from services.common.audit.tables import AuditTables
-from services.common.contract import SERVICES
-from services.common.db import Database, Statement
-from services.common.server import run
+from services.common.postgres.database import Database, Statement
+from services.common.protobuf.contract import SERVICES
+from services.common.rpc.server import run
 from services.common.settings import DatabaseSettings
 
 

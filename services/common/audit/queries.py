@@ -10,7 +10,7 @@ import msgspec
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from services.common.paging import DEFAULT_PAGE_SIZE
+from services.common.postgres.paging import DEFAULT_PAGE_SIZE
 
 LONGEST_QUERY = 256
 """The most bytes of a query, in UTF-8. A longer one is cut, and ends with an ellipsis."""

@@ -15,8 +15,8 @@ from typing import Self
 import msgspec
 
 from services.common.audit.tables import TRY_TO_LOCK_SEALS, AuditTables
-from services.common.db import Database, Transaction
-from services.common.journal import START, Place, place_of
+from services.common.postgres.database import Database, Transaction
+from services.common.postgres.journal import START, Place, place_of
 from services.common.retry import persistently
 
 BEFORE_THE_FIRST = bytes(hashlib.sha256().digest_size)

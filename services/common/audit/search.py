@@ -12,8 +12,8 @@ from gen.pulsetrack.audit.v1 import SearchAccessEventsRequest, SearchAccessEvent
 from services.common.audit.groups import is_group
 from services.common.audit.queries import split_call
 from services.common.audit.tables import AuditTables
-from services.common.db import Database, Transaction
-from services.common.paging import Listing
+from services.common.postgres.database import Database, Transaction
+from services.common.postgres.paging import Listing
 
 _SUBJECTS_SHOWN = 20
 _SUBJECTS_READ = 200  # more than a list of 1,000 has groups

@@ -27,9 +27,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from services.common.db import Statement
-from services.common.journal import Journal, journal_columns
-from services.common.migrate import APPEND_ONLY
+from services.common.postgres.database import Statement
+from services.common.postgres.journal import Journal, journal_columns
+from services.common.postgres.migrate import APPEND_ONLY
 
 EVENT_COLUMNS = (
     "id",

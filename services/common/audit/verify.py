@@ -11,9 +11,9 @@ from pathlib import Path
 from services.common.audit.archive import Archive, archive_of
 from services.common.audit.chain import BrokenError, Chain, seals_of, tables_of
 from services.common.audit.tables import AuditTables
-from services.common.contract import SERVICES
-from services.common.db import Database
-from services.common.server import run
+from services.common.postgres.database import Database
+from services.common.protobuf.contract import SERVICES
+from services.common.rpc.server import run
 from services.common.settings import DatabaseSettings
 
 

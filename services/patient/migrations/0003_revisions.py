@@ -5,7 +5,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-from services.common import contract
+from services.common.protobuf import contract
 
 revision = "0003"
 down_revision = "0002"

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 from uuid_utils.compat import uuid7
 
-from services.common import contract
+from services.common.protobuf import contract
 
 revision = "0008"
 down_revision = "0007"

@@ -1,0 +1,1 @@
+"""What production runs besides the services, and how their containers are started."""

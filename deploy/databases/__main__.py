@@ -1,0 +1,46 @@
+"""Makes the services' databases and roles on a server: `python -m deploy.databases`, the job before the migrations."""
+
+import asyncio
+import sys
+from typing import Annotated
+
+from msgspec import Meta
+
+from deploy.databases import Passwords, create_databases
+from deploy.errors import StartError
+from services.common.settings import DatabaseSettings, SettingsError
+
+
+class DatabasesSettings(DatabaseSettings, frozen=True, kw_only=True):
+    """What the job is told: the URL of a role that may create databases and roles, and each role's password."""
+
+    auth_password: Annotated[str, Meta(description="The password of the role that auth runs as.")]
+    auth_owner_password: Annotated[str, Meta(description="The password of the role that owns auth's tables.")]
+    patient_password: Annotated[str, Meta(description="The password of the role that patient runs as.")]
+    patient_owner_password: Annotated[str, Meta(description="The password of the role that owns patient's tables.")]
+    billing_password: Annotated[str, Meta(description="The password of the role that billing runs as.")]
+    billing_owner_password: Annotated[str, Meta(description="The password of the role that owns billing's tables.")]
+    analytics_password: Annotated[str, Meta(description="The password of the role that analytics runs as.")]
+    analytics_owner_password: Annotated[str, Meta(description="The password of the role that owns analytics' tables.")]
+
+    def passwords(self) -> dict[str, Passwords]:
+        """Returns the passwords by the service's name."""
+        return {
+            "auth": Passwords(self.auth_password, self.auth_owner_password),
+            "patient": Passwords(self.patient_password, self.patient_owner_password),
+            "billing": Passwords(self.billing_password, self.billing_owner_password),
+            "analytics": Passwords(self.analytics_password, self.analytics_owner_password),
+        }
+
+
+def main() -> None:
+    """Makes what the server lacks. Ends with one sentence if that cannot be done."""
+    try:
+        settings = DatabasesSettings.read()
+        asyncio.run(create_databases(settings.database_url, settings.passwords(), shared=False))
+    except (SettingsError, StartError) as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

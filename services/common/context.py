@@ -1,0 +1,39 @@
+"""The call under way, as its interceptors found it. Tasks that a call starts inherit these values."""
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from google.protobuf.message import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The caller that a verified token identifies."""
+
+    id: str
+    """The id of a user, or the client id of a service."""
+    role: str
+    """"USER", "ADMIN" or "SERVICE"."""
+    expires: float
+    """When the token expires, in seconds since the epoch."""
+    key_id: str = ""
+    """The id of the key that signed the token."""
+    token_version: int = 0
+    """The version of the user's tokens that this token belongs to. Auth revokes lower versions."""
+
+
+current_request_id: ContextVar[str] = ContextVar("request_id", default="")
+"""The request id, as in the header x-request-id. Empty outside of a call."""
+
+current_traceparent: ContextVar[str] = ContextVar("traceparent", default="")
+"""The trace and the span of the work under way (W3C Trace Context). Empty if there is none."""
+
+current_caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
+"""The caller, None if the method needs no token."""
+
+current_request: ContextVar[Message | None] = ContextVar("request", default=None)
+"""The request message, once the caller is authorized and the message is parsed."""
+
+current_time_left: ContextVar[Callable[[], float | None]] = ContextVar("time_left", default=lambda: None)
+"""Returns the seconds until the call's deadline, None if it has none."""

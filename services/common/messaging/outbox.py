@@ -1,0 +1,107 @@
+"""The transactional outbox: what a change sends elsewhere is written with the change, and a relay delivers it.
+
+Delivery is at least once, and in order for each key: a row is not delivered before the earlier rows of its key and
+destination. A row that cannot be delivered waits without holding up those of other keys.
+"""
+
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+    bindparam,
+    func,
+    insert,
+    select,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from services.common.context import current_traceparent
+from services.common.messaging.kafka import KnownTopics
+from services.common.messaging.relay import EVENT_COLUMNS, Deliveries, Destination, Relay
+from services.common.postgres.database import Database, Statement, Transaction
+
+
+def outbox_table(metadata: MetaData) -> Table:
+    """Adds the outbox to a service's tables."""
+    table = Table(
+        "outbox",
+        metadata,
+        Column("id", BigInteger, Identity(always=True), primary_key=True),
+        Column("destination", Text, nullable=False),
+        Column("event_id", Uuid, nullable=False),
+        Column("key", Text, nullable=False),
+        Column("type", Text, nullable=False),
+        Column("payload", LargeBinary, nullable=False),
+        Column("traceparent", Text, nullable=False),
+        Column("create_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
+        Column("attempts", Integer, nullable=False, server_default="0"),
+        Column("due_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
+        Column("delivered_time", DateTime(timezone=True)),
+    )
+    waiting = table.c.delivered_time.is_(None)
+    Index("outbox_waiting", table.c.destination, table.c.id, postgresql_where=waiting)
+    Index("outbox_waiting_by_key", table.c.destination, table.c.key, table.c.id, postgresql_where=waiting)
+    Index("outbox_delivered", table.c.delivered_time)
+    return table
+
+
+class Outbox:
+    """A service's outbox: written to in the transaction of a change, emptied by one relay for each destination."""
+
+    def __init__(self, table: Table) -> None:
+        """Takes the table that outbox_table made."""
+        self._wakes: list[Callable[[], None]] = []
+        self._relays: list[Relay] = []
+        self._add = Statement(
+            insert(table).from_select(
+                ["destination", *EVENT_COLUMNS],
+                select(
+                    func.unnest(bindparam("destinations", type_=ARRAY(Text))),
+                    *(bindparam(name, type_=table.c[name].type) for name in EVENT_COLUMNS),
+                ),
+            )
+        )
+        self._deliveries = Deliveries(table)
+
+    async def add(
+        self, tx: Transaction, *, destinations: Sequence[str], event_id: UUID, key: str, kind: str, payload: bytes
+    ) -> None:
+        """Adds a row for each destination, and wakes what waits in this process when the transaction is committed."""
+        await tx.run(
+            self._add,
+            destinations=list(destinations),
+            event_id=event_id,
+            key=key,
+            type=kind,
+            payload=payload,
+            traceparent=current_traceparent.get(),
+        )
+        for wake in self._wakes:
+            tx.after_commit(wake)
+
+    def wakes(self, wake: Callable[[], None]) -> None:
+        """Registers a callback that runs after this process has committed rows."""
+        self._wakes.append(wake)
+
+    async def measure(self) -> None:
+        """Sets the gauges of what waits. Raises DependencyUnavailable."""
+        for relay in self._relays:
+            await relay.measure()
+
+    def relay(self, db: Database, known: KnownTopics, destination: Destination) -> Relay:
+        """Returns a relay to a destination, which works while its context is open."""
+        relay = Relay(self._deliveries, db, known, destination)
+        self.wakes(relay.wake)
+        self._relays.append(relay)
+        return relay

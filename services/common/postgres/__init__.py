@@ -1,0 +1,1 @@
+"""Postgres: connections, migrations, idempotency, journals and pages."""

@@ -1,0 +1,166 @@
+"""Who calls: access tokens (RFC 9068) verified by auth's public keys."""
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import jwt
+import msgspec
+
+from gen.pulsetrack.auth.v1 import Revocation, TrustBundle
+from services.common.context import Caller
+from services.common.errors import DependencyUnavailable, TokenInvalid, UserDisabled
+
+ISSUER = "pulsetrack-auth"
+PEOPLE_AUDIENCE = "pulsetrack"
+SERVICES_AUDIENCE = "pulsetrack-services"
+ALGORITHM = "ES256"
+TOKEN_TYPE = "at+jwt"  # noqa: S105 - the media type of RFC 9068, section 2.1
+SERVICE_ROLE = "SERVICE"
+LONGEST_TOKEN_SECONDS = 900
+"""The longest lifetime of a token: one with a larger difference between `exp` and `iat` is refused."""
+CLOCK_SKEW_SECONDS = 30
+"""By how much a token's `iat` and `nbf` may lie in the future. Its `exp` is exact."""
+REFRESH_SECONDS = 1.0
+"""How often keys are read from auth, and how often at most because a token names an unknown key."""
+
+_KEYS_VALID_SECONDS = 900
+_CACHED_TOKENS = 10_000
+_SUBJECT = re.compile("[!-~]{1,64}")
+"""A user's id or a client id. A leaked key can sign any text, but one that Postgres refuses would stop the audit."""
+
+_AUDIENCES = {"USER": PEOPLE_AUDIENCE, "ADMIN": PEOPLE_AUDIENCE, SERVICE_ROLE: SERVICES_AUDIENCE}
+
+_log = logging.getLogger(__name__)
+
+FetchTrust = Callable[[], Awaitable[TrustBundle]]
+"""Fetches auth's public keys and revocations."""
+
+
+class TokenVerifier:
+    """Verifies access tokens with the public keys and the revocations that auth has now.
+
+    The server calls `refresh` every second. Verified tokens are cached until they expire or the key set changes. While
+    auth does not answer, the last keys and revocations stay in use for 15 minutes; then calls fail with
+    DependencyUnavailable.
+    """
+
+    def __init__(self, fetch: FetchTrust) -> None:
+        self._fetch = fetch
+        self._jwks = b""
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._fetched = self._asked = float("-inf")
+        self._answered = True
+        self._refreshing = asyncio.Lock()
+        self._callers: dict[str, Caller] = {}
+        self._revocations: dict[str, Revocation] = {}
+
+    async def verify(self, token: str) -> Caller:
+        """Returns the caller that the token names.
+
+        Raises TokenInvalid, UserDisabled, DependencyUnavailable if there are no keys.
+        """
+        caller = self._callers.get(token)
+        if caller is None:
+            key = await self._key(token)
+            caller = _caller(_claims(token, key), key)
+            if len(self._callers) >= _CACHED_TOKENS:
+                self._callers.clear()
+            self._callers[token] = caller
+        self.check(caller)
+        return caller
+
+    def check(self, caller: Caller) -> None:
+        """Returns if the caller's token is still valid.
+
+        Raises TokenInvalid, UserDisabled, DependencyUnavailable if there are no keys.
+        """
+        revocation = self._revocations.get(caller.id)
+        if revocation and caller.token_version < revocation.token_version:
+            raise UserDisabled if revocation.disabled else TokenInvalid
+        if caller.key_id not in self._keys:
+            raise TokenInvalid if self._keys else DependencyUnavailable
+        if caller.expires <= time.time():
+            raise TokenInvalid
+
+    async def ready(self) -> None:
+        """Returns if there are keys to verify with. Raises DependencyUnavailable."""
+        if not self._keys:
+            raise DependencyUnavailable
+
+    async def refresh(self) -> None:
+        """Reads keys and revocations from auth. Never raises: a failure is logged."""
+        async with self._refreshing:
+            await self._read()
+
+    async def _key(self, token: str) -> jwt.PyJWK:
+        try:
+            header = jwt.get_unverified_header(token)
+        except jwt.PyJWTError:
+            raise TokenInvalid from None
+        if header.get("typ") != TOKEN_TYPE or header.get("alg") != ALGORITHM:
+            raise TokenInvalid
+        kid = header.get("kid", "")
+        if kid not in self._keys:
+            async with self._refreshing:
+                if time.monotonic() - self._asked >= REFRESH_SECONDS:
+                    await self._read()
+        if key := self._keys.get(kid):
+            return key
+        if not self._keys:
+            raise DependencyUnavailable
+        raise TokenInvalid
+
+    async def _read(self) -> None:
+        try:
+            trust = await self._fetch()
+            self._take_keys(trust.jwks)
+            self._revocations = {revocation.user_id: revocation for revocation in trust.revocations}
+            self._fetched, self._answered = time.monotonic(), True
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with auth, known keys stay in use
+            if self._answered:
+                _log.warning("no keys from auth: %r", error.__cause__ or error)
+            self._answered = False
+            if time.monotonic() - self._fetched > _KEYS_VALID_SECONDS:
+                self._replace_keys({})
+        self._asked = time.monotonic()
+
+    def _take_keys(self, jwks: bytes) -> None:
+        if jwks != self._jwks or not self._keys:
+            keys = msgspec.json.decode(jwks)["keys"]
+            self._replace_keys({key["kid"]: jwt.PyJWK(key, algorithm=ALGORITHM) for key in keys})
+            self._jwks = jwks
+
+    def _replace_keys(self, keys: dict[str, jwt.PyJWK]) -> None:
+        self._keys = keys
+        self._callers.clear()  # their keys may be gone
+
+
+def _claims(token: str, key: jwt.PyJWK) -> dict[str, Any]:
+    try:
+        return jwt.decode(
+            token,
+            key,
+            algorithms=[ALGORITHM],
+            audience=[PEOPLE_AUDIENCE, SERVICES_AUDIENCE],
+            issuer=ISSUER,
+            leeway=CLOCK_SKEW_SECONDS,
+            options={"require": ["iss", "aud", "sub", "role", "jti", "iat", "nbf", "exp"]},
+        )
+    except (jwt.PyJWTError, ArithmeticError, TypeError, ValueError):  # PyJWT lets some odd claims raise the others
+        raise TokenInvalid from None
+
+
+def _caller(claims: dict[str, Any], key: jwt.PyJWK) -> Caller:
+    version = claims.get("token_version", 0)
+    role, issued, expires = claims["role"], claims["iat"], claims["exp"]
+    if not isinstance(role, str) or _AUDIENCES.get(role) != claims["aud"]:
+        raise TokenInvalid
+    if not (isinstance(issued, int) and isinstance(expires, int) and expires - issued <= LONGEST_TOKEN_SECONDS):
+        raise TokenInvalid
+    if not isinstance(version, int) or not _SUBJECT.fullmatch(claims["sub"]):
+        raise TokenInvalid
+    return Caller(claims["sub"], role, expires, key_id=str(key.key_id), token_version=version)

@@ -1,0 +1,30 @@
+"""Spans, where a whole system would show nothing more."""
+
+import asyncio
+from dataclasses import replace
+
+from services.common.context import current_traceparent
+from services.common.observability.tracing import Tracing
+from services.common.protobuf.contract import SERVICES, Method, methods
+
+SAMPLED = f"00-{'a' * 32}-{'b' * 16}-01"
+METHOD = methods(SERVICES["billing"])[0]
+
+
+def inside(method: Method) -> str:
+    """Returns the traceparent with which a handler of the method is called."""
+
+    async def handler(_request: object, _context: object) -> str:
+        return current_traceparent.get()
+
+    async def call() -> str:
+        current_traceparent.set(SAMPLED)
+        answer: str = await Tracing(method).intercept(handler, None, None, method.path)
+        return answer
+
+    return asyncio.run(call())
+
+
+def test_what_is_done_for_a_stream_is_not_traced_since_it_has_no_end() -> None:
+    assert inside(replace(METHOD, streams=False)) == SAMPLED
+    assert inside(replace(METHOD, streams=True)) == f"{SAMPLED[:-2]}00"

@@ -1,0 +1,71 @@
+"""How many calls a service takes at once."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from time import monotonic
+from typing import Any
+from uuid import uuid4
+
+import grpc
+import pytest
+from grpc import StatusCode
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+
+from gen.pulsetrack.billing.v1 import GetBillingAccountRequest, ListBillingAccountsRequest
+from services.common.rpc.tokens import TokenVerifier
+from tests.harness.background import Background
+from tests.harness.client import Client, Refused, outcome
+from tests.harness.services import serving_service
+from tests.harness.sql import Sql
+from tests.harness.tokens import Signer
+from tests.harness.waiting import eventually
+
+MOST = 3
+LOCKED = "LOCK TABLE accounts"
+
+
+@pytest.fixture
+def channel(background: Background, signer: Signer, database_url: str) -> Iterator[grpc.Channel]:
+    """Billing, which takes three calls at once."""
+    serving = serving_service("billing", database_url, TokenVerifier(signer.trust), concurrent_calls=MOST)
+    with background.during(serving) as port, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield channel
+
+
+def test_one_call_more_is_refused_at_once_and_then_taken_again(channel: grpc.Channel, signer: Signer, sql: Sql) -> None:
+    client = Client(channel, "billing", signer.token("USER"))
+    with ThreadPoolExecutor(MOST) as threads:
+        with sql.holding(LOCKED):
+            slow = [threads.submit(client.list_billing_accounts, ListBillingAccountsRequest()) for _ in range(MOST)]
+            eventually(lambda: sql.waiting() == MOST)
+            start = monotonic()
+            with pytest.raises(Refused) as refused:
+                client.get_billing_account(GetBillingAccountRequest(id=str(uuid4())))
+            assert monotonic() - start < 1
+            assert HealthStub(channel).Check(HealthCheckRequest()).status == HealthCheckResponse.SERVING
+        assert (refused.value.code, refused.value.reason) == (StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED")
+        assert (refused.value.retry_after, refused.value.retry_after_header) == (1, "1")
+        assert [call.result().billing_accounts for call in slow] == [[]] * MOST
+    assert client.list_billing_accounts(ListBillingAccountsRequest()).billing_accounts == []
+
+
+def test_a_call_that_fails_makes_room_again(channel: grpc.Channel, signer: Signer) -> None:
+    unknown = GetBillingAccountRequest(id=str(uuid4()))
+    for client in (Client(channel, "billing"), Client(channel, "billing", signer.token("USER"))):
+        reasons = {outcome(partial(client.get_billing_account, unknown)).reason for _ in range(2 * MOST)}
+        assert "RATE_LIMITED" not in reasons
+
+
+def test_a_caller_who_hangs_up_makes_room_again(channel: grpc.Channel, signer: Signer, sql: Sql) -> None:
+    client = Client(channel, "billing", signer.token("USER"))
+    token = (("authorization", f"Bearer {signer.token('USER')}"),)
+    method: Any = channel.unary_unary("/pulsetrack.billing.v1.BillingService/ListBillingAccounts")
+    with sql.holding(LOCKED):
+        calls = [method.future(b"", metadata=token) for _ in range(MOST)]
+        eventually(lambda: sql.waiting() == MOST)
+        for call in calls:
+            call.cancel()
+        eventually(lambda: sql.waiting() == 0)
+    assert client.list_billing_accounts(ListBillingAccountsRequest()).billing_accounts == []

@@ -1,0 +1,93 @@
+"""What a container may do, and whom it may reach."""
+
+import json
+import stat
+
+import pytest
+
+from services.common.protobuf.contract import SERVICES
+from tests.deploy.compose.stack import SERVERS, Stack
+
+CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 3)"
+
+
+def test_nothing_but_the_gateways_port_is_published(system: Stack) -> None:
+    published = {
+        (one["Config"]["Labels"]["com.docker.compose.service"], inside, binding["HostIp"], binding["HostPort"])
+        for one in system.containers().values()
+        for inside, bindings in one["NetworkSettings"]["Ports"].items()
+        for binding in bindings or ()
+    }
+    assert published == {("envoy", "8080/tcp", "127.0.0.1", str(system.port))}
+
+
+@pytest.mark.parametrize("service", SERVERS)
+def test_a_process_has_no_rights(system: Stack, service: str) -> None:
+    status = system.inside(service, "cat", "/proc/1/status").stdout.splitlines()
+    facts = dict(line.split(":\t", 1) for line in status if ":\t" in line)
+    assert "0" not in facts["Uid"].split()
+    assert {facts[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
+    assert facts["NoNewPrivs"] == "1"
+
+
+@pytest.mark.parametrize("service", SERVERS)
+def test_a_root_file_system_cannot_be_written(system: Stack, service: str) -> None:
+    root = next(
+        line.split() for line in system.inside(service, "cat", "/proc/mounts").stdout.splitlines() if " / " in line
+    )
+    assert "ro" in root[3].split(",")
+
+
+def test_jobs_are_as_closed_as_servers(system: Stack) -> None:
+    for one in system.containers().values():
+        host = one["HostConfig"]
+        assert one["Config"]["User"] not in {"", "0", "root"}
+        assert (host["ReadonlyRootfs"], host["CapDrop"], host["Privileged"]) == (True, ["ALL"], False)
+        assert "no-new-privileges:true" in host["SecurityOpt"]
+        assert host["Memory"]
+        assert host["LogConfig"]["Config"]["max-size"]
+
+
+@pytest.mark.parametrize(
+    ("service", "host", "port"),
+    [("billing", "kafka", 9092), ("auth", "kafka", 9092), ("auth", "envoy", 9901), ("patient", "postgres", 8080)],
+)
+def test_a_service_does_not_reach_what_it_does_not_need(system: Stack, service: str, host: str, port: int) -> None:
+    assert system.inside(service, "python", "-c", CONNECT, host, str(port)).returncode
+
+
+def test_the_gateway_reaches_services_and_neither_databases_nor_events(system: Stack) -> None:
+    def reaches(host: str, port: int) -> bool:
+        return system.inside("envoy", "bash", "-c", f"exec 3<>/dev/tcp/{host}/{port}").returncode == 0
+
+    assert all(reaches(service, 50051) for service in SERVICES)
+    assert not reaches("postgres", 5432)
+    assert not reaches("kafka", 9092)
+
+
+def test_a_container_sees_its_own_secrets_alone(system: Stack) -> None:
+    seen = {service: set(system.inside(service, "ls", "/run/secrets").stdout.split()) for service in SERVERS}
+    assert seen == {
+        "envoy": set(),
+        "kafka": set(),
+        "postgres": {"postgres-password"},
+        "auth": {"auth-database-url", "client-secrets", "key-passphrase", "admin-password"},
+        "patient": {"patient-database-url", "patient-client-secret"},
+        "billing": {"billing-database-url"},
+        "analytics": {"analytics-database-url"},
+    }
+
+
+def test_secrets_are_closed_to_others_on_the_server_and_in_no_container_s_settings(system: Stack) -> None:
+    assert stat.S_IMODE(system.secrets.stat().st_mode) == 0o700
+    shown = json.dumps(system.containers()) + system.compose("config") + system.compose("logs", "--no-color")
+    for file in system.secrets.iterdir():
+        assert file.read_text() not in shown, file.name
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_an_image_can_install_nothing(system: Stack, service: str) -> None:
+    found = system.inside(service, "sh", "-c", "command -v pip pip3 uv gcc cc; python -m pip; python -m ensurepip")
+    assert found.stdout == ""
+    assert "No module named pip" in found.stderr
+    assert "No module named ensurepip" in found.stderr
