@@ -11,6 +11,7 @@ from gen.pulsetrack.auth.v1 import User
 from gen.pulsetrack.options.v1 import Role
 from services.auth.usernames import skeleton
 from services.common.errors import FieldsInvalid
+from services.common.protobuf.masks import find_mask_violation, select_updated_fields
 from services.common.text import key, normalized
 
 _CHANGEABLE = ("role", "disabled")
@@ -49,19 +50,15 @@ def merged(current: User, change: User, mask: Iterable[str] | None) -> User:
     Without a mask, those that have a value; "*" means all that can change. Raises FieldsInvalid for a field that does
     not exist or cannot change, and for a role that is to be none.
     """
-    paths = set(mask or ())
     wrong = {f"user.{name}": "cannot be changed" for name in _IMMUTABLE if _differs(name, current, change)}
-    if refused := sorted(paths - {*_CHANGEABLE, "*"}):
-        wrong["update_mask"] = f"has what is no field of a user that can be changed: {', '.join(refused)}"
-    if not paths:
-        paths = {name for name in _CHANGEABLE if getattr(change, name)}
-    elif "*" in paths:
-        paths = set(_CHANGEABLE)
-    if "role" in paths and not change.role:
+    if rejected := find_mask_violation(mask, _CHANGEABLE):
+        wrong["update_mask"] = rejected
+    updated = select_updated_fields(mask, change, _CHANGEABLE)
+    if "role" in updated and not change.role:
         wrong["user.role"] = "value is required"
     if wrong:
         raise FieldsInvalid(wrong)
-    return replace(current, **{name: getattr(change, name) for name in paths})
+    return replace(current, **{name: getattr(change, name) for name in updated})
 
 
 def _differs(name: str, current: User, change: User) -> bool:

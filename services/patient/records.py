@@ -8,6 +8,7 @@ from typing import Any
 from gen.pulsetrack.patient.v1 import Patient, Sex
 from services.common.errors import FieldsInvalid
 from services.common.protobuf import contract
+from services.common.protobuf.masks import find_mask_violation, select_updated_fields
 from services.common.text import key, normalized, violation
 
 _DESCRIPTOR = contract.message_class("pulsetrack.patient.v1.Patient").DESCRIPTOR
@@ -55,14 +56,10 @@ def merged(current: Patient, change: Patient, mask: Iterable[str] | None) -> Pat
 
     Without a mask, those that have a value; "*" means all. Output-only fields are ignored. Raises FieldsInvalid.
     """
-    paths = set(mask or ())
-    if unknown := sorted(path for path in paths if path != "*" and path not in _DESCRIPTOR.fields_by_name):
-        raise FieldsInvalid({"update_mask": f"has no field of a patient: {', '.join(unknown)}"})
-    if not paths:
-        paths = {name for name in _WRITABLE if getattr(change, name)}
-    elif "*" in paths:
-        paths = set(_WRITABLE)
-    return replace(current, **{name: getattr(change, name) for name in _WRITABLE if name in paths})
+    if rejected := find_mask_violation(mask, _DESCRIPTOR.fields_by_name):
+        raise FieldsInvalid({"update_mask": rejected})
+    updated = select_updated_fields(mask, change, _WRITABLE)
+    return replace(current, **{name: getattr(change, name) for name in updated})
 
 
 def columns(patient: Patient) -> dict[str, Any]:
