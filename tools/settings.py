@@ -29,10 +29,10 @@ _TABLE = re.compile(r"(?<=<!-- settings -->\n).*?(?=<!-- /settings -->)", re.DOT
 
 def main() -> None:
     """Writes the table where the document has it."""
-    DOCUMENT.write_text(with_table(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
+    DOCUMENT.write_text(insert_table(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
 
 
-def with_table(document: str) -> str:
+def insert_table(document: str) -> str:
     """Returns a document with the table as it is now. Raises ValueError if it has no place for one."""
     if not _TABLE.search(document):
         raise ValueError("the document has no lines <!-- settings --> and <!-- /settings -->")

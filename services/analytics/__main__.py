@@ -8,10 +8,10 @@ from services.analytics.letters import DeadLetters
 from services.analytics.models import AUDIT, known_topics
 from services.analytics.service import AnalyticsService
 from services.common.audit.events import AccessLog
-from services.common.audit.interceptor import Recorders
+from services.common.audit.interceptor import AccessInterceptors
 from services.common.audit.seals import Sealer
 from services.common.messaging.kafka import KnownTopics, Publisher, Subscription
-from services.common.observability.export import exporting
+from services.common.observability.export import export_telemetry
 from services.common.observability.logging import configure_logging
 from services.common.postgres.database import Database
 from services.common.protobuf.contract import SERVICES
@@ -37,12 +37,12 @@ async def main() -> None:
         store = EventStore(db, DeadLetters(db, Publisher(settings.kafka, DEAD_LETTERS_TOPIC)))
         async with (
             asyncio.TaskGroup() as tasks,
-            exporting(settings, "analytics", [db, subscription]),
+            export_telemetry(settings, "analytics", [db, subscription]),
             AccessLog(db, AUDIT, people_per_second=settings.people_per_second) as log,
             Sealer(db, AUDIT),
         ):
             consuming = tasks.create_task(subscription.consume(store.store))
-            service, audit = AnalyticsService(db), Recorders(log, of_people=False)
+            service, audit = AnalyticsService(db), AccessInterceptors(log, path_ids_are_subjects=False)
             await serve(settings, SERVICES["analytics"], service, verifier=verifier, parts=[db], audit=audit)
             consuming.cancel()
 

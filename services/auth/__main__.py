@@ -13,9 +13,9 @@ from services.auth.service import AuthService, Lifetimes
 from services.auth.strength import PasswordRules
 from services.auth.tokens import KeyPassphrase, SigningKeys
 from services.common.audit.events import AccessLog
-from services.common.audit.interceptor import Recorders
+from services.common.audit.interceptor import AccessInterceptors
 from services.common.audit.seals import Sealer
-from services.common.observability.export import exporting
+from services.common.observability.export import export_telemetry
 from services.common.observability.logging import configure_logging
 from services.common.postgres.database import Database
 from services.common.protobuf.contract import SERVICES
@@ -68,7 +68,7 @@ async def main() -> None:
     )
     async with (
         Database(settings.database_url, connections=settings.database_connections) as db,
-        exporting(settings, "auth", [db]),
+        export_telemetry(settings, "auth", [db]),
         SigningKeys(db, settings.key_passphrase) as keys,
         AccessLog(db, AUDIT, people_per_second=settings.people_per_second) as log,
         Sealer(db, AUDIT),
@@ -86,7 +86,10 @@ async def main() -> None:
         async def own_trust() -> TrustBundle:
             return keys.trust_bundle()
 
-        rules, audit = admission(db, open_sign_up=settings.sign_up == "open"), Recorders(log, of_people=True)
+        rules, audit = (
+            admission(db, open_sign_up=settings.sign_up == "open"),
+            AccessInterceptors(log, path_ids_are_subjects=True),
+        )
         verifier = TokenVerifier(own_trust)
         await serve(settings, SERVICES["auth"], auth, verifier=verifier, parts=[db], audit=audit, admission=rules)
 

@@ -3,9 +3,9 @@
 from services.billing.models import AUDIT
 from services.billing.service import BillingService
 from services.common.audit.events import AccessLog
-from services.common.audit.interceptor import Recorders
+from services.common.audit.interceptor import AccessInterceptors
 from services.common.audit.seals import Sealer
-from services.common.observability.export import exporting
+from services.common.observability.export import export_telemetry
 from services.common.observability.logging import configure_logging
 from services.common.postgres.database import Database
 from services.common.protobuf.contract import SERVICES
@@ -22,11 +22,11 @@ async def main() -> None:
     verifier = TokenVerifier(trust_from(channel(settings.auth)))
     async with (
         Database(settings.database_url, connections=settings.database_connections) as db,
-        exporting(settings, "billing", [db]),
+        export_telemetry(settings, "billing", [db]),
         AccessLog(db, AUDIT, people_per_second=settings.people_per_second) as log,
         Sealer(db, AUDIT),
     ):
-        audit = Recorders(log, of_people=False)
+        audit = AccessInterceptors(log, path_ids_are_subjects=False)
         await serve(settings, SERVICES["billing"], BillingService(db), verifier=verifier, parts=[db], audit=audit)
 
 

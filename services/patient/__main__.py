@@ -5,11 +5,11 @@ from typing import Annotated
 from msgspec import Meta
 
 from services.common.audit.events import AccessLog
-from services.common.audit.interceptor import Recorders
+from services.common.audit.interceptor import AccessInterceptors
 from services.common.audit.seals import Sealer
 from services.common.messaging.kafka import KnownTopics, Publisher
 from services.common.messaging.outbox import Outbox
-from services.common.observability.export import exporting
+from services.common.observability.export import export_telemetry
 from services.common.observability.logging import configure_logging
 from services.common.postgres.database import Database
 from services.common.protobuf.contract import SERVICES
@@ -48,7 +48,7 @@ async def main() -> None:
     topic = EventsTopic(Publisher(settings.kafka, TOPIC))
     async with (
         Database(settings.database_url, connections=settings.database_connections) as db,
-        exporting(settings, "patient", [db, outbox]),
+        export_telemetry(settings, "patient", [db, outbox]),
         AccessLog(db, AUDIT, people_per_second=settings.people_per_second) as log,
         Sealer(db, AUDIT),
         outbox.relay(db, known, topic),
@@ -62,7 +62,7 @@ async def main() -> None:
             concurrent_searches=settings.concurrent_searches,
         )
         verifier = TokenVerifier(trust_from(auth))
-        audit = Recorders(log, of_people=True)
+        audit = AccessInterceptors(log, path_ids_are_subjects=True)
         await serve(settings, SERVICES["patient"], patients, verifier=verifier, parts=[db], audit=audit)
 
 

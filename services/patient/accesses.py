@@ -3,7 +3,7 @@
 from asyncpg import Record
 
 from gen.pulsetrack.patient.v1 import AccessEvent
-from services.common.audit.queries import split_call
+from services.common.audit.tables import split_call
 
 
 def access_event_of(row: Record, patient_id: str) -> AccessEvent:

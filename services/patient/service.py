@@ -29,7 +29,7 @@ from gen.pulsetrack.patient.v1 import (
     WatchPatientsRequest,
     WatchPatientsResponse,
 )
-from services.common.audit.events import record_read, record_streamed
+from services.common.audit.events import record_read, record_stream_read
 from services.common.bounds import Bound
 from services.common.context import Caller
 from services.common.messaging.outbox import Outbox
@@ -183,7 +183,7 @@ class PatientService:
         """
         if await self._db.row(IS_KNOWN_PATIENT, id=request.id) is None:
             raise PatientNotFound
-        rows, next_page_token = await SEARCH.of_subject.page(self._db, request, subject_ids=[request.id])
+        rows, next_page_token = await SEARCH.subject_listing.page(self._db, request, subject_ids=[request.id])
         events = [access_event_of(row, request.id) for row in rows]
         return ListAccessEventsResponse(access_events=events, next_page_token=next_page_token)
 
@@ -202,7 +202,7 @@ class PatientService:
         async with aclosing(self._changes.watch(request.resume_token)) as answers:
             async for answer in answers:
                 if answer.revision and answer.revision.patient:
-                    record_streamed([UUID(answer.revision.patient.id)])
+                    record_stream_read([UUID(answer.revision.patient.id)])
                 yield answer
 
 

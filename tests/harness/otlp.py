@@ -83,7 +83,7 @@ class Receiver(traces_grpc.TraceServiceServicer, metrics_grpc.MetricsServiceServ
 
 
 @contextmanager
-def receiving(port: int = 0) -> Iterator[Receiver]:
+def run_receiver(port: int = 0) -> Iterator[Receiver]:
     """Runs a receiver during a block, on a free port unless one is given."""
     receiver = Receiver()
     server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])

@@ -12,9 +12,9 @@ from services.auth.service import AuthService, Lifetimes
 from services.auth.strength import PasswordRules
 from services.auth.tokens import SigningKeys
 from services.billing.service import BillingService
-from services.common.audit.chain import tables_of
 from services.common.audit.events import AccessLog
-from services.common.audit.interceptor import Recorders
+from services.common.audit.interceptor import AccessInterceptors
+from services.common.audit.seals import load_audit_tables
 from services.common.messaging.outbox import Outbox
 from services.common.postgres.database import Database
 from services.common.protobuf.contract import SERVICES
@@ -48,11 +48,11 @@ async def serving_service(service: str, url: str, verifier: TokenVerifier, **set
     told = Settings(**({"listen": "127.0.0.1:0", "database_url": url} | settings))
     async with (
         Database(url, connections=told.database_connections) as db,
-        AccessLog(db, tables_of(service), people_per_second=told.people_per_second) as log,
+        AccessLog(db, load_audit_tables(service), people_per_second=told.people_per_second) as log,
     ):
         patients = PatientService(db, Outbox(outbox_rows), resume_key=RESUME_KEY, heartbeat_seconds=HEARTBEAT_SECONDS)
         servicers = {"patient": patients, "billing": BillingService(db), "analytics": AnalyticsService(db)}
-        servicer, audit = servicers[service], Recorders(log, of_people=service == "patient")
+        servicer, audit = servicers[service], AccessInterceptors(log, path_ids_are_subjects=service == "patient")
         async with serving(told, SERVICES[service], servicer, verifier=verifier, parts=[db], audit=audit) as port:
             yield port
 
@@ -75,7 +75,7 @@ async def serving_auth(
     async with (
         Database(url) as db,
         SigningKeys(db, passphrase, reload_seconds=reload_seconds) as keys,
-        AccessLog(db, tables_of("auth")) as log,
+        AccessLog(db, load_audit_tables("auth")) as log,
     ):
         auth = AuthService(
             db,
@@ -91,7 +91,7 @@ async def serving_auth(
             return keys.trust_bundle()
 
         verifier = verifier or TokenVerifier(own_trust)
-        rules, audit = admission(db, open_sign_up=open_sign_up), Recorders(log, of_people=True)
+        rules, audit = admission(db, open_sign_up=open_sign_up), AccessInterceptors(log, path_ids_are_subjects=True)
         async with serving(
             told, SERVICES["auth"], auth, verifier=verifier, parts=[db], audit=audit, admission=rules
         ) as port:

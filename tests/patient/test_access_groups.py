@@ -10,10 +10,9 @@ import pytest
 
 from gen.pulsetrack.audit.v1 import SearchAccessEventsRequest
 from gen.pulsetrack.patient.v1 import GetPatientRequest, ListPatientsRequest, Patient
-from services.common.audit.archive import archive, archive_of
-from services.common.audit.chain import BrokenError
-from services.common.audit.groups import group_id, groups_of, split
-from services.common.audit.seals import Sealer
+from services.common.audit.archive import archive, verify_archives
+from services.common.audit.seals import AuditIntegrityError, Sealer
+from services.common.audit.tables import build_groups, compute_group_id, split
 from services.common.audit.verify import verify
 from services.common.postgres.database import Database
 from services.common.rpc.tokens import TokenVerifier
@@ -109,9 +108,9 @@ def test_the_id_of_a_group_is_not_recorded_as_a_patient(patients: Client, sql: S
 
 def test_groups_hold_everybody_once() -> None:
     ids = [uuid4() for _ in range(1000)]
-    found = groups_of([*ids, *ids[:10]])
+    found = build_groups([*ids, *ids[:10]])
     assert sorted(each for joined in found.values() for each in split(joined)) == sorted(ids)
-    assert all(group_id(joined) == name for name, joined in found.items())
+    assert all(compute_group_id(joined) == name for name, joined in found.items())
 
 
 async def sealed(url: str) -> None:
@@ -133,7 +132,7 @@ def test_a_changed_group_is_named(background: Background, url: str, sql: Sql, ch
     background.run(sealed(url))
     first = min(groups(sql))
     sql(change)
-    with pytest.raises(BrokenError, match=f"group {first}:? {why}"):
+    with pytest.raises(AuditIntegrityError, match=f"group {first}:? {why}"):
         background.run(sealed(url))
 
 
@@ -147,11 +146,11 @@ def test_an_archive_holds_the_groups_of_its_events(
 
     path = background.run(archived())
     assert path
-    assert archive_of("patient", tmp_path)
+    assert verify_archives("patient", tmp_path)
     content = gzip.decompress(path.read_bytes())
     lines = content.splitlines(keepends=True)
     assert all(patient.id.encode() in content for patient in listed)
     without = [line for line in lines if not line.startswith(b'{"group"')]
     path.write_bytes(gzip.compress(b"".join(without)))
-    with pytest.raises(BrokenError, match="was changed"):
-        archive_of("patient", tmp_path)
+    with pytest.raises(AuditIntegrityError, match="was changed"):
+        verify_archives("patient", tmp_path)

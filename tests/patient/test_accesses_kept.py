@@ -9,7 +9,7 @@ import pytest
 
 from gen.pulsetrack.patient.v1 import GetPatientRequest
 from services.common.audit import events
-from services.common.audit.events import Access, AccessLog, access_of_call, record_streamed
+from services.common.audit.events import Access, AccessLog, current_access, record_stream_read
 from services.common.errors import DependencyUnavailable
 from services.common.postgres.database import Database
 from services.common.postgres.migrate import migrate
@@ -74,9 +74,9 @@ def test_an_answer_that_gets_lost_doubles_none(background: Background, new_datab
 
     async def record_three() -> None:
         async with Forgetful(url) as db, AccessLog(db, AUDIT) as log:
-            access_of_call.set(Access(log, "pulsetrack.patient.v1.PatientService/GetPatient", "127.0.0.1"))
+            current_access.set(Access(log, "pulsetrack.patient.v1.PatientService/GetPatient", "127.0.0.1"))
             for _ in range(3):
-                record_streamed([patient_id])
+                record_stream_read([patient_id])
 
     background.run(record_three())
     assert Sql(background, url)(COUNT, ["OK"])[0]["count"] == 3
@@ -86,7 +86,7 @@ def test_no_call_is_let_in_whose_event_cannot_be_kept(
     patients: Client, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     created = patients.create_patient(creating())
-    monkeypatch.setattr(events, "MOST_WAITING", 5)
+    monkeypatch.setattr(events, "MAX_WAITING_EVENTS", 5)
     with sql.holding("LOCK TABLE access_events IN EXCLUSIVE MODE"):
         for _ in range(5):
             patients.get_patient(GetPatientRequest(id=created.id))

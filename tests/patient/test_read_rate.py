@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from gen.pulsetrack.patient.v1 import GetPatientRequest, ListPatientsRequest
-from services.common.audit.rate import ReadRate, ReadRateExceeded
+from services.common.audit.events import ReadRate, ReadRateExceeded
 from services.common.rpc.tokens import TokenVerifier
 from tests.harness.background import Background
 from tests.harness.client import Client, Refused, calling

@@ -12,8 +12,7 @@ import pytest
 
 from gen.pulsetrack.patient.v1 import GetPatientRequest
 from services.common.audit import seals
-from services.common.audit.chain import BrokenError
-from services.common.audit.seals import Sealer
+from services.common.audit.seals import AuditIntegrityError, Sealer
 from services.common.audit.verify import verify
 from services.common.postgres.database import Database
 from services.common.rpc.tokens import TokenVerifier
@@ -60,7 +59,7 @@ def broken(background: Background, url: str) -> Broken:
             await verify(db, AUDIT, bytes.fromhex(head))
 
     def broken(head: str = "") -> str:
-        with pytest.raises(BrokenError) as error:
+        with pytest.raises(AuditIntegrityError) as error:
             background.run(verified(head))
         return str(error.value)
 

@@ -20,10 +20,8 @@ from uuid import UUID
 import msgspec
 from asyncpg import Record
 
-from services.common.audit.chain import BrokenError, Chain, seals_of, tables_of
-from services.common.audit.groups import group_id, is_group, join
-from services.common.audit.seals import BEFORE_THE_FIRST, seal
-from services.common.audit.tables import AuditTables
+from services.common.audit.seals import INITIAL_HASH, AuditIntegrityError, Chain, load_audit_tables, read_seals, seal
+from services.common.audit.tables import AuditTables, compute_group_id, is_group_id, join
 from services.common.postgres.database import Database
 from services.common.protobuf.contract import SERVICES
 from services.common.rpc.server import run
@@ -52,13 +50,13 @@ class Header(msgspec.Struct):
     head: str
 
 
-NOTHING = Archive(0, BEFORE_THE_FIRST)
+NOTHING = Archive(0, INITIAL_HASH)
 
 
-def archive_of(service: str, folder: Path) -> Archive | None:
+def verify_archives(service: str, folder: Path) -> Archive | None:
     """Proves the archives of a service in a folder and that they follow each other, and returns the end of the last.
 
-    Returns None if there are none. Raises BrokenError.
+    Returns None if there are none. Raises AuditIntegrityError.
     """
     end = NOTHING
     for path in sorted(folder.glob(f"{service}-*.jsonl.gz")):
@@ -67,13 +65,13 @@ def archive_of(service: str, folder: Path) -> Archive | None:
 
 
 def _proved(path: Path, service: str, before: Archive) -> Archive:
-    """Returns the end of an archive that follows another. Raises BrokenError."""
+    """Returns the end of an archive that follows another. Raises AuditIntegrityError."""
     number, head = before
     groups, missing = set[UUID](), set[UUID]()
     try:
         with gzip.open(path) as file:
             if msgspec.json.decode(next(file, b""), type=Header) != Header(service, number, head.hex()):
-                raise BrokenError(f"the archive {path.name} does not follow seal {number} of {service}")
+                raise AuditIntegrityError(f"the archive {path.name} does not follow seal {number} of {service}")
             line = next(file, b"")
             for following in file:
                 content, line = line.removesuffix(b"\n"), following
@@ -82,27 +80,29 @@ def _proved(path: Path, service: str, before: Archive) -> Archive:
                     continue
                 number += 1
                 if not content.startswith(f"[{number},".encode()):
-                    raise BrokenError(f"the archive {path.name} was changed at seal {number}")
-                missing |= {each for each in _subject_ids(content) if is_group(each)} - groups
+                    raise AuditIntegrityError(f"the archive {path.name} was changed at seal {number}")
+                missing |= {each for each in _subject_ids(content) if is_group_id(each)} - groups
                 head = seal(head, content)
             told = msgspec.json.decode(line, type=str)
     except (OSError, EOFError, msgspec.MsgspecError, zlib.error) as error:
-        raise BrokenError(f"the archive {path.name} cannot be read: {error}") from None
+        raise AuditIntegrityError(f"the archive {path.name} cannot be read: {error}") from None
     if told != head.hex() or missing:
-        raise BrokenError(f"the archive {path.name} was changed: it does not end with the hash that its events make")
+        raise AuditIntegrityError(
+            f"the archive {path.name} was changed: it does not end with the hash that its events make"
+        )
     return Archive(number, head)
 
 
 async def archive(db: Database, tables: AuditTables, service: str, folder: Path, older_than: datetime) -> Path | None:
     """Archives the sealed events before the first that is not older than a time. Returns None if there are none.
 
-    Raises BrokenError.
+    Raises AuditIntegrityError.
     """
-    before = archive_of(service, folder) or NOTHING
+    before = verify_archives(service, folder) or NOTHING
     chain, groups = Chain(tables), _Groups(db, tables)
     with _writing(folder / f"{service}-{before.number + 1:012}.jsonl.gz") as write:
         write(msgspec.json.encode(Header(service, before.number, before.head.hex())))
-        async for row in seals_of(db, tables):
+        async for row in read_seals(db, tables):
             if not chain.number and (row["number"], row["hash"]) == before:
                 chain.begin(row)
                 continue
@@ -114,7 +114,7 @@ async def archive(db: Database, tables: AuditTables, service: str, folder: Path,
                     write(group)
                 write(content)
             elif chain.number == before.number and chain.head != before.head:
-                raise BrokenError(f"seal {chain.number} is not the one that the archives end with")
+                raise AuditIntegrityError(f"seal {chain.number} is not the one that the archives end with")
         if chain.number <= before.number:
             return None
         return write(msgspec.json.encode(chain.head.hex()), last=True)
@@ -127,10 +127,10 @@ def _subject_ids(content: bytes) -> list[UUID]:
 
 
 def _proved_group(line: bytes) -> UUID:
-    """Returns the id of a group whose people are those of its id. Raises BrokenError."""
+    """Returns the id of a group whose people are those of its id. Raises AuditIntegrityError."""
     group = msgspec.json.decode(line, type=Group)
-    if group_id(join(group.subject_ids)) != group.group:
-        raise BrokenError(f"the people in group {group.group} were changed")
+    if compute_group_id(join(group.subject_ids)) != group.group:
+        raise AuditIntegrityError(f"the people in group {group.group} were changed")
     return group.group
 
 
@@ -144,7 +144,7 @@ class _Groups:
 
     async def new(self, event: Record) -> list[bytes]:
         """Returns the lines of the groups that no event before has referred to."""
-        ids = {each for each in self._tables.subject_ids(event) if is_group(each)} - self._written
+        ids = {each for each in self._tables.subject_ids(event) if is_group_id(each)} - self._written
         self._written |= ids
         rows = await self._db.rows(self._tables.get_groups, ids=list(ids)) if ids else []
         return [msgspec.json.encode(Group(row["id"], row["subject_ids"])) for row in rows]
@@ -188,9 +188,9 @@ async def main() -> None:
     name, older_than = options.service, datetime.combine(options.before, time(), UTC)
     async with Database(DatabaseSettings.read().database_url) as db:
         try:
-            path = await archive(db, tables_of(name), name, options.folder, older_than)
-            end = archive_of(name, options.folder)
-        except (BrokenError, OSError) as error:
+            path = await archive(db, load_audit_tables(name), name, options.folder, older_than)
+            end = verify_archives(name, options.folder)
+        except (AuditIntegrityError, OSError) as error:
             sys.exit(f"The audit of {name} cannot be archived: {error}.")
     if path is None or end is None:
         sys.stdout.write(f"There is nothing new to archive of the audit of {name} before {options.before}.\n")

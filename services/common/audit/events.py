@@ -6,7 +6,9 @@ read waits for its event. They are lost if the process is killed, but not if it 
 
 import asyncio
 import logging
-from collections.abc import Iterable
+import math
+import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -16,16 +18,20 @@ from uuid import UUID
 from asyncpg import UniqueViolationError
 from uuid_utils.compat import uuid7
 
-from services.common.audit.groups import LONGEST_UNGROUPED, groups_of, split
-from services.common.audit.queries import join_call
-from services.common.audit.rate import ReadRate
-from services.common.audit.tables import EVENT_COLUMNS, AuditTables
+from services.common.audit.tables import (
+    EVENT_COLUMNS,
+    MAX_UNGROUPED_SUBJECTS,
+    AuditTables,
+    build_groups,
+    join_call,
+    split,
+)
 from services.common.context import current_caller, current_request_id
-from services.common.errors import DependencyUnavailable
+from services.common.errors import DependencyUnavailable, RateLimited
 from services.common.postgres.database import Database, Transaction
 from services.common.retry import persistently
 
-MOST_WAITING = 10_000
+MAX_WAITING_EVENTS = 10_000
 """How many events wait at most. While as many do, calls are refused: what cannot be recorded is not done."""
 
 _MANY = 500
@@ -70,13 +76,13 @@ class Access:
         )
 
 
-access_of_call: ContextVar[Access] = ContextVar("access")
+current_access: ContextVar[Access] = ContextVar("access")
 """The call under way."""
 
 
 def record_read(subject_ids: Iterable[UUID]) -> None:
     """Notes that the call under way reads, or is about, these people. Raises ReadRateExceeded."""
-    access = access_of_call.get()
+    access = current_access.get()
     ids = list(subject_ids)
     if caller := current_caller.get():
         access.log.rate.charge(caller.id, len(ids))
@@ -85,7 +91,7 @@ def record_read(subject_ids: Iterable[UUID]) -> None:
 
 async def record_change(tx: Transaction, subject_id: UUID) -> None:
     """Writes the event of the call under way, in the transaction in which it changes a person's data."""
-    access = access_of_call.get()
+    access = current_access.get()
     values = access.event(_OK, [subject_id])
     await tx.run(access.log.tables.insert_event, **dict(zip(EVENT_COLUMNS, values, strict=True)))
 
@@ -95,14 +101,14 @@ async def record_change(tx: Transaction, subject_id: UUID) -> None:
     tx.after_commit(recorded)
 
 
-def record_streamed(subject_ids: list[UUID]) -> None:
+def record_stream_read(subject_ids: list[UUID]) -> None:
     """Records an event of people whose data the call under way, a stream that goes on, has sent."""
-    access_of_call.get().log.record(_OK, subject_ids)
+    current_access.get().log.record(_OK, subject_ids)
 
 
 def record_actor(user_id: UUID) -> None:
     """Notes that the call under way, which has no access token, has proved to come from a user."""
-    access_of_call.get().actor_id = str(user_id)
+    current_access.get().actor_id = str(user_id)
 
 
 class AccessLog:
@@ -135,16 +141,16 @@ class AccessLog:
 
     def admit(self) -> None:
         """Returns if a call's event can be kept. Raises DependencyUnavailable."""
-        if self._count() >= MOST_WAITING:
+        if self._count() >= MAX_WAITING_EVENTS:
             raise DependencyUnavailable
 
     def record(self, outcome: str, subject_ids: list[UUID]) -> None:
         """Keeps the event of the call under way."""
-        if len(subject_ids) > LONGEST_UNGROUPED:
-            groups = groups_of(subject_ids)
+        if len(subject_ids) > MAX_UNGROUPED_SUBJECTS:
+            groups = build_groups(subject_ids)
             self._groups |= {name: joined for name, joined in groups.items() if name not in self._known_groups}
             subject_ids = list(groups)
-        self._waiting.append(access_of_call.get().event(outcome, subject_ids))
+        self._waiting.append(current_access.get().event(outcome, subject_ids))
         if len(self._waiting) >= _MANY:
             self._woken.set()
 
@@ -184,3 +190,37 @@ class AccessLog:
         if len(self._known_groups) > _KNOWN_GROUPS:
             self._known_groups.clear()
         self._known_groups |= groups.keys()
+
+
+_BURST_SECONDS = 20
+_CALLERS = 10_000
+
+
+class ReadRateExceeded(RateLimited):
+    """Occurs when a caller has read the data of too many people in too short a time."""
+
+    def __init__(self, *, retry_after: int) -> None:
+        super().__init__()
+        self.retry_after = retry_after
+
+
+class ReadRate:
+    """Counts what each caller reads against a rate. Unused allowance accumulates for 20 seconds."""
+
+    def __init__(self, per_second: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """Takes how many people's data a caller may read a second; 0 for any number."""
+        self._per_second = per_second
+        self._clock = clock
+        self._paid_until: dict[str, float] = {}
+
+    def charge(self, caller_id: str, count: int) -> None:
+        """Counts what a caller is about to be answered. Raises ReadRateExceeded."""
+        if not self._per_second:
+            return
+        now = self._clock()
+        paid_until = max(self._paid_until.get(caller_id, now), now)
+        if (ahead := paid_until - now) > _BURST_SECONDS:
+            raise ReadRateExceeded(retry_after=math.ceil(ahead - _BURST_SECONDS))
+        if len(self._paid_until) >= _CALLERS:
+            self._paid_until = {each: until for each, until in self._paid_until.items() if until > now}
+        self._paid_until[caller_id] = paid_until + count / self._per_second

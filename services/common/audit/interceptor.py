@@ -7,35 +7,37 @@ from typing import Any
 from urllib.parse import unquote
 from uuid import UUID
 
+import msgspec
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from grpc import StatusCode as Code
 from grpc_interceptor.server import AsyncServerInterceptor
 
-from services.common.audit.events import Access, AccessLog, access_of_call
-from services.common.audit.groups import is_group
-from services.common.audit.queries import is_list, query_of
+from services.common.audit.events import Access, AccessLog, current_access
+from services.common.audit.tables import is_group_id
 from services.common.context import current_caller, current_request
 from services.common.errors import Failure
+from services.common.postgres.paging import DEFAULT_PAGE_SIZE
 from services.common.protobuf.contract import PATH_VARIABLE, REMOTE_ADDRESS, Door, Method
 from services.common.rpc.interceptors import Context, Next
 
 _SUBJECT_FIELDS = ("subject_id", "patient_id")
 
 
-class Recorders:
+class AccessInterceptors:
     """Makes the interceptors that record a service's calls."""
 
-    def __init__(self, log: AccessLog, *, of_people: bool) -> None:
+    def __init__(self, log: AccessLog, *, path_ids_are_subjects: bool) -> None:
         """Takes whether the ids in the service's REST paths are those of people."""
         self._log = log
-        self._of_people = of_people
+        self._path_ids_are_subjects = path_ids_are_subjects
 
     def __call__(self, method: Method) -> Sequence[AsyncServerInterceptor]:
         """Returns the interceptor of a method, none if it concerns no person's data."""
         public_data = method.access.door is Door.PUBLIC and not method.input.DESCRIPTOR.fields
         if public_data or method.access.door in {Door.CLIENT_CREDENTIALS, Door.INTERNAL}:
             return ()
-        return (Recorder(self._log, method, self._subject_field(method)),)
+        return (AccessInterceptor(self._log, method, self._subject_field(method)),)
 
     def _subject_field(self, method: Method) -> str | None:
         """Returns the path of the field in which a request names the person that it is about, if there is one."""
@@ -43,10 +45,10 @@ class Recorders:
             if name in method.input.DESCRIPTOR.fields_by_name:
                 return name
         variables = [name.strip("{}") for http in method.http for name in PATH_VARIABLE.findall(http.path)]
-        return variables[0] if variables and self._of_people else None
+        return variables[0] if variables and self._path_ids_are_subjects else None
 
 
-class Recorder(AsyncServerInterceptor):
+class AccessInterceptor(AsyncServerInterceptor):
     """Records each call of a method with its outcome and the people whose data it asked for or read.
 
     A change that was committed has recorded its call itself.
@@ -63,7 +65,7 @@ class Recorder(AsyncServerInterceptor):
         """Calls the rest. Raises DependencyUnavailable if too many events wait for the database."""
         self._log.admit()
         access = Access(self._log, self._name, _remote_address(context))
-        access_of_call.set(access)
+        current_access.set(access)
         outcome = Code.INTERNAL
         try:
             answer = await method(request_or_iterator, context)
@@ -92,13 +94,13 @@ class Recorder(AsyncServerInterceptor):
             subject_id = UUID(self._subject_of(self._parse(request) if message is None else message))
         except (DecodeError, ValueError):  # the call was refused for it
             return []
-        return [] if is_group(subject_id) else [subject_id]
+        return [] if is_group_id(subject_id) else [subject_id]
 
 
 def _query(outcome: Code) -> str:
     """Returns the query of the call under way, empty if the caller was refused or the request was invalid."""
     message = current_request.get()
-    return "" if message is None or outcome is Code.INVALID_ARGUMENT else query_of(message)
+    return "" if message is None or outcome is Code.INVALID_ARGUMENT else format_query(message)
 
 
 def _remote_address(context: Context) -> str:
@@ -108,3 +110,32 @@ def _remote_address(context: Context) -> str:
             return str(value)[:64]
     address = unquote(context.peer()).partition(":")[2]  # ipv4:127.0.0.1:50051, ipv6:[::1]:50051
     return address.rpartition(":")[0].strip("[]")
+
+
+MAX_QUERY_BYTES = 256
+"""The most bytes of a query, in UTF-8. A longer one is cut, and ends with an ellipsis."""
+
+_ELLIPSIS = "…"
+
+
+def is_list(request: type[Message]) -> bool:
+    """Returns whether a method with this request lists something in pages."""
+    return "page_token" in request.DESCRIPTOR.fields_by_name
+
+
+def format_query(request: Message) -> str:
+    """Returns what the request of a list asks for, as JSON: every field that is set, but no page token."""
+    fields = {field.name: _value(field, value) for field, value in request.ListFields()}
+    fields.pop("page_token", None)
+    fields.setdefault("page_size", DEFAULT_PAGE_SIZE)
+    query = msgspec.json.encode(fields, enc_hook=str)
+    if len(query) > MAX_QUERY_BYTES:
+        cut = query[: MAX_QUERY_BYTES - len(_ELLIPSIS.encode())]
+        return cut.decode(errors="ignore") + _ELLIPSIS
+    return query.decode()
+
+
+def _value(field: FieldDescriptor, value: Any) -> object:
+    """Returns the value of a field as JSON has it: an enum's by its name."""
+    known = field.enum_type.values_by_number.get(value) if field.enum_type else None
+    return known.name if known else value

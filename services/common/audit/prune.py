@@ -10,8 +10,8 @@ from pathlib import Path
 
 from sqlalchemy import BigInteger, bindparam, delete, func, select
 
-from services.common.audit.archive import Archive, archive_of
-from services.common.audit.chain import BrokenError, tables_of
+from services.common.audit.archive import Archive, verify_archives
+from services.common.audit.seals import AuditIntegrityError, load_audit_tables
 from services.common.audit.tables import AuditTables
 from services.common.postgres.database import Database, Statement
 from services.common.protobuf.contract import SERVICES
@@ -22,7 +22,7 @@ from services.common.settings import DatabaseSettings
 async def prune(db: Database, tables: AuditTables, archived: Archive) -> int:
     """Deletes the events of all seals up to an archive's end, and the seals before it. Returns how many events.
 
-    Raises BrokenError if the tables' chain is not the archived one.
+    Raises AuditIntegrityError if the tables' chain is not the archived one.
     """
     event, seal = tables.events.c, tables.seals.c
     last = bindparam("number", type_=BigInteger)
@@ -31,7 +31,7 @@ async def prune(db: Database, tables: AuditTables, archived: Archive) -> int:
     async with db.begin() as tx:
         row = await tx.row(Statement(select(seal.hash).where(seal.number == last)), number=archived.number)
         if row is None or row["hash"] != archived.head:
-            raise BrokenError(f"seal {archived.number} is not the one that the archives end with")
+            raise AuditIntegrityError(f"seal {archived.number} is not the one that the archives end with")
         [count] = await tx.rows(
             Statement(select(func.count().label("count")).select_from(deleted)), number=archived.number
         )
@@ -48,9 +48,9 @@ async def main() -> None:
     name: str = options.service
     async with Database(DatabaseSettings.read().database_url) as db:
         try:
-            archived = archive_of(name, options.folder)
-            count = await prune(db, tables_of(name), archived) if archived else 0
-        except BrokenError as error:
+            archived = verify_archives(name, options.folder)
+            count = await prune(db, load_audit_tables(name), archived) if archived else 0
+        except AuditIntegrityError as error:
             sys.exit(f"Nothing is deleted from the audit of {name}: {error}.")
     sys.stdout.write(f"{count} archived events are deleted from the audit of {name}.\n")
 

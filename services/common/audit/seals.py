@@ -8,18 +8,21 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from importlib import import_module
 from typing import Self
+from uuid import UUID
 
 import msgspec
+from asyncpg import Record
 
-from services.common.audit.tables import TRY_TO_LOCK_SEALS, AuditTables
+from services.common.audit.tables import TRY_TO_LOCK_SEALS, AuditTables, compute_group_id, is_group_id, join
 from services.common.postgres.database import Database, Transaction
 from services.common.postgres.journal import START, Place, place_of
 from services.common.retry import persistently
 
-BEFORE_THE_FIRST = bytes(hashlib.sha256().digest_size)
+INITIAL_HASH = bytes(hashlib.sha256().digest_size)
 """What stands in place of the seal before the first."""
 
 _BATCH = 250
@@ -48,7 +51,7 @@ class Sealer:
     def __init__(self, db: Database, tables: AuditTables) -> None:
         self._db = db
         self._tables = tables
-        self._head = (0, BEFORE_THE_FIRST)
+        self._head = (0, INITIAL_HASH)
         self._place = START
         self._witnessed = (time.monotonic(), 0)
         self._task: asyncio.Task[None]
@@ -73,7 +76,7 @@ class Sealer:
 
     async def _seal(self, tx: Transaction) -> bool:
         last = await tx.row(self._tables.last_seal)
-        number, head = (last["number"], last["hash"]) if last else (0, BEFORE_THE_FIRST)
+        number, head = (last["number"], last["hash"]) if last else (0, INITIAL_HASH)
         place = Place(last["transaction"], last["position"]) if last else START
         self._place = place
         events = await self._tables.journal.after(tx, place, limit=_BATCH)
@@ -114,3 +117,82 @@ class Sealer:
         if number > logged_number and time.monotonic() - logged_time >= _WITNESS_SECONDS:
             _log.info("the head of the audit's chain is seal %d: %s", number, head.hex())
             self._witnessed = (time.monotonic(), number)
+
+
+_PAGE = 1000
+
+
+class AuditIntegrityError(Exception):
+    """Occurs when the chain or an event in it is not what it was. The text names the first that is wrong."""
+
+
+class Chain:
+    """The chain as far as it has been proved."""
+
+    def __init__(self, tables: AuditTables, *looked_for: bytes) -> None:
+        """Takes the hashes of seals that must be in it, if any are known."""
+        self._tables = tables
+        self.number = 0
+        self.head = INITIAL_HASH
+        self.place = Place(0, 0)
+        self._missing = {each for each in looked_for if each}
+        self._groups: set[UUID] = set()
+
+    def begin(self, row: Record) -> None:
+        """Begins at a seal whose event is archived with all before it."""
+        self._follow(row["number"], row["hash"], Place(row["seal_transaction"], row["seal_position"]))
+
+    def add(self, row: Record) -> bytes:
+        """Proves one more seal, and returns what it covers. Raises AuditIntegrityError."""
+        number, where = self.number + 1, f"seal {row['number']}, event {row['event_id']}"
+        if row["number"] != number:
+            raise AuditIntegrityError(f"seal {number} is missing: the one that follows is {where}")
+        if row["id"] is None:
+            raise AuditIntegrityError(f"{where}: the event is missing")
+        if Place(row["seal_transaction"], row["seal_position"]) != place_of(row) or place_of(row) <= self.place:
+            raise AuditIntegrityError(f"{where}: the event is out of place")
+        content = sealed_content(number, self._tables.sealed_values(row))
+        if seal(self.head, content) != row["hash"]:
+            raise AuditIntegrityError(f"{where}: the event or the seal was changed")
+        self._follow(number, row["hash"], place_of(row))
+        self._groups.update(filter(is_group_id, self._tables.subject_ids(row)))
+        return content
+
+    async def prove_groups(self, db: Database) -> None:
+        """Proves the groups that the events refer to. Raises AuditIntegrityError."""
+        after = UUID(int=0)
+        while rows := await db.rows(self._tables.list_groups, after=after, limit=_PAGE):
+            for row in rows:
+                after = row["id"]
+                if compute_group_id(join(row["subject_ids"])) != after:
+                    raise AuditIntegrityError(f"group {after}: the people in it were changed")
+                self._groups.discard(after)
+        if self._groups:
+            raise AuditIntegrityError(f"group {min(self._groups)} is missing, to which events refer")
+
+    def end(self, added: UUID | None) -> None:
+        """Proves that this is all. Raises AuditIntegrityError."""
+        if added:
+            raise AuditIntegrityError(f"event {added} was added among those that are sealed, and has no seal")
+        if self._missing:
+            hashes = " and ".join(sorted(each.hex() for each in self._missing))
+            raise AuditIntegrityError(f"the chain ends with seal {self.number}, without the one that is {hashes}")
+
+    def _follow(self, number: int, head: bytes, place: Place) -> None:
+        self.number, self.head, self.place = number, head, place
+        self._missing.discard(head)
+
+
+async def read_seals(db: Database, tables: AuditTables) -> AsyncIterator[Record]:
+    """Yields the seals, each with its event if that is there."""
+    number = 0
+    while rows := await db.rows(tables.list_seals, number=number, limit=_PAGE):
+        for row in rows:
+            yield row
+        number = rows[-1]["number"]
+
+
+def load_audit_tables(service: str) -> AuditTables:
+    """Returns the audit's tables of a service, by its short name."""
+    tables: AuditTables = import_module(f"services.{service}.models").AUDIT
+    return tables

@@ -9,9 +9,7 @@ from sqlalchemy import Uuid, bindparam, func, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from gen.pulsetrack.audit.v1 import SearchAccessEventsRequest, SearchAccessEventsResponse, ServiceAccessEvent
-from services.common.audit.groups import is_group
-from services.common.audit.queries import split_call
-from services.common.audit.tables import AuditTables
+from services.common.audit.tables import AuditTables, is_group_id, split_call
 from services.common.postgres.database import Database, Transaction
 from services.common.postgres.paging import Listing
 
@@ -37,12 +35,12 @@ class Search:
         # Ids are UUIDs of version 7, in the order of their times. The events of a subject are sorted by what no index
         # has, so that the index by subject is used.
         of_subject = (event.occur_time, event.id)
-        self.of_subject = Listing(rows.where(by_subject), *of_subject)
+        self.subject_listing = Listing(rows.where(by_subject), *of_subject)
         """The events about one subject, newest first, by the parameter `subject_ids`."""
         self._listings = {
             (False, False): Listing(rows, event.id),
             (True, False): Listing(rows.where(by_actor), event.id),
-            (False, True): self.of_subject,
+            (False, True): self.subject_listing,
             (True, True): Listing(rows.where(by_actor, by_subject), *of_subject),
         }
 
@@ -57,7 +55,7 @@ class Search:
         )
 
     async def _groups(self, db: Database | Transaction, rows: Sequence[Record]) -> Mapping[UUID, Sequence[UUID]]:
-        ids = {each for row in rows for each in row["first_subject_ids"] if is_group(each)}
+        ids = {each for row in rows for each in row["first_subject_ids"] if is_group_id(each)}
         found = await db.rows(self._tables.get_groups, ids=list(ids)) if ids else []
         return {row["id"]: row["subject_ids"] for row in found}
 

@@ -1,6 +1,7 @@
 """The tables of a service's audit, and the statements that it runs."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
 from asyncpg import Record
@@ -170,3 +171,59 @@ def _seals_table(metadata: MetaData) -> Table:
         Column("hash", LargeBinary, nullable=False),
         comment=APPEND_ONLY,
     )
+
+
+def join_call(method: str, query: str) -> str:
+    """Returns the text that stands for a call in the events' table."""
+    return f"{method} {query}" if query else method
+
+
+def split_call(call: str) -> tuple[str, str]:
+    """Returns the method and the query that a text of the events' table stands for; the query may be empty."""
+    method, _, query = call.partition(" ")
+    return method, query
+
+
+MAX_UNGROUPED_SUBJECTS = 32
+"""How many people an event names one by one at most."""
+
+_CUT_MASK = 63  # one id in 64 ends a group
+_VERSION = 8
+
+
+def build_groups(subject_ids: Iterable[UUID]) -> Mapping[UUID, bytes]:
+    """Returns the groups that people fall into, each by its id, with the ids of its people joined."""
+    groups: dict[UUID, bytes] = {}
+    group: list[bytes] = []
+    for subject_id in sorted({each.bytes for each in subject_ids}):  # bytes compare faster than UUIDs
+        group.append(subject_id)
+        if subject_id[-1] & _CUT_MASK == 0:
+            joined, group = b"".join(group), []
+            groups[compute_group_id(joined)] = joined
+    if group:
+        joined = b"".join(group)
+        groups[compute_group_id(joined)] = joined
+    return groups
+
+
+def join(subject_ids: Iterable[UUID]) -> bytes:
+    """Returns the ids of a group's people joined."""
+    return b"".join(each.bytes for each in subject_ids)
+
+
+def split(joined: bytes) -> Sequence[UUID]:
+    """Returns the ids of a group's people."""
+    return [UUID(bytes=joined[start : start + 16]) for start in range(0, len(joined), 16)]
+
+
+def compute_group_id(joined: bytes) -> UUID:
+    """Returns the id of the group of these people, in this order."""
+    digest = bytearray(hashlib.sha256(joined).digest()[:16])
+    digest[6] = _VERSION << 4 | digest[6] & 0x0F
+    digest[8] = 0x80 | digest[8] & 0x3F
+    return UUID(bytes=bytes(digest))
+
+
+def is_group_id(subject_id: UUID) -> bool:
+    """Returns whether an id is a group's. People's ids have other versions."""
+    return subject_id.version == _VERSION

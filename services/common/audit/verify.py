@@ -8,8 +8,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from services.common.audit.archive import Archive, archive_of
-from services.common.audit.chain import BrokenError, Chain, seals_of, tables_of
+from services.common.audit.archive import Archive, verify_archives
+from services.common.audit.seals import AuditIntegrityError, Chain, load_audit_tables, read_seals
 from services.common.audit.tables import AuditTables
 from services.common.postgres.database import Database
 from services.common.protobuf.contract import SERVICES
@@ -20,12 +20,12 @@ from services.common.settings import DatabaseSettings
 async def verify(
     db: Database, tables: AuditTables, head: bytes = b"", archived: Archive | None = None
 ) -> tuple[Chain, int]:
-    """Returns the chain, and how many events are not sealed yet. Raises BrokenError.
+    """Returns the chain, and how many events are not sealed yet. Raises AuditIntegrityError.
 
     Seals that were deleted after they had been archived are proved by the archive.
     """
     chain = Chain(tables, head, archived.head if archived else b"")
-    async for row in seals_of(db, tables):
+    async for row in read_seals(db, tables):
         if archived and not chain.number and (row["number"], row["hash"]) == (archived.number, archived.head):
             chain.begin(row)
         else:
@@ -48,9 +48,9 @@ async def main() -> None:
     name: str = options.service
     async with Database(DatabaseSettings.read().database_url) as db:
         try:
-            archived = archive_of(name, options.archives) if options.archives else None
-            chain, unsealed = await verify(db, tables_of(name), options.head, archived)
-        except BrokenError as error:
+            archived = verify_archives(name, options.archives) if options.archives else None
+            chain, unsealed = await verify(db, load_audit_tables(name), options.head, archived)
+        except AuditIntegrityError as error:
             sys.exit(f"The audit of {name} is broken: {error}.")
     and_archived = f" ({archived.number} of them archived)" if archived else ""
     sys.stdout.write(

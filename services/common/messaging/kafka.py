@@ -30,7 +30,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from services.common.errors import DependencyUnavailable
 from services.common.messaging import lag
-from services.common.observability.tracing import checked, messaging_attributes, spans
+from services.common.observability.tracing import messaging_attributes, start_spans, validate_traceparent
 from services.common.postgres.database import Database, Statement, Transaction
 from services.common.retry import persistently
 
@@ -118,7 +118,7 @@ class Publisher:
         """
         parents = [message.traceparent for message in messages]
         name = f"send {self._topic.name}"
-        with spans(name, SpanKind.PRODUCER, self._attributes, parents=parents) as traceparents:
+        with start_spans(name, SpanKind.PRODUCER, self._attributes, parents=parents) as traceparents:
             await asyncio.to_thread(self._publish, messages, traceparents)
 
     def _publish(self, messages: Sequence[Outgoing], traceparents: Sequence[str]) -> None:
@@ -233,7 +233,7 @@ class Subscription:
 
     async def _handle(self, handle: Handle, messages: Sequence[Message]) -> None:
         name, parents = f"process {self._topic.name}", [_traceparent(message) for message in messages]
-        with spans(name, SpanKind.CONSUMER, self._attributes, parents=parents):
+        with start_spans(name, SpanKind.CONSUMER, self._attributes, parents=parents):
             await handle(messages)
 
     def _poll(self) -> list[Message]:
@@ -274,7 +274,12 @@ def _traceparent(message: Message) -> str:
     """Returns the trace that a message belongs to, "" if its header names none."""
     headers: Any = message.headers() or ()
     return next(
-        (checked(str(value or b"", "ascii", "replace")) for name, value in headers if name == "traceparent"), ""
+        (
+            validate_traceparent(str(value or b"", "ascii", "replace"))
+            for name, value in headers
+            if name == "traceparent"
+        ),
+        "",
     )
 
 

@@ -7,14 +7,16 @@ from typing import Protocol
 from services.common.settings import Settings
 
 
-class Measured(Protocol):
+class GaugeSource(Protocol):
     """A component with gauges."""
 
     async def measure(self) -> None:
         """Sets its gauges. Raises DependencyUnavailable."""
 
 
-def exporting(settings: Settings, service: str, measured: Sequence[Measured]) -> AbstractAsyncContextManager[None]:
+def export_telemetry(
+    settings: Settings, service: str, measured: Sequence[GaugeSource]
+) -> AbstractAsyncContextManager[None]:
     """Exports spans and metrics while its context is open, if the settings name a receiver.
 
     Data for an unavailable receiver is dropped. Nothing waits for a receiver.

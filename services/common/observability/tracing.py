@@ -53,17 +53,17 @@ _durations = metrics.get_meter("pulsetrack").create_histogram(
 )
 
 
-def checked(parent: str) -> str:
+def validate_traceparent(parent: str) -> str:
     """Returns a traceparent that is valid (W3C Trace Context, version 00), "" in place of any other text."""
     return parent if _TRACEPARENT.fullmatch(parent) else ""
 
 
-def continued(parent: str) -> str:
+def continue_trace(parent: str) -> str:
     """Returns a traceparent that is valid, a new one that is not sampled in place of any other text."""
-    return checked(parent) or f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"
+    return validate_traceparent(parent) or f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"
 
 
-def span(
+def start_span(
     name: str, kind: SpanKind, attributes: Attributes, *, parent: str | None = None
 ) -> AbstractContextManager[Span]:
     """Makes a block a span of its parent's trace, the current one's by default, if that is sampled.
@@ -75,13 +75,13 @@ def span(
 
 
 @contextmanager
-def spans(name: str, kind: SpanKind, attributes: Attributes, *, parents: Sequence[str]) -> Iterator[list[str]]:
+def start_spans(name: str, kind: SpanKind, attributes: Attributes, *, parents: Sequence[str]) -> Iterator[list[str]]:
     """Makes a block, in which a batch is dealt with, a span of each of its traces, and yields them as they go on.
 
     What is done for the batch as a whole is part of the last trace that is sampled.
     """
     with ExitStack() as stack:
-        made = [stack.enter_context(span(name, kind, attributes, parent=parent)) for parent in parents]
+        made = [stack.enter_context(start_span(name, kind, attributes, parent=parent)) for parent in parents]
         yield [
             parent if each is INVALID_SPAN else _traceparent(each) for each, parent in zip(made, parents, strict=True)
         ]
@@ -100,7 +100,7 @@ class Tracing(AsyncServerInterceptor):
         """Calls the rest and takes its time."""
         start = time.perf_counter()
         code = StatusCode.INTERNAL
-        with span(self._name, SpanKind.SERVER, self._attributes) as made:
+        with start_span(self._name, SpanKind.SERVER, self._attributes) as made:
             if self._streams:  # what is done for one has no end, and nobody could read its trace
                 current_traceparent.set(current_traceparent.get()[:-2] + "00")
             try:

@@ -14,7 +14,7 @@ from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.util import find_tables
 
 from services.common.errors import DependencyUnavailable, Failure
-from services.common.observability.tracing import span
+from services.common.observability.tracing import start_span
 from services.common.postgres.sqlstates import failure_of
 from services.common.retry import persistently
 from services.common.settings import SettingsError
@@ -207,7 +207,7 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]
 @contextmanager
 def _running(statement: Statement, taken: Taken | None = None) -> Iterator[None]:
     try:
-        with span(statement.summary, SpanKind.CLIENT, statement.attributes):
+        with start_span(statement.summary, SpanKind.CLIENT, statement.attributes):
             yield
     except asyncpg.UniqueViolationError as error:
         if taken and (failure := taken.get(error.constraint_name)):

@@ -18,7 +18,7 @@ from gen.pulsetrack.auth.v1 import (
 )
 from services.common.context import current_request_id, current_time_left, current_traceparent
 from services.common.errors import DependencyUnavailable
-from services.common.observability.tracing import rpc_attributes, span
+from services.common.observability.tracing import rpc_attributes, start_span
 from services.common.protobuf import codec, contract
 from services.common.rpc.tokens import FetchTrust
 
@@ -94,7 +94,7 @@ class Remote(Generic[Q, A]):
 
     async def __call__(self, request: Q) -> A:
         """Makes the call."""
-        with span(self._name, SpanKind.CLIENT, rpc_attributes(self._name)):
+        with start_span(self._name, SpanKind.CLIENT, rpc_attributes(self._name)):
             return await self._answer(request)
 
     async def _answer(self, request: Q) -> A:

@@ -34,7 +34,7 @@ from services.common.errors import (
     TokenInvalid,
     TokenMissing,
 )
-from services.common.observability.tracing import Tracing, continued
+from services.common.observability.tracing import Tracing, continue_trace
 from services.common.protobuf.contract import Door, Method
 from services.common.rpc.tokens import SERVICE_ROLE, TokenVerifier
 
@@ -91,7 +91,7 @@ class RequestLog(AsyncServerInterceptor):
     async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
         """Calls the rest and takes its time."""
         current_request_id.set(_first(_metadata(context, "x-request-id"))[:64] or str(uuid4()))
-        current_traceparent.set(continued(_first(_metadata(context, "traceparent"))))
+        current_traceparent.set(continue_trace(_first(_metadata(context, "traceparent"))))
         start = time.perf_counter()
         outcome = StatusCode.OK.name
         try:

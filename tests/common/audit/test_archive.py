@@ -15,10 +15,9 @@ import pytest
 
 from gen.pulsetrack.billing.v1 import GetBillingAccountRequest, ListBillingAccountsRequest
 from services.billing.models import AUDIT
-from services.common.audit.archive import NOTHING, archive, archive_of
-from services.common.audit.chain import BrokenError
+from services.common.audit.archive import NOTHING, archive, verify_archives
 from services.common.audit.prune import prune
-from services.common.audit.seals import Sealer
+from services.common.audit.seals import AuditIntegrityError, Sealer
 from services.common.audit.verify import verify
 from services.common.postgres.database import Database
 from services.common.rpc.tokens import TokenVerifier
@@ -74,7 +73,7 @@ class Audited:
 
     async def _prune(self, role: str) -> int:
         async with Database(self.url + role) as db:
-            return await prune(db, AUDIT, archive_of("billing", self.folder) or NOTHING)
+            return await prune(db, AUDIT, verify_archives("billing", self.folder) or NOTHING)
 
     def verify(self) -> tuple[int, int]:
         """Proves the rest, and returns how many events are sealed and how many are not."""
@@ -82,7 +81,7 @@ class Audited:
 
     async def _verify(self) -> tuple[int, int]:
         async with Database(self.url) as db:
-            chain, unsealed = await verify(db, AUDIT, archived=archive_of("billing", self.folder))
+            chain, unsealed = await verify(db, AUDIT, archived=verify_archives("billing", self.folder))
             return chain.number, unsealed
 
     def command(self, module: str, *options: str) -> str:
@@ -138,7 +137,7 @@ def test_archives_follow_each_other(audited: Audited) -> None:
     assert [path.name for path in audited.files()] == [f"billing-{n:012}.jsonl.gz" for n in (1, 7)]
     assert audited.verify() == (8, 0)
     audited.files()[0].unlink()
-    with pytest.raises(BrokenError, match="does not follow seal 0 of billing"):
+    with pytest.raises(AuditIntegrityError, match="does not follow seal 0 of billing"):
         audited.verify()
 
 
@@ -156,7 +155,7 @@ def test_the_query_of_a_list_is_sealed_and_archived(audited: Audited) -> None:
     audited.archive()
     assert '/ListBillingAccounts {\\"page_size\\":9}"' in gzip.decompress(audited.files()[0].read_bytes()).decode()
     audited.sql("UPDATE access_events SET method = replace(method, '9', '8') WHERE method LIKE '%/List%'")
-    with pytest.raises(BrokenError, match=r"seal 7, .* was changed"):
+    with pytest.raises(AuditIntegrityError, match=r"seal 7, .* was changed"):
         audited.verify()
 
 
@@ -172,7 +171,7 @@ def test_events_that_are_deleted_without_an_archive_are_missed(audited: Audited,
     audited.archive()
     audited.prune()
     audited.folder = tmp_path / "another folder"
-    with pytest.raises(BrokenError, match="seal 1 is missing"):
+    with pytest.raises(AuditIntegrityError, match="seal 1 is missing"):
         audited.verify()
 
 
@@ -181,7 +180,7 @@ def test_a_changed_archive_is_noticed(audited: Audited, old: bytes, new: bytes) 
     audited.archive()
     [path] = audited.files()
     path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()).replace(old, new, 1)))
-    with pytest.raises(BrokenError, match=f"the archive {path.name} "):
+    with pytest.raises(AuditIntegrityError, match=f"the archive {path.name} "):
         audited.verify()
 
 
@@ -189,7 +188,7 @@ def test_an_archive_that_is_cut_short_is_noticed(audited: Audited) -> None:
     audited.archive()
     [path] = audited.files()
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(BrokenError, match="cannot be read"):
+    with pytest.raises(AuditIntegrityError, match="cannot be read"):
         audited.prune()
     assert audited.count() == 6
 
@@ -197,7 +196,7 @@ def test_an_archive_that_is_cut_short_is_noticed(audited: Audited) -> None:
 def test_a_broken_chain_is_not_archived(audited: Audited) -> None:
     of_four = "(SELECT event_id FROM access_seals WHERE number = 4)"
     audited.sql(f"UPDATE access_events SET actor_id = 'another' WHERE id = {of_four}")
-    with pytest.raises(BrokenError, match="seal 4"):
+    with pytest.raises(AuditIntegrityError, match="seal 4"):
         audited.archive()
     assert audited.files() == []
 
@@ -205,7 +204,7 @@ def test_a_broken_chain_is_not_archived(audited: Audited) -> None:
 def test_the_archive_of_another_chain_deletes_nothing(audited: Audited) -> None:
     audited.archive()
     audited.sql("UPDATE access_seals SET hash = sha256('x') WHERE number = 6")
-    with pytest.raises(BrokenError, match="seal 6 is not the one that the archives end with"):
+    with pytest.raises(AuditIntegrityError, match="seal 6 is not the one that the archives end with"):
         audited.prune()
     assert audited.count() == 6
 

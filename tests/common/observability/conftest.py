@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.people import Person
-from tests.harness.otlp import Receiver, receiving
+from tests.harness.otlp import Receiver, run_receiver
 from tests.harness.system import NewFolder
 from tools.copy import Copy, running
 
@@ -15,7 +15,7 @@ SOON = {"OTEL_METRIC_EXPORT_INTERVAL": "500", "OTEL_BSP_SCHEDULE_DELAY": "200"}
 
 @pytest.fixture(scope="session")
 def receiver() -> Iterator[Receiver]:
-    with receiving() as receiver:
+    with run_receiver() as receiver:
         yield receiver
 
 

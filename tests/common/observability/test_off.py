@@ -8,11 +8,11 @@ from tools.local.process import ROOT
 
 PROGRAM = """
 import asyncio, sys
-from services.{service}.__main__ import exporting
+from services.{service}.__main__ import export_telemetry
 from services.common.settings import Settings
 
 async def main():
-    async with exporting(Settings(listen="", database_url="", otlp_endpoint=sys.argv[1]), "test", []):
+    async with export_telemetry(Settings(listen="", database_url="", otlp_endpoint=sys.argv[1]), "test", []):
         print(*sys.modules)
 
 asyncio.run(main())

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.common.observability.conftest import SOON
 from tests.e2e.people import Person, a_patient
-from tests.harness.otlp import receiving
+from tests.harness.otlp import run_receiver
 from tests.harness.system import NewFolder
 from tests.harness.waiting import eventually
 from tools.copy import running
@@ -22,7 +22,7 @@ def test_a_receiver_that_is_away_is_missed_by_nobody(new_folder: NewFolder) -> N
             for _ in range(CALLS):
                 user.post("/v1/patients", a_patient())
             lines = [line for log in (copy.folder / "logs").glob("*.log") for line in told(log)]
-            with receiving(port) as receiver:
+            with run_receiver(port) as receiver:
                 user.post("/v1/patients", a_patient())
                 services = {"gateway", "patient", "billing", "analytics"}
                 eventually(lambda: services <= {span.service for span in receiver.spans})
