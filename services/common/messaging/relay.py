@@ -4,7 +4,6 @@ A relay claims rows by moving their due time to the end of a lease, commits, del
 then marks what was delivered. The end of the lease identifies the claim: a relay that lost its claim marks nothing.
 """
 
-import asyncio
 import logging
 import time
 from collections.abc import Sequence
@@ -34,10 +33,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from services.common.background import BackgroundTask
 from services.common.errors import DependencyUnavailable
 from services.common.messaging.kafka import KnownTopics
 from services.common.postgres.database import Database, Statement
-from services.common.retry import persistently
 
 RETENTION = timedelta(days=7)
 """How long a delivered row is kept, to be delivered again to a broker that lost it."""
@@ -171,22 +170,19 @@ class Relay:
         self._db = db
         self._known = known
         self._destination = destination
-        self._woken = asyncio.Event()
         self._life_checked = self._pruned = self._reported = float("-inf")
-        self._task: asyncio.Task[None]
+        self._task = BackgroundTask(self._round, activity=f"delivering to {destination.name}", interval=_IDLE_SECONDS)
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._run())
+        self._task.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+        await self._task.stop()
 
     def wake(self) -> None:
         """Wakes the relay: there may be something to deliver."""
-        self._woken.set()
+        self._task.wake()
 
     async def measure(self) -> None:
         """Sets the gauges of what waits, here or in other processes. Raises DependencyUnavailable."""
@@ -206,19 +202,6 @@ class Relay:
         if age >= _LATE_SECONDS:
             late = {"destination": self._destination.name, "outbox_waiting": waiting, "outbox_age": round(age, 1)}
             _log.warning("deliveries are late", extra=late)
-
-    async def _run(self) -> None:
-        what = f"delivering to {self._destination.name}"
-        while True:
-            self._woken.clear()
-            try:
-                more = await persistently(self._round, what=what)
-            except Exception:  # noqa: BLE001 - a fault of ours must not end the relay
-                _log.exception("%s failed", what)
-                more = False
-            if not more:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken.wait(), _IDLE_SECONDS)
 
     async def _round(self) -> bool:
         """Delivers one batch. Returns True if there may be more to deliver now."""
