@@ -13,10 +13,10 @@ from tests.harness.background import Background
 from tests.harness.broker import Broker
 from tests.harness.sql import Sql
 from tests.harness.tokens import Signer
-from tools.local.broker import broker as broker_part
-from tools.local.part import Running
-from tools.local.ports import free_port
+from tools.local.part import RunningPart
 from tools.local.postgres import Postgres
+from tools.local.system import broker as broker_part
+from tools.ports import free_port
 
 Serve = Callable[[str, TokenVerifier], AbstractAsyncContextManager[int]]
 """Serves a service on a database and yields its port."""
@@ -51,7 +51,7 @@ def postgres(background: Background, tmp_path_factory: pytest.TempPathFactory) -
     """A Postgres server."""
     folder = tmp_path_factory.mktemp("postgres")
     server = Postgres(folder / "data", free_port(), secrets.token_urlsafe(), _OPTIONS)
-    background.enter(Running(server.part(), folder))
+    background.enter(RunningPart(server.part(), folder))
     return server
 
 
@@ -59,7 +59,7 @@ def postgres(background: Background, tmp_path_factory: pytest.TempPathFactory) -
 def broker(background: Background, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A Kafka-protocol broker, by its bootstrap address."""
     port = free_port()
-    background.enter(Running(broker_part(port), tmp_path_factory.mktemp("broker")))
+    background.enter(RunningPart(broker_part(port), tmp_path_factory.mktemp("broker")))
     return f"127.0.0.1:{port}"
 
 

@@ -20,8 +20,8 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from tools.copy import Copy, running
-from tools.local.ports import HOST
+from deploy.settings import HOST
+from tools.instance import Instance, run_instance
 
 _CONNECTIONS = 32
 _MEASURED = ("gateway", "patient", "postgres")
@@ -61,7 +61,10 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=10_000, help="how many calls of each case are measured")
     parser.add_argument("--json", type=Path, help="a file to write the results to")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, running(Path(folder) / "data", PULSETRACK_RATE_LIMITS="off") as copy:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        run_instance(Path(folder) / "data", PULSETRACK_RATE_LIMITS="off") as copy,
+    ):
         results = _run(copy, options.calls)
     if options.json:
         options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
@@ -72,7 +75,7 @@ def main() -> None:
     Console(width=100).print(table)
 
 
-def _run(copy: Copy, calls: int) -> list[Result]:
+def _run(copy: Instance, calls: int) -> list[Result]:
     client = Client(copy.port)
     credentials = {"email": "admin@pulsetrack.local", "password": copy.admin_password}
     client.authorize(client.call("POST", "/v1/auth/login", credentials)["accessToken"])
@@ -86,7 +89,7 @@ def _run(copy: Copy, calls: int) -> list[Result]:
         return [{"case": name, **_measured(copy, threads, *case)} for name, case in cases.items()]
 
 
-def _measured(copy: Copy, threads: ThreadPoolExecutor, calls: int, call: Call) -> Result:
+def _measured(copy: Instance, threads: ThreadPoolExecutor, calls: int, call: Call) -> Result:
     _load(threads, calls // 10, call)
     before, start = _cpu_seconds(copy), time.perf_counter()
     times = sorted(_load(threads, calls, call))
@@ -111,7 +114,7 @@ def _load(threads: ThreadPoolExecutor, calls: int, call: Call) -> list[float]:
     return list(threads.map(timed, range(calls)))
 
 
-def _cpu_seconds(copy: Copy) -> dict[str, float]:
+def _cpu_seconds(copy: Instance) -> dict[str, float]:
     processes = copy.state().processes
     return {name: _tree_seconds(psutil.Process(processes[name].pid)) for name in _MEASURED}
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from deploy.errors import StartError
+from deploy.settings import Settings
 from services.common.protobuf.contract import SERVICES
-from tools.local.settings import Settings
 
 _CONNECT_SECONDS = 5
 _POSTGRES_PORT = 5432

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from services.common.protobuf.contract import SERVICES
 from tools.local.process import ROOT
 
 REQUESTS = ROOT / "requests"
-SERVICES = ("auth", "patient", "billing", "analytics")
 """The files to include, in order. watch.http is not included: its request does not end."""
 
 Json = dict[str, Any]

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.errors import StartError
-from tools.local.settings import Settings
-from tools.local.state import State
+from deploy.settings import Settings
+from tools.local.data_folder import State
 
 _MEASURED_SECONDS = 0.5
 _MIB = 1024 * 1024

@@ -17,9 +17,8 @@ from http.client import HTTPConnection, HTTPException
 from deploy.compose import engine, images
 from deploy.compose.secrets import Secrets
 from deploy.errors import StartError
-from tools.local.ports import HOST
-from tools.local.settings import Settings
-from tools.local.summary import summary
+from deploy.settings import HOST, Settings
+from deploy.summary import summary
 
 _START_SECONDS = 300
 

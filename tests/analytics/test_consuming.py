@@ -27,9 +27,9 @@ from tests.harness.client import Client
 from tests.harness.delivery import consuming
 from tests.harness.sql import Sql
 from tests.harness.waiting import eventually
-from tools.local.part import Running
-from tools.local.ports import free_port
+from tools.local.part import RunningPart
 from tools.local.postgres import Postgres
+from tools.ports import free_port
 
 Tell = Callable[..., None]
 Publish = Callable[..., None]
@@ -196,7 +196,7 @@ def test_a_postgres_that_has_no_connection_left_loses_nothing(
 
 def test_a_postgres_that_is_killed_loses_nothing(background: Background, own_broker: Broker, tmp_path: Path) -> None:
     postgres = Postgres(tmp_path / "data", free_port(), secrets.token_urlsafe())
-    running = Running(postgres.part(), tmp_path)
+    running = RunningPart(postgres.part(), tmp_path)
     publisher = Publisher(own_broker.address, TOPIC)
     background.run(publisher.topic_id())
     events = [happened("created") for _ in range(60)]

@@ -14,6 +14,7 @@ from uuid import uuid4
 import jwt
 import pytest
 
+from deploy.settings import HOST
 from gen.pulsetrack.auth.v1 import RefreshTokenRequest, TokenPair
 from gen.pulsetrack.billing.v1 import GetBillingAccountRequest
 from services.auth.rotate import rotate, rotate_now
@@ -30,7 +31,6 @@ from tests.harness.client import Client, Refused, calling, outcome
 from tests.harness.services import PASSPHRASE, serving_auth, serving_service
 from tests.harness.sql import Sql
 from tests.harness.waiting import eventually
-from tools.local.ports import HOST
 
 ROOT = Path(__file__).resolve().parents[2]
 ACTIVATION_SECONDS = 2

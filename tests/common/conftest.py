@@ -13,9 +13,9 @@ from tests.harness.background import Background
 from tests.harness.client import Client
 from tests.harness.services import serving_service
 from tests.harness.tokens import Signer
-from tools.local.part import Running
-from tools.local.ports import free_port
+from tools.local.part import RunningPart
 from tools.local.postgres import Postgres
+from tools.ports import free_port
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +46,7 @@ def billing(nobody: Client, signer: Signer) -> Client:
 class Frail:
     """Billing's database on a Postgres server of its own, which may be killed and started again."""
 
-    def __init__(self, background: Background, running: Running, url: str) -> None:
+    def __init__(self, background: Background, running: RunningPart, url: str) -> None:
         self._background = background
         self._running = running
         self.url = url
@@ -65,7 +65,7 @@ class Frail:
 def frail_server(background: Background, tmp_path_factory: pytest.TempPathFactory) -> Frail:
     folder = tmp_path_factory.mktemp("frail")
     server = Postgres(folder / "data", free_port(), "a password", {"fsync": "off"})
-    running = background.enter(Running(server.part("frail"), folder))
+    running = background.enter(RunningPart(server.part("frail"), folder))
     migrate("billing", server.url())
     return Frail(background, running, server.url())
 

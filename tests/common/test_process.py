@@ -17,6 +17,7 @@ import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
+from deploy.settings import HOST
 from gen.pulsetrack.billing.v1 import GetBillingAccountRequest
 from services.common.errors import DependencyUnavailable
 from services.common.protobuf.contract import SERVICES
@@ -25,7 +26,7 @@ from tests.harness.background import Background
 from tests.harness.client import Refused, calling
 from tests.harness.services import serving_auth
 from tests.harness.waiting import eventually
-from tools.local.ports import HOST, free_port
+from tools.ports import free_port
 
 IDS = (("x-request-id", "req-4711"), ("traceparent", f"00-{'a' * 32}-{'b' * 16}-00"))
 ROOT = Path(__file__).resolve().parents[2]

@@ -18,7 +18,7 @@ from services.common.protobuf.contract import MAX_MESSAGE_BYTES, PATH_VARIABLE, 
 from tests.contract.elsewhere import ELSEWHERE
 from tests.e2e.people import PASSWORD, Person, a_patient
 from tests.harness.client import Refused, outcome
-from tools.copy import Copy
+from tools.instance import Instance
 
 METHODS = {method.name: method for method in all_methods()}
 CODES = {code.value[0]: code for code in Code}
@@ -176,7 +176,7 @@ GRPC_ONLY = [
 
 
 @pytest.fixture
-def clients(system: Copy, user: Person, admin: Person) -> Iterator[Clients]:
+def clients(system: Instance, user: Person, admin: Person) -> Iterator[Clients]:
     with Person.nobody(system) as anonymous, Person.nobody(system, "invented") as forger:
         yield Clients(user, admin, anonymous, forger)
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 import httpx
 
 from tests.e2e.people import a_patient
-from tools.copy import Copy
+from tools.instance import Instance
 
 _CLIENTS = 3
 _PAUSE_SECONDS = 0.25
@@ -21,7 +21,7 @@ _TRY_SECONDS = 5
 class Creating:
     """Creates patients while its context is open, each with one request id until it is acknowledged."""
 
-    def __init__(self, copy: Copy) -> None:
+    def __init__(self, copy: Instance) -> None:
         self.acknowledged: list[str] = []
         """The ids of the patients."""
         self.tries_failed = 0
@@ -68,7 +68,7 @@ class Creating:
             time.sleep(_PAUSE_SECONDS)
 
 
-def log_in(client: httpx.Client, copy: Copy) -> None:
+def log_in(client: httpx.Client, copy: Instance) -> None:
     """Logs a client in as the first admin, if that can be done now."""
     client.headers.pop("authorization", None)
     who = {"email": "admin@pulsetrack.local", "password": copy.admin_password}

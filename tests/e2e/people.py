@@ -12,7 +12,7 @@ import httpx
 from gen.pulsetrack.auth.v1 import IssueServiceTokenRequest
 from services.common.protobuf import contract
 from tests.harness.client import Client
-from tools.copy import Copy
+from tools.instance import Instance
 
 ADMIN_EMAIL = "admin@pulsetrack.local"
 PASSWORD = "correct horse"
@@ -136,7 +136,7 @@ def sample(path: str) -> str:
     return contract.PATH_VARIABLE.sub(str(uuid4()), path)
 
 
-def service_token(system: Copy) -> str:
+def service_token(system: Instance) -> str:
     """Returns a token of the patient service, which auth issues at its own port."""
     secret = (system.folder / "secrets" / "patient-client-secret").read_text(encoding="utf-8")
     with grpc.insecure_channel(f"127.0.0.1:{system.state().ports['auth']}") as channel:

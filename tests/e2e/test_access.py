@@ -9,7 +9,7 @@ import pytest
 from services.common.protobuf.contract import Door, Method, all_methods
 from tests.e2e.people import Person, sample, service_token
 from tests.harness.client import Refused, outcome
-from tools.copy import Copy
+from tools.instance import Instance
 
 CALLERS = ("nobody", "user", "admin", "service")
 OUTSIDE = {
@@ -32,14 +32,14 @@ def expected(method: Method, caller: str) -> str | None:
 
 
 @pytest.fixture(scope="module")
-def service(system: Copy) -> Iterator[Person]:
+def service(system: Instance) -> Iterator[Person]:
     """The patient service, come to the wrong door."""
     with Person.nobody(system, service_token(system)) as person:
         yield person
 
 
 @pytest.fixture
-def caller(request: pytest.FixtureRequest, system: Copy) -> Iterator[Person]:
+def caller(request: pytest.FixtureRequest, system: Instance) -> Iterator[Person]:
     if request.param == "nobody":
         with Person.nobody(system) as person:
             yield person

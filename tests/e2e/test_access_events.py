@@ -11,7 +11,7 @@ from gen.pulsetrack.patient.v1 import GetPatientRequest, ListAccessEventsRequest
 from tests.e2e.people import Person, a_patient
 from tests.harness.system import NewFolder
 from tests.harness.waiting import eventually
-from tools.copy import Copy, running
+from tools.instance import Instance, run_instance
 from tools.local.process import ROOT
 
 ADMIN = "admin@pulsetrack.local"
@@ -42,7 +42,7 @@ def test_who_called_is_known_at_both_doors_whatever_the_headers_say(user: Person
 
 
 def test_a_kill_loses_no_change_and_no_read_that_is_a_second_old(new_folder: NewFolder) -> None:
-    with running(new_folder("killed")) as copy, Person.logged_in(copy, ADMIN, copy.admin_password) as admin:
+    with run_instance(new_folder("killed")) as copy, Person.logged_in(copy, ADMIN, copy.admin_password) as admin:
         read = [admin.post("/v1/patients", a_patient())["id"] for _ in range(10)]
         for patient_id in read:
             admin.get(f"/v1/patients/{patient_id}")
@@ -58,17 +58,17 @@ def test_a_kill_loses_no_change_and_no_read_that_is_a_second_old(new_folder: New
 
 def test_a_stop_loses_none(new_folder: NewFolder) -> None:
     folder = new_folder("stopped")
-    with running(folder) as copy, Person.logged_in(copy, ADMIN, copy.admin_password) as admin:
+    with run_instance(folder) as copy, Person.logged_in(copy, ADMIN, copy.admin_password) as admin:
         created = admin.post("/v1/patients", a_patient())["id"]
         for _ in range(20):
             admin.get(f"/v1/patients/{created}")
         assert copy.stop() == 0
-    with running(folder) as copy, Person.logged_in(copy, ADMIN, copy.admin_password) as admin:
+    with run_instance(folder) as copy, Person.logged_in(copy, ADMIN, copy.admin_password) as admin:
         assert methods(admin, created) == ["CreatePatient", *["GetPatient"] * 20]
         eventually(lambda: ", 0 not yet." in verified(copy).stdout)
 
 
-def verified(copy: Copy) -> subprocess.CompletedProcess[str]:
+def verified(copy: Instance) -> subprocess.CompletedProcess[str]:
     """Verifies the audit of a copy that runs, as `make audit-verify` does."""
     environment = os.environ | {"PULSETRACK_DATABASE_URL_FILE": str(copy.folder / "secrets" / "patient-database-url")}
     command = [sys.executable, "-m", "services.common.audit.verify", "patient"]

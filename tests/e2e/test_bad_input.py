@@ -9,7 +9,7 @@ from services.common.protobuf.contract import MAX_MESSAGE_BYTES
 from tests.e2e.people import PASSWORD, Person, a_patient
 from tests.harness.client import Refused
 from tests.harness.waiting import eventually
-from tools.copy import Copy
+from tools.instance import Instance
 
 CREATE = "/pulsetrack.patient.v1.PatientService/CreatePatient"
 
@@ -58,7 +58,7 @@ def test_a_bad_field_is_named_in_the_form_of_google_rpc(user: Person) -> None:
     assert details["RequestInfo"]["requestId"] == answer.headers["x-request-id"]
 
 
-def test_nothing_secret_is_in_a_log(system: Copy, admin: Person) -> None:
+def test_nothing_secret_is_in_a_log(system: Instance, admin: Person) -> None:
     with Person.signed_up(system) as person:
         wrong = {"email": "admin@pulsetrack.local", "password": "a wrong password"}
         assert person.rest.post("/v1/auth/login", json=wrong).status_code == 401
@@ -72,7 +72,7 @@ def test_nothing_secret_is_in_a_log(system: Copy, admin: Person) -> None:
     assert [text for text in secret if text in logs(system)] == []
 
 
-def test_no_personal_data_is_in_a_log(system: Copy, user: Person) -> None:
+def test_no_personal_data_is_in_a_log(system: Instance, user: Person) -> None:
     first, other = (personal(number) for number in (1, 2))
     _, another = (user.post("/v1/patients", a_patient(**fields)) for fields in (first, other))
     path = f"/v1/patients/{another['id']}"
@@ -106,6 +106,6 @@ def personal(number: int) -> dict[str, str]:
     }
 
 
-def logs(system: Copy) -> str:
+def logs(system: Instance) -> str:
     """Returns all that is in the logs of a copy."""
     return "".join(path.read_text(errors="replace") for path in (system.folder / "logs").iterdir())

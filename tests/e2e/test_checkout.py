@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.harness.waiting import eventually
-from tools.copy import running
+from tools.instance import run_instance
 from tools.local.process import ROOT
 
 TOMORROW = f"BEFORE={(datetime.now(UTC) + timedelta(days=2)).date()}"
@@ -41,7 +41,7 @@ def make(target: str, checkout: Path, data: Path) -> Ended:
 
 def test_targets_work_with_spaces_and_umlauts_in_paths(checkout: Path, tmp_path: Path) -> None:
     data = tmp_path / "daten für später"
-    with running(data, checkout) as copy:
+    with run_instance(data, checkout) as copy:
         httpx.post(f"{copy.url}/v1/auth/login", json={"email": "a@clinic.test", "password": "not hers"})
         eventually(lambda: "up to seal" in make(f"audit-archive SERVICE=auth {TOMORROW}", checkout, data).stdout)
         for target, said in (

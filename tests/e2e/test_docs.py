@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, sync_pla
 
 from tests.e2e.people import PASSWORD, Person, a_patient
 from tests.harness.system import ORIGIN
-from tools.copy import Copy
+from tools.instance import Instance
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
@@ -104,7 +104,9 @@ def field(answer: Locator, name: str) -> str:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_somebody_signs_up_logs_in_and_creates_a_patient_on_the_page(system: Copy, browser: Browser, size: str) -> None:
+def test_somebody_signs_up_logs_in_and_creates_a_patient_on_the_page(
+    system: Instance, browser: Browser, size: str
+) -> None:
     name = uuid4().hex
     person = {"email": f"{name}@clinic.test", "password": PASSWORD}
     reference = Reference(browser, system.url, size)
@@ -121,7 +123,7 @@ def test_somebody_signs_up_logs_in_and_creates_a_patient_on_the_page(system: Cop
     reference.page.close()
 
 
-def test_the_page_runs_no_script_but_its_own_and_calls_nobody_else(system: Copy, browser: Browser) -> None:
+def test_the_page_runs_no_script_but_its_own_and_calls_nobody_else(system: Instance, browser: Browser) -> None:
     reference = Reference(browser, system.url)
     inline = "const s = document.createElement('script'); s.textContent = 'ran = true'; document.body.append(s)"
     assert reference.page.evaluate(f"() => {{ {inline}; return typeof ran }}") == "undefined"

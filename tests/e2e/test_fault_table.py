@@ -18,7 +18,7 @@ from tests.e2e.clocks import LIBRARY, MOVABLE, Clocks, clock_offset
 from tests.e2e.creating import Creating, log_in
 from tests.e2e.disk import fill, mounted
 from tests.harness.waiting import eventually
-from tools.copy import Copy, running
+from tools.instance import Instance, run_instance
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(300)]
 
@@ -37,7 +37,7 @@ AROUND_SECONDS = 3
 CLOCK_GROUPS = (MOVABLE, ("auth",), ("patient",), ("billing", "analytics"), ("postgres",))
 
 Row = tuple[str, int, int, float]
-Fault = Callable[[Copy], None]
+Fault = Callable[[Instance], None]
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +58,10 @@ def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path | None
 
 
 @pytest.fixture(scope="module")
-def fragile(small_disk: Path | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
+def fragile(small_disk: Path | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     """A copy whose parts suffer."""
     folder = small_disk or tmp_path_factory.mktemp("fragile")
-    with running(folder / "data", PULSETRACK_RATE_LIMITS="off") as copy:
+    with run_instance(folder / "data", PULSETRACK_RATE_LIMITS="off") as copy:
         yield copy
 
 
@@ -76,15 +76,15 @@ def clocks() -> Iterator[Clocks]:
 
 
 @pytest.fixture(scope="module")
-def moving(clocks: Clocks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
+def moving(clocks: Clocks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     """A copy whose clocks can be moved."""
     folder = tmp_path_factory.mktemp("moving") / "data"
     environment = {"PULSETRACK_RATE_LIMITS": "off", **clocks.environment}
-    with running(folder, module="tests.e2e.clocks", **environment) as copy:
+    with run_instance(folder, module="tests.e2e.clocks", **environment) as copy:
         yield copy
 
 
-def suffer(copy: Copy, name: str, fault: Fault, table: list[Row]) -> None:
+def suffer(copy: Instance, name: str, fault: Fault, table: list[Row]) -> None:
     """Lets a fault happen under load, adds its row, and checks that all is there once."""
     before = settled(copy)
     with Creating(copy) as creating:
@@ -99,13 +99,13 @@ def suffer(copy: Copy, name: str, fault: Fault, table: list[Row]) -> None:
     assert settled(copy) == expected
 
 
-def settled(copy: Copy) -> set[str]:
+def settled(copy: Instance) -> set[str]:
     """Waits until every patient has an account and an event, and returns the patients' ids."""
     ids: list[set[str]] = eventually(lambda: everything(copy), seconds=60)
     return ids[0]
 
 
-def everything(copy: Copy) -> list[set[str]]:
+def everything(copy: Instance) -> list[set[str]]:
     """Returns the set of all patients' ids if each has an account and an event and the system answers, else nothing.
 
     Fails if one has two.
@@ -137,7 +137,7 @@ def rows(client: httpx.Client, path: str, field: str) -> Iterator[dict[str, str]
             return
 
 
-def kill(copy: Copy, *parts: str) -> None:
+def kill(copy: Instance, *parts: str) -> None:
     """Kills parts, and waits until they have been started again."""
     old = {part: copy.state().processes[part].pid for part in parts}
     for pid in old.values():
@@ -145,7 +145,7 @@ def kill(copy: Copy, *parts: str) -> None:
     eventually(lambda: all(copy.state().processes[part].pid != pid for part, pid in old.items()))
 
 
-def freeze(copy: Copy, part: str) -> None:
+def freeze(copy: Instance, part: str) -> None:
     """Stops a part for some time, in which the supervisor may restart it."""
     frozen = tree(copy.state().processes[part].process())
     for process in frozen:
@@ -162,25 +162,25 @@ def tree(process: psutil.Process | None) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_a_part_is_killed(fragile: Copy, part: str, table: list[Row]) -> None:
+def test_a_part_is_killed(fragile: Instance, part: str, table: list[Row]) -> None:
     suffer(fragile, f"kill {part}", lambda copy: kill(copy, part), table)
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_a_part_is_frozen(fragile: Copy, part: str, table: list[Row]) -> None:
+def test_a_part_is_frozen(fragile: Instance, part: str, table: list[Row]) -> None:
     suffer(fragile, f"stop {part} for {FROZEN_SECONDS} s", lambda copy: freeze(copy, part), table)
 
 
-def test_three_parts_are_killed_at_once(fragile: Copy, table: list[Row]) -> None:
+def test_three_parts_are_killed_at_once(fragile: Instance, table: list[Row]) -> None:
     three = ("patient", "broker", "postgres")
     suffer(fragile, f"kill {', '.join(three)} at once", lambda copy: kill(copy, *three), table)
 
 
-def test_the_disk_is_full(fragile: Copy, small_disk: Path | None, table: list[Row]) -> None:
+def test_the_disk_is_full(fragile: Instance, small_disk: Path | None, table: list[Row]) -> None:
     if small_disk is None:
         pytest.skip("only root may mount a small disk")
 
-    def full(_: Copy) -> None:
+    def full(_: Instance) -> None:
         filler = fill(small_disk)
         time.sleep(FULL_SECONDS)
         filler.unlink()
@@ -191,11 +191,11 @@ def test_the_disk_is_full(fragile: Copy, small_disk: Path | None, table: list[Ro
 @pytest.mark.parametrize("hours", [1, -1])
 @pytest.mark.parametrize("parts", CLOCK_GROUPS, ids=",".join)
 def test_clocks_are_an_hour_wrong(
-    moving: Copy, clocks: Clocks, parts: tuple[str, ...], hours: int, table: list[Row]
+    moving: Instance, clocks: Clocks, parts: tuple[str, ...], hours: int, table: list[Row]
 ) -> None:
     offset = hours * HOUR_SECONDS
 
-    def move(copy: Copy) -> None:
+    def move(copy: Instance) -> None:
         clocks.set(parts, offset)
         time.sleep(MOVED_SECONDS)
         for part in parts:

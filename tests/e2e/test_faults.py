@@ -14,16 +14,16 @@ import pytest
 from tests.e2e.people import Person, a_patient, all_pages
 from tests.harness.system import NewFolder
 from tests.harness.waiting import eventually
-from tools.copy import Copy, running
+from tools.instance import Instance, run_instance
 
 PATIENTS = 200
 KILL_AFTER = 50
 
 
 @pytest.fixture(scope="module")
-def fragile(new_folder: NewFolder) -> Iterator[Copy]:
+def fragile(new_folder: NewFolder) -> Iterator[Instance]:
     """A copy whose parts are killed."""
-    with running(new_folder("fragile"), PULSETRACK_RATE_LIMITS="off") as copy:
+    with run_instance(new_folder("fragile"), PULSETRACK_RATE_LIMITS="off") as copy:
         yield copy
 
 
@@ -32,7 +32,7 @@ def patients_of(person: Person, path: str, field: str) -> Counter[str]:
     return Counter(row["patientId"] for row in all_pages(person, path, field))
 
 
-def create_while_it_dies(person: Person, copy: Copy, part: str) -> set[str]:
+def create_while_it_dies(person: Person, copy: Instance, part: str) -> set[str]:
     """Creates patients, kills a part in the middle, and returns the ids of those that were acknowledged."""
     acknowledged: set[str] = set()
     refusals: set[str] = set()
@@ -57,7 +57,7 @@ def create_while_it_dies(person: Person, copy: Copy, part: str) -> set[str]:
 
 
 @pytest.mark.parametrize("part", ["patient", "billing", "broker", "analytics", "postgres", "auth", "gateway"])
-def test_kill_dash_nine_while_patients_are_created(fragile: Copy, part: str) -> None:
+def test_kill_dash_nine_while_patients_are_created(fragile: Instance, part: str) -> None:
     eventually(lambda: httpx.get(f"{fragile.url}/.well-known/jwks.json").is_success)
     with Person.signed_up(fragile) as person:
         old = fragile.state().processes[part].pid
@@ -78,11 +78,11 @@ def test_kill_dash_nine_while_patients_are_created(fragile: Copy, part: str) -> 
 
 def test_what_was_there_is_there_after_a_stop_and_a_start(new_folder: NewFolder) -> None:
     folder = new_folder("restarted")
-    with running(folder) as copy, Person.signed_up(copy) as person:
+    with run_instance(folder) as copy, Person.signed_up(copy) as person:
         created = person.post("/v1/patients", a_patient())
         token, refresh_token = person.token, person.refresh_token
         assert copy.stop() == 0
-    with running(folder) as copy, Person.nobody(copy, token) as person:
+    with run_instance(folder) as copy, Person.nobody(copy, token) as person:
         assert person.get(f"/v1/patients/{created['id']}") == created
         person.post("/v1/auth/refresh", {"refreshToken": refresh_token})
         again = Person.logged_in(copy, "admin@pulsetrack.local", copy.admin_password)

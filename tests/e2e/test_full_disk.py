@@ -16,9 +16,9 @@ import pytest
 from tests.e2e.disk import fill, mounted
 from tests.e2e.people import Person, a_patient
 from tests.harness.waiting import eventually
-from tools.copy import Copy, running
-from tools.local.ports import free_port
+from tools.instance import Instance, run_instance
 from tools.local.process import ROOT
+from tools.ports import free_port
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield disk
 
 
-def pid_of(copy: Copy, program: str) -> int | None:
+def pid_of(copy: Instance, program: str) -> int | None:
     """Returns the pid of the supervisor's child that runs a program. The state file may be out of date."""
     for child in psutil.Process(copy.supervisor.pid).children():
         with suppress(psutil.NoSuchProcess):  # it has ended: psutil.ZombieProcess is one
@@ -40,7 +40,7 @@ def pid_of(copy: Copy, program: str) -> int | None:
 
 
 def test_parts_come_back_on_a_full_disk_and_the_system_recovers(small_disk: Path) -> None:
-    with running(small_disk / "data") as copy, Person.signed_up(copy) as person:
+    with run_instance(small_disk / "data") as copy, Person.signed_up(copy) as person:
         created = person.post("/v1/patients", a_patient())
         filler = fill(small_disk)
         killed = {program: kill(copy, program) for program in ("services.patient", "envoy.yaml", "broker")}
@@ -68,14 +68,14 @@ def test_a_start_on_a_full_disk_says_one_sentence(small_disk: Path) -> None:
     assert ended.stderr == f"The data dir {folder} cannot be used: No space left on device.\n"
 
 
-def operate(copy: Copy, command: str) -> "subprocess.CompletedProcess[str]":
+def operate(copy: Instance, command: str) -> "subprocess.CompletedProcess[str]":
     """Runs an operator's command on a copy."""
     environment = os.environ | {"PULSETRACK_DATA_DIR": str(copy.folder)}
     argv = [sys.executable, "-m", "tools.operate", command]
     return subprocess.run(argv, cwd=ROOT, env=environment, check=False, capture_output=True, text=True, timeout=60)
 
 
-def kill(copy: Copy, program: str) -> int:
+def kill(copy: Instance, program: str) -> int:
     """Kills the part that runs a program, and returns its former pid."""
     pid = pid_of(copy, program)
     assert pid
@@ -83,7 +83,7 @@ def kill(copy: Copy, program: str) -> int:
     return pid
 
 
-def answers(copy: Copy) -> bool:
+def answers(copy: Instance) -> bool:
     """Tells whether the gateway and a service behind it answer."""
     try:
         return httpx.get(f"{copy.url}/.well-known/jwks.json").is_success

@@ -13,7 +13,7 @@ from gen.pulsetrack.billing.v1 import AccountStatus, GetBillingAccountRequest, L
 from gen.pulsetrack.patient.v1 import CreatePatientRequest, GetPatientRequest, Patient
 from tests.e2e.people import ADMIN_EMAIL, PASSWORD, Person, a_patient
 from tests.harness.waiting import eventually
-from tools.copy import Copy
+from tools.instance import Instance
 
 
 def test_by_rest(user: Person) -> None:
@@ -30,7 +30,7 @@ def test_by_rest(user: Person) -> None:
     assert int(user.get("/v1/analytics/statistics")["totalPatients"]) > 0
 
 
-def test_by_native_grpc(system: Copy) -> None:
+def test_by_native_grpc(system: Instance) -> None:
     with Person.logged_in(system, ADMIN_EMAIL, system.admin_password) as admin, Person.nobody(system) as nobody:
         to_be_user = CreateUserRequest(email="native@clinic.test", username="native", password=PASSWORD)
         new, auth = admin.client("auth").create_user(to_be_user), nobody.client("auth")
@@ -51,7 +51,7 @@ def test_by_native_grpc(system: Copy) -> None:
         assert analytics.get_patient_statistics(GetPatientStatisticsRequest()).total_patients > 0
 
 
-def test_by_grpcurl(system: Copy, user: Person) -> None:
+def test_by_grpcurl(system: Instance, user: Person) -> None:
     program = shutil.which("grpcurl")
     if not program:
         pytest.skip("grpcurl is not installed")
@@ -69,7 +69,7 @@ def test_by_grpcurl(system: Copy, user: Person) -> None:
     assert user.get(f"/v1/patients/{created['id']}")["email"] == patient["email"]
 
 
-def test_a_session_goes_on_and_ends(system: Copy) -> None:
+def test_a_session_goes_on_and_ends(system: Instance) -> None:
     with Person.signed_up(system) as person:
         tokens = person.post("/v1/auth/refresh", {"refreshToken": person.refresh_token})
         assert person.post("/v1/auth/logout", {"refreshToken": tokens["refreshToken"]}) == {}

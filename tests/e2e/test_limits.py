@@ -9,12 +9,12 @@ from gen.pulsetrack.auth.v1 import LoginRequest
 from tests.e2e.people import PASSWORD, Person
 from tests.harness.client import outcome
 from tests.harness.system import NewFolder
-from tools.copy import Copy, running
+from tools.instance import Instance, run_instance
 
 EMAIL, GUESS = "admin@pulsetrack.local", "a wrong password"
 
 
-def test_an_account_that_is_guessed_at_is_closed_at_both_doors_and_says_for_how_long(system: Copy) -> None:
+def test_an_account_that_is_guessed_at_is_closed_at_both_doors_and_says_for_how_long(system: Instance) -> None:
     with Person.nobody(system) as nobody:
         email = f"{uuid4().hex}@clinic.test"
         nobody.post("/v1/auth/signup", {"email": email, "username": email[:32], "password": PASSWORD})
@@ -35,7 +35,7 @@ def test_an_account_that_is_guessed_at_is_closed_at_both_doors_and_says_for_how_
 def test_who_guesses_passwords_is_held_up_at_both_doors_and_reads_go_on(
     new_folder: NewFolder,
 ) -> None:
-    with running(new_folder("limited")) as copy, Person.signed_up(copy) as person:
+    with run_instance(new_folder("limited")) as copy, Person.signed_up(copy) as person:
         guess = {"email": EMAIL, "password": GUESS}
         at_rest = [person.rest.post("/v1/auth/login", json=guess) for _ in range(2 * Rates().credentials.calls)]
         auth, same = person.client("auth"), LoginRequest(email=EMAIL, password=GUESS)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.harness.system import NewFolder
-from tools.copy import Copy, running
+from tools.instance import Instance, run_instance
 from tools.local.process import ROOT
 
 
@@ -27,7 +27,7 @@ def load(
 
 
 @pytest.mark.parametrize("door", ["rest", "grpc"])
-def test_every_call_is_answered_at_both_doors(system: Copy, tmp_path: Path, door: str) -> None:
+def test_every_call_is_answered_at_both_doors(system: Instance, tmp_path: Path, door: str) -> None:
     phases = ("sign-ups", "log-ins", "mixed", "watchers", "lists-at-once")
     done, written = load(tmp_path, *phases, "--door", door, "--people", "2", "--seconds", "1", url=system.url)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -46,7 +46,7 @@ def test_every_call_is_answered_at_both_doors(system: Copy, tmp_path: Path, door
     assert page.count("<circle") == 2 + 2 + 60 + 10 + 600
 
 
-def test_a_gate_that_is_not_passed_ends_with_1(system: Copy, tmp_path: Path) -> None:
+def test_a_gate_that_is_not_passed_ends_with_1(system: Instance, tmp_path: Path) -> None:
     done, written = load(tmp_path, "mixed", "--seconds", "0.5", "--max-p99-ms", "0.001", url=system.url)
     assert done.returncode == 1
     [failure] = written["failures"]
@@ -56,7 +56,7 @@ def test_a_gate_that_is_not_passed_ends_with_1(system: Copy, tmp_path: Path) -> 
 
 
 def test_calls_over_the_rate_limits_fail_and_are_explained(new_folder: NewFolder, tmp_path: Path) -> None:
-    with running(new_folder("limited")) as copy:
+    with run_instance(new_folder("limited")) as copy:
         done, written = load(
             tmp_path, "sign-ups", "--people", "40", PULSETRACK_DATA_DIR=str(copy.folder), PULSETRACK_URL=""
         )
@@ -80,7 +80,7 @@ def test_without_a_gateway_it_says_so(tmp_path: Path, arguments: tuple[str, ...]
     assert done.stderr.startswith(sentence)
 
 
-def test_an_unknown_phase_is_named(system: Copy, tmp_path: Path) -> None:
+def test_an_unknown_phase_is_named(system: Instance, tmp_path: Path) -> None:
     done, _ = load(tmp_path, "mixed", "creats", url=system.url)
     assert done.returncode == 1
     assert done.stderr.startswith("There is no phase creats, only ")

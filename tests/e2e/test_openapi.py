@@ -15,22 +15,22 @@ import pytest
 from services.common.protobuf.contract import all_methods
 from tests.e2e.people import Person
 from tests.harness.system import NewFolder
-from tools.copy import Copy, running
+from tools.instance import Instance, run_instance
 from tools.local.process import ROOT
 
 HERE = Path(__file__).parent
 
 
 @pytest.fixture
-def system(new_folder: NewFolder) -> Iterator[Copy]:
+def system(new_folder: NewFolder) -> Iterator[Instance]:
     """A copy of its own: whatever Schemathesis thinks of is in no other test's way."""
-    with running(new_folder("tried"), PULSETRACK_RATE_LIMITS="off") as copy:
+    with run_instance(new_folder("tried"), PULSETRACK_RATE_LIMITS="off") as copy:
         yield copy
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("examples", [5, pytest.param(25, marks=pytest.mark.soak)])
-def test_the_answers_are_those_of_the_document(system: Copy, tmp_path: Path, examples: int) -> None:
+def test_the_answers_are_those_of_the_document(system: Instance, tmp_path: Path, examples: int) -> None:
     st = [str(Path(sys.executable).with_name("st")), "--config-file", str(HERE / "schemathesis.toml")]
     with Person.logged_in(system, "admin@pulsetrack.local", system.admin_password) as admin:
         run = ["run", f"{system.url}/openapi.json", "--header", f"Authorization: Bearer {admin.token}", "--no-color"]

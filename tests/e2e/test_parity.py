@@ -13,7 +13,7 @@ from google.rpc.status_pb2 import Status
 from services.common.protobuf.contract import MAX_MESSAGE_BYTES, PATH_VARIABLE, Door, Method, all_methods
 from tests.e2e.people import PASSWORD, Person, a_patient
 from tests.harness.client import Refused, outcome
-from tools.copy import Copy
+from tools.instance import Instance
 
 BOTH = [method for method in all_methods() if method.http]
 WITH_TOKEN = [method for method in BOTH if method.access.door is Door.PEOPLE]
@@ -74,7 +74,7 @@ def both(person: Person, method: Method, value: str, **query: str) -> tuple[Answ
 
 @pytest.mark.parametrize("method", WITH_TOKEN, ids=by_name)
 @pytest.mark.parametrize(("token", "reason"), [("", "TOKEN_MISSING"), ("garbage", "TOKEN_INVALID")])
-def test_without_a_good_token(system: Copy, method: Method, token: str, reason: str) -> None:
+def test_without_a_good_token(system: Instance, method: Method, token: str, reason: str) -> None:
     with Person.nobody(system, token) as nobody:
         at_native, at_rest = both(nobody, method, str(uuid4()))
     assert at_native == at_rest

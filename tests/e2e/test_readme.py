@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tools.copy import Copy
+from tools.instance import Instance
 from tools.local.process import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -19,14 +19,14 @@ _NEEDS = {"grpcurl": shutil.which("grpcurl") is not None}
 
 
 @pytest.fixture(scope="module")
-def shell(system: Copy, tmp_path_factory: pytest.TempPathFactory) -> "Shell":
+def shell(system: Instance, tmp_path_factory: pytest.TempPathFactory) -> "Shell":
     return Shell(system, tmp_path_factory.mktemp("readme") / "variables")
 
 
 class Shell:
     """A shell that keeps its variables from one block to the next."""
 
-    def __init__(self, system: Copy, variables: Path) -> None:
+    def __init__(self, system: Instance, variables: Path) -> None:
         self._system = system
         self._variables = variables
         variables.touch()
@@ -55,6 +55,6 @@ def test_a_command_does_what_it_should(shell: Shell, block: str) -> None:
         assert '"code"' not in printed
 
 
-def test_the_error_is_shown_as_it_is(system: Copy) -> None:
+def test_the_error_is_shown_as_it_is(system: Instance) -> None:
     [shown] = re.findall(r"^```json\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
     assert httpx.get(f"{system.url}/v1/patients/x").json() == json.loads(shown)

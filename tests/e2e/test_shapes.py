@@ -10,11 +10,11 @@ from tests.e2e.people import Person, a_patient
 from tests.harness.broker import Broker
 from tests.harness.system import NewFolder
 from tests.harness.waiting import eventually
-from tools.copy import Copy, running
+from tools.instance import Instance, run_instance
 from tools.local.postgres import Postgres
 
 
-def make_the_journey(copy: Copy) -> None:
+def make_the_journey(copy: Instance) -> None:
     """Signs up, creates a patient, and waits for its account and its event."""
     with Person.signed_up(copy) as person:
         created = person.post("/v1/patients", a_patient())["id"]
@@ -23,7 +23,7 @@ def make_the_journey(copy: Copy) -> None:
 
 
 def test_several_workers_of_each_service_do_the_work_of_those_that_die(new_folder: NewFolder) -> None:
-    with running(new_folder("workers"), PULSETRACK_WORKERS="2") as copy:
+    with run_instance(new_folder("workers"), PULSETRACK_WORKERS="2") as copy:
         for worker in ("auth", "billing", "patient", "analytics"):
             os.kill(copy.state().processes[worker].pid, signal.SIGKILL)
         eventually(lambda: httpx.get(f"{copy.url}/.well-known/jwks.json").is_success)
@@ -33,7 +33,7 @@ def test_several_workers_of_each_service_do_the_work_of_those_that_die(new_folde
 def test_on_a_postgres_and_a_kafka_that_are_there_already(
     tmp_path: Path, postgres: Postgres, own_broker: Broker
 ) -> None:
-    with running(
+    with run_instance(
         tmp_path / "data", PULSETRACK_DATABASE_URL=postgres.url(), PULSETRACK_KAFKA=own_broker.address
     ) as copy:
         assert {"postgres", "broker"}.isdisjoint(copy.state().processes)

@@ -13,15 +13,15 @@ from tests.e2e.people import ADMIN_EMAIL, PASSWORD, Person, a_patient
 from tests.harness.client import calling, outcome
 from tests.harness.system import NewFolder
 from tests.requests.tool import run
-from tools.copy import Copy, running
+from tools.instance import Instance, run_instance
 
 MESSAGE = "Sign-up is closed. Ask an administrator to create a user for you."
 
 
 @pytest.fixture(scope="module")
-def closed(new_folder: NewFolder) -> Iterator[Copy]:
+def closed(new_folder: NewFolder) -> Iterator[Instance]:
     folder = new_folder("closed")
-    with running(folder, PULSETRACK_SIGN_UP="closed", PULSETRACK_RATE_LIMITS="off") as copy:
+    with run_instance(folder, PULSETRACK_SIGN_UP="closed", PULSETRACK_RATE_LIMITS="off") as copy:
         yield copy
 
 
@@ -38,7 +38,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
-def test_sign_up_is_refused_at_every_surface(closed: Copy, body: dict[str, Any]) -> None:
+def test_sign_up_is_refused_at_every_surface(closed: Instance, body: dict[str, Any]) -> None:
     request = SignUpRequest(**body)
     with Person.nobody(closed) as visitor, calling(closed.state().ports["auth"], "auth") as direct:
         at_rest = visitor.rest.post("/v1/auth/signup", json=body)
@@ -51,19 +51,19 @@ def test_sign_up_is_refused_at_every_surface(closed: Copy, body: dict[str, Any])
     ] * 2
 
 
-def test_sign_up_is_refused_by_grpc_web(closed: Copy) -> None:
+def test_sign_up_is_refused_by_grpc_web(closed: Instance) -> None:
     call = ("buf", "curl", "--protocol", "grpcweb", "--schema", "gen/descriptors.binpb", "--data", json.dumps(new()))
     refused = run(*call, f"{closed.url}/pulsetrack.auth.v1.AuthService/SignUp")
     assert json.loads(refused.stderr)["code"] == "permission_denied"
 
 
-def test_a_user_whom_the_admin_creates_works_with_patients(closed: Copy) -> None:
+def test_a_user_whom_the_admin_creates_works_with_patients(closed: Instance) -> None:
     with Person.created(closed) as user:
         created = user.post("/v1/patients", a_patient())
         assert user.get(f"/v1/patients/{created['id']}") == created
 
 
-def test_the_start_says_how_sign_up_is_set(closed: Copy, system: Copy) -> None:
+def test_the_start_says_how_sign_up_is_set(closed: Instance, system: Instance) -> None:
     outputs = [
         copy.folder.with_name(f"{copy.folder.name}.out").read_text(encoding="utf-8") for copy in (closed, system)
     ]

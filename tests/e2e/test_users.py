@@ -9,11 +9,11 @@ from gen.pulsetrack.patient.v1 import WatchPatientsRequest
 from tests.e2e.people import PASSWORD, Person, all_pages
 from tests.harness.client import Refused
 from tests.harness.waiting import eventually
-from tools.copy import Copy
+from tools.instance import Instance
 
 
 @pytest.fixture
-def ana(system: Copy) -> Iterator[Person]:
+def ana(system: Instance) -> Iterator[Person]:
     """Somebody whom the admin manages."""
     with Person.signed_up(system) as person:
         yield person
@@ -55,7 +55,7 @@ def test_the_calls_and_watches_of_a_disabled_user_end(admin: Person, ana: Person
         eventually(lambda method=method: reason_if_refused(ana.rest.get(method)) == (403, "USER_DISABLED"))  # type: ignore[misc]
 
 
-def test_the_token_of_a_demoted_admin_is_refused(system: Copy, admin: Person) -> None:
+def test_the_token_of_a_demoted_admin_is_refused(system: Instance, admin: Person) -> None:
     new = {"email": "max@clinic.test", "username": "max", "password": PASSWORD, "role": "ROLE_ADMIN"}
     user = admin.post("/v1/users", new)
     with Person.logged_in(system, new["email"], PASSWORD) as demoted:
@@ -66,7 +66,7 @@ def test_the_token_of_a_demoted_admin_is_refused(system: Copy, admin: Person) ->
         assert reason(again.rest.get("/v1/analytics/dead-letters")) == (403, "ROLE_REQUIRED")
 
 
-def test_an_admin_makes_another(system: Copy, admin: Person) -> None:
+def test_an_admin_makes_another(system: Instance, admin: Person) -> None:
     new = {"email": "eva@clinic.test", "username": "eva", "password": PASSWORD, "role": "ROLE_ADMIN"}
     user = admin.post("/v1/users", new)
     assert user in all_pages(admin, "/v1/users", "users")

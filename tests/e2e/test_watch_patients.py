@@ -17,7 +17,7 @@ from gen.pulsetrack.patient.v1 import WatchPatientsRequest
 from tests.e2e.people import Person, a_patient
 from tests.harness.client import Refused
 from tests.harness.system import NewFolder
-from tools.copy import Copy, running
+from tools.instance import Instance, run_instance
 
 PATH = "/v1/patients:watch"
 ALL = 60
@@ -61,14 +61,14 @@ def test_what_is_refused_before_the_first_answer_has_its_status(user: Person) ->
 
 
 @pytest.fixture(scope="module")
-def fragile(new_folder: NewFolder) -> Iterator[Copy]:
+def fragile(new_folder: NewFolder) -> Iterator[Instance]:
     """A copy whose parts are killed."""
-    with running(new_folder("watched"), PULSETRACK_RATE_LIMITS="off") as copy:
+    with run_instance(new_folder("watched"), PULSETRACK_RATE_LIMITS="off") as copy:
         yield copy
 
 
 @pytest.mark.parametrize("part", ["patient", "postgres"])
-def test_who_goes_on_with_the_last_token_misses_nothing_when_a_part_is_killed(fragile: Copy, part: str) -> None:
+def test_who_goes_on_with_the_last_token_misses_nothing_when_a_part_is_killed(fragile: Instance, part: str) -> None:
     with Person.signed_up(fragile) as person:
         begun, stopped = threading.Event(), threading.Event()
         seen: dict[str, list[int]] = defaultdict(list)
@@ -103,7 +103,7 @@ def watch_on(person: Person, seen: dict[str, list[int]], begun: threading.Event,
         time.sleep(0.1)
 
 
-def write_while_it_dies(person: Person, copy: Copy, part: str) -> dict[str, list[int]]:
+def write_while_it_dies(person: Person, copy: Instance, part: str) -> dict[str, list[int]]:
     """Creates patients and changes them, kills the part in between, tries again, and returns their revisions."""
     written = {}
     for number in range(ALL):

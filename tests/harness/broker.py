@@ -7,12 +7,13 @@ from typing import Any, cast
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 
+from deploy.settings import HOST
 from services.common.messaging.kafka import PARTITIONS
 from tests.harness.background import Background
 from tests.harness.waiting import eventually
-from tools.local.broker import broker
-from tools.local.part import Running
-from tools.local.ports import HOST, free_port
+from tools.local.part import RunningPart
+from tools.local.system import broker
+from tools.ports import free_port
 
 
 class Broker:
@@ -22,7 +23,7 @@ class Broker:
         port = free_port()
         self.address = f"{HOST}:{port}"
         self._background = background
-        self._running = Running(broker(port), folder)
+        self._running = RunningPart(broker(port), folder)
 
     def start(self) -> None:
         """Starts it and waits until it is ready."""

@@ -9,8 +9,8 @@ import pytest
 from filelock import FileLock
 
 from tests.e2e.people import ADMIN_EMAIL, Person
-from tools.copy import Copy, running
-from tools.local.state import State
+from tools.instance import Instance, run_instance
+from tools.local.data_folder import State
 
 ORIGIN = "http://pages.test"
 """The origin, other than the gateway's own, whose pages may call."""
@@ -39,7 +39,7 @@ def new_folder(tmp_path_factory: pytest.TempPathFactory) -> NewFolder:
 def prepare(folder: Path) -> None:
     """Creates a data folder whose copies start in half the time of an empty one."""
     new = folder.with_name("preparing")
-    with running(new):
+    with run_instance(new):
         pass
     State().write(new)  # its copies run side by side, each on ports of its own
     with (new / "postgres" / "postgresql.conf").open("a") as configuration:
@@ -49,22 +49,22 @@ def prepare(folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def system(new_folder: NewFolder) -> Iterator[Copy]:
+def system(new_folder: NewFolder) -> Iterator[Instance]:
     """The system that all tests share that break nothing, as `make up` runs it."""
     settings = {"PULSETRACK_RATE_LIMITS": "off", "PULSETRACK_CORS_ORIGINS": ORIGIN}
-    with running(new_folder("system"), **settings) as copy:
+    with run_instance(new_folder("system"), **settings) as copy:
         yield copy
 
 
 @pytest.fixture(scope="module")
-def user(system: Copy) -> Iterator[Person]:
+def user(system: Instance) -> Iterator[Person]:
     """A user who has signed up. The log-in is per module, as its token lasts 15 minutes."""
     with Person.signed_up(system) as person:
         yield person
 
 
 @pytest.fixture(scope="module")
-def admin(system: Copy) -> Iterator[Person]:
+def admin(system: Instance) -> Iterator[Person]:
     """The first admin."""
     with Person.logged_in(system, ADMIN_EMAIL, system.admin_password) as person:
         yield person

@@ -13,7 +13,7 @@ from typing import Any, Self
 import boto3
 import httpx
 
-from tools.local.ports import free_port
+from tools.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 

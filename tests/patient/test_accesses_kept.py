@@ -22,9 +22,9 @@ from tests.harness.sql import Sql
 from tests.harness.tokens import Signer
 from tests.harness.waiting import eventually
 from tests.patient.factory import creating
-from tools.local.part import Running
-from tools.local.ports import free_port
+from tools.local.part import RunningPart
 from tools.local.postgres import Postgres
+from tools.ports import free_port
 
 COUNT = "SELECT count(*) FROM access_events WHERE method LIKE '%/GetPatient' AND outcome = ANY($1)"
 
@@ -53,7 +53,7 @@ def test_a_stop_loses_none(background: Background, new_database: Callable[[str],
 
 def test_while_the_database_is_away_they_are_kept(background: Background, tmp_path: Path, signer: Signer) -> None:
     server = Postgres(tmp_path / "data", free_port(), "a password", {"fsync": "off"})
-    running = Running(server.part("frail"), tmp_path)
+    running = RunningPart(server.part("frail"), tmp_path)
     sql = Sql(background, server.url())
     with background.during(running):
         migrate("patient", server.url())

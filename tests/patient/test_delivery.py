@@ -10,6 +10,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from deploy.settings import HOST
 from gen.pulsetrack.patient.v1 import (
     DeletePatientRequest,
     Patient,
@@ -29,7 +30,7 @@ from tests.harness.services import serving_auth
 from tests.harness.sql import Sql
 from tests.harness.waiting import eventually
 from tests.patient.factory import changing, creating
-from tools.local.ports import HOST, free_port
+from tools.ports import free_port
 
 WAITING = "SELECT key FROM outbox WHERE delivered_time IS NULL"
 

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 
+from deploy.settings import HOST
 from services.common.postgres.migrate import migrate
 from services.common.settings import SettingsError
 from tests.harness.background import Background
@@ -14,8 +15,8 @@ from tests.harness.services import serving_auth
 from tests.harness.sql import Sql
 from tests.harness.waiting import eventually
 from tests.patient.factory import OLD_PATIENTS
-from tools.local.ports import HOST, free_port
 from tools.local.postgres import Postgres
+from tools.ports import free_port
 
 OPEN = (
     "INSERT INTO accounts (id, patient_id, name, email, create_time)"

@@ -4,11 +4,11 @@ import pytest
 
 from tests.e2e.people import Person, a_patient
 from tests.harness.waiting import eventually
-from tools.copy import Copy
+from tools.instance import Instance
 
 
 @pytest.fixture(scope="session", autouse=True)
-def wait_for_analytics(system: Copy) -> None:
+def wait_for_analytics(system: Instance) -> None:
     """Waits until analytics consumes events. It needs several seconds to join its consumer group."""
     with Person.signed_up(system) as user:
         created = user.post("/v1/patients", a_patient())

@@ -9,7 +9,7 @@ import pytest
 from services.common.protobuf.contract import SERVICES, all_methods
 from tests.harness.system import NewFolder
 from tests.requests.tool import output, run
-from tools.copy import Copy, running
+from tools.instance import Instance, run_instance
 
 BUF = ("buf", "curl", "--http2-prior-knowledge")
 STANDARD = {"grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"}
@@ -18,13 +18,13 @@ VERSIONS = ("grpc-v1", "grpc-v1alpha")
 
 
 @pytest.mark.parametrize(("tool", "protocol"), [("grpcurl", "grpc"), ("buf", "grpc"), ("buf", "grpcweb")], ids=str)
-def test_journey_succeeds(system: Copy, tool: str, protocol: str) -> None:
+def test_journey_succeeds(system: Instance, tool: str, protocol: str) -> None:
     run(tool, "--version")  # skips the test if the tool is not installed
     printed = output("sh", "requests/journey.sh", tool, ADDRESS=f"localhost:{system.port}", PROTOCOL=protocol)
     assert_journey(printed)
 
 
-def test_journey_succeeds_with_a_user_created_by_the_admin(system: Copy) -> None:
+def test_journey_succeeds_with_a_user_created_by_the_admin(system: Instance) -> None:
     variables = {"ADDRESS": f"localhost:{system.port}", "ADMIN_PASSWORD": system.admin_password}
     assert_journey(output("sh", "requests/journey.sh", "buf", **variables))
 
@@ -40,7 +40,7 @@ def assert_journey(printed: str) -> None:
 
 
 @pytest.mark.parametrize("endpoint", ["gateway", *SERVICES])
-def test_grpcurl_lists_and_describes_all_methods_on_every_endpoint(system: Copy, endpoint: str) -> None:
+def test_grpcurl_lists_and_describes_all_methods_on_every_endpoint(system: Instance, endpoint: str) -> None:
     address = f"127.0.0.1:{find_port(system, endpoint)}"
     assert set(output("grpcurl", "-plaintext", address, "list").split()) == ALL
     for method in all_methods():
@@ -50,7 +50,7 @@ def test_grpcurl_lists_and_describes_all_methods_on_every_endpoint(system: Copy,
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("endpoint", ["gateway", *SERVICES])
-def test_buf_lists_all_methods_with_both_reflection_versions(system: Copy, endpoint: str, version: str) -> None:
+def test_buf_lists_all_methods_with_both_reflection_versions(system: Instance, endpoint: str, version: str) -> None:
     command = (*BUF, "--protocol", "grpc", "--reflect-protocol", version)
     url = f"http://127.0.0.1:{find_port(system, endpoint)}"
     assert set(output(*command, "--list-services", url).split()) == ALL
@@ -58,7 +58,7 @@ def test_buf_lists_all_methods_with_both_reflection_versions(system: Copy, endpo
     assert expected <= set(output(*command, "--list-methods", url).split())
 
 
-def test_grpcurl_shows_the_details_of_errors(system: Copy) -> None:
+def test_grpcurl_shows_the_details_of_errors(system: Instance) -> None:
     method = "pulsetrack.patient.v1.PatientService/GetPatient"
     rejected = run("grpcurl", "-plaintext", "-d", '{"id": "1"}', f"127.0.0.1:{system.port}", method)
     assert rejected.returncode != 0
@@ -67,7 +67,7 @@ def test_grpcurl_shows_the_details_of_errors(system: Copy) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "grpcweb"])
-def test_buf_shows_the_details_of_errors(system: Copy, protocol: str) -> None:
+def test_buf_shows_the_details_of_errors(system: Instance, protocol: str) -> None:
     url = f"{system.url}/pulsetrack.patient.v1.PatientService/GetPatient"
     rejected = run(*BUF, "--protocol", protocol, "--data", '{"id": "1"}', url)
     assert rejected.returncode != 0
@@ -76,20 +76,20 @@ def test_buf_shows_the_details_of_errors(system: Copy, protocol: str) -> None:
     assert b"TOKEN_MISSING" in b64decode(error["details"][0]["value"] + "==")
 
 
-def test_grpc_web_works_over_http_1_with_the_committed_descriptors(system: Copy) -> None:
+def test_grpc_web_works_over_http_1_with_the_committed_descriptors(system: Instance) -> None:
     url = f"{system.url}/pulsetrack.auth.v1.AuthService/GetJwks"
     command = ("buf", "curl", "--protocol", "grpcweb", "--schema", "gen/descriptors.binpb")
     assert json.loads(output(*command, url))["contentType"] == "application/json"
 
 
 def test_disabled_reflection_rejects_every_listing(new_folder: NewFolder) -> None:
-    with running(new_folder("closed"), PULSETRACK_REFLECTION="off") as copy:
+    with run_instance(new_folder("closed"), PULSETRACK_REFLECTION="off") as copy:
         for endpoint in ("gateway", *SERVICES):
             listing = run("grpcurl", "-plaintext", f"127.0.0.1:{find_port(copy, endpoint)}", "list")
             assert (listing.returncode != 0, listing.stdout) == (True, ""), endpoint
 
 
-def find_port(system: Copy, endpoint: str) -> int:
+def find_port(system: Instance, endpoint: str) -> int:
     return system.port if endpoint == "gateway" else system.state().ports[endpoint]
 
 

@@ -2,14 +2,15 @@
 
 import json
 
+from services.common.protobuf.contract import SERVICES
 from tests.requests.tool import output, run
-from tools.copy import Copy
-from tools.postman import SERVICES, read_requests
+from tools.instance import Instance
+from tools.postman import read_requests
 
 COUNT = sum(1 for name in SERVICES for _ in read_requests(name))
 
 
-def newman(system: Copy, password: str) -> tuple[str, ...]:
+def newman(system: Instance, password: str) -> tuple[str, ...]:
     return (
         *("newman", "run", "requests/postman/pulsetrack.postman_collection.json"),
         *("--environment", "requests/postman/local.postman_environment.json"),
@@ -17,7 +18,7 @@ def newman(system: Copy, password: str) -> tuple[str, ...]:
     )
 
 
-def httpyac(system: Copy, password: str) -> tuple[str, ...]:
+def httpyac(system: Instance, password: str) -> tuple[str, ...]:
     files = (f"requests/{name}.http" for name in SERVICES)
     return (
         *("httpyac", "send", *files, "--all", "--env", "local", "--json", "--output", "none"),
@@ -25,17 +26,17 @@ def httpyac(system: Copy, password: str) -> tuple[str, ...]:
     )
 
 
-def test_newman_runs_the_postman_collection(system: Copy) -> None:
+def test_newman_runs_the_postman_collection(system: Instance) -> None:
     printed = output(*newman(system, system.admin_password))
     assert f"| requests | {COUNT} | 0 |" in " ".join(printed.replace("|", " | ").split())
 
 
-def test_httpyac_runs_the_http_files(system: Copy) -> None:
+def test_httpyac_runs_the_http_files(system: Instance) -> None:
     printed = output(*httpyac(system, system.admin_password))
     summary = json.loads(printed[printed.index("{") :])["summary"]
     assert (summary["totalRequests"], summary["successRequests"]) == (COUNT, COUNT)
 
 
-def test_both_tools_fail_if_a_response_is_not_as_expected(system: Copy) -> None:
+def test_both_tools_fail_if_a_response_is_not_as_expected(system: Instance) -> None:
     assert run(*newman(system, "a wrong password")).returncode != 0
     assert run(*httpyac(system, "a wrong password")).returncode != 0

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.common.protobuf.contract import PATH_VARIABLE, Method, all_methods
+from services.common.protobuf.contract import PATH_VARIABLE, SERVICES, Method, all_methods
 from tools import postman
 
 METHODS = [method for method in all_methods() if method.http]
@@ -33,7 +33,7 @@ def read_postman_requests() -> Iterator[tuple[str, str]]:
 
 def test_http_files_cover_every_method_and_name_it() -> None:
     called = set()
-    for request in (each for name in (*postman.SERVICES, "watch") for each in postman.read_requests(name)):
+    for request in (each for name in (*SERVICES, "watch") for each in postman.read_requests(name)):
         method = find_method(request.verb, request.url)
         assert method, f"{request.verb} {request.url} matches no method"
         assert request.notes["name"].startswith(method.name)
@@ -47,12 +47,12 @@ def test_postman_collection_covers_every_unary_method() -> None:
 
 
 def test_every_unary_request_checks_its_response() -> None:
-    scripts = {request.title: request.script for name in postman.SERVICES for request in postman.read_requests(name)}
+    scripts = {request.title: request.script for name in SERVICES for request in postman.read_requests(name)}
     assert [title for title, script in scripts.items() if "client.assert(" not in script] == []
 
 
 def test_each_http_file_covers_the_methods_of_its_service() -> None:
-    for name in postman.SERVICES:
+    for name in SERVICES:
         names = {request.notes["name"] for request in postman.read_requests(name)}
         own = {method.name for method in METHODS if f".{name}." in method.path and not method.streams}
         assert own <= names

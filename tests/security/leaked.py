@@ -10,10 +10,10 @@ from tests.e2e.people import Person
 from tests.harness.background import Background
 from tests.harness.client import calling, outcome
 from tests.harness.tokens import Signer
-from tools.copy import Copy
+from tools.instance import Instance
 
 
-def leaked_signer(background: Background, system: Copy) -> Signer:
+def leaked_signer(background: Background, system: Instance) -> Signer:
     """Returns a signer with the key of the running auth."""
     url, passphrase = (
         (system.folder / "secrets" / name).read_text(encoding="utf-8")
@@ -31,7 +31,7 @@ def leaked_signer(background: Background, system: Copy) -> Signer:
     return background.run(signer())
 
 
-def reasons(system: Copy, token: str) -> list[str]:
+def reasons(system: Instance, token: str) -> list[str]:
     """Returns why a list of patients is refused: by REST, by native gRPC, and at the patient service's own port."""
     request = ListPatientsRequest(page_size=1)
     with (

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from http.client import HTTPConnection
 from typing import NamedTuple
 
-from tools.copy import Copy
-from tools.local.ports import HOST
+from deploy.settings import HOST
+from tools.instance import Instance
 
 
 class Answer(NamedTuple):
@@ -18,7 +18,7 @@ class Answer(NamedTuple):
     """The reason in the error, empty if all is well."""
 
 
-def send(system: Copy, verb: str, path: str, headers: Mapping[str, str] | None = None) -> Answer:
+def send(system: Instance, verb: str, path: str, headers: Mapping[str, str] | None = None) -> Answer:
     """Sends a request whose path nobody has made tidy, on a connection of its own."""
     connection = HTTPConnection(HOST, system.port, timeout=20)
     try:
@@ -34,7 +34,7 @@ def send(system: Copy, verb: str, path: str, headers: Mapping[str, str] | None =
     return Answer(answer.status, "" if ok else json.loads(content)["details"][0]["reason"])
 
 
-def connected(system: Copy, first: bytes = b"") -> socket.socket:
+def connected(system: Instance, first: bytes = b"") -> socket.socket:
     """Connects to the gateway and sends the first bytes of a request."""
     connection = socket.create_connection((HOST, system.port), timeout=20)
     connection.sendall(first)

@@ -14,6 +14,7 @@ import grpc
 import pytest
 from google.protobuf.json_format import ParseDict
 
+from deploy.settings import HOST
 from envoy.target import Capacity
 from gen.pulsetrack.auth.v1 import GetCurrentUserRequest
 from services.common.protobuf.contract import all_methods
@@ -21,8 +22,7 @@ from tests.e2e.people import Person, a_patient
 from tests.harness.background import Background
 from tests.harness.client import Refused, outcome
 from tests.security.raw import connected
-from tools.copy import Copy
-from tools.local.ports import HOST
+from tools.instance import Instance
 
 CREATE = "/pulsetrack.patient.v1.PatientService/CreatePatient"
 BOMB_BYTES = 64 * 1024 * 1024
@@ -42,7 +42,7 @@ def many_files() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def unharmed(system: Copy, user: Person) -> Iterator[None]:
+def unharmed(system: Instance, user: Person) -> Iterator[None]:
     """After each of these, every process is the one it was, and calls are answered."""
     before = system.state().processes
     yield
@@ -58,7 +58,7 @@ def test_a_gzip_bomb_at_the_rest_door_is_not_unpacked(user: Person) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="only Linux tells the most memory that a process had")
-def test_a_gzip_bomb_at_the_native_door_is_not_unpacked_whole(system: Copy, user: Person) -> None:
+def test_a_gzip_bomb_at_the_native_door_is_not_unpacked_whole(system: Instance, user: Person) -> None:
     before = memory_peak(system)
     call: Any = user.channel.unary_unary(CREATE)
     with pytest.raises(grpc.RpcError) as refused:
@@ -67,7 +67,7 @@ def test_a_gzip_bomb_at_the_native_door_is_not_unpacked_whole(system: Copy, user
     assert memory_peak(system) - before < BOMB_BYTES / 2
 
 
-def memory_peak(system: Copy) -> int:
+def memory_peak(system: Instance) -> int:
     """Returns the most memory that the patient service ever had, in bytes."""
     status = Path(f"/proc/{system.state().processes['patient'].pid}/status").read_text(encoding="utf-8")
     [line] = [line for line in status.splitlines() if line.startswith("VmHWM")]
@@ -145,7 +145,7 @@ def test_an_enum_number_that_means_nothing_is_refused_at_both_doors(user: Person
     ids=["nothing", "half a header", "half a body", "half a chunk", "half a handshake"],
 )
 def test_thousands_who_send_nothing_more_keep_nobody_waiting(
-    system: Copy, user: Person, many_files: None, first: bytes
+    system: Instance, user: Person, many_files: None, first: bytes
 ) -> None:
     with ExitStack() as stack:
         for _ in range(MANY):
@@ -157,7 +157,7 @@ def test_thousands_who_send_nothing_more_keep_nobody_waiting(
         assert time.monotonic() - start < 5
 
 
-def test_who_does_not_finish_his_headers_is_shown_out(system: Copy) -> None:
+def test_who_does_not_finish_his_headers_is_shown_out(system: Instance) -> None:
     with connected(system, LOGIN.encode()) as slow:
         start = time.monotonic()
         answer = b""
@@ -172,7 +172,7 @@ def test_who_does_not_finish_his_headers_is_shown_out(system: Copy) -> None:
     "path", ["/grpc.health.v1.Health/Watch", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"]
 )
 def test_thousands_of_streams_without_a_token_stop_no_service(
-    system: Copy, user: Person, background: Background, path: str
+    system: Instance, user: Person, background: Background, path: str
 ) -> None:
     with background.during(streams(system, path)):
         assert {user.rest.get("/v1/patients", params={"pageSize": 1}).status_code for _ in range(20)} == {200}
@@ -181,7 +181,7 @@ def test_thousands_of_streams_without_a_token_stop_no_service(
 
 
 @asynccontextmanager
-async def streams(system: Copy, path: str) -> AsyncIterator[None]:
+async def streams(system: Instance, path: str) -> AsyncIterator[None]:
     """Opens more streams than the gateway has calls of one service under way, each with one empty message."""
     async with AsyncExitStack() as stack:
         own = [("grpc.use_local_subchannel_pool", 1)]  # a connection each

@@ -10,7 +10,7 @@ import pytest
 
 from services.common.protobuf.contract import SERVICES
 from tests.e2e.people import Person
-from tools.copy import Copy
+from tools.instance import Instance
 
 MALFORMED = [
     (b"grpc-timeout", b"x"),
@@ -68,7 +68,7 @@ _FAULTS = {"2", "13"}  # UNKNOWN, INTERNAL
 
 @pytest.mark.parametrize("route", ROUTES, ids=NAMES)
 def test_a_malformed_header_harms_no_other_call(
-    system: Copy, user: Person, others: grpc.Channel, route: tuple[str, str, str, bytes]
+    system: Instance, user: Person, others: grpc.Channel, route: tuple[str, str, str, bytes]
 ) -> None:
     verb, path, content_type, body = route
     tokens = [b"", f"Bearer {user.token}".encode()]
@@ -106,13 +106,13 @@ def make_good_calls(channel: grpc.Channel, user: Person) -> None:
 
 
 @pytest.fixture
-def others(system: Copy) -> Iterator[grpc.Channel]:
+def others(system: Instance) -> Iterator[grpc.Channel]:
     """A connection of other clients."""
     with grpc.insecure_channel(system.url.removeprefix("http://")) as channel:
         yield channel
 
 
-def test_headers_that_are_not_ascii_write_nothing_to_the_services_logs(system: Copy, user: Person) -> None:
+def test_headers_that_are_not_ascii_write_nothing_to_the_services_logs(system: Instance, user: Person) -> None:
     flood = [(f"x-{n}".encode(), b"\xff" * 200) for n in range(80)]
     headers = [*flood, (b"authorization", f"Bearer {user.token}".encode())]
     before = log_bytes(system)
@@ -123,7 +123,7 @@ def test_headers_that_are_not_ascii_write_nothing_to_the_services_logs(system: C
     assert log_bytes(system) - before < 10_000
 
 
-def log_bytes(system: Copy) -> int:
+def log_bytes(system: Instance) -> int:
     """Returns how much the services have logged."""
     return sum((system.folder / "logs" / f"{service}.log").stat().st_size for service in SERVICES)
 

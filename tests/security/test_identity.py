@@ -10,7 +10,7 @@ import pytest
 from services.common.protobuf.contract import SERVICES, Door, Method, all_methods, methods
 from tests.e2e.people import Person, sample
 from tests.harness.client import Refused, calling, outcome
-from tools.copy import Copy
+from tools.instance import Instance
 
 SPOOFED = {
     "x-user-id": "00000000-0000-7000-8000-000000000000",
@@ -40,7 +40,7 @@ def person(request: pytest.FixtureRequest) -> Person:
 
 
 @pytest.mark.parametrize("method", CLOSED, ids=by_name)
-def test_headers_are_no_token(system: Copy, method: Method) -> None:
+def test_headers_are_no_token(system: Instance, method: Method) -> None:
     with Person.nobody(system) as nobody:
         answer = outcome(lambda: nobody.client("auth").call(method.path, b"", tuple(SPOOFED.items())))
         assert reason_of(answer) == "TOKEN_MISSING"
@@ -59,7 +59,7 @@ def test_headers_give_no_role(user: Person, method: Method) -> None:
 
 
 @pytest.mark.parametrize("method", FOR_SERVICES, ids=by_name)
-def test_a_person_is_no_service_at_any_door(system: Copy, person: Person, method: Method) -> None:
+def test_a_person_is_no_service_at_any_door(system: Instance, person: Person, method: Method) -> None:
     assert reason_of(outcome(lambda: person.client("auth").call(method.path, b""))) == "ROLE_REQUIRED"
     as_json = person.rest.post(method.path, json={})
     assert (as_json.status_code, as_json.json()["details"][0]["reason"]) == (404, "ROUTE_NOT_FOUND")
@@ -68,7 +68,7 @@ def test_a_person_is_no_service_at_any_door(system: Copy, person: Person, method
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_nobody_gets_in_at_a_services_own_port(system: Copy, service: str) -> None:
+def test_nobody_gets_in_at_a_services_own_port(system: Instance, service: str) -> None:
     with calling(system.state().ports[service], service) as client:
         for method in methods(SERVICES[service]):
             if method.access.door in {Door.PEOPLE, Door.SERVICES}:
@@ -77,7 +77,7 @@ def test_nobody_gets_in_at_a_services_own_port(system: Copy, service: str) -> No
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_person_gets_no_further_at_a_services_own_port(system: Copy, user: Person, service: str) -> None:
+def test_a_person_gets_no_further_at_a_services_own_port(system: Instance, user: Person, service: str) -> None:
     with calling(system.state().ports[service], service, user.token) as client:
         for method in methods(SERVICES[service]):
             if method in FOR_SERVICES or method in FOR_ADMINS:
@@ -90,7 +90,7 @@ def reason_of(answer: object) -> str:
     return answer.reason if isinstance(answer, Refused) else ""
 
 
-def web(system: Copy, path: str, token: str) -> httpx.Response:
+def web(system: Instance, path: str, token: str) -> httpx.Response:
     """Calls a method with an empty message as a browser does, by gRPC-Web."""
     headers = {"content-type": "application/grpc-web+proto", "authorization": f"Bearer {token}"}
     return httpx.post(system.url + path, content=struct.pack(">BI", 0, 0), headers=headers, timeout=20)

@@ -18,16 +18,16 @@ from tests.harness.system import NewFolder
 from tests.harness.tokens import Signer
 from tests.harness.waiting import eventually
 from tests.security.leaked import leaked_signer, reasons
-from tools.copy import Copy, running
+from tools.instance import Instance, run_instance
 from tools.local.process import ROOT
 
 REFUSED = ["TOKEN_INVALID"] * 3
 
 
 @pytest.fixture(scope="module")
-def rotated(new_folder: NewFolder, background: Background) -> Iterator[tuple[Copy, list[str]]]:
+def rotated(new_folder: NewFolder, background: Background) -> Iterator[tuple[Instance, list[str]]]:
     """A copy whose key leaked and was revoked, and tokens of that key: one was used before, one never."""
-    with running(new_folder("leaked"), PULSETRACK_RATE_LIMITS="off") as copy:
+    with run_instance(new_folder("leaked"), PULSETRACK_RATE_LIMITS="off") as copy:
         signer = leaked_signer(background, copy)
         used = [signer.lasting_token("ADMIN") for _ in range(2)]
         never_used = [signer.lasting_token("ADMIN") for _ in range(2)]
@@ -38,13 +38,13 @@ def rotated(new_folder: NewFolder, background: Background) -> Iterator[tuple[Cop
         yield copy, used + never_used
 
 
-def accepted(copy: Copy, token: str) -> bool:
+def accepted(copy: Instance, token: str) -> bool:
     """Returns whether a token is accepted by REST, by native gRPC, and at the ports of patient, billing and auth."""
     not_found = ["BILLING_ACCOUNT_NOT_FOUND", "USER_NOT_FOUND"]
     return reasons(copy, token) == ["", "", ""] and others(copy, token) == not_found
 
 
-def others(copy: Copy, token: str) -> list[str]:
+def others(copy: Instance, token: str) -> list[str]:
     """Returns why billing refuses a token at its own port, and auth at the gateway."""
     with (
         calling(copy.state().ports["billing"], "billing", token) as billing,
@@ -63,7 +63,7 @@ def rotate_now(folder: Path) -> None:
     subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=60, capture_output=True)
 
 
-def test_every_token_of_a_revoked_key_is_refused(rotated: tuple[Copy, list[str]]) -> None:
+def test_every_token_of_a_revoked_key_is_refused(rotated: tuple[Instance, list[str]]) -> None:
     copy, tokens = rotated
     eventually(lambda: reasons(copy, tokens[0]) == REFUSED and others(copy, tokens[0]) == ["TOKEN_INVALID"] * 2)
     for token in tokens[1:]:
@@ -71,7 +71,9 @@ def test_every_token_of_a_revoked_key_is_refused(rotated: tuple[Copy, list[str]]
         assert others(copy, token) == ["TOKEN_INVALID"] * 2
 
 
-def test_users_log_in_again_after_a_key_was_revoked(rotated: tuple[Copy, list[str]], background: Background) -> None:
+def test_users_log_in_again_after_a_key_was_revoked(
+    rotated: tuple[Instance, list[str]], background: Background
+) -> None:
     copy, _ = rotated
     with Person.logged_in(copy, "admin@pulsetrack.local", copy.admin_password) as admin:
         eventually(lambda: admin.rest.get("/v1/patients").is_success)  # the gateway reads keys every 10 s

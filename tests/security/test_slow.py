@@ -11,13 +11,13 @@ import grpc
 import httpx
 import pytest
 
+from deploy.settings import HOST
 from tests.e2e.people import Person, a_patient
 from tests.harness.background import Background
 from tests.harness.client import Refused
 from tests.harness.waiting import eventually
 from tests.security.raw import connected
-from tools.copy import Copy
-from tools.local.ports import HOST
+from tools.instance import Instance
 
 MANY = 300
 CREATE = "/pulsetrack.patient.v1.PatientService/CreatePatient"
@@ -34,13 +34,13 @@ Ends = dict[str, Future[tuple[float, bytes]]]
 
 
 @pytest.fixture(scope="module")
-def ends(system: Copy, user: Person) -> Iterator[Ends]:
+def ends(system: Instance, user: Person) -> Iterator[Ends]:
     """How those end who send a body in each of these ways: after how many seconds, and with which answer."""
     with ThreadPoolExecutor(len(WAYS)) as threads:
         yield {way: threads.submit(trickle, system, user, *parts) for way, parts in WAYS.items()}
 
 
-def trickle(system: Copy, user: Person, rest_of_head: str, part: bytes) -> tuple[float, bytes]:
+def trickle(system: Instance, user: Person, rest_of_head: str, part: bytes) -> tuple[float, bytes]:
     """Sends the part again and again until there is an answer."""
     start = time.monotonic()
     with connected(system, (HEAD.format(user.token) + rest_of_head).encode()) as slow:
@@ -52,7 +52,7 @@ def trickle(system: Copy, user: Person, rest_of_head: str, part: bytes) -> tuple
     return time.monotonic() - start, b""
 
 
-def active(system: Copy, where: str) -> int:
+def active(system: Instance, where: str) -> int:
     """Returns how many calls the gateway has under way: of its callers, or at a service."""
     admin = f"http://{HOST}:{system.state().ports['gateway-admin']}"
     stats = httpx.get(f"{admin}/stats", params={"filter": rf"^{where}_rq_active$"})
@@ -60,7 +60,7 @@ def active(system: Copy, where: str) -> int:
 
 
 def test_calls_without_a_message_stay_at_the_gateway_and_are_cut_off(
-    system: Copy, user: Person, background: Background, ends: Ends
+    system: Instance, user: Person, background: Background, ends: Ends
 ) -> None:
     with ThreadPoolExecutor(1) as threads:
         silent = threads.submit(background.run, silence(system, user))
@@ -72,7 +72,7 @@ def test_calls_without_a_message_stay_at_the_gateway_and_are_cut_off(
     assert codes == {(grpc.StatusCode.DEADLINE_EXCEEDED, "REQUEST_TOO_SLOW")}
 
 
-async def silence(system: Copy, user: Person) -> set[tuple[grpc.StatusCode, str]]:
+async def silence(system: Instance, user: Person) -> set[tuple[grpc.StatusCode, str]]:
     """Makes many calls that never send their message, and returns how they end."""
 
     async def nothing() -> AsyncIterator[bytes]:

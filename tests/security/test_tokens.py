@@ -11,21 +11,21 @@ from tests.harness.background import Background
 from tests.harness.forged import FORGERIES, Forge
 from tests.harness.tokens import Signer
 from tests.security.leaked import leaked_signer, reasons
-from tools.copy import Copy
+from tools.instance import Instance
 
 
 @pytest.fixture(scope="module")
-def signer(background: Background, system: Copy) -> Signer:
+def signer(background: Background, system: Instance) -> Signer:
     """Signs with the key of the running auth, as only auth can."""
     return leaked_signer(background, system)
 
 
-def test_a_token_signed_with_the_key_of_auth_is_good(system: Copy, signer: Signer) -> None:
+def test_a_token_signed_with_the_key_of_auth_is_good(system: Instance, signer: Signer) -> None:
     assert reasons(system, signer.token("USER")) == ["", "", ""]
 
 
 @pytest.mark.parametrize("forge", FORGERIES)
-def test_a_forged_token_is_refused_at_every_door(system: Copy, signer: Signer, forge: Forge) -> None:
+def test_a_forged_token_is_refused_at_every_door(system: Instance, signer: Signer, forge: Forge) -> None:
     assert reasons(system, forge(signer)) == ["TOKEN_INVALID"] * 3
 
 
@@ -45,7 +45,7 @@ def test_a_forged_token_is_refused_at_every_door(system: Copy, signer: Signer, f
     ids=str,
 )
 def test_a_claim_that_auth_would_not_make_is_refused_at_every_door(
-    system: Copy, signer: Signer, claims: dict[str, Any]
+    system: Instance, signer: Signer, claims: dict[str, Any]
 ) -> None:
     """Times are seconds from now."""
     now = int(time.time())
@@ -53,11 +53,11 @@ def test_a_claim_that_auth_would_not_make_is_refused_at_every_door(
     assert reasons(system, signer.token("USER", **claims)) == ["TOKEN_INVALID"] * 3
 
 
-def test_a_token_of_another_type_is_refused_at_every_door(system: Copy, signer: Signer) -> None:
+def test_a_token_of_another_type_is_refused_at_every_door(system: Instance, signer: Signer) -> None:
     assert reasons(system, signer.token("USER", headers={"typ": "JWT"})) == ["TOKEN_INVALID"] * 3
 
 
-def test_a_refresh_token_is_no_access_token(system: Copy, user: Person) -> None:
+def test_a_refresh_token_is_no_access_token(system: Instance, user: Person) -> None:
     assert reasons(system, user.refresh_token) == ["TOKEN_INVALID"] * 3
 
 
@@ -66,14 +66,14 @@ def test_an_access_token_is_no_refresh_token(user: Person) -> None:
     assert (answer.status_code, answer.json()["details"][0]["reason"]) == (401, "REFRESH_TOKEN_INVALID")
 
 
-def test_a_service_token_is_for_services_alone(system: Copy) -> None:
+def test_a_service_token_is_for_services_alone(system: Instance) -> None:
     at_gateway, at_native, at_port = reasons(system, service_token(system))
     assert (at_gateway, at_native) == ("TOKEN_INVALID", "TOKEN_INVALID")
     assert at_port == "ROLE_REQUIRED"
 
 
 @pytest.mark.parametrize("role", ["ROLE_ADMIN", 2])
-def test_nobody_makes_himself_admin(system: Copy, role: object) -> None:
+def test_nobody_makes_himself_admin(system: Instance, role: object) -> None:
     name = uuid4().hex
     new: dict[str, Any] = {"email": f"{name}@clinic.test", "username": name, "password": PASSWORD, "role": role}
     with Person.nobody(system) as nobody:

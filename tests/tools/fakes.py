@@ -8,9 +8,9 @@ from pathlib import Path
 
 import psutil
 
+from tools.local.console import Progress
 from tools.local.part import Part, Step
 from tools.local.process import Command
-from tools.local.progress import Progress
 from tools.local.supervisor import Supervisor
 
 _NEVER_ENDS = "import time; time.sleep(600)"

@@ -3,17 +3,17 @@
 import asyncio
 from pathlib import Path
 
-from tools.local.broker import broker
-from tools.local.part import Running
-from tools.local.ports import HOST, free_port
-from tools.local.ready import serves_kafka
+from deploy.settings import HOST
+from tools.local.part import RunningPart, serves_kafka
+from tools.local.system import broker
+from tools.ports import free_port
 
 
 def test_it_serves_again_after_a_kill_and_not_after_a_stop(tmp_path: Path) -> None:
     port = free_port()
 
     async def whole() -> None:
-        async with Running(broker(port), tmp_path) as running:
+        async with RunningPart(broker(port), tmp_path) as running:
             assert await serves_kafka(HOST, port)
             await running.kill()
             assert not await serves_kafka(HOST, port)

@@ -10,7 +10,7 @@ import yaml
 
 from deploy.compose.secrets import SERVICES, Secrets
 from deploy.databases import Passwords
-from tools.local.folder import DataFolder
+from tools.local.data_folder import DataFolder
 from tools.local.process import ROOT
 
 

@@ -8,10 +8,10 @@ import psutil
 import pytest
 
 from deploy.errors import StartError
+from deploy.settings import HOST
 from tests.tools.fakes import is_alive
-from tools.local.folder import DataFolder
-from tools.local.ports import HOST, free_port
-from tools.local.state import State
+from tools.local.data_folder import DataFolder, State
+from tools.ports import free_port
 
 
 def test_ports_and_secrets_are_kept(tmp_path: Path) -> None:

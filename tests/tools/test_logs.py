@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.tools.fakes import part
-from tools.local.logs import KEPT_FILES, MAX_BYTES, RotatingFile
-from tools.local.part import Part, Running
-from tools.local.process import Command, run_to_end
+from tools.local.part import Part, RunningPart
+from tools.local.process import KEPT_FILES, MAX_BYTES, Command, RotatingFile, run_to_end
 
 WRITES_100_MB = "import sys; [sys.stdout.write('x' * 99_999 + '\\n') for _ in range(1_000)]"
 
@@ -22,7 +21,7 @@ def test_a_part_that_writes_100_mb_leaves_bounded_files(tmp_path: Path) -> None:
 
     async def whole() -> None:
         server = Part(name="service", command=part("service", code=code).command, ready=written)
-        async with Running(server, tmp_path):
+        async with RunningPart(server, tmp_path):
             pass
 
     asyncio.run(whole())
@@ -69,7 +68,7 @@ def test_standard_output_may_have_a_log_of_its_own(tmp_path: Path) -> None:
 
     async def whole() -> None:
         server = Part(name="service", command=part("", code=code).command, ready=written, output="access")
-        async with Running(server, tmp_path):
+        async with RunningPart(server, tmp_path):
             pass
 
     asyncio.run(whole())

@@ -16,11 +16,11 @@ import pytest
 from deploy.databases import Passwords, create_databases, owner_url, service_url
 from deploy.errors import StartError
 from tests.tools.fakes import ends
-from tools.local import programs
-from tools.local.part import Running
-from tools.local.ports import free_port
+from tools.local import postgres as programs
+from tools.local.part import RunningPart
 from tools.local.postgres import Postgres
 from tools.local.process import ROOT
+from tools.ports import free_port
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another account")
 
@@ -40,9 +40,9 @@ def server(folder: Path) -> Postgres:
     return Postgres(folder, free_port(), PASSWORD)
 
 
-def while_it_runs(server: Postgres, story: Callable[[Running], Awaitable[None]]) -> None:
+def while_it_runs(server: Postgres, story: Callable[[RunningPart], Awaitable[None]]) -> None:
     async def whole() -> None:
-        async with Running(server.part(), server.folder.parent / "logs") as running:
+        async with RunningPart(server.part(), server.folder.parent / "logs") as running:
             await story(running)
 
     asyncio.run(whole())
@@ -57,7 +57,7 @@ async def ask(url: str, statement: str) -> object:
 
 
 def test_what_is_written_outlives_a_kill_and_a_stop(server: Postgres) -> None:
-    async def written_and_killed(running: Running) -> None:
+    async def written_and_killed(running: RunningPart) -> None:
         await ask(server.url(), "CREATE TABLE kept AS SELECT 1 AS number")
         first = running.pid
         await running.kill()
@@ -65,7 +65,7 @@ def test_what_is_written_outlives_a_kill_and_a_stop(server: Postgres) -> None:
         assert running.pid != first
         assert await ask(server.url(), "SELECT number FROM kept") == 1
 
-    async def there(_: Running) -> None:
+    async def there(_: RunningPart) -> None:
         assert await ask(server.url(), "SELECT number FROM kept") == 1
 
     while_it_runs(server, written_and_killed)
@@ -73,7 +73,7 @@ def test_what_is_written_outlives_a_kill_and_a_stop(server: Postgres) -> None:
 
 
 def test_it_lets_nobody_in_without_the_password(server: Postgres) -> None:
-    async def story(_: Running) -> None:
+    async def story(_: RunningPart) -> None:
         for wrong in ("", ":wrong"):
             with pytest.raises(asyncpg.InvalidPasswordError):
                 await ask(f"postgresql://postgres{wrong}@127.0.0.1:{server.port}/postgres", "SELECT 1")
@@ -84,7 +84,7 @@ def test_it_lets_nobody_in_without_the_password(server: Postgres) -> None:
 
 
 def test_it_does_not_run_as_root_and_shows_no_password(server: Postgres) -> None:
-    async def story(running: Running) -> None:
+    async def story(running: RunningPart) -> None:
         process = psutil.Process(running.pid)
         assert process.uids().real != 0
         assert process.uids().real == server.folder.stat().st_uid
@@ -95,7 +95,7 @@ def test_it_does_not_run_as_root_and_shows_no_password(server: Postgres) -> None
 
 @as_root
 def test_root_runs_it_as_an_account_of_its_own(server: Postgres) -> None:
-    async def story(running: Running) -> None:
+    async def story(running: RunningPart) -> None:
         assert psutil.Process(running.pid).username() == programs.ACCOUNT
 
     while_it_runs(server, story)
@@ -104,10 +104,10 @@ def test_root_runs_it_as_an_account_of_its_own(server: Postgres) -> None:
 
 @as_root
 def test_the_data_of_nobody_is_taken_over(server: Postgres) -> None:
-    async def write(_: Running) -> None:
+    async def write(_: RunningPart) -> None:
         await ask(server.url(), "CREATE TABLE of_nobody AS SELECT 1 AS number")
 
-    async def read(_: Running) -> None:
+    async def read(_: RunningPart) -> None:
         assert await ask(server.url(), "SELECT number FROM of_nobody") == 1
 
     while_it_runs(server, write)
@@ -125,7 +125,7 @@ def test_without_useradd_it_runs_as_nobody_and_says_so(tmp_path: Path, monkeypat
 
 
 def test_it_folds_case_in_all_scripts(server: Postgres) -> None:
-    async def story(_: Running) -> None:
+    async def story(_: RunningPart) -> None:
         assert await ask(server.url(), "SELECT lower('ÄÉЖ')") == "äéж"
 
     while_it_runs(server, story)
@@ -134,7 +134,7 @@ def test_it_folds_case_in_all_scripts(server: Postgres) -> None:
 def test_its_log_holds_no_row_and_no_statement(server: Postgres) -> None:
     log = server.folder.parent / "logs" / "postgres.log"
 
-    async def story(_: Running) -> None:
+    async def story(_: RunningPart) -> None:
         await ask(server.url(), "CREATE TABLE unlike (email text CONSTRAINT email_key UNIQUE)")
         for parameters in ("'ana@secret.test'), ('ana@secret.test'", "1 / 0), ('ana@secret.test'"):
             with pytest.raises(asyncpg.PostgresError):
@@ -148,7 +148,7 @@ def test_its_log_holds_no_row_and_no_statement(server: Postgres) -> None:
 def test_each_service_reaches_its_own_database_alone(server: Postgres) -> None:
     passwords = {"auth": Passwords("one", "two"), "billing": Passwords("three", "four")}
 
-    async def story(_: Running) -> None:
+    async def story(_: RunningPart) -> None:
         for _again in range(2):
             await create_databases(server.url(), passwords, shared=False)
         auth, billing = (service_url(server.url(), name, passwords[name]) for name in passwords)
@@ -166,7 +166,7 @@ def test_each_service_reaches_its_own_database_alone(server: Postgres) -> None:
 def test_a_service_makes_no_tables_and_its_databases_owner_does(server: Postgres) -> None:
     passwords = {"auth": Passwords("one", "two")}
 
-    async def story(_: Running) -> None:
+    async def story(_: RunningPart) -> None:
         await create_databases(server.url(), passwords, shared=False)
         await ask(owner_url(server.url(), "auth", passwords["auth"]), "CREATE TABLE mine AS SELECT 1 AS number")
         for statement in ("CREATE TABLE other ()", "CREATE SCHEMA other", "CREATE TEMP TABLE other ()", "TABLE mine"):
@@ -180,7 +180,7 @@ def test_a_database_of_a_version_whose_services_were_owners_is_taken_from_its_se
     passwords = Passwords("one", "two")
     service = service_url(server.url(), "analytics", passwords)
 
-    async def story(_: Running) -> None:
+    async def story(_: RunningPart) -> None:
         await ask(server.url(), "CREATE ROLE pulsetrack_analytics LOGIN PASSWORD 'one'")
         await ask(server.url(), "CREATE DATABASE pulsetrack_analytics OWNER pulsetrack_analytics")
         await ask(service, "CREATE EXTENSION pg_trgm")
@@ -197,7 +197,7 @@ def test_a_database_of_a_version_whose_services_were_owners_is_taken_from_its_se
 def test_the_transactions_of_every_role_are_bounded(server: Postgres) -> None:
     passwords = Passwords("one", "two")
 
-    async def story(_: Running) -> None:
+    async def story(_: RunningPart) -> None:
         await create_databases(server.url(), {"auth": passwords}, shared=False)
         for url, limits in (
             (service_url(server.url(), "auth", passwords), "9s 15s 5s"),
@@ -211,7 +211,7 @@ def test_the_transactions_of_every_role_are_bounded(server: Postgres) -> None:
 
 
 def test_a_new_password_takes_the_place_of_the_old(server: Postgres) -> None:
-    async def story(_: Running) -> None:
+    async def story(_: RunningPart) -> None:
         for password in ("old", "new"):
             await create_databases(server.url(), {"auth": Passwords(password, password)}, shared=False)
         for url in (service_url, owner_url):
@@ -246,12 +246,12 @@ def test_it_ends_with_a_supervisor_that_is_killed(server: Postgres, tmp_path: Pa
     code = f"""
 import asyncio
 from pathlib import Path
-from tools.local.part import Running
+from tools.local.part import RunningPart
 from tools.local.postgres import Postgres
 
 async def main():
     server = Postgres(Path({str(server.folder)!r}), {server.port}, {PASSWORD!r})
-    async with Running(server.part(), Path({str(tmp_path)!r})) as it:
+    async with RunningPart(server.part(), Path({str(tmp_path)!r})) as it:
         print(it.pid, flush=True)
         await asyncio.sleep(60)
 
@@ -265,5 +265,5 @@ asyncio.run(main())
     assert ends(postgres)
 
 
-async def _nothing(_: Running) -> None:
+async def _nothing(_: RunningPart) -> None:
     """The story in which nothing happens."""

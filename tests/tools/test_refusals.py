@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.local.folder import DataFolder
-from tools.local.ports import HOST
+from deploy.settings import HOST
+from tools.local.data_folder import DataFolder
 from tools.local.process import ROOT
 
 

@@ -6,7 +6,7 @@ import psutil
 import pytest
 
 from tools import status
-from tools.local.folder import DataFolder
+from tools.local.data_folder import DataFolder
 
 
 def test_it_lists_what_runs(

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from deploy.errors import StartError
-from tools.local.folder import DataFolder
+from deploy.settings import Settings
+from tools.local.data_folder import DataFolder
 from tools.local.part import Part, Step
-from tools.local.ports import free_port
-from tools.local.settings import Settings
 from tools.local.system import SERVICES, System
+from tools.ports import free_port
 
 
 @pytest.fixture

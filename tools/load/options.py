@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.errors import StartError
+from deploy.settings import HOST, Settings
 from tools.load.errors import LoadError
-from tools.local.ports import HOST
-from tools.local.settings import Settings
-from tools.local.state import State
+from tools.local.data_folder import State
 
 
 @dataclass(frozen=True)

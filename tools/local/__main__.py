@@ -7,11 +7,11 @@ import sys
 import time
 
 from deploy.errors import StartError
-from tools.local.folder import DataFolder
+from deploy.settings import Settings
+from deploy.summary import summary
+from tools.local.console import Progress, progress
+from tools.local.data_folder import DataFolder
 from tools.local.part import Part
-from tools.local.progress import Progress, progress
-from tools.local.settings import Settings
-from tools.local.summary import summary
 from tools.local.supervisor import Supervisor
 from tools.local.system import System
 

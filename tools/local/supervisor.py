@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from deploy.errors import StartError
-from tools.local.part import Part, Running, Step
+from tools.local.console import Progress
+from tools.local.part import Part, RunningPart, Step
 from tools.local.process import how_it_ended, kill_tree
-from tools.local.progress import Progress
 
 _FIRST_DELAY_SECONDS = 0.2
 _LONGEST_DELAY_SECONDS = 5.0
@@ -34,7 +34,9 @@ class Supervisor:
         self._progress = progress
         self._up = {name: asyncio.Event() for name in self._nodes}
         self._running = {
-            node.name: Running(node, logs, started=started) for node in self._nodes.values() if isinstance(node, Part)
+            node.name: RunningPart(node, logs, started=started)
+            for node in self._nodes.values()
+            if isinstance(node, Part)
         }
 
     async def run(self, stop: asyncio.Event, when_up: Callable[[], None]) -> None:
@@ -77,7 +79,7 @@ class Supervisor:
         if isinstance(node, Part):
             await self._keep_running(self._running[node.name])
 
-    async def _keep_running(self, running: Running) -> None:
+    async def _keep_running(self, running: RunningPart) -> None:
         """Starts a part again whenever it ends: at once at first, ever later if it does not stay up."""
         delay, up_since = _FIRST_DELAY_SECONDS, time.monotonic()
         while True:
@@ -97,7 +99,7 @@ class Supervisor:
             up_since = time.monotonic()
             self._progress.say(f"{running.part.name} is up again after {up_since - begin:.2f} s")
 
-    async def _end_of(self, running: Running) -> str:
+    async def _end_of(self, running: RunningPart) -> str:
         """Waits until a part ends, or kills it when it no longer answers. Returns what happened in words."""
         ended, silent = asyncio.create_task(running.wait()), asyncio.create_task(_until_silent(running))
         try:
@@ -129,7 +131,7 @@ class Supervisor:
         await asyncio.gather(*map(stop, self._nodes))
 
 
-async def _until_silent(running: Running) -> None:
+async def _until_silent(running: RunningPart) -> None:
     """Checks a part again and again, until it has failed to answer several times in a row."""
     failed = 0
     while failed < _CHECKS_FAILED:

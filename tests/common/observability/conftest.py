@@ -7,7 +7,7 @@ import pytest
 from tests.e2e.people import Person
 from tests.harness.otlp import Receiver, run_receiver
 from tests.harness.system import NewFolder
-from tools.copy import Copy, running
+from tools.instance import Instance, run_instance
 
 SOON = {"OTEL_METRIC_EXPORT_INTERVAL": "500", "OTEL_BSP_SCHEDULE_DELAY": "200"}
 """Has the SDK send sooner than it usually does, in milliseconds."""
@@ -20,14 +20,14 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture(scope="session")
-def system(new_folder: NewFolder, receiver: Receiver) -> Iterator[Copy]:
+def system(new_folder: NewFolder, receiver: Receiver) -> Iterator[Instance]:
     folder = new_folder("observed")
-    with running(folder, PULSETRACK_OTLP_ENDPOINT=receiver.address, PULSETRACK_RATE_LIMITS="off", **SOON) as copy:
+    with run_instance(folder, PULSETRACK_OTLP_ENDPOINT=receiver.address, PULSETRACK_RATE_LIMITS="off", **SOON) as copy:
         yield copy
 
 
 @pytest.fixture(scope="session")
-def user(system: Copy) -> Iterator[Person]:
+def user(system: Instance) -> Iterator[Person]:
     """Somebody who has signed up."""
     with Person.signed_up(system) as person:
         yield person

@@ -9,7 +9,7 @@ from services.common.protobuf.contract import SERVICES
 from tests.e2e.people import Person, a_patient
 from tests.harness.otlp import Point, Receiver
 from tests.harness.waiting import eventually
-from tools.copy import Copy
+from tools.instance import Instance
 from tools.local.process import ROOT
 
 DOCUMENT = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
@@ -49,7 +49,7 @@ def test_every_metric_is_documented_and_no_other() -> None:
     assert sorted(documented) == sorted(OF_ALL.union(*OF_ONE.values()))
 
 
-def test_calls_are_counted_by_method_and_status(receiver: Receiver, system: Copy, user: Person) -> None:
+def test_calls_are_counted_by_method_and_status(receiver: Receiver, system: Instance, user: Person) -> None:
     method = "pulsetrack.patient.v1.PatientService/GetPatient"
 
     def count(code: str) -> float:

@@ -2,20 +2,21 @@
 
 from pathlib import Path
 
+from deploy.settings import HOST
 from tests.common.observability.conftest import SOON
 from tests.e2e.people import Person, a_patient
 from tests.harness.otlp import run_receiver
 from tests.harness.system import NewFolder
 from tests.harness.waiting import eventually
-from tools.copy import running
-from tools.local.ports import HOST, free_port
+from tools.instance import run_instance
+from tools.ports import free_port
 
 CALLS = 200
 
 
 def test_a_receiver_that_is_away_is_missed_by_nobody(new_folder: NewFolder) -> None:
     port = free_port()
-    with running(
+    with run_instance(
         new_folder("away"), PULSETRACK_OTLP_ENDPOINT=f"{HOST}:{port}", PULSETRACK_RATE_LIMITS="off", **SOON
     ) as copy:
         with Person.signed_up(copy) as user:

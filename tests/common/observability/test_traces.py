@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.people import Person, a_patient
 from tests.harness.otlp import Receiver, Span
 from tests.harness.waiting import eventually
-from tools.copy import Copy
+from tools.instance import Instance
 from tools.local.process import ROOT
 
 RPC = "pulsetrack.{}.v1.{}Service/{}".format
@@ -110,7 +110,7 @@ def test_what_the_caller_did_wrong_is_no_failure_of_the_service(receiver: Receiv
     assert (statement.failed, statement.attributes["error.type"]) == (True, "UniqueViolationError")
 
 
-def test_a_call_without_a_token_ends_at_the_gateway(receiver: Receiver, system: Copy) -> None:
+def test_a_call_without_a_token_ends_at_the_gateway(receiver: Receiver, system: Instance) -> None:
     answer = httpx.get(f"{system.url}/v1/patients")
     [span] = trace_of(receiver, answer)
     assert (span.service, span.name, span.attributes["http.status_code"]) == ("gateway", "ListPatients", "401")
@@ -135,7 +135,7 @@ def test_nothing_of_a_patient_leaves_the_system(receiver: Receiver, user: Person
     assert patient["id"].encode() not in arrived
 
 
-def test_a_line_of_the_access_log_names_the_trace(receiver: Receiver, user: Person, system: Copy) -> None:
+def test_a_line_of_the_access_log_names_the_trace(receiver: Receiver, user: Person, system: Instance) -> None:
     answer = user.rest.get("/v1/patients")
     [span, *_] = trace_of(receiver, answer, ("patient", LIST))
     log = system.folder / "logs" / "access.log"

@@ -22,8 +22,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from deploy.settings import HOST
 from tests.harness.background import Background
-from tools.local.ports import HOST
 
 
 @dataclass

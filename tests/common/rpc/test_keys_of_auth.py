@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 from grpc import StatusCode
 
+from deploy.settings import HOST
 from gen.pulsetrack.auth.v1 import Revocation, TrustBundle
 from gen.pulsetrack.billing.v1 import GetBillingAccountRequest
 from services.common.rpc import tokens
@@ -23,7 +24,7 @@ from tests.harness.concurrency import at_once
 from tests.harness.services import serving_auth, serving_service
 from tests.harness.tokens import USER_ID, Signer, jwks_of
 from tests.harness.waiting import eventually
-from tools.local.ports import HOST, free_port
+from tools.ports import free_port
 
 ADMITTED = "BILLING_ACCOUNT_NOT_FOUND"
 

@@ -17,7 +17,7 @@ from tests.harness.background import Background
 from tests.harness.services import serving_service
 from tests.harness.tokens import Signer
 from tests.harness.waiting import eventually
-from tools.local.ports import free_port
+from tools.ports import free_port
 
 
 def probed(port: int) -> str:

@@ -14,9 +14,10 @@ from uuid import uuid4
 
 import httpx
 
+from deploy.settings import HOST
 from tests.harness.waiting import eventually
-from tools.local.ports import HOST, free_port
 from tools.local.process import ROOT
+from tools.ports import free_port
 
 SERVERS = ("postgres", "kafka", "auth", "patient", "billing", "analytics", "envoy")
 """The containers that go on running."""

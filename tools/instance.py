@@ -12,16 +12,17 @@ from pathlib import Path
 
 import httpx
 
-from tools.local.ports import HOST, free_port
+from deploy.settings import HOST
+from tools.local.data_folder import State
 from tools.local.process import ROOT
-from tools.local.state import State
+from tools.ports import free_port
 
 _START_SECONDS = 120
 _STOP_SECONDS = 15
 
 
 @dataclass
-class Copy:
+class Instance:
     """A copy that runs."""
 
     folder: Path
@@ -62,9 +63,9 @@ class Copy:
 
 
 @contextmanager
-def running(
+def run_instance(
     folder: Path, checkout: Path = ROOT, /, *, module: str = "tools.local", **environment: str
-) -> Iterator[Copy]:
+) -> Iterator[Instance]:
     """Starts a copy on a free port and stops it at the end. What it prints goes into a file beside its data folder."""
     port = free_port()
     environment = {"PULSETRACK_DATA_DIR": str(folder), "PULSETRACK_GATEWAY_PORT": str(port), **environment}
@@ -76,7 +77,7 @@ def running(
             stdout=output,
             stderr=output,
         )
-    copy = Copy(folder, port, supervisor)
+    copy = Instance(folder, port, supervisor)
     try:
         copy.until_ready()
         yield copy

@@ -5,7 +5,7 @@ import random
 import socket
 from collections.abc import Container
 
-HOST = "127.0.0.1"
+from deploy.settings import HOST
 
 # Below the ranges from which systems take the ports of outgoing connections: one of those could hold a port that a
 # part wants back after its restart.

@@ -3,8 +3,7 @@
 import json
 from pathlib import Path
 
-from tools.local.ports import HOST
-from tools.local.settings import Settings
+from deploy.settings import HOST, Settings
 
 _TEMPLATE = """
 PulseTrack is up after {seconds:.2f} s: {url}

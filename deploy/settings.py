@@ -11,6 +11,9 @@ from envoy.target import parse_origins
 
 EMBEDDED = "embedded"
 
+HOST = "127.0.0.1"
+"""The loopback address, where a local system listens."""
+
 _PASSWORD_LENGTHS = (8, 128)
 """The least and the most, as in auth.proto."""
 
