@@ -1,10 +1,14 @@
-"""The call under way, as its interceptors found it. Tasks that a call starts inherit these values."""
+"""What is known about the current call. Tasks that a call starts inherit these values."""
 
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from google.protobuf.message import Message
+from grpc import StatusCode
+
+from services.common.errors import Failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,17 @@ class Caller:
     """The id of the key that signed the token."""
     token_version: int = 0
     """The version of the user's tokens that this token belongs to. Auth revokes lower versions."""
+
+
+class Outcome(NamedTuple):
+    """How a call ended, for the log, the trace, the metrics and the audit. The interceptor `Outcomes` computes it."""
+
+    code: StatusCode
+    """The status that the client receives. INTERNAL for an unexpected exception, CANCELLED if the client hung up."""
+    failure: Failure | None
+    """The Failure that ended the call, if one did."""
+    seconds: float
+    """The duration of the call."""
 
 
 current_request_id: ContextVar[str] = ContextVar("request_id", default="")

@@ -87,6 +87,20 @@ def test_a_mistake_of_ours_is_logged_whole_with_the_request_id(
     assert record.__dict__["request_id"] == "req-4711"
 
 
+def test_slow_call_that_fails_unexpectedly_is_logged_as_internal(
+    background: Background, signer: Signer, caplog: pytest.LogCaptureFixture
+) -> None:
+    serving = serving_on("billing", Broken(Database("")), TokenVerifier(signer.trust), slow_call_ms=0)
+    with (
+        background.during(serving) as port,
+        calling(port, "billing", signer.token("USER")) as client,
+        pytest.raises(Refused),
+    ):
+        client.get_billing_account(UNKNOWN)
+    [record] = [record for record in caplog.records if record.getMessage() == f"{PATH} was slow"]
+    assert record.__dict__["code"] == "INTERNAL"
+
+
 @pytest.mark.parametrize(
     "request_bytes",
     [b"\xff", b"\x0a", b"\x0a\x24cut off", b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", b"\x0a\x02\xc3\x28"],

@@ -46,10 +46,12 @@ _log = logging.getLogger(__name__)
 class Access:
     """A call under way, as its event will tell of it."""
 
-    __slots__ = ("_method", "_remote_address", "actor_id", "log", "query", "recorded", "subject_ids")
+    __slots__ = ("_method", "_remote_address", "actor_id", "log", "query", "recorded", "request", "subject_ids")
 
-    def __init__(self, log: "AccessLog", method: str, remote_address: str) -> None:
+    def __init__(self, log: "AccessLog", method: str, remote_address: str, request: bytes = b"") -> None:
         self.log = log
+        self.request = request
+        """The serialized request."""
         self._method = method
         self._remote_address = remote_address
         self.actor_id = ""

@@ -1,7 +1,6 @@
 """The interceptor that records every call of an audited method, whatever its outcome."""
 
-from asyncio import CancelledError
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
 from urllib.parse import unquote
@@ -11,15 +10,13 @@ import msgspec
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from grpc import StatusCode as Code
-from grpc_interceptor.server import AsyncServerInterceptor
 
 from services.common.audit.events import Access, AccessLog, current_access
 from services.common.audit.tables import is_group_id
-from services.common.context import current_caller, current_request
-from services.common.errors import Failure
+from services.common.context import Outcome, current_caller, current_request
 from services.common.postgres.paging import DEFAULT_PAGE_SIZE
 from services.common.protobuf.contract import PATH_VARIABLE, REMOTE_ADDRESS, Door, Method
-from services.common.rpc.interceptors import Context, Next
+from services.common.rpc.interceptors import CallAudit, Context, Next
 
 _SUBJECT_FIELDS = ("subject_id", "patient_id")
 
@@ -32,12 +29,12 @@ class AccessInterceptors:
         self._log = log
         self._path_ids_are_subjects = path_ids_are_subjects
 
-    def __call__(self, method: Method) -> Sequence[AsyncServerInterceptor]:
-        """Returns the interceptor of a method, none if it concerns no person's data."""
+    def __call__(self, method: Method) -> "AccessInterceptor | None":
+        """Returns the interceptor of a method, None if the method does not concern personal data."""
         public_data = method.access.door is Door.PUBLIC and not method.input.DESCRIPTOR.fields
         if public_data or method.access.door in {Door.CLIENT_CREDENTIALS, Door.INTERNAL}:
-            return ()
-        return (AccessInterceptor(self._log, method, self._subject_field(method)),)
+            return None
+        return AccessInterceptor(self._log, method, self._subject_field(method))
 
     def _subject_field(self, method: Method) -> str | None:
         """Returns the path of the field in which a request names the person that it is about, if there is one."""
@@ -48,7 +45,7 @@ class AccessInterceptors:
         return variables[0] if variables and self._path_ids_are_subjects else None
 
 
-class AccessInterceptor(AsyncServerInterceptor):
+class AccessInterceptor(CallAudit):
     """Records each call of a method with its outcome and the people whose data it asked for or read.
 
     A change that was committed has recorded its call itself.
@@ -64,24 +61,17 @@ class AccessInterceptor(AsyncServerInterceptor):
     async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
         """Calls the rest. Raises DependencyUnavailable if too many events wait for the database."""
         self._log.admit()
-        access = Access(self._log, self._name, _remote_address(context))
-        current_access.set(access)
-        outcome = Code.INTERNAL
-        try:
-            answer = await method(request_or_iterator, context)
-            outcome = Code.OK
-        except Failure as failure:
-            outcome = failure.code
-            raise
-        except CancelledError:
-            outcome = Code.CANCELLED
-            raise
-        finally:
-            if self._is_list:
-                access.query = _query(outcome)
-            if not access.recorded:
-                self._log.record(outcome.name, access.subject_ids or self._asked_for(request_or_iterator))
-        return answer
+        current_access.set(Access(self._log, self._name, _remote_address(context), request_or_iterator))
+        return await method(request_or_iterator, context)
+
+    def observe(self, outcome: Outcome) -> None:
+        """Records the call, unless it was rejected because too many events wait for the database."""
+        if (access := current_access.get(None)) is None:
+            return
+        if self._is_list:
+            access.query = _query(outcome.code)
+        if not access.recorded:
+            self._log.record(outcome.code.name, access.subject_ids or self._asked_for(access.request))
 
     def _asked_for(self, request: bytes) -> list[UUID]:
         """Returns the person whom a request names, if any. The request of an unknown caller is not parsed for it."""

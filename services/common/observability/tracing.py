@@ -7,12 +7,11 @@ comparison. Spans are exported only if the settings name a receiver (services/co
 No span holds a value of a request, a statement or an error: they may be a patient's.
 """
 
-import asyncio
 import re
 import secrets
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import Any
 
 from grpc import StatusCode
@@ -21,7 +20,7 @@ from opentelemetry import metrics, trace
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from services.common.context import current_traceparent
+from services.common.context import Outcome, current_traceparent
 from services.common.errors import Failure
 from services.common.protobuf.contract import Method
 
@@ -43,6 +42,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75
 _TRACEPARENT = re.compile("00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 _NOT_SAMPLED = nullcontext(INVALID_SPAN)
+_current_span: ContextVar[Span] = ContextVar("span", default=INVALID_SPAN)
 _w3c = TraceContextTextMapPropagator()
 _tracer = trace.get_tracer("pulsetrack")
 _durations = metrics.get_meter("pulsetrack").create_histogram(
@@ -88,7 +88,7 @@ def start_spans(name: str, kind: SpanKind, attributes: Attributes, *, parents: S
 
 
 class Tracing(AsyncServerInterceptor):
-    """Measures each call, and makes it a span of its caller's trace if that is sampled."""
+    """Measures each call, and records a span in the caller's trace if that trace is sampled."""
 
     def __init__(self, method: Method) -> None:
         self._name = method.path.removeprefix("/")
@@ -97,31 +97,22 @@ class Tracing(AsyncServerInterceptor):
         self._with_code = {code: self._attributes | {"rpc.response.status_code": code.name} for code in StatusCode}
 
     async def intercept(self, method: Any, request_or_iterator: Any, context: Any, method_name: str) -> Any:
-        """Calls the rest and takes its time."""
-        start = time.perf_counter()
-        code = StatusCode.INTERNAL
-        with start_span(self._name, SpanKind.SERVER, self._attributes) as made:
-            if self._streams:  # what is done for one has no end, and nobody could read its trace
+        """Calls the rest within the span."""
+        with start_span(self._name, SpanKind.SERVER, self._attributes):
+            if self._streams:  # a stream has no natural end: its trace would be too long to read
                 current_traceparent.set(current_traceparent.get()[:-2] + "00")
-            try:
-                answer = await method(request_or_iterator, context)
-                code = StatusCode.OK
-            except Failure as failure:
-                code = failure.code
-                raise
-            except asyncio.CancelledError:
-                code = StatusCode.CANCELLED
-                raise
-            finally:
-                _durations.record(time.perf_counter() - start, self._with_code[code])
-                made.set_attribute("rpc.response.status_code", code.name)
-        return answer
+            return await method(request_or_iterator, context)
+
+    def observe(self, outcome: Outcome) -> None:
+        """Records the call's duration and adds its status code to the span."""
+        _durations.record(outcome.seconds, self._with_code[outcome.code])
+        _current_span.get().set_attribute("rpc.response.status_code", outcome.code.name)
 
 
 @contextmanager
 def _made(name: str, kind: SpanKind, attributes: Attributes, parent: str) -> Iterator[Span]:
     made = _tracer.start_span(name, _w3c.extract({"traceparent": parent}), kind, attributes)
-    token = current_traceparent.set(_traceparent(made))
+    token, span_token = current_traceparent.set(_traceparent(made)), _current_span.set(made)
     try:
         yield made
     except BaseException as error:
@@ -131,6 +122,7 @@ def _made(name: str, kind: SpanKind, attributes: Attributes, parent: str) -> Ite
         raise
     finally:
         current_traceparent.reset(token)
+        _current_span.reset(span_token)
         made.end()
 
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import math
 import time
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 from uuid import uuid4
@@ -17,6 +18,7 @@ from grpc_interceptor.server import AsyncServerInterceptor
 
 from services.common.context import (
     Caller,
+    Outcome,
     current_caller,
     current_request,
     current_request_id,
@@ -42,11 +44,23 @@ Context = grpc.aio.ServicerContext[Any, Any]
 Next = Callable[[Any, Context], Awaitable[Any]]
 """The rest of the chain, the handler at its end."""
 
-Audit = Callable[[Method], Sequence[AsyncServerInterceptor]]
-"""Returns the interceptors that record a method's calls, none if it is not audited."""
+Observer = Callable[[Outcome], None]
+"""Receives the outcome of each call of a method, within the context of the call."""
 
 Admission = Callable[[Method], Iterable[AsyncServerInterceptor]]
 """Makes a method's interceptors that decide on callers by more than the token, in a service that has such rules."""
+
+
+class CallAudit(AsyncServerInterceptor):
+    """Records the calls of a method in the audit log."""
+
+    @abstractmethod
+    def observe(self, outcome: Outcome) -> None:
+        """Records the call that ended with the outcome."""
+
+
+Audit = Callable[[Method], CallAudit | None]
+"""Returns the interceptor that records a method's calls, None if the method is not audited."""
 
 _EARLIER_PART, _EARLIER_SECONDS = 0.02, 0.3
 """By which part of the time left, and by how much at most, a handler is ended before its deadline."""
@@ -80,30 +94,54 @@ class Errors(AsyncServerInterceptor):
 
 
 class RequestLog(AsyncServerInterceptor):
-    """Gives the call its request id, the gateway's if it has one, and logs what failed or was slow.
+    """Sets the call's request id and trace, and logs the call if it is rejected or slow.
 
-    The access log, with every call, is the gateway's. Nothing of a request is logged but its method.
+    The gateway writes the access log. The service logs the method and no other part of a request.
     """
 
-    def __init__(self, *, slow_call_ms: float) -> None:
+    def __init__(self, method: Method, *, slow_call_ms: float) -> None:
+        self._name = method.path
         self._slow_seconds = slow_call_ms / 1000
 
     async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
-        """Calls the rest and takes its time."""
+        """Calls the rest with the ids that the gateway sent, or with new ones."""
         current_request_id.set(_first(_metadata(context, "x-request-id"))[:64] or str(uuid4()))
         current_traceparent.set(continue_trace(_first(_metadata(context, "traceparent"))))
+        return await method(request_or_iterator, context)
+
+    def observe(self, outcome: Outcome) -> None:
+        """Logs a call that was rejected or slow. `Errors` logs unexpected exceptions."""
+        code = outcome.code.name
+        if outcome.failure:
+            _log.info("%s rejected", self._name, extra={"code": code, "reason": outcome.failure.reason})
+        if outcome.seconds > self._slow_seconds:
+            _log.warning("%s was slow", self._name, extra={"code": code, "ms": round(outcome.seconds * 1000)})
+
+
+class Outcomes(AsyncServerInterceptor):
+    """Computes the outcome of each call once and passes it to the observers."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self._observers = observers
+
+    async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
+        """Calls the rest and measures its duration."""
         start = time.perf_counter()
-        outcome = StatusCode.OK.name
+        code, failure = StatusCode.INTERNAL, None
         try:
-            return await method(request_or_iterator, context)
-        except Failure as failure:
-            outcome = failure.code.name
-            _log.info("%s refused", method_name, extra={"code": outcome, "reason": failure.reason})
+            response = await method(request_or_iterator, context)
+            code = StatusCode.OK
+        except Failure as error:
+            code, failure = error.code, error
+            raise
+        except asyncio.CancelledError:
+            code = StatusCode.CANCELLED
             raise
         finally:
-            seconds = time.perf_counter() - start
-            if seconds > self._slow_seconds:
-                _log.warning("%s was slow", method_name, extra={"code": outcome, "ms": round(seconds * 1000)})
+            outcome = Outcome(code, failure, time.perf_counter() - start)
+            for observe in self._observers:
+                observe(outcome)
+        return response
 
 
 class Concurrency(AsyncServerInterceptor):
@@ -253,11 +291,17 @@ def chain(
     admission: Admission | None = None,
 ) -> Sequence[AsyncServerInterceptor]:
     """Returns a method's interceptors, the outermost first."""
+    log = RequestLog(method, slow_call_ms=math.inf if method.streams else slow_call_ms)
+    tracing, recorder = Tracing(method), audit(method) if audit else None
+    recorders = [recorder] if recorder else []
     return (
-        Errors(),  # first, to answer for whatever any of the others raises
-        RequestLog(slow_call_ms=math.inf if method.streams else slow_call_ms),  # to log refusals with their request id
-        Tracing(method),  # after RequestLog, which knows the trace; before all that can refuse
-        *(audit(method) if audit else ()),  # before all that can refuse, too: refusals are audited
+        Errors(),  # outermost: converts the exceptions of all others into statuses
+        log,  # sets the request id and the trace, which all others use
+        tracing,
+        Outcomes(
+            [*(each.observe for each in recorders), tracing.observe, log.observe]
+        ),  # outside everything that can reject
+        *recorders,  # outside everything that can reject: rejected calls are audited
         concurrency,  # before anything that costs
         Identity(method, verifier),  # who calls
         Access(method),  # and may he? Before the request is read at all
