@@ -10,7 +10,7 @@ from services.common.protobuf import contract
 from services.common.protobuf.contract import SERVICES, Door, Method, all_methods, message_class, methods
 from tests.contract.expected import ADMIN, CREDENTIALS, ENUMS, FIELDS, INTERNAL, LISTS, METHODS, PUBLIC, USERS, Row
 from tests.contract.expected import SERVICES as SERVICES_ONLY
-from tests.e2e.people import Person, a_patient
+from tests.e2e.sessions import Session, a_patient
 from tests.harness.waiting import eventually
 
 ACCESS = {
@@ -77,7 +77,7 @@ def test_enum_values_have_the_name_of_their_enum_as_prefix(enum: EnumDescriptor)
 
 
 @pytest.fixture(scope="module")
-def patient(user: Person) -> dict[str, Any]:
+def patient(user: Session) -> dict[str, Any]:
     """Creates a patient and waits until every service has processed its events."""
     created: dict[str, Any] = user.post("/v1/patients", a_patient(sex="SEX_FEMALE", medicalRecordNumber="contract"))
     eventually(lambda: user.get("/v1/billing/accounts", patientId=created["id"]).get("billingAccounts"))
@@ -91,7 +91,7 @@ LIST_METHODS = [
 
 
 @pytest.mark.parametrize("row", LIST_METHODS, ids=lambda row: row.name)
-def test_json_uses_camel_case_field_names(admin: Person, patient: dict[str, Any], row: Row) -> None:
+def test_json_uses_camel_case_field_names(admin: Session, patient: dict[str, Any], row: Row) -> None:
     field, message = LISTS[row.name]
     body = admin.get(row.path.format(id=patient["id"]), pageSize=1)
     assert body.keys() <= {to_camel_case(field), "nextPageToken"}
@@ -100,7 +100,7 @@ def test_json_uses_camel_case_field_names(admin: Person, patient: dict[str, Any]
     assert len(resource) > 2
 
 
-def test_json_uses_enum_value_names(admin: Person, patient: dict[str, Any]) -> None:
+def test_json_uses_enum_value_names(admin: Session, patient: dict[str, Any]) -> None:
     assert patient["sex"] == "SEX_FEMALE"
     assert admin.get("/v1/auth/me")["role"] == "ROLE_ADMIN"
     [account] = admin.get("/v1/billing/accounts", patientId=patient["id"])["billingAccounts"]

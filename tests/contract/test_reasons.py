@@ -16,7 +16,7 @@ from envoy.replies import REPLIES
 from services.common.errors import Failure
 from services.common.protobuf.contract import MAX_MESSAGE_BYTES, PATH_VARIABLE, SERVICES, Method, all_methods
 from tests.contract.elsewhere import ELSEWHERE
-from tests.e2e.people import PASSWORD, Person, a_patient
+from tests.e2e.sessions import PASSWORD, Session, a_patient
 from tests.harness.client import Refused, outcome
 from tools.instance import Instance
 
@@ -27,16 +27,16 @@ CODES = {code.value[0]: code for code in Code}
 class Clients(NamedTuple):
     """Clients with different credentials."""
 
-    user: Person
-    admin: Person
-    anonymous: Person
-    forger: Person
+    user: Session
+    admin: Session
+    anonymous: Session
+    forger: Session
 
 
 class Call(NamedTuple):
     """A request that fails. `request` contains the fields of the request message as JSON."""
 
-    client: Person
+    client: Session
     method: str
     request: dict[str, Any]
 
@@ -176,8 +176,8 @@ GRPC_ONLY = [
 
 
 @pytest.fixture
-def clients(system: Instance, user: Person, admin: Person) -> Iterator[Clients]:
-    with Person.nobody(system) as anonymous, Person.nobody(system, "invented") as forger:
+def clients(system: Instance, user: Session, admin: Session) -> Iterator[Clients]:
+    with Session.open(system) as anonymous, Session.open(system, "invented") as forger:
         yield Clients(user, admin, anonymous, forger)
 
 
@@ -193,14 +193,14 @@ def test_grpc_and_rest_return_the_same_error(
 
 
 @pytest.mark.parametrize("row", REST_ONLY, ids=lambda row: row.reason)
-def test_rest_returns_the_error(user: Person, row: RestCase) -> None:
+def test_rest_returns_the_error(user: Session, row: RestCase) -> None:
     headers = {"content-type": "application/json"} if row.body else {}
     response = user.rest.request(row.verb, row.path, content=row.body, headers=headers)
     assert parse_error(response) == (row.code, row.reason, row.http)
 
 
 @pytest.mark.parametrize(("reason", "code", "path", "body"), GRPC_ONLY, ids=[row[0] for row in GRPC_ONLY])
-def test_grpc_returns_the_error(user: Person, reason: str, code: Code, path: str, body: bytes) -> None:
+def test_grpc_returns_the_error(user: Session, reason: str, code: Code, path: str, body: bytes) -> None:
     assert call_grpc(user, path, body) == (code, reason)
 
 
@@ -219,14 +219,14 @@ def find_failures(base: type[Failure]) -> set[type[Failure]]:
     return own.union(*(find_failures(each) for each in own))
 
 
-def call_grpc(client: Person, path: str, message: bytes) -> tuple[Code, str]:
+def call_grpc(client: Session, path: str, message: bytes) -> tuple[Code, str]:
     """Makes a gRPC call and returns the code and reason of its error."""
     error = outcome(lambda: client.client("auth").call(path, message))
     assert isinstance(error, Refused)
     return error.code, error.reason
 
 
-def call_rest(client: Person, method: Method, request: dict[str, Any]) -> httpx.Response:
+def call_rest(client: Session, method: Method, request: dict[str, Any]) -> httpx.Response:
     """Makes a REST call. Places each field of the request in the path, query or body, as the binding requires."""
     [http] = method.http
     fields, path = dict(request), http.path

@@ -97,10 +97,10 @@ def test_unknown_id_is_not_found(patients: Client) -> None:
 TEST_REST = '''\
 """GetPatientSummary through the gateway."""
 
-from tests.e2e.people import Person, a_patient
+from tests.e2e.sessions import Session, a_patient
 
 
-def test_summary_is_served_by_rest(user: Person) -> None:
+def test_summary_is_served_by_rest(user: Session) -> None:
     created = user.post("/v1/patients", a_patient())
     summary = user.get(f"/v1/patients/{created['id']}/summary")
     assert summary == {"id": created["id"], "name": created["name"]}

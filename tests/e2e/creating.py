@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import httpx
 
-from tests.e2e.people import a_patient
+from tests.e2e.sessions import a_patient
 from tools.instance import Instance
 
 _CLIENTS = 3

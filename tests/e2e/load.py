@@ -7,13 +7,13 @@ from uuid import uuid4
 
 import httpx
 
-from tests.e2e.people import Person, a_patient
+from tests.e2e.sessions import Session, a_patient
 
 
 class Load:
     """Creates patients at a steady pace while its context is open: one try each, on a connection that is kept."""
 
-    def __init__(self, user: Person, *, per_second: int) -> None:
+    def __init__(self, user: Session, *, per_second: int) -> None:
         self.created: list[str] = []
         """The ids that were answered."""
         self.failed: list[str] = []

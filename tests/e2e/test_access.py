@@ -7,7 +7,7 @@ import grpc
 import pytest
 
 from services.common.protobuf.contract import Door, Method, all_methods
-from tests.e2e.people import Person, sample, service_token
+from tests.e2e.sessions import Session, fill_path, service_token
 from tests.harness.client import Refused, outcome
 from tools.instance import Instance
 
@@ -32,24 +32,24 @@ def expected(method: Method, caller: str) -> str | None:
 
 
 @pytest.fixture(scope="module")
-def service(system: Instance) -> Iterator[Person]:
+def service(system: Instance) -> Iterator[Session]:
     """The patient service, come to the wrong door."""
-    with Person.nobody(system, service_token(system)) as person:
-        yield person
+    with Session.open(system, service_token(system)) as session:
+        yield session
 
 
 @pytest.fixture
-def caller(request: pytest.FixtureRequest, system: Instance) -> Iterator[Person]:
+def caller(request: pytest.FixtureRequest, system: Instance) -> Iterator[Session]:
     if request.param == "nobody":
-        with Person.nobody(system) as person:
-            yield person
+        with Session.open(system) as session:
+            yield session
     else:
         yield request.getfixturevalue(request.param)
 
 
 @pytest.mark.parametrize(("caller", "who"), [(who, who) for who in CALLERS], indirect=["caller"])
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
-def test_native(method: Method, caller: Person, who: str) -> None:
+def test_native(method: Method, caller: Session, who: str) -> None:
     answer = outcome(lambda: caller.client("auth").call(method.path, b""))
     kept_out = isinstance(answer, Refused) and answer.reason in OUTSIDE
     assert (answer.reason if kept_out else None) == expected(method, who)
@@ -58,9 +58,9 @@ def test_native(method: Method, caller: Person, who: str) -> None:
 
 @pytest.mark.parametrize(("caller", "who"), [(who, who) for who in CALLERS], indirect=["caller"])
 @pytest.mark.parametrize("method", [m for m in METHODS if m.http], ids=lambda method: method.name)
-def test_rest(method: Method, caller: Person, who: str) -> None:
+def test_rest(method: Method, caller: Session, who: str) -> None:
     [http] = method.http
-    answer = caller.ask(http.verb, sample(http.path), json={} if http.body else None)
+    answer = caller.request(http.verb, fill_path(http.path), json={} if http.body else None)
     reason: Any = None
     if answer.is_error:
         found = answer.json()["details"][0]["reason"]

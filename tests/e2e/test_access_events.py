@@ -8,7 +8,7 @@ import time
 from uuid import uuid4
 
 from gen.pulsetrack.patient.v1 import GetPatientRequest, ListAccessEventsRequest
-from tests.e2e.people import Person, a_patient
+from tests.e2e.sessions import Session, a_patient
 from tests.harness.system import NewFolder
 from tests.harness.waiting import eventually
 from tools.instance import Instance, run_instance
@@ -19,7 +19,7 @@ ADMIN = "admin@pulsetrack.local"
 LIES = {"x-forwarded-for": "203.0.113.7", "x-envoy-external-address": "203.0.113.7", "x-remote-address": "203.0.113.7"}
 
 
-def test_who_called_is_known_at_both_doors_whatever_the_headers_say(user: Person, admin: Person) -> None:
+def test_who_called_is_known_at_both_doors_whatever_the_headers_say(user: Session, admin: Session) -> None:
     path = f"/v1/patients/{user.post('/v1/patients', a_patient())['id']}"
     at_rest = user.rest.get(path, headers=LIES)
     request = GetPatientRequest(id=path.rpartition("/")[2])
@@ -42,7 +42,7 @@ def test_who_called_is_known_at_both_doors_whatever_the_headers_say(user: Person
 
 
 def test_a_kill_loses_no_change_and_no_read_that_is_a_second_old(new_folder: NewFolder) -> None:
-    with run_instance(new_folder("killed")) as copy, Person.logged_in(copy, ADMIN, copy.admin_password) as admin:
+    with run_instance(new_folder("killed")) as copy, Session.log_in(copy, ADMIN, copy.admin_password) as admin:
         read = [admin.post("/v1/patients", a_patient())["id"] for _ in range(10)]
         for patient_id in read:
             admin.get(f"/v1/patients/{patient_id}")
@@ -58,12 +58,12 @@ def test_a_kill_loses_no_change_and_no_read_that_is_a_second_old(new_folder: New
 
 def test_a_stop_loses_none(new_folder: NewFolder) -> None:
     folder = new_folder("stopped")
-    with run_instance(folder) as copy, Person.logged_in(copy, ADMIN, copy.admin_password) as admin:
+    with run_instance(folder) as copy, Session.log_in(copy, ADMIN, copy.admin_password) as admin:
         created = admin.post("/v1/patients", a_patient())["id"]
         for _ in range(20):
             admin.get(f"/v1/patients/{created}")
         assert copy.stop() == 0
-    with run_instance(folder) as copy, Person.logged_in(copy, ADMIN, copy.admin_password) as admin:
+    with run_instance(folder) as copy, Session.log_in(copy, ADMIN, copy.admin_password) as admin:
         assert methods(admin, created) == ["CreatePatient", *["GetPatient"] * 20]
         eventually(lambda: ", 0 not yet." in verified(copy).stdout)
 
@@ -75,7 +75,7 @@ def verified(copy: Instance) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=True)
 
 
-def methods(admin: Person, patient_id: str) -> list[str]:
+def methods(admin: Session, patient_id: str) -> list[str]:
     """Returns the methods of a patient's events, the oldest first."""
     events = admin.get(f"/v1/patients/{patient_id}/access-events")["accessEvents"]
     return [event["method"].rpartition("/")[2] for event in reversed(events)]

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from gen.pulsetrack.patient.v1 import CreatePatientRequest, Patient, UpdatePatientRequest
-from tests.e2e.people import Person, a_patient, all_pages
+from tests.e2e.sessions import Session, a_patient, list_all
 from tests.harness.concurrency import at_once
 
 DOORS = ("native", "rest")
@@ -19,7 +19,7 @@ def patient_of(body: dict[str, Any]) -> Patient:
     return Patient(**{"date_of_birth" if name == "dateOfBirth" else name: value for name, value in body.items()})
 
 
-def creating(user: Person, door: str, body: dict[str, Any], request_id: str = "") -> Any:
+def creating(user: Session, door: str, body: dict[str, Any], request_id: str = "") -> Any:
     """Returns what creates a patient at a door when it is called."""
     if door == "rest":
         return partial(user.rest.post, "/v1/patients", json=body, params={"requestId": request_id})
@@ -27,7 +27,7 @@ def creating(user: Person, door: str, body: dict[str, Any], request_id: str = ""
     return partial(user.client("patient").create_patient, request)
 
 
-def updating(user: Person, door: str, change: dict[str, Any]) -> Any:
+def updating(user: Session, door: str, change: dict[str, Any]) -> Any:
     """Returns what updates a patient at a door when it is called."""
     if door == "rest":
         return partial(user.rest.patch, f"/v1/patients/{change['id']}", json=change)
@@ -48,16 +48,16 @@ def status_of(answer: object) -> tuple[Any, str]:
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_sixteen_who_create_one_email(user: Person, door: str) -> None:
+def test_sixteen_who_create_one_email(user: Session, door: str) -> None:
     body = a_patient()
     failed = 409 if door == "rest" else "ALREADY_EXISTS"
     found = results([creating(user, door, body)] * 16)
     assert found == {(200 if door == "rest" else "OK", ""): 1, (failed, "EMAIL_ALREADY_EXISTS"): 15}
-    assert len(all_pages(user, "/v1/patients", "patients", query=body["email"])) == 1
+    assert len(list_all(user, "/v1/patients", "patients", query=body["email"])) == 1
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_twelve_who_update_with_one_etag(user: Person, door: str) -> None:
+def test_twelve_who_update_with_one_etag(user: Session, door: str) -> None:
     created = user.post("/v1/patients", a_patient())
     changes = [{"id": created["id"], "etag": created["etag"], "phone": f"+351 {number}"} for number in range(12)]
     failed = 409 if door == "rest" else "ABORTED"
@@ -67,10 +67,10 @@ def test_twelve_who_update_with_one_etag(user: Person, door: str) -> None:
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_eight_who_create_with_one_request_id(user: Person, door: str) -> None:
+def test_eight_who_create_with_one_request_id(user: Session, door: str) -> None:
     body = a_patient()
     answers, refused = at_once([creating(user, door, body, request_id=str(uuid4()))] * 8)
     assert refused == []
     assert len({repr(answer.json() if door == "rest" else answer) for answer in answers}) == 1
     assert len(answers) == 8
-    assert len(all_pages(user, "/v1/patients", "patients", query=body["email"])) == 1
+    assert len(list_all(user, "/v1/patients", "patients", query=body["email"])) == 1

@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from services.common.protobuf.contract import MAX_MESSAGE_BYTES
-from tests.e2e.people import PASSWORD, Person, a_patient
+from tests.e2e.sessions import PASSWORD, Session, a_patient
 from tests.harness.client import Refused
 from tests.harness.waiting import eventually
 from tools.instance import Instance
@@ -19,13 +19,13 @@ CREATE = "/pulsetrack.patient.v1.PatientService/CreatePatient"
     [b"\x0a\xff\xff\xff\xff", b"\x0a\x05\x0a\x03A", b"\xff", b"\x0a\x04\x12\x02\xff\xfe"],
     ids=["a length beyond the end", "a truncated message", "half a tag", "a name that is not UTF-8"],
 )
-def test_malformed_bytes_at_the_native_door(user: Person, request_bytes: bytes) -> None:
+def test_malformed_bytes_at_the_native_door(user: Session, request_bytes: bytes) -> None:
     with pytest.raises(Refused) as refused:
         user.client("patient").call(CREATE, request_bytes)
     assert (refused.value.code, refused.value.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "FIELDS_INVALID")
 
 
-def test_a_huge_message_at_the_native_door(user: Person) -> None:
+def test_a_huge_message_at_the_native_door(user: Session) -> None:
     with pytest.raises(Refused) as refused:
         user.client("patient").call(CREATE, b"\x00" * (MAX_MESSAGE_BYTES + 1))
     assert (refused.value.code, refused.value.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "BODY_TOO_LARGE")
@@ -46,33 +46,33 @@ def test_a_huge_message_at_the_native_door(user: Person) -> None:
         (b" " * 10_000_000, "application/json", 413, "BODY_TOO_LARGE"),
     ],
 )
-def test_bad_bodies_at_the_rest_door(user: Person, content: bytes, kind: str, status: int, reason: str) -> None:
+def test_bad_bodies_at_the_rest_door(user: Session, content: bytes, kind: str, status: int, reason: str) -> None:
     answer = user.rest.post("/v1/patients", content=content, headers={"content-type": kind})
     assert (answer.status_code, answer.json()["details"][0]["reason"]) == (status, reason)
 
 
-def test_a_bad_field_is_named_in_the_form_of_google_rpc(user: Person) -> None:
+def test_a_bad_field_is_named_in_the_form_of_google_rpc(user: Session) -> None:
     answer = user.rest.post("/v1/patients", json=a_patient(email="nobody", dateOfBirth="2999-01-01"))
     details = {detail["@type"].split(".")[-1]: detail for detail in answer.json()["details"]}
     assert [violation["field"] for violation in details["BadRequest"]["fieldViolations"]] == ["patient.email"]
     assert details["RequestInfo"]["requestId"] == answer.headers["x-request-id"]
 
 
-def test_nothing_secret_is_in_a_log(system: Instance, admin: Person) -> None:
-    with Person.signed_up(system) as person:
+def test_nothing_secret_is_in_a_log(system: Instance, admin: Session) -> None:
+    with Session.sign_up(system) as session:
         wrong = {"email": "admin@pulsetrack.local", "password": "a wrong password"}
-        assert person.rest.post("/v1/auth/login", json=wrong).status_code == 401
-        again = person.post("/v1/auth/refresh", {"refreshToken": person.refresh_token})
-        person.rest.post("/v1/auth/refresh", json={"refreshToken": person.refresh_token})
-        secret = [PASSWORD, "a wrong password", system.admin_password, person.token, admin.token]
-        secret += [person.refresh_token, again["accessToken"], again["refreshToken"]]
+        assert session.rest.post("/v1/auth/login", json=wrong).status_code == 401
+        again = session.post("/v1/auth/refresh", {"refreshToken": session.refresh_token})
+        session.rest.post("/v1/auth/refresh", json={"refreshToken": session.refresh_token})
+        secret = [PASSWORD, "a wrong password", system.admin_password, session.token, admin.token]
+        secret += [session.refresh_token, again["accessToken"], again["refreshToken"]]
     secret += [path.read_text() for path in (system.folder / "secrets").iterdir()]
 
     eventually(lambda: logs(system).count(json.dumps("/v1/auth/refresh")) >= 2)
     assert [text for text in secret if text in logs(system)] == []
 
 
-def test_no_personal_data_is_in_a_log(system: Instance, user: Person) -> None:
+def test_no_personal_data_is_in_a_log(system: Instance, user: Session) -> None:
     first, other = (personal(number) for number in (1, 2))
     _, another = (user.post("/v1/patients", a_patient(**fields)) for fields in (first, other))
     path = f"/v1/patients/{another['id']}"

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, sync_playwright
 
-from tests.e2e.people import PASSWORD, Person, a_patient
+from tests.e2e.sessions import PASSWORD, Session, a_patient
 from tests.harness.system import ORIGIN
 from tools.instance import Instance
 
@@ -108,11 +108,11 @@ def test_somebody_signs_up_logs_in_and_creates_a_patient_on_the_page(
     system: Instance, browser: Browser, size: str
 ) -> None:
     name = uuid4().hex
-    person = {"email": f"{name}@clinic.test", "password": PASSWORD}
+    login = {"email": f"{name}@clinic.test", "password": PASSWORD}
     reference = Reference(browser, system.url, size)
-    signed_up = reference.call("SignUp", json.dumps(person | {"username": name}))
+    signed_up = reference.call("SignUp", json.dumps(login | {"username": name}))
     assert field(signed_up, "role") == "ROLE_USER"
-    reference.authorise(field(reference.call("Login", json.dumps(person)), "accessToken"))
+    reference.authorise(field(reference.call("Login", json.dumps(login)), "accessToken"))
     patient = a_patient(name="Ana Silva")
     created = reference.call("CreatePatient", json.dumps(patient))
     assert field(created, "email") == patient["email"]
@@ -154,7 +154,7 @@ CALLING = """async ([url, token]) => {
     ],
 )
 def test_a_page_of_another_origin_calls_only_if_it_may(
-    user: Person, browser: Browser, other_site: int, host: str, read: str
+    user: Session, browser: Browser, other_site: int, host: str, read: str
 ) -> None:
     page = browser.new_page()
     page.goto(f"http://{host.format(port=other_site)}/")

@@ -11,7 +11,7 @@ from contextlib import suppress
 import httpx
 import pytest
 
-from tests.e2e.people import Person, a_patient, all_pages
+from tests.e2e.sessions import Session, a_patient, list_all
 from tests.harness.system import NewFolder
 from tests.harness.waiting import eventually
 from tools.instance import Instance, run_instance
@@ -27,12 +27,12 @@ def fragile(new_folder: NewFolder) -> Iterator[Instance]:
         yield copy
 
 
-def patients_of(person: Person, path: str, field: str) -> Counter[str]:
+def patients_of(session: Session, path: str, field: str) -> Counter[str]:
     """Counts the rows of a list by the patient that they are of."""
-    return Counter(row["patientId"] for row in all_pages(person, path, field))
+    return Counter(row["patientId"] for row in list_all(session, path, field))
 
 
-def create_while_it_dies(person: Person, copy: Instance, part: str) -> set[str]:
+def create_while_it_dies(session: Session, copy: Instance, part: str) -> set[str]:
     """Creates patients, kills a part in the middle, and returns the ids of those that were acknowledged."""
     acknowledged: set[str] = set()
     refusals: set[str] = set()
@@ -40,7 +40,7 @@ def create_while_it_dies(person: Person, copy: Instance, part: str) -> set[str]:
 
     def create(_: int) -> None:
         with suppress(httpx.TransportError):  # what the gateway's own death looks like
-            answer = person.rest.post("/v1/patients", json=a_patient())
+            answer = session.rest.post("/v1/patients", json=a_patient())
             if answer.is_success:
                 acknowledged.add(answer.json()["id"])
             else:
@@ -59,15 +59,15 @@ def create_while_it_dies(person: Person, copy: Instance, part: str) -> set[str]:
 @pytest.mark.parametrize("part", ["patient", "billing", "broker", "analytics", "postgres", "auth", "gateway"])
 def test_kill_dash_nine_while_patients_are_created(fragile: Instance, part: str) -> None:
     eventually(lambda: httpx.get(f"{fragile.url}/.well-known/jwks.json").is_success)
-    with Person.signed_up(fragile) as person:
+    with Session.sign_up(fragile) as session:
         old = fragile.state().processes[part].pid
-        acknowledged = create_while_it_dies(person, fragile, part)
+        acknowledged = create_while_it_dies(session, fragile, part)
         eventually(lambda: fragile.state().processes[part].pid != old)
 
         def settled() -> bool:
             try:
-                accounts = patients_of(person, "/v1/billing/accounts", "billingAccounts")
-                events = patients_of(person, "/v1/analytics/events", "events")
+                accounts = patients_of(session, "/v1/billing/accounts", "billingAccounts")
+                events = patients_of(session, "/v1/analytics/events", "events")
             except (httpx.HTTPStatusError, httpx.TransportError):
                 return False  # the part is not back yet
             assert set(accounts.values()) | set(events.values()) <= {1}
@@ -78,15 +78,15 @@ def test_kill_dash_nine_while_patients_are_created(fragile: Instance, part: str)
 
 def test_what_was_there_is_there_after_a_stop_and_a_start(new_folder: NewFolder) -> None:
     folder = new_folder("restarted")
-    with run_instance(folder) as copy, Person.signed_up(copy) as person:
-        created = person.post("/v1/patients", a_patient())
-        token, refresh_token = person.token, person.refresh_token
+    with run_instance(folder) as copy, Session.sign_up(copy) as session:
+        created = session.post("/v1/patients", a_patient())
+        token, refresh_token = session.token, session.refresh_token
         assert copy.stop() == 0
-    with run_instance(folder) as copy, Person.nobody(copy, token) as person:
-        assert person.get(f"/v1/patients/{created['id']}") == created
-        person.post("/v1/auth/refresh", {"refreshToken": refresh_token})
-        again = Person.logged_in(copy, "admin@pulsetrack.local", copy.admin_password)
+    with run_instance(folder) as copy, Session.open(copy, token) as session:
+        assert session.get(f"/v1/patients/{created['id']}") == created
+        session.post("/v1/auth/refresh", {"refreshToken": refresh_token})
+        again = Session.log_in(copy, "admin@pulsetrack.local", copy.admin_password)
         with again as admin:
             assert admin.get("/v1/auth/me")["role"] == "ROLE_ADMIN"
-        eventually(lambda: person.get("/v1/analytics/events", patientId=created["id"]).get("events"))
-        eventually(lambda: person.get("/v1/billing/accounts", patientId=created["id"]).get("billingAccounts"))
+        eventually(lambda: session.get("/v1/analytics/events", patientId=created["id"]).get("events"))
+        eventually(lambda: session.get("/v1/billing/accounts", patientId=created["id"]).get("billingAccounts"))

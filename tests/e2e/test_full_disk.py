@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.e2e.disk import fill, mounted
-from tests.e2e.people import Person, a_patient
+from tests.e2e.sessions import Session, a_patient
 from tests.harness.waiting import eventually
 from tools.instance import Instance, run_instance
 from tools.local.process import ROOT
@@ -40,8 +40,8 @@ def pid_of(copy: Instance, program: str) -> int | None:
 
 
 def test_parts_come_back_on_a_full_disk_and_the_system_recovers(small_disk: Path) -> None:
-    with run_instance(small_disk / "data") as copy, Person.signed_up(copy) as person:
-        created = person.post("/v1/patients", a_patient())
+    with run_instance(small_disk / "data") as copy, Session.sign_up(copy) as session:
+        created = session.post("/v1/patients", a_patient())
         filler = fill(small_disk)
         killed = {program: kill(copy, program) for program in ("services.patient", "envoy.yaml", "broker")}
         for program, old in killed.items():
@@ -53,8 +53,8 @@ def test_parts_come_back_on_a_full_disk_and_the_system_recovers(small_disk: Path
         killed["postgres"] = kill(copy, "bin/postgres")
         eventually(lambda: pid_of(copy, "bin/postgres") != killed["postgres"])
         filler.unlink()
-        eventually(lambda: created in all_patients(person), seconds=60)
-        eventually(lambda: person.rest.post("/v1/patients", json=a_patient()).is_success)
+        eventually(lambda: created in all_patients(session), seconds=60)
+        eventually(lambda: session.rest.post("/v1/patients", json=a_patient()).is_success)
         eventually(lambda: pid_of(copy, "services.patient") == copy.state().processes["patient"].pid)
 
 
@@ -91,7 +91,7 @@ def answers(copy: Instance) -> bool:
         return False
 
 
-def all_patients(person: Person) -> list[Any]:
+def all_patients(session: Session) -> list[Any]:
     """Returns the patients, none while the system does not answer."""
-    answer = person.rest.get("/v1/patients")
+    answer = session.rest.get("/v1/patients")
     return answer.json()["patients"] if answer.is_success else []

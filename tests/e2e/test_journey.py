@@ -11,12 +11,12 @@ from gen.pulsetrack.analytics.v1 import GetPatientStatisticsRequest, ListPatient
 from gen.pulsetrack.auth.v1 import CreateUserRequest, GetCurrentUserRequest, LoginRequest
 from gen.pulsetrack.billing.v1 import AccountStatus, GetBillingAccountRequest, ListBillingAccountsRequest
 from gen.pulsetrack.patient.v1 import CreatePatientRequest, GetPatientRequest, Patient
-from tests.e2e.people import ADMIN_EMAIL, PASSWORD, Person, a_patient
+from tests.e2e.sessions import ADMIN_EMAIL, PASSWORD, Session, a_patient
 from tests.harness.waiting import eventually
 from tools.instance import Instance
 
 
-def test_by_rest(user: Person) -> None:
+def test_journey_by_rest(user: Session) -> None:
     created = user.post("/v1/patients", a_patient(name="José Pérez", sex="SEX_MALE"))
     assert user.get(f"/v1/patients/{created['id']}") == created
     accounts = eventually(lambda: user.get("/v1/billing/accounts", patientId=created["id"]).get("billingAccounts"))
@@ -30,14 +30,14 @@ def test_by_rest(user: Person) -> None:
     assert int(user.get("/v1/analytics/statistics")["totalPatients"]) > 0
 
 
-def test_by_native_grpc(system: Instance) -> None:
-    with Person.logged_in(system, ADMIN_EMAIL, system.admin_password) as admin, Person.nobody(system) as nobody:
+def test_journey_by_grpc(system: Instance) -> None:
+    with Session.log_in(system, ADMIN_EMAIL, system.admin_password) as admin, Session.open(system) as anonymous:
         to_be_user = CreateUserRequest(email="native@clinic.test", username="native", password=PASSWORD)
-        new, auth = admin.client("auth").create_user(to_be_user), nobody.client("auth")
+        new, auth = admin.client("auth").create_user(to_be_user), anonymous.client("auth")
         tokens = auth.login(LoginRequest(email="native@clinic.test", password=PASSWORD))
-    with Person.nobody(system, tokens.access_token) as person:
-        assert person.client("auth").get_current_user(GetCurrentUserRequest()) == new
-        patients, billing, analytics = (person.client(name) for name in ("patient", "billing", "analytics"))
+    with Session.open(system, tokens.access_token) as session:
+        assert session.client("auth").get_current_user(GetCurrentUserRequest()) == new
+        patients, billing, analytics = (session.client(name) for name in ("patient", "billing", "analytics"))
         to_be = Patient(name="Ana", email="ana@native.test", address="1 Road", date_of_birth="1980-02-29")
         created = patients.create_patient(CreatePatientRequest(patient=to_be))
         assert patients.get_patient(GetPatientRequest(id=created.id)) == created
@@ -51,7 +51,7 @@ def test_by_native_grpc(system: Instance) -> None:
         assert analytics.get_patient_statistics(GetPatientStatisticsRequest()).total_patients > 0
 
 
-def test_by_grpcurl(system: Instance, user: Person) -> None:
+def test_journey_by_grpcurl(system: Instance, user: Session) -> None:
     program = shutil.which("grpcurl")
     if not program:
         pytest.skip("grpcurl is not installed")
@@ -70,14 +70,14 @@ def test_by_grpcurl(system: Instance, user: Person) -> None:
 
 
 def test_a_session_goes_on_and_ends(system: Instance) -> None:
-    with Person.signed_up(system) as person:
-        tokens = person.post("/v1/auth/refresh", {"refreshToken": person.refresh_token})
-        assert person.post("/v1/auth/logout", {"refreshToken": tokens["refreshToken"]}) == {}
-        again = person.rest.post("/v1/auth/refresh", json={"refreshToken": tokens["refreshToken"]})
+    with Session.sign_up(system) as session:
+        tokens = session.post("/v1/auth/refresh", {"refreshToken": session.refresh_token})
+        assert session.post("/v1/auth/logout", {"refreshToken": tokens["refreshToken"]}) == {}
+        again = session.rest.post("/v1/auth/refresh", json={"refreshToken": tokens["refreshToken"]})
     assert (again.status_code, again.json()["details"][0]["reason"]) == (401, "REFRESH_TOKEN_INVALID")
 
 
-def test_an_admin_deletes_a_patient(user: Person, admin: Person) -> None:
+def test_an_admin_deletes_a_patient(user: Session, admin: Session) -> None:
     created = user.post("/v1/patients", a_patient())
     refused = user.rest.delete(f"/v1/patients/{created['id']}")
     assert (refused.status_code, refused.json()["details"][0]["reason"]) == (403, "ROLE_REQUIRED")
@@ -87,7 +87,7 @@ def test_an_admin_deletes_a_patient(user: Person, admin: Person) -> None:
     eventually(lambda: len(user.get("/v1/analytics/events", patientId=created["id"]).get("events", [])) == 2)
 
 
-def test_a_deleted_patients_account_is_closed_and_the_patient_no_longer_counted(user: Person, admin: Person) -> None:
+def test_a_deleted_patients_account_is_closed_and_the_patient_no_longer_counted(user: Session, admin: Session) -> None:
     def count() -> int:
         sexes = user.get("/v1/analytics/statistics").get("sexes", [])
         return sum(int(each["count"]) for each in sexes if each.get("sex") == "SEX_OTHER")
@@ -108,7 +108,7 @@ def test_a_deleted_patients_account_is_closed_and_the_patient_no_longer_counted(
     eventually(lambda: count() == before)
 
 
-def test_an_admin_looks_at_dead_letters(admin: Person) -> None:
+def test_an_admin_looks_at_dead_letters(admin: Session) -> None:
     assert admin.get("/v1/analytics/dead-letters") == {}
     answer = admin.rest.post(f"/v1/analytics/dead-letters/{uuid4()}:replay", json={})
     assert (answer.status_code, answer.json()["details"][0]["reason"]) == (404, "DEAD_LETTER_NOT_FOUND")

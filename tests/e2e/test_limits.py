@@ -6,7 +6,7 @@ from grpc import StatusCode
 
 from envoy.target import Rates
 from gen.pulsetrack.auth.v1 import LoginRequest
-from tests.e2e.people import PASSWORD, Person
+from tests.e2e.sessions import PASSWORD, Session
 from tests.harness.client import outcome
 from tests.harness.system import NewFolder
 from tools.instance import Instance, run_instance
@@ -15,14 +15,14 @@ EMAIL, GUESS = "admin@pulsetrack.local", "a wrong password"
 
 
 def test_an_account_that_is_guessed_at_is_closed_at_both_doors_and_says_for_how_long(system: Instance) -> None:
-    with Person.nobody(system) as nobody:
+    with Session.open(system) as anonymous:
         email = f"{uuid4().hex}@clinic.test"
-        nobody.post("/v1/auth/signup", {"email": email, "username": email[:32], "password": PASSWORD})
-        auth, right = nobody.client("auth"), LoginRequest(email=email, password=PASSWORD)
-        wrong = [nobody.rest.post("/v1/auth/login", json={"email": email, "password": GUESS}) for _ in range(10)]
+        anonymous.post("/v1/auth/signup", {"email": email, "username": email[:32], "password": PASSWORD})
+        auth, right = anonymous.client("auth"), LoginRequest(email=email, password=PASSWORD)
+        wrong = [anonymous.rest.post("/v1/auth/login", json={"email": email, "password": GUESS}) for _ in range(10)]
         assert {answer.status_code for answer in wrong} == {401}
         at_native = outcome(lambda: auth.login(right))
-        at_rest = nobody.rest.post("/v1/auth/login", json={"email": email, "password": PASSWORD})
+        at_rest = anonymous.rest.post("/v1/auth/login", json={"email": email, "password": PASSWORD})
     assert (at_native.code, at_native.reason) == (StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED")
     assert 840 < at_native.retry_after <= 900
     assert at_native.retry_after_header == str(at_native.retry_after)
@@ -35,12 +35,12 @@ def test_an_account_that_is_guessed_at_is_closed_at_both_doors_and_says_for_how_
 def test_who_guesses_passwords_is_held_up_at_both_doors_and_reads_go_on(
     new_folder: NewFolder,
 ) -> None:
-    with run_instance(new_folder("limited")) as copy, Person.signed_up(copy) as person:
+    with run_instance(new_folder("limited")) as copy, Session.sign_up(copy) as session:
         guess = {"email": EMAIL, "password": GUESS}
-        at_rest = [person.rest.post("/v1/auth/login", json=guess) for _ in range(2 * Rates().credentials.calls)]
-        auth, same = person.client("auth"), LoginRequest(email=EMAIL, password=GUESS)
+        at_rest = [session.rest.post("/v1/auth/login", json=guess) for _ in range(2 * Rates().credentials.calls)]
+        auth, same = session.client("auth"), LoginRequest(email=EMAIL, password=GUESS)
         at_native = [outcome(lambda: auth.login(same)) for _ in range(5)]
-        assert person.get("/v1/auth/me")
+        assert session.get("/v1/auth/me")
     assert at_rest[0].status_code == 401
     refused = [answer for answer in at_rest if answer.status_code == 429]
     assert len(refused) > 10

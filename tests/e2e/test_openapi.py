@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from services.common.protobuf.contract import all_methods
-from tests.e2e.people import Person
+from tests.e2e.sessions import Session
 from tests.harness.system import NewFolder
 from tools.instance import Instance, run_instance
 from tools.local.process import ROOT
@@ -32,7 +32,7 @@ def system(new_folder: NewFolder) -> Iterator[Instance]:
 @pytest.mark.parametrize("examples", [5, pytest.param(25, marks=pytest.mark.soak)])
 def test_the_answers_are_those_of_the_document(system: Instance, tmp_path: Path, examples: int) -> None:
     st = [str(Path(sys.executable).with_name("st")), "--config-file", str(HERE / "schemathesis.toml")]
-    with Person.logged_in(system, "admin@pulsetrack.local", system.admin_password) as admin:
+    with Session.log_in(system, "admin@pulsetrack.local", system.admin_password) as admin:
         run = ["run", f"{system.url}/openapi.json", "--header", f"Authorization: Bearer {admin.token}", "--no-color"]
     run += ["--max-examples", str(examples)]
     for stream in (method.name for method in all_methods() if method.streams):  # Schemathesis waits for the end of each

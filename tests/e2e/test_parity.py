@@ -11,7 +11,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RequestInfo, Ret
 from google.rpc.status_pb2 import Status
 
 from services.common.protobuf.contract import MAX_MESSAGE_BYTES, PATH_VARIABLE, Door, Method, all_methods
-from tests.e2e.people import PASSWORD, Person, a_patient
+from tests.e2e.sessions import PASSWORD, Session, a_patient
 from tests.harness.client import Refused, outcome
 from tools.instance import Instance
 
@@ -39,9 +39,9 @@ def told(status: Status) -> Answer:
     return status.code, status.message, info.reason, dict(info.metadata), violations, retry.retry_delay.seconds
 
 
-def native(person: Person, path: str, request: bytes) -> Answer:
+def native(session: Session, path: str, request: bytes) -> Answer:
     """Returns what a native call is told."""
-    answer = outcome(lambda: person.client("auth").call(path, request))
+    answer = outcome(lambda: session.client("auth").call(path, request))
     if not isinstance(answer, Refused):
         return None
     assert (answer.status.code, answer.status.message) == (answer.code.value[0], answer.message)
@@ -53,7 +53,7 @@ def json_of(answer: httpx.Response) -> Answer:
     return told(ParseDict(answer.json(), Status())) if answer.is_error else None
 
 
-def both(person: Person, method: Method, value: str, **query: str) -> tuple[Answer, Answer]:
+def both(session: Session, method: Method, value: str, **query: str) -> tuple[Answer, Answer]:
     """Makes a call at each door, with a value for each variable in the path and nothing else but a query."""
     [http] = method.http
     request = method.input()
@@ -68,22 +68,22 @@ def both(person: Person, method: Method, value: str, **query: str) -> tuple[Answ
     for name, text in query.items():
         setattr(request, name, type(getattr(request, name))(text))
     path = PATH_VARIABLE.sub(value, http.path)
-    answer = person.ask(http.verb, path, json={} if http.body else None, params=query)
-    return native(person, method.path, request.SerializeToString()), json_of(answer)
+    answer = session.request(http.verb, path, json={} if http.body else None, params=query)
+    return native(session, method.path, request.SerializeToString()), json_of(answer)
 
 
 @pytest.mark.parametrize("method", WITH_TOKEN, ids=by_name)
 @pytest.mark.parametrize(("token", "reason"), [("", "TOKEN_MISSING"), ("garbage", "TOKEN_INVALID")])
 def test_without_a_good_token(system: Instance, method: Method, token: str, reason: str) -> None:
-    with Person.nobody(system, token) as nobody:
-        at_native, at_rest = both(nobody, method, str(uuid4()))
+    with Session.open(system, token) as anonymous:
+        at_native, at_rest = both(anonymous, method, str(uuid4()))
     assert at_native == at_rest
     assert at_native
     assert at_native[2] == reason
 
 
 @pytest.mark.parametrize("method", FOR_ADMINS, ids=by_name)
-def test_without_the_role(user: Person, method: Method) -> None:
+def test_without_the_role(user: Session, method: Method) -> None:
     at_native, at_rest = both(user, method, str(uuid4()))
     assert at_native == at_rest
     assert at_native
@@ -91,7 +91,7 @@ def test_without_the_role(user: Person, method: Method) -> None:
 
 
 @pytest.mark.parametrize("method", BOTH, ids=by_name)
-def test_with_nothing_but_a_bad_id(admin: Person, method: Method) -> None:
+def test_with_nothing_but_a_bad_id(admin: Session, method: Method) -> None:
     at_native, at_rest = both(admin, method, "x")
     assert at_native == at_rest
     if method in ABOUT_ONE:
@@ -101,7 +101,7 @@ def test_with_nothing_but_a_bad_id(admin: Person, method: Method) -> None:
 
 
 @pytest.mark.parametrize("method", ABOUT_ONE, ids=by_name)
-def test_with_an_id_that_nothing_has(admin: Person, method: Method) -> None:
+def test_with_an_id_that_nothing_has(admin: Session, method: Method) -> None:
     at_native, at_rest = both(admin, method, str(uuid4()))
     assert at_native == at_rest
     if method.name.startswith(("Get", "Delete")):
@@ -113,7 +113,7 @@ PAGED = [method for method in BOTH if "page_size" in method.input.DESCRIPTOR.fie
 
 
 @pytest.mark.parametrize("method", PAGED, ids=by_name)
-def test_with_a_page_that_cannot_be(admin: Person, method: Method) -> None:
+def test_with_a_page_that_cannot_be(admin: Session, method: Method) -> None:
     at_native, at_rest = both(admin, method, str(uuid4()), page_size="-1")
     assert at_native == at_rest
     assert at_native
@@ -121,7 +121,7 @@ def test_with_a_page_that_cannot_be(admin: Person, method: Method) -> None:
 
 
 @pytest.mark.parametrize(("token", "reason"), [("garbage", "RESUME_TOKEN_INVALID"), ("x" * 129, "FIELDS_INVALID")])
-def test_with_a_resume_token_that_is_none(user: Person, token: str, reason: str) -> None:
+def test_with_a_resume_token_that_is_none(user: Session, token: str, reason: str) -> None:
     [method] = [method for method in BOTH if method.name == "WatchPatients"]
     at_native, at_rest = both(user, method, "", resume_token=token)
     assert at_native == at_rest
@@ -144,7 +144,7 @@ BODIES = [
 
 
 @pytest.mark.parametrize(("name", "body", "reason"), BODIES, ids=[f"{name} {reason}" for name, _, reason in BODIES])
-def test_with_a_body_that_is_refused(user: Person, name: str, body: dict[str, Any], reason: str) -> None:
+def test_with_a_body_that_is_refused(user: Session, name: str, body: dict[str, Any], reason: str) -> None:
     [method] = [method for method in BOTH if method.name == name]
     [http] = method.http
     request = method.input()
@@ -157,7 +157,7 @@ def test_with_a_body_that_is_refused(user: Person, name: str, body: dict[str, An
     assert at_rest[2] == reason
 
 
-def test_where_there_is_nothing_each_door_has_its_own_code(user: Person) -> None:
+def test_where_there_is_nothing_each_door_has_its_own_code(user: Session) -> None:
     at_native, at_rest = native(user, "/a.B/C", b""), json_of(user.rest.get("/v1/nothing"))
     assert at_native
     assert at_rest
@@ -165,7 +165,7 @@ def test_where_there_is_nothing_each_door_has_its_own_code(user: Person) -> None
     assert at_native[1:] == at_rest[1:]
 
 
-def test_with_a_body_that_is_too_large(user: Person) -> None:
+def test_with_a_body_that_is_too_large(user: Session) -> None:
     large = b" " * (MAX_MESSAGE_BYTES + 6)
     at_native, at_rest = native(user, CREATE, large), json_of(user.rest.post("/v1/patients", content=large))
     assert at_native == at_rest

@@ -1,10 +1,10 @@
 """Revisions, through the gateway."""
 
 from gen.pulsetrack.patient.v1 import ListPatientRevisionsRequest, RevisionType
-from tests.e2e.people import Person, a_patient
+from tests.e2e.sessions import Session, a_patient
 
 
-def test_revisions_at_both_doors(user: Person, admin: Person) -> None:
+def test_revisions_at_both_doors(user: Session, admin: Session) -> None:
     created = user.post("/v1/patients", a_patient())
     path = f"/v1/patients/{created['id']}"
     deleted = admin.rest.delete(path).raise_for_status().json()

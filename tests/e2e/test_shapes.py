@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.e2e.people import Person, a_patient
+from tests.e2e.sessions import Session, a_patient
 from tests.harness.broker import Broker
 from tests.harness.system import NewFolder
 from tests.harness.waiting import eventually
@@ -16,10 +16,10 @@ from tools.local.postgres import Postgres
 
 def make_the_journey(copy: Instance) -> None:
     """Signs up, creates a patient, and waits for its account and its event."""
-    with Person.signed_up(copy) as person:
-        created = person.post("/v1/patients", a_patient())["id"]
-        eventually(lambda: person.get("/v1/billing/accounts", patientId=created).get("billingAccounts"))
-        eventually(lambda: person.get("/v1/analytics/events", patientId=created).get("events"))
+    with Session.sign_up(copy) as session:
+        created = session.post("/v1/patients", a_patient())["id"]
+        eventually(lambda: session.get("/v1/billing/accounts", patientId=created).get("billingAccounts"))
+        eventually(lambda: session.get("/v1/analytics/events", patientId=created).get("events"))
 
 
 def test_several_workers_of_each_service_do_the_work_of_those_that_die(new_folder: NewFolder) -> None:

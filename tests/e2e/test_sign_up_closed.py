@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from gen.pulsetrack.auth.v1 import SignUpRequest
-from tests.e2e.people import ADMIN_EMAIL, PASSWORD, Person, a_patient
+from tests.e2e.sessions import ADMIN_EMAIL, PASSWORD, Session, a_patient
 from tests.harness.client import calling, outcome
 from tests.harness.system import NewFolder
 from tests.requests.tool import run
@@ -40,7 +40,7 @@ BODIES = {
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 def test_sign_up_is_refused_at_every_surface(closed: Instance, body: dict[str, Any]) -> None:
     request = SignUpRequest(**body)
-    with Person.nobody(closed) as visitor, calling(closed.state().ports["auth"], "auth") as direct:
+    with Session.open(closed) as visitor, calling(closed.state().ports["auth"], "auth") as direct:
         at_rest = visitor.rest.post("/v1/auth/signup", json=body)
         refusals = [outcome(partial(client.sign_up, request)) for client in (visitor.client("auth"), direct)]
     said = at_rest.json()
@@ -58,7 +58,7 @@ def test_sign_up_is_refused_by_grpc_web(closed: Instance) -> None:
 
 
 def test_a_user_whom_the_admin_creates_works_with_patients(closed: Instance) -> None:
-    with Person.created(closed) as user:
+    with Session.create_user(closed) as user:
         created = user.post("/v1/patients", a_patient())
         assert user.get(f"/v1/patients/{created['id']}") == created
 

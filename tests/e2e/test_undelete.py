@@ -1,11 +1,11 @@
 """A deletion and its taking back, through the gateway."""
 
 from gen.pulsetrack.patient.v1 import UndeletePatientRequest
-from tests.e2e.people import Person, a_patient
+from tests.e2e.sessions import Session, a_patient
 from tests.harness.waiting import eventually
 
 
-def test_an_admin_takes_a_deletion_back_at_both_doors(user: Person, admin: Person) -> None:
+def test_an_admin_takes_a_deletion_back_at_both_doors(user: Session, admin: Session) -> None:
     created = user.post("/v1/patients", a_patient())
     path = f"/v1/patients/{created['id']}"
     for _ in range(2):
@@ -20,13 +20,13 @@ def test_an_admin_takes_a_deletion_back_at_both_doors(user: Person, admin: Perso
     assert of(user, created["id"])[0]["type"] == "PATIENT_EVENT_TYPE_UNDELETED"
 
 
-def test_a_user_may_not(user: Person) -> None:
+def test_a_user_may_not(user: Session) -> None:
     created = user.post("/v1/patients", a_patient())
     refused = user.rest.post(f"/v1/patients/{created['id']}:undelete", json={})
     assert (refused.status_code, refused.json()["details"][0]["reason"]) == (403, "ROLE_REQUIRED")
 
 
-def of(person: Person, patient_id: str) -> list[dict[str, str]]:
+def of(session: Session, patient_id: str) -> list[dict[str, str]]:
     """Returns the events of a patient."""
-    events: list[dict[str, str]] = person.get("/v1/analytics/events", patientId=patient_id).get("events", [])
+    events: list[dict[str, str]] = session.get("/v1/analytics/events", patientId=patient_id).get("events", [])
     return events

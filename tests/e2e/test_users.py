@@ -6,17 +6,17 @@ import httpx
 import pytest
 
 from gen.pulsetrack.patient.v1 import WatchPatientsRequest
-from tests.e2e.people import PASSWORD, Person, all_pages
+from tests.e2e.sessions import PASSWORD, Session, list_all
 from tests.harness.client import Refused
 from tests.harness.waiting import eventually
 from tools.instance import Instance
 
 
 @pytest.fixture
-def ana(system: Instance) -> Iterator[Person]:
+def ana(system: Instance) -> Iterator[Session]:
     """Somebody whom the admin manages."""
-    with Person.signed_up(system) as person:
-        yield person
+    with Session.sign_up(system) as session:
+        yield session
 
 
 def reason(answer: httpx.Response) -> tuple[int, str]:
@@ -29,7 +29,7 @@ def reason_if_refused(answer: httpx.Response) -> tuple[int, str]:
     return reason(answer) if answer.is_error else (answer.status_code, "")
 
 
-def test_an_admin_disables_a_user_and_enables_him_again(admin: Person, ana: Person) -> None:
+def test_an_admin_disables_a_user_and_enables_him_again(admin: Session, ana: Session) -> None:
     user = ana.get("/v1/auth/me")
     path, login = f"/v1/users/{user['id']}", {"email": user["email"], "password": PASSWORD}
     assert admin.rest.patch(path, json={"disabled": True}).raise_for_status().json() == user | {"disabled": True}
@@ -40,7 +40,7 @@ def test_an_admin_disables_a_user_and_enables_him_again(admin: Person, ana: Pers
     assert ana.post("/v1/auth/login", login)["accessToken"]
 
 
-def test_the_calls_and_watches_of_a_disabled_user_end(admin: Person, ana: Person) -> None:
+def test_the_calls_and_watches_of_a_disabled_user_end(admin: Session, ana: Session) -> None:
     path = f"/v1/users/{ana.get('/v1/auth/me')['id']}"
     native = ana.client("patient").watch_patients(WatchPatientsRequest())
     with native as answers, ana.rest.stream("GET", "/v1/patients:watch", timeout=60) as watch:
@@ -55,35 +55,35 @@ def test_the_calls_and_watches_of_a_disabled_user_end(admin: Person, ana: Person
         eventually(lambda method=method: reason_if_refused(ana.rest.get(method)) == (403, "USER_DISABLED"))  # type: ignore[misc]
 
 
-def test_the_token_of_a_demoted_admin_is_refused(system: Instance, admin: Person) -> None:
+def test_the_token_of_a_demoted_admin_is_refused(system: Instance, admin: Session) -> None:
     new = {"email": "max@clinic.test", "username": "max", "password": PASSWORD, "role": "ROLE_ADMIN"}
     user = admin.post("/v1/users", new)
-    with Person.logged_in(system, new["email"], PASSWORD) as demoted:
+    with Session.log_in(system, new["email"], PASSWORD) as demoted:
         demoted.get("/v1/analytics/dead-letters")
         admin.rest.patch(f"/v1/users/{user['id']}", json={"role": "ROLE_USER"}).raise_for_status()
         eventually(lambda: reason_if_refused(demoted.rest.get("/v1/analytics/dead-letters")) == (401, "TOKEN_INVALID"))
-    with Person.logged_in(system, new["email"], PASSWORD) as again:
+    with Session.log_in(system, new["email"], PASSWORD) as again:
         assert reason(again.rest.get("/v1/analytics/dead-letters")) == (403, "ROLE_REQUIRED")
 
 
-def test_an_admin_makes_another(system: Instance, admin: Person) -> None:
+def test_an_admin_makes_another(system: Instance, admin: Session) -> None:
     new = {"email": "eva@clinic.test", "username": "eva", "password": PASSWORD, "role": "ROLE_ADMIN"}
     user = admin.post("/v1/users", new)
-    assert user in all_pages(admin, "/v1/users", "users")
-    with Person.logged_in(system, new["email"], PASSWORD) as eva:
+    assert user in list_all(admin, "/v1/users", "users")
+    with Session.log_in(system, new["email"], PASSWORD) as eva:
         assert user in eva.get("/v1/users")["users"]
         taken = eva.rest.post("/v1/users", json=new)
     assert reason(taken) == (409, "EMAIL_ALREADY_EXISTS")
 
 
-def test_the_path_says_which_user_changes(admin: Person, ana: Person) -> None:
+def test_the_path_says_which_user_changes(admin: Session, ana: Session) -> None:
     mine, other = admin.get("/v1/auth/me"), ana.get("/v1/auth/me")
     answer = admin.rest.patch(f"/v1/users/{other['id']}", json={"id": mine["id"], "role": "ROLE_ADMIN"})
     assert answer.status_code == 400
     assert ana.get("/v1/auth/me") == other
 
 
-def test_a_field_that_cannot_change_is_named(admin: Person, ana: Person) -> None:
+def test_a_field_that_cannot_change_is_named(admin: Session, ana: Session) -> None:
     path = f"/v1/users/{ana.get('/v1/auth/me')['id']}"
     assert reason(admin.rest.patch(path, json={"email": "new@clinic.test"})) == (400, "FIELDS_INVALID")
     assert reason(admin.rest.patch(path, params={"updateMask": "email"}, json={})) == (400, "FIELDS_INVALID")

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from gen.pulsetrack.patient.v1 import WatchPatientsRequest
-from tests.e2e.people import Person, a_patient
+from tests.e2e.sessions import Session, a_patient
 from tests.harness.client import Refused
 from tests.harness.system import NewFolder
 from tools.instance import Instance, run_instance
@@ -24,14 +24,14 @@ ALL = 60
 
 
 @contextmanager
-def lines(person: Person, **query: str) -> Iterator[Iterator[dict[str, object]]]:
+def lines(session: Session, **query: str) -> Iterator[Iterator[dict[str, object]]]:
     """Watches by REST, and yields the answers as they come."""
-    with person.rest.stream("GET", PATH, params=query) as answer:
+    with session.rest.stream("GET", PATH, params=query) as answer:
         assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
         yield map(json.loads, answer.iter_lines())
 
 
-def test_by_rest_each_change_is_a_line_as_it_happens(user: Person) -> None:
+def test_by_rest_each_change_is_a_line_as_it_happens(user: Session) -> None:
     with lines(user) as answers:
         assert next(answers).keys() == {"resumeToken"}
         for _ in range(3):
@@ -41,7 +41,7 @@ def test_by_rest_each_change_is_a_line_as_it_happens(user: Person) -> None:
             assert answer["resumeToken"]
 
 
-def test_both_doors_know_each_others_tokens(user: Person) -> None:
+def test_both_doors_know_each_others_tokens(user: Session) -> None:
     with lines(user) as answers:
         token = str(next(answers)["resumeToken"])
     created = user.post("/v1/patients", a_patient())
@@ -54,7 +54,7 @@ def test_both_doors_know_each_others_tokens(user: Person) -> None:
         assert next(answers)["resumeToken"] == answer.resume_token
 
 
-def test_what_is_refused_before_the_first_answer_has_its_status(user: Person) -> None:
+def test_what_is_refused_before_the_first_answer_has_its_status(user: Session) -> None:
     answer = user.rest.get(PATH, params={"resumeToken": "garbage"})
     assert (answer.status_code, answer.headers["content-type"]) == (400, "application/json")
     assert answer.json()["details"][0]["reason"] == "RESUME_TOKEN_INVALID"
@@ -69,30 +69,30 @@ def fragile(new_folder: NewFolder) -> Iterator[Instance]:
 
 @pytest.mark.parametrize("part", ["patient", "postgres"])
 def test_who_goes_on_with_the_last_token_misses_nothing_when_a_part_is_killed(fragile: Instance, part: str) -> None:
-    with Person.signed_up(fragile) as person:
+    with Session.sign_up(fragile) as session:
         begun, stopped = threading.Event(), threading.Event()
         seen: dict[str, list[int]] = defaultdict(list)
-        watcher = threading.Thread(target=watch_on, args=(person, seen, begun, stopped))
+        watcher = threading.Thread(target=watch_on, args=(session, seen, begun, stopped))
         watcher.start()
         try:
             assert begun.wait(20)
-            written = write_while_it_dies(person, fragile, part)
+            written = write_while_it_dies(session, fragile, part)
             limit = time.monotonic() + 60
             while seen != written and time.monotonic() < limit:
                 time.sleep(0.1)
         finally:
             stopped.set()
-            until_it_succeeds(person, "POST", "/v1/patients", {}, a_patient())  # wakes the watcher
+            until_it_succeeds(session, "POST", "/v1/patients", {}, a_patient())  # wakes the watcher
             watcher.join(60)
     assert seen == written
 
 
-def watch_on(person: Person, seen: dict[str, list[int]], begun: threading.Event, stopped: threading.Event) -> None:
+def watch_on(session: Session, seen: dict[str, list[int]], begun: threading.Event, stopped: threading.Event) -> None:
     """Watches until it is stopped, and after each end goes on with the last token that it got."""
     token = ""
     while not stopped.is_set():
         request = WatchPatientsRequest(resume_token=token)
-        with suppress(Refused), person.client("patient").watch_patients(request) as answers:
+        with suppress(Refused), session.client("patient").watch_patients(request) as answers:
             for answer in answers:
                 if stopped.is_set():
                     return
@@ -103,24 +103,24 @@ def watch_on(person: Person, seen: dict[str, list[int]], begun: threading.Event,
         time.sleep(0.1)
 
 
-def write_while_it_dies(person: Person, copy: Instance, part: str) -> dict[str, list[int]]:
+def write_while_it_dies(session: Session, copy: Instance, part: str) -> dict[str, list[int]]:
     """Creates patients and changes them, kills the part in between, tries again, and returns their revisions."""
     written = {}
     for number in range(ALL):
         if number in (ALL // 3, ALL // 2):
             os.kill(copy.state().processes[part].pid, signal.SIGKILL)
-        created = until_it_succeeds(person, "POST", "/v1/patients", {"Idempotency-Key": str(uuid4())}, a_patient())
-        until_it_succeeds(person, "PATCH", f"/v1/patients/{created['id']}", {}, {"phone": "112"})
+        created = until_it_succeeds(session, "POST", "/v1/patients", {"Idempotency-Key": str(uuid4())}, a_patient())
+        until_it_succeeds(session, "PATCH", f"/v1/patients/{created['id']}", {}, {"phone": "112"})
         written[created["id"]] = [1, 2]
     return written
 
 
-def until_it_succeeds(person: Person, verb: str, path: str, headers: dict[str, str], body: object) -> dict[str, str]:
+def until_it_succeeds(session: Session, verb: str, path: str, headers: dict[str, str], body: object) -> dict[str, str]:
     """Makes a call again while it fails, and returns its answer."""
     limit = time.monotonic() + 60
     while True:
         with suppress(httpx.TransportError):
-            answer = person.rest.request(verb, path, headers=headers, json=body)
+            answer = session.rest.request(verb, path, headers=headers, json=body)
             if answer.is_success:
                 patient: dict[str, str] = answer.json()
                 return patient

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from tests.e2e.people import ADMIN_EMAIL, Person
+from tests.e2e.sessions import ADMIN_EMAIL, Session
 from tools.instance import Instance, run_instance
 from tools.local.data_folder import State
 
@@ -57,14 +57,14 @@ def system(new_folder: NewFolder) -> Iterator[Instance]:
 
 
 @pytest.fixture(scope="module")
-def user(system: Instance) -> Iterator[Person]:
+def user(system: Instance) -> Iterator[Session]:
     """A user who has signed up. The log-in is per module, as its token lasts 15 minutes."""
-    with Person.signed_up(system) as person:
-        yield person
+    with Session.sign_up(system) as session:
+        yield session
 
 
 @pytest.fixture(scope="module")
-def admin(system: Instance) -> Iterator[Person]:
+def admin(system: Instance) -> Iterator[Session]:
     """The first admin."""
-    with Person.logged_in(system, ADMIN_EMAIL, system.admin_password) as person:
-        yield person
+    with Session.log_in(system, ADMIN_EMAIL, system.admin_password) as session:
+        yield session

@@ -13,15 +13,19 @@ import pytest
 
 from deploy.compose import engine, images
 from tests.e2e.load import Load
-from tests.e2e.people import ADMIN_EMAIL, Person, a_patient
-from tests.e2e.test_journey import test_by_grpcurl, test_by_native_grpc, test_by_rest
+from tests.e2e.sessions import ADMIN_EMAIL, Session, a_patient
+from tests.e2e.test_journey import test_journey_by_grpc, test_journey_by_grpcurl, test_journey_by_rest
 from tests.harness.waiting import eventually
 
 if TYPE_CHECKING:
     from infrastructure.deployment import Deployment
     from tests.infrastructure.engine import StandIn
 
-__all__ = ["test_by_grpcurl", "test_by_native_grpc", "test_by_rest"]  # the same journeys as on a laptop
+__all__ = [
+    "test_journey_by_grpc",
+    "test_journey_by_grpcurl",
+    "test_journey_by_rest",
+]  # the same journeys as on a laptop
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(1200)]
 
@@ -81,10 +85,10 @@ def system(deployed: Deployed) -> Deployed:
 
 
 @pytest.fixture(scope="module")
-def user(deployed: Deployed) -> Iterator[Person]:
+def user(deployed: Deployed) -> Iterator[Session]:
     """A user whom the admin has created: sign-up is closed."""
-    with Person.created(deployed) as person:
-        yield person
+    with Session.create_user(deployed) as session:
+        yield session
 
 
 def test_every_service_runs_as_many_tasks_as_it_should(deployed: Deployed) -> None:
@@ -93,7 +97,7 @@ def test_every_service_runs_as_many_tasks_as_it_should(deployed: Deployed) -> No
 
 
 def test_the_first_admin_has_the_password_in_secrets_manager(deployed: Deployed) -> None:
-    with Person.logged_in(deployed, ADMIN_EMAIL, deployed.admin_password) as admin:
+    with Session.log_in(deployed, ADMIN_EMAIL, deployed.admin_password) as admin:
         assert admin.get("/v1/auth/me")["role"] == "ROLE_ADMIN"
 
 
@@ -104,7 +108,7 @@ def test_nothing_but_the_load_balancer_can_be_called_from_outside(deployed: Depl
 def test_a_task_that_is_killed_is_replaced(deployed: Deployed) -> None:
     [killed] = deployed.standin.containers("patient")
     deployed.standin.kill(killed)
-    with Person.created(deployed) as user:
+    with Session.create_user(deployed) as user:
         eventually(lambda: deployed.standin.containers("patient") not in ([], [killed]), seconds=60)
         eventually(lambda: _creates(user), seconds=60)
     eventually(lambda: deployed.tasks() == dict.fromkeys(PARTS, (1, 1)), seconds=60)
@@ -115,12 +119,12 @@ def test_a_second_version_with_a_migration_is_deployed_under_load_without_a_fail
 
     next_version(FIRST, SECOND)
     before = {part: deployed.standin.containers(part) for part in PARTS}
-    with Person.created(deployed) as user, Load(user, per_second=10) as load:
+    with Session.create_user(deployed) as user, Load(user, per_second=10) as load:
         deployed.version(SECOND).deploy()
     assert load.failed == []
     assert len(load.created) > 50
     assert all(deployed.standin.containers(part) != before[part] for part in PARTS)
-    with Person.created(deployed) as user:
+    with Session.create_user(deployed) as user:
         assert all(user.get(f"/v1/patients/{patient}") for patient in load.created)
 
 
@@ -138,12 +142,12 @@ def test_a_version_whose_tasks_fail_is_taken_back_without_a_failed_write(deploye
     from tests.infrastructure.engine import broken_version
 
     broken_version(SECOND, BROKEN)
-    with Person.created(deployed) as user, Load(user, per_second=10) as load:
+    with Session.create_user(deployed) as user, Load(user, per_second=10) as load:
         with pytest.raises(DeployError, match="put back as it was: billing"):
             deployed.version(BROKEN).deploy()
         eventually(lambda: deployed.tasks() == dict.fromkeys(PARTS, (1, 1)), seconds=120)
     assert load.failed == []
-    with Person.created(deployed) as user:
+    with Session.create_user(deployed) as user:
         assert load.created
         assert all(user.get(f"/v1/patients/{patient}") for patient in load.created)
 
@@ -155,6 +159,6 @@ def test_all_of_it_is_removed(deployed: Deployed) -> None:
         httpx.get(f"{deployed.url}/readyz", timeout=5)
 
 
-def _creates(user: Person) -> bool:
+def _creates(user: Session) -> bool:
     answer = user.rest.post("/v1/patients", json=a_patient(), params={"requestId": str(uuid4())})
     return answer.status_code == 200

@@ -6,7 +6,7 @@ from gen.pulsetrack.patient.v1 import ListPatientsRequest
 from services.auth.models import LIST_SIGNING_KEYS
 from services.auth.tokens import opened
 from services.common.postgres.database import Database
-from tests.e2e.people import Person
+from tests.e2e.sessions import Session
 from tests.harness.background import Background
 from tests.harness.client import calling, outcome
 from tests.harness.tokens import Signer
@@ -35,10 +35,10 @@ def reasons(system: Instance, token: str) -> list[str]:
     """Returns why a list of patients is refused: by REST, by native gRPC, and at the patient service's own port."""
     request = ListPatientsRequest(page_size=1)
     with (
-        Person.nobody(system, token) as person,
+        Session.open(system, token) as session,
         calling(system.state().ports["patient"], "patient", token) as direct,
     ):
-        at_rest = person.rest.get("/v1/patients", params={"pageSize": 1})
-        refused = [outcome(partial(client.list_patients, request)) for client in (person.client("patient"), direct)]
+        at_rest = session.rest.get("/v1/patients", params={"pageSize": 1})
+        refused = [outcome(partial(client.list_patients, request)) for client in (session.client("patient"), direct)]
     reason = at_rest.json()["details"][0]["reason"] if at_rest.is_error else ""
     return [reason, *(getattr(refusal, "reason", "") for refusal in refused)]

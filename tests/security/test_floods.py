@@ -18,7 +18,7 @@ from deploy.settings import HOST
 from envoy.target import Capacity
 from gen.pulsetrack.auth.v1 import GetCurrentUserRequest
 from services.common.protobuf.contract import all_methods
-from tests.e2e.people import Person, a_patient
+from tests.e2e.sessions import Session, a_patient
 from tests.harness.background import Background
 from tests.harness.client import Refused, outcome
 from tests.security.raw import connected
@@ -42,7 +42,7 @@ def many_files() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def unharmed(system: Instance, user: Person) -> Iterator[None]:
+def unharmed(system: Instance, user: Session) -> Iterator[None]:
     """After each of these, every process is the one it was, and calls are answered."""
     before = system.state().processes
     yield
@@ -50,7 +50,7 @@ def unharmed(system: Instance, user: Person) -> Iterator[None]:
     assert system.state().processes == before
 
 
-def test_a_gzip_bomb_at_the_rest_door_is_not_unpacked(user: Person) -> None:
+def test_a_gzip_bomb_at_the_rest_door_is_not_unpacked(user: Session) -> None:
     bomb = gzip.compress(b" " * BOMB_BYTES, 9)
     headers = {"content-encoding": "gzip", "content-type": "application/json"}
     answer = user.rest.post("/v1/patients", content=bomb, headers=headers)
@@ -58,7 +58,7 @@ def test_a_gzip_bomb_at_the_rest_door_is_not_unpacked(user: Person) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="only Linux tells the most memory that a process had")
-def test_a_gzip_bomb_at_the_native_door_is_not_unpacked_whole(system: Instance, user: Person) -> None:
+def test_a_gzip_bomb_at_the_native_door_is_not_unpacked_whole(system: Instance, user: Session) -> None:
     before = memory_peak(system)
     call: Any = user.channel.unary_unary(CREATE)
     with pytest.raises(grpc.RpcError) as refused:
@@ -83,7 +83,7 @@ def memory_peak(system: Instance) -> int:
     ],
     ids=["lists", "objects", "objects in an unknown field"],
 )
-def test_deep_json_is_refused(user: Person, body: bytes) -> None:
+def test_deep_json_is_refused(user: Session, body: bytes) -> None:
     answer = user.rest.post("/v1/patients", content=body, headers={"content-type": "application/json"})
     assert (answer.status_code, answer.json()["details"][0]["reason"]) == (400, "JSON_INVALID")
 
@@ -98,31 +98,31 @@ def test_deep_json_is_refused(user: Person, body: bytes) -> None:
     ],
     ids=["many fields", "a long text", "a long list", "a long number"],
 )
-def test_huge_json_is_refused(user: Person, body: str, reason: str) -> None:
+def test_huge_json_is_refused(user: Session, body: str, reason: str) -> None:
     answer = user.rest.post("/v1/patients", content=body, headers={"content-type": "application/json"})
     assert (answer.status_code, answer.json()["details"][0]["reason"]) == (400, reason)
 
 
 @pytest.mark.parametrize("content", [TEN_MEGABYTES, iter([TEN_MEGABYTES])], ids=["its length said", "in chunks"])
-def test_a_body_of_ten_megabytes_is_refused(user: Person, content: Any) -> None:
+def test_a_body_of_ten_megabytes_is_refused(user: Session, content: Any) -> None:
     answer = user.rest.post("/v1/patients", content=content, headers={"content-type": "application/json"})
     assert (answer.status_code, answer.json()["details"][0]["reason"]) == (413, "BODY_TOO_LARGE")
 
 
-def test_a_message_of_ten_megabytes_is_refused(user: Person) -> None:
+def test_a_message_of_ten_megabytes_is_refused(user: Session) -> None:
     answer = outcome(lambda: user.client("patient").call(CREATE, TEN_MEGABYTES))
     assert isinstance(answer, Refused)
     assert answer.reason == "BODY_TOO_LARGE"
 
 
-def test_deep_groups_are_refused_at_the_native_door(user: Person) -> None:
+def test_deep_groups_are_refused_at_the_native_door(user: Session) -> None:
     answer = outcome(lambda: user.client("patient").call(CREATE, b"\x0b" * 100_000 + b"\x0c" * 100_000))
     assert isinstance(answer, Refused)
     assert answer.reason == "FIELDS_INVALID"
 
 
 @pytest.mark.parametrize("number", [99, -1, 2**31 - 1])
-def test_an_enum_number_that_means_nothing_is_refused_at_both_doors(user: Person, number: int) -> None:
+def test_an_enum_number_that_means_nothing_is_refused_at_both_doors(user: Session, number: int) -> None:
     patient = a_patient(sex=number)
     at_rest = user.rest.post("/v1/patients", json=patient)
     assert (at_rest.status_code, at_rest.json()["details"][0]["reason"]) == (400, "FIELDS_INVALID")
@@ -145,13 +145,13 @@ def test_an_enum_number_that_means_nothing_is_refused_at_both_doors(user: Person
     ids=["nothing", "half a header", "half a body", "half a chunk", "half a handshake"],
 )
 def test_thousands_who_send_nothing_more_keep_nobody_waiting(
-    system: Instance, user: Person, many_files: None, first: bytes
+    system: Instance, user: Session, many_files: None, first: bytes
 ) -> None:
     with ExitStack() as stack:
         for _ in range(MANY):
             stack.enter_context(connected(system, first))
         start = time.monotonic()
-        with Person.nobody(system, user.token) as newcomer:
+        with Session.open(system, user.token) as newcomer:
             newcomer.get("/v1/auth/me")
             newcomer.client("auth").get_current_user(GetCurrentUserRequest())
         assert time.monotonic() - start < 5
@@ -172,7 +172,7 @@ def test_who_does_not_finish_his_headers_is_shown_out(system: Instance) -> None:
     "path", ["/grpc.health.v1.Health/Watch", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"]
 )
 def test_thousands_of_streams_without_a_token_stop_no_service(
-    system: Instance, user: Person, background: Background, path: str
+    system: Instance, user: Session, background: Background, path: str
 ) -> None:
     with background.during(streams(system, path)):
         assert {user.rest.get("/v1/patients", params={"pageSize": 1}).status_code for _ in range(20)} == {200}
@@ -194,5 +194,5 @@ async def streams(system: Instance, path: str) -> AsyncIterator[None]:
         yield
 
 
-def bearer(person: Person) -> tuple[tuple[str, str], ...]:
-    return (("authorization", f"Bearer {person.token}"),)
+def bearer(session: Session) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {session.token}"),)

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from services.common.protobuf.contract import SERVICES
-from tests.e2e.people import Person
+from tests.e2e.sessions import Session
 from tools.instance import Instance
 
 MALFORMED = [
@@ -68,7 +68,7 @@ _FAULTS = {"2", "13"}  # UNKNOWN, INTERNAL
 
 @pytest.mark.parametrize("route", ROUTES, ids=NAMES)
 def test_a_malformed_header_harms_no_other_call(
-    system: Instance, user: Person, others: grpc.Channel, route: tuple[str, str, str, bytes]
+    system: Instance, user: Session, others: grpc.Channel, route: tuple[str, str, str, bytes]
 ) -> None:
     verb, path, content_type, body = route
     tokens = [b"", f"Bearer {user.token}".encode()]
@@ -92,7 +92,7 @@ def assert_ok_or_refused(answer: httpx.Response) -> None:
     assert status == "0" or answer.headers["grpc-status-details-bin"]
 
 
-def make_good_calls(channel: grpc.Channel, user: Person) -> None:
+def make_good_calls(channel: grpc.Channel, user: Session) -> None:
     """Calls each service as an ordinary client does: with a deadline, compressed, with binary metadata."""
     metadata = [("x-trace-bin", b"\x01\x02"), ("grpc-tags-bin", b"\x00\x00"), ("authorization", f"Bearer {user.token}")]
     for path in (
@@ -112,7 +112,7 @@ def others(system: Instance) -> Iterator[grpc.Channel]:
         yield channel
 
 
-def test_headers_that_are_not_ascii_write_nothing_to_the_services_logs(system: Instance, user: Person) -> None:
+def test_headers_that_are_not_ascii_write_nothing_to_the_services_logs(system: Instance, user: Session) -> None:
     flood = [(f"x-{n}".encode(), b"\xff" * 200) for n in range(80)]
     headers = [*flood, (b"authorization", f"Bearer {user.token}".encode())]
     before = log_bytes(system)
@@ -129,13 +129,13 @@ def log_bytes(system: Instance) -> int:
 
 
 @pytest.mark.parametrize("size", [9_500, 13_000, 31_000])
-def test_a_long_cookie_never_fails_a_call(user: Person, size: int) -> None:
+def test_a_long_cookie_never_fails_a_call(user: Session, size: int) -> None:
     for _ in range(30):
         answer = user.rest.get("/v1/patients", params={"pageSize": 1}, headers={"cookie": "a" * size})
         assert answer.status_code == 200
 
 
-def test_long_known_headers_never_fail_a_call(user: Person) -> None:
+def test_long_known_headers_never_fail_a_call(user: Session) -> None:
     for _ in range(30):
         answer = user.rest.get("/v1/patients", params={"pageSize": 1}, headers={"user-agent": "a" * 31_000})
         assert answer.status_code == 200

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from services.common.protobuf.contract import SERVICES, Door, Method, all_methods, methods
-from tests.e2e.people import Person, sample
+from tests.e2e.sessions import Session, fill_path
 from tests.harness.client import Refused, calling, outcome
 from tools.instance import Instance
 
@@ -33,37 +33,39 @@ def by_name(method: Method) -> str:
 
 
 @pytest.fixture(params=["user", "admin"])
-def person(request: pytest.FixtureRequest) -> Person:
+def session(request: pytest.FixtureRequest) -> Session:
     """Somebody with a person's token."""
-    person: Person = request.getfixturevalue(request.param)
-    return person
+    session: Session = request.getfixturevalue(request.param)
+    return session
 
 
 @pytest.mark.parametrize("method", CLOSED, ids=by_name)
 def test_headers_are_no_token(system: Instance, method: Method) -> None:
-    with Person.nobody(system) as nobody:
-        answer = outcome(lambda: nobody.client("auth").call(method.path, b"", tuple(SPOOFED.items())))
+    with Session.open(system) as anonymous:
+        answer = outcome(lambda: anonymous.client("auth").call(method.path, b"", tuple(SPOOFED.items())))
         assert reason_of(answer) == "TOKEN_MISSING"
         for http in method.http:
-            at_rest = nobody.rest.request(http.verb, sample(http.path), headers=SPOOFED, json={} if http.body else None)
+            at_rest = anonymous.rest.request(
+                http.verb, fill_path(http.path), headers=SPOOFED, json={} if http.body else None
+            )
             assert at_rest.json()["details"][0]["reason"] == "TOKEN_MISSING"
 
 
 @pytest.mark.parametrize("method", FOR_ADMINS, ids=by_name)
-def test_headers_give_no_role(user: Person, method: Method) -> None:
+def test_headers_give_no_role(user: Session, method: Method) -> None:
     answer = outcome(lambda: user.client("auth").call(method.path, b"", tuple(SPOOFED.items())))
     assert reason_of(answer) == "ROLE_REQUIRED"
     for http in method.http:
-        at_rest = user.rest.request(http.verb, sample(http.path), headers=SPOOFED, json={} if http.body else None)
+        at_rest = user.rest.request(http.verb, fill_path(http.path), headers=SPOOFED, json={} if http.body else None)
         assert at_rest.json()["details"][0]["reason"] == "ROLE_REQUIRED"
 
 
 @pytest.mark.parametrize("method", FOR_SERVICES, ids=by_name)
-def test_a_person_is_no_service_at_any_door(system: Instance, person: Person, method: Method) -> None:
-    assert reason_of(outcome(lambda: person.client("auth").call(method.path, b""))) == "ROLE_REQUIRED"
-    as_json = person.rest.post(method.path, json={})
+def test_a_person_is_no_service_at_any_door(system: Instance, session: Session, method: Method) -> None:
+    assert reason_of(outcome(lambda: session.client("auth").call(method.path, b""))) == "ROLE_REQUIRED"
+    as_json = session.rest.post(method.path, json={})
     assert (as_json.status_code, as_json.json()["details"][0]["reason"]) == (404, "ROUTE_NOT_FOUND")
-    in_browser = web(system, method.path, person.token)
+    in_browser = web(system, method.path, session.token)
     assert in_browser.headers["grpc-status"] == str(grpc.StatusCode.PERMISSION_DENIED.value[0])
 
 
@@ -77,7 +79,7 @@ def test_nobody_gets_in_at_a_services_own_port(system: Instance, service: str) -
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_person_gets_no_further_at_a_services_own_port(system: Instance, user: Person, service: str) -> None:
+def test_a_person_gets_no_further_at_a_services_own_port(system: Instance, user: Session, service: str) -> None:
     with calling(system.state().ports[service], service, user.token) as client:
         for method in methods(SERVICES[service]):
             if method in FOR_SERVICES or method in FOR_ADMINS:

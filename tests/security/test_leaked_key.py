@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from gen.pulsetrack.billing.v1 import GetBillingAccountRequest
-from tests.e2e.people import Person
+from tests.e2e.sessions import Session
 from tests.harness.background import Background
 from tests.harness.client import Refused, calling, outcome
 from tests.harness.system import NewFolder
@@ -48,9 +48,9 @@ def others(copy: Instance, token: str) -> list[str]:
     """Returns why billing refuses a token at its own port, and auth at the gateway."""
     with (
         calling(copy.state().ports["billing"], "billing", token) as billing,
-        Person.nobody(copy, token) as person,
+        Session.open(copy, token) as session,
     ):
-        answer = person.rest.get("/v1/auth/me")
+        answer = session.rest.get("/v1/auth/me")
         refused = outcome(partial(billing.get_billing_account, GetBillingAccountRequest(id=str(uuid4()))))
     assert isinstance(refused, Refused)
     return [refused.reason, answer.json()["details"][0]["reason"] if answer.is_error else ""]
@@ -75,7 +75,7 @@ def test_users_log_in_again_after_a_key_was_revoked(
     rotated: tuple[Instance, list[str]], background: Background
 ) -> None:
     copy, _ = rotated
-    with Person.logged_in(copy, "admin@pulsetrack.local", copy.admin_password) as admin:
+    with Session.log_in(copy, "admin@pulsetrack.local", copy.admin_password) as admin:
         eventually(lambda: admin.rest.get("/v1/patients").is_success)  # the gateway reads keys every 10 s
     signer: Signer = leaked_signer(background, copy)
     assert reasons(copy, signer.token("USER")) == ["", "", ""]

@@ -3,7 +3,7 @@
 import grpc
 import pytest
 
-from tests.e2e.people import Person, a_patient
+from tests.e2e.sessions import Session, a_patient
 from tests.harness.client import Refused, outcome
 from tests.security.raw import send
 from tools.instance import Instance
@@ -54,20 +54,20 @@ def test_a_winding_path_needs_a_token(system: Instance, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", TO_NOTHING)
-def test_a_path_that_is_almost_one_is_none(system: Instance, user: Person, path: str) -> None:
+def test_a_path_that_is_almost_one_is_none(system: Instance, user: Session, path: str) -> None:
     assert send(system, "GET", path) == (404, "ROUTE_NOT_FOUND")
     assert send(system, "GET", path, headers=bearer(user)) == (404, "ROUTE_NOT_FOUND")
 
 
 @pytest.mark.parametrize("path", AMBIGUOUS)
-def test_a_path_that_can_be_read_in_two_ways_is_refused(system: Instance, user: Person, path: str) -> None:
+def test_a_path_that_can_be_read_in_two_ways_is_refused(system: Instance, user: Session, path: str) -> None:
     assert send(system, "GET", path, headers=bearer(user)) == (400, "REQUEST_INVALID")
 
 
 @pytest.mark.parametrize(
     "path", ["/v1/patients/{}/", "/v1/patients//{}", "/v1/patients/x/../{}", "/v1/patients/{};x", "/v1/users/..%2f{}"]
 )
-def test_no_path_makes_a_user_an_admin(system: Instance, user: Person, path: str) -> None:
+def test_no_path_makes_a_user_an_admin(system: Instance, user: Session, path: str) -> None:
     created = user.post("/v1/patients", a_patient())
     answer = send(system, "DELETE", path.format(created["id"]), headers=bearer(user))
     assert answer.reason in {"ROLE_REQUIRED", "ROUTE_NOT_FOUND", "METHOD_NOT_ALLOWED", "REQUEST_INVALID"}
@@ -89,8 +89,8 @@ def test_no_header_changes_what_is_called(system: Instance, header: str, value: 
     assert send(system, "GET", "/v1/patients", headers={header: value}) == (401, "TOKEN_MISSING")
 
 
-def bearer(person: Person) -> dict[str, str]:
-    return {"authorization": f"Bearer {person.token}"}
+def bearer(session: Session) -> dict[str, str]:
+    return {"authorization": f"Bearer {session.token}"}
 
 
 NATIVE = [
@@ -110,8 +110,8 @@ NATIVE = [
 
 @pytest.mark.parametrize("path", NATIVE)
 def test_no_native_path_goes_round_the_token(system: Instance, path: str) -> None:
-    with Person.nobody(system) as nobody:
-        answer = outcome(lambda: nobody.client("patient").call(path, b""))
+    with Session.open(system) as anonymous:
+        answer = outcome(lambda: anonymous.client("patient").call(path, b""))
     assert isinstance(answer, Refused)
     assert answer.reason in {"TOKEN_MISSING", "ROUTE_NOT_FOUND", "REQUEST_INVALID"}
     assert answer.code is not grpc.StatusCode.OK

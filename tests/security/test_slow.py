@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from deploy.settings import HOST
-from tests.e2e.people import Person, a_patient
+from tests.e2e.sessions import Session, a_patient
 from tests.harness.background import Background
 from tests.harness.client import Refused
 from tests.harness.waiting import eventually
@@ -34,13 +34,13 @@ Ends = dict[str, Future[tuple[float, bytes]]]
 
 
 @pytest.fixture(scope="module")
-def ends(system: Instance, user: Person) -> Iterator[Ends]:
+def ends(system: Instance, user: Session) -> Iterator[Ends]:
     """How those end who send a body in each of these ways: after how many seconds, and with which answer."""
     with ThreadPoolExecutor(len(WAYS)) as threads:
         yield {way: threads.submit(trickle, system, user, *parts) for way, parts in WAYS.items()}
 
 
-def trickle(system: Instance, user: Person, rest_of_head: str, part: bytes) -> tuple[float, bytes]:
+def trickle(system: Instance, user: Session, rest_of_head: str, part: bytes) -> tuple[float, bytes]:
     """Sends the part again and again until there is an answer."""
     start = time.monotonic()
     with connected(system, (HEAD.format(user.token) + rest_of_head).encode()) as slow:
@@ -60,7 +60,7 @@ def active(system: Instance, where: str) -> int:
 
 
 def test_calls_without_a_message_stay_at_the_gateway_and_are_cut_off(
-    system: Instance, user: Person, background: Background, ends: Ends
+    system: Instance, user: Session, background: Background, ends: Ends
 ) -> None:
     with ThreadPoolExecutor(1) as threads:
         silent = threads.submit(background.run, silence(system, user))
@@ -72,7 +72,7 @@ def test_calls_without_a_message_stay_at_the_gateway_and_are_cut_off(
     assert codes == {(grpc.StatusCode.DEADLINE_EXCEEDED, "REQUEST_TOO_SLOW")}
 
 
-async def silence(system: Instance, user: Person) -> set[tuple[grpc.StatusCode, str]]:
+async def silence(system: Instance, user: Session) -> set[tuple[grpc.StatusCode, str]]:
     """Makes many calls that never send their message, and returns how they end."""
 
     async def nothing() -> AsyncIterator[bytes]:
@@ -97,7 +97,7 @@ async def silence(system: Instance, user: Person) -> set[tuple[grpc.StatusCode, 
     ("path", "code"),
     [(CREATE, "3"), ("/pulsetrack.auth.v1.AuthService/GetJwks", "3"), ("/grpc.health.v1.Health/Check", "5")],
 )
-def test_a_call_that_ends_within_its_message_is_answered_at_once(user: Person, path: str, code: str) -> None:
+def test_a_call_that_ends_within_its_message_is_answered_at_once(user: Session, path: str, code: str) -> None:
     headers = {"content-type": "application/grpc"}
     answer = user.rest.post(path, content=b"\0\0\0\0\x09ab", headers=headers, timeout=4)
     assert answer.headers["grpc-status"] == code

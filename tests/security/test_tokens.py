@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.e2e.people import PASSWORD, Person, service_token
+from tests.e2e.sessions import PASSWORD, Session, service_token
 from tests.harness.background import Background
 from tests.harness.forged import FORGERIES, Forge
 from tests.harness.tokens import Signer
@@ -57,11 +57,11 @@ def test_a_token_of_another_type_is_refused_at_every_door(system: Instance, sign
     assert reasons(system, signer.token("USER", headers={"typ": "JWT"})) == ["TOKEN_INVALID"] * 3
 
 
-def test_a_refresh_token_is_no_access_token(system: Instance, user: Person) -> None:
+def test_a_refresh_token_is_no_access_token(system: Instance, user: Session) -> None:
     assert reasons(system, user.refresh_token) == ["TOKEN_INVALID"] * 3
 
 
-def test_an_access_token_is_no_refresh_token(user: Person) -> None:
+def test_an_access_token_is_no_refresh_token(user: Session) -> None:
     answer = user.rest.post("/v1/auth/refresh", json={"refreshToken": user.token})
     assert (answer.status_code, answer.json()["details"][0]["reason"]) == (401, "REFRESH_TOKEN_INVALID")
 
@@ -76,9 +76,9 @@ def test_a_service_token_is_for_services_alone(system: Instance) -> None:
 def test_nobody_makes_himself_admin(system: Instance, role: object) -> None:
     name = uuid4().hex
     new: dict[str, Any] = {"email": f"{name}@clinic.test", "username": name, "password": PASSWORD, "role": role}
-    with Person.nobody(system) as nobody:
-        assert nobody.post("/v1/auth/signup", new)["role"] == "ROLE_USER"
-    with Person.logged_in(system, new["email"], PASSWORD) as person:
-        own = person.get("/v1/auth/me")
-        assert person.rest.patch(f"/v1/users/{own['id']}", json={"role": role}).status_code == 403
-        assert person.get("/v1/auth/me") == own
+    with Session.open(system) as anonymous:
+        assert anonymous.post("/v1/auth/signup", new)["role"] == "ROLE_USER"
+    with Session.log_in(system, new["email"], PASSWORD) as session:
+        own = session.get("/v1/auth/me")
+        assert session.rest.patch(f"/v1/users/{own['id']}", json={"role": role}).status_code == 403
+        assert session.get("/v1/auth/me") == own

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.people import Person
+from tests.e2e.sessions import Session
 from tests.harness.otlp import Receiver, run_receiver
 from tests.harness.system import NewFolder
 from tools.instance import Instance, run_instance
@@ -27,7 +27,7 @@ def system(new_folder: NewFolder, receiver: Receiver) -> Iterator[Instance]:
 
 
 @pytest.fixture(scope="session")
-def user(system: Instance) -> Iterator[Person]:
+def user(system: Instance) -> Iterator[Session]:
     """Somebody who has signed up."""
-    with Person.signed_up(system) as person:
-        yield person
+    with Session.sign_up(system) as session:
+        yield session

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from services.common.protobuf.contract import SERVICES
-from tests.e2e.people import Person, a_patient
+from tests.e2e.sessions import Session, a_patient
 from tests.harness.otlp import Point, Receiver
 from tests.harness.waiting import eventually
 from tools.instance import Instance
@@ -35,7 +35,7 @@ def latest(receiver: Receiver, service: str, name: str) -> list[Point]:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_each_service_sends_its_metrics_and_no_others(receiver: Receiver, user: Person, service: str) -> None:
+def test_each_service_sends_its_metrics_and_no_others(receiver: Receiver, user: Session, service: str) -> None:
     user.get("/v1/billing/accounts")
     user.get("/v1/analytics/events")
     expected = OF_ALL | OF_ONE.get(service, set())
@@ -49,7 +49,7 @@ def test_every_metric_is_documented_and_no_other() -> None:
     assert sorted(documented) == sorted(OF_ALL.union(*OF_ONE.values()))
 
 
-def test_calls_are_counted_by_method_and_status(receiver: Receiver, system: Instance, user: Person) -> None:
+def test_calls_are_counted_by_method_and_status(receiver: Receiver, system: Instance, user: Session) -> None:
     method = "pulsetrack.patient.v1.PatientService/GetPatient"
 
     def count(code: str) -> float:
@@ -66,7 +66,7 @@ def test_calls_are_counted_by_method_and_status(receiver: Receiver, system: Inst
     eventually(lambda: (count("OK"), count("NOT_FOUND")) == (ok + 3, missing + 1))
 
 
-def test_what_is_measured_of_a_process_is_plausible(receiver: Receiver, user: Person) -> None:
+def test_what_is_measured_of_a_process_is_plausible(receiver: Receiver, user: Session) -> None:
     def value(name: str) -> float:
         return sum(point.value for point in eventually(lambda: latest(receiver, "patient", name)))
 

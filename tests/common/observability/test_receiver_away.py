@@ -4,7 +4,7 @@ from pathlib import Path
 
 from deploy.settings import HOST
 from tests.common.observability.conftest import SOON
-from tests.e2e.people import Person, a_patient
+from tests.e2e.sessions import Session, a_patient
 from tests.harness.otlp import run_receiver
 from tests.harness.system import NewFolder
 from tests.harness.waiting import eventually
@@ -19,7 +19,7 @@ def test_a_receiver_that_is_away_is_missed_by_nobody(new_folder: NewFolder) -> N
     with run_instance(
         new_folder("away"), PULSETRACK_OTLP_ENDPOINT=f"{HOST}:{port}", PULSETRACK_RATE_LIMITS="off", **SOON
     ) as copy:
-        with Person.signed_up(copy) as user:
+        with Session.sign_up(copy) as user:
             for _ in range(CALLS):
                 user.post("/v1/patients", a_patient())
             lines = [line for log in (copy.folder / "logs").glob("*.log") for line in told(log)]

@@ -7,7 +7,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.e2e.people import Person, a_patient
+from tests.e2e.sessions import Session, a_patient
 from tests.harness.otlp import Receiver, Span
 from tests.harness.waiting import eventually
 from tools.instance import Instance
@@ -50,7 +50,7 @@ def the(trace: list[Span], service: str, name: str, kind: str = "CLIENT") -> Spa
 
 
 @pytest.fixture(scope="module")
-def created(receiver: Receiver, user: Person) -> list[Span]:
+def created(receiver: Receiver, user: Session) -> list[Span]:
     """The trace of a create, but not the first one, which fetches keys and a token."""
     first = user.rest.post("/v1/patients", json=a_patient()).raise_for_status()
     trace_of(receiver, first, *LAST)
@@ -92,7 +92,7 @@ def test_the_trace_is_as_it_is_documented(created: list[Span]) -> None:
     assert sorted(documented) == sorted(parents(created, span) for span in created)
 
 
-def test_each_event_of_a_batch_is_in_the_trace_of_its_create(receiver: Receiver, user: Person) -> None:
+def test_each_event_of_a_batch_is_in_the_trace_of_its_create(receiver: Receiver, user: Session) -> None:
     with ThreadPoolExecutor(10) as threads:
         bodies = [a_patient() for _ in range(30)]
         answers = list(threads.map(lambda body: user.rest.post("/v1/patients", json=body), bodies))
@@ -101,7 +101,7 @@ def test_each_event_of_a_batch_is_in_the_trace_of_its_create(receiver: Receiver,
         assert parents(trace, the(trace, "analytics", PROCESS, "CONSUMER")) == PUBLISHED
 
 
-def test_what_the_caller_did_wrong_is_no_failure_of_the_service(receiver: Receiver, user: Person) -> None:
+def test_what_the_caller_did_wrong_is_no_failure_of_the_service(receiver: Receiver, user: Session) -> None:
     body = a_patient()
     user.rest.post("/v1/patients", json=body).raise_for_status()
     trace = trace_of(receiver, user.rest.post("/v1/patients", json=body), ("patient", CREATE))
@@ -116,7 +116,7 @@ def test_a_call_without_a_token_ends_at_the_gateway(receiver: Receiver, system: 
     assert (span.service, span.name, span.attributes["http.status_code"]) == ("gateway", "ListPatients", "401")
 
 
-def test_nothing_of_a_patient_leaves_the_system(receiver: Receiver, user: Person) -> None:
+def test_nothing_of_a_patient_leaves_the_system(receiver: Receiver, user: Session) -> None:
     secrets = {name: f"{name}{uuid4().hex}" for name in ("name", "address", "medicalRecordNumber")}
     secrets |= {"email": f"{uuid4().hex}@clinic.test", "phone": f"+{uuid4().int}"[:20]}
     patient = user.post("/v1/patients", a_patient(**secrets))
@@ -135,7 +135,7 @@ def test_nothing_of_a_patient_leaves_the_system(receiver: Receiver, user: Person
     assert patient["id"].encode() not in arrived
 
 
-def test_a_line_of_the_access_log_names_the_trace(receiver: Receiver, user: Person, system: Instance) -> None:
+def test_a_line_of_the_access_log_names_the_trace(receiver: Receiver, user: Session, system: Instance) -> None:
     answer = user.rest.get("/v1/patients")
     [span, *_] = trace_of(receiver, answer, ("patient", LIST))
     log = system.folder / "logs" / "access.log"

@@ -7,7 +7,7 @@ import pytest
 
 from deploy.compose import engine, images
 from tests.deploy.compose.stack import Stack, running
-from tests.e2e.people import Person
+from tests.e2e.sessions import Session
 
 _SECONDS = 1200
 """For a test with the fixtures that it is the first to need: the images may have to be built."""
@@ -31,7 +31,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="session")
-def user(system: Stack) -> Iterator[Person]:
+def user(system: Stack) -> Iterator[Session]:
     """A user whom the admin has created: sign-up is closed."""
-    with Person.created(system) as person:
-        yield person
+    with Session.create_user(system) as session:
+        yield session

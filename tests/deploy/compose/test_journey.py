@@ -1,23 +1,23 @@
 """What people come for, through the one port that is published."""
 
 from tests.deploy.compose.stack import Stack
-from tests.e2e.people import ADMIN_EMAIL, PASSWORD, Person
-from tests.e2e.test_journey import test_by_grpcurl, test_by_native_grpc, test_by_rest
+from tests.e2e.sessions import ADMIN_EMAIL, PASSWORD, Session
+from tests.e2e.test_journey import test_journey_by_grpc, test_journey_by_grpcurl, test_journey_by_rest
 
 __all__ = [
-    "test_by_grpcurl",
-    "test_by_native_grpc",
-    "test_by_rest",
+    "test_journey_by_grpc",
+    "test_journey_by_grpcurl",
+    "test_journey_by_rest",
 ]  # the journeys of a laptop, too
 
 
 def test_the_first_admin_logs_in_with_the_password_that_was_made(system: Stack) -> None:
-    with Person.logged_in(system, ADMIN_EMAIL, system.admin_password) as admin:
+    with Session.log_in(system, ADMIN_EMAIL, system.admin_password) as admin:
         assert admin.get("/v1/auth/me")["role"] == "ROLE_ADMIN"
 
 
 def test_sign_up_is_closed(system: Stack) -> None:
     new = {"email": "visitor@clinic.test", "username": "visitor", "password": PASSWORD}
-    with Person.nobody(system) as visitor:
+    with Session.open(system) as visitor:
         refused = visitor.rest.post("/v1/auth/signup", json=new)
     assert (refused.status_code, refused.json()["details"][0]["reason"]) == (403, "SIGN_UP_CLOSED")

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.deploy.compose.stack import SERVERS, Stack
-from tests.e2e.people import Person, a_patient, all_pages
+from tests.e2e.sessions import Session, a_patient, list_all
 from tests.harness.waiting import eventually
 
 _log = logging.getLogger(__name__)
@@ -24,13 +24,13 @@ KILL_AFTER = 5
 PATIENCE = 180
 
 
-def create(person: Person) -> str:
+def create(session: Session) -> str:
     """Creates a patient, asking again with the same request id for as long as need be, and returns its id."""
     patient, request_id = a_patient(), str(uuid4())
     limit = time.monotonic() + PATIENCE
     while time.monotonic() < limit:
         with suppress(httpx.TransportError):  # what the gateway's own death looks like
-            answer = person.rest.post("/v1/patients", json=patient, params={"requestId": request_id})
+            answer = session.rest.post("/v1/patients", json=patient, params={"requestId": request_id})
             if answer.is_success:
                 return str(answer.json()["id"])
             assert answer.json()["details"][0]["reason"] == "DEPENDENCY_UNAVAILABLE"
@@ -38,7 +38,7 @@ def create(person: Person) -> str:
     raise AssertionError(f"not created within {PATIENCE} s")
 
 
-def create_while_it_dies(system: Stack, person: Person, service: str) -> list[str]:
+def create_while_it_dies(system: Stack, session: Session, service: str) -> list[str]:
     """Creates patients at a steady rate, kills a container meanwhile, and returns the ids that were acknowledged."""
     killer = threading.Timer(KILL_AFTER, system.crash, [service])
     begin = time.monotonic()
@@ -47,7 +47,7 @@ def create_while_it_dies(system: Stack, person: Person, service: str) -> list[st
         asked: list[Future[str]] = []
         for number in range(A_SECOND * SECONDS):
             time.sleep(max(0.0, begin + number / A_SECOND - time.monotonic()))
-            asked.append(threads.submit(create, person))
+            asked.append(threads.submit(create, session))
         acknowledged = [future.result() for future in asked]
     killer.join()
     return acknowledged
@@ -56,13 +56,13 @@ def create_while_it_dies(system: Stack, person: Person, service: str) -> list[st
 @pytest.mark.parametrize("service", SERVERS)
 def test_a_container_is_killed_while_patients_are_created(system: Stack, service: str) -> None:
     system.until_healed(service)
-    with Person.created(system) as person:
-        acknowledged = create_while_it_dies(system, person, service)
+    with Session.create_user(system) as session:
+        acknowledged = create_while_it_dies(system, session, service)
         system.until_healed(service)
         assert len(set(acknowledged)) == A_SECOND * SECONDS
 
         def rows(path: str, field: str) -> Counter[str]:
-            return Counter(row["patientId"] for row in all_pages(person, path, field))
+            return Counter(row["patientId"] for row in list_all(session, path, field))
 
         def settled() -> bool:
             time.sleep(1)
@@ -74,6 +74,6 @@ def test_a_container_is_killed_while_patients_are_created(system: Stack, service
         begin = time.monotonic()
         eventually(settled, seconds=60)
         _log.info("%s: settled %.1f s after the return", service, time.monotonic() - begin)
-        kept = Counter(row["email"] for row in all_pages(person, "/v1/patients", "patients"))
+        kept = Counter(row["email"] for row in list_all(session, "/v1/patients", "patients"))
         assert set(kept.values()) == {1}
         assert len(kept) == len(rows("/v1/billing/accounts", "billingAccounts"))

@@ -1,4 +1,4 @@
-"""People who use PulseTrack through the gateway: by REST, and by native gRPC on the same port."""
+"""Client sessions with the gateway: REST, and native gRPC on the same port."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,15 +20,15 @@ _STREAMS = {http.path for method in contract.all_methods() if method.streams for
 
 
 class System(Protocol):
-    """Whatever has a gateway."""
+    """A system with a gateway."""
 
     @property
     def url(self) -> str:
-        """Where the gateway listens."""
+        """The URL of the gateway."""
 
 
 class Administered(System, Protocol):
-    """A system whose first admin has the usual email."""
+    """A system whose first admin has the default email."""
 
     @property
     def admin_password(self) -> str:
@@ -36,8 +36,8 @@ class Administered(System, Protocol):
 
 
 @dataclass
-class Person:
-    """Somebody with a session, or nobody with an empty token."""
+class Session:
+    """A client of the gateway. Its token is empty if it is anonymous."""
 
     rest: httpx.Client
     channel: grpc.Channel
@@ -46,8 +46,8 @@ class Person:
 
     @classmethod
     @contextmanager
-    def nobody(cls, system: System, token: str = "") -> Iterator[Self]:
-        """Comes with no token, or with one that he has from somewhere."""
+    def open(cls, system: System, token: str = "") -> Iterator[Self]:
+        """Opens a session with a token, or an anonymous one."""
         headers = {"authorization": f"Bearer {token}"} if token else {}
         address = system.url.removeprefix("http://")
         with (
@@ -58,60 +58,60 @@ class Person:
 
     @classmethod
     @contextmanager
-    def signed_up(cls, system: System) -> Iterator[Self]:
-        """Signs up and logs in."""
+    def sign_up(cls, system: System) -> Iterator[Self]:
+        """Signs up a new user and logs in."""
         name = uuid4().hex
         email = f"{name}@clinic.test"
-        with cls.nobody(system) as nobody:
+        with cls.open(system) as anonymous:
             new = {"email": email, "username": name, "password": PASSWORD}
-            nobody.rest.post("/v1/auth/signup", json=new).raise_for_status()
-        with cls.logged_in(system, email, PASSWORD) as person:
-            yield person
+            anonymous.rest.post("/v1/auth/signup", json=new).raise_for_status()
+        with cls.log_in(system, email, PASSWORD) as session:
+            yield session
 
     @classmethod
     @contextmanager
-    def created(cls, system: Administered) -> Iterator[Self]:
-        """Logs in a new user whom the first admin has created, whether sign-up is open or not."""
+    def create_user(cls, system: Administered) -> Iterator[Self]:
+        """Creates a user as the first admin, which needs no open sign-up, and logs the user in."""
         name = uuid4().hex
         new = {"email": f"{name}@clinic.test", "username": name, "password": PASSWORD}
-        with cls.logged_in(system, ADMIN_EMAIL, system.admin_password) as admin:
+        with cls.log_in(system, ADMIN_EMAIL, system.admin_password) as admin:
             admin.post("/v1/users", new)
-        with cls.logged_in(system, new["email"], PASSWORD) as person:
-            yield person
+        with cls.log_in(system, new["email"], PASSWORD) as session:
+            yield session
 
     @classmethod
     @contextmanager
-    def logged_in(cls, system: System, email: str, password: str) -> Iterator[Self]:
-        """Logs in."""
-        with cls.nobody(system) as nobody:
-            answer = nobody.rest.post("/v1/auth/login", json={"email": email, "password": password})
-            tokens = answer.raise_for_status().json()
-        with cls.nobody(system, tokens["accessToken"]) as person:
-            person.refresh_token = tokens["refreshToken"]
-            yield person
+    def log_in(cls, system: System, email: str, password: str) -> Iterator[Self]:
+        """Logs in. Raises httpx.HTTPStatusError."""
+        with cls.open(system) as anonymous:
+            response = anonymous.rest.post("/v1/auth/login", json={"email": email, "password": password})
+            tokens = response.raise_for_status().json()
+        with cls.open(system, tokens["accessToken"]) as session:
+            session.refresh_token = tokens["refreshToken"]
+            yield session
 
     def client(self, service: str) -> Client:
         """Returns a native gRPC client of a service, through the gateway."""
         return Client(self.channel, service, self.token)
 
-    def ask(self, verb: str, path: str, **given: Any) -> httpx.Response:
-        """Makes a REST call and returns its answer, of a stream only that it is well."""
-        with self.rest.stream(verb, path, **given) as answer:
-            if answer.is_error or path not in _STREAMS:
-                answer.read()
-        return answer
+    def request(self, verb: str, path: str, **options: Any) -> httpx.Response:
+        """Sends a REST request and returns the response. The body of a successful stream is not read."""
+        with self.rest.stream(verb, path, **options) as response:
+            if response.is_error or path not in _STREAMS:
+                response.read()
+        return response
 
     def get(self, path: str, **query: Any) -> Any:
         """Gets JSON. Raises httpx.HTTPStatusError."""
         return self.rest.get(path, params=query).raise_for_status().json()
 
     def post(self, path: str, body: Any) -> Any:
-        """Posts JSON and returns the answer's. Raises httpx.HTTPStatusError."""
+        """Posts JSON and returns the JSON of the response. Raises httpx.HTTPStatusError."""
         return self.rest.post(path, json=body).raise_for_status().json()
 
 
 def a_patient(**fields: Any) -> dict[str, Any]:
-    """Returns the JSON of a patient that may be created, unlike any other."""
+    """Returns the JSON of a valid patient with a unique email."""
     usual = {
         "name": "Ana Silva",
         "email": f"{uuid4()}@clinic.test",
@@ -121,18 +121,18 @@ def a_patient(**fields: Any) -> dict[str, Any]:
     return usual | fields
 
 
-def all_pages(person: Person, path: str, field: str, **query: Any) -> list[dict[str, Any]]:
-    """Returns everything that a list holds."""
+def list_all(session: Session, path: str, field: str, **query: Any) -> list[dict[str, Any]]:
+    """Returns the resources of all pages of a list."""
     found, token = [], ""
     while True:
-        page = person.get(path, pageSize=1000, pageToken=token, **query)
+        page = session.get(path, pageSize=1000, pageToken=token, **query)
         found += page.get(field, [])
         if not (token := page.get("nextPageToken", "")):
             return found
 
 
-def sample(path: str) -> str:
-    """Returns a REST path with an id in place of each variable."""
+def fill_path(path: str) -> str:
+    """Returns a REST path with a random id in place of each variable."""
     return contract.PATH_VARIABLE.sub(str(uuid4()), path)
 
 
