@@ -1,1 +1,1 @@
-"""Writes the gateway's configuration from the contract: Envoy 1.40, in front of the four services."""
+"""Generates the configuration of the gateway, Envoy 1.40 in front of the four services, from the protos."""

@@ -1,17 +1,17 @@
-"""How the gateway reaches the services: HTTP/2, health-checked, retried only while nothing can have run.
+"""Clusters of the services: HTTP/2, active health checks, and retries of requests that cannot have been processed.
 
-Calls, streams, health checks and reflection have clusters of their own: what fills one leaves the others alone.
+Unary calls, streams, health checks and reflection use separate clusters, so exhausting one does not affect the others.
 """
 
 from collections.abc import Iterator
 
 from envoy.extension import Config, typed
-from envoy.standard import ANSWERS_FOR_ALL, REFLECTION_CLUSTER, health_cluster
+from envoy.standard import DEFAULT_SERVICE, REFLECTION_CLUSTER, health_cluster
 from envoy.target import Address, Target, socket_address
 from services.common.protobuf.contract import SERVICES, methods
 
 _RETRY = {
-    # A call is retried only if the service cannot have begun it: no method is idempotent as far as the gateway knows.
+    # Envoy treats no method as idempotent: it retries only requests that no service can have started to process.
     "retry_on": "connect-failure,refused-stream,reset-before-request",
     "num_retries": 2,
     "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
@@ -26,43 +26,43 @@ _RETRY = {
 
 
 def streams_cluster(service: str) -> str:
-    """Returns the name of the cluster of a service's streams. That of its other calls has the service's short name."""
+    """Returns the name of the cluster for a service's streams. The cluster for unary calls has the service's name."""
     return f"{service}-streams"
 
 
-def checked_clusters() -> tuple[str, ...]:
-    """Returns the names of the clusters whose endpoints are health-checked: those of the contract's methods."""
-    return (*SERVICES, *(streams_cluster(service) for service, name in SERVICES.items() if _streams(name)))
+def health_checked_clusters() -> tuple[str, ...]:
+    """Returns the names of the clusters with active health checks: those for unary calls and streams."""
+    return (*SERVICES, *(streams_cluster(service) for service, name in SERVICES.items() if _has_streams(name)))
 
 
 def service_clusters(target: Target) -> Iterator[Config]:
-    """Yields the clusters of all services. Raises KeyError for a service without upstreams."""
+    """Yields the clusters of all services. Raises KeyError if a service has no upstreams."""
     capacity = target.capacity
     for service, full_name in SERVICES.items():
-        yield _checked(_cluster(target, service, service, capacity.calls))
-        if _streams(full_name):
-            yield _checked(_cluster(target, service, streams_cluster(service), capacity.streams))
+        yield _with_health_checks(_cluster(target, service, service, capacity.calls))
+        if _has_streams(full_name):
+            yield _with_health_checks(_cluster(target, service, streams_cluster(service), capacity.streams))
         yield _cluster(target, service, health_cluster(service), capacity.health)
-    yield _cluster(target, ANSWERS_FOR_ALL, REFLECTION_CLUSTER, capacity.reflection)
+    yield _cluster(target, DEFAULT_SERVICE, REFLECTION_CLUSTER, capacity.reflection)
 
 
-def _streams(full_name: str) -> bool:
+def _has_streams(full_name: str) -> bool:
     return any(method.streams for method in methods(full_name))
 
 
-def _cluster(target: Target, service: str, name: str, most: int) -> Config:
-    by_name = {"type": "STRICT_DNS", "dns_refresh_rate": "1s"}
+def _cluster(target: Target, service: str, name: str, max_requests: int) -> Config:
+    dns = {"type": "STRICT_DNS", "dns_refresh_rate": "1s"}
     return {
         "name": name,
-        **({"type": "STATIC"} if target.discovery == "static" else by_name),
+        **({"type": "STATIC"} if target.discovery == "static" else dns),
         "connect_timeout": "1s",
         "lb_policy": "LEAST_REQUEST",
         "load_assignment": {
             "cluster_name": name,
             "endpoints": [{"lb_endpoints": [_endpoint(address) for address in target.upstreams[service]]}],
         },
-        "common_lb_config": _READY_FIRST,
-        "circuit_breakers": {"thresholds": [{**_LIMITS, "max_requests": most}]},
+        "common_lb_config": _LOAD_BALANCING,
+        "circuit_breakers": {"thresholds": [{**_LIMITS, "max_requests": max_requests}]},
         "upstream_connection_options": {
             "tcp_keepalive": {"keepalive_probes": 3, "keepalive_time": 30, "keepalive_interval": 5}
         },
@@ -70,15 +70,14 @@ def _cluster(target: Target, service: str, name: str, most: int) -> Config:
     }
 
 
-def _checked(cluster: Config) -> Config:
+def _with_health_checks(cluster: Config) -> Config:
     return {**cluster, "health_checks": [_HEALTH_CHECK]}
 
 
 def http2(**options: object) -> Config:
-    """Returns the options that have a cluster speak HTTP/2, as gRPC wants it, with others of its protocol."""
+    """Returns the protocol options of a cluster that uses HTTP/2, which gRPC requires, merged with other options."""
     name = "upstreams.http.v3.HttpProtocolOptions"
-    spoken = typed(name, explicit_http_config={"http2_protocol_options": {}}, **options)
-    return {f"envoy.extensions.{name}": spoken}
+    return {f"envoy.extensions.{name}": typed(name, explicit_http_config={"http2_protocol_options": {}}, **options)}
 
 
 _HEALTH_CHECK = {
@@ -87,17 +86,17 @@ _HEALTH_CHECK = {
     "interval": "1s",
     "no_traffic_interval": "1s",
     "unhealthy_threshold": 2,
-    # A service that is down is asked often, so that it is back in rotation as soon as it is up.
+    # Failed endpoints are checked more often, to return them to rotation soon after they recover.
     "unhealthy_interval": "0.25s",
     "healthy_threshold": 1,
 }
-"""Readiness, and who of several gets calls."""
+"""Health check of readiness. Only ready endpoints receive traffic."""
 
-_READY_FIRST = {
+_LOAD_BALANCING = {
     "healthy_panic_threshold": {"value": 1},
-    "update_merge_window": "0s",  # a second health check that fails within a second would wait for the end of it
+    "update_merge_window": "0s",  # the default of 1s delays the second of two health changes
 }
-"""Who is not ready is called only if nobody is: it may be about to end, and still take calls."""
+"""Unready endpoints receive traffic only when no endpoint is healthy. An endpoint that shuts down still serves."""
 
 _LIMITS = {
     "max_connections": 1024,

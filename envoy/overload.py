@@ -1,4 +1,4 @@
-"""What the gateway does when its memory or its connections run short: it refuses new work before it fails."""
+"""Overload protection: the gateway sheds load before it runs out of memory or connections."""
 
 from envoy.extension import Config, extension, typed
 from envoy.headers import REGEX_SIZE
@@ -13,19 +13,21 @@ _IDLE_TIMEOUT = typed(
 
 RESET_BURST = 10_000
 RESET_RATE = 1000
-"""Streams that a client may reset on one connection: so many at once, and so many each second.
+"""Limits of stream resets per connection: a burst, and a sustained rate per second.
 
-Above the rate limit of calls: a client that opens short watches and cancels them is not cut off, and a flood is.
+They exceed the rate limit of calls. A client that opens and cancels short watches stays connected, and a flood of
+resets closes the connection.
 """
 PREMATURE_RESETS = 5000
-"""Calls that a client may give up on one connection before an answer, if they are half of its calls or more."""
+"""Maximum number of requests per connection that a client cancels before a response. Applies once they are half of
+its requests."""
 
 
 def overload_manager(target: Target) -> Config:
-    """Returns the limits of memory and connections, and what happens on the way there."""
+    """Returns the overload manager: limits of heap and connections, and the actions at each threshold."""
     return {
-        "refresh_interval": "0.05s",  # 4 MiB bodies arrive at gigabytes in a second
-        # Memory is accounted to streams of 1 MiB and more, which are the first to be reset.
+        "refresh_interval": "0.05s",  # 4 MiB bodies can arrive at gigabytes per second
+        # Envoy tracks the memory of streams that buffer 1 MiB or more, and resets those first.
         "buffer_factory_config": {"minimum_account_to_track_power_of_two": 20},
         "resource_monitors": [
             extension(_HEAP, "resource_monitors.fixed_heap.v3.FixedHeapConfig", max_heap_size_bytes=target.heap_bytes),
@@ -36,27 +38,32 @@ def overload_manager(target: Target) -> Config:
             ),
         ],
         "actions": [
-            # An idle connection is closed early when memory or connections run short: one client that opens many
-            # then keeps others out for seconds only. Envoy has no limit of connections for each address.
-            _action("reduce_timeouts", _of(_HEAP, 0.6, 0.9), _of(_CONNECTIONS, 0.5, 0.9), typed_config=_IDLE_TIMEOUT),
-            _action("close_idle_http_connections", _above(_HEAP, 0.85), _above(_CONNECTIONS, 0.8)),
-            _action("reset_high_memory_stream", _of(_HEAP, 0.55, 0.8)),  # of HTTP/2
-            _action("shrink_heap", _above(_HEAP, 0.8)),
-            _action("stop_accepting_requests", _above(_HEAP, 0.9)),
-            _action("stop_accepting_connections", _above(_HEAP, 0.95)),
+            # Envoy cannot limit connections per address. It closes idle connections early under pressure, so a client
+            # that opens many connections blocks other clients only for seconds.
+            _action(
+                "reduce_timeouts",
+                _scaled(_HEAP, 0.6, 0.9),
+                _scaled(_CONNECTIONS, 0.5, 0.9),
+                typed_config=_IDLE_TIMEOUT,
+            ),
+            _action("close_idle_http_connections", _threshold(_HEAP, 0.85), _threshold(_CONNECTIONS, 0.8)),
+            _action("reset_high_memory_stream", _scaled(_HEAP, 0.55, 0.8)),  # HTTP/2 only
+            _action("shrink_heap", _threshold(_HEAP, 0.8)),
+            _action("stop_accepting_requests", _threshold(_HEAP, 0.9)),
+            _action("stop_accepting_connections", _threshold(_HEAP, 0.95)),
         ],
         "loadshed_points": [
-            # Requests that are still being received: the more memory is used, the likelier one is refused.
-            _shed("http1_server_abort_dispatch", _of(_HEAP, 0.55, 0.8)),
-            _shed("http2_server_go_away_and_close_on_dispatch", _of(_HEAP, 0.75, 0.95)),
+            # Rejects requests that are still being received, with a probability that increases with memory use.
+            _load_shed_point("http1_server_abort_dispatch", _scaled(_HEAP, 0.55, 0.8)),
+            _load_shed_point("http2_server_go_away_and_close_on_dispatch", _scaled(_HEAP, 0.75, 0.95)),
         ],
     }
 
 
 def layered_runtime() -> Config:
-    """Returns the runtime values of resets, and the size of regular expressions that Envoy accepts."""
+    """Returns the runtime values for premature resets and the size of regular expressions."""
     values = {
-        "overload.premature_reset_total_stream_count": 2 * PREMATURE_RESETS,  # Envoy counts half of them
+        "overload.premature_reset_total_stream_count": 2 * PREMATURE_RESETS,  # Envoy's limit is half of this value
         "overload.premature_reset_min_stream_lifetime_seconds": 1,
         "re2.max_program_size.error_level": REGEX_SIZE,
     }
@@ -64,7 +71,7 @@ def layered_runtime() -> Config:
 
 
 def reset_limits() -> Config:
-    """Returns the limits of resets, as options of HTTP/2."""
+    """Returns the HTTP/2 options that limit stream resets."""
     return {"stream_reset_burst": RESET_BURST, "stream_reset_rate": RESET_RATE}
 
 
@@ -72,13 +79,13 @@ def _action(name: str, *triggers: Config, **fields: object) -> Config:
     return {"name": f"envoy.overload_actions.{name}", "triggers": [*triggers], **fields}
 
 
-def _shed(name: str, trigger: Config) -> Config:
+def _load_shed_point(name: str, trigger: Config) -> Config:
     return {"name": f"envoy.load_shed_points.{name}", "triggers": [trigger]}
 
 
-def _above(resource: str, share: float) -> Config:
-    return {"name": resource, "threshold": {"value": share}}
+def _threshold(resource: str, pressure: float) -> Config:
+    return {"name": resource, "threshold": {"value": pressure}}
 
 
-def _of(resource: str, least: float, most: float) -> Config:
-    return {"name": resource, "scaled": {"scaling_threshold": least, "saturation_threshold": most}}
+def _scaled(resource: str, scaling: float, saturation: float) -> Config:
+    return {"name": resource, "scaled": {"scaling_threshold": scaling, "saturation_threshold": saturation}}

@@ -1,4 +1,4 @@
-"""What the gateway says when it refuses or fails by itself: the contract's errors, at both doors."""
+"""Errors that the gateway itself returns, in the format of the services' errors, for gRPC and REST."""
 
 import base64
 import json
@@ -22,39 +22,41 @@ from services.common.errors import (
 from services.common.protobuf.contract import MAX_HEADER_BYTES
 
 HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
-"""Headers of every answer that does not have them already."""
+"""Default response headers."""
 REST_VERBS = "GET, POST, PATCH, DELETE, OPTIONS"
-"""The HTTP methods that the REST door knows."""
+"""HTTP methods of the REST API."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """An error that the gateway makes, and when."""
+    """An error that the gateway returns, and its condition."""
 
     when: str
-    """A CEL condition on what Envoy was about to answer."""
+    """CEL expression over the request and the local reply of Envoy."""
     http: int
+    """HTTP status of the REST response."""
     code: int
+    """gRPC status code in the REST response body."""
     reason: str
     message: str
-    native_code: int | None = None
-    """The code at the native door, where gRPC has its own word for it."""
+    grpc_code: int | None = None
+    """gRPC status code of the gRPC response, if it differs from `code`."""
     retry_after: int | None = None
-    """After how many seconds the same call may succeed."""
+    """Seconds after which the client can retry."""
     allow: str | None = None
-    """Which HTTP methods may be tried instead, where no route says so."""
+    """Value of the `allow` header, for replies that no route sets it on."""
 
 
 _ORIGINAL_PATH = "'x-envoy-original-path' in request.headers"
-"""True once a REST call has been transcoded: it then looks like gRPC, but keeps its path here."""
-_NATIVE = (
+"""True after transcoding of a REST call. The request is then gRPC, and this header contains its REST path."""
+_GRPC = (
     "'content-type' in request.headers && request.headers['content-type'].startsWith('application/grpc')"
     f" && !({_ORIGINAL_PATH})"
 )
 """True of gRPC and gRPC-Web calls."""
 
 
-def _details(prefix: str) -> str:
+def _has_details(prefix: str) -> str:
     return f"response.code_details.startsWith('{prefix}')"
 
 
@@ -71,64 +73,64 @@ def _unavailable(when: str) -> Reply:
 
 REPLIES = (
     Reply(
-        when=_details("jwt_authn_access_denied{Jwt_is_missing}"),
+        when=_has_details("jwt_authn_access_denied{Jwt_is_missing}"),
         http=401,
         code=code_pb2.UNAUTHENTICATED,
         reason=TokenMissing.reason,
         message=TokenMissing.message,
     ),
-    # The keys are not there yet: auth has not answered since the gateway started.
-    _unavailable(when=_details("jwt_authn_access_denied{Jwks_remote_fetch_is_failed}")),
+    # The gateway has no keys yet, because auth has not responded since the gateway started.
+    _unavailable(when=_has_details("jwt_authn_access_denied{Jwks_remote_fetch_is_failed}")),
     Reply(
-        when=f"{_details('jwt_authn_access_denied')} || response.code == 401",
+        when=f"{_has_details('jwt_authn_access_denied')} || response.code == 401",
         http=401,
         code=code_pb2.UNAUTHENTICATED,
         reason=TokenInvalid.reason,
         message=TokenInvalid.message,
     ),
     Reply(
-        when=f"{_details('early_grpc_json_transcode_failure{INVALID_ARGUMENT}')} && !({_ORIGINAL_PATH})",
+        when=f"{_has_details('early_grpc_json_transcode_failure{INVALID_ARGUMENT}')} && !({_ORIGINAL_PATH})",
         http=400,
         code=code_pb2.INVALID_ARGUMENT,
         reason="QUERY_PARAMETER_UNKNOWN",
-        message="The query has a parameter that this call does not know.",
+        message="The query contains an unknown parameter.",
     ),
     Reply(
-        when=_details("early_grpc_json_transcode_failure{INVALID_ARGUMENT}"),
+        when=_has_details("early_grpc_json_transcode_failure{INVALID_ARGUMENT}"),
         http=400,
         code=code_pb2.INVALID_ARGUMENT,
         reason="QUERY_PARAMETER_INVALID",
-        message="A parameter in the path or query has a value that does not fit its type.",
+        message="A path or query parameter has an invalid value.",
     ),
     Reply(
-        when=f"{_details('grpc_json_transcode_failure')} && response.code == 400",
+        when=f"{_has_details('grpc_json_transcode_failure')} && response.code == 400",
         http=400,
         code=code_pb2.INVALID_ARGUMENT,
         reason="JSON_INVALID",
-        message="The body is not JSON that fits this call.",
+        message="The request body is not valid JSON for this method.",
     ),
     Reply(
         when="response.code == 404",
         http=404,
         code=code_pb2.NOT_FOUND,
         reason="ROUTE_NOT_FOUND",
-        message="There is nothing at this path.",
-        native_code=code_pb2.UNIMPLEMENTED,
+        message="No route matches this path.",
+        grpc_code=code_pb2.UNIMPLEMENTED,
     ),
     Reply(
         when="response.code == 405",
         http=405,
         code=code_pb2.UNIMPLEMENTED,
         reason="METHOD_NOT_ALLOWED",
-        message="This path does not know this HTTP method.",
+        message="The HTTP method is not allowed for this path.",
     ),
-    # Envoy refuses the methods QUERY and CONNECT before it looks at the path.
+    # Envoy rejects the methods QUERY and CONNECT before route selection.
     Reply(
-        when=f"{_details('query_missing_content_type')} || request.method == 'CONNECT'",
+        when=f"{_has_details('query_missing_content_type')} || request.method == 'CONNECT'",
         http=405,
         code=code_pb2.UNIMPLEMENTED,
         reason="METHOD_NOT_ALLOWED",
-        message="This path does not know this HTTP method.",
+        message="The HTTP method is not allowed for this path.",
         allow=REST_VERBS,
     ),
     Reply(
@@ -136,10 +138,10 @@ REPLIES = (
         http=408,
         code=code_pb2.DEADLINE_EXCEEDED,
         reason="REQUEST_TOO_SLOW",
-        message="The request did not arrive in time.",
+        message="The request was not received in time.",
     ),
     Reply(
-        when=_details("max_duration_timeout"),
+        when=_has_details("max_duration_timeout"),
         http=504,
         code=code_pb2.DEADLINE_EXCEEDED,
         reason=CallTooSlow.reason,
@@ -150,14 +152,14 @@ REPLIES = (
         http=413,
         code=code_pb2.RESOURCE_EXHAUSTED,
         reason="BODY_TOO_LARGE",
-        message="The body is longer than this call takes: 4 MiB, or 16 KiB if it needs no token.",
+        message="The request body exceeds the limit of 4 MiB, or 16 KiB for methods that require no token.",
     ),
     Reply(
         when="response.code == 415",
         http=415,
         code=code_pb2.INVALID_ARGUMENT,
         reason="CONTENT_TYPE_UNSUPPORTED",
-        message="This path does not accept this content type.",
+        message="The content type is not supported for this path.",
     ),
     Reply(
         when="response.code == 429",
@@ -168,27 +170,27 @@ REPLIES = (
         retry_after=2,
     ),
     Reply(
-        when=f"response.code == 431 || {_details(f'rbac_access_denied_matched_policy[{TOO_LARGE}]')}",
+        when=f"response.code == 431 || {_has_details(f'rbac_access_denied_matched_policy[{TOO_LARGE}]')}",
         http=431,
         code=code_pb2.RESOURCE_EXHAUSTED,
         reason="HEADERS_TOO_LARGE",
-        message=f"The headers are longer than {MAX_HEADER_BYTES // 1024} KiB or more than {MAX_HEADERS}.",
+        message=f"The request headers exceed the limit of {MAX_HEADER_BYTES // 1024} KiB or {MAX_HEADERS} headers.",
     ),
     Reply(
-        when=_details(f"rbac_access_denied_matched_policy[{NO_MESSAGE}]"),
+        when=_has_details(f"rbac_access_denied_matched_policy[{NO_MESSAGE}]"),
         http=400,
         code=code_pb2.INVALID_ARGUMENT,
         reason="REQUEST_INVALID",
-        message="A gRPC call needs a message.",
+        message="The gRPC call has no request message.",
     ),
     Reply(
-        when=_details("http1.invalid_transfer_encoding"),
+        when=_has_details("http1.invalid_transfer_encoding"),
         http=400,
         code=code_pb2.INVALID_ARGUMENT,
         reason="REQUEST_INVALID",
-        message="The transfer encoding must be chunked.",
+        message="The transfer encoding is not supported. Use chunked.",
     ),
-    _unavailable(when=f"{_details('overload')} || response.code in [502, 503, 504]"),
+    _unavailable(when=f"{_has_details('overload')} || response.code in [502, 503, 504]"),
     Reply(
         when="response.code >= 500",
         http=500,
@@ -201,43 +203,43 @@ REPLIES = (
         http=400,
         code=code_pb2.INVALID_ARGUMENT,
         reason="REQUEST_INVALID",
-        message="This is not an HTTP request that PulseTrack understands.",
+        message="The HTTP request is invalid.",
     ),
 )
-"""In the order in which they are tried."""
+"""Errors in order of evaluation. The first whose condition matches is returned."""
 
 
 def local_reply_config() -> Config:
-    """Returns what Envoy says by itself: to gRPC calls in the status and its details, to all others in JSON."""
+    """Returns the local reply mappers: gRPC status and details for gRPC calls, JSON for all other requests."""
     return {
         "mappers": [
-            *map(_native, REPLIES),
-            *map(_rest, REPLIES),
-            {**_when("response.code == 200"), "body_format_override": _json({"status": "ok"})},
+            *map(_grpc_mapper, REPLIES),
+            *map(_rest_mapper, REPLIES),
+            {**_condition("response.code == 200"), "body_format_override": _json({"status": "ok"})},
         ]
     }
 
 
-def _native(reply: Reply) -> Config:
-    status = _status(reply, reply.code if reply.native_code is None else reply.native_code)
+def _grpc_mapper(reply: Reply) -> Config:
+    status = _status(reply, reply.code if reply.grpc_code is None else reply.grpc_code)
     details = base64.b64encode(status.SerializeToString()).decode().rstrip("=")
     trailers = {"grpc-status": str(status.code), "grpc-message": reply.message, "grpc-status-details-bin": details}
-    trailers |= _retry(reply)
+    trailers |= _retry_header(reply)
     return {
-        **_when(f"{_NATIVE} && ({reply.when})"),
+        **_condition(f"{_GRPC} && ({reply.when})"),
         "status_code": 200,
         "body_format_override": {"text_format_source": {"inline_string": ""}},
         "headers_to_add": _headers(trailers),
     }
 
 
-def _rest(reply: Reply) -> Config:
+def _rest_mapper(reply: Reply) -> Config:
     allow = {"allow": reply.allow} if reply.allow else {}
     return {
-        **_when(reply.when),
+        **_condition(reply.when),
         "status_code": reply.http,
         "body_format_override": _json(MessageToDict(_status(reply, reply.code))),
-        "headers_to_add": _headers({**HEADERS, **_retry(reply), **allow}),
+        "headers_to_add": _headers({**HEADERS, **_retry_header(reply), **allow}),
     }
 
 
@@ -249,24 +251,24 @@ def _status(reply: Reply, code: int) -> status_pb2.Status:
     return status
 
 
-def _retry(reply: Reply) -> dict[str, str]:
+def _retry_header(reply: Reply) -> dict[str, str]:
     return {} if reply.retry_after is None else {"retry-after": str(reply.retry_after)}
 
 
-def _when(condition: str) -> Config:
+def _condition(expression: str) -> Config:
     return {
         "filter": {
             "extension_filter": extension(
                 "envoy.access_loggers.extension_filters.cel",
                 "access_loggers.filters.cel.v3.ExpressionFilter",
-                expression=condition,
+                expression=expression,
             )
         }
     }
 
 
 def _json(body: Config) -> Config:
-    text = json.dumps(body, separators=(",", ":")).replace("%", "%%")  # a single % begins one of Envoy's variables
+    text = json.dumps(body, separators=(",", ":")).replace("%", "%%")  # Envoy reads a single % as a format operator
     return {"content_type": "application/json", "text_format_source": {"inline_string": text}}
 
 

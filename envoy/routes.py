@@ -1,4 +1,4 @@
-"""Which calls the gateway lets in: a route for each method at each of its doors, and an answer for all the rest."""
+"""Routes of the gateway: one for gRPC and one per REST binding of each method, and error responses for the rest."""
 
 import re
 from collections import defaultdict
@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 
 from envoy.clusters import streams_cluster
 from envoy.extension import Config, typed
-from envoy.headers import AUTHORIZATION, NATIVE_CALL, PATH, VALUES
-from envoy.limits import CREDENTIALS, rate_limits_of
+from envoy.headers import AUTHORIZATION, GRPC_CALL, PATH, VALUES
 from envoy.names import BUFFER, CORS, JWT, MESSAGE, PUBLIC_BODY, TRANSCODER
+from envoy.rate_limits import CREDENTIALS, rate_limits_of
 from envoy.replies import HEADERS, REST_VERBS
 from envoy.site import DESCRIPTION, PAGE, site_files
 from envoy.standard import HEALTH, REFLECTION, standard_routes
@@ -25,9 +25,9 @@ from services.common.protobuf.contract import (
 )
 
 STREAM_IDLE_TIMEOUT = "300s"
-"""How long a stream may stay silent."""
+"""Maximum time without data on a stream."""
 
-_READS = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}
+_GET_OR_HEAD = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}
 _NOT_EMPTY = {"safe_regex": {"regex": ".+"}}
 _JSON_CONTENT = r"(?i)application/json\s*(;.*)?"
 
@@ -52,7 +52,7 @@ _EXPOSED_HEADERS = (
 
 
 def route_config(target: Target) -> Config:
-    """Returns the routes of the gateway. The first that matches decides; what none names is not found."""
+    """Returns the route configuration. The first matching route applies; unmatched requests return 404."""
     return {
         "name": "gateway",
         "virtual_hosts": [
@@ -70,121 +70,122 @@ def route_config(target: Target) -> Config:
 
 
 def _routes(target: Target) -> Iterator[Config]:
-    yield from _bad_values()
-    yield _preflight(target)
-    yield _answer({"path": "/healthz"}, 200)
-    yield from _site(target)
-    # Sorted, so that an exact path is tried before a template that also fits it.
-    yield from _wrong_content()
-    yield from sorted(_calls(target), key=lambda route: "safe_regex" in route["match"])
-    yield from _wrong_verbs(all_methods())
+    yield from _invalid_header_routes()
+    yield _preflight_route(target)
+    yield _direct_response({"path": "/healthz"}, 200)
+    yield from _site_routes(target)
+    yield from _content_type_routes()
+    # Exact paths precede templates that also match them.
+    yield from sorted(_call_routes(target), key=lambda route: "safe_regex" in route["match"])
+    yield from _rest_verb_routes(all_methods())
     yield from standard_routes(target)
-    yield from _wrong_native(target)
-    yield _answer({"prefix": "/"}, 404)
+    yield from _grpc_verb_routes(target)
+    yield _direct_response({"prefix": "/"}, 404)
 
 
-def _bad_values() -> Iterator[Config]:
-    """Yields a route for each header that a service might not be able to parse, whatever the path."""
-    yield _answer({"connect_matcher": {}}, 405, allow=REST_VERBS)
+def _invalid_header_routes() -> Iterator[Config]:
+    """Yields routes that reject header values that a service might fail to parse, for any path."""
+    yield _direct_response({"connect_matcher": {}}, 405, allow=REST_VERBS)
     for name, regex in ((":path", PATH), *VALUES.items()):
-        yield _answer({"prefix": "/", "headers": [_other(name, regex)]}, 400)
-    yield _answer({"prefix": "/", "headers": [_other("authorization", AUTHORIZATION)]}, 401)
+        yield _direct_response({"prefix": "/", "headers": [_header_mismatch(name, regex)]}, 400)
+    yield _direct_response({"prefix": "/", "headers": [_header_mismatch("authorization", AUTHORIZATION)]}, 401)
 
 
-def _wrong_native(target: Target) -> Iterator[Config]:
-    """Yields a route for each native service, which knows no HTTP method but POST."""
+def _grpc_verb_routes(target: Target) -> Iterator[Config]:
+    """Yields a route for each gRPC service that rejects HTTP methods other than POST."""
     for name in (*SERVICES.values(), HEALTH, *(REFLECTION if target.reflection else ())):
-        yield _answer({"prefix": f"/{name}/", "headers": [_other(":method", "POST")]}, 405, allow="POST")
+        not_post = _header_mismatch(":method", "POST")
+        yield _direct_response({"prefix": f"/{name}/", "headers": [not_post]}, 405, allow="POST")
 
 
-def _other(name: str, regex: str) -> Config:
-    """Returns the match of a header that is there and has another value."""
+def _header_mismatch(name: str, regex: str) -> Config:
+    """Returns a matcher for a header that is present and does not match a regular expression."""
     return {"name": name, "string_match": {"safe_regex": {"regex": regex}}, "invert_match": True}
 
 
-def _site(target: Target) -> Iterator[Config]:
-    """Yields the routes of the files. What the file server does not have falls through to the answer 404."""
+def _site_routes(target: Target) -> Iterator[Config]:
+    """Yields the routes of static files. If a file does not exist, the route returns 404."""
     if target.site:
-        yield {"match": {"path": PAGE.rstrip("/")}, "redirect": {"path_redirect": PAGE}, **_open(JWT, TRANSCODER)}
+        yield {"match": {"path": PAGE.rstrip("/")}, "redirect": {"path_redirect": PAGE}, **_without(JWT, TRANSCODER)}
         for match in ({"path": DESCRIPTION}, {"prefix": PAGE}):
-            read = _answer({**match, "headers": [_READS]}, 404)
-            read["typed_per_filter_config"] |= site_files(target.site)
-            yield read
-            yield _answer(match, 405, allow="GET, HEAD")
+            files = _direct_response({**match, "headers": [_GET_OR_HEAD]}, 404)
+            files["typed_per_filter_config"] |= site_files(target.site)
+            yield files
+            yield _direct_response(match, 405, allow="GET, HEAD")
 
 
-def _preflight(target: Target) -> Config:
-    """Returns the route of CORS preflights, which the CORS filter answers: it ignores the routes of _answer."""
+def _preflight_route(target: Target) -> Config:
+    """Returns the route of CORS preflights. The CORS filter handles them, but only on a route to a cluster."""
     headers = [
         {"name": ":method", "string_match": {"exact": "OPTIONS"}},
         *({"name": name, "string_match": _NOT_EMPTY} for name in ("origin", "access-control-request-method")),
     ]
-    return {"match": {"prefix": "/", "headers": headers}, "route": _to(next(iter(SERVICES)), target)}
+    return {"match": {"prefix": "/", "headers": headers}, "route": _route_to(next(iter(SERVICES)), target)}
 
 
-def _calls(target: Target) -> Iterator[Config]:
+def _call_routes(target: Target) -> Iterator[Config]:
     for service, full_name in SERVICES.items():
         for method in methods(full_name):
             yield from _method_routes(service, method, target)
 
 
 def _method_routes(service: str, method: Method, target: Target) -> Iterator[Config]:
-    for match in ({"path": method.path, "headers": NATIVE_CALL}, *map(_rest_match, method.http)):
+    for match in ({"path": method.path, "headers": GRPC_CALL}, *map(_rest_match, method.http)):
         yield {
             "name": method.name,
             "match": match,
             "route": {
-                **_to(service, target, streams=method.streams),
+                **_route_to(service, target, streams=method.streams),
                 **(rate_limits_of(method.name) if method.name in CREDENTIALS else {}),
             },
-            **_open(JWT if method.access.door is Door.PUBLIC else PUBLIC_BODY),
+            **_without(JWT if method.access.door is Door.PUBLIC else PUBLIC_BODY),
         }
 
 
-def _wrong_content() -> Iterator[Config]:
-    """Yields routes for gRPC at a REST path, and for a body that says that it is no JSON at a path that takes one."""
-    https = [http for method in all_methods() for http in method.http]
+def _content_type_routes() -> Iterator[Config]:
+    """Yields routes that reject gRPC on a REST path, and a request body whose content type is not JSON."""
+    bindings = [http for method in all_methods() for http in method.http]
     grpc = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
-    for first in sorted({http.path.split("/")[1] for http in https}):
-        yield _answer({"prefix": f"/{first}/", "headers": [grpc]}, 415)
-    not_json = _other("content-type", _JSON_CONTENT)
-    for match in (_rest_match(http) for http in https if http.body):
-        yield _answer({**match, "headers": [*match["headers"], not_json]}, 415)
+    for first in sorted({http.path.split("/")[1] for http in bindings}):
+        yield _direct_response({"prefix": f"/{first}/", "headers": [grpc]}, 415)
+    not_json = _header_mismatch("content-type", _JSON_CONTENT)
+    for match in (_rest_match(http) for http in bindings if http.body):
+        yield _direct_response({**match, "headers": [*match["headers"], not_json]}, 415)
 
 
-def _wrong_verbs(methods: Iterable[Method]) -> Iterator[Config]:
-    """Yields a route for each REST path whose verb no route before it has matched."""
+def _rest_verb_routes(methods: Iterable[Method]) -> Iterator[Config]:
+    """Yields a route for each REST path that rejects HTTP methods without a binding. It follows the bindings."""
     verbs = defaultdict(list)
     for method in methods:
         for http in method.http:
             verbs[PATH_VARIABLE.sub("{}", http.path)].append(http.verb)
     for path, allowed in verbs.items():
-        yield _answer(_path_match(path), 405, allow=", ".join(allowed))
+        yield _direct_response(_path_match(path), 405, allow=", ".join(allowed))
 
 
-def _to(service: str, target: Target, *, streams: bool = False) -> Config:
+def _route_to(service: str, target: Target, *, streams: bool = False) -> Config:
     if streams:
         return {"cluster": streams_cluster(service), "timeout": "0s", "idle_timeout": STREAM_IDLE_TIMEOUT}
-    longest = f"{target.call_seconds}s"
-    # A route that has this duration does not heed `timeout`.
+    timeout = f"{target.call_seconds}s"
+    # max_stream_duration overrides the route's `timeout`.
     return {
         "cluster": service,
-        "max_stream_duration": {"max_stream_duration": longest, "grpc_timeout_header_max": longest},
+        "max_stream_duration": {"max_stream_duration": timeout, "grpc_timeout_header_max": timeout},
     }
 
 
-def _answer(match: Config, status: int, **headers: str) -> Config:
-    """Returns a route that the gateway answers itself, to anyone and at once; replies.py writes the body."""
+def _direct_response(match: Config, status: int, **headers: str) -> Config:
+    """Returns a route with a direct response, without authentication. replies.py defines the response body."""
     return {
         "match": match,
         "direct_response": {"status": status},
         "response_headers_to_add": [_header(name, value) for name, value in headers.items()],
-        **_open(JWT, BUFFER, MESSAGE, TRANSCODER),
+        **_without(JWT, BUFFER, MESSAGE, TRANSCODER),
     }
 
 
-def _open(*filters: str) -> Config:
-    """Returns what takes a route out of filters; a route that does not say so needs a person's token."""
+def _without(*filters: str) -> Config:
+    """Returns the options of a route that disable filters. A route that does not disable JWT requires a user token."""
     return {
         "typed_per_filter_config": {
             name: typed("envoy.config.route.v3.FilterConfig", disabled=True) for name in filters
@@ -197,15 +198,15 @@ def _rest_match(http: Http) -> Config:
 
 
 def _path_match(template: str) -> Config:
-    """Returns the match of a path template of google.api.http."""
+    """Returns the route match of a google.api.http path template."""
     if "{" not in template:
         return {"path": template}
-    # A variable is one segment, without a colon, which begins a custom verb.
+    # A variable matches one segment without a colon. A colon starts a custom verb.
     return {"safe_regex": {"regex": "[^/:]+".join(map(re.escape, PATH_VARIABLE.split(template)))}}
 
 
 def _remote_address() -> Config:
-    """Returns the header that says who calls: the address of the access log, not what the caller has put there."""
+    """Returns the header with the client address. It replaces any value that the client sends."""
     header = {"key": REMOTE_ADDRESS, "value": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}
     return {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
 

@@ -1,4 +1,4 @@
-"""The pages that the gateway serves itself, to anyone: the description of the REST door, and a page to read it on."""
+"""Static files that the gateway serves without authentication: the OpenAPI description and its reference page."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ SITE_HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }
-"""What the page may do: load what is beside it, and call the gateway that it came from."""
+"""Response headers of the page. Its policy allows resources of the same origin and calls to the same gateway."""
 
 _CONTENT_TYPES = {
     "css": "text/css; charset=utf-8",
@@ -36,23 +36,22 @@ _CONTENT_TYPES = {
     "svg": "image/svg+xml",
 }
 
-
 _THREAD = {"thread_pool": {"thread_count": 1}}
 _HEADERS_FILTER = "envoy.filters.http.header_mutation"
 _FILES_FILTER = "envoy.filters.http.file_server"
 
 
 def site_filters() -> list[Config]:
-    """Returns the filters that answer with files. Only routes with what site_files says have them."""
+    """Returns the filters that serve files. They are disabled except on routes with the options of site_files."""
     headers = extension(_HEADERS_FILTER, "filters.http.header_mutation.v3.HeaderMutation")
     files = extension(_FILES_FILTER, "filters.http.file_server.v3.FileServerConfig", manager_config=_THREAD)
     return [{**headers, "disabled": True}, {**files, "disabled": True}]
 
 
 def site_files(folder: Path) -> Config:
-    """Returns what makes a route answer with the files of a folder, if it has them, and the headers that those need.
+    """Returns the options of a route that serves the files of a folder with SITE_HEADERS.
 
-    The filter's answers are neither an upstream's nor the gateway's own: a route's headers would pass them by.
+    A filter adds the headers, because Envoy does not add a route's response headers to the file server's responses.
     """
     add = [
         {"append": {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}

@@ -1,19 +1,19 @@
-"""Health and reflection at the gateway: open without a token, and bounded so that other calls do not suffer."""
+"""Standard gRPC services at the gateway: health and reflection, without authentication and with their own limits."""
 
 from collections.abc import Iterator
 
 from envoy.extension import Config, extension, typed
-from envoy.headers import NATIVE_CALL
-from envoy.limits import REFLECTION_BUCKET, rate_limits_of
+from envoy.headers import GRPC_CALL
 from envoy.names import BUFFER, JWT, MESSAGE, PUBLIC_BODY
+from envoy.rate_limits import REFLECTION_BUCKET, rate_limits_of
 from envoy.target import Target
 from services.common.protobuf.contract import SERVICES
 
 HEALTH = "grpc.health.v1.Health"
 REFLECTION = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 REFLECTION_CLUSTER = "reflection"
-ANSWERS_FOR_ALL = "patient"
-"""The service asked for reflection, which knows the descriptors of all, and for the health of no named service."""
+DEFAULT_SERVICE = "patient"
+"""Service for reflection, which covers all services, and for health checks that name no service."""
 
 _CHECK_SECONDS = 5
 _REFLECTION_SECONDS = 30
@@ -26,7 +26,7 @@ local clusters = {%s}
 function envoy_on_request(handle)
   local body = handle:body()
   local message = body and body:getBytes(0, body:length()) or ""
-  -- An uncompressed gRPC frame with field 1 of HealthCheckRequest: 5 bytes of frame, the tag, the length, the name.
+  -- An uncompressed gRPC frame: a 5-byte header, then field 1 of HealthCheckRequest (tag, length, service name).
   local name = message:byte(1) == 0 and message:byte(6) == 10 and message:sub(8, 7 + message:byte(7)) or ""
   handle:headers():replace("%s", clusters[name] or "%s")
   handle:clearRouteCache()
@@ -35,14 +35,14 @@ end
 
 
 def health_cluster(service: str) -> str:
-    """Returns the name of the cluster by which a service is asked for its health."""
+    """Returns the name of the cluster for health checks of a service."""
     return f"{service}-health"
 
 
 def health_filter() -> Config:
-    """Returns the filter that sends a health check to the service that it names. Only the route of Check has it."""
+    """Returns the filter that routes a health check to the service in its request. Only the Check route enables it."""
     clusters = ", ".join(f'["{name}"] = "{health_cluster(service)}"' for service, name in SERVICES.items())
-    script = _PICK_SERVICE % (clusters, _HEALTH_CLUSTER, health_cluster(ANSWERS_FOR_ALL))
+    script = _PICK_SERVICE % (clusters, _HEALTH_CLUSTER, health_cluster(DEFAULT_SERVICE))
     lua = extension(_LUA, "filters.http.lua.v3.Lua", default_source_code={"inline_string": script})
     return {**lua, "disabled": True}
 
@@ -50,7 +50,7 @@ def health_filter() -> Config:
 def standard_routes(target: Target) -> Iterator[Config]:
     """Yields the routes of health checks and reflection.
 
-    Watch of health has none: an idle stream costs an anonymous client nothing, and a probe calls Check.
+    Health.Watch has no route: anonymous clients could open many idle streams at no cost. Probes use Check.
     """
     path = f"/{HEALTH}/Check"
     common = {
@@ -61,20 +61,20 @@ def standard_routes(target: Target) -> Iterator[Config]:
         },
     }
     for cluster in map(health_cluster, SERVICES):
-        chosen = {"name": _HEALTH_CLUSTER, "string_match": {"exact": cluster}}
+        selected = {"name": _HEALTH_CLUSTER, "string_match": {"exact": cluster}}
         yield {
-            "match": {"path": path, "headers": [chosen, *NATIVE_CALL]},
-            "route": _bounded(cluster, _CHECK_SECONDS),
+            "match": {"path": path, "headers": [selected, *GRPC_CALL]},
+            "route": _route_to(cluster, _CHECK_SECONDS),
             **common,
         }
-    # Matched first, and again by name after the filter has read the request.
-    default = _bounded(health_cluster(ANSWERS_FOR_ALL), _CHECK_SECONDS)
-    yield {"match": {"path": path, "headers": NATIVE_CALL}, "route": default, **common}
+    # Every check matches this route first. The filter reads the request and selects one of the routes above.
+    default = _route_to(health_cluster(DEFAULT_SERVICE), _CHECK_SECONDS)
+    yield {"match": {"path": path, "headers": GRPC_CALL}, "route": default, **common}
     for name in REFLECTION if target.reflection else ():
         yield {
-            "match": {"path": f"/{name}/ServerReflectionInfo", "headers": NATIVE_CALL},
+            "match": {"path": f"/{name}/ServerReflectionInfo", "headers": GRPC_CALL},
             "route": {
-                **_bounded(REFLECTION_CLUSTER, _REFLECTION_SECONDS),
+                **_route_to(REFLECTION_CLUSTER, _REFLECTION_SECONDS),
                 "idle_timeout": f"{_REFLECTION_IDLE_SECONDS}s",
                 **rate_limits_of(REFLECTION_BUCKET),
             },
@@ -82,7 +82,7 @@ def standard_routes(target: Target) -> Iterator[Config]:
         }
 
 
-def _bounded(cluster: str, seconds: int) -> Config:
+def _route_to(cluster: str, seconds: int) -> Config:
     return {"cluster": cluster, "max_stream_duration": {"max_stream_duration": f"{seconds}s"}}
 
 

@@ -1,4 +1,4 @@
-"""What a gateway is written for: where it listens, and where the services are."""
+"""The target of a gateway configuration: addresses, limits and options."""
 
 import re
 from collections.abc import Mapping
@@ -13,29 +13,29 @@ _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")
 
 @dataclass(frozen=True)
 class Address:
-    """A host (an IP address, or a name where names are looked up) and a TCP port."""
+    """A host (an IP address, or a DNS name if the target uses DNS) and a TCP port."""
 
     host: str
     port: int
 
 
 def socket_address(address: Address) -> Config:
-    """Returns an address as Envoy takes it."""
+    """Returns the Envoy message of an address."""
     return {"socket_address": {"address": address.host, "port_value": address.port}}
 
 
 def parse_origins(text: str) -> tuple[str, ...]:
-    """Returns the web origins that a text names, separated by commas. Raises ValueError for what is not an origin."""
+    """Returns the web origins in a comma-separated list. Raises ValueError if an entry is not an origin."""
     origins = tuple(origin.strip() for origin in text.split(",") if origin.strip())
     for origin in origins:
         if not _ORIGIN.fullmatch(origin):
-            raise ValueError(f"{origin!r} is not an origin such as https://clinic.example")
+            raise ValueError(f"{origin!r} is not an origin. Use the form https://clinic.example")
     return origins
 
 
 @dataclass(frozen=True)
 class Rate:
-    """So many calls at once, and one more as often as `calls` in `seconds` says."""
+    """A token bucket: a burst of `calls`, refilled with `calls` every `seconds`."""
 
     calls: int
     seconds: int
@@ -43,70 +43,70 @@ class Rate:
 
 @dataclass(frozen=True)
 class Rates:
-    """How often one client address may call. A clinic behind NAT is one address: hundreds of people."""
+    """Rate limits per client address. A clinic behind NAT shares one address among hundreds of users."""
 
     credentials: Rate = Rate(30, 60)
-    """Each of Login, SignUp and RefreshToken: a shift that begins passes, and who guesses passwords waits."""
+    """For each of Login, SignUp and RefreshToken. Permits a shift to log in and slows password guessing."""
     calls: Rate = Rate(300, 1)
-    """All other calls together: ten times what a hundred busy people make, and less than what the services can do."""
+    """For all other calls together: ten times the load of a hundred busy users, and below the services' capacity."""
     reflection: Rate = Rate(100, 10)
-    """Reflection streams: with their longest duration, this bounds how many one address has open at once."""
+    """For reflection streams. With their maximum duration, this limits the open streams per address."""
 
 
 @dataclass(frozen=True)
 class Capacity:
-    """How much may be under way at once, over all client addresses; more is answered with 503."""
+    """Limits of concurrent requests across all clients. Requests over a limit return 503."""
 
     calls: int = 4096
-    """Calls of each service."""
+    """Unary calls per service."""
     streams: int = 4096
-    """Streams of each service, which itself bounds them for each user and each address."""
+    """Streams per service. The service also limits them per user and per address."""
     health: int = 128
-    """Health checks of each service."""
+    """Health checks per service."""
     reflection: int = 1024
-    """Reflection streams: more than one address can have open."""
+    """Reflection streams. More than the rate limit permits for one address."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A place where the gateway runs. Paths are as Envoy sees them."""
+    """An environment in which the gateway runs. Paths are those in Envoy's file system."""
 
     listen: Address
-    """Where clients come in: HTTP/1.1 and HTTP/2 without TLS, on one port."""
+    """Public address: HTTP/1.1 and HTTP/2 without TLS, on one port."""
     admin: Address
-    """Envoy's administration interface: never reachable from outside."""
+    """Address of Envoy's administration interface. It must not be public."""
     upstreams: Mapping[str, tuple[Address, ...]]
-    """The processes of each service, by its short name (contract.SERVICES)."""
+    """Addresses of each service's processes, by short name (contract.SERVICES)."""
     descriptors: Path
-    """The path of descriptors.binpb."""
+    """Path of descriptors.binpb."""
     site: Path | None = None
-    """The folder that tools.site has written, with openapi.json and docs/; without one, neither is served."""
+    """Folder of the static site that tools.site writes (openapi.json and docs/). None disables it."""
     access_log: Path | None = None
-    """The file of the access log; standard output if None."""
+    """File of the access log. None writes to standard output."""
     discovery: Literal["static", "dns"] = "static"
-    """Whether upstreams are IP addresses ("static") or names that stand for all their addresses ("dns")."""
+    """Whether upstream hosts are IP addresses ("static") or DNS names that resolve to all addresses ("dns")."""
     reflection: bool = True
-    """Whether gRPC reflection is open."""
+    """Enables gRPC reflection."""
     cors_origins: tuple[str, ...] = ()
-    """The other origins whose pages may call: `https://clinic.example`."""
+    """Allowed CORS origins, such as `https://clinic.example`."""
     trusted_proxies: int = 0
-    """How many proxies stand before the gateway, each of which adds its caller's address to X-Forwarded-For."""
+    """Number of proxies in front of the gateway. Each appends its client's address to X-Forwarded-For."""
     workers: int = 1
-    """Envoy's threads (its `--concurrency`, a flag and not part of the file). One serves a laptop's four services."""
+    """Number of Envoy worker threads (the `--concurrency` flag). One suffices for four services on a laptop."""
     call_seconds: int = 15
-    """The longest that a call may take; a client's own deadline may be shorter. Streams are not bound by it."""
+    """Maximum duration of a unary call in seconds. Clients can set a shorter deadline. Streams are not limited."""
     max_connections: int = 10_000
-    """Clients connected at once; more are refused."""
+    """Maximum number of client connections."""
     heap_bytes: int = 320 * 1024 * 1024
-    """The memory that Envoy may allocate: at most two thirds of what its container has, so that it refuses requests
-    before the container is killed."""
+    """Maximum heap in bytes. Must be at most two thirds of the container's memory, so Envoy sheds load before the
+    container is killed."""
     drains: bool = False
-    """Whether the administration interface takes the command to drain, as envoy/gracefully sends it."""
+    """Enables draining through the administration interface, which envoy/gracefully requires."""
     rate_limits: bool = True
-    """Whether `rates` hold. Without them for load tests only: they come from one address."""
+    """Enables `rates`. Disable them only for load tests, whose requests come from one address."""
     rates: Rates = Rates()
     capacity: Capacity = Capacity()
     otlp: Address | None = None
-    """Who receives spans, by OTLP over gRPC; nobody if None."""
+    """Collector that receives spans by OTLP over gRPC. None disables tracing."""
     trace_percent: float = 100
-    """Which part of the calls is sampled, if anybody receives spans."""
+    """Percentage of requests that are sampled."""

@@ -1,4 +1,4 @@
-"""How the gateway verifies access tokens, and where it learns the keys."""
+"""Verification of access tokens at the gateway."""
 
 from envoy.extension import Config, extension
 from envoy.names import JWT
@@ -7,57 +7,57 @@ from services.common.protobuf.contract import SERVICES, methods
 from services.common.rpc.tokens import CLOCK_SKEW_SECONDS, ISSUER, LONGEST_TOKEN_SECONDS, PEOPLE_AUDIENCE
 
 METADATA = "token"
-"""Where the claims of a verified token are found by what comes after: the access log."""
+"""Dynamic metadata key of a verified token's claims, which the access log reads."""
 
-_KEYS = "keys"
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - says what to do about it, binds nothing
+_KEYS_CLUSTER = "keys"
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - a key of the mapping, not a bind address
 
 
 def jwt_filter() -> Config:
-    """Returns the filter that asks for a person's token on every route that does not say otherwise."""
+    """Returns the filter that requires a user token, except on routes that disable it."""
     return extension(
         JWT,
         "filters.http.jwt_authn.v3.JwtAuthentication",
         providers={
-            "people": {
+            "users": {
                 "issuer": ISSUER,
                 "audiences": [PEOPLE_AUDIENCE],
                 "require_expiration": True,
                 "clock_skew_seconds": CLOCK_SKEW_SECONDS,
-                # From now until `exp`: the service that gets the call compares `exp` with `iat`.
+                # Envoy compares `exp` with the current time. The services compare it with `iat`.
                 "max_lifetime": f"{LONGEST_TOKEN_SECONDS + CLOCK_SKEW_SECONDS}s",
                 "from_headers": [{"name": "Authorization", "value_prefix": "Bearer "}],
-                "forward": True,  # each service verifies it again
+                "forward": True,  # each service verifies the token again
                 "payload_in_metadata": METADATA,
-                # Keeps a verdict until the token expires, also if its key is revoked: the service refuses it then.
-                # Without the cache a GET costs the gateway 27% more.
+                # A cached result is valid until the token expires, even if its key is revoked. The services then
+                # reject the token. Without the cache, a GET costs the gateway 27% more CPU.
                 "jwt_cache_config": {"jwt_cache_size": 1000},
                 "remote_jwks": _remote_jwks(),
             }
         },
-        rules=[{"match": {"prefix": "/"}, "requires": {"provider_name": "people"}}],
+        rules=[{"match": {"prefix": "/"}, "requires": {"provider_name": "users"}}],
     )
 
 
 def keys_cluster(target: Target) -> Config:
-    """Returns where auth's keys are fetched: at the gateway's own door, which turns the GET into GetJwks.
+    """Returns the cluster from which Envoy fetches the keys: its own public listener, which transcodes GetJwks.
 
-    Auth speaks only gRPC, and an internal listener is out of reach of the thread that fetches the keys ahead.
+    Auth serves only gRPC, and the thread that prefetches the keys cannot use an internal listener.
     """
-    door = Address(_EVERYWHERE.get(target.listen.host, target.listen.host), target.listen.port)
-    endpoint = {"endpoint": {"address": socket_address(door)}}
+    listener = Address(_LOOPBACK.get(target.listen.host, target.listen.host), target.listen.port)
+    endpoint = {"endpoint": {"address": socket_address(listener)}}
     return {
-        "name": _KEYS,
+        "name": _KEYS_CLUSTER,
         "type": "STATIC",
-        "load_assignment": {"cluster_name": _KEYS, "endpoints": [{"lb_endpoints": [endpoint]}]},
+        "load_assignment": {"cluster_name": _KEYS_CLUSTER, "endpoints": [{"lb_endpoints": [endpoint]}]},
     }
 
 
 def _remote_jwks() -> Config:
-    """Returns how the keys are fetched: ahead of need, every 10 s at least. They stay while auth does not answer."""
+    """Returns the key source. Envoy prefetches the keys every 10 s and retains them while auth is unavailable."""
     path = next(method.http[0].path for method in methods(SERVICES["auth"]) if method.name == "GetJwks")
     return {
-        "http_uri": {"uri": f"http://{_KEYS}{path}", "cluster": _KEYS, "timeout": "2s"},
+        "http_uri": {"uri": f"http://{_KEYS_CLUSTER}{path}", "cluster": _KEYS_CLUSTER, "timeout": "2s"},
         "cache_duration": "10s",
         "async_fetch": {"fast_listener": True, "failed_refetch_duration": "0.5s"},
     }

@@ -7,7 +7,7 @@ import grpc
 import httpx
 import pytest
 
-from envoy.limits import CREDENTIALS
+from envoy.rate_limits import CREDENTIALS
 from envoy.target import Rate, Rates
 from services.common.protobuf.contract import REMOTE_ADDRESS, Door, all_methods
 from tests.envoy.gateway import Gateway, answers, native, native_reason, reason, running

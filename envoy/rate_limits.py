@@ -1,28 +1,28 @@
-"""How often a client address may call: buckets of the gateway's own, one for each address.
+"""Rate limits per client address, enforced by Envoy with local token buckets.
 
-An IPv6 address counts by its /64, the least that a client is given.
+IPv6 clients are grouped by /64, the smallest network that a client is assigned.
 """
 
 from envoy.extension import Config, extension
 from envoy.target import Rate, Target
 
 CREDENTIALS = ("Login", "SignUp", "RefreshToken")
-"""The methods by which passwords and tokens are guessed, and accounts made. Each has a bucket for both its doors."""
+"""Methods that accept credentials or create accounts. Each has its own bucket, shared by gRPC and REST."""
 
 REFLECTION_BUCKET = "reflection"
-_ALL_OTHERS = "calls"
+_DEFAULT_BUCKET = "calls"
 _KEY = "rate"
 _CLIENT = {"masked_remote_address": {"v4_prefix_mask_len": 32, "v6_prefix_mask_len": 64}}
 _ALWAYS = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
 
 
 def rate_limit_filter(target: Target) -> Config:
-    """Returns the filter that answers 429 when a bucket is empty. It stands before whatever costs time."""
+    """Returns the filter that responds 429 when a bucket is empty. It precedes all expensive filters."""
     rates = target.rates
     buckets = {
         **dict.fromkeys(CREDENTIALS, rates.credentials),
         REFLECTION_BUCKET: rates.reflection,
-        _ALL_OTHERS: rates.calls,
+        _DEFAULT_BUCKET: rates.calls,
     }
     return extension(
         "envoy.filters.http.local_ratelimit",
@@ -32,12 +32,12 @@ def rate_limit_filter(target: Target) -> Config:
         filter_enforced=_ALWAYS,
         enable_x_ratelimit_headers="DRAFT_VERSION_03",
         descriptors=[_bucket(name, rate) for name, rate in buckets.items()],
-        max_dynamic_descriptors=target.max_connections,  # addresses; the one that called longest ago is forgotten
+        max_dynamic_descriptors=target.max_connections,  # addresses; the least recently used is evicted
     )
 
 
-def rate_limits_of(name: str = _ALL_OTHERS) -> Config:
-    """Returns what says on a route, or by default on all others, from which bucket a call takes."""
+def rate_limits_of(name: str = _DEFAULT_BUCKET) -> Config:
+    """Returns the rate limit options of a route that takes tokens from the named bucket."""
     return {
         "rate_limits": [{"actions": [_CLIENT, {"generic_key": {"descriptor_key": _KEY, "descriptor_value": name}}]}]
     }
@@ -46,9 +46,9 @@ def rate_limits_of(name: str = _ALL_OTHERS) -> Config:
 def _bucket(name: str, rate: Rate) -> Config:
     return {
         "entries": [
-            {"key": "masked_remote_address"},
+            {"key": "masked_remote_address"},  # without a value: one bucket for each address
             {"key": _KEY, "value": name},
-        ],  # an address without a value: each one
+        ],
         "token_bucket": {
             "max_tokens": rate.calls,
             "tokens_per_fill": rate.calls,
