@@ -181,7 +181,7 @@ REPLIES = (
         http=400,
         code=code_pb2.INVALID_ARGUMENT,
         reason="REQUEST_INVALID",
-        message="The gRPC call has no request message.",
+        message="The gRPC call has no message.",
     ),
     Reply(
         when=_has_details("http1.invalid_transfer_encoding"),

@@ -105,7 +105,7 @@ def test_grpc_at_a_rest_path_is_refused(gateway: Gateway, path: str, content: st
 def test_a_call_without_a_message_is_refused_at_once(gateway: Gateway, path: str, body: bytes) -> None:
     headers = gateway.bearer | {"content-type": "application/grpc"}
     answer = gateway.http.post(path, content=body, headers=headers, timeout=5)
-    assert (answer.headers["grpc-status"], answer.headers["grpc-message"]) == ("3", "The gRPC call has no request message.")
+    assert (answer.headers["grpc-status"], answer.headers["grpc-message"]) == ("3", "The gRPC call has no message.")
     assert not gateway.arrived()
 
 
