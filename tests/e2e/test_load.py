@@ -26,10 +26,10 @@ def load(
     return done, json.loads(written.read_text()) if written.exists() else {}
 
 
-@pytest.mark.parametrize("door", ["rest", "grpc"])
-def test_every_call_is_answered_at_both_doors(system: Instance, tmp_path: Path, door: str) -> None:
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_every_call_is_answered_at_both_doors(system: Instance, tmp_path: Path, protocol: str) -> None:
     phases = ("sign-ups", "log-ins", "mixed", "watchers", "lists-at-once")
-    done, written = load(tmp_path, *phases, "--door", door, "--people", "2", "--seconds", "1", url=system.url)
+    done, written = load(tmp_path, *phases, "--protocol", protocol, "--users", "2", "--seconds", "1", url=system.url)
     assert done.returncode == 0, done.stdout + done.stderr
     assert [(phase["phase"], phase["count"], phase["errors"]) for phase in written["phases"]] == [
         ("sign-ups", 2, {}),
@@ -58,7 +58,7 @@ def test_a_gate_that_is_not_passed_ends_with_1(system: Instance, tmp_path: Path)
 def test_calls_over_the_rate_limits_fail_and_are_explained(new_folder: NewFolder, tmp_path: Path) -> None:
     with run_instance(new_folder("limited")) as copy:
         done, written = load(
-            tmp_path, "sign-ups", "--people", "40", PULSETRACK_DATA_DIR=str(copy.folder), PULSETRACK_URL=""
+            tmp_path, "sign-ups", "--users", "40", PULSETRACK_DATA_DIR=str(copy.folder), PULSETRACK_URL=""
         )
     assert done.returncode == 1
     [phase] = written["phases"]
@@ -70,8 +70,8 @@ def test_calls_over_the_rate_limits_fail_and_are_explained(new_folder: NewFolder
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--url", "http://127.0.0.1:1"), "No gateway answers at http://127.0.0.1:1: "),
-        ((), "Nothing runs here: start PulseTrack by `make up`, or give a gateway's URL in PULSETRACK_URL."),
+        (("--url", "http://127.0.0.1:1"), "Cannot connect to a gateway at http://127.0.0.1:1: "),
+        ((), "PulseTrack is not running. Start it with `make up`, or set PULSETRACK_URL to a gateway's URL."),
     ],
 )
 def test_without_a_gateway_it_says_so(tmp_path: Path, arguments: tuple[str, ...], sentence: str) -> None:
@@ -83,4 +83,4 @@ def test_without_a_gateway_it_says_so(tmp_path: Path, arguments: tuple[str, ...]
 def test_an_unknown_phase_is_named(system: Instance, tmp_path: Path) -> None:
     done, _ = load(tmp_path, "mixed", "creats", url=system.url)
     assert done.returncode == 1
-    assert done.stderr.startswith("There is no phase creats, only ")
+    assert done.stderr.startswith("Unknown phase creats. Available phases: ")

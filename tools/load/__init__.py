@@ -1,1 +1,1 @@
-"""Load on a running gateway: calls at a rate or so many at a time, and what they took."""
+"""Load generator for a running gateway: open-loop and closed-loop phases, latency percentiles and gates."""

@@ -1,5 +1,5 @@
-"""What keeps load from being made."""
+"""Errors of the load generator."""
 
 
 class LoadError(Exception):
-    """Occurs when there is nothing to load, or it lets nobody in. Its text is for the user."""
+    """Raised when no load can be generated. The text is shown to the user."""

@@ -1,15 +1,15 @@
-"""Plots of the results, as one HTML page that needs nothing else."""
+"""Plots of the results as a self-contained HTML page."""
 
 import html
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+from tools.load.measurement import OK, Sample, percentile
 from tools.load.options import Options
-from tools.load.phases import Result
-from tools.load.record import OK, Sample, Summary, percentile
+from tools.load.results import Result
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 560, 220, 56, 28
-_DOTS = 2000
+_MAX_DOTS = 2000
 _PERCENTS = (0, 50, 75, 90, 95, 99, 99.9, 100)
 
 _PAGE = """<!doctype html>
@@ -30,73 +30,74 @@ _PAGE = """<!doctype html>
   .curve {{ stroke: #2266aa; stroke-width: 2; fill: none; }}
 </style>
 <h1>PulseTrack under load</h1>
-<p>{url}, {door}. What a call took counts from when it should have begun. Calls that failed are red.</p>
+<p>{url}, {protocol}. Latency is measured from the scheduled send time. Failed calls are red.</p>
 {sections}
 </html>
 """
 
 
-def page(results: Sequence[Result], options: Options) -> str:
-    """Returns the page: for each phase every call by its time, and the times by percentile."""
+def render_page(results: Sequence[Result], options: Options) -> str:
+    """Returns the page: for each phase, the latency of each call over time and the latency by percentile."""
     sections = "\n".join(map(_section, results))
-    return _PAGE.format(width=_WIDTH, url=html.escape(options.url), door=options.door, sections=sections)
+    return _PAGE.format(width=_WIDTH, url=html.escape(options.url), protocol=options.protocol, sections=sections)
 
 
 def _section(result: Result) -> str:
     samples = result.record.samples
-    summary = Summary.of(samples)
+    summary = result.summary
     errors = ", ".join(f"{times} with {html.escape(status)}" for status, times in summary.errors.items())
     return (
         f"<section><h2>{result.phase.name}</h2><p>{summary.count} calls, {result.phase.pace}; "
         f"mean {summary.mean:.1f} ms, p99 {summary.p99:.1f} ms; {summary.failed} failed{errors and ': '}{errors}</p>"
-        f"<div>{_by_time(samples)}{_by_percent(samples)}</div></section>"
+        f"<div>{_plot_over_time(samples)}{_plot_percentiles(samples)}</div></section>"
     )
 
 
-def _by_time(samples: Sequence[Sample]) -> str:
-    """Plots each call; of very many some, but all that failed."""
-    step = math.ceil(len(samples) / _DOTS) or 1
-    chosen = [sample for number, sample in enumerate(samples) if number % step == 0 or sample.status != OK]
-    most = max((sample.took for sample in samples), default=0) * 1000
-    seconds = max((sample.due for sample in samples), default=0)
-    plot = _Plot(seconds, most)
+def _plot_over_time(samples: Sequence[Sample]) -> str:
+    """Plots each call. Of more than _MAX_DOTS calls, plots a sample and all failed calls."""
+    step = math.ceil(len(samples) / _MAX_DOTS) or 1
+    selected = [sample for number, sample in enumerate(samples) if number % step == 0 or sample.status != OK]
+    max_ms = max((sample.latency for sample in samples), default=0) * 1000
+    seconds = max((sample.scheduled for sample in samples), default=0)
+    plot = _Plot(seconds, max_ms)
     dots = "".join(
-        f'<circle class="{"ok" if sample.status == OK else "failed"}" r="2" {plot.at(sample.due, sample.took * 1000)}/>'
-        for sample in chosen
+        f'<circle class="{"ok" if sample.status == OK else "failed"}" r="2" '
+        f"{plot.center(sample.scheduled, sample.latency * 1000)}/>"
+        for sample in selected
     )
     ticks = {seconds * part / 4: f"{seconds * part / 4:.1f} s" for part in range(5)}
-    return plot.svg("Each call, by when it should begin", dots, ticks)
+    return plot.svg("Latency by scheduled send time", dots, ticks)
 
 
-def _by_percent(samples: Sequence[Sample]) -> str:
-    took = sorted(sample.took * 1000 for sample in samples)
+def _plot_percentiles(samples: Sequence[Sample]) -> str:
+    latencies = sorted(sample.latency * 1000 for sample in samples)
     last = len(_PERCENTS) - 1
-    plot = _Plot(last, took[-1] if took else 0)
+    plot = _Plot(last, latencies[-1] if latencies else 0)
     points = " ".join(
-        "{:.1f},{:.1f}".format(*plot.point(x, percentile(took, percent))) for x, percent in enumerate(_PERCENTS)
+        "{:.1f},{:.1f}".format(*plot.point(x, percentile(latencies, percent))) for x, percent in enumerate(_PERCENTS)
     )
     ticks = {float(x): f"{percent:g}%" for x, percent in enumerate(_PERCENTS)}
-    return plot.svg("How many calls took at most so long", f'<polyline class="curve" points="{points}"/>', ticks)
+    return plot.svg("Latency by percentile", f'<polyline class="curve" points="{points}"/>', ticks)
 
 
 class _Plot:
-    """A coordinate system from 0 to the greatest values, milliseconds upwards."""
+    """A coordinate system from 0 to the maximum values, with milliseconds on the y axis."""
 
-    def __init__(self, most_x: float, most_ms: float) -> None:
-        self._most_x = most_x or 1
-        self._most_ms = most_ms or 1
+    def __init__(self, max_x: float, max_ms: float) -> None:
+        self._max_x = max_x or 1
+        self._max_ms = max_ms or 1
 
     def point(self, x: float, ms: float) -> tuple[float, float]:
-        """Returns where a value is."""
+        """Returns the coordinates of a value in the SVG."""
         inner_width, inner_height = _WIDTH - _LEFT - 24, _HEIGHT - _BOTTOM - 24
-        return _LEFT + x / self._most_x * inner_width, _HEIGHT - _BOTTOM - ms / self._most_ms * inner_height
+        return _LEFT + x / self._max_x * inner_width, _HEIGHT - _BOTTOM - ms / self._max_ms * inner_height
 
-    def at(self, x: float, ms: float) -> str:
-        """Returns the attributes that put a circle there."""
+    def center(self, x: float, ms: float) -> str:
+        """Returns the center attributes of a circle at a value."""
         return 'cx="{:.1f}" cy="{:.1f}"'.format(*self.point(x, ms))
 
     def svg(self, title: str, content: str, ticks: Mapping[float, str]) -> str:
-        """Returns the plot with its axes."""
+        """Returns the plot as SVG, with axes."""
         grid = "".join((*self._rows(), *self._columns(ticks)))
         return (
             f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{title}">'
@@ -105,8 +106,8 @@ class _Plot:
 
     def _rows(self) -> Iterator[str]:
         for part in range(5):
-            ms = self._most_ms * part / 4
-            (left, y), (right, _) = self.point(0, ms), self.point(self._most_x, ms)
+            ms = self._max_ms * part / 4
+            (left, y), (right, _) = self.point(0, ms), self.point(self._max_x, ms)
             yield f'<line class="grid" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
             yield f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{ms:.4g} ms</text>'
 
