@@ -1,1 +1,1 @@
-"""Keeps one billing account for each patient."""
+"""The billing service: one billing account for each patient."""

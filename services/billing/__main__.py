@@ -16,7 +16,7 @@ from services.common.settings import SettingsWithAuth
 
 
 async def main() -> None:
-    """Serves until it is told to stop."""
+    """Serves until the process receives a signal to stop."""
     settings = SettingsWithAuth.read()
     configure_logging("billing", settings.log_level)
     verifier = TokenVerifier(trust_from(channel(settings.auth)))

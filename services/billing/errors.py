@@ -1,4 +1,4 @@
-"""What billing refuses."""
+"""The errors of the billing service."""
 
 from grpc import StatusCode as Code
 
@@ -6,8 +6,8 @@ from services.common.errors import Failure
 
 
 class BillingAccountNotFound(Failure):
-    """Occurs when there is no such account."""
+    """Raised when a billing account does not exist."""
 
     code = Code.NOT_FOUND
     reason = "BILLING_ACCOUNT_NOT_FOUND"
-    message = "There is no such billing account."
+    message = "The billing account does not exist."

@@ -1,4 +1,4 @@
-"""The tables of billing, and the statements that it runs."""
+"""The tables and statements of the billing service."""
 
 from sqlalchemy import (
     BigInteger,
@@ -46,21 +46,21 @@ accounts = Table(
         "status", Text, Computed("CASE WHEN closed OR patient_deleted THEN 'CLOSED' ELSE 'ACTIVE' END", persisted=True)
     ),
 )
-"""`closed` is what an admin did, `patient_deleted` what the event of that `sequence` said: neither undoes the other.
+"""One account for each patient. It is active unless an admin has `closed` it or its patient is deleted.
 
-The name and the email are those of that event, too, or of the creation if `sequence` is 0.
+`name`, `email` and `patient_deleted` are those of the patient event with the number `sequence`; 0 is the creation.
 """
 
 Index("accounts_newest", accounts.c.create_time.desc(), accounts.c.id.desc())
 
 _new = insert(accounts).values({name: bindparam(name) for name in ("id", "patient_id", "name", "email")})
 INSERT_ACCOUNT = Statement(_new.on_conflict_do_nothing(index_elements=[accounts.c.patient_id]).returning(*accounts.c))
-_told = _new.values({name: bindparam(name) for name in ("patient_deleted", "sequence")})
+_followed = _new.values({name: bindparam(name) for name in ("patient_deleted", "sequence")})
 FOLLOW_PATIENT = Statement(
-    _told.on_conflict_do_update(
+    _followed.on_conflict_do_update(
         index_elements=[accounts.c.patient_id],
-        set_={name: _told.excluded[name] for name in ("name", "email", "patient_deleted", "sequence")},
-        where=accounts.c.sequence < _told.excluded.sequence,
+        set_={name: _followed.excluded[name] for name in ("name", "email", "patient_deleted", "sequence")},
+        where=accounts.c.sequence < _followed.excluded.sequence,
     ).returning(*accounts.c)
 )
 CLOSE_ACCOUNT = Statement(

@@ -1,13 +1,7 @@
-"""The RPCs of billing."""
-
-from typing import Any
-
-from asyncpg import Record
-from uuid_utils.compat import uuid7
+"""The RPCs of the billing service."""
 
 from gen.pulsetrack.audit.v1 import SearchAccessEventsRequest, SearchAccessEventsResponse
 from gen.pulsetrack.billing.v1 import (
-    AccountStatus,
     BillingAccount,
     CloseBillingAccountRequest,
     CreateBillingAccountRequest,
@@ -16,6 +10,7 @@ from gen.pulsetrack.billing.v1 import (
     ListBillingAccountsRequest,
     ListBillingAccountsResponse,
 )
+from services.billing.domain import first_row, select_statuses, to_account
 from services.billing.errors import BillingAccountNotFound
 from services.billing.models import (
     CLOSE_ACCOUNT,
@@ -30,31 +25,27 @@ from services.billing.models import (
 from services.common.audit.events import record_change, record_read
 from services.common.postgres.database import Database
 
-_STATUSES = {
-    AccountStatus.UNSPECIFIED: ["ACTIVE", "CLOSED"],
-    AccountStatus.ACTIVE: ["ACTIVE"],
-    AccountStatus.CLOSED: ["CLOSED"],
-}
-
 
 class BillingService:
-    """Keeps one account for each patient."""
+    """Implements BillingService. Each patient has one account."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
 
     async def create_billing_account(self, request: CreateBillingAccountRequest) -> BillingAccount:
-        """Opens a patient's account, or returns the one that there is."""
-        row = await self._db.row(INSERT_ACCOUNT, **_new(request))
+        """Opens an account for a patient, or returns the patient's existing account."""
+        row = await self._db.row(INSERT_ACCOUNT, **first_row(request))
         row = row or await self._db.row(GET_ACCOUNT_OF_PATIENT, patient_id=request.patient_id)
-        return _account(row)
+        return to_account(row)
 
     async def follow_patient(self, request: FollowPatientRequest) -> BillingAccount:
-        """Brings a patient's account up to date with an event, unless a newer one is known of the patient."""
-        told: dict[str, Any] = {"patient_deleted": request.deleted, "sequence": request.sequence}
-        row = await self._db.row(FOLLOW_PATIENT, **_new(request), **told)
+        """Applies an event of a patient to the account, and opens the account if there is none.
+
+        An event that is older than the account's state changes nothing.
+        """
+        row = await self._db.row(FOLLOW_PATIENT, **first_row(request))
         row = row or await self._db.row(GET_ACCOUNT_OF_PATIENT, patient_id=request.patient_id)
-        return _account(row)
+        return to_account(row)
 
     async def get_billing_account(self, request: GetBillingAccountRequest) -> BillingAccount:
         """Returns an account.
@@ -65,7 +56,7 @@ class BillingService:
         if row is None:
             raise BillingAccountNotFound
         record_read([row["patient_id"]])
-        return _account(row)
+        return to_account(row)
 
     async def list_billing_accounts(self, request: ListBillingAccountsRequest) -> ListBillingAccountsResponse:
         """Returns a page of accounts, newest first.
@@ -73,15 +64,14 @@ class BillingService:
         Raises PageTokenInvalid.
         """
         listing = LIST_ACCOUNTS_OF_PATIENT if request.patient_id else LIST_ACCOUNTS
-        query = {"patient_id": request.patient_id, "statuses": _STATUSES[request.status]}
-        rows, next_page_token = await listing.page(self._db, request, **query)
+        values = {"patient_id": request.patient_id, "statuses": select_statuses(request.status)}
+        rows, next_page_token = await listing.page(self._db, request, **values)
         record_read(row["patient_id"] for row in rows)
-        return ListBillingAccountsResponse(
-            billing_accounts=[_account(row) for row in rows], next_page_token=next_page_token
-        )
+        accounts = [to_account(row) for row in rows]
+        return ListBillingAccountsResponse(billing_accounts=accounts, next_page_token=next_page_token)
 
     async def close_billing_account(self, request: CloseBillingAccountRequest) -> BillingAccount:
-        """Closes an account for good.
+        """Closes an account permanently.
 
         Raises BillingAccountNotFound.
         """
@@ -90,7 +80,7 @@ class BillingService:
             if row is None:
                 raise BillingAccountNotFound
             await record_change(tx, row["patient_id"])
-            return _account(row)
+            return to_account(row)
 
     async def search_billing_access_events(self, request: SearchAccessEventsRequest) -> SearchAccessEventsResponse:
         """Returns a page of access events, newest first.
@@ -98,19 +88,3 @@ class BillingService:
         Raises PageTokenInvalid.
         """
         return await SEARCH.page(self._db, request)
-
-
-def _new(request: CreateBillingAccountRequest | FollowPatientRequest) -> dict[str, Any]:
-    """Returns the columns of an account that is opened."""
-    return {"id": uuid7(), "patient_id": request.patient_id, "name": request.name, "email": request.email}
-
-
-def _account(row: Record) -> BillingAccount:
-    return BillingAccount(
-        id=str(row["id"]),
-        patient_id=str(row["patient_id"]),
-        name=row["name"],
-        email=row["email"],
-        status=AccountStatus[row["status"]],
-        create_time=row["create_time"],
-    )

@@ -1,1 +1,1 @@
-"""Keeps patient records."""
+"""The patient service: patient records, their revisions and their events."""

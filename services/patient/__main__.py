@@ -1,4 +1,4 @@
-"""Runs the patient service, with the relays that deliver its events."""
+"""Runs the patient service and the relays of its outbox."""
 
 from typing import Annotated
 
@@ -17,29 +17,33 @@ from services.common.rpc.client import ServiceCredentials, channel, trust_from
 from services.common.rpc.server import run, serve
 from services.common.rpc.tokens import TokenVerifier
 from services.common.settings import KafkaServers, SettingsWithAuth
-from services.patient.events import TOPIC, BillingAccounts, EventsTopic
+from services.patient.changes import TOPIC
+from services.patient.delivery import BillingAccounts, EventsTopic
 from services.patient.models import AUDIT, known_topics, outbox_rows
 from services.patient.service import CONCURRENT_SEARCHES, PatientService
-from services.patient.watching import HEARTBEAT_SECONDS
+from services.patient.watch import HEARTBEAT_SECONDS
 
 
 class PatientSettings(SettingsWithAuth, frozen=True, kw_only=True):
-    """What the patient service is told."""
+    """The settings of the patient service."""
 
     kafka: KafkaServers
-    billing: Annotated[str, Meta(description="Where the billing service listens: host:port, several by commas.")]
-    service_secret: Annotated[str, Meta(description="The patient service's secret, by which auth knows it.")]
+    billing: Annotated[str, Meta(description="The billing service: host:port, several separated by commas.")]
+    service_secret: Annotated[
+        str, Meta(description="The client secret with which the patient service obtains tokens from auth.")
+    ]
     watch_heartbeat_seconds: Annotated[
-        float, Meta(gt=0, description="The longest silence of a watch; the gateway ends one that is silent for 300 s.")
+        float,
+        Meta(gt=0, description="Interval of heartbeats in a watch; the gateway ends a watch that is idle for 300 s."),
     ] = HEARTBEAT_SECONDS
     concurrent_searches: Annotated[
         int,
-        Meta(ge=1, description="Lists of patients with a query or a filter under way at once; others wait a second."),
+        Meta(ge=1, description="Listings of patients with a query or filter that run at once; others wait up to 1 s."),
     ] = CONCURRENT_SEARCHES
 
 
 async def main() -> None:
-    """Serves until it is told to stop."""
+    """Serves until the process receives a signal to stop."""
     settings = PatientSettings.read()
     configure_logging("patient", settings.log_level)
     auth = channel(settings.auth)
@@ -57,7 +61,7 @@ async def main() -> None:
         patients = PatientService(
             db,
             outbox,
-            resume_key=settings.service_secret.encode(),  # the one secret that all processes of the service share
+            resume_key=settings.service_secret.encode(),  # the secret that all processes of the service share
             heartbeat_seconds=settings.watch_heartbeat_seconds,
             concurrent_searches=settings.concurrent_searches,
         )

@@ -1,4 +1,4 @@
-"""What the patient service refuses."""
+"""The errors of the patient service."""
 
 from grpc import StatusCode as Code
 
@@ -6,40 +6,40 @@ from services.common.errors import Failure
 
 
 class PatientNotFound(Failure):
-    """Occurs when there is no such patient, or it is deleted."""
+    """Raised when a patient does not exist or is deleted."""
 
     code = Code.NOT_FOUND
     reason = "PATIENT_NOT_FOUND"
-    message = "There is no such patient."
+    message = "The patient does not exist or is deleted."
 
 
 class ResumeTokenInvalid(Failure):
-    """Occurs when a resume token was changed, or the changes up to it are not in the database, as one restored."""
+    """Raised when a resume token was altered, or refers to a change that a restored database does not contain."""
 
     code = Code.INVALID_ARGUMENT
     reason = "RESUME_TOKEN_INVALID"
-    message = "The resume token is not valid. Read the patients anew and watch without one."
+    message = "The resume token is no longer valid. List the patients again and start a new watch."
 
 
 class EmailAlreadyExists(Failure):
-    """Occurs when another patient, deleted or not, has the email."""
+    """Raised when another patient, deleted or not, has the email address."""
 
     code = Code.ALREADY_EXISTS
     reason = "EMAIL_ALREADY_EXISTS"
-    message = "A patient with this email exists already."
+    message = "Another patient has this email address."
 
 
 class RecordNumberAlreadyExists(Failure):
-    """Occurs when another patient, deleted or not, has the medical record number."""
+    """Raised when another patient, deleted or not, has the medical record number."""
 
     code = Code.ALREADY_EXISTS
     reason = "RECORD_NUMBER_ALREADY_EXISTS"
-    message = "A patient with this medical record number exists already."
+    message = "Another patient has this medical record number."
 
 
 class EtagMismatch(Failure):
-    """Occurs when a record has changed since the caller read it."""
+    """Raised when a patient has changed since the caller read it."""
 
     code = Code.ABORTED
     reason = "ETAG_MISMATCH"
-    message = "The patient has changed since it had this etag."
+    message = "The patient has changed since this etag was returned. Read it again and retry."

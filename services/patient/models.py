@@ -1,4 +1,4 @@
-"""The tables of the patient service, and the statements that it runs."""
+"""The tables and statements of the patient service."""
 
 from sqlalchemy import (
     BigInteger,
@@ -51,7 +51,7 @@ patients = Table(
     Column("delete_time", DateTime(timezone=True)),
     Column("sequence", BigInteger, nullable=False),
 )
-"""Patients, deleted ones too. `sequence` counts the changes of one from 1; `search_key` is what a query looks in."""
+"""Patients, including deleted ones. `sequence` is the number of changes so far; queries search `search_key`."""
 
 for column in (patients.c.name, patients.c.create_time, patients.c.update_time, patients.c.date_of_birth):
     Index(f"patients_by_{column.name}", column, patients.c.id)
@@ -63,7 +63,7 @@ _RECORD_NUMBER_KEY = (
     r"\uFEFF\uFFA0\uFFF0-\uFFF8\U0001BCA0-\U0001BCA3\U0001D173-\U0001D17A\U000E0000-\U000E0FFF"
     "]', '', 'g'), NFKC) COLLATE pg_c_utf8)"
 )
-"""What record numbers have in common that differ only in case, width, or invisible characters (Default_Ignorable)."""
+"""Equal for record numbers that differ only in case, width or invisible characters (Default_Ignorable)."""
 Index("patients_record_number_key", text(_RECORD_NUMBER_KEY), unique=True, _table=patients)
 
 revisions = Table(
@@ -78,7 +78,7 @@ revisions = Table(
     *journal_columns(),
     comment=APPEND_ONLY,
 )
-"""Each state that a patient had: `revision` is its sequence then, `patient` its message. Every patient has one."""
+"""The state of a patient after each change: `revision` is the sequence, `patient` the serialized message."""
 
 REVISIONS_JOURNAL = Journal(revisions)
 
@@ -90,18 +90,18 @@ known_topics = topics_table(metadata)
 ANSWERS = Answers(answers_table(metadata))
 
 _values = {column.name: bindparam(column.name, type_=column.type) for column in patients.c}
-_in_use = patients.c.delete_time.is_(None)
-_is_it = patients.c.id == bindparam("id", type_=Uuid)
+_not_deleted = patients.c.delete_time.is_(None)
+_has_id = patients.c.id == bindparam("id", type_=Uuid)
 
 INSERT_PATIENT = Statement(insert(patients).values(_values))
-GET_PATIENT = Statement(select(patients).where(_is_it, _in_use))
-GET_PATIENT_FOR_UPDATE = Statement(select(patients).where(_is_it, _in_use).with_for_update())
-GET_ANY_PATIENT_FOR_UPDATE = Statement(select(patients).where(_is_it).with_for_update())
+GET_PATIENT = Statement(select(patients).where(_has_id, _not_deleted))
+GET_PATIENT_FOR_UPDATE = Statement(select(patients).where(_has_id, _not_deleted).with_for_update())
+GET_ANY_PATIENT_FOR_UPDATE = Statement(select(patients).where(_has_id).with_for_update())
 UPDATE_PATIENT = Statement(
-    update(patients).where(_is_it).values({name: value for name, value in _values.items() if name != "id"})
+    update(patients).where(_has_id).values({name: value for name, value in _values.items() if name != "id"})
 )
 
-IS_KNOWN_PATIENT = Statement(select(literal(1)).where(_is_it))
+PATIENT_EXISTS = Statement(select(literal(1)).where(_has_id))
 
 INSERT_REVISION = Statement(
     insert(revisions).values(

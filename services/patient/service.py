@@ -10,6 +10,7 @@ from uuid_utils.compat import uuid7
 
 from gen.pulsetrack.audit.v1 import SearchAccessEventsRequest, SearchAccessEventsResponse
 from gen.pulsetrack.patient.v1 import (
+    AccessEvent,
     CreatePatientRequest,
     DeletePatientRequest,
     GetPatientRequest,
@@ -30,41 +31,49 @@ from gen.pulsetrack.patient.v1 import (
     WatchPatientsResponse,
 )
 from services.common.audit.events import record_read, record_stream_read
+from services.common.audit.tables import split_call
 from services.common.bounds import Bound
 from services.common.context import Caller
 from services.common.messaging.outbox import Outbox
 from services.common.postgres.database import Database, Transaction
-from services.patient.accesses import access_event_of
+from services.patient.changes import record_patient_change, to_revision
+from services.patient.domain import (
+    first_row,
+    has_changes,
+    merge_patient,
+    next_row,
+    normalize_patient,
+    to_columns,
+    to_patient,
+    validate_patient,
+)
 from services.patient.errors import EmailAlreadyExists, EtagMismatch, PatientNotFound, RecordNumberAlreadyExists
-from services.patient.events import record
-from services.patient.listing import listed
+from services.patient.listing import build_listing
 from services.patient.models import (
     ANSWERS,
     GET_ANY_PATIENT_FOR_UPDATE,
     GET_PATIENT,
     GET_PATIENT_FOR_UPDATE,
     INSERT_PATIENT,
-    IS_KNOWN_PATIENT,
     LIST_REVISIONS,
+    PATIENT_EXISTS,
     SEARCH,
     UPDATE_PATIENT,
 )
-from services.patient.records import admitted, columns, merged, patient_of
-from services.patient.revisions import revision_of
-from services.patient.watching import HEARTBEAT_SECONDS, Changes
+from services.patient.watch import HEARTBEAT_SECONDS, ChangeFeed
 
-_TAKEN = {
+_CONFLICTS = {
     "patients_email_key_key": EmailAlreadyExists,
     "patients_medical_record_number_key": RecordNumberAlreadyExists,
     "patients_record_number_key": RecordNumberAlreadyExists,
 }
 
 CONCURRENT_SEARCHES = 2
-"""How many lists with a query or a filter run at once: each may read the whole table."""
+"""The number of listings with a query or a filter that run at once. Each may read the whole table."""
 
 
 class PatientService:
-    """Keeps patient records: every change is one transaction with its revision and its event."""
+    """Implements PatientService. Every change commits with its revision, its access event and its outbox rows."""
 
     def __init__(
         self,
@@ -76,9 +85,9 @@ class PatientService:
         concurrent_searches: int = CONCURRENT_SEARCHES,
     ) -> None:
         self._db = db
-        self._searches = Bound(concurrent_searches)
         self._outbox = outbox
-        self._changes = Changes(db, outbox, resume_key=resume_key, heartbeat_seconds=heartbeat_seconds)
+        self._searches = Bound(concurrent_searches)
+        self._feed = ChangeFeed(db, outbox, resume_key=resume_key, heartbeat_seconds=heartbeat_seconds)
 
     async def create_patient(self, request: CreatePatientRequest, caller: Caller) -> Patient:
         """Creates a patient, once per request id.
@@ -86,15 +95,15 @@ class PatientService:
         Raises FieldsInvalid, RequestIdReused, EmailAlreadyExists, RecordNumberAlreadyExists.
         """
         async with self._db.begin() as tx:
-            if answer := await ANSWERS.earlier(tx, caller, request, Patient):
-                record_read([UUID(answer.id)])
-                return answer
+            if earlier := await ANSWERS.earlier(tx, caller, request, Patient):
+                record_read([UUID(earlier.id)])
+                return earlier
             now = datetime.now(UTC)
-            patient = admitted(request.patient or Patient(), registered=now.date(), today=now.date())
-            state = {"id": uuid7(), "create_time": now, "update_time": now, "delete_time": None, "sequence": 1}
-            values = columns(patient) | state
-            await tx.run(INSERT_PATIENT, taken=_TAKEN, **values)
-            created = await record(self._outbox, tx, PatientCreated, values, caller)
+            patient = normalize_patient(request.patient or Patient(), default_registered_date=now.date())
+            validate_patient(patient, today=now.date())
+            row = first_row(patient, uuid7(), now)
+            await tx.run(INSERT_PATIENT, taken=_CONFLICTS, **row)
+            created = await record_patient_change(tx, self._outbox, PatientCreated, row, caller)
             return await ANSWERS.remember(tx, caller, request, created)
 
     async def get_patient(self, request: GetPatientRequest) -> Patient:
@@ -105,37 +114,39 @@ class PatientService:
         row = await self._db.row(GET_PATIENT, id=request.id)
         if row is None:
             raise PatientNotFound
-        return patient_of(row)
+        return to_patient(row)
 
     async def list_patients(self, request: ListPatientsRequest) -> ListPatientsResponse:
-        """Returns a page of patients, newest first unless told otherwise.
+        """Returns a page of patients, newest first by default.
 
-        Raises FieldsInvalid, PageTokenInvalid; RateLimited if too many searches are under way.
+        Raises FieldsInvalid, PageTokenInvalid; RateLimited if too many searches are running.
         """
-        listing, values = listed(request)
+        listing, values = build_listing(request)
         async with self._searches.slot() if values else nullcontext():
             rows, next_page_token = await listing.page(self._db, request, **values)
         record_read(row["id"] for row in rows)
-        return ListPatientsResponse(patients=[patient_of(row) for row in rows], next_page_token=next_page_token)
+        return ListPatientsResponse(patients=[to_patient(row) for row in rows], next_page_token=next_page_token)
 
     async def update_patient(self, request: UpdatePatientRequest, caller: Caller) -> Patient:
-        """Changes a patient. A change that changes nothing is no event.
+        """Updates a patient. An update without effect is not recorded.
 
         Raises FieldsInvalid, PatientNotFound, EtagMismatch, EmailAlreadyExists, RecordNumberAlreadyExists.
         """
         change = request.patient or Patient()
+        mask = request.update_mask.paths if request.update_mask else None
         async with self._db.begin() as tx:
-            row = await _in_use(tx, change.id, change.etag)
-            now = datetime.now(UTC)  # behind the lock, so that changes of one patient follow each other in time
-            mask = request.update_mask.paths if request.update_mask else None
-            current = patient_of(row)
-            patient = merged(current, change, mask)
-            stored = columns(admitted(patient, registered=row["registered_date"], today=now.date(), current=current))
-            values = {**row, **stored, "update_time": now, "sequence": row["sequence"] + 1}
-            if stored.items() <= dict(row).items():
-                return patient_of(row)
-            await tx.run(UPDATE_PATIENT, taken=_TAKEN, **values)
-            return await record(self._outbox, tx, PatientUpdated, values, caller, before=row)
+            row = await _lock_patient(tx, change.id, change.etag)
+            now = datetime.now(UTC)  # read after locking, so that the update times of a patient increase
+            current = to_patient(row)
+            merged = merge_patient(current, change, mask)
+            patient = normalize_patient(merged, default_registered_date=row["registered_date"])
+            validate_patient(patient, today=now.date(), current=current)
+            columns = to_columns(patient)
+            if not has_changes(row, columns):
+                return current
+            updated = next_row(row, now, **columns)
+            await tx.run(UPDATE_PATIENT, taken=_CONFLICTS, **updated)
+            return await record_patient_change(tx, self._outbox, PatientUpdated, updated, caller, before=row)
 
     async def delete_patient(self, request: DeletePatientRequest, caller: Caller) -> Patient:
         """Marks a patient as deleted.
@@ -143,14 +154,14 @@ class PatientService:
         Raises PatientNotFound, EtagMismatch.
         """
         async with self._db.begin() as tx:
-            row = await _in_use(tx, request.id, request.etag)
+            row = await _lock_patient(tx, request.id, request.etag)
             now = datetime.now(UTC)
-            values = {**row, "update_time": now, "delete_time": now, "sequence": row["sequence"] + 1}
-            await tx.run(UPDATE_PATIENT, **values)
-            return await record(self._outbox, tx, PatientDeleted, values, caller)
+            deleted = next_row(row, now, delete_time=now)
+            await tx.run(UPDATE_PATIENT, **deleted)
+            return await record_patient_change(tx, self._outbox, PatientDeleted, deleted, caller)
 
     async def undelete_patient(self, request: UndeletePatientRequest, caller: Caller) -> Patient:
-        """Takes back the deletion of a patient. One that is not deleted stays as it is.
+        """Restores a deleted patient. A patient that is not deleted is returned unchanged.
 
         Raises PatientNotFound.
         """
@@ -159,32 +170,31 @@ class PatientService:
             if row is None:
                 raise PatientNotFound
             if row["delete_time"] is None:
-                return patient_of(row)
-            values = {**row, "update_time": datetime.now(UTC), "delete_time": None, "sequence": row["sequence"] + 1}
-            await tx.run(UPDATE_PATIENT, **values)
-            return await record(self._outbox, tx, PatientUndeleted, values, caller)
+                return to_patient(row)
+            undeleted = next_row(row, datetime.now(UTC), delete_time=None)
+            await tx.run(UPDATE_PATIENT, **undeleted)
+            return await record_patient_change(tx, self._outbox, PatientUndeleted, undeleted, caller)
 
     async def list_patient_revisions(self, request: ListPatientRevisionsRequest) -> ListPatientRevisionsResponse:
-        """Returns a page of a patient's revisions, newest first.
+        """Returns a page of the revisions of a patient, deleted or not, newest first.
 
         Raises PatientNotFound, PageTokenInvalid.
         """
         rows, next_page_token = await LIST_REVISIONS.page(self._db, request, id=request.id)
         if not rows:
             raise PatientNotFound
-        return ListPatientRevisionsResponse(
-            revisions=[revision_of(row) for row in rows], next_page_token=next_page_token
-        )
+        revisions = [to_revision(row) for row in rows]
+        return ListPatientRevisionsResponse(revisions=revisions, next_page_token=next_page_token)
 
     async def list_access_events(self, request: ListAccessEventsRequest) -> ListAccessEventsResponse:
         """Returns a page of the access events of a patient, deleted or not, newest first.
 
         Raises PatientNotFound, PageTokenInvalid.
         """
-        if await self._db.row(IS_KNOWN_PATIENT, id=request.id) is None:
+        if await self._db.row(PATIENT_EXISTS, id=request.id) is None:
             raise PatientNotFound
         rows, next_page_token = await SEARCH.subject_listing.page(self._db, request, subject_ids=[request.id])
-        events = [access_event_of(row, request.id) for row in rows]
+        events = [_to_access_event(row, request.id) for row in rows]
         return ListAccessEventsResponse(access_events=events, next_page_token=next_page_token)
 
     async def search_patient_access_events(self, request: SearchAccessEventsRequest) -> SearchAccessEventsResponse:
@@ -195,22 +205,38 @@ class PatientService:
         return await SEARCH.page(self._db, request)
 
     async def watch_patients(self, request: WatchPatientsRequest) -> AsyncGenerator[WatchPatientsResponse, None]:
-        """Yields each change of a patient from now on, or behind a resume token, and heartbeats while there is none.
+        """Yields the changes of all patients from now or from a resume token on, and heartbeats when there are none.
 
         Raises ResumeTokenInvalid.
         """
-        async with aclosing(self._changes.watch(request.resume_token)) as answers:
-            async for answer in answers:
-                if answer.revision and answer.revision.patient:
-                    record_stream_read([UUID(answer.revision.patient.id)])
-                yield answer
+        async with aclosing(self._feed.watch(request.resume_token)) as responses:
+            async for response in responses:
+                if response.revision and response.revision.patient:
+                    record_stream_read([UUID(response.revision.patient.id)])
+                yield response
 
 
-async def _in_use(tx: Transaction, patient_id: str, etag: str) -> Record:
-    """Locks a patient's row. Raises PatientNotFound; EtagMismatch if an etag is given and is not the row's."""
+async def _lock_patient(tx: Transaction, patient_id: str, etag: str) -> Record:
+    """Locks and returns the row of a patient. Raises PatientNotFound; EtagMismatch if an etag is given and differs."""
     row = await tx.row(GET_PATIENT_FOR_UPDATE, id=patient_id)
     if row is None:
         raise PatientNotFound
-    if etag and etag != patient_of(row).etag:
+    if etag and etag != to_patient(row).etag:
         raise EtagMismatch
     return row
+
+
+def _to_access_event(row: Record, patient_id: str) -> AccessEvent:
+    """Returns the access event of a row, as it concerns one of its patients."""
+    method, query = split_call(row["method"])
+    return AccessEvent(
+        id=str(row["id"]),
+        patient_id=patient_id,
+        actor_id=row["actor_id"],
+        method=method,
+        query=query,
+        outcome=row["outcome"],
+        occur_time=row["occur_time"],
+        request_id=row["request_id"],
+        remote_address=row["remote_address"],
+    )

@@ -8,7 +8,7 @@ import pytest
 
 from gen.pulsetrack.patient.v1 import PatientEvent
 from services.common.messaging.kafka import Outgoing, Publisher
-from services.patient.events import TOPIC
+from services.patient.changes import TOPIC
 from tests.analytics.factory import message
 from tests.conftest import Serve
 from tests.harness.background import Background

@@ -19,7 +19,7 @@ from services.analytics.checks import largest_sequence
 from services.common.messaging.kafka import Outgoing, Publisher
 from services.common.postgres.migrate import migrate
 from services.common.protobuf import contract
-from services.patient.events import TOPIC
+from services.patient.changes import TOPIC
 from tests.analytics.factory import KEY, happened, message
 from tests.harness.background import Background
 from tests.harness.broker import Broker

@@ -9,7 +9,7 @@ import pytest
 
 from services.analytics.letters import TOPIC as DEAD_LETTERS_TOPIC
 from services.common.messaging.kafka import Outgoing, Publisher
-from services.patient.events import TOPIC
+from services.patient.changes import TOPIC
 from tests.analytics.factory import happened, message
 from tests.harness.background import Background
 from tests.harness.broker import Broker, reading

@@ -9,7 +9,7 @@ import pytest
 
 from gen.pulsetrack.analytics.v1 import DeadLetter, ListDeadLettersRequest
 from services.common.messaging.kafka import Outgoing
-from services.patient.events import TOPIC
+from services.patient.changes import TOPIC
 from tests.analytics.factory import KEY
 from tests.harness.client import Client, Refused
 

@@ -46,7 +46,7 @@ def test_a_refusal_says_why_in_the_words_of_google_rpc(billing: Client) -> None:
     assert (refused.value.code, refused.value.reason) == (StatusCode.NOT_FOUND, "BILLING_ACCOUNT_NOT_FOUND")
     assert (refused.value.domain, refused.value.request_id) == ("pulsetrack", "req-4711")
     assert refused.value.status.code == StatusCode.NOT_FOUND.value[0]
-    assert refused.value.status.message == refused.value.message == "There is no such billing account."
+    assert refused.value.status.message == refused.value.message == "The billing account does not exist."
 
 
 def test_a_call_without_a_request_id_gets_one_of_its_own(billing: Client) -> None:

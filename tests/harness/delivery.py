@@ -14,7 +14,8 @@ from services.common.messaging.outbox import Outbox
 from services.common.postgres.database import Database
 from services.common.rpc.client import ServiceCredentials, channel, trust_from
 from services.common.rpc.tokens import TokenVerifier
-from services.patient.events import TOPIC, BillingAccounts, EventsTopic
+from services.patient.changes import TOPIC
+from services.patient.delivery import BillingAccounts, EventsTopic
 from services.patient.models import known_topics, outbox_rows
 from tests.harness.services import CLIENT_ID, CLIENT_SECRET, serving_service
 

@@ -20,7 +20,7 @@ from gen.pulsetrack.patient.v1 import (
 )
 from services.common.messaging import relay
 from services.common.protobuf import codec
-from services.patient.events import TOPIC
+from services.patient.changes import TOPIC
 from tests.harness.background import Background
 from tests.harness.broker import Broker, Topic, headers_of, reading
 from tests.harness.client import Client

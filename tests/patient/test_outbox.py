@@ -6,7 +6,7 @@ import pytest
 
 from gen.pulsetrack.patient.v1 import DeletePatientRequest, PatientEvent
 from services.common.protobuf import codec
-from services.patient.events import TOPIC
+from services.patient.changes import TOPIC
 from tests.harness.client import Client, Refused
 from tests.harness.sql import Sql
 from tests.harness.tokens import ADMIN_ID, USER_ID

@@ -15,7 +15,7 @@ from services.common.messaging.kafka import KnownTopics
 from services.common.messaging.outbox import Outbox
 from services.common.messaging.relay import Deliveries
 from services.common.postgres.database import Database
-from services.patient.events import TOPIC
+from services.patient.changes import TOPIC
 from services.patient.models import known_topics, outbox_rows
 from tests.harness.background import Background
 from tests.harness.client import Client

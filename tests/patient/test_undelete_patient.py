@@ -13,7 +13,7 @@ from gen.pulsetrack.patient.v1 import (
     UndeletePatientRequest,
 )
 from services.common.protobuf import codec
-from services.patient.events import TOPIC
+from services.patient.changes import TOPIC
 from tests.harness.client import Client, Refused
 from tests.harness.concurrency import at_once
 from tests.harness.sql import Sql

@@ -1,0 +1,138 @@
+"""Decisions about patient records that need no database."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from gen.pulsetrack.patient.v1 import Patient, Sex
+from services.common.errors import FieldsInvalid
+from services.common.protobuf import contract
+from services.common.protobuf.masks import find_mask_violation, select_updated_fields
+from services.common.text import key, normalized, violation
+
+_DESCRIPTOR = contract.message_class("pulsetrack.patient.v1.Patient").DESCRIPTOR
+_REQUIRED = contract.required_fields(_DESCRIPTOR)
+_READ_ONLY = {*contract.output_only_fields(_DESCRIPTOR), "etag"}
+_WRITABLE = tuple(field.name for field in _DESCRIPTOR.fields if field.name not in _READ_ONLY)
+_TEXTS = ("name", "email", "address", "phone", "medical_record_number")
+_DATES = ("date_of_birth", "registered_date")
+_MAX_LENGTHS = {name: length for name, length in contract.longest_texts(_DESCRIPTOR).items() if name in _TEXTS}
+_COPIED_BY_BILLING = ("name", "email")
+
+
+def normalize_patient(patient: Patient, *, default_registered_date: date) -> Patient:
+    """Returns a patient as it is stored: text normalized, the registered date set, output-only fields cleared."""
+    values = {name: getattr(patient, name) for name in _WRITABLE}
+    values |= {name: normalized(values[name]) for name in _TEXTS}
+    values["registered_date"] = values["registered_date"] or default_registered_date.isoformat()
+    return Patient(**values)
+
+
+def validate_patient(patient: Patient, *, today: date, current: Patient | None = None) -> None:
+    """Checks a normalized patient against the rules that the proto cannot express.
+
+    Text that equals that of `current` is not checked for invisible or bidirectional characters: it may have been stored
+    before that rule existed. Raises FieldsInvalid.
+    """
+    violations = {name: "value is required" for name in _REQUIRED if not getattr(patient, name)}
+    violations |= _find_text_violations(patient, current)
+    violations |= {name: "is not a calendar date" for name in _DATES if not _is_empty_or_date(getattr(patient, name))}
+    if patient.date_of_birth > today.isoformat():
+        violations.setdefault("date_of_birth", "must not be in the future")
+    if violations:
+        raise FieldsInvalid({f"patient.{name}": violation for name, violation in violations.items()})
+
+
+def merge_patient(current: Patient, change: Patient, mask: Iterable[str] | None) -> Patient:
+    """Returns the current patient with the fields of the change that the mask selects (AIP-134).
+
+    Output-only fields are ignored. Raises FieldsInvalid for a path that is not a field of a patient.
+    """
+    if rejected := find_mask_violation(mask, _DESCRIPTOR.fields_by_name):
+        raise FieldsInvalid({"update_mask": rejected})
+    updated = select_updated_fields(mask, change, _WRITABLE)
+    return replace(current, **{name: getattr(change, name) for name in updated})
+
+
+def to_columns(patient: Patient) -> dict[str, Any]:
+    """Returns the columns that a patient's writable fields determine."""
+    number = patient.medical_record_number
+    return {
+        "name": patient.name,
+        "email": patient.email,
+        "email_key": key(patient.email),
+        "address": patient.address,
+        "date_of_birth": date.fromisoformat(patient.date_of_birth),
+        "registered_date": date.fromisoformat(patient.registered_date),
+        "phone": patient.phone,
+        "sex": int(patient.sex),
+        "medical_record_number": number or None,
+        "search_key": "\n".join((key(patient.name), key(patient.email), key(number))),
+    }
+
+
+def first_row(patient: Patient, patient_id: UUID, now: datetime) -> dict[str, Any]:
+    """Returns the row of a patient that is created now."""
+    state = {"id": patient_id, "create_time": now, "update_time": now, "delete_time": None, "sequence": 1}
+    return to_columns(patient) | state
+
+
+def next_row(row: Mapping[str, Any], now: datetime, **changes: Any) -> dict[str, Any]:
+    """Returns the row that follows a row when columns change now."""
+    return {**row, **changes, "update_time": now, "sequence": row["sequence"] + 1}
+
+
+def has_changes(row: Mapping[str, Any], columns: Mapping[str, Any]) -> bool:
+    """Returns whether any of the columns differ from the row."""
+    return any(row[name] != value for name, value in columns.items())
+
+
+def is_relevant_to_billing(row: Mapping[str, Any], before: Mapping[str, Any] | None) -> bool:
+    """Returns whether billing must receive a change: any but an update of fields that billing does not copy."""
+    return before is None or any(row[name] != before[name] for name in _COPIED_BY_BILLING)
+
+
+def is_calendar_date(text: str) -> bool:
+    """Returns whether text in the form YYYY-MM-DD is a date of the calendar."""
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def to_patient(row: Mapping[str, Any]) -> Patient:
+    """Returns the patient that a row represents."""
+    return Patient(
+        id=str(row["id"]),
+        name=row["name"],
+        email=row["email"],
+        address=row["address"],
+        date_of_birth=row["date_of_birth"].isoformat(),
+        registered_date=row["registered_date"].isoformat(),
+        phone=row["phone"],
+        sex=Sex(row["sex"]),
+        medical_record_number=row["medical_record_number"] or "",
+        create_time=row["create_time"],
+        update_time=row["update_time"],
+        delete_time=row["delete_time"],
+        etag=str(row["sequence"]),
+    )
+
+
+def _find_text_violations(patient: Patient, current: Patient | None) -> dict[str, str]:
+    violations = {}
+    for name in _TEXTS:
+        text = getattr(patient, name)
+        if len(text) > _MAX_LENGTHS.get(name, len(text)):  # NFC makes some texts longer than the proto's rule has seen
+            violations[name] = f"must be at most {_MAX_LENGTHS[name]} characters in Unicode NFC"
+        is_new = current is None or text != getattr(current, name)
+        if text and is_new and (found := violation(text)):
+            violations[name] = found
+    return violations
+
+
+def _is_empty_or_date(text: str) -> bool:
+    return not text or is_calendar_date(text)

@@ -1,0 +1,193 @@
+"""Watching patients: a process reads the journal of revisions once for all its watchers.
+
+A watcher's only state is its journal cursor, so that a slow watcher holds no queue. Recent changes are cached for all
+watchers. A watcher that is further behind reads the journal in pages until it has caught up.
+"""
+
+import asyncio
+import logging
+from bisect import bisect_right
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import Context
+from typing import NamedTuple
+
+from asyncpg import Record
+
+from gen.pulsetrack.patient.v1 import WatchPatientsResponse
+from services.common.errors import DependencyUnavailable, ValueRejected
+from services.common.messaging.outbox import Outbox
+from services.common.postgres import cursor
+from services.common.postgres.database import Database
+from services.common.postgres.journal import Place, place_of
+from services.common.retry import persistently
+from services.patient.changes import to_revision
+from services.patient.errors import ResumeTokenInvalid
+from services.patient.models import REVISIONS_JOURNAL
+
+HEARTBEAT_SECONDS = 15.0
+
+_MAX_CACHED = 1000
+_PAGE = 100
+_CONCURRENT_CATCH_UPS = 2
+_POLL_SECONDS = 0.25
+_TOKEN_PURPOSE = b"the changes of patients"
+_log = logging.getLogger(__name__)
+
+
+class Change(NamedTuple):
+    """A change as watchers receive it, and the place in the journal after it."""
+
+    place: Place
+    response: WatchPatientsResponse
+
+
+class ChangeFeed:
+    """Streams the changes of patients.
+
+    While there are watchers, the journal is read after each commit of this process, and at a fixed interval for the
+    commits of other processes.
+    """
+
+    def __init__(self, db: Database, outbox: Outbox, *, resume_key: bytes, heartbeat_seconds: float) -> None:
+        """Takes the secret key that authenticates resume tokens. A forged token could stream changes of any time."""
+        self._db = db
+        self._token_key = _TOKEN_PURPOSE + resume_key
+        self._heartbeat_seconds = heartbeat_seconds
+        self._watchers = 0
+        self._recent: RecentChanges
+        self._reader: asyncio.Task[None]
+        self._catch_ups = asyncio.Semaphore(_CONCURRENT_CATCH_UPS)
+        self._committed = asyncio.Event()
+        outbox.wakes(self._committed.set)
+
+    async def watch(self, token: str) -> AsyncGenerator[WatchPatientsResponse, None]:
+        """Yields a heartbeat, then the changes after a resume token, or from now on if it is empty, and heartbeats.
+
+        Raises ResumeTokenInvalid.
+        """
+        place = await self._find_start(token)
+        yield self._heartbeat(place)
+        with self._subscribe() as recent:
+            while True:
+                advanced = recent.advanced  # taken before reading: changes that arrive in between set it
+                changes = await self._read_after(place, recent)
+                for change in changes:
+                    yield change.response
+                    place = change.place
+                if not changes and not await _wait(advanced, self._heartbeat_seconds):
+                    yield self._heartbeat(place)
+
+    async def _find_start(self, token: str) -> Place:
+        if not token:
+            return await REVISIONS_JOURNAL.end(self._db)
+        try:
+            place: Place = cursor.value(token, self._token_key, Place)
+            exists = await REVISIONS_JOURNAL.has(self._db, place)
+        except (cursor.WrongTokenError, ValueRejected):
+            raise ResumeTokenInvalid from None
+        if not exists:
+            raise ResumeTokenInvalid
+        return place
+
+    async def _read_after(self, place: Place, recent: "RecentChanges") -> Sequence[Change]:
+        """Returns changes that follow a place, none while the database is unavailable."""
+        if (changes := recent.after(place)) is not None:
+            return changes
+        with suppress(DependencyUnavailable):
+            async with self._catch_ups:  # leaves connections to other calls
+                return await self._read_page(place)
+        return ()
+
+    async def _read_page(self, place: Place) -> Sequence[Change]:
+        return [self._to_change(row) for row in await REVISIONS_JOURNAL.after(self._db, place, limit=_PAGE)]
+
+    def _to_change(self, row: Record) -> Change:
+        place = place_of(row)
+        return Change(place, WatchPatientsResponse(revision=to_revision(row), resume_token=self._token(place)))
+
+    def _heartbeat(self, place: Place) -> WatchPatientsResponse:
+        return WatchPatientsResponse(resume_token=self._token(place))
+
+    def _token(self, place: Place) -> str:
+        return cursor.token(place, self._token_key)
+
+    @contextmanager
+    def _subscribe(self) -> Iterator["RecentChanges"]:
+        """Yields the recent changes. They are read while there is a subscriber."""
+        if not self._watchers:
+            self._recent = RecentChanges()
+            self._reader = asyncio.create_task(self._read(self._recent), context=Context())  # outside of the call
+        self._watchers += 1
+        try:
+            yield self._recent
+        finally:
+            self._watchers -= 1
+            if not self._watchers:
+                self._reader.cancel()
+
+    async def _read(self, recent: "RecentChanges") -> None:
+        while True:
+            self._committed.clear()
+            try:
+                has_read = await persistently(lambda: self._read_round(recent), what="watching patients")
+            except Exception:  # noqa: BLE001 - a bug in one round must not stop all watches
+                _log.exception("watching patients failed")
+                has_read = False
+            if not has_read:
+                await _wait(self._committed, _POLL_SECONDS)
+
+    async def _read_round(self, recent: "RecentChanges") -> bool:
+        """Reads new changes, and returns whether there were any."""
+        if recent.end is None:
+            recent.begin(await REVISIONS_JOURNAL.end(self._db))
+            return True
+        changes = await self._read_page(recent.end)
+        recent.add(changes)
+        return bool(changes)
+
+
+class RecentChanges:
+    """The most recent changes: a section of the journal without gaps, up to the last change that was read."""
+
+    def __init__(self) -> None:
+        self.advanced = asyncio.Event()
+        """Set when the end moves, and then replaced by a new event."""
+        self.end: Place | None = None
+        self._start: Place
+        self._changes: list[Change] = []
+
+    def begin(self, place: Place) -> None:
+        """Starts the section at a place."""
+        self._start = self.end = place
+        self._notify()
+
+    def add(self, changes: Sequence[Change]) -> None:
+        """Appends the changes that follow the end, and drops the oldest half when there are too many."""
+        if not changes:
+            return
+        self._changes += changes
+        self.end = changes[-1].place
+        if len(self._changes) > _MAX_CACHED:
+            oldest = self._changes[: -_MAX_CACHED // 2]
+            self._start = oldest[-1].place
+            del self._changes[: len(oldest)]
+        self._notify()
+
+    def after(self, place: Place) -> Sequence[Change] | None:
+        """Returns the changes that follow a place, None if the section begins after it."""
+        if self.end is None or place < self._start:
+            return None
+        return self._changes[bisect_right(self._changes, place, key=lambda change: change.place) :]
+
+    def _notify(self) -> None:
+        self.advanced.set()
+        self.advanced = asyncio.Event()
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> bool:
+    """Waits for an event for at most some seconds, and returns whether it is set."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()

@@ -1,0 +1,178 @@
+"""Unit tests of the decisions about patient records."""
+
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from gen.pulsetrack.patient.v1 import Patient, Sex
+from services.common.errors import FieldsInvalid
+from services.patient.domain import (
+    first_row,
+    has_changes,
+    is_calendar_date,
+    is_relevant_to_billing,
+    merge_patient,
+    next_row,
+    normalize_patient,
+    to_columns,
+    to_patient,
+    validate_patient,
+)
+
+TODAY = date(2026, 1, 31)
+NOW = datetime(2026, 1, 31, 10, 0, tzinfo=UTC)
+ID = UUID(int=7)
+ANA = Patient(
+    name="Ana Silva",
+    email="ana@clinic.test",
+    address="1 High Street",
+    date_of_birth="1980-02-29",
+    registered_date="2020-01-31",
+    phone="112",
+    sex=Sex.FEMALE,
+    medical_record_number="MRN-1",
+)
+
+
+def find_violations(patient: Patient, current: Patient | None = None) -> dict[str, str]:
+    """Returns the violations that validate_patient reports."""
+    try:
+        validate_patient(patient, today=TODAY, current=current)
+    except FieldsInvalid as failure:
+        return failure.violations
+    return {}
+
+
+def test_normalize_trims_and_composes_text() -> None:
+    patient = replace(ANA, name=" Jose\u0301 ", medical_record_number="\u3000MRN-1\n")
+    normalized = normalize_patient(patient, default_registered_date=TODAY)
+    assert (normalized.name, normalized.medical_record_number) == ("Jos\u00e9", "MRN-1")
+
+
+def test_normalize_sets_the_registered_date_only_if_it_is_empty() -> None:
+    absent = normalize_patient(replace(ANA, registered_date=""), default_registered_date=TODAY)
+    present = normalize_patient(ANA, default_registered_date=TODAY)
+    assert (absent.registered_date, present.registered_date) == ("2026-01-31", "2020-01-31")
+
+
+def test_normalize_clears_output_only_fields() -> None:
+    patient = replace(ANA, id=str(ID), etag="3", create_time=NOW, update_time=NOW, delete_time=NOW)
+    assert normalize_patient(patient, default_registered_date=TODAY) == ANA
+
+
+def test_valid_patient_has_no_violations() -> None:
+    assert find_violations(ANA) == {}
+    assert find_violations(replace(ANA, phone="", medical_record_number="", sex=Sex.UNSPECIFIED)) == {}
+
+
+@pytest.mark.parametrize("field", ["name", "email", "address", "date_of_birth"])
+def test_required_fields_must_have_values(field: str) -> None:
+    patient = replace(ANA, **{field: ""})  # type: ignore[arg-type]
+    assert find_violations(patient) == {f"patient.{field}": "value is required"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "violation"),
+    [
+        ("name", "x" * 101, "must be at most 100 characters in Unicode NFC"),
+        ("address", "x" * 201, "must be at most 200 characters in Unicode NFC"),
+        ("address", "\u200b", "must contain a visible character"),
+        ("date_of_birth", "1980-02-30", "is not a calendar date"),
+        ("registered_date", "2020-13-01", "is not a calendar date"),
+        ("date_of_birth", "2026-02-01", "must not be in the future"),
+        ("date_of_birth", "2999-02-30", "is not a calendar date"),
+    ],
+)
+def test_violation_names_the_field_and_the_rule(field: str, value: str, violation: str) -> None:
+    patient = replace(ANA, **{field: value})  # type: ignore[arg-type]
+    assert find_violations(patient) == {f"patient.{field}": violation}
+
+
+def test_birth_today_is_valid() -> None:
+    assert find_violations(replace(ANA, date_of_birth=TODAY.isoformat())) == {}
+
+
+def test_all_violations_are_reported_together() -> None:
+    patient = replace(ANA, name="", address="Ana\u202e", date_of_birth="2999-01-01")
+    assert list(find_violations(patient)) == ["patient.name", "patient.address", "patient.date_of_birth"]
+
+
+def test_unchanged_text_is_exempt_from_the_character_rules() -> None:
+    stored = replace(ANA, name="Ana\u202e")
+    assert find_violations(replace(stored, phone="113"), current=stored) == {}
+    assert list(find_violations(replace(stored, name="Eva\u202e"), current=stored)) == ["patient.name"]
+
+
+def test_merge_sets_the_fields_of_the_mask() -> None:
+    change = Patient(name="Ana Costa", phone="999")
+    assert merge_patient(ANA, change, ["name"]) == replace(ANA, name="Ana Costa")
+    assert merge_patient(ANA, change, None) == replace(ANA, name="Ana Costa", phone="999")
+    assert merge_patient(ANA, change, ["phone", "address"]) == replace(ANA, phone="999", address="")
+
+
+def test_merge_ignores_output_only_fields() -> None:
+    stored = replace(ANA, id=str(ID), etag="3")
+    change = Patient(id="another", etag="4", name="Ana Costa")
+    for mask in (None, ["id", "etag", "name"]):
+        assert merge_patient(stored, change, mask) == replace(stored, name="Ana Costa")
+
+
+def test_merge_rejects_unknown_paths() -> None:
+    with pytest.raises(FieldsInvalid) as failure:
+        merge_patient(ANA, ANA, ["name", "surname"])
+    assert failure.value.violations == {"update_mask": "contains fields that cannot be updated: surname"}
+
+
+def test_keys_ignore_case() -> None:
+    columns = to_columns(replace(ANA, name="Ana WEISS", email="Ana@Clinic.test"))
+    assert columns["email_key"] == "ana@clinic.test"
+    assert columns["search_key"] == "ana weiss\nana@clinic.test\nmrn-1"
+
+
+def test_absent_record_number_is_null() -> None:
+    assert to_columns(replace(ANA, medical_record_number=""))["medical_record_number"] is None
+
+
+def test_row_and_patient_round_trip() -> None:
+    assert to_patient(first_row(ANA, ID, NOW)) == replace(
+        ANA, id=str(ID), etag="1", create_time=NOW, update_time=NOW, delete_time=None
+    )
+
+
+def test_next_row_increments_the_sequence() -> None:
+    later = datetime(2026, 2, 1, tzinfo=UTC)
+    row = first_row(ANA, ID, NOW)
+    deleted = next_row(row, later, delete_time=later)
+    assert deleted == row | {"sequence": 2, "update_time": later, "delete_time": later}
+
+
+@pytest.mark.parametrize(
+    ("fields", "changed", "relevant"),
+    [
+        ({}, False, False),
+        ({"phone": "999"}, True, False),
+        ({"name": "Ana Costa"}, True, True),
+        ({"email": "costa@clinic.test"}, True, True),
+    ],
+)
+def test_billing_receives_updates_of_the_fields_that_it_copies(
+    fields: dict[str, Any], *, changed: bool, relevant: bool
+) -> None:
+    row = first_row(ANA, ID, NOW)
+    columns = to_columns(replace(ANA, **fields))
+    assert has_changes(row, columns) is changed
+    assert is_relevant_to_billing(next_row(row, NOW, **columns), row) is relevant
+
+
+def test_billing_receives_changes_without_a_previous_row() -> None:
+    assert is_relevant_to_billing(first_row(ANA, ID, NOW), None)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("1980-02-29", True), ("1981-02-29", False), ("1980-13-01", False), ("", False)]
+)
+def test_calendar_dates(text: str, *, expected: bool) -> None:
+    assert is_calendar_date(text) is expected
