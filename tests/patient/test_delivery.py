@@ -33,6 +33,7 @@ from tests.patient.factory import changing, creating
 from tools.ports import free_port
 
 WAITING = "SELECT key FROM outbox WHERE delivered_time IS NULL"
+SET_PAYLOAD = "UPDATE outbox SET payload = $2 WHERE id = $1"
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,16 @@ class Delivery:
         """Waits until nothing is left to be delivered."""
         sql = Sql(self.background, self.outbox_url)
         eventually(lambda: not sql(f"{WAITING} AND destination LIKE $1", destination))
+
+
+def make_undeliverable(sql: Sql, patient_id: str) -> tuple[int, bytes]:
+    """Makes billing reject the creation of a patient, and returns the id and the original payload of the row."""
+    [row] = sql(
+        "SELECT id, payload FROM outbox WHERE key = $1 AND destination = 'billing' AND type LIKE '%Created'", patient_id
+    )
+    invalid = PatientEvent(event_id=str(uuid4()), created=PatientCreated(patient=Patient(id="nobody")))
+    sql(SET_PAYLOAD, row["id"], codec.codec_of(PatientEvent).dumps(invalid))
+    return row["id"], row["payload"]
 
 
 @pytest.fixture(scope="module")
@@ -165,15 +176,12 @@ def test_the_rows_of_a_patient_wait_for_an_earlier_one(
 ) -> None:
     created, other = (patients.create_patient(creating()) for _ in range(2))
     admin.delete_patient(DeletePatientRequest(id=created.id))
-    late = "UPDATE outbox SET due_time = now() + interval '1 hour' WHERE key = $1 AND type LIKE '%Created'"
-    sql(late, created.id)
+    row_id, payload = make_undeliverable(sql, created.id)
     with delivery.relays():
         eventually(partial(delivery.accounts, other.id))
-        later = patients.create_patient(creating())
-        eventually(partial(delivery.accounts, later.id))
+        eventually(partial(sql, f"{WAITING} AND id = $1 AND attempts >= 2", row_id))
         assert not delivery.accounts(created.id)
-        assert len(sql(f"{WAITING} AND key = $1", created.id)) == 4
-        sql("UPDATE outbox SET due_time = now() WHERE key = $1", created.id)
+        sql(SET_PAYLOAD, row_id, payload)
         delivery.wait()
     assert [account["status"] for account in delivery.accounts(created.id)] == ["CLOSED"]
 
@@ -226,18 +234,15 @@ def test_the_log_says_which_deliveries_are_late(
 
 @pytest.mark.usefixtures("billing")
 def test_a_row_that_billing_refuses_holds_up_no_other(patients: Client, sql: Sql, delivery: Delivery) -> None:
-    refused, other = (patients.create_patient(creating()) for _ in range(2))
-    [row] = sql("SELECT id, payload FROM outbox WHERE key = $1 AND destination = 'billing'", refused.id)
-    nonsense = PatientEvent(event_id=str(uuid4()), created=PatientCreated(patient=Patient(id="nobody")))
-    change = "UPDATE outbox SET payload = $2 WHERE id = $1"
-    sql(change, row["id"], codec.codec_of(PatientEvent).dumps(nonsense))
+    rejected, other = (patients.create_patient(creating()) for _ in range(2))
+    row_id, payload = make_undeliverable(sql, rejected.id)
     with delivery.relays():
         eventually(partial(delivery.accounts, other.id))
-        eventually(partial(sql, f"{WAITING} AND id = $1 AND attempts >= 2", row["id"]))
+        eventually(partial(sql, f"{WAITING} AND id = $1 AND attempts >= 2", row_id))
         late = patients.create_patient(creating())
         eventually(partial(delivery.accounts, late.id))
-        sql(change, row["id"], row["payload"])
-        eventually(partial(delivery.accounts, refused.id))
+        sql(SET_PAYLOAD, row_id, payload)
+        eventually(partial(delivery.accounts, rejected.id))
 
 
 @pytest.mark.usefixtures("billing")
