@@ -17,7 +17,7 @@ from services.common.protobuf.contract import (
     PATH_VARIABLE,
     REMOTE_ADDRESS,
     SERVICES,
-    Door,
+    AccessKind,
     Http,
     Method,
     all_methods,
@@ -138,7 +138,7 @@ def _method_routes(service: str, method: Method, target: Target) -> Iterator[Con
                 **_route_to(service, target, streams=method.streams),
                 **(rate_limits_of(method.name) if method.name in CREDENTIALS else {}),
             },
-            **_without(JWT if method.access.door is Door.PUBLIC else PUBLIC_BODY),
+            **_without(JWT if method.access.kind is AccessKind.PUBLIC else PUBLIC_BODY),
         }
 
 

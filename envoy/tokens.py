@@ -4,7 +4,7 @@ from envoy.extension import Config, extension
 from envoy.names import JWT
 from envoy.target import Address, Target, socket_address
 from services.common.protobuf.contract import SERVICES, methods
-from services.common.rpc.tokens import CLOCK_SKEW_SECONDS, ISSUER, LONGEST_TOKEN_SECONDS, PEOPLE_AUDIENCE
+from services.common.rpc.tokens import CLOCK_SKEW_SECONDS, ISSUER, MAX_TOKEN_SECONDS, USERS_AUDIENCE
 
 METADATA = "token"
 """Dynamic metadata key of a verified token's claims, which the access log reads."""
@@ -21,11 +21,11 @@ def jwt_filter() -> Config:
         providers={
             "users": {
                 "issuer": ISSUER,
-                "audiences": [PEOPLE_AUDIENCE],
+                "audiences": [USERS_AUDIENCE],
                 "require_expiration": True,
                 "clock_skew_seconds": CLOCK_SKEW_SECONDS,
                 # Envoy compares `exp` with the current time. The services compare it with `iat`.
-                "max_lifetime": f"{LONGEST_TOKEN_SECONDS + CLOCK_SKEW_SECONDS}s",
+                "max_lifetime": f"{MAX_TOKEN_SECONDS + CLOCK_SKEW_SECONDS}s",
                 "from_headers": [{"name": "Authorization", "value_prefix": "Bearer "}],
                 "forward": True,  # each service verifies the token again
                 "payload_in_metadata": METADATA,

@@ -15,7 +15,7 @@ from services.common.observability.export import export_telemetry
 from services.common.observability.logging import configure_logging
 from services.common.postgres.database import Database
 from services.common.protobuf.contract import SERVICES
-from services.common.rpc.client import channel, trust_from
+from services.common.rpc.client import create_trust_fetcher, open_channel
 from services.common.rpc.server import run, serve
 from services.common.rpc.tokens import TokenVerifier
 from services.common.settings import KafkaServers, SettingsWithAuth
@@ -31,7 +31,7 @@ async def main() -> None:
     """Serves and consumes until it is told to stop. A consumer that fails ends the process, to be started again."""
     settings = AnalyticsSettings.read()
     configure_logging("analytics", settings.log_level)
-    verifier = TokenVerifier(trust_from(channel(settings.auth)))
+    verifier = TokenVerifier(create_trust_fetcher(open_channel(settings.auth)))
     async with Database(settings.database_url, connections=settings.database_connections) as db:
         subscription = Subscription(settings.kafka, TOPIC, group=GROUP, db=db, known=KnownTopics(known_topics))
         store = EventStore(db, DeadLetters(db, Publisher(settings.kafka, DEAD_LETTERS_TOPIC)))
@@ -43,7 +43,7 @@ async def main() -> None:
         ):
             consuming = tasks.create_task(subscription.consume(store.store))
             service, audit = AnalyticsService(db), AccessInterceptors(log, path_ids_are_subjects=False)
-            await serve(settings, SERVICES["analytics"], service, verifier=verifier, parts=[db], audit=audit)
+            await serve(settings, SERVICES["analytics"], service, verifier=verifier, dependencies=[db], audit=audit)
             consuming.cancel()
 
 

@@ -20,10 +20,10 @@ from services.common.observability.logging import configure_logging
 from services.common.postgres.database import Database
 from services.common.protobuf.contract import SERVICES
 from services.common.rpc.server import run, serve
-from services.common.rpc.tokens import LONGEST_TOKEN_SECONDS, TokenVerifier
+from services.common.rpc.tokens import MAX_TOKEN_SECONDS, TokenVerifier
 from services.common.settings import Settings, SettingsError
 
-_LONGEST = LONGEST_TOKEN_SECONDS
+_LONGEST = MAX_TOKEN_SECONDS
 
 
 class AuthSettings(Settings, frozen=True, kw_only=True):
@@ -91,7 +91,9 @@ async def main() -> None:
             AccessInterceptors(log, path_ids_are_subjects=True),
         )
         verifier = TokenVerifier(own_trust)
-        await serve(settings, SERVICES["auth"], auth, verifier=verifier, parts=[db], audit=audit, admission=rules)
+        await serve(
+            settings, SERVICES["auth"], auth, verifier=verifier, dependencies=[db], audit=audit, admission=rules
+        )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from services.auth.models import GET_USER, LOCK_USER, LOCK_USERS
 from services.common.context import current_caller
 from services.common.errors import RoleRequired, UserDisabled
 from services.common.postgres.database import Database, transaction_of_call
-from services.common.protobuf.contract import Door, Method
+from services.common.protobuf.contract import AccessKind, Method
 from services.common.rpc.interceptors import Admission, Context, Next
 
 
@@ -63,5 +63,5 @@ class Standing(AsyncServerInterceptor):
 def _admission(db: Database, method: Method, *, open_sign_up: bool) -> Iterator[AsyncServerInterceptor]:
     if method.name == "SignUp" and not open_sign_up:
         yield SignUpRefusal()
-    if method.access.door is Door.PEOPLE:
+    if method.access.kind is AccessKind.USERS:
         yield Standing(method, db)

@@ -69,7 +69,7 @@ from services.common.audit.events import record_actor, record_change, record_rea
 from services.common.context import Caller
 from services.common.errors import FieldsInvalid, UserDisabled
 from services.common.postgres.database import Database, Transaction
-from services.common.rpc.tokens import PEOPLE_AUDIENCE, SERVICE_ROLE, SERVICES_AUDIENCE
+from services.common.rpc.tokens import SERVICE_ROLE, SERVICES_AUDIENCE, USERS_AUDIENCE
 from services.common.settings import SettingsError
 from services.common.text import key
 
@@ -281,7 +281,7 @@ class AuthService:
         )
         seconds, version = self._lifetimes.access_token, user["token_version"]
         access_token = self._keys.sign(
-            subject=str(user["id"]), role=user["role"], audience=PEOPLE_AUDIENCE, seconds=seconds, version=version
+            subject=str(user["id"]), role=user["role"], audience=USERS_AUDIENCE, seconds=seconds, version=version
         )
         return TokenPair(
             access_token=access_token,

@@ -29,12 +29,12 @@ from gen.pulsetrack.auth.v1 import Revocation, TrustBundle
 from services.auth.models import INSERT_SIGNING_KEY, LIST_REVOCATIONS, LIST_SIGNING_KEYS, LOCK_SIGNING_KEYS
 from services.common.errors import DependencyUnavailable
 from services.common.postgres.database import Database
-from services.common.rpc.tokens import ALGORITHM, CLOCK_SKEW_SECONDS, ISSUER, LONGEST_TOKEN_SECONDS, TOKEN_TYPE
+from services.common.rpc.tokens import ALGORITHM, CLOCK_SKEW_SECONDS, ISSUER, MAX_TOKEN_SECONDS, TOKEN_TYPE
 from services.common.settings import SettingsError
 
 KeyPassphrase = Annotated[str, Meta(min_length=16, description="Encrypts the signing keys in the database.")]
 
-TOKENS_LAST = timedelta(seconds=LONGEST_TOKEN_SECONDS + 2 * CLOCK_SKEW_SECONDS)
+TOKENS_LAST = timedelta(seconds=MAX_TOKEN_SECONDS + 2 * CLOCK_SKEW_SECONDS)
 """For how long a verifier may accept a token that was signed now: its lifetime, and twice what clocks may differ by."""
 
 _STALE_SECONDS = 30

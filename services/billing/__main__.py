@@ -9,7 +9,7 @@ from services.common.observability.export import export_telemetry
 from services.common.observability.logging import configure_logging
 from services.common.postgres.database import Database
 from services.common.protobuf.contract import SERVICES
-from services.common.rpc.client import channel, trust_from
+from services.common.rpc.client import create_trust_fetcher, open_channel
 from services.common.rpc.server import run, serve
 from services.common.rpc.tokens import TokenVerifier
 from services.common.settings import SettingsWithAuth
@@ -19,7 +19,7 @@ async def main() -> None:
     """Serves until the process receives a signal to stop."""
     settings = SettingsWithAuth.read()
     configure_logging("billing", settings.log_level)
-    verifier = TokenVerifier(trust_from(channel(settings.auth)))
+    verifier = TokenVerifier(create_trust_fetcher(open_channel(settings.auth)))
     async with (
         Database(settings.database_url, connections=settings.database_connections) as db,
         export_telemetry(settings, "billing", [db]),
@@ -27,7 +27,9 @@ async def main() -> None:
         Sealer(db, AUDIT),
     ):
         audit = AccessInterceptors(log, path_ids_are_subjects=False)
-        await serve(settings, SERVICES["billing"], BillingService(db), verifier=verifier, parts=[db], audit=audit)
+        await serve(
+            settings, SERVICES["billing"], BillingService(db), verifier=verifier, dependencies=[db], audit=audit
+        )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from services.common.observability.export import export_telemetry
 from services.common.observability.logging import configure_logging
 from services.common.postgres.database import Database
 from services.common.protobuf.contract import SERVICES
-from services.common.rpc.client import ServiceCredentials, channel, trust_from
+from services.common.rpc.client import ServiceCredentials, create_trust_fetcher, open_channel
 from services.common.rpc.server import run, serve
 from services.common.rpc.tokens import TokenVerifier
 from services.common.settings import KafkaServers, SettingsWithAuth
@@ -46,7 +46,7 @@ async def main() -> None:
     """Serves until the process receives a signal to stop."""
     settings = PatientSettings.read()
     configure_logging("patient", settings.log_level)
-    auth = channel(settings.auth)
+    auth = open_channel(settings.auth)
     credentials = ServiceCredentials(auth, client_id="patient", client_secret=settings.service_secret)
     outbox, known = Outbox(outbox_rows), KnownTopics(known_topics)
     topic = EventsTopic(Publisher(settings.kafka, TOPIC))
@@ -56,7 +56,7 @@ async def main() -> None:
         AccessLog(db, AUDIT, people_per_second=settings.people_per_second) as log,
         Sealer(db, AUDIT),
         outbox.relay(db, known, topic),
-        outbox.relay(db, known, BillingAccounts(channel(settings.billing), credentials)),
+        outbox.relay(db, known, BillingAccounts(open_channel(settings.billing), credentials)),
     ):
         patients = PatientService(
             db,
@@ -65,9 +65,9 @@ async def main() -> None:
             heartbeat_seconds=settings.watch_heartbeat_seconds,
             concurrent_searches=settings.concurrent_searches,
         )
-        verifier = TokenVerifier(trust_from(auth))
+        verifier = TokenVerifier(create_trust_fetcher(auth))
         audit = AccessInterceptors(log, path_ids_are_subjects=True)
-        await serve(settings, SERVICES["patient"], patients, verifier=verifier, parts=[db], audit=audit)
+        await serve(settings, SERVICES["patient"], patients, verifier=verifier, dependencies=[db], audit=audit)
 
 
 if __name__ == "__main__":

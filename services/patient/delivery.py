@@ -12,7 +12,7 @@ from gen.pulsetrack.patient.v1 import PatientCreated
 from services.common.context import current_traceparent
 from services.common.errors import DependencyUnavailable
 from services.common.messaging.kafka import Outgoing, Publisher
-from services.common.rpc.client import Remote, ServiceCredentials
+from services.common.rpc.client import RemoteMethod, ServiceCredentials
 from services.patient.changes import BILLING, EVENT_CODEC, TOPIC
 
 _BILLING_TIMEOUT_SECONDS = 5
@@ -44,7 +44,7 @@ class BillingAccounts:
     batch = 32
 
     def __init__(self, billing: grpc.aio.Channel, credentials: ServiceCredentials) -> None:
-        self._create_account = Remote(
+        self._create_account = RemoteMethod(
             billing,
             "billing",
             "CreateBillingAccount",
@@ -52,7 +52,7 @@ class BillingAccounts:
             BillingAccount,
             credentials=credentials,
         )
-        self._follow_patient = Remote(
+        self._follow_patient = RemoteMethod(
             billing, "billing", "FollowPatient", FollowPatientRequest, BillingAccount, credentials=credentials
         )
 

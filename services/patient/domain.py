@@ -18,7 +18,7 @@ _READ_ONLY = {*contract.output_only_fields(_DESCRIPTOR), "etag"}
 _WRITABLE = tuple(field.name for field in _DESCRIPTOR.fields if field.name not in _READ_ONLY)
 _TEXTS = ("name", "email", "address", "phone", "medical_record_number")
 _DATES = ("date_of_birth", "registered_date")
-_MAX_LENGTHS = {name: length for name, length in contract.longest_texts(_DESCRIPTOR).items() if name in _TEXTS}
+_MAX_LENGTHS = {name: length for name, length in contract.max_lengths(_DESCRIPTOR).items() if name in _TEXTS}
 _COPIED_BY_BILLING = ("name", "email")
 
 

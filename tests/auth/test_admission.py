@@ -19,7 +19,7 @@ from gen.pulsetrack.auth.v1 import (
     User,
 )
 from gen.pulsetrack.options.v1 import Role
-from services.common.protobuf.contract import SERVICES, Door, Method, methods
+from services.common.protobuf.contract import SERVICES, AccessKind, Method, methods
 from tests.auth.factory import creating, logging_in, signing_up
 from tests.harness.background import Background
 from tests.harness.client import Client, Refused, calling, outcome
@@ -35,7 +35,7 @@ LOSSES: dict[str, tuple[dict[str, Any], str]] = {
 OF_ADMINS = [
     method
     for method in methods(SERVICES["auth"])
-    if method.access.door is Door.PEOPLE and "USER" not in method.access.roles
+    if method.access.kind is AccessKind.USERS and "USER" not in method.access.roles
 ]
 
 

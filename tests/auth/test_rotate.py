@@ -21,7 +21,7 @@ from services.auth.rotate import rotate, rotate_now
 from services.common.postgres.database import Database
 from services.common.protobuf import codec
 from services.common.protobuf.contract import SERVICES
-from services.common.rpc.client import channel, trust_from
+from services.common.rpc.client import create_trust_fetcher, open_channel
 from services.common.rpc.tokens import TokenVerifier
 from services.common.settings import SettingsError
 from tests.auth.factory import a_session, goes_on
@@ -275,8 +275,8 @@ async def serving_both(auth_url: str, billing_url: str) -> AsyncIterator[int]:
     """Serves billing, which takes its keys from an auth process of its own, and yields billing's port."""
     async with (
         serving_auth(auth_url, reload_seconds=0.2) as auth_port,
-        channel(f"{HOST}:{auth_port}") as auth,
-        serving_service("billing", billing_url, TokenVerifier(trust_from(auth))) as port,
+        open_channel(f"{HOST}:{auth_port}") as auth,
+        serving_service("billing", billing_url, TokenVerifier(create_trust_fetcher(auth))) as port,
     ):
         yield port
 

@@ -7,19 +7,19 @@ import pytest
 from google.protobuf.descriptor import EnumDescriptor
 
 from services.common.protobuf import contract
-from services.common.protobuf.contract import SERVICES, Door, Method, all_methods, message_class, methods
+from services.common.protobuf.contract import SERVICES, AccessKind, Method, all_methods, message_class, methods
 from tests.contract.expected import ADMIN, CREDENTIALS, ENUMS, FIELDS, INTERNAL, LISTS, METHODS, PUBLIC, USERS, Row
 from tests.contract.expected import SERVICES as SERVICES_ONLY
 from tests.e2e.sessions import Session, a_patient
 from tests.harness.waiting import eventually
 
 ACCESS = {
-    PUBLIC: (Door.PUBLIC, frozenset[str]()),
-    USERS: (Door.PEOPLE, frozenset({"USER", "ADMIN"})),
-    ADMIN: (Door.PEOPLE, frozenset({"ADMIN"})),
-    SERVICES_ONLY: (Door.SERVICES, frozenset[str]()),
-    CREDENTIALS: (Door.CLIENT_CREDENTIALS, frozenset[str]()),
-    INTERNAL: (Door.INTERNAL, frozenset[str]()),
+    PUBLIC: (AccessKind.PUBLIC, frozenset[str]()),
+    USERS: (AccessKind.USERS, frozenset({"USER", "ADMIN"})),
+    ADMIN: (AccessKind.USERS, frozenset({"ADMIN"})),
+    SERVICES_ONLY: (AccessKind.SERVICES, frozenset[str]()),
+    CREDENTIALS: (AccessKind.CLIENT_CREDENTIALS, frozenset[str]()),
+    INTERNAL: (AccessKind.INTERNAL, frozenset[str]()),
 }
 
 
@@ -33,7 +33,7 @@ def find_method(row: Row) -> Method:
 def test_method_has_its_rest_path_access_rule_and_stream_type(row: Row) -> None:
     method = find_method(row)
     assert [(http.verb, http.path) for http in method.http] == ([(row.verb, row.path)] if row.path else [])
-    assert (method.access.door, method.access.roles) == ACCESS[row.access]
+    assert (method.access.kind, method.access.roles) == ACCESS[row.access]
     assert method.streams is row.streams
 
 

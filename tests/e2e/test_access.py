@@ -6,7 +6,7 @@ from typing import Any
 import grpc
 import pytest
 
-from services.common.protobuf.contract import Door, Method, all_methods
+from services.common.protobuf.contract import AccessKind, Method, all_methods
 from tests.e2e.sessions import Session, fill_path, service_token
 from tests.harness.client import Refused, outcome
 from tools.instance import Instance
@@ -22,7 +22,7 @@ METHODS = list(all_methods())
 
 def expected(method: Method, caller: str) -> str | None:
     """Returns the reason for which a caller is refused at the gateway, None if he is admitted."""
-    if method.access.door is Door.PUBLIC:
+    if method.access.kind is AccessKind.PUBLIC:
         return None
     if caller == "nobody":
         return "TOKEN_MISSING"

@@ -10,13 +10,13 @@ from google.protobuf.json_format import ParseDict
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RequestInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
-from services.common.protobuf.contract import MAX_MESSAGE_BYTES, PATH_VARIABLE, Door, Method, all_methods
+from services.common.protobuf.contract import MAX_MESSAGE_BYTES, PATH_VARIABLE, AccessKind, Method, all_methods
 from tests.e2e.sessions import PASSWORD, Session, a_patient
 from tests.harness.client import Refused, outcome
 from tools.instance import Instance
 
 BOTH = [method for method in all_methods() if method.http]
-WITH_TOKEN = [method for method in BOTH if method.access.door is Door.PEOPLE]
+WITH_TOKEN = [method for method in BOTH if method.access.kind is AccessKind.USERS]
 FOR_ADMINS = [method for method in WITH_TOKEN if "USER" not in method.access.roles]
 ABOUT_ONE = [method for method in BOTH if PATH_VARIABLE.search(method.http[0].path)]
 CREATE = "/pulsetrack.patient.v1.PatientService/CreatePatient"

@@ -12,7 +12,7 @@ import yaml
 
 from envoy.config import Address, EnvoyMissingError, Target, binary, render
 from infrastructure.environments import ENVIRONMENTS
-from services.common.protobuf.contract import SERVICES, Door, all_methods
+from services.common.protobuf.contract import SERVICES, AccessKind, all_methods
 
 ROOT = Path(__file__).resolve().parents[2]
 UPSTREAMS = {service: (Address(service, 50051), Address(service, 50052)) for service in SERVICES}
@@ -41,7 +41,7 @@ def test_every_known_target_is_valid() -> None:
 
 def test_only_public_methods_are_open() -> None:
     opened = {route["name"] for route in routes(render(target())) if "name" in route and is_open(route)}
-    assert opened == {method.name for method in all_methods() if method.access.door is Door.PUBLIC}
+    assert opened == {method.name for method in all_methods() if method.access.kind is AccessKind.PUBLIC}
 
 
 def is_open(route: dict[str, Any]) -> bool:

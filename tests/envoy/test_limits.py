@@ -9,7 +9,7 @@ import pytest
 
 from envoy.rate_limits import CREDENTIALS
 from envoy.target import Rate, Rates
-from services.common.protobuf.contract import REMOTE_ADDRESS, Door, all_methods
+from services.common.protobuf.contract import REMOTE_ADDRESS, AccessKind, all_methods
 from tests.envoy.gateway import Gateway, answers, native, native_reason, reason, running
 from tests.harness.waiting import eventually
 
@@ -118,7 +118,7 @@ def test_without_limits_nobody_is_refused(gateway: Gateway) -> None:
 
 
 def test_the_methods_that_take_credentials_are_of_the_contract() -> None:
-    public = {method.name for method in all_methods() if method.access.door is Door.PUBLIC}
+    public = {method.name for method in all_methods() if method.access.kind is AccessKind.PUBLIC}
     assert set(CREDENTIALS) < public
 
 

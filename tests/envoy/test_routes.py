@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 
-from services.common.protobuf.contract import SERVICES, Door, Http, Method, all_methods
+from services.common.protobuf.contract import SERVICES, AccessKind, Http, Method, all_methods
 from tests.envoy.gateway import Gateway, native, native_reason, reason
 
 METHODS = [pytest.param(method, id=method.name) for method in all_methods()]
@@ -29,7 +29,7 @@ def test_a_native_call_with_a_token_reaches_its_service(gateway: Gateway, method
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_native_call_without_a_token_is_let_in_only_if_public(gateway: Gateway, method: Method) -> None:
-    if method.access.door is Door.PUBLIC:
+    if method.access.kind is AccessKind.PUBLIC:
         gateway.call(method.path)
         assert [call.path for call in gateway.arrived()] == [method.path]
         return
@@ -50,7 +50,7 @@ def test_a_rest_call_with_a_token_reaches_its_service(gateway: Gateway, method: 
 @pytest.mark.parametrize(("method", "http"), BINDINGS)
 def test_a_rest_call_without_a_token_is_let_in_only_if_public(gateway: Gateway, method: Method, http: Http) -> None:
     answer = gateway.http.request(http.verb, path_of(http), json={} if http.body else None)
-    if method.access.door is Door.PUBLIC:
+    if method.access.kind is AccessKind.PUBLIC:
         assert answer.status_code == 200
         return
     assert (answer.status_code, reason(answer)) == (401, "TOKEN_MISSING")

@@ -7,7 +7,7 @@ from uuid import uuid4
 import grpc
 import pytest
 
-from services.common.rpc.tokens import LONGEST_TOKEN_SECONDS
+from services.common.rpc.tokens import MAX_TOKEN_SECONDS
 from tests.envoy.gateway import Gateway, answers, native, native_reason, reason, running
 from tests.envoy.stub import Keys
 from tests.harness.waiting import eventually
@@ -53,7 +53,7 @@ def test_a_token_within_the_clocks_tolerance_is_accepted(gateway: Gateway) -> No
 
 
 def test_a_token_of_the_longest_lifetime_is_accepted_from_a_fast_clock(gateway: Gateway) -> None:
-    token = gateway.keys.token(exp=int(time.time()) + LONGEST_TOKEN_SECONDS + 10)
+    token = gateway.keys.token(exp=int(time.time()) + MAX_TOKEN_SECONDS + 10)
     assert gateway.http.get("/v1/patients/x", headers={"authorization": f"Bearer {token}"}).status_code == 200
 
 

@@ -12,7 +12,7 @@ from services.analytics.models import known_topics as topics_of_analytics
 from services.common.messaging.kafka import KnownTopics, Publisher, Subscription
 from services.common.messaging.outbox import Outbox
 from services.common.postgres.database import Database
-from services.common.rpc.client import ServiceCredentials, channel, trust_from
+from services.common.rpc.client import ServiceCredentials, create_trust_fetcher, open_channel
 from services.common.rpc.tokens import TokenVerifier
 from services.patient.changes import TOPIC
 from services.patient.delivery import BillingAccounts, EventsTopic
@@ -32,12 +32,12 @@ class Addresses:
 @asynccontextmanager
 async def relaying(url: str, to: Addresses) -> AsyncIterator[None]:
     """Delivers the outbox of the patient service's database to Kafka and to billing."""
-    credentials = ServiceCredentials(channel(to.auth), client_id=CLIENT_ID, client_secret=CLIENT_SECRET)
+    credentials = ServiceCredentials(open_channel(to.auth), client_id=CLIENT_ID, client_secret=CLIENT_SECRET)
     outbox, known = Outbox(outbox_rows), KnownTopics(known_topics)
     async with (
         Database(url) as db,
         outbox.relay(db, known, EventsTopic(Publisher(to.kafka, TOPIC))),
-        outbox.relay(db, known, BillingAccounts(channel(to.billing), credentials)),
+        outbox.relay(db, known, BillingAccounts(open_channel(to.billing), credentials)),
     ):
         yield
 
@@ -45,7 +45,7 @@ async def relaying(url: str, to: Addresses) -> AsyncIterator[None]:
 @asynccontextmanager
 async def serving_billing(url: str, to: Addresses) -> AsyncIterator[None]:
     """Serves billing, which takes the tokens of a real auth, where it is expected."""
-    verifier = TokenVerifier(trust_from(channel(to.auth)))
+    verifier = TokenVerifier(create_trust_fetcher(open_channel(to.auth)))
     async with serving_service("billing", url, verifier, listen=to.billing):
         yield
 

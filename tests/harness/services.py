@@ -18,7 +18,7 @@ from services.common.audit.seals import load_audit_tables
 from services.common.messaging.outbox import Outbox
 from services.common.postgres.database import Database
 from services.common.protobuf.contract import SERVICES
-from services.common.rpc.server import serving
+from services.common.rpc.server import start_server
 from services.common.rpc.tokens import TokenVerifier
 from services.common.settings import Settings
 from services.patient.models import outbox_rows
@@ -39,7 +39,7 @@ def serving_on(
 ) -> AbstractAsyncContextManager[int]:
     """Serves a servicer on a free port, and yields the port."""
     told = Settings(**({"listen": "127.0.0.1:0", "database_url": ""} | settings))
-    return serving(told, SERVICES[service], servicer, verifier=verifier)
+    return start_server(told, SERVICES[service], servicer, verifier=verifier)
 
 
 @asynccontextmanager
@@ -53,7 +53,9 @@ async def serving_service(service: str, url: str, verifier: TokenVerifier, **set
         patients = PatientService(db, Outbox(outbox_rows), resume_key=RESUME_KEY, heartbeat_seconds=HEARTBEAT_SECONDS)
         servicers = {"patient": patients, "billing": BillingService(db), "analytics": AnalyticsService(db)}
         servicer, audit = servicers[service], AccessInterceptors(log, path_ids_are_subjects=service == "patient")
-        async with serving(told, SERVICES[service], servicer, verifier=verifier, parts=[db], audit=audit) as port:
+        async with start_server(
+            told, SERVICES[service], servicer, verifier=verifier, dependencies=[db], audit=audit
+        ) as port:
             yield port
 
 
@@ -92,7 +94,7 @@ async def serving_auth(
 
         verifier = verifier or TokenVerifier(own_trust)
         rules, audit = admission(db, open_sign_up=open_sign_up), AccessInterceptors(log, path_ids_are_subjects=True)
-        async with serving(
-            told, SERVICES["auth"], auth, verifier=verifier, parts=[db], audit=audit, admission=rules
+        async with start_server(
+            told, SERVICES["auth"], auth, verifier=verifier, dependencies=[db], audit=audit, admission=rules
         ) as port:
             yield port

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
 from gen.pulsetrack.auth.v1 import TrustBundle
-from services.common.rpc.tokens import LONGEST_TOKEN_SECONDS
+from services.common.rpc.tokens import MAX_TOKEN_SECONDS
 
 ADMIN_ID = str(uuid4())
 USER_ID = str(uuid4())
@@ -38,7 +38,7 @@ class Signer:
 
     def lasting_token(self, role: str) -> str:
         """Returns a token of the longest lifetime."""
-        return self.token(role, exp=int(time.time()) + LONGEST_TOKEN_SECONDS)
+        return self.token(role, exp=int(time.time()) + MAX_TOKEN_SECONDS)
 
     def claims(self, role: str, /, **claims: Any) -> dict[str, Any]:
         """Returns the claims of such a token, without those that are given as None."""

@@ -7,7 +7,7 @@ import grpc
 import httpx
 import pytest
 
-from services.common.protobuf.contract import SERVICES, Door, Method, all_methods, methods
+from services.common.protobuf.contract import SERVICES, AccessKind, Method, all_methods, methods
 from tests.e2e.sessions import Session, fill_path
 from tests.harness.client import Refused, calling, outcome
 from tools.instance import Instance
@@ -23,9 +23,11 @@ SPOOFED = {
     "x-envoy-peer-metadata": "patient",
     "x-remote-user": "admin",
 }
-CLOSED = [method for method in all_methods() if method.access.door is not Door.PUBLIC]
-FOR_ADMINS = [m for m in CLOSED if m.access.door is Door.PEOPLE and "USER" not in m.access.roles]
-FOR_SERVICES = [m for m in CLOSED if m.access.door in {Door.SERVICES, Door.CLIENT_CREDENTIALS, Door.INTERNAL}]
+CLOSED = [method for method in all_methods() if method.access.kind is not AccessKind.PUBLIC]
+FOR_ADMINS = [m for m in CLOSED if m.access.kind is AccessKind.USERS and "USER" not in m.access.roles]
+FOR_SERVICES = [
+    m for m in CLOSED if m.access.kind in {AccessKind.SERVICES, AccessKind.CLIENT_CREDENTIALS, AccessKind.INTERNAL}
+]
 
 
 def by_name(method: Method) -> str:
@@ -73,7 +75,7 @@ def test_a_person_is_no_service_at_any_door(system: Instance, session: Session, 
 def test_nobody_gets_in_at_a_services_own_port(system: Instance, service: str) -> None:
     with calling(system.state().ports[service], service) as client:
         for method in methods(SERVICES[service]):
-            if method.access.door in {Door.PEOPLE, Door.SERVICES}:
+            if method.access.kind in {AccessKind.USERS, AccessKind.SERVICES}:
                 answer = outcome(partial(client.call, method.path, b"", tuple(SPOOFED.items())))
                 assert reason_of(answer) == "TOKEN_MISSING"
 

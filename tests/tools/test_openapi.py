@@ -11,7 +11,7 @@ import pytest
 from openapi_spec_validator import validate
 
 from services.common.errors import Failure
-from services.common.protobuf.contract import SERVICES, ContractError, Door, Method, all_methods
+from services.common.protobuf.contract import SERVICES, AccessKind, ContractError, Method, all_methods
 from tools.openapi.errors import STATUSES, Responses
 from tools.openapi.operations import template_path
 from tools.protos import GEN
@@ -69,7 +69,7 @@ def test_operation_has_a_description_and_the_name_of_its_method(method: Method) 
 
 @pytest.mark.parametrize("method", REST, ids=method_name)
 def test_only_public_methods_need_no_token(method: Method) -> None:
-    public = method.access.door is Door.PUBLIC
+    public = method.access.kind is AccessKind.PUBLIC
     assert find_operation(method).get("security", DOCUMENT["security"]) == ([] if public else [{"bearer": []}])
     assert ("TOKEN_MISSING" in str(find_operation(method)["responses"].get("401"))) is not public
 

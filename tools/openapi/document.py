@@ -5,7 +5,7 @@ from typing import Any
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
-from services.common.protobuf.contract import SERVICES, method_of, pooled
+from services.common.protobuf.contract import SERVICES, add_to_pool, read_method
 from tools.openapi.comments import read_comments
 from tools.openapi.errors import STATUS
 from tools.openapi.operations import Operations, tag_name, template_path
@@ -42,12 +42,12 @@ _BEARER = {
 def build_document(files: Iterable[FileDescriptorProto]) -> dict[str, Any]:
     """Returns the OpenAPI 3.1 document of a contract's files. Raises ContractError for unsupported definitions."""
     files = [*files]
-    comments, pool = read_comments(files), pooled(files)
+    comments, pool = read_comments(files), add_to_pool(files)
     schemas = Schemas(comments)
     operations = Operations(schemas, comments)
     paths: dict[str, Schema] = {}
     for service in SERVICES.values():
-        for method in map(method_of, pool.FindServiceByName(service).methods):
+        for method in map(read_method, pool.FindServiceByName(service).methods):
             for http in method.http:
                 paths.setdefault(template_path(http), {})[http.verb.lower()] = operations.build(method, http)
     return {

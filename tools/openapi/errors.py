@@ -12,7 +12,7 @@ from google.rpc import code_pb2
 from envoy.replies import REPLIES
 from services.common import errors
 from services.common.errors import DOMAIN, Failure
-from services.common.protobuf.contract import SERVICES, ContractError, Door, Http, Method
+from services.common.protobuf.contract import SERVICES, AccessKind, ContractError, Http, Method
 from tools.openapi.rules import Schema
 
 STATUSES = {
@@ -123,7 +123,7 @@ def _common_errors(method: Method, http: Http) -> Iterator[Error]:
     reasons = ["REQUEST_INVALID", "QUERY_PARAMETER_UNKNOWN", *(["QUERY_PARAMETER_INVALID"] if fields else [])]
     if http.body:
         reasons += ["JSON_INVALID", "BODY_TOO_LARGE", "CONTENT_TYPE_UNSUPPORTED"]
-    if method.access.door is Door.PEOPLE:
+    if method.access.kind is AccessKind.USERS:
         reasons += ["TOKEN_MISSING", "TOKEN_INVALID"]
         yield _error(errors.UserDisabled)
         if "USER" not in method.access.roles:

@@ -5,7 +5,7 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from services.common.protobuf.contract import PATH_VARIABLE, Door, Http, Method
+from services.common.protobuf.contract import PATH_VARIABLE, AccessKind, Http, Method
 from tools.openapi.comments import Comments, first_sentence
 from tools.openapi.errors import Responses
 from tools.openapi.rules import Schema, examples, rules_of
@@ -42,7 +42,7 @@ class Operations:
         if http.body:
             operation["requestBody"] = self._body(method, http)
         operation["responses"] = {"200": self._success(method), **self.responses.build(method, http, comment)}
-        if method.access.door is Door.PUBLIC:
+        if method.access.kind is AccessKind.PUBLIC:
             operation["security"] = []
         return operation
 

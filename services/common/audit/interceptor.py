@@ -15,7 +15,7 @@ from services.common.audit.events import Access, AccessLog, current_access
 from services.common.audit.tables import is_group_id
 from services.common.context import Outcome, current_caller, current_request
 from services.common.postgres.paging import DEFAULT_PAGE_SIZE
-from services.common.protobuf.contract import PATH_VARIABLE, REMOTE_ADDRESS, Door, Method
+from services.common.protobuf.contract import PATH_VARIABLE, REMOTE_ADDRESS, AccessKind, Method
 from services.common.rpc.interceptors import CallAudit, Context, Next
 
 _SUBJECT_FIELDS = ("subject_id", "patient_id")
@@ -31,8 +31,8 @@ class AccessInterceptors:
 
     def __call__(self, method: Method) -> "AccessInterceptor | None":
         """Returns the interceptor of a method, None if the method does not concern personal data."""
-        public_data = method.access.door is Door.PUBLIC and not method.input.DESCRIPTOR.fields
-        if public_data or method.access.door in {Door.CLIENT_CREDENTIALS, Door.INTERNAL}:
+        public_data = method.access.kind is AccessKind.PUBLIC and not method.input.DESCRIPTOR.fields
+        if public_data or method.access.kind in {AccessKind.CLIENT_CREDENTIALS, AccessKind.INTERNAL}:
             return None
         return AccessInterceptor(self._log, method, self._subject_field(method))
 

@@ -40,11 +40,11 @@ Fill: TypeAlias = Callable[[Upb, Any], None]
 Begun: TypeAlias = "dict[tuple[type, Descriptor], Codec[Any]]"  # compiled together: messages may contain themselves
 
 
-class WireError(ValueError):
+class CodecError(ValueError):
     """Occurs when a dataclass holds what its message can't, or isn't of its message: a mistake in the server."""
 
 
-class TimeRangeError(WireError):
+class TimeRangeError(CodecError):
     """Occurs when a message from outside holds a time that is not in the years 1 to 9999, or a duration as absurd."""
 
     def __init__(self, message: str, field: str) -> None:
@@ -74,34 +74,34 @@ class Codec(Generic[M]):
         return self.dataclass_type(*values)
 
     def encode(self, value: M) -> Message:
-        """Returns the message of a dataclass. Raises WireError."""
+        """Returns the message of a dataclass. Raises CodecError."""
         message = self.message_class()
         self.fill(message, value)
         return message
 
     def fill(self, message: Message, value: M) -> None:
-        """Sets the fields of a new message to those of a dataclass. Raises WireError."""
+        """Sets the fields of a new message to those of a dataclass. Raises CodecError."""
         if type(value) is not self.dataclass_type:
-            raise WireError(f"{self._name} can't be made of a {type(value).__name__}")
+            raise CodecError(f"{self._name} can't be made of a {type(value).__name__}")
         for members in self.oneofs:
             if (held := members(value)).count(None) < len(held) - 1:
-                raise WireError(f"{self._name} can hold only one member of a oneof")
+                raise CodecError(f"{self._name} can hold only one member of a oneof")
         for name, proto_name, _, write in self.fields:
             try:
                 write(message, proto_name, getattr(value, name))
-            except WireError:
+            except CodecError:
                 raise
             except (TypeError, ValueError, AttributeError, OverflowError) as error:
                 kind = type(getattr(value, name)).__name__
                 # Not chained to its cause, which quotes the value: it may be a patient's.
-                raise WireError(f"{self._name}.{proto_name} can't hold this {kind}: {type(error).__name__}") from None
+                raise CodecError(f"{self._name}.{proto_name} can't hold this {kind}: {type(error).__name__}") from None
 
     def loads(self, data: bytes) -> M:
         """Parses a message. Raises google.protobuf.message.DecodeError if it is malformed, TimeRangeError."""
         return self.decode(self.message_class.FromString(data))
 
     def dumps(self, value: M) -> bytes:
-        """Serialises a message. Raises WireError."""
+        """Serialises a message. Raises CodecError."""
         return self.encode(value).SerializeToString()
 
     @property
@@ -110,20 +110,20 @@ class Codec(Generic[M]):
 
 
 def codec(dataclass_type: type[M], message_class: type[Message]) -> Codec[M]:
-    """Returns the codec between a dataclass and its google.protobuf class, compiled once. Raises WireError."""
+    """Returns the codec between a dataclass and its google.protobuf class, compiled once. Raises CodecError."""
     return cast("Codec[M]", _compiled(dataclass_type, message_class.DESCRIPTOR))
 
 
 def codec_of(dataclass_type: type[M]) -> Codec[M]:
-    """Returns the codec between a dataclass of gen/ and the contract's message of that name. Raises WireError."""
+    """Returns the codec between a dataclass of gen/ and the contract's message of that name. Raises CodecError."""
     return codec(dataclass_type, contract.message_class(full_name(dataclass_type)))
 
 
 def full_name(dataclass_type: type[Dataclass]) -> str:
-    """Returns what the protos call a dataclass of gen/: "pulsetrack.patient.v1.Patient". Raises WireError."""
+    """Returns what the protos call a dataclass of gen/: "pulsetrack.patient.v1.Patient". Raises CodecError."""
     if url := default_message_pool.type_to_url.get(dataclass_type):
         return url.rpartition("/")[2]
-    raise WireError(f"{dataclass_type.__qualname__} is not a message of gen/")
+    raise CodecError(f"{dataclass_type.__qualname__} is not a message of gen/")
 
 
 @cache
@@ -148,13 +148,13 @@ def _compile(dataclass_type: type[Any], descriptor: Descriptor, begun: Begun) ->
 
 
 def _check(dataclass_type: type[Any], descriptor: Descriptor) -> None:
-    """Raises WireError if a dataclass is not of the message that the descriptor describes."""
+    """Raises CodecError if a dataclass is not of the message that the descriptor describes."""
     name = dataclass_type.__name__
     if _bare(name) != _bare(descriptor.full_name.removeprefix(descriptor.file.package)):
-        raise WireError(f"{name} is not the dataclass of {descriptor.full_name}")
+        raise CodecError(f"{name} is not the dataclass of {descriptor.full_name}")
     declared = {_declared(field.name, FieldMetadata.get(field)) for field in fields(dataclass_type)}
     if differing := declared ^ {_described(field) for field in descriptor.fields}:
-        raise WireError(f"{name} and {descriptor.full_name} differ in {sorted(differing)}")
+        raise CodecError(f"{name} and {descriptor.full_name} differ in {sorted(differing)}")
 
 
 def _declared(name: str, meta: FieldMetadata) -> tuple[object, ...]:

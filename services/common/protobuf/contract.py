@@ -71,26 +71,26 @@ PATH_VARIABLE = re.compile(r"\{[\w.]*\}")
 """A variable in a REST path, which stands for one segment."""
 
 
-class Door(Enum):
-    """Which kind of caller a method admits."""
+class AccessKind(Enum):
+    """The kind of callers that may call a method."""
 
     PUBLIC = auto()
     """Anyone, without a token."""
-    PEOPLE = auto()
-    """People whose access token has one of the roles."""
+    USERS = auto()
+    """Users whose access token has one of the roles."""
     SERVICES = auto()
     """Services, with a service token."""
     CLIENT_CREDENTIALS = auto()
-    """Services without a token: the request carries their credentials."""
+    """Services, without a token. The request carries their client credentials."""
     INTERNAL = auto()
-    """Services without a token: the response holds nothing secret."""
+    """Services, without a token. The response contains no secrets."""
 
 
 @dataclass(frozen=True)
 class Access:
     """Who may call a method, from its `access` option. Roles are as in a token: "USER", "ADMIN"."""
 
-    door: Door
+    kind: AccessKind
     roles: frozenset[str] = frozenset()
 
 
@@ -132,10 +132,10 @@ class ContractError(Exception):
 @cache
 def pool() -> descriptor_pool.DescriptorPool:
     """Returns the default pool with the files of the committed contract in it."""
-    return pooled(descriptor_set().file)
+    return add_to_pool(descriptor_set().file)
 
 
-def pooled(files: Iterable[descriptor_pb2.FileDescriptorProto]) -> descriptor_pool.DescriptorPool:
+def add_to_pool(files: Iterable[descriptor_pb2.FileDescriptorProto]) -> descriptor_pool.DescriptorPool:
     """Adds files to the default pool and returns it.
 
     The default one, because only there do options come back with their extensions parsed.
@@ -166,7 +166,7 @@ def message_class(full_name: str) -> type[Message]:
 @cache
 def methods(service_name: str) -> tuple[Method, ...]:
     """Returns the methods of a service, by the service's full name. Raises ContractError, KeyError."""
-    return tuple(method_of(method) for method in service(service_name).methods)
+    return tuple(read_method(method) for method in service(service_name).methods)
 
 
 def all_methods() -> Iterator[Method]:
@@ -188,7 +188,7 @@ def output_only_fields(message: Descriptor) -> tuple[str, ...]:
 
 
 @cache
-def longest_texts(message: Descriptor) -> dict[str, int]:
+def max_lengths(message: Descriptor) -> dict[str, int]:
     """Returns how many characters a message's fields may have at most, of those that have a max_len rule."""
     rules: Any = pool().FindExtensionByName("buf.validate.field")
     lengths = {field.name: field.GetOptions().Extensions[rules].string.max_len for field in message.fields}
@@ -202,7 +202,7 @@ def _fields_that_are(message: Descriptor, behavior: field_behavior_pb2.FieldBeha
     return tuple(field.name for field in message.fields if marked(field))
 
 
-def method_of(method: MethodDescriptor) -> Method:
+def read_method(method: MethodDescriptor) -> Method:
     """Returns what a descriptor says of a method. Raises ContractError."""
     if method.client_streaming:
         raise ContractError(f"{method.full_name} streams requests, which is not supported")
@@ -226,18 +226,18 @@ def _access(method: MethodDescriptor) -> Access:
         raise ContractError(f"{method.full_name} must say in its access option exactly one of who may call, not {said}")
     match said[0]:
         case "public":
-            return Access(Door.PUBLIC)
+            return Access(AccessKind.PUBLIC)
         case "services":
-            return Access(Door.SERVICES)
+            return Access(AccessKind.SERVICES)
         case "client_credentials":
-            return Access(Door.CLIENT_CREDENTIALS)
+            return Access(AccessKind.CLIENT_CREDENTIALS)
         case "internal":
-            return Access(Door.INTERNAL)
+            return Access(AccessKind.INTERNAL)
         case _:
             if not all(option.roles):
                 raise ContractError(f"{method.full_name} admits ROLE_UNSPECIFIED, which nobody has")
             names = option.DESCRIPTOR.fields_by_name["roles"].enum_type.values_by_number
-            return Access(Door.PEOPLE, frozenset(names[role].name.removeprefix("ROLE_") for role in option.roles))
+            return Access(AccessKind.USERS, frozenset(names[role].name.removeprefix("ROLE_") for role in option.roles))
 
 
 def _bindings(method: MethodDescriptor) -> Iterator[Http]:

@@ -29,7 +29,7 @@ _OUTAGES = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc
 _EARLY_SECONDS = 30
 
 
-def channel(target: str) -> grpc.aio.Channel:
+def open_channel(target: str) -> grpc.aio.Channel:
     """Returns a channel to host:port, or to several IP addresses and ports, separated by commas, in turn.
 
     A name that stands for several addresses means all of them. The channel connects when it is used, and again when a
@@ -50,7 +50,7 @@ class ServiceCredentials:
     """Exchanges a service's client credentials for service tokens, and keeps each until shortly before it expires."""
 
     def __init__(self, auth: grpc.aio.Channel, *, client_id: str, client_secret: str) -> None:
-        self._issue = Remote(auth, "auth", "IssueServiceToken", IssueServiceTokenRequest, ServiceToken)
+        self._issue = RemoteMethod(auth, "auth", "IssueServiceToken", IssueServiceTokenRequest, ServiceToken)
         self._request = IssueServiceTokenRequest(client_id=client_id, client_secret=client_secret)
         self._token = ""
         self._good_until = 0.0
@@ -68,7 +68,7 @@ class ServiceCredentials:
         self._good_until = 0.0
 
 
-class Remote(Generic[Q, A]):
+class RemoteMethod(Generic[Q, A]):
     """A method of another service, called as a function from its request to its answer.
 
     Raises DependencyUnavailable if the service does not answer in time, grpc.aio.AioRpcError if it refuses.
@@ -121,10 +121,10 @@ class Remote(Generic[Q, A]):
         return self._seconds if time_left is None else min(self._seconds, time_left)
 
 
-def trust_from(auth: grpc.aio.Channel) -> FetchTrust:
+def create_trust_fetcher(auth: grpc.aio.Channel) -> FetchTrust:
     """Returns what fetches auth's public keys and revocations."""
-    get = Remote(auth, "auth", "GetTrustBundle", GetTrustBundleRequest, TrustBundle)
-    get_keys = Remote(auth, "auth", "GetJwks", GetJwksRequest, HttpBody)
+    get = RemoteMethod(auth, "auth", "GetTrustBundle", GetTrustBundleRequest, TrustBundle)
+    get_keys = RemoteMethod(auth, "auth", "GetJwks", GetJwksRequest, HttpBody)
 
     async def fetch() -> TrustBundle:
         try:

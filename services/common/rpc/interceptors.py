@@ -37,7 +37,7 @@ from services.common.errors import (
     TokenMissing,
 )
 from services.common.observability.tracing import Tracing, continue_trace
-from services.common.protobuf.contract import Door, Method
+from services.common.protobuf.contract import AccessKind, Method
 from services.common.rpc.tokens import SERVICE_ROLE, TokenVerifier
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -174,8 +174,8 @@ class Identity(AsyncServerInterceptor):
 
     def __init__(self, method: Method, verifier: TokenVerifier) -> None:
         self._verifier = verifier
-        self._public = method.access.door is Door.PUBLIC
-        self._optional = method.access.door in {Door.CLIENT_CREDENTIALS, Door.INTERNAL}
+        self._public = method.access.kind is AccessKind.PUBLIC
+        self._optional = method.access.kind in {AccessKind.CLIENT_CREDENTIALS, AccessKind.INTERNAL}
 
     async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
         """Calls the rest as the caller. Raises TokenMissing, TokenInvalid, UserDisabled."""
@@ -207,14 +207,14 @@ class Access(AsyncServerInterceptor):
         return await method(request_or_iterator, context)
 
     def _admits(self, caller: Caller | None) -> bool:
-        match self._access.door:
-            case Door.PUBLIC:
+        match self._access.kind:
+            case AccessKind.PUBLIC:
                 return True
-            case Door.PEOPLE:
+            case AccessKind.USERS:
                 return caller is not None and caller.role in self._access.roles
-            case Door.SERVICES:
+            case AccessKind.SERVICES:
                 return caller is not None and caller.role == SERVICE_ROLE
-            case Door.CLIENT_CREDENTIALS | Door.INTERNAL:
+            case AccessKind.CLIENT_CREDENTIALS | AccessKind.INTERNAL:
                 return caller is None or caller.role == SERVICE_ROLE
 
 

@@ -49,7 +49,7 @@ OPTIONS = (
 _log = logging.getLogger(__name__)
 
 
-class Part(Protocol):
+class Dependency(Protocol):
     """Something without which the service cannot serve."""
 
     async def ready(self) -> None:
@@ -90,13 +90,13 @@ def handlers(
 
 
 @asynccontextmanager
-async def serving(
+async def start_server(
     settings: Settings,
     service_name: str,
     servicer: object,
     *,
     verifier: TokenVerifier,
-    parts: Iterable[Part] = (),
+    dependencies: Iterable[Dependency] = (),
     audit: Audit | None = None,
     admission: Admission | None = None,
 ) -> AsyncIterator[int]:
@@ -121,11 +121,11 @@ async def serving(
         raise SettingsError(
             f"PULSETRACK_LISTEN: {settings.listen} is taken by another program, or is no host:port of this machine"
         ) from None
-    parts = (verifier, *parts)
+    dependencies = (verifier, *dependencies)
     await verifier.refresh()  # a service without keys refuses every call, so it is not ready
-    await _tell_health(servicer_of_health, service_name, parts)
+    await _tell_health(servicer_of_health, service_name, dependencies)
     await server.start()
-    watch = asyncio.create_task(_watch_parts(servicer_of_health, service_name, parts))
+    watch = asyncio.create_task(_watch_dependencies(servicer_of_health, service_name, dependencies))
     following = asyncio.create_task(_follow_auth(verifier, streams))
     try:
         yield port
@@ -144,7 +144,7 @@ async def serve(
     servicer: object,
     *,
     verifier: TokenVerifier,
-    parts: Iterable[Part] = (),
+    dependencies: Iterable[Dependency] = (),
     audit: Audit | None = None,
     admission: Admission | None = None,
 ) -> None:
@@ -152,8 +152,8 @@ async def serve(
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with serving(
-        settings, service_name, servicer, verifier=verifier, parts=parts, audit=audit, admission=admission
+    async with start_server(
+        settings, service_name, servicer, verifier=verifier, dependencies=dependencies, audit=audit, admission=admission
     ) as port:
         _log.info("serving", extra={"port": port})
         await stop.wait()
@@ -237,19 +237,21 @@ async def _follow_auth(verifier: TokenVerifier, streams: Streams) -> None:
         await asyncio.sleep(REFRESH_SECONDS)
 
 
-async def _watch_parts(servicer: health.HealthServicer, service_name: str, parts: tuple[Part, ...]) -> None:
+async def _watch_dependencies(
+    servicer: health.HealthServicer, service_name: str, dependencies: tuple[Dependency, ...]
+) -> None:
     while True:
         await asyncio.sleep(READINESS_SECONDS)
-        await _tell_health(servicer, service_name, parts)
+        await _tell_health(servicer, service_name, dependencies)
 
 
-async def _tell_health(servicer: health.HealthServicer, service_name: str, parts: Iterable[Part]) -> None:
+async def _tell_health(servicer: health.HealthServicer, service_name: str, dependencies: Iterable[Dependency]) -> None:
     status = health_pb2.HealthCheckResponse.SERVING
-    for part in parts:
+    for dependency in dependencies:
         try:
-            await part.ready()
+            await dependency.ready()
         except Failure as failure:
-            _log.warning("%s is not ready: %s", type(part).__name__, failure.__cause__ or failure)
+            _log.warning("%s is not ready: %s", type(dependency).__name__, failure.__cause__ or failure)
             status = health_pb2.HealthCheckResponse.NOT_SERVING
     for name in ("", service_name):
         await servicer.set(name, status)

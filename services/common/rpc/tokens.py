@@ -15,12 +15,12 @@ from services.common.context import Caller
 from services.common.errors import DependencyUnavailable, TokenInvalid, UserDisabled
 
 ISSUER = "pulsetrack-auth"
-PEOPLE_AUDIENCE = "pulsetrack"
+USERS_AUDIENCE = "pulsetrack"
 SERVICES_AUDIENCE = "pulsetrack-services"
 ALGORITHM = "ES256"
 TOKEN_TYPE = "at+jwt"  # noqa: S105 - the media type of RFC 9068, section 2.1
 SERVICE_ROLE = "SERVICE"
-LONGEST_TOKEN_SECONDS = 900
+MAX_TOKEN_SECONDS = 900
 """The longest lifetime of a token: one with a larger difference between `exp` and `iat` is refused."""
 CLOCK_SKEW_SECONDS = 30
 """By how much a token's `iat` and `nbf` may lie in the future. Its `exp` is exact."""
@@ -32,7 +32,7 @@ _CACHED_TOKENS = 10_000
 _SUBJECT = re.compile("[!-~]{1,64}")
 """A user's id or a client id. A leaked key can sign any text, but one that Postgres refuses would stop the audit."""
 
-_AUDIENCES = {"USER": PEOPLE_AUDIENCE, "ADMIN": PEOPLE_AUDIENCE, SERVICE_ROLE: SERVICES_AUDIENCE}
+_AUDIENCES = {"USER": USERS_AUDIENCE, "ADMIN": USERS_AUDIENCE, SERVICE_ROLE: SERVICES_AUDIENCE}
 
 _log = logging.getLogger(__name__)
 
@@ -145,7 +145,7 @@ def _claims(token: str, key: jwt.PyJWK) -> dict[str, Any]:
             token,
             key,
             algorithms=[ALGORITHM],
-            audience=[PEOPLE_AUDIENCE, SERVICES_AUDIENCE],
+            audience=[USERS_AUDIENCE, SERVICES_AUDIENCE],
             issuer=ISSUER,
             leeway=CLOCK_SKEW_SECONDS,
             options={"require": ["iss", "aud", "sub", "role", "jti", "iat", "nbf", "exp"]},
@@ -159,7 +159,7 @@ def _caller(claims: dict[str, Any], key: jwt.PyJWK) -> Caller:
     role, issued, expires = claims["role"], claims["iat"], claims["exp"]
     if not isinstance(role, str) or _AUDIENCES.get(role) != claims["aud"]:
         raise TokenInvalid
-    if not (isinstance(issued, int) and isinstance(expires, int) and expires - issued <= LONGEST_TOKEN_SECONDS):
+    if not (isinstance(issued, int) and isinstance(expires, int) and expires - issued <= MAX_TOKEN_SECONDS):
         raise TokenInvalid
     if not isinstance(version, int) or not _SUBJECT.fullmatch(claims["sub"]):
         raise TokenInvalid

@@ -28,7 +28,7 @@ from gen.google.api import HttpBody
 from gen.message_pool import default_message_pool
 from gen.pulsetrack.patient.v1 import GetPatientRequest, Patient, PatientDeleted, PatientEvent
 from services.common.protobuf import contract
-from services.common.protobuf.codec import Codec, TimeRangeError, WireError, codec, codec_of, full_name
+from services.common.protobuf.codec import Codec, CodecError, TimeRangeError, codec, codec_of, full_name
 
 KNOWN = ["any", "duration", "empty", "field_mask", "struct", "timestamp", "wrappers"]
 PROTOS = ["kitchen_sink.proto", "google/api/httpbody.proto", *(f"google/protobuf/{name}.proto" for name in KNOWN)]
@@ -178,7 +178,7 @@ def test_a_oneof_holds_one_member_which_may_be_zero(kitchen: Any) -> None:
         choice = kitchen.Choice(**{member: zero}, yes=False)
         assert kitchen.codecs["Choice"].encode(choice).WhichOneof("one") == member
         assert sent(kitchen, choice) == choice
-    with pytest.raises(WireError, match=r"kitchen.v1.Choice can hold only one member of a oneof"):
+    with pytest.raises(CodecError, match=r"kitchen.v1.Choice can hold only one member of a oneof"):
         sent(kitchen, kitchen.Choice(number=0, text=""))
 
 
@@ -263,16 +263,18 @@ MISFITS: dict[str, dict[str, object]] = {
 
 @pytest.mark.parametrize(("message", "field"), [(message, field) for message in MISFITS for field in MISFITS[message]])
 def test_what_does_not_fit_is_refused_without_telling_it(kitchen: Any, message: str, field: str) -> None:
-    with pytest.raises(WireError, match=r"^kitchen\.v1\.") as refusal:
+    with pytest.raises(CodecError, match=r"^kitchen\.v1\.") as refusal:
         kitchen.codecs[message].encode(getattr(kitchen, message)(**{field: MISFITS[message][field]}))
     assert "secret" not in "".join(traceback.format_exception(refusal.value))
 
 
 def test_a_message_of_another_type_is_refused_though_its_fields_are_the_same() -> None:
     other: Any = PatientDeleted(patient=Patient())
-    with pytest.raises(WireError, match=r"pulsetrack.patient.v1.PatientUndeleted can't be made of a PatientDeleted"):
+    with pytest.raises(CodecError, match=r"pulsetrack.patient.v1.PatientUndeleted can't be made of a PatientDeleted"):
         codec_of(PatientEvent).encode(PatientEvent(undeleted=other))
-    with pytest.raises(WireError, match=r"PatientDeleted is not the dataclass of pulsetrack.patient.v1.PatientCreated"):
+    with pytest.raises(
+        CodecError, match=r"PatientDeleted is not the dataclass of pulsetrack.patient.v1.PatientCreated"
+    ):
         codec(PatientDeleted, contract.message_class("pulsetrack.patient.v1.PatientCreated"))
 
 
@@ -284,7 +286,7 @@ def test_fields_that_a_message_does_not_know_are_dropped() -> None:
 def test_a_codec_is_found_by_name_and_compiled_once(kitchen: Any) -> None:
     assert full_name(Patient) == "pulsetrack.patient.v1.Patient"
     assert codec_of(Patient) is codec(Patient, contract.message_class("pulsetrack.patient.v1.Patient"))
-    with pytest.raises(WireError, match=r"Plain is not a message of gen/"):
+    with pytest.raises(CodecError, match=r"Plain is not a message of gen/"):
         full_name(kitchen.Plain)
 
 
@@ -294,5 +296,5 @@ def test_a_field_that_differs_is_refused_however_deep(kitchen: Any, change: dict
     plain = next(message for file in files.file for message in file.message_type if message.name == "Plain")
     for key, value in change.items():
         setattr(plain.field[2], key, value)
-    with pytest.raises(WireError, match=r"Plain and kitchen.v1.Plain differ in .*3, 'anint32', False, False, 'int32'"):
+    with pytest.raises(CodecError, match=r"Plain and kitchen.v1.Plain differ in .*3, 'anint32', False, False, 'int32'"):
         codec(kitchen.Sink, upb_class(files, "kitchen.v1.Sink"))

@@ -7,7 +7,7 @@ import pytest
 from grpc import StatusCode
 
 from services.common.protobuf import contract
-from services.common.protobuf.contract import Access, Door
+from services.common.protobuf.contract import Access, AccessKind
 from services.common.rpc.tokens import TokenVerifier
 from tests.harness.background import Background
 from tests.harness.client import Client, Refused, calling
@@ -62,14 +62,14 @@ def test_every_service_of_the_contract_is_in_the_table() -> None:
 
 def refusal_of(access: Access, caller: str) -> str | None:
     """Returns why an option refuses a caller, None if it does not."""
-    match access.door:
-        case Door.PUBLIC:
+    match access.kind:
+        case AccessKind.PUBLIC:
             admitted = {"nobody", "USER", "ADMIN", "SERVICE"}
-        case Door.PEOPLE:
+        case AccessKind.USERS:
             admitted = set(access.roles)
-        case Door.SERVICES:
+        case AccessKind.SERVICES:
             admitted = {"SERVICE"}
-        case Door.CLIENT_CREDENTIALS | Door.INTERNAL:
+        case AccessKind.CLIENT_CREDENTIALS | AccessKind.INTERNAL:
             admitted = {"nobody", "SERVICE"}
     if caller in admitted:
         return None

@@ -14,7 +14,7 @@ from gen.pulsetrack.billing.v1 import BillingAccount, GetBillingAccountRequest
 from services.billing.service import BillingService
 from services.common.postgres.database import Database
 from services.common.protobuf.contract import SERVICES
-from services.common.rpc.client import Remote, channel
+from services.common.rpc.client import RemoteMethod, open_channel
 from services.common.rpc.tokens import TokenVerifier
 from tests.harness.background import Background
 from tests.harness.client import Metadata, Refused
@@ -31,8 +31,8 @@ class Asking(BillingService):
 
     def __init__(self, other: int) -> None:
         super().__init__(Database(""))
-        to = channel(f"127.0.0.1:{other}")
-        self._ask = Remote(to, "billing", "GetBillingAccount", GetBillingAccountRequest, BillingAccount)
+        to = open_channel(f"127.0.0.1:{other}")
+        self._ask = RemoteMethod(to, "billing", "GetBillingAccount", GetBillingAccountRequest, BillingAccount)
 
     async def get_billing_account(self, request: GetBillingAccountRequest) -> BillingAccount:
         return await self._ask(request)

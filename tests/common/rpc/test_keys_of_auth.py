@@ -15,7 +15,7 @@ from deploy.settings import HOST
 from gen.pulsetrack.auth.v1 import Revocation, TrustBundle
 from gen.pulsetrack.billing.v1 import GetBillingAccountRequest
 from services.common.rpc import tokens
-from services.common.rpc.client import channel, trust_from
+from services.common.rpc.client import create_trust_fetcher, open_channel
 from services.common.rpc.tokens import TokenVerifier
 from tests.auth.factory import a_session
 from tests.harness.background import Background
@@ -206,8 +206,8 @@ def billing_with_keys_of(background: Background, auth_port: int, url: str) -> It
     @asynccontextmanager
     async def serving() -> AsyncIterator[int]:
         async with (
-            channel(f"{HOST}:{auth_port}") as auth,
-            serving_service("billing", url, TokenVerifier(trust_from(auth))) as port,
+            open_channel(f"{HOST}:{auth_port}") as auth,
+            serving_service("billing", url, TokenVerifier(create_trust_fetcher(auth))) as port,
         ):
             yield port
 

@@ -9,7 +9,7 @@ import pytest
 from grpc import StatusCode
 
 from gen.pulsetrack.billing.v1 import GetBillingAccountRequest
-from services.common.rpc.tokens import LONGEST_TOKEN_SECONDS
+from services.common.rpc.tokens import MAX_TOKEN_SECONDS
 from tests.harness.client import Client, Refused
 from tests.harness.forged import FORGERIES, Forge
 from tests.harness.tokens import Signer
@@ -94,11 +94,11 @@ def test_the_clock_of_the_issuer_may_be_half_a_minute_fast(
 
 
 def test_a_token_of_the_longest_lifetime_is_accepted(nobody: Client, signer: Signer) -> None:
-    assert_admitted(nobody, signer.token("USER", **lifetime(LONGEST_TOKEN_SECONDS)))
+    assert_admitted(nobody, signer.token("USER", **lifetime(MAX_TOKEN_SECONDS)))
 
 
 def test_a_token_of_a_longer_lifetime_is_refused(nobody: Client, signer: Signer) -> None:
-    assert_invalid(nobody, signer.token("USER", **lifetime(LONGEST_TOKEN_SECONDS + 1)))
+    assert_invalid(nobody, signer.token("USER", **lifetime(MAX_TOKEN_SECONDS + 1)))
 
 
 def test_a_token_that_was_good_is_refused_when_it_has_expired(nobody: Client, signer: Signer) -> None:
