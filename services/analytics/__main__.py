@@ -2,9 +2,9 @@
 
 import asyncio
 
-from services.analytics.events import GROUP, TOPIC, EventStore
-from services.analytics.letters import TOPIC as DEAD_LETTERS_TOPIC
-from services.analytics.letters import DeadLetters
+from services.analytics.dead_letters import TOPIC as DEAD_LETTERS_TOPIC
+from services.analytics.dead_letters import DeadLetters
+from services.analytics.event_store import GROUP, TOPIC, EventStore
 from services.analytics.models import AUDIT, known_topics
 from services.analytics.service import AnalyticsService
 from services.common.audit.events import AccessLog

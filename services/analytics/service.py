@@ -25,9 +25,9 @@ from gen.pulsetrack.analytics.v1 import (
 )
 from gen.pulsetrack.audit.v1 import SearchAccessEventsRequest, SearchAccessEventsResponse
 from gen.pulsetrack.patient.v1 import Sex
+from services.analytics.dead_letters import reason_of
 from services.analytics.errors import DeadLetterNotFound, DeadLetterUnreplayable
-from services.analytics.events import UNSTORABLE, event_row, insert_events
-from services.analytics.letters import reason_of
+from services.analytics.event_store import UNSTORABLE, event_row, insert_events
 from services.analytics.models import (
     BAND_YEARS,
     BANDS,

@@ -6,11 +6,11 @@ import msgspec
 from msgspec import Meta
 
 from gen.pulsetrack.auth.v1 import TrustBundle
-from services.auth.admission import admission
+from services.auth.authorization import admission
 from services.auth.models import AUDIT
+from services.auth.password_strength import PasswordRules
 from services.auth.passwords import Passwords
 from services.auth.service import AuthService, Lifetimes
-from services.auth.strength import PasswordRules
 from services.auth.tokens import KeyPassphrase, SigningKeys
 from services.common.audit.events import AccessLog
 from services.common.audit.interceptor import AccessInterceptors

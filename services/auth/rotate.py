@@ -23,7 +23,7 @@ from services.auth.models import (
     LOCK_SIGNING_KEYS,
     RETIRE_SIGNING_KEYS,
 )
-from services.auth.tokens import TOKENS_LAST, KeyPassphrase, new_key, opened
+from services.auth.tokens import TOKENS_LAST, KeyPassphrase, create_key, decrypt_key
 from services.common.observability.logging import configure_logging
 from services.common.postgres.database import Database, Transaction
 from services.common.rpc.server import run
@@ -48,7 +48,7 @@ async def rotate(db: Database, passphrase: str, *, activates_in: timedelta) -> d
     async with db.begin() as tx:
         await _lock(tx, passphrase)
         await tx.run(DELETE_RETIRED_SIGNING_KEYS)
-        [new] = await tx.rows(INSERT_SIGNING_KEY, activates_in=activates_in, **new_key(passphrase))
+        [new] = await tx.rows(INSERT_SIGNING_KEY, activates_in=activates_in, **create_key(passphrase))
         activate_time: datetime = new["activate_time"]
         await tx.run(RETIRE_SIGNING_KEYS, successor=new["id"], retires=activate_time + TOKENS_LAST)
     return activate_time
@@ -63,7 +63,7 @@ async def rotate_now(db: Database, passphrase: str) -> None:
         await _lock(tx, passphrase)
         await tx.run(DELETE_SIGNING_KEYS)
         await tx.run(DELETE_REFRESH_TOKENS)
-        await tx.rows(INSERT_SIGNING_KEY, activates_in=timedelta(), **new_key(passphrase))
+        await tx.rows(INSERT_SIGNING_KEY, activates_in=timedelta(), **create_key(passphrase))
 
 
 async def main() -> None:
@@ -87,7 +87,7 @@ async def _lock(tx: Transaction, passphrase: str) -> None:
     """Locks the keys until the transaction ends, and checks the passphrase on those in use."""
     await tx.run(LOCK_SIGNING_KEYS)
     for row in await tx.rows(LIST_SIGNING_KEYS):
-        opened(row, passphrase)
+        decrypt_key(row, passphrase)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from gen.pulsetrack.auth.v1 import (
 )
 from gen.pulsetrack.options.v1 import Role
 from services.auth import usernames
+from services.auth.domain import columns, is_restricted, merged, user_of
 from services.auth.errors import (
     EmailAlreadyExists,
     InvalidCredentials,
@@ -42,7 +43,7 @@ from services.auth.errors import (
     UsernameAlreadyExists,
     UserNotFound,
 )
-from services.auth.failures import count_failure, forget_failures, refuse_if_failed_often
+from services.auth.login_limits import count_failure, forget_failures, refuse_if_failed_often
 from services.auth.models import (
     DELETE_EXPIRED_REFRESH_TOKENS,
     DELETE_REFRESH_FAMILY,
@@ -61,10 +62,9 @@ from services.auth.models import (
     UPDATE_USER,
     USE_REFRESH_TOKEN,
 )
+from services.auth.password_strength import PasswordRules
 from services.auth.passwords import Passwords
-from services.auth.strength import PasswordRules
-from services.auth.tokens import SigningKeys, digest, new_refresh_token
-from services.auth.users import columns, is_restricted, merged, user_of
+from services.auth.tokens import SigningKeys, create_refresh_token, hash_refresh_token
 from services.common.audit.events import record_actor, record_change, record_read
 from services.common.context import Caller
 from services.common.errors import FieldsInvalid, UserDisabled
@@ -144,7 +144,7 @@ class AuthService:
 
         Raises RefreshTokenInvalid, UserDisabled.
         """
-        presented = digest(request.refresh_token)
+        presented = hash_refresh_token(request.refresh_token)
         async with self._db.begin() as tx:
             await tx.run(LOCK_REFRESH_FAMILY, digest=presented)
             if used := await tx.row(USE_REFRESH_TOKEN, digest=presented):
@@ -157,7 +157,7 @@ class AuthService:
 
     async def logout(self, request: LogoutRequest) -> Empty:
         """Ends a session."""
-        presented = digest(request.refresh_token)
+        presented = hash_refresh_token(request.refresh_token)
         async with self._db.begin() as tx:
             await tx.run(LOCK_REFRESH_FAMILY, digest=presented)  # or a token issued at this moment would outlive it
             if ended := await tx.row(DELETE_REFRESH_FAMILY, digest=presented):
@@ -271,10 +271,10 @@ class AuthService:
             raise UserDisabled
         record_actor(user["id"])
         await record_change(tx, user["id"])
-        refresh_token = new_refresh_token()
+        refresh_token = create_refresh_token()
         await tx.run(
             INSERT_REFRESH_TOKEN,
-            digest=digest(refresh_token),
+            digest=hash_refresh_token(refresh_token),
             family_id=family,
             user_id=user["id"],
             expire_time=datetime.now(UTC) + timedelta(seconds=self._lifetimes.refresh_token),

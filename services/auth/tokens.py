@@ -116,7 +116,7 @@ class SigningKeys:
     async def _load(self) -> None:
         rows = await self._db.rows(LIST_SIGNING_KEYS) or await self._create()
         known = {key.id: key for key in self._keys}  # it takes milliseconds to decrypt one
-        self._keys = [known.get(row["id"]) or opened(row, self._passphrase) for row in rows]
+        self._keys = [known.get(row["id"]) or decrypt_key(row, self._passphrase) for row in rows]
         revoked = await self._db.rows(LIST_REVOCATIONS, within=TOKENS_LAST)
         self._revocations = [Revocation(str(row["id"]), row["token_version"], row["disabled"]) for row in revoked]
         self._loaded = time.monotonic()
@@ -127,7 +127,7 @@ class SigningKeys:
             await tx.run(LOCK_SIGNING_KEYS)
             if rows := await tx.rows(LIST_SIGNING_KEYS):
                 return rows
-            return await tx.rows(INSERT_SIGNING_KEY, activates_in=timedelta(), **new_key(self._passphrase))
+            return await tx.rows(INSERT_SIGNING_KEY, activates_in=timedelta(), **create_key(self._passphrase))
 
     async def _reload(self) -> None:
         readable = True
@@ -142,17 +142,17 @@ class SigningKeys:
                 readable = False
 
 
-def new_refresh_token() -> str:
+def create_refresh_token() -> str:
     """Returns a refresh token that nobody can guess: 256 random bits."""
     return secrets.token_urlsafe(32)
 
 
-def digest(refresh_token: str) -> bytes:
+def hash_refresh_token(refresh_token: str) -> bytes:
     """Returns what is stored of a refresh token. One round of SHA-256 is enough for what was never a password."""
     return hashlib.sha256(refresh_token.encode()).digest()
 
 
-def new_key(passphrase: str) -> dict[str, str]:
+def create_key(passphrase: str) -> dict[str, str]:
     """Returns the columns of a new key."""
     key = ec.generate_private_key(ec.SECP256R1())
     public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -160,7 +160,7 @@ def new_key(passphrase: str) -> dict[str, str]:
     return {"id": hashlib.sha256(public).hexdigest()[:16], "encrypted_pem": pem.decode()}
 
 
-def opened(row: Record, passphrase: str) -> SigningKey:
+def decrypt_key(row: Record, passphrase: str) -> SigningKey:
     """Returns the key that a row holds encrypted. Raises SettingsError for a wrong passphrase."""
     try:
         private = load_pem_private_key(row["encrypted_pem"].encode(), passphrase.encode())

@@ -14,7 +14,7 @@ from tests.conftest import Serve
 from tests.harness.background import Background
 from tests.harness.client import Client
 from tests.harness.delivery import consuming
-from tests.harness.services import serving_service
+from tests.harness.services import serve_service
 from tests.harness.sql import Sql
 from tests.harness.tokens import Signer
 from tests.harness.waiting import eventually
@@ -32,7 +32,7 @@ def database_url(new_database: Callable[[str], str], service_name: str) -> str:
 
 @pytest.fixture(scope="session")
 def serve() -> Serve:
-    return partial(serving_service, "analytics")
+    return partial(serve_service, "analytics")
 
 
 @pytest.fixture(scope="session")
@@ -70,13 +70,13 @@ def tell(publish: Callable[..., None], consumer: None, sql: Sql) -> Callable[...
 @pytest.fixture(scope="module")
 def analytics(grpc_channel: grpc.Channel, signer: Signer) -> Client:
     """A user who calls analytics."""
-    return Client(grpc_channel, "analytics", signer.lasting_token("USER"))
+    return Client(grpc_channel, "analytics", signer.long_lived_token("USER"))
 
 
 @pytest.fixture(scope="module")
 def admin(analytics: Client, signer: Signer) -> Client:
     """An admin who does."""
-    return analytics.having(signer.lasting_token("ADMIN"))
+    return analytics.with_token(signer.long_lived_token("ADMIN"))
 
 
 @pytest.fixture

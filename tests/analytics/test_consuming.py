@@ -15,7 +15,7 @@ from uuid_utils.compat import uuid7
 
 from gen.pulsetrack.analytics.v1 import GetPatientStatisticsRequest, ListPatientEventsRequest
 from gen.pulsetrack.patient.v1 import Patient, PatientCreated, PatientEvent
-from services.analytics.checks import largest_sequence
+from services.analytics.domain import largest_sequence
 from services.common.messaging.kafka import Outgoing, Publisher
 from services.common.postgres.migrate import migrate
 from services.common.protobuf import contract

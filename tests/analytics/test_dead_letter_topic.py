@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from services.analytics.letters import TOPIC as DEAD_LETTERS_TOPIC
+from services.analytics.dead_letters import TOPIC as DEAD_LETTERS_TOPIC
 from services.common.messaging.kafka import Outgoing, Publisher
 from services.patient.changes import TOPIC
 from tests.analytics.factory import happened, message

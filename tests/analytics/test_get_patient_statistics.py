@@ -11,7 +11,7 @@ from gen.pulsetrack.analytics.v1 import Bucket, GetPatientStatisticsRequest, Pat
 from gen.pulsetrack.patient.v1 import PatientEvent
 from services.common.protobuf import contract
 from tests.analytics.factory import happened
-from tests.harness.client import Client, Refused
+from tests.harness.client import Client, Rejected
 
 Tell = Callable[..., None]
 
@@ -95,7 +95,7 @@ def test_a_start_behind_the_end_is_refused(analytics: Client) -> None:
         GetPatientStatisticsRequest(start=at("2008-01-02"), end=at("2008-01-01")),
         GetPatientStatisticsRequest(start=datetime.now(UTC) + timedelta(hours=1)),
     ):
-        with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+        with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
             analytics.get_patient_statistics(request)
         assert list(refused.value.violations) == ["start"]
 
@@ -112,13 +112,13 @@ def test_a_time_that_is_in_no_year_is_refused(analytics: Client, seconds: int) -
     path = "/pulsetrack.analytics.v1.AnalyticsService/GetPatientStatistics"
     request = contract.message_class("pulsetrack.analytics.v1.GetPatientStatisticsRequest")()
     request.end.seconds = seconds  # type: ignore[attr-defined]
-    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
         analytics.call(path, request.SerializeToString())
     assert list(refused.value.violations) == ["end"]
 
 
 def test_an_unknown_bucket_is_refused(analytics: Client) -> None:
-    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
         analytics.get_patient_statistics(GetPatientStatisticsRequest(bucket=Bucket(9)))
     assert list(refused.value.violations) == ["bucket"]
 

@@ -11,7 +11,7 @@ from gen.pulsetrack.analytics.v1 import DeadLetter, ListDeadLettersRequest
 from services.common.messaging.kafka import Outgoing
 from services.patient.changes import TOPIC
 from tests.analytics.factory import KEY
-from tests.harness.client import Client, Refused
+from tests.harness.client import Client, Rejected
 
 Keep = Callable[[Outgoing], str]
 
@@ -61,17 +61,17 @@ def test_a_changed_token_is_refused(admin: Client, dead_letter: Keep) -> None:
     for _ in range(2):
         dead_letter(garbage())
     token = admin.list_dead_letters(ListDeadLettersRequest(page_size=1)).next_page_token
-    with pytest.raises(Refused, match="INVALID_ARGUMENT PAGE_TOKEN_INVALID"):
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT PAGE_TOKEN_INVALID"):
         admin.list_dead_letters(ListDeadLettersRequest(page_token=token[1:]))
 
 
 def test_only_admins_may_list_dead_letters(analytics: Client) -> None:
-    with pytest.raises(Refused, match="PERMISSION_DENIED ROLE_REQUIRED"):
+    with pytest.raises(Rejected, match="PERMISSION_DENIED ROLE_REQUIRED"):
         analytics.list_dead_letters(ListDeadLettersRequest())
 
 
 @pytest.mark.parametrize(("field", "value"), [("page_size", -1), ("page_size", 1001), ("page_token", "x" * 513)])
 def test_a_field_that_breaks_its_rule_is_named(admin: Client, field: str, value: Any) -> None:
-    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
         admin.list_dead_letters(ListDeadLettersRequest(**{field: value}))
     assert list(refused.value.violations) == [field]

@@ -15,7 +15,7 @@ from gen.pulsetrack.analytics.v1 import (
 )
 from gen.pulsetrack.patient.v1 import PatientEvent
 from tests.analytics.factory import happened
-from tests.harness.client import Client, Refused
+from tests.harness.client import Client, Rejected
 from tests.harness.tokens import USER_ID
 
 Tell = Callable[..., None]
@@ -98,7 +98,7 @@ def test_a_token_is_refused_with_another_query_or_changed(analytics: Client, tel
         ListPatientEventsRequest(page_token=token, type=PatientEventType.UPDATED, **query),
         ListPatientEventsRequest(page_token=token[1:], **query),
     ):
-        with pytest.raises(Refused, match="INVALID_ARGUMENT PAGE_TOKEN_INVALID"):
+        with pytest.raises(Rejected, match="INVALID_ARGUMENT PAGE_TOKEN_INVALID"):
             analytics.list_patient_events(request)
     assert len(analytics.list_patient_events(ListPatientEventsRequest(page_token=token, **query)).events) == 2
 
@@ -113,6 +113,6 @@ def test_a_patient_of_whom_nothing_is_known_has_no_events(analytics: Client) -> 
     [("page_size", -1), ("page_size", 1001), ("patient_id", "42"), ("type", 9), ("page_token", "x" * 513)],
 )
 def test_a_field_that_breaks_its_rule_is_named(analytics: Client, field: str, value: Any) -> None:
-    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
         analytics.list_patient_events(ListPatientEventsRequest(**{field: value}))
     assert list(refused.value.violations) == [field]

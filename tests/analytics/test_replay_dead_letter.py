@@ -17,7 +17,7 @@ from gen.pulsetrack.analytics.v1 import (
 from gen.pulsetrack.patient.v1 import PatientEvent
 from services.common.messaging.kafka import Outgoing
 from tests.analytics.factory import KEY, happened, message
-from tests.harness.client import Client, Refused
+from tests.harness.client import Client, Rejected
 from tests.harness.concurrency import at_once
 from tests.harness.sql import Sql
 
@@ -101,7 +101,7 @@ def test_what_can_still_not_be_stored_is_refused_and_the_attempts_are_counted(
 ) -> None:
     with refusing(sql, event.actor_id):
         for attempts in (2, 3):
-            with pytest.raises(Refused, match="FAILED_PRECONDITION DEAD_LETTER_UNREPLAYABLE"):
+            with pytest.raises(Rejected, match="FAILED_PRECONDITION DEAD_LETTER_UNREPLAYABLE"):
                 replay(admin, kept)
             assert listed(admin, kept).attempts == attempts
     assert not stored(analytics, event)
@@ -111,7 +111,7 @@ def test_what_can_still_not_be_stored_is_refused_and_the_attempts_are_counted(
 
 def test_what_is_no_event_is_refused_and_says_why(admin: Client, dead_letter: Keep) -> None:
     letter_id = dead_letter(Outgoing(key=KEY, value=b"\xff" + uuid4().bytes, headers={}))
-    with pytest.raises(Refused, match="FAILED_PRECONDITION DEAD_LETTER_UNREPLAYABLE"):
+    with pytest.raises(Rejected, match="FAILED_PRECONDITION DEAD_LETTER_UNREPLAYABLE"):
         replay(admin, letter_id)
     letter = listed(admin, letter_id)
     assert (letter.attempts, letter.replay_time) == (2, None)
@@ -119,17 +119,17 @@ def test_what_is_no_event_is_refused_and_says_why(admin: Client, dead_letter: Ke
 
 
 def test_an_unknown_id_is_not_found(admin: Client) -> None:
-    with pytest.raises(Refused, match="NOT_FOUND DEAD_LETTER_NOT_FOUND"):
+    with pytest.raises(Rejected, match="NOT_FOUND DEAD_LETTER_NOT_FOUND"):
         replay(admin, str(uuid4()))
 
 
 def test_only_admins_may_replay(analytics: Client, kept: str) -> None:
-    with pytest.raises(Refused, match="PERMISSION_DENIED ROLE_REQUIRED"):
+    with pytest.raises(Rejected, match="PERMISSION_DENIED ROLE_REQUIRED"):
         replay(analytics, kept)
 
 
 @pytest.mark.parametrize("letter_id", ["", "42"])
 def test_what_is_no_uuid_is_refused(admin: Client, letter_id: str) -> None:
-    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
         replay(admin, letter_id)
     assert list(refused.value.violations) == ["id"]

@@ -15,7 +15,7 @@ from gen.pulsetrack.audit.v1 import SearchAccessEventsRequest
 from tests.analytics.factory import happened, message
 from tests.analytics.test_replay_dead_letter import Keep, refusing
 from tests.harness.audit import searched, told
-from tests.harness.client import Client, Refused
+from tests.harness.client import Client, Rejected
 from tests.harness.sql import Sql
 from tests.harness.tokens import ADMIN_ID, USER_ID
 from tests.harness.waiting import eventually
@@ -64,5 +64,5 @@ def test_statistics_and_dead_letters_leave_events_about_nobody(analytics: Client
 
 
 def test_a_user_may_not_search(analytics: Client) -> None:
-    with pytest.raises(Refused, match="ROLE_REQUIRED"):
+    with pytest.raises(Rejected, match="ROLE_REQUIRED"):
         analytics.search_analytics_access_events(SearchAccessEventsRequest())

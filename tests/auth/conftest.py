@@ -9,7 +9,7 @@ from gen.pulsetrack.auth.v1 import LoginRequest
 from services.common.rpc.tokens import TokenVerifier
 from tests.conftest import Serve
 from tests.harness.client import Client
-from tests.harness.services import ADMIN_EMAIL, ADMIN_PASSWORD, serving_auth
+from tests.harness.services import ADMIN_EMAIL, ADMIN_PASSWORD, serve_auth
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +20,7 @@ def service_name() -> str:
 @pytest.fixture(scope="session")
 def serve() -> Serve:
     def serve(url: str, _: TokenVerifier) -> AbstractAsyncContextManager[int]:
-        return serving_auth(url)
+        return serve_auth(url)
 
     return serve
 
@@ -34,4 +34,4 @@ def auth(grpc_channel: grpc.Channel) -> Client:
 @pytest.fixture(scope="module")
 def admin(auth: Client) -> Client:
     """The first admin, who does."""
-    return auth.having(auth.login(LoginRequest(email=ADMIN_EMAIL, password=ADMIN_PASSWORD)).access_token)
+    return auth.with_token(auth.login(LoginRequest(email=ADMIN_EMAIL, password=ADMIN_PASSWORD)).access_token)

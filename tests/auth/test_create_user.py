@@ -7,43 +7,43 @@ from gen.pulsetrack.auth.v1 import CreateUserRequest, GetCurrentUserRequest, Use
 from gen.pulsetrack.options.v1 import Role
 from services.common.protobuf import codec
 from services.common.protobuf.contract import SERVICES
-from tests.auth.factory import a_session, creating, logging_in
-from tests.harness.client import Client, Refused
+from tests.auth.factory import build_create_user, build_login, create_session
+from tests.harness.client import Client, Rejected
 
 PATH = f"/{SERVICES['auth']}/CreateUser"
 
 
 @pytest.mark.parametrize("role", [Role.USER, Role.ADMIN])
 def test_a_new_user_has_the_role_that_the_admin_chose(auth: Client, admin: Client, role: Role) -> None:
-    new = creating(role=role)
+    new = build_create_user(role=role)
     user: User = admin.create_user(new)
     assert (user.email, user.username, user.role, user.disabled) == (new.email, new.username, role, False)
-    session = auth.login(logging_in(new))
-    assert auth.having(session.access_token).get_current_user(GetCurrentUserRequest()) == user
+    session = auth.login(build_login(new))
+    assert auth.with_token(session.access_token).get_current_user(GetCurrentUserRequest()) == user
 
 
 def test_a_new_admin_may_do_what_an_admin_may(auth: Client, admin: Client) -> None:
-    new = creating(role=Role.ADMIN)
+    new = build_create_user(role=Role.ADMIN)
     admin.create_user(new)
-    other = auth.having(auth.login(logging_in(new)).access_token)
-    assert other.create_user(creating()).id
+    other = auth.with_token(auth.login(build_login(new)).access_token)
+    assert other.create_user(build_create_user()).id
 
 
 def test_a_new_user_without_a_role_is_no_admin(admin: Client) -> None:
-    assert admin.create_user(creating()).role is Role.USER
+    assert admin.create_user(build_create_user()).role is Role.USER
 
 
 def test_who_is_no_admin_creates_nobody(auth: Client) -> None:
-    with pytest.raises(Refused, match="PERMISSION_DENIED ROLE_REQUIRED"):
-        auth.having(a_session(auth).access_token).create_user(creating())
+    with pytest.raises(Rejected, match="PERMISSION_DENIED ROLE_REQUIRED"):
+        auth.with_token(create_session(auth).access_token).create_user(build_create_user())
 
 
 @pytest.mark.parametrize(("field", "reason"), [("email", "EMAIL"), ("username", "USERNAME")])
 def test_what_belongs_to_another_user_is_refused(admin: Client, field: str, reason: str) -> None:
-    taken = creating()
+    taken = build_create_user()
     admin.create_user(taken)
-    with pytest.raises(Refused) as refused:
-        admin.create_user(creating(**{field: getattr(taken, field).upper()}))
+    with pytest.raises(Rejected) as refused:
+        admin.create_user(build_create_user(**{field: getattr(taken, field).upper()}))
     assert (refused.value.code, refused.value.reason) == (StatusCode.ALREADY_EXISTS, f"{reason}_ALREADY_EXISTS")
 
 
@@ -52,13 +52,13 @@ def test_what_belongs_to_another_user_is_refused(admin: Client, field: str, reas
     [("email", ""), ("email", "ana"), ("username", ""), ("username", "a b"), ("password", "x" * 7), ("role", 9)],
 )
 def test_a_field_that_breaks_its_rule_is_named(admin: Client, field: str, value: object) -> None:
-    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
-        admin.create_user(creating(**{field: value}))
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+        admin.create_user(build_create_user(**{field: value}))
     assert list(refused.value.violations) == [field]
 
 
 def test_the_answer_holds_nothing_of_the_password(admin: Client) -> None:
-    new = creating()
+    new = build_create_user()
     answer = admin.call(PATH, codec.codec_of(CreateUserRequest).dumps(new))
     assert new.email.encode() in answer
     assert b"argon2" not in answer

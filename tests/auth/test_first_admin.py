@@ -7,10 +7,10 @@ from grpc import StatusCode
 
 from gen.pulsetrack.auth.v1 import GetCurrentUserRequest, LoginRequest, User
 from gen.pulsetrack.options.v1 import Role
-from tests.auth.factory import PASSWORD, a_user
+from tests.auth.factory import PASSWORD, create_user
 from tests.harness.background import Background
-from tests.harness.client import Client, Refused, calling
-from tests.harness.services import ADMIN_EMAIL, ADMIN_PASSWORD, serving_auth
+from tests.harness.client import Client, Rejected, connect
+from tests.harness.services import ADMIN_EMAIL, ADMIN_PASSWORD, serve_auth
 
 
 @pytest.fixture
@@ -20,31 +20,31 @@ def url(new_database: Callable[[str], str]) -> str:
 
 
 def test_the_first_admin_is_there_from_the_first_start(background: Background, url: str) -> None:
-    with background.during(serving_auth(url)) as port, calling(port, "auth") as auth:
+    with background.during(serve_auth(url)) as port, connect(port, "auth") as auth:
         admin = logged_in(auth, ADMIN_EMAIL, ADMIN_PASSWORD)
     assert (admin.email, admin.role) == (ADMIN_EMAIL, Role.ADMIN)
 
 
 def test_the_next_start_leaves_the_admin_as_he_is(background: Background, url: str) -> None:
-    with background.during(serving_auth(url)) as port, calling(port, "auth") as auth:
+    with background.during(serve_auth(url)) as port, connect(port, "auth") as auth:
         admin = logged_in(auth, ADMIN_EMAIL, ADMIN_PASSWORD)
-    again = serving_auth(url, admin_email=ADMIN_EMAIL.upper(), admin_password="another password")
-    with background.during(again) as port, calling(port, "auth") as auth:
+    again = serve_auth(url, admin_email=ADMIN_EMAIL.upper(), admin_password="another password")
+    with background.during(again) as port, connect(port, "auth") as auth:
         assert logged_in(auth, ADMIN_EMAIL, ADMIN_PASSWORD) == admin
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(Rejected) as refused:
             logged_in(auth, ADMIN_EMAIL, "another password")
         assert refused.value.code is StatusCode.UNAUTHENTICATED
 
 
 def test_a_user_who_has_the_admins_email_is_not_promoted(background: Background, url: str) -> None:
-    with background.during(serving_auth(url)) as port, calling(port, "auth") as auth:
-        new = a_user(auth)
-    with background.during(serving_auth(url, admin_email=new.email)) as port, calling(port, "auth") as auth:
+    with background.during(serve_auth(url)) as port, connect(port, "auth") as auth:
+        new = create_user(auth)
+    with background.during(serve_auth(url, admin_email=new.email)) as port, connect(port, "auth") as auth:
         assert logged_in(auth, new.email, PASSWORD).role is Role.USER
 
 
 def logged_in(auth: Client, email: str, password: str) -> User:
     """Logs in, and returns who did."""
     session = auth.login(LoginRequest(email=email, password=password))
-    user: User = auth.having(session.access_token).get_current_user(GetCurrentUserRequest())
+    user: User = auth.with_token(session.access_token).get_current_user(GetCurrentUserRequest())
     return user

@@ -5,31 +5,31 @@ from grpc import StatusCode
 
 from gen.pulsetrack.auth.v1 import GetCurrentUserRequest, LoginRequest
 from gen.pulsetrack.options.v1 import Role
-from tests.auth.factory import logging_in, signing_up
-from tests.harness.client import Client, Refused
+from tests.auth.factory import build_login, build_sign_up
+from tests.harness.client import Client, Rejected
 from tests.harness.services import ADMIN_EMAIL, ADMIN_PASSWORD
 from tests.harness.sql import Sql
 
 
 def test_a_user_sees_himself(auth: Client) -> None:
-    new = signing_up()
+    new = build_sign_up()
     user = auth.sign_up(new)
-    token = auth.login(logging_in(new)).access_token
-    assert auth.having(token).get_current_user(GetCurrentUserRequest()) == user
+    token = auth.login(build_login(new)).access_token
+    assert auth.with_token(token).get_current_user(GetCurrentUserRequest()) == user
 
 
 def test_an_admin_sees_himself(auth: Client) -> None:
     token = auth.login(LoginRequest(email=ADMIN_EMAIL, password=ADMIN_PASSWORD)).access_token
-    admin = auth.having(token).get_current_user(GetCurrentUserRequest())
+    admin = auth.with_token(token).get_current_user(GetCurrentUserRequest())
     assert (admin.email, admin.role) == (ADMIN_EMAIL, Role.ADMIN)
 
 
 def test_a_user_who_is_gone_is_not_found(auth: Client, sql: Sql) -> None:
-    new = signing_up()
+    new = build_sign_up()
     user = auth.sign_up(new)
-    token = auth.login(logging_in(new)).access_token
+    token = auth.login(build_login(new)).access_token
     sql("DELETE FROM refresh_tokens WHERE user_id = $1", user.id)
     sql("DELETE FROM users WHERE id = $1", user.id)
-    with pytest.raises(Refused) as refused:
-        auth.having(token).get_current_user(GetCurrentUserRequest())
+    with pytest.raises(Rejected) as refused:
+        auth.with_token(token).get_current_user(GetCurrentUserRequest())
     assert (refused.value.code, refused.value.reason) == (StatusCode.NOT_FOUND, "USER_NOT_FOUND")

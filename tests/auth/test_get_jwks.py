@@ -6,7 +6,7 @@ import jwt
 
 from gen.google.api import HttpBody
 from gen.pulsetrack.auth.v1 import GetJwksRequest
-from tests.auth.factory import a_session
+from tests.auth.factory import create_session
 from tests.harness.client import Client
 
 
@@ -24,7 +24,7 @@ def test_the_keys_hold_nothing_private(auth: Client) -> None:
 
 def test_the_keys_verify_what_auth_issues(auth: Client) -> None:
     keys = jwt.PyJWKSet.from_json(auth.get_jwks(GetJwksRequest()).data.decode())
-    token = a_session(auth).access_token
+    token = create_session(auth).access_token
     key = keys[jwt.get_unverified_header(token)["kid"]]
     claims = jwt.decode(token, key, algorithms=["ES256"], audience="pulsetrack", issuer="pulsetrack-auth")
     assert claims["role"] == "USER"

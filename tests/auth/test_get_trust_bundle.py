@@ -16,10 +16,10 @@ from gen.pulsetrack.auth.v1 import (
     User,
 )
 from gen.pulsetrack.options.v1 import Role
-from tests.auth.factory import creating, logging_in
+from tests.auth.factory import build_create_user, build_login
 from tests.harness.background import Background
-from tests.harness.client import Client, Refused, calling, outcome
-from tests.harness.services import serving_auth
+from tests.harness.client import Client, Rejected, attempt, connect
+from tests.harness.services import serve_auth
 from tests.harness.sql import Sql
 from tests.harness.waiting import eventually
 
@@ -27,14 +27,14 @@ from tests.harness.waiting import eventually
 @pytest.fixture(scope="module")
 def auth(background: Background, database_url: str) -> Iterator[Client]:
     """Calls an auth process, which reads its database five times a second, without a token."""
-    with background.during(serving_auth(database_url, reload_seconds=0.2)) as port, calling(port, "auth") as client:
+    with background.during(serve_auth(database_url, reload_seconds=0.2)) as port, connect(port, "auth") as client:
         yield client
 
 
 @pytest.fixture
 def new() -> CreateUserRequest:
     """The request that creates a user with the role ADMIN."""
-    return creating(role=Role.ADMIN)
+    return build_create_user(role=Role.ADMIN)
 
 
 @pytest.fixture
@@ -57,8 +57,8 @@ def update(admin: Client, user: User, **fields: object) -> None:
 
 def refusal(auth: Client, token: str) -> str:
     """Returns why auth refuses the caller's own user, empty if it does not."""
-    answer = outcome(lambda: auth.having(token).get_current_user(GetCurrentUserRequest()))
-    return answer.reason if isinstance(answer, Refused) else ""
+    answer = attempt(lambda: auth.with_token(token).get_current_user(GetCurrentUserRequest()))
+    return answer.reason if isinstance(answer, Rejected) else ""
 
 
 def test_the_bundle_has_the_public_keys(auth: Client) -> None:
@@ -86,7 +86,7 @@ def test_a_user_who_is_disabled_twice_is_revoked_once(admin: Client, ana: User, 
 
 
 def test_a_user_who_becomes_an_admin_keeps_the_token(auth: Client, admin: Client, sql: Sql) -> None:
-    user: User = admin.create_user(creating())
+    user: User = admin.create_user(build_create_user())
     update(admin, user, role=Role.ADMIN)
     assert [row["revoke_time"] for row in sql("SELECT revoke_time FROM users WHERE id = $1", user.id)] == [None]
 
@@ -94,7 +94,7 @@ def test_a_user_who_becomes_an_admin_keeps_the_token(auth: Client, admin: Client
 def test_auth_refuses_the_token_of_a_disabled_user(
     auth: Client, admin: Client, ana: User, new: CreateUserRequest
 ) -> None:
-    token = auth.login(logging_in(new)).access_token
+    token = auth.login(build_login(new)).access_token
     assert refusal(auth, token) == ""
     update(admin, ana, disabled=True)
     eventually(lambda: refusal(auth, token) == "USER_DISABLED")
@@ -103,10 +103,10 @@ def test_auth_refuses_the_token_of_a_disabled_user(
 def test_a_token_of_before_is_refused_and_one_of_after_accepted_when_the_user_is_enabled_again(
     auth: Client, admin: Client, ana: User, new: CreateUserRequest
 ) -> None:
-    before = auth.login(logging_in(new)).access_token
+    before = auth.login(build_login(new)).access_token
     update(admin, ana, disabled=True)
     update(admin, ana, disabled=False)
-    after = auth.login(logging_in(new)).access_token
+    after = auth.login(build_login(new)).access_token
     eventually(lambda: refusal(auth, before) == "TOKEN_INVALID")
     assert refusal(auth, after) == ""
 

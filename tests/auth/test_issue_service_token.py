@@ -5,8 +5,8 @@ import pytest
 from grpc import StatusCode
 
 from gen.pulsetrack.auth.v1 import GetCurrentUserRequest, IssueServiceTokenRequest, LoginRequest, ServiceToken
-from tests.auth.factory import a_session
-from tests.harness.client import Client, Refused
+from tests.auth.factory import create_session
+from tests.harness.client import Client, Rejected
 from tests.harness.services import ADMIN_EMAIL, ADMIN_PASSWORD, CLIENT_ID, CLIENT_SECRET, LIFETIMES
 
 RIGHT = IssueServiceTokenRequest(client_id=CLIENT_ID, client_secret=CLIENT_SECRET)
@@ -35,7 +35,7 @@ def test_a_service_that_knows_its_secret_gets_a_token(auth: Client) -> None:
 def test_a_wrong_secret_and_an_unknown_client_get_the_same_answer(
     auth: Client, client_id: str, client_secret: str
 ) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Rejected) as refused:
         auth.issue_service_token(IssueServiceTokenRequest(client_id=client_id, client_secret=client_secret))
     assert (refused.value.code, refused.value.reason) == (StatusCode.UNAUTHENTICATED, "INVALID_CREDENTIALS")
     assert refused.value.message == "The credentials are not valid."
@@ -44,21 +44,21 @@ def test_a_wrong_secret_and_an_unknown_client_get_the_same_answer(
 @pytest.mark.parametrize("field", ["client_id", "client_secret"])
 def test_a_field_that_is_missing_is_named(auth: Client, field: str) -> None:
     fields = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, field: ""}
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Rejected) as refused:
         auth.issue_service_token(IssueServiceTokenRequest(**fields))
     assert list(refused.value.violations) == [field]
 
 
 def test_a_person_gets_none_though_he_knows_the_secret(auth: Client) -> None:
     admin = auth.login(LoginRequest(email=ADMIN_EMAIL, password=ADMIN_PASSWORD))
-    for session in (a_session(auth), admin):
-        with pytest.raises(Refused) as refused:
-            auth.having(session.access_token).issue_service_token(RIGHT)
+    for session in (create_session(auth), admin):
+        with pytest.raises(Rejected) as refused:
+            auth.with_token(session.access_token).issue_service_token(RIGHT)
         assert (refused.value.code, refused.value.reason) == (StatusCode.PERMISSION_DENIED, "ROLE_REQUIRED")
 
 
 def test_a_service_token_is_no_persons(auth: Client) -> None:
     token = auth.issue_service_token(RIGHT).access_token
-    with pytest.raises(Refused) as refused:
-        auth.having(token).get_current_user(GetCurrentUserRequest())
+    with pytest.raises(Rejected) as refused:
+        auth.with_token(token).get_current_user(GetCurrentUserRequest())
     assert (refused.value.code, refused.value.reason) == (StatusCode.PERMISSION_DENIED, "ROLE_REQUIRED")

@@ -10,33 +10,33 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from gen.pulsetrack.auth.v1 import GetCurrentUserRequest, GetJwksRequest
 from services.common.settings import SettingsError
-from tests.auth.factory import a_session, goes_on
+from tests.auth.factory import can_refresh, create_session
 from tests.harness.background import Background
-from tests.harness.client import Client, calling
-from tests.harness.services import PASSPHRASE, serving_auth
+from tests.harness.client import Client, connect
+from tests.harness.services import PASSPHRASE, serve_auth
 from tests.harness.sql import Sql
 
 
 def test_tokens_are_good_after_a_restart(background: Background, new_database: Callable[[str], str]) -> None:
     url = new_database("auth")
-    with background.during(serving_auth(url)) as port, calling(port, "auth") as before:
-        session, keys = a_session(before), key_ids(before)
-    with background.during(serving_auth(url)) as port, calling(port, "auth", session.access_token) as after:
+    with background.during(serve_auth(url)) as port, connect(port, "auth") as before:
+        session, keys = create_session(before), key_ids(before)
+    with background.during(serve_auth(url)) as port, connect(port, "auth", session.access_token) as after:
         assert key_ids(after) == keys
         assert after.get_current_user(GetCurrentUserRequest())
-        assert goes_on(after, session)
+        assert can_refresh(after, session)
 
 
 def test_processes_that_start_at_once_share_one_key(background: Background, new_database: Callable[[str], str]) -> None:
     with (
         background.during(serving_two(new_database("auth"))) as ports,
-        calling(ports[0], "auth") as one,
-        calling(ports[1], "auth") as other,
+        connect(ports[0], "auth") as one,
+        connect(ports[1], "auth") as other,
     ):
         assert len(key_ids(one)) == 1
         assert key_ids(one) == key_ids(other)
-        token = a_session(one).access_token
-        assert other.having(token).get_current_user(GetCurrentUserRequest())
+        token = create_session(one).access_token
+        assert other.with_token(token).get_current_user(GetCurrentUserRequest())
 
 
 def test_a_key_is_stored_encrypted(auth: Client, sql: Sql) -> None:
@@ -50,7 +50,7 @@ def test_a_wrong_passphrase_is_a_wrong_setting(background: Background, auth: Cli
     assert key_ids(auth)
     with (
         pytest.raises(SettingsError, match=r"^PULSETRACK_KEY_PASSPHRASE does not open the signing keys"),
-        background.during(serving_auth(database_url, passphrase="another passphrase")),
+        background.during(serve_auth(database_url, passphrase="another passphrase")),
     ):
         pytest.fail("auth serves with a wrong passphrase")
 
@@ -58,7 +58,7 @@ def test_a_wrong_passphrase_is_a_wrong_setting(background: Background, auth: Cli
 @asynccontextmanager
 async def serving_two(url: str) -> AsyncIterator[list[int]]:
     """Serves auth twice on one database, started at once, each with connections of its own as two processes have."""
-    both = [serving_auth(url), serving_auth(url)]
+    both = [serve_auth(url), serve_auth(url)]
     yield await asyncio.gather(*(one.__aenter__() for one in both))
     await asyncio.gather(*(one.__aexit__(None, None, None) for one in both))
 

@@ -5,15 +5,15 @@ from collections.abc import Iterator
 import pytest
 
 from gen.pulsetrack.auth.v1 import ListUsersRequest, ListUsersResponse, User
-from tests.auth.factory import a_session, creating
-from tests.harness.client import Client, Refused
+from tests.auth.factory import build_create_user, create_session
+from tests.harness.client import Client, Rejected
 from tests.harness.services import ADMIN_EMAIL
 from tests.harness.sql import Sql
 
 
 def created(admin: Client, count: int) -> list[User]:
     """Creates so many users, one after the other."""
-    return [admin.create_user(creating()) for _ in range(count)]
+    return [admin.create_user(build_create_user()) for _ in range(count)]
 
 
 def walk(admin: Client, size: int) -> Iterator[User]:
@@ -62,17 +62,17 @@ def test_a_token_that_was_changed_is_refused(admin: Client) -> None:
     created(admin, 2)
     token = admin.list_users(ListUsersRequest(page_size=1)).next_page_token
     for changed in (token[::-1], "token"):
-        with pytest.raises(Refused, match="INVALID_ARGUMENT PAGE_TOKEN_INVALID"):
+        with pytest.raises(Rejected, match="INVALID_ARGUMENT PAGE_TOKEN_INVALID"):
             admin.list_users(ListUsersRequest(page_token=changed))
 
 
 @pytest.mark.parametrize(("field", "value"), [("page_size", -1), ("page_size", 1001), ("page_token", "x" * 513)])
 def test_a_field_that_breaks_its_rule_is_named(admin: Client, field: str, value: object) -> None:
-    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
         admin.list_users(ListUsersRequest(**{field: value}))  # type: ignore[arg-type]
     assert list(refused.value.violations) == [field]
 
 
 def test_who_is_no_admin_sees_nobody(auth: Client) -> None:
-    with pytest.raises(Refused, match="PERMISSION_DENIED ROLE_REQUIRED"):
-        auth.having(a_session(auth).access_token).list_users(ListUsersRequest())
+    with pytest.raises(Rejected, match="PERMISSION_DENIED ROLE_REQUIRED"):
+        auth.with_token(create_session(auth).access_token).list_users(ListUsersRequest())

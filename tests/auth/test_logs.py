@@ -13,10 +13,10 @@ from gen.pulsetrack.auth.v1 import (
     RefreshTokenRequest,
     TokenPair,
 )
-from tests.auth.factory import a_user, logging_in, signing_up
+from tests.auth.factory import build_login, build_sign_up, create_user
 from tests.harness.background import Background
-from tests.harness.client import Client, Refused, calling, outcome
-from tests.harness.services import CLIENT_ID, CLIENT_SECRET, PASSPHRASE, serving_auth
+from tests.harness.client import Client, Rejected, attempt, connect
+from tests.harness.services import CLIENT_ID, CLIENT_SECRET, PASSPHRASE, serve_auth
 from tests.harness.sql import Sql
 
 GUESS = "a guess of a secret"
@@ -36,37 +36,37 @@ def logged(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], str]]:
 
 
 def test_no_secret_is_logged_whatever_is_called(background: Background, url: str, logged: Callable[[], str]) -> None:
-    with background.during(serving_auth(url)) as port, calling(port, "auth") as auth:
+    with background.during(serve_auth(url)) as port, connect(port, "auth") as auth:
         secrets = [*used_well(auth), *used_badly(auth)]
     assert "INVALID_CREDENTIALS" in logged()
     assert_none_in(secrets, logged())
 
 
 def test_no_secret_is_logged_when_auth_fails(background: Background, url: str, logged: Callable[[], str]) -> None:
-    with background.during(serving_auth(url)) as port, calling(port, "auth") as auth:
-        new = a_user(auth)
-        session = auth.login(logging_in(new))
+    with background.during(serve_auth(url)) as port, connect(port, "auth") as auth:
+        new = create_user(auth)
+        session = auth.login(build_login(new))
         refresh = RefreshTokenRequest(refresh_token=session.refresh_token)
         for statement in ("ALTER TABLE users RENAME TO gone", "ALTER TABLE refresh_tokens RENAME TO lost"):
             Sql(background, url)(statement)
         for call in (
-            lambda: auth.login(logging_in(new)),
-            lambda: auth.sign_up(signing_up()),
+            lambda: auth.login(build_login(new)),
+            lambda: auth.sign_up(build_sign_up()),
             lambda: auth.refresh_token(refresh),
             lambda: auth.logout(LogoutRequest(refresh_token=session.refresh_token)),
-            lambda: auth.having(session.access_token).get_current_user(GetCurrentUserRequest()),
+            lambda: auth.with_token(session.access_token).get_current_user(GetCurrentUserRequest()),
         ):
-            assert outcome(call).reason == "INTERNAL"
+            assert attempt(call).reason == "INTERNAL"
     assert "UndefinedTableError" in logged()
     assert_none_in([new.password, *tokens(session)], logged())
 
 
 def used_well(auth: Client) -> list[str]:
     """Calls every RPC as it is meant, and returns the secrets in it."""
-    new = a_user(auth)
-    first: TokenPair = auth.login(logging_in(new))
+    new = create_user(auth)
+    first: TokenPair = auth.login(build_login(new))
     second: TokenPair = auth.refresh_token(RefreshTokenRequest(refresh_token=first.refresh_token))
-    auth.having(second.access_token).get_current_user(GetCurrentUserRequest())
+    auth.with_token(second.access_token).get_current_user(GetCurrentUserRequest())
     auth.logout(LogoutRequest(refresh_token=second.refresh_token))
     auth.get_jwks(GetJwksRequest())
     issued = auth.issue_service_token(IssueServiceTokenRequest(client_id=CLIENT_ID, client_secret=CLIENT_SECRET))
@@ -75,21 +75,21 @@ def used_well(auth: Client) -> list[str]:
 
 def used_badly(auth: Client) -> list[str]:
     """Calls the RPCs in ways that are refused, and returns the secrets in it."""
-    new = a_user(auth)
-    session: TokenPair = auth.login(logging_in(new))
+    new = create_user(auth)
+    session: TokenPair = auth.login(build_login(new))
     used = RefreshTokenRequest(refresh_token=session.refresh_token)
     auth.refresh_token(used)
     for call in (
         lambda: auth.sign_up(new),
-        lambda: auth.sign_up(signing_up(email=GUESS)),
-        lambda: auth.login(logging_in(new, password=GUESS)),
-        lambda: auth.login(logging_in(new, email="\x00")),
+        lambda: auth.sign_up(build_sign_up(email=GUESS)),
+        lambda: auth.login(build_login(new, password=GUESS)),
+        lambda: auth.login(build_login(new, email="\x00")),
         lambda: auth.refresh_token(used),
         lambda: auth.refresh_token(RefreshTokenRequest(refresh_token=GUESS)),
-        lambda: auth.having(GUESS).get_current_user(GetCurrentUserRequest()),
+        lambda: auth.with_token(GUESS).get_current_user(GetCurrentUserRequest()),
         lambda: auth.issue_service_token(IssueServiceTokenRequest(client_id=CLIENT_ID, client_secret=GUESS)),
     ):
-        assert isinstance(outcome(call), Refused)
+        assert isinstance(attempt(call), Rejected)
     return [new.password, GUESS, *tokens(session)]
 
 

@@ -7,12 +7,12 @@ from random import Random
 
 import pytest
 
-from services.auth.strength import BREACHED, GUESSABLE, BreachedPasswords, is_guessable
+from services.auth.password_strength import BREACHED, GUESSABLE, BreachedPasswords, is_guessable
 from services.common.settings import SettingsError
-from tests.auth.factory import a_user, creating, logging_in, signing_up
+from tests.auth.factory import build_create_user, build_login, build_sign_up, create_user
 from tests.harness.background import Background
-from tests.harness.client import Client, Refused, calling
-from tests.harness.services import serving_auth
+from tests.harness.client import Client, Rejected, connect
+from tests.harness.services import serve_auth
 
 EMAIL, USERNAME = "ana.silva@example.test", "anasilva"
 WEAK = [
@@ -35,19 +35,19 @@ STRONG = ["correct horse battery", "tr7#kQ9!wz", "violet-Anchor-97 rain", "aaaaa
 
 @pytest.mark.parametrize("password", WEAK)
 def test_a_password_that_is_easy_to_guess_is_refused(auth: Client, password: str) -> None:
-    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
-        auth.sign_up(signing_up(email=EMAIL, username=USERNAME, password=password))
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+        auth.sign_up(build_sign_up(email=EMAIL, username=USERNAME, password=password))
     assert refused.value.violations == {"password": GUESSABLE}
 
 
 @pytest.mark.parametrize("password", STRONG)
 def test_a_password_that_is_hard_to_guess_is_accepted(auth: Client, password: str) -> None:
-    assert auth.login(logging_in(a_user(auth, password=password))).access_token
+    assert auth.login(build_login(create_user(auth, password=password))).access_token
 
 
 def test_an_admin_cannot_give_a_user_an_easy_password(admin: Client) -> None:
-    with pytest.raises(Refused, match="FIELDS_INVALID") as refused:
-        admin.create_user(creating(password="clinic2026"))
+    with pytest.raises(Rejected, match="FIELDS_INVALID") as refused:
+        admin.create_user(build_create_user(password="clinic2026"))
     assert refused.value.violations == {"password": GUESSABLE}
 
 
@@ -56,7 +56,7 @@ def test_an_easy_password_of_the_first_admin_ends_the_start(
 ) -> None:
     with (
         pytest.raises(SettingsError, match=r"^PULSETRACK_ADMIN_PASSWORD is too easy to guess"),
-        background.during(serving_auth(new_database("auth"), admin_password="clinic2026")),
+        background.during(serve_auth(new_database("auth"), admin_password="clinic2026")),
     ):
         pass
 
@@ -65,12 +65,12 @@ def test_a_breached_password_is_refused(
     background: Background, new_database: Callable[[str], str], tmp_path: Path
 ) -> None:
     path = a_list(tmp_path, ["correct horse battery"])
-    running = serving_auth(new_database("auth"), breached=str(path))
-    with background.during(running) as port, calling(port, "auth") as auth:
-        with pytest.raises(Refused, match="FIELDS_INVALID") as refused:
-            auth.sign_up(signing_up(password="correct horse battery"))
+    running = serve_auth(new_database("auth"), breached=str(path))
+    with background.during(running) as port, connect(port, "auth") as auth:
+        with pytest.raises(Rejected, match="FIELDS_INVALID") as refused:
+            auth.sign_up(build_sign_up(password="correct horse battery"))
         assert refused.value.violations == {"password": BREACHED}
-        assert auth.sign_up(signing_up(password="violet anchor rain")).id
+        assert auth.sign_up(build_sign_up(password="violet anchor rain")).id
 
 
 @pytest.mark.parametrize("ending", ["", ":17", "\r"])
@@ -99,7 +99,7 @@ def test_the_longest_passwords_are_judged_by_short_pieces(monkeypatch: pytest.Mo
         judged.append(piece)
         return {"score": 0}
 
-    monkeypatch.setattr("services.auth.strength.zxcvbn", judge)
+    monkeypatch.setattr("services.auth.password_strength.zxcvbn", judge)
     random = Random(0)
     assert is_guessable("".join(random.choice(symbols) for _ in range(128)), [EMAIL])
     assert [len(piece) for piece in judged] == [16, 16]

@@ -24,11 +24,11 @@ from services.common.protobuf.contract import SERVICES
 from services.common.rpc.client import create_trust_fetcher, open_channel
 from services.common.rpc.tokens import TokenVerifier
 from services.common.settings import SettingsError
-from tests.auth.factory import a_session, goes_on
+from tests.auth.factory import can_refresh, create_session
 from tests.auth.test_keys import key_ids
 from tests.harness.background import Background
-from tests.harness.client import Client, Refused, calling, outcome
-from tests.harness.services import PASSPHRASE, serving_auth, serving_service
+from tests.harness.client import Client, Rejected, attempt, connect
+from tests.harness.services import PASSPHRASE, serve_auth, serve_service
 from tests.harness.sql import Sql
 from tests.harness.waiting import eventually
 
@@ -61,8 +61,8 @@ def own_sql(background: Background, url: str) -> Sql:
 def both(background: Background, url: str) -> Iterator[list[Client]]:
     """Callers of two auth processes that share it, and read their keys five times a second."""
     with ExitStack() as stack:
-        ports = [stack.enter_context(background.during(serving_auth(url, reload_seconds=0.2))) for _ in range(2)]
-        yield [stack.enter_context(calling(port, "auth")) for port in ports]
+        ports = [stack.enter_context(background.during(serve_auth(url, reload_seconds=0.2))) for _ in range(2)]
+        yield [stack.enter_context(connect(port, "auth")) for port in ports]
 
 
 @pytest.fixture
@@ -95,8 +95,8 @@ def kid(token: str) -> str:
 def admits(service: Client, token: str) -> bool:
     """Tells whether auth, or billing, takes a token."""
     path, request = CALLS[service._service]
-    answer = outcome(lambda: service.having(token).call(path, request))
-    return not isinstance(answer, Refused) or answer.reason == "BILLING_ACCOUNT_NOT_FOUND"
+    answer = attempt(lambda: service.with_token(token).call(path, request))
+    return not isinstance(answer, Rejected) or answer.reason == "BILLING_ACCOUNT_NOT_FOUND"
 
 
 def test_a_new_key_is_shown_by_every_process_and_does_not_sign_yet(both: list[Client], rotated: Rotate) -> None:
@@ -104,7 +104,7 @@ def test_a_new_key_is_shown_by_every_process_and_does_not_sign_yet(both: list[Cl
     rotated(seconds=3600)
     for auth in both:
         eventually(lambda auth=auth: len(key_ids(auth)) == 2)  # type: ignore[misc]
-        assert kid(a_session(auth).access_token) == old
+        assert kid(create_session(auth).access_token) == old
     assert key_ids(both[0]) == key_ids(both[1])
 
 
@@ -112,16 +112,16 @@ def test_from_its_time_on_the_new_key_signs_in_every_process(both: list[Client],
     [old] = key_ids(both[0])
     rotated(seconds=ACTIVATION_SECONDS)
     for auth in both:
-        eventually(lambda auth=auth: kid(a_session(auth).access_token) != old)  # type: ignore[misc]
+        eventually(lambda auth=auth: kid(create_session(auth).access_token) != old)  # type: ignore[misc]
 
 
 def test_tokens_of_before_during_and_after_are_good_everywhere(both: list[Client], rotated: Rotate) -> None:
     one, other = both
     [old] = key_ids(one)
-    before = a_session(one).access_token
+    before = create_session(one).access_token
     rotated(seconds=ACTIVATION_SECONDS)
-    during = a_session(one).access_token
-    after = eventually(lambda: token if kid(token := a_session(one).access_token) != old else "")
+    during = create_session(one).access_token
+    after = eventually(lambda: token if kid(token := create_session(one).access_token) != old else "")
     assert kid(before) == kid(during) == old
     for token in (before, during, after):
         assert [admits(auth, token) for auth in (one, other)] == [True, True]
@@ -169,9 +169,9 @@ def test_keys_stay_in_use_while_they_cannot_be_read(both: list[Client], rotated:
     known = key_ids(auth)
     time.sleep(0.5)  # two attempts to read them
     assert key_ids(auth) == known
-    assert admits(auth, a_session(auth).access_token)
+    assert admits(auth, create_session(auth).access_token)
     own_sql("ALTER TABLE gone RENAME TO signing_keys")
-    eventually(lambda: kid(a_session(auth).access_token) != old)
+    eventually(lambda: kid(create_session(auth).access_token) != old)
 
 
 def test_processes_make_one_new_key_when_all_were_deleted(both: list[Client], own_sql: Sql) -> None:
@@ -184,11 +184,11 @@ def test_processes_make_one_new_key_when_all_were_deleted(both: list[Client], ow
 def test_no_call_fails_while_the_key_is_rotated(
     background: Background, both: list[Client], url: str, new_database: Callable[[str], str], rotated: Rotate
 ) -> None:
-    sessions = [a_session(both[0]) for _ in range(THREADS)]
+    sessions = [create_session(both[0]) for _ in range(THREADS)]
     serving = serving_both(url, new_database("billing"))
     with (
         background.during(serving) as port,
-        calling(port, "billing") as billing,
+        connect(port, "billing") as billing,
         ThreadPoolExecutor(THREADS) as threads,
     ):
         stop = time.monotonic() + ACTIVATION_SECONDS + 2
@@ -207,10 +207,10 @@ def test_a_rotation_at_once_refuses_every_token_of_before(
     new_database: Callable[[str], str],
     revoked: Callable[[], None],
 ) -> None:
-    tokens = [a_session(auth).access_token for auth in (*both, *both)]
+    tokens = [create_session(auth).access_token for auth in (*both, *both)]
     with (
         background.during(serving_both(url, new_database("billing"))) as port,
-        calling(port, "billing") as billing,
+        connect(port, "billing") as billing,
     ):
         services = [*both, billing]
         assert [admits(service, token) for service in services for token in tokens[:2]] == [True] * 6
@@ -221,20 +221,20 @@ def test_a_rotation_at_once_refuses_every_token_of_before(
 
 
 def test_a_rotation_at_once_ends_all_sessions(both: list[Client], revoked: Callable[[], None]) -> None:
-    session = a_session(both[0])
+    session = create_session(both[0])
     revoked()
-    assert not goes_on(both[1], session)
+    assert not can_refresh(both[1], session)
 
 
 def test_after_a_rotation_at_once_users_log_in_again(both: list[Client], revoked: Callable[[], None]) -> None:
     [old] = key_ids(both[0])
     revoked()
     for auth in both:
-        session = eventually(lambda auth=auth: new if kid((new := a_session(auth)).access_token) != old else None)  # type: ignore[misc]
+        session = eventually(lambda auth=auth: new if kid((new := create_session(auth)).access_token) != old else None)  # type: ignore[misc]
         assert session
         for other in both:
             eventually(lambda other=other, token=session.access_token: admits(other, token))  # type: ignore[misc]
-        assert goes_on(auth, session)
+        assert can_refresh(auth, session)
 
 
 def test_the_command_replaces_the_keys_at_once(both: list[Client], url: str) -> None:
@@ -249,7 +249,7 @@ def test_the_command_rotates_once(both: list[Client], url: str) -> None:
     ended = commanded(url, PASSPHRASE)
     assert (ended.returncode, "a new key is shown" in ended.stderr) == (0, True)
     eventually(lambda: len(key_ids(both[0])) == 2)
-    assert kid(a_session(both[0]).access_token) == key_ids(both[0])[1]
+    assert kid(create_session(both[0]).access_token) == key_ids(both[0])[1]
 
 
 def test_the_command_says_what_is_wrong_in_one_sentence(both: list[Client], url: str) -> None:
@@ -274,9 +274,9 @@ def kids_of_calls(auth: Client, session: TokenPair, services: list[Client], stop
 async def serving_both(auth_url: str, billing_url: str) -> AsyncIterator[int]:
     """Serves billing, which takes its keys from an auth process of its own, and yields billing's port."""
     async with (
-        serving_auth(auth_url, reload_seconds=0.2) as auth_port,
+        serve_auth(auth_url, reload_seconds=0.2) as auth_port,
         open_channel(f"{HOST}:{auth_port}") as auth,
-        serving_service("billing", billing_url, TokenVerifier(create_trust_fetcher(auth))) as port,
+        serve_service("billing", billing_url, TokenVerifier(create_trust_fetcher(auth))) as port,
     ):
         yield port
 

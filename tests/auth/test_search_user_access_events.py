@@ -19,16 +19,16 @@ from gen.pulsetrack.auth.v1 import (
 )
 from gen.pulsetrack.options.v1 import Role
 from services.common.audit import events as audit_events
-from tests.auth.factory import creating, logging_in, signing_up
+from tests.auth.factory import build_create_user, build_login, build_sign_up
 from tests.harness.audit import searched, told
-from tests.harness.client import Client, Refused, outcome
+from tests.harness.client import Client, Rejected, attempt
 from tests.harness.sql import Sql
 from tests.harness.waiting import eventually
 
 
 @pytest.fixture
 def new() -> SignUpRequest:
-    return signing_up()
+    return build_sign_up()
 
 
 @pytest.fixture
@@ -51,9 +51,9 @@ def of(admin: Client, subject_id: str, count: int) -> list[ServiceAccessEvent]:
 def test_a_session_leaves_events_by_and_about_its_user(
     auth: Client, admin: Client, user: User, new: SignUpRequest
 ) -> None:
-    session = auth.login(logging_in(new))
+    session = auth.login(build_login(new))
     session = auth.refresh_token(RefreshTokenRequest(refresh_token=session.refresh_token))
-    auth.having(session.access_token).get_current_user(GetCurrentUserRequest())
+    auth.with_token(session.access_token).get_current_user(GetCurrentUserRequest())
     auth.logout(LogoutRequest(refresh_token=session.refresh_token))
     methods = ["SignUp", "Login", "RefreshToken", "GetCurrentUser", "Logout"]
     events = of(admin, user.id, len(methods))
@@ -65,13 +65,13 @@ def test_a_session_leaves_events_by_and_about_its_user(
 def test_a_wrong_password_leaves_an_event_about_the_user(
     auth: Client, admin: Client, user: User, new: SignUpRequest
 ) -> None:
-    with pytest.raises(Refused):
-        auth.login(logging_in(new, password="another password"))
+    with pytest.raises(Rejected):
+        auth.login(build_login(new, password="another password"))
     assert told(of(admin, user.id, 2))[-1] == ("Login", "UNAUTHENTICATED", "")
 
 
 def test_an_unknown_email_leaves_an_event_without_the_email(auth: Client, sql: Sql) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(Rejected):
         auth.login(LoginRequest(email="my password?", password="x"), metadata=(("x-request-id", "unknown"),))
     [event] = eventually(lambda: sql("SELECT * FROM access_events WHERE request_id = 'unknown'"))
     assert (event["outcome"], event["subject_ids"], event["actor_id"]) == ("UNAUTHENTICATED", [], "")
@@ -81,15 +81,15 @@ def test_an_unknown_email_leaves_an_event_without_the_email(auth: Client, sql: S
 def test_the_reuse_of_a_refresh_token_leaves_an_event_about_its_user(
     auth: Client, admin: Client, user: User, new: SignUpRequest
 ) -> None:
-    session = auth.login(logging_in(new))
+    session = auth.login(build_login(new))
     auth.refresh_token(RefreshTokenRequest(refresh_token=session.refresh_token))
-    with pytest.raises(Refused):
+    with pytest.raises(Rejected):
         auth.refresh_token(RefreshTokenRequest(refresh_token=session.refresh_token))
     assert told(of(admin, user.id, 4))[-1] == ("RefreshToken", "UNAUTHENTICATED", "")
 
 
 def test_what_an_admin_does_leaves_events_by_the_admin(admin: Client, admin_id: str) -> None:
-    created = admin.create_user(creating())
+    created = admin.create_user(build_create_user())
     admin.update_user(UpdateUserRequest(user=User(id=created.id, role=Role.ADMIN)))
     admin.list_users(ListUsersRequest(page_size=1))
     assert told(of(admin, created.id, 3)) == [
@@ -108,22 +108,22 @@ def test_a_change_of_a_role_and_its_event_are_of_one_transaction(admin: Client, 
 def test_a_refused_change_of_a_role_leaves_an_event(
     auth: Client, admin: Client, user: User, new: SignUpRequest
 ) -> None:
-    caller = auth.having(auth.login(logging_in(new)).access_token)
-    with pytest.raises(Refused, match="ROLE_REQUIRED"):
+    caller = auth.with_token(auth.login(build_login(new)).access_token)
+    with pytest.raises(Rejected, match="ROLE_REQUIRED"):
         caller.update_user(UpdateUserRequest(user=User(id=user.id, role=Role.ADMIN)))
     assert told(of(admin, user.id, 3))[-1] == ("UpdateUser", "PERMISSION_DENIED", user.id)
 
 
 def test_public_keys_leave_no_event(auth: Client, sql: Sql) -> None:
     auth.get_jwks(GetJwksRequest())
-    with pytest.raises(Refused):
+    with pytest.raises(Rejected):
         auth.login(LoginRequest(email="x", password="x"), metadata=(("x-request-id", "later"),))
     eventually(lambda: sql("SELECT 1 FROM access_events WHERE request_id = 'later'"))
     assert sql("SELECT 1 FROM access_events WHERE method LIKE '%/GetJwks'") == []
 
 
 def test_events_are_found_by_actor(auth: Client, admin: Client, user: User, new: SignUpRequest) -> None:
-    auth.login(logging_in(new))
+    auth.login(build_login(new))
     admin.update_user(UpdateUserRequest(user=User(id=user.id, role=Role.ADMIN)))
     of(admin, user.id, 3)
     events = searched(admin, "search_user_access_events", 2, actor_id=user.id)
@@ -135,7 +135,7 @@ def test_events_are_found_by_actor(auth: Client, admin: Client, user: User, new:
 @pytest.mark.parametrize("query", ["", "actor_id", "subject_id"])
 def test_pages_hold_every_event_once(auth: Client, admin: Client, user: User, new: SignUpRequest, query: str) -> None:
     for _ in range(4):
-        auth.login(logging_in(new))
+        auth.login(build_login(new))
     mine = {event.id for event in of(admin, user.id, 5)}
     seen: list[str] = []
     token = ""
@@ -150,7 +150,7 @@ def test_pages_hold_every_event_once(auth: Client, admin: Client, user: User, ne
 
 
 def test_a_list_of_many_names_the_first_twenty(auth: Client, admin: Client, admin_id: str) -> None:
-    users = [auth.sign_up(signing_up()) for _ in range(25)]
+    users = [auth.sign_up(build_sign_up()) for _ in range(25)]
     admin.list_users(ListUsersRequest(page_size=25))
     event = of(admin, users[-1].id, 2)[-1]
     assert event.query == '{"page_size":25}'
@@ -159,14 +159,14 @@ def test_a_list_of_many_names_the_first_twenty(auth: Client, admin: Client, admi
 
 
 def test_a_user_may_not_search(auth: Client, user: User, new: SignUpRequest) -> None:
-    caller = auth.having(auth.login(logging_in(new)).access_token)
-    with pytest.raises(Refused, match="ROLE_REQUIRED"):
+    caller = auth.with_token(auth.login(build_login(new)).access_token)
+    with pytest.raises(Rejected, match="ROLE_REQUIRED"):
         caller.search_user_access_events(SearchAccessEventsRequest())
 
 
 def test_a_request_that_breaks_its_rules_is_refused(admin: Client) -> None:
     request = SearchAccessEventsRequest(actor_id="x" * 65, subject_id="42", page_size=1001, page_token="x" * 513)
-    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
         admin.search_user_access_events(request)
     assert list(refused.value.violations) == ["actor_id", "subject_id", "page_size", "page_token"]
 
@@ -175,6 +175,6 @@ def test_a_call_whose_event_cannot_be_kept_is_refused(auth: Client, sql: Sql, mo
     request = RefreshTokenRequest(refresh_token=str(uuid4()))
     monkeypatch.setattr(audit_events, "MAX_WAITING_EVENTS", 2)
     with sql.holding("LOCK TABLE access_events IN EXCLUSIVE MODE"):
-        reasons = [outcome(lambda: auth.refresh_token(request)).reason for _ in range(3)]
+        reasons = [attempt(lambda: auth.refresh_token(request)).reason for _ in range(3)]
     assert reasons[-1] == "DEPENDENCY_UNAVAILABLE"
-    eventually(lambda: outcome(lambda: auth.refresh_token(request)).reason == "REFRESH_TOKEN_INVALID")
+    eventually(lambda: attempt(lambda: auth.refresh_token(request)).reason == "REFRESH_TOKEN_INVALID")

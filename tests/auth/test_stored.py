@@ -7,8 +7,8 @@ from argon2 import PasswordHasher, extract_parameters
 from argon2.low_level import Type
 
 from gen.pulsetrack.auth.v1 import LoginRequest, RefreshTokenRequest, SignUpRequest
-from tests.auth.factory import a_session, a_user, logging_in
-from tests.harness.client import Client, Refused
+from tests.auth.factory import build_login, create_session, create_user
+from tests.harness.client import Client, Rejected
 from tests.harness.sql import Sql
 
 TABLES = ("users", "refresh_tokens", "failed_logins")
@@ -16,7 +16,7 @@ EVERYTHING = " UNION ALL ".join(f"SELECT {table}::text AS row FROM {table}" for 
 
 
 def test_a_password_is_an_argon2id_hash_with_the_parameters_of_owasp(auth: Client, sql: Sql) -> None:
-    new = a_user(auth)
+    new = create_user(auth)
     said = extract_parameters(hash_of(sql, new))
     assert (said.type, said.memory_cost, said.time_cost, said.parallelism) == (Type.ID, 19 * 1024, 2, 1)
     assert (said.salt_len, said.hash_len) == (16, 32)
@@ -29,45 +29,45 @@ def test_a_password_is_an_argon2id_hash_with_the_parameters_of_owasp(auth: Clien
 def test_a_log_in_replaces_a_hash_that_was_made_with_other_parameters(
     auth: Client, sql: Sql, weaker: PasswordHasher
 ) -> None:
-    new = a_user(auth)
+    new = create_user(auth)
     sql("UPDATE users SET password_hash = $2 WHERE email = $1", new.email, weaker.hash(new.password))
-    assert auth.login(logging_in(new)).access_token
+    assert auth.login(build_login(new)).access_token
     said = extract_parameters(hash_of(sql, new))
     assert (said.type, said.memory_cost, said.time_cost, said.parallelism) == (Type.ID, 19 * 1024, 2, 1)
-    assert auth.login(logging_in(new)).access_token
+    assert auth.login(build_login(new)).access_token
 
 
 def test_a_log_in_leaves_a_hash_of_todays_parameters(auth: Client, sql: Sql) -> None:
-    new = a_user(auth)
+    new = create_user(auth)
     before = hash_of(sql, new)
-    auth.login(logging_in(new))
+    auth.login(build_login(new))
     assert hash_of(sql, new) == before
 
 
 def test_a_wrong_password_leaves_a_weaker_hash(auth: Client, sql: Sql) -> None:
-    new = a_user(auth)
+    new = create_user(auth)
     weaker = PasswordHasher(time_cost=1, memory_cost=8192, parallelism=1).hash(new.password)
     sql("UPDATE users SET password_hash = $2 WHERE email = $1", new.email, weaker)
-    with pytest.raises(Refused, match="INVALID_CREDENTIALS"):
-        auth.login(logging_in(new, password="something else"))
+    with pytest.raises(Rejected, match="INVALID_CREDENTIALS"):
+        auth.login(build_login(new, password="something else"))
     assert hash_of(sql, new) == weaker
 
 
 def test_equal_passwords_have_different_hashes(auth: Client, sql: Sql) -> None:
-    emails = [a_user(auth).email, a_user(auth).email]
+    emails = [create_user(auth).email, create_user(auth).email]
     assert sql("SELECT count(DISTINCT password_hash) FROM users WHERE email = ANY($1)", emails)[0]["count"] == 2
 
 
 def test_a_refresh_token_is_kept_as_its_digest(auth: Client, sql: Sql) -> None:
-    first = a_session(auth)
+    first = create_session(auth)
     second = auth.refresh_token(RefreshTokenRequest(refresh_token=first.refresh_token))
     digests = [hashlib.sha256(pair.refresh_token.encode()).digest() for pair in (first, second)]
     assert sql("SELECT count(*) FROM refresh_tokens WHERE digest = ANY($1)", digests)[0]["count"] == 2
 
 
 def test_no_secret_is_anywhere_in_the_tables(auth: Client, sql: Sql) -> None:
-    new, session = a_user(auth), a_session(auth)
-    with pytest.raises(Refused, match="INVALID_CREDENTIALS"):
+    new, session = create_user(auth), create_session(auth)
+    with pytest.raises(Rejected, match="INVALID_CREDENTIALS"):
         auth.login(LoginRequest(email="typed-in-the-wrong-box", password="something else"))
     stored = "\n".join(row["row"] for row in sql(EVERYTHING))
     assert new.email in stored

@@ -7,9 +7,9 @@ import pytest
 
 from services.auth.usernames import INVISIBLE, MIXED, skeleton
 from services.common.postgres.migrate import migrate
-from tests.auth.factory import signing_up
+from tests.auth.factory import build_sign_up
 from tests.harness.background import Background
-from tests.harness.client import Client, Refused
+from tests.harness.client import Client, Rejected
 from tests.harness.sql import Sql
 from tools.local.postgres import Postgres
 
@@ -30,9 +30,9 @@ USERS = (
 @pytest.mark.parametrize("disguise", LOOK_ALIKES.values(), ids=LOOK_ALIKES)
 def test_a_username_that_looks_like_a_taken_one_is_taken(auth: Client, disguise: Callable[[str], str]) -> None:
     name = f"aoc{secrets.token_hex(8)}".replace("b", "0").replace("d", "1").replace("f", "2").replace("e", "3")
-    auth.sign_up(signing_up(username=name))
-    with pytest.raises(Refused, match="ALREADY_EXISTS USERNAME_ALREADY_EXISTS"):
-        auth.sign_up(signing_up(username=disguise(name)))
+    auth.sign_up(build_sign_up(username=name))
+    with pytest.raises(Rejected, match="ALREADY_EXISTS USERNAME_ALREADY_EXISTS"):
+        auth.sign_up(build_sign_up(username=disguise(name)))
 
 
 @pytest.mark.parametrize(
@@ -42,9 +42,9 @@ def test_a_username_that_looks_like_a_taken_one_is_taken(auth: Client, disguise:
 )
 def test_accents_hide_no_look_alike(auth: Client, accented: str, disguised: str) -> None:
     number = str(secrets.randbits(64))
-    auth.sign_up(signing_up(username=accented + number))
-    with pytest.raises(Refused, match="ALREADY_EXISTS USERNAME_ALREADY_EXISTS"):
-        auth.sign_up(signing_up(username=disguised + number))
+    auth.sign_up(build_sign_up(username=accented + number))
+    with pytest.raises(Rejected, match="ALREADY_EXISTS USERNAME_ALREADY_EXISTS"):
+        auth.sign_up(build_sign_up(username=disguised + number))
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,8 @@ def test_accents_hide_no_look_alike(auth: Client, accented: str, disguised: str)
     ids=ascii,
 )
 def test_a_username_that_deceives_is_refused(auth: Client, username: str, wrong: str) -> None:
-    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
-        auth.sign_up(signing_up(username=username))
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+        auth.sign_up(build_sign_up(username=username))
     assert refused.value.violations == {"username": wrong}
 
 
@@ -76,7 +76,7 @@ def test_a_username_that_deceives_is_refused(auth: Client, username: str, wrong:
     ids=ascii,
 )
 def test_a_username_in_any_one_script_is_accepted(auth: Client, username: str) -> None:
-    assert auth.sign_up(signing_up(username=username)).username == username
+    assert auth.sign_up(build_sign_up(username=username)).username == username
 
 
 def test_users_of_the_version_before_get_skeletons_and_look_alikes_stay(

@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import Serve
 from tests.harness.client import Client
-from tests.harness.services import serving_service
+from tests.harness.services import serve_service
 from tests.harness.tokens import Signer
 
 
@@ -18,22 +18,22 @@ def service_name() -> str:
 
 @pytest.fixture(scope="session")
 def serve() -> Serve:
-    return partial(serving_service, "billing")
+    return partial(serve_service, "billing")
 
 
 @pytest.fixture(scope="module")
 def billing(grpc_channel: grpc.Channel, signer: Signer) -> Client:
     """A user who calls billing."""
-    return Client(grpc_channel, "billing", signer.lasting_token("USER"))
+    return Client(grpc_channel, "billing", signer.long_lived_token("USER"))
 
 
 @pytest.fixture(scope="module")
 def service(billing: Client, signer: Signer) -> Client:
     """A service that does."""
-    return billing.having(signer.lasting_token("SERVICE"))
+    return billing.with_token(signer.long_lived_token("SERVICE"))
 
 
 @pytest.fixture(scope="module")
 def admin(billing: Client, signer: Signer) -> Client:
     """An admin who does."""
-    return billing.having(signer.lasting_token("ADMIN"))
+    return billing.with_token(signer.long_lived_token("ADMIN"))

@@ -7,7 +7,7 @@ import pytest
 
 from gen.pulsetrack.billing.v1 import AccountStatus, CloseBillingAccountRequest, GetBillingAccountRequest
 from tests.billing.factory import following, opening
-from tests.harness.client import Client, Refused
+from tests.harness.client import Client, Rejected
 
 
 def test_a_closed_account_is_returned_as_it_is_stored(billing: Client, service: Client, admin: Client) -> None:
@@ -41,19 +41,19 @@ def test_an_undeletion_does_not_reopen_what_an_admin_has_closed(service: Client,
 
 
 def test_an_unknown_id_is_not_found(admin: Client) -> None:
-    with pytest.raises(Refused, match="NOT_FOUND BILLING_ACCOUNT_NOT_FOUND"):
+    with pytest.raises(Rejected, match="NOT_FOUND BILLING_ACCOUNT_NOT_FOUND"):
         admin.close_billing_account(CloseBillingAccountRequest(id=str(uuid4())))
 
 
 def test_only_admins_may_close_accounts(billing: Client, service: Client) -> None:
     request = CloseBillingAccountRequest(id=service.create_billing_account(opening()).id)
     for caller in (billing, service):
-        with pytest.raises(Refused, match="PERMISSION_DENIED ROLE_REQUIRED"):
+        with pytest.raises(Rejected, match="PERMISSION_DENIED ROLE_REQUIRED"):
             caller.close_billing_account(request)
 
 
 @pytest.mark.parametrize("account_id", ["", "42"])
 def test_what_is_no_uuid_is_refused(admin: Client, account_id: str) -> None:
-    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
         admin.close_billing_account(CloseBillingAccountRequest(id=account_id))
     assert list(refused.value.violations) == ["id"]

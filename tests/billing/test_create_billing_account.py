@@ -7,7 +7,7 @@ import pytest
 
 from gen.pulsetrack.billing.v1 import AccountStatus, GetBillingAccountRequest, ListBillingAccountsRequest
 from tests.billing.factory import opening
-from tests.harness.client import Client, Refused
+from tests.harness.client import Client, Rejected
 from tests.harness.concurrency import at_once
 
 
@@ -37,7 +37,7 @@ def test_asked_many_times_at_once_it_opens_one_account(billing: Client, service:
 
 
 def test_only_services_may_open_accounts(billing: Client) -> None:
-    with pytest.raises(Refused, match="PERMISSION_DENIED ROLE_REQUIRED"):
+    with pytest.raises(Rejected, match="PERMISSION_DENIED ROLE_REQUIRED"):
         billing.create_billing_account(opening())
 
 
@@ -53,6 +53,6 @@ def test_only_services_may_open_accounts(billing: Client) -> None:
     ],
 )
 def test_a_field_that_breaks_its_rule_is_named(service: Client, field: str, value: str) -> None:
-    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
         service.create_billing_account(opening(**{field: value}))
     assert list(refused.value.violations) == [field]

@@ -9,7 +9,7 @@ import pytest
 
 from gen.pulsetrack.billing.v1 import AccountStatus, GetBillingAccountRequest, ListBillingAccountsRequest
 from tests.billing.factory import following, opening
-from tests.harness.client import Client, Refused
+from tests.harness.client import Client, Rejected
 from tests.harness.concurrency import at_once
 
 
@@ -80,7 +80,7 @@ def test_events_at_the_same_time_leave_what_the_newest_says(billing: Client, ser
 
 def test_only_services_may_tell(billing: Client, admin: Client) -> None:
     for caller in (billing, admin):
-        with pytest.raises(Refused, match="PERMISSION_DENIED ROLE_REQUIRED"):
+        with pytest.raises(Rejected, match="PERMISSION_DENIED ROLE_REQUIRED"):
             caller.follow_patient(following(opening(), 2, deleted=True))
 
 
@@ -89,6 +89,6 @@ def test_only_services_may_tell(billing: Client, admin: Client) -> None:
 )
 def test_a_field_that_breaks_its_rule_is_named(service: Client, field: str, value: object) -> None:
     request = replace(following(opening(), 2, deleted=True), **{field: value})  # type: ignore[arg-type]
-    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
         service.follow_patient(request)
     assert list(refused.value.violations) == [field]

@@ -6,7 +6,7 @@ import pytest
 
 from gen.pulsetrack.billing.v1 import GetBillingAccountRequest
 from tests.billing.factory import opening
-from tests.harness.client import Client, Refused
+from tests.harness.client import Client, Rejected
 
 
 def test_an_account_is_found_by_its_id(billing: Client, service: Client) -> None:
@@ -16,17 +16,17 @@ def test_an_account_is_found_by_its_id(billing: Client, service: Client) -> None
 
 def test_a_patients_id_is_no_accounts_id(billing: Client, service: Client) -> None:
     opened = service.create_billing_account(opening())
-    with pytest.raises(Refused, match="NOT_FOUND BILLING_ACCOUNT_NOT_FOUND"):
+    with pytest.raises(Rejected, match="NOT_FOUND BILLING_ACCOUNT_NOT_FOUND"):
         billing.get_billing_account(GetBillingAccountRequest(id=opened.patient_id))
 
 
 def test_an_unknown_id_is_not_found(billing: Client) -> None:
-    with pytest.raises(Refused, match="NOT_FOUND BILLING_ACCOUNT_NOT_FOUND"):
+    with pytest.raises(Rejected, match="NOT_FOUND BILLING_ACCOUNT_NOT_FOUND"):
         billing.get_billing_account(GetBillingAccountRequest(id=str(uuid4())))
 
 
 @pytest.mark.parametrize("account_id", ["", "42", "not-a-uuid"])
 def test_what_is_no_uuid_is_refused(billing: Client, account_id: str) -> None:
-    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
         billing.get_billing_account(GetBillingAccountRequest(id=account_id))
     assert list(refused.value.violations) == ["id"]

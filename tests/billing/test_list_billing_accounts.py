@@ -14,7 +14,7 @@ from gen.pulsetrack.billing.v1 import (
     ListBillingAccountsResponse,
 )
 from tests.billing.factory import opening
-from tests.harness.client import Client, Refused
+from tests.harness.client import Client, Rejected
 
 
 def opened(service: Client, count: int) -> list[BillingAccount]:
@@ -80,7 +80,7 @@ def test_a_token_is_refused_with_another_query_or_changed(billing: Client, servi
         ListBillingAccountsRequest(page_token=token[::-1]),
         ListBillingAccountsRequest(page_token="token"),
     ):
-        with pytest.raises(Refused, match="INVALID_ARGUMENT PAGE_TOKEN_INVALID"):
+        with pytest.raises(Rejected, match="INVALID_ARGUMENT PAGE_TOKEN_INVALID"):
             billing.list_billing_accounts(request)
     assert billing.list_billing_accounts(ListBillingAccountsRequest(page_token=token, page_size=7)).billing_accounts
 
@@ -90,6 +90,6 @@ def test_a_token_is_refused_with_another_query_or_changed(billing: Client, servi
     [("page_size", -1), ("page_size", 1001), ("patient_id", "42"), ("status", 9), ("page_token", "x" * 513)],
 )
 def test_a_field_that_breaks_its_rule_is_named(billing: Client, field: str, value: object) -> None:
-    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
         billing.list_billing_accounts(ListBillingAccountsRequest(**{field: value}))  # type: ignore[arg-type]
     assert list(refused.value.violations) == [field]

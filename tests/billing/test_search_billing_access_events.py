@@ -15,7 +15,7 @@ from gen.pulsetrack.billing.v1 import (
 )
 from tests.billing.factory import following, opening
 from tests.harness.audit import searched, told
-from tests.harness.client import Client, Refused
+from tests.harness.client import Client, Rejected
 from tests.harness.sql import Sql
 from tests.harness.tokens import ADMIN_ID, USER_ID
 
@@ -70,11 +70,11 @@ def test_closing_and_its_event_are_of_one_transaction(admin: Client, account: Bi
 def test_a_refused_list_leaves_an_event_about_the_patient(
     service: Client, admin: Client, account: BillingAccount
 ) -> None:
-    with pytest.raises(Refused, match="ROLE_REQUIRED"):
+    with pytest.raises(Rejected, match="ROLE_REQUIRED"):
         service.list_billing_accounts(ListBillingAccountsRequest(patient_id=account.patient_id))
     assert told(of(admin, account, 2))[-1] == ("ListBillingAccounts", "PERMISSION_DENIED", SERVICE_ID)
 
 
 def test_a_user_may_not_search(billing: Client) -> None:
-    with pytest.raises(Refused, match="ROLE_REQUIRED"):
+    with pytest.raises(Rejected, match="ROLE_REQUIRED"):
         billing.search_billing_access_events(SearchAccessEventsRequest())

@@ -11,7 +11,7 @@ from services.common.rpc.tokens import TokenVerifier
 from tests.conftest import Serve
 from tests.harness.background import Background
 from tests.harness.client import Client
-from tests.harness.services import serving_service
+from tests.harness.services import serve_service
 from tests.harness.tokens import Signer
 from tools.local.part import RunningPart
 from tools.local.postgres import Postgres
@@ -26,7 +26,7 @@ def service_name() -> str:
 @pytest.fixture(scope="session")
 def serve() -> Serve:
     def serve(url: str, verifier: TokenVerifier) -> AbstractAsyncContextManager[int]:
-        return serving_service("billing", url, verifier)
+        return serve_service("billing", url, verifier)
 
     return serve
 
@@ -40,7 +40,7 @@ def nobody(grpc_channel: grpc.Channel) -> Client:
 @pytest.fixture(scope="module")
 def billing(nobody: Client, signer: Signer) -> Client:
     """A user who calls billing."""
-    return nobody.having(signer.lasting_token("USER"))
+    return nobody.with_token(signer.long_lived_token("USER"))
 
 
 class Frail:

@@ -15,8 +15,8 @@ from services.common.protobuf.contract import SERVICES
 from services.common.rpc.tokens import TokenVerifier
 from tests.common.conftest import Frail
 from tests.harness.background import Background
-from tests.harness.client import Client, Refused, calling
-from tests.harness.services import serving_on, serving_service
+from tests.harness.client import Client, Rejected, connect
+from tests.harness.services import serve_service, serve_servicer
 from tests.harness.tokens import Signer
 from tests.harness.waiting import eventually
 
@@ -35,13 +35,13 @@ class Broken(BillingService):
 @pytest.fixture(scope="module")
 def broken(background: Background, signer: Signer) -> Iterator[Client]:
     """A user who calls it."""
-    serving = serving_on("billing", Broken(Database("")), TokenVerifier(signer.trust))
-    with background.during(serving) as port, calling(port, "billing", signer.token("USER")) as client:
+    serving = serve_servicer("billing", Broken(Database("")), TokenVerifier(signer.trust))
+    with background.during(serving) as port, connect(port, "billing", signer.token("USER")) as client:
         yield client
 
 
 def test_a_refusal_says_why_in_the_words_of_google_rpc(billing: Client) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Rejected) as refused:
         billing.get_billing_account(UNKNOWN, metadata=REQUEST_ID)
     assert (refused.value.code, refused.value.reason) == (StatusCode.NOT_FOUND, "BILLING_ACCOUNT_NOT_FOUND")
     assert (refused.value.domain, refused.value.request_id) == ("pulsetrack", "req-4711")
@@ -52,20 +52,20 @@ def test_a_refusal_says_why_in_the_words_of_google_rpc(billing: Client) -> None:
 def test_a_call_without_a_request_id_gets_one_of_its_own(billing: Client) -> None:
     ids = set()
     for _ in range(3):
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(Rejected) as refused:
             billing.get_billing_account(UNKNOWN)
         ids.add(UUID(refused.value.request_id))
     assert len(ids) == 3
 
 
 def test_an_endless_request_id_is_cut(billing: Client) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Rejected) as refused:
         billing.get_billing_account(UNKNOWN, metadata=(("x-request-id", "x" * 1000),))
     assert refused.value.request_id == "x" * 64
 
 
 def test_a_mistake_of_ours_is_answered_without_a_word_of_it(broken: Client) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Rejected) as refused:
         broken.get_billing_account(UNKNOWN, metadata=REQUEST_ID)
     assert (refused.value.code, refused.value.reason) == (StatusCode.INTERNAL, "INTERNAL")
     assert refused.value.request_id == "req-4711"
@@ -78,7 +78,7 @@ def test_a_mistake_of_ours_is_logged_whole_with_the_request_id(
     broken: Client, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(caplog.handler, "filters", [add_ids])
-    with pytest.raises(Refused):
+    with pytest.raises(Rejected):
         broken.get_billing_account(UNKNOWN, metadata=REQUEST_ID)
     [record] = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert record.getMessage() == f"{PATH} failed"
@@ -90,11 +90,11 @@ def test_a_mistake_of_ours_is_logged_whole_with_the_request_id(
 def test_slow_call_that_fails_unexpectedly_is_logged_as_internal(
     background: Background, signer: Signer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    serving = serving_on("billing", Broken(Database("")), TokenVerifier(signer.trust), slow_call_ms=0)
+    serving = serve_servicer("billing", Broken(Database("")), TokenVerifier(signer.trust), slow_call_ms=0)
     with (
         background.during(serving) as port,
-        calling(port, "billing", signer.token("USER")) as client,
-        pytest.raises(Refused),
+        connect(port, "billing", signer.token("USER")) as client,
+        pytest.raises(Rejected),
     ):
         client.get_billing_account(UNKNOWN)
     [record] = [record for record in caplog.records if record.getMessage() == f"{PATH} was slow"]
@@ -107,28 +107,28 @@ def test_slow_call_that_fails_unexpectedly_is_logged_as_internal(
     ids=["no tag", "no length", "truncated", "absurd length", "invalid UTF-8"],
 )
 def test_bytes_that_are_no_message_are_refused(billing: Client, request_bytes: bytes) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Rejected) as refused:
         billing.call(PATH, request_bytes)
     assert (refused.value.code, refused.value.reason) == (StatusCode.INVALID_ARGUMENT, "FIELDS_INVALID")
     assert refused.value.message == "The request is not a valid protobuf message."
 
 
 def test_a_stranger_has_nothing_parsed(nobody: Client) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Rejected) as refused:
         nobody.call(PATH, b"\xff")
     assert refused.value.reason == "TOKEN_MISSING"
 
 
 def test_a_message_of_4_mib_is_read_and_a_longer_one_is_not(billing: Client) -> None:
     for size, code in ((4 * 2**20, StatusCode.INVALID_ARGUMENT), (4 * 2**20 + 1, StatusCode.RESOURCE_EXHAUSTED)):
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(Rejected) as refused:
             billing.call(PATH, b"\xff" * size)
         assert refused.value.code is code
 
 
 @pytest.mark.parametrize("path", [f"/{SERVICES['billing']}/Nothing", "/pulsetrack.Nothing/Get", "/", "/x"])
 def test_an_unknown_method_is_unimplemented(billing: Client, path: str) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Rejected) as refused:
         billing.call(path, b"")
     assert refused.value.code is StatusCode.UNIMPLEMENTED
 
@@ -136,11 +136,11 @@ def test_an_unknown_method_is_unimplemented(billing: Client, path: str) -> None:
 def test_while_the_database_is_away_a_call_may_be_tried_again(
     background: Background, signer: Signer, frail: Frail
 ) -> None:
-    serving = serving_service("billing", frail.url, TokenVerifier(signer.trust))
-    with background.during(serving) as port, calling(port, "billing", signer.token("USER")) as billing:
+    serving = serve_service("billing", frail.url, TokenVerifier(signer.trust))
+    with background.during(serving) as port, connect(port, "billing", signer.token("USER")) as billing:
         assert reason(billing) == "BILLING_ACCOUNT_NOT_FOUND"
         frail.kill()
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(Rejected) as refused:
             billing.get_billing_account(UNKNOWN)
         assert (refused.value.code, refused.value.reason) == (StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE")
         frail.start()
@@ -149,7 +149,7 @@ def test_while_the_database_is_away_a_call_may_be_tried_again(
 
 def reason(billing: Client) -> str:
     """Returns why a call for an account that does not exist is refused."""
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Rejected) as refused:
         billing.get_billing_account(UNKNOWN)
     reason: str = refused.value.reason
     return reason

@@ -23,8 +23,8 @@ from services.common.errors import DependencyUnavailable
 from services.common.protobuf.contract import SERVICES
 from services.common.rpc.server import run
 from tests.harness.background import Background
-from tests.harness.client import Refused, calling
-from tests.harness.services import serving_auth
+from tests.harness.client import Rejected, connect
+from tests.harness.services import serve_auth
 from tests.harness.waiting import eventually
 from tools.ports import free_port
 
@@ -46,7 +46,7 @@ GOOD = {
 @pytest.fixture(scope="module")
 def auth(background: Background, new_database: Callable[[str], str]) -> Iterator[str]:
     """The address of an auth service: another service is ready when it has the keys of auth."""
-    with background.during(serving_auth(new_database("auth"))) as port:
+    with background.during(serve_auth(new_database("auth"))) as port:
         yield f"{HOST}:{port}"
 
 
@@ -74,7 +74,7 @@ def test_every_log_line_is_json_with_the_ids_of_request_and_trace(tmp_path: Path
     port = free_port()
     settings = {"database_url": database_url, "listen": f"{HOST}:{port}", "auth": auth}
     with running(tmp_path, "billing", **settings) as (process, log):
-        with calling(port, "billing") as client, pytest.raises(Refused):
+        with connect(port, "billing") as client, pytest.raises(Rejected):
             client.get_billing_account(GetBillingAccountRequest(), metadata=IDS)
         process.terminate()
         assert process.wait(30) == 0

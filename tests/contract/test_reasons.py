@@ -17,7 +17,7 @@ from services.common.errors import Failure
 from services.common.protobuf.contract import MAX_MESSAGE_BYTES, PATH_VARIABLE, SERVICES, Method, all_methods
 from tests.contract.elsewhere import ELSEWHERE
 from tests.e2e.sessions import PASSWORD, Session, a_patient
-from tests.harness.client import Refused, outcome
+from tests.harness.client import Rejected, attempt
 from tools.instance import Instance
 
 METHODS = {method.name: method for method in all_methods()}
@@ -221,8 +221,8 @@ def find_failures(base: type[Failure]) -> set[type[Failure]]:
 
 def call_grpc(client: Session, path: str, message: bytes) -> tuple[Code, str]:
     """Makes a gRPC call and returns the code and reason of its error."""
-    error = outcome(lambda: client.client("auth").call(path, message))
-    assert isinstance(error, Refused)
+    error = attempt(lambda: client.client("auth").call(path, message))
+    assert isinstance(error, Rejected)
     return error.code, error.reason
 
 

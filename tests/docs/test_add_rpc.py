@@ -79,7 +79,7 @@ from uuid import uuid4
 import pytest
 
 from gen.pulsetrack.patient.v1 import GetPatientSummaryRequest
-from tests.harness.client import Client, Refused
+from tests.harness.client import Client, Rejected
 from tests.patient.factory import creating
 
 
@@ -90,7 +90,7 @@ def test_summary_holds_the_name(patients: Client) -> None:
 
 
 def test_unknown_id_is_not_found(patients: Client) -> None:
-    with pytest.raises(Refused, match="NOT_FOUND PATIENT_NOT_FOUND"):
+    with pytest.raises(Rejected, match="NOT_FOUND PATIENT_NOT_FOUND"):
         patients.get_patient_summary(GetPatientSummaryRequest(id=str(uuid4())))
 '''
 

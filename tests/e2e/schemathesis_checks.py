@@ -9,7 +9,7 @@ from typing import Any
 import schemathesis
 from hypothesis import strategies as st
 
-from services.auth import strength, usernames
+from services.auth import password_strength, usernames
 from services.common import text
 from tools.protos import GEN
 
@@ -20,7 +20,7 @@ FORM = {"FIELDS_INVALID", "JSON_INVALID", "QUERY_PARAMETER_INVALID", "QUERY_PARA
 """The reasons that say that a request has not the form that the document gives it."""
 
 BEYOND_FORM = {
-    strength.GUESSABLE,
+    password_strength.GUESSABLE,
     text.BIDIRECTIONAL,
     text.INVISIBLE,
     usernames.INVISIBLE,

@@ -8,7 +8,7 @@ import pytest
 
 from services.common.protobuf.contract import AccessKind, Method, all_methods
 from tests.e2e.sessions import Session, fill_path, service_token
-from tests.harness.client import Refused, outcome
+from tests.harness.client import Rejected, attempt
 from tools.instance import Instance
 
 CALLERS = ("nobody", "user", "admin", "service")
@@ -50,8 +50,8 @@ def caller(request: pytest.FixtureRequest, system: Instance) -> Iterator[Session
 @pytest.mark.parametrize(("caller", "who"), [(who, who) for who in CALLERS], indirect=["caller"])
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_native(method: Method, caller: Session, who: str) -> None:
-    answer = outcome(lambda: caller.client("auth").call(method.path, b""))
-    kept_out = isinstance(answer, Refused) and answer.reason in OUTSIDE
+    answer = attempt(lambda: caller.client("auth").call(method.path, b""))
+    kept_out = isinstance(answer, Rejected) and answer.reason in OUTSIDE
     assert (answer.reason if kept_out else None) == expected(method, who)
     assert not kept_out or answer.code is OUTSIDE[answer.reason][0]
 

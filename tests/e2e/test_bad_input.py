@@ -7,7 +7,7 @@ import pytest
 
 from services.common.protobuf.contract import MAX_MESSAGE_BYTES
 from tests.e2e.sessions import PASSWORD, Session, a_patient
-from tests.harness.client import Refused
+from tests.harness.client import Rejected
 from tests.harness.waiting import eventually
 from tools.instance import Instance
 
@@ -20,13 +20,13 @@ CREATE = "/pulsetrack.patient.v1.PatientService/CreatePatient"
     ids=["a length beyond the end", "a truncated message", "half a tag", "a name that is not UTF-8"],
 )
 def test_malformed_bytes_at_the_native_door(user: Session, request_bytes: bytes) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Rejected) as refused:
         user.client("patient").call(CREATE, request_bytes)
     assert (refused.value.code, refused.value.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "FIELDS_INVALID")
 
 
 def test_a_huge_message_at_the_native_door(user: Session) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Rejected) as refused:
         user.client("patient").call(CREATE, b"\x00" * (MAX_MESSAGE_BYTES + 1))
     assert (refused.value.code, refused.value.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "BODY_TOO_LARGE")
 
@@ -88,7 +88,7 @@ def test_no_personal_data_is_in_a_log(system: Instance, user: Session) -> None:
     assert statuses == [409, 409, 409, 400, 400, 400, 401]
     with user.rest.stream("GET", "/v1/patients", params={"query": first["email"]}) as last:
         pass  # the client goes before it has read the answer
-    with pytest.raises(Refused):  # a message that is cut off in the middle of its name
+    with pytest.raises(Rejected):  # a message that is cut off in the middle of its name
         user.client("patient").call(CREATE, b"\x0a\x7f\x0a\x7f" + first["name"].encode())
     eventually(lambda: last.headers["x-request-id"] in logs(system))
     canaries = [value for fields in (first, other) for value in fields.values()]

@@ -7,7 +7,7 @@ from grpc import StatusCode
 from envoy.target import Rates
 from gen.pulsetrack.auth.v1 import LoginRequest
 from tests.e2e.sessions import PASSWORD, Session
-from tests.harness.client import outcome
+from tests.harness.client import attempt
 from tests.harness.system import NewFolder
 from tools.instance import Instance, run_instance
 
@@ -21,7 +21,7 @@ def test_an_account_that_is_guessed_at_is_closed_at_both_doors_and_says_for_how_
         auth, right = anonymous.client("auth"), LoginRequest(email=email, password=PASSWORD)
         wrong = [anonymous.rest.post("/v1/auth/login", json={"email": email, "password": GUESS}) for _ in range(10)]
         assert {answer.status_code for answer in wrong} == {401}
-        at_native = outcome(lambda: auth.login(right))
+        at_native = attempt(lambda: auth.login(right))
         at_rest = anonymous.rest.post("/v1/auth/login", json={"email": email, "password": PASSWORD})
     assert (at_native.code, at_native.reason) == (StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED")
     assert 840 < at_native.retry_after <= 900
@@ -39,7 +39,7 @@ def test_who_guesses_passwords_is_held_up_at_both_doors_and_reads_go_on(
         guess = {"email": EMAIL, "password": GUESS}
         at_rest = [session.rest.post("/v1/auth/login", json=guess) for _ in range(2 * Rates().credentials.calls)]
         auth, same = session.client("auth"), LoginRequest(email=EMAIL, password=GUESS)
-        at_native = [outcome(lambda: auth.login(same)) for _ in range(5)]
+        at_native = [attempt(lambda: auth.login(same)) for _ in range(5)]
         assert session.get("/v1/auth/me")
     assert at_rest[0].status_code == 401
     refused = [answer for answer in at_rest if answer.status_code == 429]

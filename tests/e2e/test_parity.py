@@ -12,7 +12,7 @@ from google.rpc.status_pb2 import Status
 
 from services.common.protobuf.contract import MAX_MESSAGE_BYTES, PATH_VARIABLE, AccessKind, Method, all_methods
 from tests.e2e.sessions import PASSWORD, Session, a_patient
-from tests.harness.client import Refused, outcome
+from tests.harness.client import Rejected, attempt
 from tools.instance import Instance
 
 BOTH = [method for method in all_methods() if method.http]
@@ -41,8 +41,8 @@ def told(status: Status) -> Answer:
 
 def native(session: Session, path: str, request: bytes) -> Answer:
     """Returns what a native call is told."""
-    answer = outcome(lambda: session.client("auth").call(path, request))
-    if not isinstance(answer, Refused):
+    answer = attempt(lambda: session.client("auth").call(path, request))
+    if not isinstance(answer, Rejected):
         return None
     assert (answer.status.code, answer.status.message) == (answer.code.value[0], answer.message)
     return told(answer.status)

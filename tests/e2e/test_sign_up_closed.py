@@ -10,7 +10,7 @@ import pytest
 
 from gen.pulsetrack.auth.v1 import SignUpRequest
 from tests.e2e.sessions import ADMIN_EMAIL, PASSWORD, Session, a_patient
-from tests.harness.client import calling, outcome
+from tests.harness.client import attempt, connect
 from tests.harness.system import NewFolder
 from tests.requests.tool import run
 from tools.instance import Instance, run_instance
@@ -40,9 +40,9 @@ BODIES = {
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 def test_sign_up_is_refused_at_every_surface(closed: Instance, body: dict[str, Any]) -> None:
     request = SignUpRequest(**body)
-    with Session.open(closed) as visitor, calling(closed.state().ports["auth"], "auth") as direct:
+    with Session.open(closed) as visitor, connect(closed.state().ports["auth"], "auth") as direct:
         at_rest = visitor.rest.post("/v1/auth/signup", json=body)
-        refusals = [outcome(partial(client.sign_up, request)) for client in (visitor.client("auth"), direct)]
+        refusals = [attempt(partial(client.sign_up, request)) for client in (visitor.client("auth"), direct)]
     said = at_rest.json()
     assert (at_rest.status_code, said["code"], said["message"]) == (403, 7, MESSAGE)
     assert [detail.get("reason") for detail in said["details"] if "reason" in detail] == ["SIGN_UP_CLOSED"]

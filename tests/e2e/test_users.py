@@ -7,7 +7,7 @@ import pytest
 
 from gen.pulsetrack.patient.v1 import WatchPatientsRequest
 from tests.e2e.sessions import PASSWORD, Session, list_all
-from tests.harness.client import Refused
+from tests.harness.client import Rejected
 from tests.harness.waiting import eventually
 from tools.instance import Instance
 
@@ -48,7 +48,7 @@ def test_the_calls_and_watches_of_a_disabled_user_end(admin: Session, ana: Sessi
         next(answers)
         next(lines)
         admin.rest.patch(path, json={"disabled": True}).raise_for_status()
-        with pytest.raises(Refused, match="USER_DISABLED"):
+        with pytest.raises(Rejected, match="USER_DISABLED"):
             list(answers)
         list(lines)  # it ends, by REST without a reason
     for method in ("/v1/patients", "/v1/billing/accounts", "/v1/analytics/events", "/v1/auth/me"):

@@ -15,7 +15,7 @@ import pytest
 
 from gen.pulsetrack.patient.v1 import WatchPatientsRequest
 from tests.e2e.sessions import Session, a_patient
-from tests.harness.client import Refused
+from tests.harness.client import Rejected
 from tests.harness.system import NewFolder
 from tools.instance import Instance, run_instance
 
@@ -92,7 +92,7 @@ def watch_on(session: Session, seen: dict[str, list[int]], begun: threading.Even
     token = ""
     while not stopped.is_set():
         request = WatchPatientsRequest(resume_token=token)
-        with suppress(Refused), session.client("patient").watch_patients(request) as answers:
+        with suppress(Rejected), session.client("patient").watch_patients(request) as answers:
             for answer in answers:
                 if stopped.is_set():
                     return

@@ -18,7 +18,7 @@ Metadata = tuple[tuple[str, str], ...]
 _STREAMS = {method.path for method in contract.all_methods() if method.streams}
 
 
-class Refused(Exception):  # noqa: N818 - what a test expects is no error
+class Rejected(Exception):  # noqa: N818 - an expected response, not a failure of the test
     """A status other than OK, with the google.rpc details that came with it."""
 
     def __init__(self, error: grpc.RpcError) -> None:
@@ -52,7 +52,7 @@ class Client:
         self._service = service
         self._token = token
 
-    def having(self, token: str) -> "Client":
+    def with_token(self, token: str) -> "Client":
         """Returns the same client with another token."""
         return Client(self._channel, self._service, token)
 
@@ -65,21 +65,21 @@ class Client:
         def call(request: betterproto2.Message, *, metadata: Metadata = ()) -> Any:
             data = codec.codec_of(type(request)).dumps(request)
             if method.streams:
-                return Answers(self._stream(method.path, data, metadata), loads)
+                return ResponseStream(self._stream(method.path, data, metadata), loads)
             return loads(self.call(method.path, data, metadata))
 
         return call
 
     def call(self, path: str, request: bytes, metadata: Metadata = ()) -> bytes:
-        """Calls a method by its path, with bytes, and returns its answer, a stream's first. Raises Refused."""
+        """Calls a method by its path, with bytes, and returns its answer, a stream's first. Raises Rejected."""
         if path in _STREAMS:
-            with Answers(self._stream(path, request, metadata), bytes) as answers:
+            with ResponseStream(self._stream(path, request, metadata), bytes) as answers:
                 return next(answers)
         try:
             method: Callable[..., bytes] = self._channel.unary_unary(path)
             return method(request, metadata=self._with_token(metadata), timeout=20)
         except grpc.RpcError as error:
-            raise Refused(error) from None
+            raise Rejected(error) from None
 
     def _stream(self, path: str, request: bytes, metadata: Metadata) -> Any:
         method: Any = self._channel.unary_stream(path)
@@ -89,7 +89,7 @@ class Client:
         return (*metadata, ("authorization", f"Bearer {self._token}")) if self._token else metadata
 
 
-class Answers(Generic[T]):
+class ResponseStream(Generic[T]):
     """The answers of a stream, until the end of a block."""
 
     def __init__(self, call: Any, loads: Callable[[bytes], T]) -> None:
@@ -106,25 +106,25 @@ class Answers(Generic[T]):
         return self
 
     def __next__(self) -> T:
-        """Waits for the next answer. Raises Refused."""
+        """Waits for the next answer. Raises Rejected."""
         try:
             return self._loads(next(self._call))
         except grpc.RpcError as error:
-            raise Refused(error) from None
+            raise Rejected(error) from None
 
 
 @contextmanager
-def calling(port: int, service: str, token: str = "") -> Iterator[Client]:
+def connect(port: int, service: str, token: str = "") -> Iterator[Client]:
     """Calls a service on a port of this machine, over a channel of its own."""
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield Client(channel, service, token)
 
 
-def outcome(call: Callable[[], Any]) -> Any:
+def attempt(call: Callable[[], Any]) -> Any:
     """Makes a call and returns its answer, or how it was refused."""
     try:
         return call()
-    except Refused as refused:
+    except Rejected as refused:
         return refused
 
 

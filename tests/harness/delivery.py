@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
-from services.analytics.events import GROUP, EventStore
-from services.analytics.letters import TOPIC as DEAD_LETTERS_TOPIC
-from services.analytics.letters import DeadLetters
+from services.analytics.dead_letters import TOPIC as DEAD_LETTERS_TOPIC
+from services.analytics.dead_letters import DeadLetters
+from services.analytics.event_store import GROUP, EventStore
 from services.analytics.models import known_topics as topics_of_analytics
 from services.common.messaging.kafka import KnownTopics, Publisher, Subscription
 from services.common.messaging.outbox import Outbox
@@ -17,7 +17,7 @@ from services.common.rpc.tokens import TokenVerifier
 from services.patient.changes import TOPIC
 from services.patient.delivery import BillingAccounts, EventsTopic
 from services.patient.models import known_topics, outbox_rows
-from tests.harness.services import CLIENT_ID, CLIENT_SECRET, serving_service
+from tests.harness.services import CLIENT_ID, CLIENT_SECRET, serve_service
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ async def relaying(url: str, to: Addresses) -> AsyncIterator[None]:
 async def serving_billing(url: str, to: Addresses) -> AsyncIterator[None]:
     """Serves billing, which takes the tokens of a real auth, where it is expected."""
     verifier = TokenVerifier(create_trust_fetcher(open_channel(to.auth)))
-    async with serving_service("billing", url, verifier, listen=to.billing):
+    async with serve_service("billing", url, verifier, listen=to.billing):
         yield
 
 

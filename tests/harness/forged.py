@@ -11,7 +11,7 @@ import jwt
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm
 
-from services.auth.tokens import new_refresh_token
+from services.auth.tokens import create_refresh_token
 from tests.harness.tokens import Signer
 
 Forge = Callable[[Signer], str]
@@ -57,7 +57,7 @@ def with_another_payload(signer: Signer) -> str:
 
 
 def that_is_a_refresh_token(_: Signer) -> str:
-    return new_refresh_token()
+    return create_refresh_token()
 
 
 FORGERIES: tuple[Forge, ...] = (

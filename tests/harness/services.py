@@ -6,10 +6,10 @@ from typing import Any
 
 from gen.pulsetrack.auth.v1 import TrustBundle
 from services.analytics.service import AnalyticsService
-from services.auth.admission import admission
+from services.auth.authorization import admission
+from services.auth.password_strength import PasswordRules
 from services.auth.passwords import Passwords
 from services.auth.service import AuthService, Lifetimes
-from services.auth.strength import PasswordRules
 from services.auth.tokens import SigningKeys
 from services.billing.service import BillingService
 from services.common.audit.events import AccessLog
@@ -34,7 +34,7 @@ CLIENT_SECRET = "the patient service's secret"
 LIFETIMES = Lifetimes(access_token=900, refresh_token=3600, service_token=300)
 
 
-def serving_on(
+def serve_servicer(
     service: str, servicer: object, verifier: TokenVerifier, **settings: Any
 ) -> AbstractAsyncContextManager[int]:
     """Serves a servicer on a free port, and yields the port."""
@@ -43,7 +43,7 @@ def serving_on(
 
 
 @asynccontextmanager
-async def serving_service(service: str, url: str, verifier: TokenVerifier, **settings: Any) -> AsyncIterator[int]:
+async def serve_service(service: str, url: str, verifier: TokenVerifier, **settings: Any) -> AsyncIterator[int]:
     """Serves a service other than auth on its database, and yields its port."""
     told = Settings(**({"listen": "127.0.0.1:0", "database_url": url} | settings))
     async with (
@@ -60,7 +60,7 @@ async def serving_service(service: str, url: str, verifier: TokenVerifier, **set
 
 
 @asynccontextmanager
-async def serving_auth(
+async def serve_auth(
     url: str,
     verifier: TokenVerifier | None = None,
     *,

@@ -25,7 +25,7 @@ class Signer:
 
     async def trust(self) -> TrustBundle:
         """Returns the key set and no revocation, as TokenVerifier fetches them."""
-        return TrustBundle(jwks=jwks_of(self))
+        return TrustBundle(jwks=build_jwks(self))
 
     def token(self, role: str, /, *, headers: dict[str, Any] | None = None, **claims: Any) -> str:
         """Returns a token that is good for a minute, with the claims and headers given in place of the usual ones."""
@@ -36,7 +36,7 @@ class Signer:
             headers={"kid": self.kid, "typ": "at+jwt"} | (headers or {}),
         )
 
-    def lasting_token(self, role: str) -> str:
+    def long_lived_token(self, role: str) -> str:
         """Returns a token of the longest lifetime."""
         return self.token(role, exp=int(time.time()) + MAX_TOKEN_SECONDS)
 
@@ -56,7 +56,7 @@ class Signer:
         return {name: value for name, value in (usual | claims).items() if value is not None}
 
 
-def jwks_of(*signers: Signer) -> bytes:
+def build_jwks(*signers: Signer) -> bytes:
     """Returns the key set of some signers."""
     keys = [
         ECAlgorithm.to_jwk(signer.key.public_key(), as_dict=True) | {"kid": signer.kid, "use": "sig", "alg": "ES256"}

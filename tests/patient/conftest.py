@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import Serve
 from tests.harness.client import Client
-from tests.harness.services import serving_service
+from tests.harness.services import serve_service
 from tests.harness.tokens import Signer
 
 
@@ -18,16 +18,16 @@ def service_name() -> str:
 
 @pytest.fixture(scope="session")
 def serve() -> Serve:
-    return partial(serving_service, "patient")
+    return partial(serve_service, "patient")
 
 
 @pytest.fixture(scope="module")
 def patients(grpc_channel: grpc.Channel, signer: Signer) -> Client:
     """A user who calls the patient service."""
-    return Client(grpc_channel, "patient", signer.lasting_token("USER"))
+    return Client(grpc_channel, "patient", signer.long_lived_token("USER"))
 
 
 @pytest.fixture(scope="module")
 def admin(patients: Client, signer: Signer) -> Client:
     """An admin who does."""
-    return patients.having(signer.lasting_token("ADMIN"))
+    return patients.with_token(signer.long_lived_token("ADMIN"))

@@ -18,8 +18,8 @@ from services.common.postgres.database import Database
 from services.common.rpc.tokens import TokenVerifier
 from services.patient.models import AUDIT
 from tests.harness.background import Background
-from tests.harness.client import Client, Refused, calling
-from tests.harness.services import serving_service
+from tests.harness.client import Client, Rejected, connect
+from tests.harness.services import serve_service
 from tests.harness.sql import Sql
 from tests.harness.tokens import Signer
 from tests.harness.waiting import eventually
@@ -42,14 +42,14 @@ def sql(background: Background, url: str) -> Sql:
 
 @pytest.fixture
 def patients(background: Background, url: str, signer: Signer) -> Iterator[Client]:
-    serving = serving_service("patient", url, TokenVerifier(signer.trust))
-    with background.during(serving) as port, calling(port, "patient", signer.token("USER")) as patients:
+    serving = serve_service("patient", url, TokenVerifier(signer.trust))
+    with background.during(serving) as port, connect(port, "patient", signer.token("USER")) as patients:
         yield patients
 
 
 @pytest.fixture
 def admin(patients: Client, signer: Signer) -> Client:
-    return patients.having(signer.token("ADMIN"))
+    return patients.with_token(signer.token("ADMIN"))
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_a_list_with_one_patient_more_stores_one_group_more(patients: Client, sq
 
 def test_the_id_of_a_group_is_not_recorded_as_a_patient(patients: Client, sql: Sql, listed: list[Patient]) -> None:
     name = str(next(iter(groups(sql))))
-    with pytest.raises(Refused, match="PATIENT_NOT_FOUND"):
+    with pytest.raises(Rejected, match="PATIENT_NOT_FOUND"):
         patients.get_patient(GetPatientRequest(id=name))
     [event] = eventually(lambda: sql("SELECT patient_ids FROM access_events WHERE outcome = 'NOT_FOUND'"))
     assert event["patient_ids"] == []

@@ -16,8 +16,8 @@ from services.common.postgres.migrate import migrate
 from services.common.rpc.tokens import TokenVerifier
 from services.patient.models import AUDIT
 from tests.harness.background import Background
-from tests.harness.client import Client, Refused, calling, outcome
-from tests.harness.services import serving_service
+from tests.harness.client import Client, Rejected, attempt, connect
+from tests.harness.services import serve_service
 from tests.harness.sql import Sql
 from tests.harness.tokens import Signer
 from tests.harness.waiting import eventually
@@ -43,8 +43,8 @@ class Forgetful(Database):
 
 def test_a_stop_loses_none(background: Background, new_database: Callable[[str], str], signer: Signer) -> None:
     url = new_database("patient")
-    serving = serving_service("patient", url, TokenVerifier(signer.trust))
-    with background.during(serving) as port, calling(port, "patient", signer.token("USER")) as patients:
+    serving = serve_service("patient", url, TokenVerifier(signer.trust))
+    with background.during(serving) as port, connect(port, "patient", signer.token("USER")) as patients:
         created = patients.create_patient(creating())
         for _ in range(100):
             patients.get_patient(GetPatientRequest(id=created.id))
@@ -57,13 +57,13 @@ def test_while_the_database_is_away_they_are_kept(background: Background, tmp_pa
     sql = Sql(background, server.url())
     with background.during(running):
         migrate("patient", server.url())
-        serving = serving_service("patient", server.url(), TokenVerifier(signer.trust))
-        with background.during(serving) as port, calling(port, "patient", signer.token("USER")) as patients:
+        serving = serve_service("patient", server.url(), TokenVerifier(signer.trust))
+        with background.during(serving) as port, connect(port, "patient", signer.token("USER")) as patients:
             created = patients.create_patient(creating())
             for _ in range(20):
                 patients.get_patient(GetPatientRequest(id=created.id))
             background.run(running.kill())
-            refused = [outcome(lambda: patients.get_patient(GetPatientRequest(id=created.id))) for _ in range(3)]
+            refused = [attempt(lambda: patients.get_patient(GetPatientRequest(id=created.id))) for _ in range(3)]
             assert [each.reason for each in refused] == ["DEPENDENCY_UNAVAILABLE"] * 3
             background.run(running.start())
             eventually(lambda: sql(COUNT, ["OK", "UNAVAILABLE"])[0]["count"] == 23)
@@ -90,6 +90,6 @@ def test_no_call_is_let_in_whose_event_cannot_be_kept(
     with sql.holding("LOCK TABLE access_events IN EXCLUSIVE MODE"):
         for _ in range(5):
             patients.get_patient(GetPatientRequest(id=created.id))
-        with pytest.raises(Refused, match="UNAVAILABLE DEPENDENCY_UNAVAILABLE"):
+        with pytest.raises(Rejected, match="UNAVAILABLE DEPENDENCY_UNAVAILABLE"):
             patients.get_patient(GetPatientRequest(id=created.id))
-    eventually(lambda: outcome(lambda: patients.get_patient(GetPatientRequest(id=created.id))) == created)
+    eventually(lambda: attempt(lambda: patients.get_patient(GetPatientRequest(id=created.id))) == created)

@@ -7,7 +7,7 @@ import pytest
 from grpc import StatusCode
 
 from gen.pulsetrack.patient.v1 import CreatePatientRequest, GetPatientRequest, Sex
-from tests.harness.client import Client, Refused
+from tests.harness.client import Client, Rejected
 from tests.harness.concurrency import at_once
 from tests.harness.sql import Sql
 from tests.patient.factory import creating
@@ -29,7 +29,7 @@ def test_text_is_normalised_to_nfc_and_trimmed(patients: Client) -> None:
 
 def test_an_email_belongs_to_one_patient_whatever_its_case(patients: Client) -> None:
     patients.create_patient(creating(email="one@clinic.test"))
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Rejected) as refused:
         patients.create_patient(creating(email="ONE@Clinic.test"))
     assert (refused.value.code, refused.value.reason) == (StatusCode.ALREADY_EXISTS, "EMAIL_ALREADY_EXISTS")
 
@@ -46,7 +46,7 @@ def test_a_record_number_belongs_to_one_patient_if_it_is_given(patients: Client)
     for number in ("", "", "MRN-2"):
         patients.create_patient(creating(medical_record_number=number))
     for number in (" MRN-2 ", "mrn-2"):
-        with pytest.raises(Refused, match="ALREADY_EXISTS RECORD_NUMBER_ALREADY_EXISTS"):
+        with pytest.raises(Rejected, match="ALREADY_EXISTS RECORD_NUMBER_ALREADY_EXISTS"):
             patients.create_patient(creating(medical_record_number=number))
 
 
@@ -84,13 +84,13 @@ def test_output_only_fields_are_ignored(patients: Client) -> None:
     ],
 )
 def test_a_field_that_breaks_its_rule_is_named(patients: Client, field: str, value: object) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Rejected) as refused:
         patients.create_patient(creating(**{field: value}))
     assert (refused.value.code, refused.value.reason) == (StatusCode.INVALID_ARGUMENT, "FIELDS_INVALID")
     assert list(refused.value.violations) == [f"patient.{field}"]
 
 
 def test_a_request_without_a_patient_is_refused(patients: Client) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Rejected) as refused:
         patients.create_patient(CreatePatientRequest())
     assert list(refused.value.violations) == ["patient"]

@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 
 from gen.pulsetrack.patient.v1 import DeletePatientRequest, ListPatientsRequest
-from tests.harness.client import Client, Refused
+from tests.harness.client import Client, Rejected
 from tests.harness.concurrency import at_once
 from tests.harness.sql import Sql
 from tests.patient.factory import changing, creating
@@ -36,7 +36,7 @@ def test_a_deleted_patient_is_in_no_list(patients: Client, admin: Client) -> Non
 
 def test_a_user_may_not_delete(patients: Client) -> None:
     created = patients.create_patient(creating())
-    with pytest.raises(Refused, match="PERMISSION_DENIED ROLE_REQUIRED"):
+    with pytest.raises(Rejected, match="PERMISSION_DENIED ROLE_REQUIRED"):
         patients.delete_patient(DeletePatientRequest(id=created.id))
 
 
@@ -44,16 +44,16 @@ def test_the_email_and_the_record_number_stay_taken(patients: Client, admin: Cli
     fields = {"email": "gone@clinic.test", "medical_record_number": "MRN-GONE"}
     created = patients.create_patient(creating(**fields))
     admin.delete_patient(DeletePatientRequest(id=created.id))
-    with pytest.raises(Refused, match="ALREADY_EXISTS EMAIL_ALREADY_EXISTS"):
+    with pytest.raises(Rejected, match="ALREADY_EXISTS EMAIL_ALREADY_EXISTS"):
         patients.create_patient(creating(email="GONE@clinic.test"))
-    with pytest.raises(Refused, match="ALREADY_EXISTS RECORD_NUMBER_ALREADY_EXISTS"):
+    with pytest.raises(Rejected, match="ALREADY_EXISTS RECORD_NUMBER_ALREADY_EXISTS"):
         patients.create_patient(creating(medical_record_number="MRN-GONE"))
 
 
 def test_the_current_etag_is_accepted_and_a_stale_one_is_not(patients: Client, admin: Client) -> None:
     created = patients.create_patient(creating())
     changed = patients.update_patient(changing(created, phone="112"))
-    with pytest.raises(Refused, match="ABORTED ETAG_MISMATCH"):
+    with pytest.raises(Rejected, match="ABORTED ETAG_MISMATCH"):
         admin.delete_patient(DeletePatientRequest(id=created.id, etag=created.etag))
     assert admin.delete_patient(DeletePatientRequest(id=created.id, etag=changed.etag)).delete_time
 
@@ -66,11 +66,11 @@ def test_of_those_who_delete_at_once_one_succeeds(patients: Client, admin: Clien
 
 
 def test_an_unknown_patient_is_not_found(admin: Client) -> None:
-    with pytest.raises(Refused, match="NOT_FOUND PATIENT_NOT_FOUND"):
+    with pytest.raises(Rejected, match="NOT_FOUND PATIENT_NOT_FOUND"):
         admin.delete_patient(DeletePatientRequest(id=str(uuid4())))
 
 
 def test_what_is_no_uuid_is_refused(admin: Client) -> None:
-    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
         admin.delete_patient(DeletePatientRequest(id="42", etag="x" * 65))
     assert list(refused.value.violations) == ["id", "etag"]

@@ -26,7 +26,7 @@ from tests.harness.broker import Broker, Topic, headers_of, reading
 from tests.harness.client import Client
 from tests.harness.concurrency import at_once
 from tests.harness.delivery import Addresses, consuming, relaying, serving_billing
-from tests.harness.services import serving_auth
+from tests.harness.services import serve_auth
 from tests.harness.sql import Sql
 from tests.harness.waiting import eventually
 from tests.patient.factory import changing, creating
@@ -83,7 +83,7 @@ def delivery(
     background: Background, own_broker: Broker, new_database: Callable[[str], str], database_url: str
 ) -> Iterator[Delivery]:
     """With a broker and a real auth that are up."""
-    with background.during(serving_auth(new_database("auth"))) as auth:
+    with background.during(serve_auth(new_database("auth"))) as auth:
         to = Addresses(own_broker.address, auth=f"{HOST}:{auth}", billing=f"{HOST}:{free_port()}")
         yield Delivery(background, database_url, new_database("billing"), to)
 

@@ -19,7 +19,7 @@ from gen.pulsetrack.patient.v1 import (
     UndeletePatientRequest,
 )
 from services.common.protobuf import contract
-from tests.harness.client import Client, Refused, outcome
+from tests.harness.client import Client, Rejected, attempt
 from tests.harness.sql import Sql
 from tests.harness.tokens import ADMIN_ID, USER_ID
 from tests.harness.waiting import eventually
@@ -59,7 +59,7 @@ def making(client: Client, name: str, patient: Patient) -> tuple[str, Any]:
     """Makes a call, and returns its request id, and its answer or refusal."""
     request_id = str(uuid4())
     marked = Marked(client, request_id)
-    return request_id, outcome(lambda: CALLS[name](marked, patient))  # type: ignore[arg-type]
+    return request_id, attempt(lambda: CALLS[name](marked, patient))  # type: ignore[arg-type]
 
 
 class Marked:
@@ -93,7 +93,7 @@ def test_a_call_leaves_one_event(patients: Client, admin: Client, sql: Sql, name
 @pytest.mark.parametrize("name", CALLS)
 def test_a_call_without_a_token_leaves_an_event_and_is_not_parsed(patients: Client, sql: Sql, name: str) -> None:
     created = patients.create_patient(creating())
-    request_id, refused = making(patients.having(""), name, created)
+    request_id, refused = making(patients.with_token(""), name, created)
     event = last(sql, request_id)
     assert refused.reason == "TOKEN_MISSING"
     assert (event["outcome"], event["actor_id"]) == ("UNAUTHENTICATED", "")
@@ -129,7 +129,7 @@ def test_a_call_with_an_id_that_is_none_leaves_an_event_of_no_patient(admin: Cli
 
 
 def test_bytes_that_are_no_message_leave_an_event_of_no_patient(patients: Client, sql: Sql) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(Rejected):
         patients.call(f"/{SERVICE}/GetPatient", b"\xff\xff", (("x-request-id", "no-message"),))
     event = last(sql, "no-message")
     assert (event["outcome"], event["patient_ids"]) == ("INVALID_ARGUMENT", [])
@@ -165,7 +165,7 @@ def test_who_changes_nothing_has_read(patients: Client, admin: Client) -> None:
 
 def test_an_id_that_a_creation_claims_to_have_is_not_believed(patients: Client, admin: Client) -> None:
     other = patients.create_patient(creating())
-    with pytest.raises(Refused):
+    with pytest.raises(Rejected):
         patients.create_patient(creating(id=other.id, email=other.email))
     patients.get_patient(GetPatientRequest(id=other.id))
     assert told(events_of(admin, other.id, 2)) == [("CreatePatient", "OK"), ("GetPatient", "OK")]
@@ -190,7 +190,7 @@ def test_a_change_and_its_event_are_of_one_transaction(patients: Client, sql: Sq
 def test_a_deleted_patient_has_its_events_still(patients: Client, admin: Client) -> None:
     created = patients.create_patient(creating())
     admin.delete_patient(DeletePatientRequest(id=created.id))
-    with pytest.raises(Refused):
+    with pytest.raises(Rejected):
         patients.get_patient(GetPatientRequest(id=created.id))
     assert told(events_of(admin, created.id, 3)) == [
         ("CreatePatient", "OK"),
@@ -222,11 +222,11 @@ def test_a_token_is_refused_for_another_patient(patients: Client, admin: Client)
     patients.get_patient(GetPatientRequest(id=created.id))
     events_of(admin, created.id, 2)
     token = admin.list_access_events(ListAccessEventsRequest(id=created.id, page_size=1)).next_page_token
-    with pytest.raises(Refused, match="INVALID_ARGUMENT PAGE_TOKEN_INVALID"):
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT PAGE_TOKEN_INVALID"):
         admin.list_access_events(ListAccessEventsRequest(id=other.id, page_token=token))
 
 
 def test_a_request_that_breaks_its_rules_is_refused(admin: Client) -> None:
-    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
         admin.list_access_events(ListAccessEventsRequest(id="42", page_size=1001, page_token="x" * 513))
     assert list(refused.value.violations) == ["id", "page_size", "page_token"]

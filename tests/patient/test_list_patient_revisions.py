@@ -17,8 +17,8 @@ from gen.pulsetrack.patient.v1 import (
 from services.common.postgres.migrate import migrate
 from services.common.rpc.tokens import TokenVerifier
 from tests.harness.background import Background
-from tests.harness.client import Client, Refused, calling
-from tests.harness.services import serving_service
+from tests.harness.client import Client, Rejected, connect
+from tests.harness.services import serve_service
 from tests.harness.sql import Sql
 from tests.harness.tokens import ADMIN_ID, USER_ID, Signer
 from tests.patient.factory import OLD_PATIENTS, a_patient, changing, creating
@@ -72,7 +72,7 @@ def test_what_changes_nothing_is_no_revision(patients: Client, admin: Client) ->
     patients.create_patient(request)
     patients.update_patient(changing(created, name=created.name))
     admin.undelete_patient(UndeletePatientRequest(id=created.id))
-    with pytest.raises(Refused):
+    with pytest.raises(Rejected):
         patients.update_patient(changing(created, date_of_birth="2999-01-01"))
     assert len(revisions(patients, created.id)) == 1
 
@@ -104,17 +104,17 @@ def test_a_token_is_refused_for_another_patient(patients: Client) -> None:
     created, other = (patients.create_patient(creating()) for _ in range(2))
     patients.update_patient(changing(created, phone="112"))
     token = patients.list_patient_revisions(ListPatientRevisionsRequest(id=created.id, page_size=1)).next_page_token
-    with pytest.raises(Refused, match="INVALID_ARGUMENT PAGE_TOKEN_INVALID"):
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT PAGE_TOKEN_INVALID"):
         revisions(patients, other.id, page_token=token)
 
 
 def test_an_unknown_patient_is_not_found(patients: Client) -> None:
-    with pytest.raises(Refused, match="NOT_FOUND PATIENT_NOT_FOUND"):
+    with pytest.raises(Rejected, match="NOT_FOUND PATIENT_NOT_FOUND"):
         revisions(patients, str(uuid4()))
 
 
 def test_a_request_that_breaks_its_rules_is_refused(patients: Client) -> None:
-    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
         revisions(patients, "42", page_size=1001, page_token="x" * 513)
     assert list(refused.value.violations) == ["id", "page_size", "page_token"]
 
@@ -130,8 +130,8 @@ def test_patients_older_than_the_revisions_get_one_each(
     migrate("patient", postgres.url(name))
     verifier = TokenVerifier(signer.trust)
     with (
-        background.during(serving_service("patient", postgres.url(name), verifier)) as port,
-        calling(port, "patient", signer.token("USER")) as patients,
+        background.during(serve_service("patient", postgres.url(name), verifier)) as port,
+        connect(port, "patient", signer.token("USER")) as patients,
     ):
         found = [revisions(patients, patient_id) for patient_id in old[:3]]
         [[first], [second], [third]] = found

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from gen.pulsetrack.patient.v1 import DeletePatientRequest, ListPatientsRequest, ListPatientsResponse
-from tests.harness.client import Client, Refused
+from tests.harness.client import Client, Rejected
 from tests.harness.concurrency import at_once
 from tests.harness.sql import Sql
 from tests.patient.factory import changing, creating
@@ -34,7 +34,7 @@ def test_a_page_has_fifty_patients_unless_told_otherwise(patients: Client) -> No
 
 @pytest.mark.parametrize("size", [-1, 1001])
 def test_a_page_size_out_of_its_limits_is_refused(patients: Client, size: int) -> None:
-    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
         patients.list_patients(ListPatientsRequest(page_size=size))
     assert list(refused.value.violations) == ["page_size"]
 
@@ -108,7 +108,7 @@ def test_a_token_that_was_changed_is_refused(patients: Client) -> None:
     token = patients.list_patients(ListPatientsRequest(page_size=1)).next_page_token
     swapped = [token[:at] + ("A" if token[at] != "A" else "B") + token[at + 1 :] for at in range(len(token))]
     for changed in (*swapped, token[:-1], token + "A", token + "=", token + " ", "A", "%", "\u00e9", "[]"):
-        with pytest.raises(Refused, match="INVALID_ARGUMENT PAGE_TOKEN_INVALID"):
+        with pytest.raises(Rejected, match="INVALID_ARGUMENT PAGE_TOKEN_INVALID"):
             patients.list_patients(ListPatientsRequest(page_size=1, page_token=changed))
 
 
@@ -117,7 +117,7 @@ def test_a_token_is_refused_with_another_query(patients: Client) -> None:
     unfiltered = patients.list_patients(ListPatientsRequest(page_size=1)).next_page_token
     of_ana = patients.list_patients(ListPatientsRequest(page_size=1, query="ana")).next_page_token
     for token, query in ((unfiltered, "ana"), (of_ana, ""), (of_ana, "silva")):
-        with pytest.raises(Refused, match="INVALID_ARGUMENT PAGE_TOKEN_INVALID"):
+        with pytest.raises(Rejected, match="INVALID_ARGUMENT PAGE_TOKEN_INVALID"):
             patients.list_patients(ListPatientsRequest(page_token=token, query=query))
 
 
@@ -183,6 +183,6 @@ def test_a_query_that_fits_nobody_finds_nobody(patients: Client) -> None:
 
 @pytest.mark.parametrize("query", ["x" * 101, "a\x00b", "a\nb"])
 def test_a_query_that_breaks_its_rule_is_refused(patients: Client, query: str) -> None:
-    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
         patients.list_patients(ListPatientsRequest(query=query))
     assert list(refused.value.violations) == ["query"]

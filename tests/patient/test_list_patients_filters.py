@@ -3,7 +3,7 @@
 import pytest
 
 from gen.pulsetrack.patient.v1 import DeletePatientRequest, ListPatientsRequest, Sex
-from tests.harness.client import Client, Refused
+from tests.harness.client import Client, Rejected
 from tests.patient.factory import creating
 from tests.patient.paging import ids, pages
 
@@ -64,19 +64,19 @@ def test_deleted_patients_are_shown_if_asked_for(patients: Client, admin: Client
 @pytest.mark.parametrize("filters", [{"sex": Sex.MALE}, {"show_deleted": True}, {"born_after": "1970-01-01"}])
 def test_a_token_is_refused_with_other_filters(patients: Client, filters: dict[str, object]) -> None:
     token = patients.list_patients(ListPatientsRequest(page_size=1)).next_page_token
-    with pytest.raises(Refused, match="INVALID_ARGUMENT PAGE_TOKEN_INVALID"):
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT PAGE_TOKEN_INVALID"):
         patients.list_patients(ListPatientsRequest(page_token=token, **filters))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("field", ["born_after", "born_before", "registered_after", "registered_before"])
 @pytest.mark.parametrize("day", ["1980-02-30", "29.02.1980", "1980", "0000-01-01", "1980-02-29T00:00:00Z"])
 def test_what_is_no_day_is_refused(patients: Client, field: str, day: str) -> None:
-    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
         patients.list_patients(ListPatientsRequest(**{field: day}))  # type: ignore[arg-type]
     assert list(refused.value.violations) == [field]
 
 
 def test_an_unknown_sex_is_refused(patients: Client) -> None:
-    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
         patients.list_patients(ListPatientsRequest(sex=9))  # type: ignore[arg-type]
     assert list(refused.value.violations) == ["sex"]

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from gen.pulsetrack.patient.v1 import ListPatientsRequest, Patient
-from tests.harness.client import Client, Refused
+from tests.harness.client import Client, Rejected
 from tests.harness.sql import Sql
 from tests.patient.factory import changing, creating
 from tests.patient.paging import ids, walked
@@ -119,7 +119,7 @@ def test_a_token_is_refused_with_another_order(patients: Client, everybody: tupl
     query, _ = everybody
     token = patients.list_patients(ListPatientsRequest(query=query, order_by="name", page_size=1)).next_page_token
     for order_by in ("", "name desc", "date_of_birth"):
-        with pytest.raises(Refused, match="INVALID_ARGUMENT PAGE_TOKEN_INVALID"):
+        with pytest.raises(Rejected, match="INVALID_ARGUMENT PAGE_TOKEN_INVALID"):
             patients.list_patients(ListPatientsRequest(query=query, order_by=order_by, page_token=token))
 
 
@@ -127,6 +127,6 @@ def test_a_token_is_refused_with_another_order(patients: Client, everybody: tupl
     "order_by", ["email", "id", "name asc", "name  desc", " name", "Name", "name,create_time", "name; DROP TABLE x"]
 )
 def test_another_order_is_refused(patients: Client, order_by: str) -> None:
-    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
         patients.list_patients(ListPatientsRequest(order_by=order_by))
     assert list(refused.value.violations) == ["order_by"]

@@ -7,7 +7,7 @@ import pytest
 from gen.pulsetrack.patient.v1 import DeletePatientRequest, PatientEvent
 from services.common.protobuf import codec
 from services.patient.changes import TOPIC
-from tests.harness.client import Client, Refused
+from tests.harness.client import Client, Rejected
 from tests.harness.sql import Sql
 from tests.harness.tokens import ADMIN_ID, USER_ID
 from tests.patient.factory import changing, creating
@@ -46,7 +46,7 @@ def test_a_creation_that_fails_leaves_nothing(patients: Client, sql: Sql, fields
     if not sql("SELECT FROM patients WHERE email = 'first@clinic.test'"):
         patients.create_patient(creating(email="first@clinic.test", medical_record_number="MRN-1"))
     before = sql("SELECT id FROM outbox UNION SELECT 0")
-    with pytest.raises(Refused):
+    with pytest.raises(Rejected):
         patients.create_patient(creating(**fields))
     assert sql("SELECT id FROM outbox UNION SELECT 0") == before
 
@@ -93,9 +93,9 @@ def test_any_other_update_is_not_for_billing(patients: Client, admin: Client, sq
 
 def test_a_change_that_fails_leaves_nothing(patients: Client, sql: Sql) -> None:
     created = patients.create_patient(creating())
-    with pytest.raises(Refused, match="ABORTED"):
+    with pytest.raises(Rejected, match="ABORTED"):
         patients.update_patient(changing(created, name="Ana Costa", etag="stale"))
-    with pytest.raises(Refused, match="PERMISSION_DENIED"):
+    with pytest.raises(Rejected, match="PERMISSION_DENIED"):
         patients.delete_patient(DeletePatientRequest(id=created.id))
     assert len(events(sql, created.id)) == 1
 

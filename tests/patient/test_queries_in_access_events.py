@@ -9,7 +9,7 @@ import pytest
 from gen.pulsetrack.audit.v1 import SearchAccessEventsRequest, ServiceAccessEvent
 from gen.pulsetrack.patient.v1 import GetPatientRequest, ListAccessEventsRequest, ListPatientsRequest, Sex
 from services.common.audit.interceptor import MAX_QUERY_BYTES
-from tests.harness.client import Client, Refused
+from tests.harness.client import Client, Rejected
 from tests.harness.sql import Sql
 from tests.harness.waiting import eventually
 from tests.patient.factory import creating
@@ -18,7 +18,7 @@ from tests.patient.factory import creating
 def listing(client: Client, admin: Client, request: ListPatientsRequest) -> ServiceAccessEvent:
     """Lists patients, whatever the outcome, and returns the event of the call as the search has it."""
     request_id = str(uuid4())
-    with suppress(Refused):
+    with suppress(Rejected):
         client.list_patients(request, metadata=(("x-request-id", request_id),))
 
     def look() -> list[ServiceAccessEvent]:
@@ -71,7 +71,7 @@ def test_an_invalid_query_is_not_recorded(patients: Client, admin: Client, reque
 
 
 def test_the_query_of_an_unknown_caller_is_not_recorded(patients: Client, admin: Client) -> None:
-    event = listing(patients.having(""), admin, ListPatientsRequest(query="unknown"))
+    event = listing(patients.with_token(""), admin, ListPatientsRequest(query="unknown"))
     assert (event.outcome, event.query) == ("UNAUTHENTICATED", "")
 
 

@@ -8,8 +8,8 @@ from gen.pulsetrack.patient.v1 import GetPatientRequest, ListPatientsRequest
 from services.common.audit.events import ReadRate, ReadRateExceeded
 from services.common.rpc.tokens import TokenVerifier
 from tests.harness.background import Background
-from tests.harness.client import Client, Refused, calling
-from tests.harness.services import serving_service
+from tests.harness.client import Client, Rejected, connect
+from tests.harness.services import serve_service
 from tests.harness.tokens import Signer
 from tests.patient.factory import creating
 
@@ -18,19 +18,19 @@ from tests.patient.factory import creating
 def user(background: Background, new_database: Callable[[str], str], signer: Signer) -> Iterator[Client]:
     """A user who may list one patient a second."""
     url = new_database("patient")
-    serving = serving_service("patient", url, TokenVerifier(signer.trust), people_per_second=1)
-    with background.during(serving) as port, calling(port, "patient", signer.token("USER")) as user:
+    serving = serve_service("patient", url, TokenVerifier(signer.trust), people_per_second=1)
+    with background.during(serving) as port, connect(port, "patient", signer.token("USER")) as user:
         yield user
 
 
 def test_a_user_who_lists_too_many_is_refused_and_others_are_not(user: Client, signer: Signer) -> None:
     created = [user.create_patient(creating()) for _ in range(40)]
     assert len(user.list_patients(ListPatientsRequest()).patients) == len(created)
-    with pytest.raises(Refused, match="RESOURCE_EXHAUSTED RATE_LIMITED") as refused:
+    with pytest.raises(Rejected, match="RESOURCE_EXHAUSTED RATE_LIMITED") as refused:
         user.list_patients(ListPatientsRequest())
     assert 0 < refused.value.retry_after <= 20
     assert user.get_patient(GetPatientRequest(id=created[0].id)) == created[0]
-    assert user.having(signer.token("ADMIN")).list_patients(ListPatientsRequest(page_size=1)).patients
+    assert user.with_token(signer.token("ADMIN")).list_patients(ListPatientsRequest(page_size=1)).patients
 
 
 def test_the_allowance_of_twenty_seconds_accumulates_and_no_more() -> None:

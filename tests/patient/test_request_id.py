@@ -9,7 +9,7 @@ import pytest
 from gen.pulsetrack.patient.v1 import CreatePatientRequest, GetPatientRequest
 from services.common.protobuf import codec
 from services.common.protobuf.contract import SERVICES
-from tests.harness.client import Client, Refused
+from tests.harness.client import Client, Rejected
 from tests.harness.concurrency import at_once
 from tests.harness.sql import Sql
 from tests.harness.waiting import eventually
@@ -54,7 +54,7 @@ def test_a_repetition_gets_the_patient_as_it_was_then(patients: Client) -> None:
 
 def test_the_same_id_with_other_content_is_refused(patients: Client, sql: Sql) -> None:
     patients.create_patient(requesting("r-3"))
-    with pytest.raises(Refused, match="INVALID_ARGUMENT REQUEST_ID_REUSED"):
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT REQUEST_ID_REUSED"):
         patients.create_patient(requesting("r-3", name="Somebody Else"))
     assert patients_named(sql, "Somebody Else") == 0
 
@@ -65,7 +65,7 @@ def test_another_callers_id_is_another_id(patients: Client, admin: Client) -> No
 
 def test_requests_without_an_id_are_no_repetitions(patients: Client) -> None:
     patients.create_patient(creating(email="twice@clinic.test"))
-    with pytest.raises(Refused, match="EMAIL_ALREADY_EXISTS"):
+    with pytest.raises(Rejected, match="EMAIL_ALREADY_EXISTS"):
         patients.create_patient(creating(email="twice@clinic.test"))
 
 
@@ -74,7 +74,7 @@ def test_a_request_that_failed_leaves_nothing(patients: Client, sql: Sql, wrong:
     request_id = str(uuid4())
     if not sql("SELECT FROM patients WHERE email = 'taken@clinic.test'"):
         patients.create_patient(creating(email="taken@clinic.test"))
-    with pytest.raises(Refused):
+    with pytest.raises(Rejected):
         patients.create_patient(requesting(request_id, **wrong))
     assert not sql("SELECT FROM answers WHERE request_id = $1", request_id)
     assert patients.create_patient(requesting(request_id)).id
@@ -111,7 +111,7 @@ def test_a_repetition_waits_for_the_first_and_takes_its_place_if_that_fails(pati
 def test_an_answer_is_forgotten_after_a_day(patients: Client, sql: Sql) -> None:
     first = patients.create_patient(requesting("r-9"))
     sql("UPDATE answers SET create_time = now() - interval '23 hours 59 minutes' WHERE request_id = 'r-9'")
-    with pytest.raises(Refused, match="REQUEST_ID_REUSED"):
+    with pytest.raises(Rejected, match="REQUEST_ID_REUSED"):
         patients.create_patient(requesting("r-9"))
     sql("UPDATE answers SET create_time = now() - interval '24 hours 1 second' WHERE request_id = 'r-9'")
     again = requesting("r-9")
@@ -143,20 +143,20 @@ def test_the_header_says_the_same_as_the_field(patients: Client) -> None:
 def test_a_header_that_differs_from_the_field_is_refused(
     patients: Client, metadata: tuple[tuple[str, str], ...]
 ) -> None:
-    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
         patients.create_patient(requesting("r-14"), metadata=metadata)
     assert list(refused.value.violations) == ["request_id"]
 
 
 @pytest.mark.parametrize("request_id", ["x" * 129, "a\x00b", "caf\u00e9"])
 def test_an_id_that_breaks_its_rule_is_refused(patients: Client, request_id: str) -> None:
-    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
         patients.create_patient(requesting(request_id))
     assert list(refused.value.violations) == ["request_id"]
 
 
 def test_a_header_that_breaks_the_rule_is_refused(patients: Client) -> None:
-    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
         patients.create_patient(creating(), metadata=key("x" * 129))
     assert list(refused.value.violations) == ["request_id"]
 

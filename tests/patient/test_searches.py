@@ -8,7 +8,7 @@ from grpc import StatusCode
 
 from gen.pulsetrack.patient.v1 import ListPatientRevisionsRequest, ListPatientsRequest, Sex
 from services.patient.service import CONCURRENT_SEARCHES
-from tests.harness.client import Client, Refused, outcome
+from tests.harness.client import Client, Rejected, attempt
 from tests.harness.sql import Sql
 from tests.harness.waiting import eventually
 from tests.patient.factory import creating
@@ -25,14 +25,14 @@ def test_searches_that_take_long_leave_connections_to_others(
 ) -> None:
     created = patients.create_patient(creating())
     with ThreadPoolExecutor(SEARCHES) as threads, sql.holding("LOCK TABLE patients"):
-        searches = [threads.submit(outcome, partial(patients.list_patients, search)) for _ in range(SEARCHES)]
+        searches = [threads.submit(attempt, partial(patients.list_patients, search)) for _ in range(SEARCHES)]
         eventually(lambda: sum(each.done() for each in searches) == SEARCHES - CONCURRENT_SEARCHES)
         refused = [each.result() for each in searches if each.done()]
         revisions = patients.list_patient_revisions(ListPatientRevisionsRequest(id=created.id)).revisions
     assert [revision.patient for revision in revisions] == [created]
-    assert all(isinstance(each, Refused) for each in refused)
+    assert all(isinstance(each, Rejected) for each in refused)
     assert {(each.code, each.reason, each.retry_after) for each in refused} == {
         (StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED", 1)
     }
-    answered = [each.result() for each in searches if not isinstance(each.result(), Refused)]
+    answered = [each.result() for each in searches if not isinstance(each.result(), Rejected)]
     assert len(answered) == CONCURRENT_SEARCHES

@@ -14,7 +14,7 @@ from gen.pulsetrack.patient.v1 import (
 )
 from services.common.protobuf import codec
 from services.patient.changes import TOPIC
-from tests.harness.client import Client, Refused
+from tests.harness.client import Client, Rejected
 from tests.harness.concurrency import at_once
 from tests.harness.sql import Sql
 from tests.harness.tokens import ADMIN_ID
@@ -70,16 +70,16 @@ def test_an_undeleted_patient_can_be_deleted_again(admin: Client, deleted: Patie
 
 
 def test_a_user_may_not_undelete(patients: Client, deleted: Patient) -> None:
-    with pytest.raises(Refused, match="PERMISSION_DENIED ROLE_REQUIRED"):
+    with pytest.raises(Rejected, match="PERMISSION_DENIED ROLE_REQUIRED"):
         patients.undelete_patient(UndeletePatientRequest(id=deleted.id))
 
 
 def test_an_unknown_patient_is_not_found(admin: Client) -> None:
-    with pytest.raises(Refused, match="NOT_FOUND PATIENT_NOT_FOUND"):
+    with pytest.raises(Rejected, match="NOT_FOUND PATIENT_NOT_FOUND"):
         admin.undelete_patient(UndeletePatientRequest(id=str(uuid4())))
 
 
 def test_what_is_no_uuid_is_refused(admin: Client) -> None:
-    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
         admin.undelete_patient(UndeletePatientRequest(id="42"))
     assert list(refused.value.violations) == ["id"]

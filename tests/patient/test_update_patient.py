@@ -15,7 +15,7 @@ from gen.pulsetrack.patient.v1 import (
     Sex,
     UpdatePatientRequest,
 )
-from tests.harness.client import Client, Refused
+from tests.harness.client import Client, Rejected
 from tests.harness.concurrency import at_once
 from tests.harness.sql import Sql
 from tests.patient.factory import a_patient, changing, creating
@@ -77,7 +77,7 @@ def test_output_only_fields_are_ignored(patients: Client, ana: Patient, mask: tu
 
 @pytest.mark.parametrize("path", ["surname", "patient.name", "name.first", "Name", "dateOfBirth", ""])
 def test_a_mask_with_an_unknown_field_is_refused(patients: Client, ana: Patient, path: str) -> None:
-    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
         patients.update_patient(changing(ana, "name", path, name="Ana Costa"))
     assert list(refused.value.violations) == ["update_mask"]
     assert patients.get_patient(GetPatientRequest(id=ana.id)) == ana
@@ -98,7 +98,7 @@ def test_a_record_number_that_was_cleared_is_free(patients: Client) -> None:
 @pytest.mark.parametrize("field", ["name", "email", "address", "date_of_birth"])
 def test_a_required_field_cannot_be_cleared(patients: Client, ana: Patient, field: str) -> None:
     for mask in ((field,), ("*",)):
-        with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+        with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
             patients.update_patient(changing(ana, *mask, **(own_fields(ana) | {field: ""})))
         assert list(refused.value.violations) == [f"patient.{field}"]
 
@@ -108,14 +108,14 @@ def test_a_required_field_cannot_be_cleared(patients: Client, ana: Patient, fiel
     [("name", "\u3000"), ("email", "nobody"), ("date_of_birth", "2999-01-01"), ("registered_date", "2020-02-30")],
 )
 def test_a_field_that_breaks_its_rule_is_named(patients: Client, ana: Patient, field: str, value: str) -> None:
-    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
         patients.update_patient(changing(ana, field, **{field: value}))
     assert list(refused.value.violations) == [f"patient.{field}"]
 
 
 def test_a_stale_etag_is_refused_and_the_current_one_accepted(patients: Client, ana: Patient) -> None:
     changed = patients.update_patient(changing(ana, phone="999", etag=ana.etag))
-    with pytest.raises(Refused, match="ABORTED ETAG_MISMATCH"):
+    with pytest.raises(Rejected, match="ABORTED ETAG_MISMATCH"):
         patients.update_patient(changing(ana, phone="000", etag=ana.etag))
     assert patients.update_patient(changing(ana, phone="000", etag=changed.etag)).phone == "000"
 
@@ -151,7 +151,7 @@ def test_what_belongs_to_another_patient_is_refused(
     patients: Client, ana: Patient, field: str, value: str, reason: str
 ) -> None:
     patients.create_patient(creating(**{field: value}))
-    with pytest.raises(Refused, match=f"ALREADY_EXISTS {reason}"):
+    with pytest.raises(Rejected, match=f"ALREADY_EXISTS {reason}"):
         patients.update_patient(changing(ana, **{field: value.upper()}))
     assert patients.get_patient(GetPatientRequest(id=ana.id)) == ana
 
@@ -170,12 +170,12 @@ def test_an_update_that_changes_nothing_is_no_event(patients: Client, ana: Patie
 
 def test_a_deleted_patient_is_not_found(patients: Client, admin: Client, ana: Patient) -> None:
     admin.delete_patient(DeletePatientRequest(id=ana.id))
-    with pytest.raises(Refused, match="NOT_FOUND PATIENT_NOT_FOUND"):
+    with pytest.raises(Rejected, match="NOT_FOUND PATIENT_NOT_FOUND"):
         patients.update_patient(changing(ana, name="Ana Costa"))
 
 
 def test_an_unknown_patient_is_not_found(patients: Client) -> None:
-    with pytest.raises(Refused, match="NOT_FOUND PATIENT_NOT_FOUND"):
+    with pytest.raises(Rejected, match="NOT_FOUND PATIENT_NOT_FOUND"):
         patients.update_patient(changing(Patient(id=str(uuid4())), name="Ana Costa"))
 
 
@@ -188,7 +188,7 @@ def test_an_unknown_patient_is_not_found(patients: Client) -> None:
     ],
 )
 def test_an_update_must_say_of_whom(patients: Client, request_: UpdatePatientRequest, violated: str) -> None:
-    with pytest.raises(Refused, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
         patients.update_patient(request_)
     assert list(refused.value.violations) == [violated]
 

@@ -18,8 +18,8 @@ from services.common.postgres.database import Database
 from services.common.rpc.tokens import TokenVerifier
 from services.patient.models import AUDIT
 from tests.harness.background import Background
-from tests.harness.client import calling
-from tests.harness.services import serving_service
+from tests.harness.client import connect
+from tests.harness.services import serve_service
 from tests.harness.sql import Sql
 from tests.harness.tokens import Signer
 from tests.harness.waiting import eventually
@@ -36,8 +36,8 @@ Ended = subprocess.CompletedProcess[str]
 def url(background: Background, new_database: Callable[[str], str], signer: Signer) -> str:
     """The database of a patient service with sealed events, by its URL."""
     url = new_database("patient")
-    serving = serving_service("patient", url, TokenVerifier(signer.trust))
-    with background.during(serving) as port, calling(port, "patient", signer.token("USER")) as patients:
+    serving = serve_service("patient", url, TokenVerifier(signer.trust))
+    with background.during(serving) as port, connect(port, "patient", signer.token("USER")) as patients:
         created = [patients.create_patient(creating()) for _ in range(SEALED // 2)]
         for patient in created:
             patients.get_patient(GetPatientRequest(id=patient.id))

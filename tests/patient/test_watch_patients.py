@@ -18,15 +18,15 @@ from gen.pulsetrack.patient.v1 import (
 from services.common.postgres.cursor import token
 from services.common.rpc.tokens import TokenVerifier
 from tests.harness.background import Background
-from tests.harness.client import Answers, Client, Refused, calling
-from tests.harness.services import RESUME_KEY, serving_service
+from tests.harness.client import Client, Rejected, ResponseStream, connect
+from tests.harness.services import RESUME_KEY, serve_service
 from tests.harness.sql import Sql
 from tests.harness.tokens import USER_ID, Signer
 from tests.patient.accesses import events_of, told
 from tests.patient.factory import changing, creating
 
 TOKENS = b"the changes of patients" + RESUME_KEY
-Watch = Answers[WatchPatientsResponse]
+Watch = ResponseStream[WatchPatientsResponse]
 
 
 @contextmanager
@@ -129,10 +129,10 @@ def test_nothing_is_missed_and_nothing_comes_twice_while_many_write(patients: Cl
 def test_the_changes_of_another_process_are_seen(
     patients: Client, background: Background, signer: Signer, database_url: str
 ) -> None:
-    serving = serving_service("patient", database_url, TokenVerifier(signer.trust))
+    serving = serve_service("patient", database_url, TokenVerifier(signer.trust))
     with (
         background.during(serving) as port,
-        calling(port, "patient", signer.token("USER")) as other,
+        connect(port, "patient", signer.token("USER")) as other,
         watching(patients) as (answers, _),
     ):
         created = other.create_patient(creating())
@@ -166,13 +166,13 @@ def test_a_token_that_is_not_ours_is_refused(patients: Client, change: Callable[
     patients.create_patient(creating())
     with watching(patients) as (_, good):
         pass
-    with pytest.raises(Refused) as refused, watching(patients, change(good)):
+    with pytest.raises(Rejected) as refused, watching(patients, change(good)):
         pass
     assert (refused.value.code, refused.value.reason) == (StatusCode.INVALID_ARGUMENT, "RESUME_TOKEN_INVALID")
 
 
 def test_a_token_that_is_too_long_is_refused(patients: Client) -> None:
-    with pytest.raises(Refused) as refused, watching(patients, "A" * 129):
+    with pytest.raises(Rejected) as refused, watching(patients, "A" * 129):
         pass
     assert refused.value.violations.keys() == {"resume_token"}
 
@@ -182,7 +182,7 @@ def test_a_token_of_what_a_restored_database_lacks_is_refused(patients: Client, 
     with watching(patients) as (_, lost):
         pass
     sql("DELETE FROM revisions WHERE patient_id = $1::uuid", created.id)
-    with pytest.raises(Refused) as refused, watching(patients, lost):
+    with pytest.raises(Rejected) as refused, watching(patients, lost):
         pass
     assert refused.value.reason == "RESUME_TOKEN_INVALID"
 

@@ -4,11 +4,11 @@ from functools import partial
 
 from gen.pulsetrack.patient.v1 import ListPatientsRequest
 from services.auth.models import LIST_SIGNING_KEYS
-from services.auth.tokens import opened
+from services.auth.tokens import decrypt_key
 from services.common.postgres.database import Database
 from tests.e2e.sessions import Session
 from tests.harness.background import Background
-from tests.harness.client import calling, outcome
+from tests.harness.client import attempt, connect
 from tests.harness.tokens import Signer
 from tools.instance import Instance
 
@@ -23,7 +23,7 @@ def leaked_signer(background: Background, system: Instance) -> Signer:
     async def signer() -> Signer:
         async with Database(url) as db:
             [row] = await db.rows(LIST_SIGNING_KEYS)
-        key = opened(row, passphrase)
+        key = decrypt_key(row, passphrase)
         signer = Signer(key.id)
         signer.key = key.private
         return signer
@@ -36,9 +36,9 @@ def reasons(system: Instance, token: str) -> list[str]:
     request = ListPatientsRequest(page_size=1)
     with (
         Session.open(system, token) as session,
-        calling(system.state().ports["patient"], "patient", token) as direct,
+        connect(system.state().ports["patient"], "patient", token) as direct,
     ):
         at_rest = session.rest.get("/v1/patients", params={"pageSize": 1})
-        refused = [outcome(partial(client.list_patients, request)) for client in (session.client("patient"), direct)]
+        refused = [attempt(partial(client.list_patients, request)) for client in (session.client("patient"), direct)]
     reason = at_rest.json()["details"][0]["reason"] if at_rest.is_error else ""
     return [reason, *(getattr(refusal, "reason", "") for refusal in refused)]

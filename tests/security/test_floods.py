@@ -20,7 +20,7 @@ from gen.pulsetrack.auth.v1 import GetCurrentUserRequest
 from services.common.protobuf.contract import all_methods
 from tests.e2e.sessions import Session, a_patient
 from tests.harness.background import Background
-from tests.harness.client import Refused, outcome
+from tests.harness.client import Rejected, attempt
 from tests.security.raw import connected
 from tools.instance import Instance
 
@@ -110,14 +110,14 @@ def test_a_body_of_ten_megabytes_is_refused(user: Session, content: Any) -> None
 
 
 def test_a_message_of_ten_megabytes_is_refused(user: Session) -> None:
-    answer = outcome(lambda: user.client("patient").call(CREATE, TEN_MEGABYTES))
-    assert isinstance(answer, Refused)
+    answer = attempt(lambda: user.client("patient").call(CREATE, TEN_MEGABYTES))
+    assert isinstance(answer, Rejected)
     assert answer.reason == "BODY_TOO_LARGE"
 
 
 def test_deep_groups_are_refused_at_the_native_door(user: Session) -> None:
-    answer = outcome(lambda: user.client("patient").call(CREATE, b"\x0b" * 100_000 + b"\x0c" * 100_000))
-    assert isinstance(answer, Refused)
+    answer = attempt(lambda: user.client("patient").call(CREATE, b"\x0b" * 100_000 + b"\x0c" * 100_000))
+    assert isinstance(answer, Rejected)
     assert answer.reason == "FIELDS_INVALID"
 
 
@@ -128,8 +128,8 @@ def test_an_enum_number_that_means_nothing_is_refused_at_both_doors(user: Sessio
     assert (at_rest.status_code, at_rest.json()["details"][0]["reason"]) == (400, "FIELDS_INVALID")
     [create] = [method for method in all_methods() if method.path == CREATE]
     request = ParseDict({"patient": patient}, create.input())
-    answer = outcome(lambda: user.client("patient").call(CREATE, request.SerializeToString()))
-    assert isinstance(answer, Refused)
+    answer = attempt(lambda: user.client("patient").call(CREATE, request.SerializeToString()))
+    assert isinstance(answer, Rejected)
     assert (answer.reason, [*answer.violations]) == ("FIELDS_INVALID", ["patient.sex"])
 
 

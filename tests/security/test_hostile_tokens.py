@@ -18,8 +18,8 @@ from services.common.postgres import cursor
 from services.common.protobuf.contract import Method, all_methods
 from services.common.rpc.tokens import TokenVerifier
 from tests.harness.background import Background
-from tests.harness.client import Client, Refused, calling, outcome
-from tests.harness.services import ADMIN_EMAIL, ADMIN_PASSWORD, RESUME_KEY, serving_auth, serving_service
+from tests.harness.client import Client, Rejected, attempt, connect
+from tests.harness.services import ADMIN_EMAIL, ADMIN_PASSWORD, RESUME_KEY, serve_auth, serve_service
 from tests.harness.tokens import Signer
 from tests.patient.factory import creating
 
@@ -59,14 +59,14 @@ REFUSALS = {"PAGE_TOKEN_INVALID", "PATIENT_NOT_FOUND"}
 def clients(background: Background, new_database: Callable[[str], str], signer: Signer) -> Iterator[dict[str, Client]]:
     """An admin who calls each of the services."""
     with ExitStack() as stack:
-        port = stack.enter_context(background.during(serving_auth(new_database("auth"))))
-        auth = stack.enter_context(calling(port, "auth"))
+        port = stack.enter_context(background.during(serve_auth(new_database("auth"))))
+        auth = stack.enter_context(connect(port, "auth"))
         admin = auth.login(LoginRequest(email=ADMIN_EMAIL, password=ADMIN_PASSWORD))
-        clients = {"auth": auth.having(admin.access_token)}
+        clients = {"auth": auth.with_token(admin.access_token)}
         for service in ("patient", "billing", "analytics"):
-            serving = serving_service(service, new_database(service), TokenVerifier(signer.trust))
+            serving = serve_service(service, new_database(service), TokenVerifier(signer.trust))
             port = stack.enter_context(background.during(serving))
-            clients[service] = stack.enter_context(calling(port, service, signer.lasting_token("ADMIN")))
+            clients[service] = stack.enter_context(connect(port, service, signer.long_lived_token("ADMIN")))
         yield clients
 
 
@@ -89,8 +89,8 @@ def test_a_hostile_page_token_is_refused(clients: dict[str, Client], method: Met
             page = type(request)()
             page.CopyFrom(request)
             page.page_token = cursor.token(place, query)
-            refused = outcome(partial(client.call, method.path, page.SerializeToString()))
-            if isinstance(refused, Refused):
+            refused = attempt(partial(client.call, method.path, page.SerializeToString()))
+            if isinstance(refused, Rejected):
                 reasons.add(refused.reason)
     assert "PAGE_TOKEN_INVALID" in reasons
     assert reasons <= REFUSALS
@@ -100,7 +100,7 @@ def test_a_hostile_resume_token_is_refused(clients: dict[str, Client]) -> None:
     reasons = set()
     for place in PLACES:
         request = WatchPatientsRequest(resume_token=cursor.token(place, b"the changes of patients" + RESUME_KEY))
-        with pytest.raises(Refused) as refused, clients["patient"].watch_patients(request) as answers:
+        with pytest.raises(Rejected) as refused, clients["patient"].watch_patients(request) as answers:
             next(answers)
         reasons.add(refused.value.reason)
     assert reasons == {"RESUME_TOKEN_INVALID"}

@@ -9,7 +9,7 @@ import pytest
 
 from services.common.protobuf.contract import SERVICES, AccessKind, Method, all_methods, methods
 from tests.e2e.sessions import Session, fill_path
-from tests.harness.client import Refused, calling, outcome
+from tests.harness.client import Rejected, attempt, connect
 from tools.instance import Instance
 
 SPOOFED = {
@@ -44,7 +44,7 @@ def session(request: pytest.FixtureRequest) -> Session:
 @pytest.mark.parametrize("method", CLOSED, ids=by_name)
 def test_headers_are_no_token(system: Instance, method: Method) -> None:
     with Session.open(system) as anonymous:
-        answer = outcome(lambda: anonymous.client("auth").call(method.path, b"", tuple(SPOOFED.items())))
+        answer = attempt(lambda: anonymous.client("auth").call(method.path, b"", tuple(SPOOFED.items())))
         assert reason_of(answer) == "TOKEN_MISSING"
         for http in method.http:
             at_rest = anonymous.rest.request(
@@ -55,7 +55,7 @@ def test_headers_are_no_token(system: Instance, method: Method) -> None:
 
 @pytest.mark.parametrize("method", FOR_ADMINS, ids=by_name)
 def test_headers_give_no_role(user: Session, method: Method) -> None:
-    answer = outcome(lambda: user.client("auth").call(method.path, b"", tuple(SPOOFED.items())))
+    answer = attempt(lambda: user.client("auth").call(method.path, b"", tuple(SPOOFED.items())))
     assert reason_of(answer) == "ROLE_REQUIRED"
     for http in method.http:
         at_rest = user.rest.request(http.verb, fill_path(http.path), headers=SPOOFED, json={} if http.body else None)
@@ -64,7 +64,7 @@ def test_headers_give_no_role(user: Session, method: Method) -> None:
 
 @pytest.mark.parametrize("method", FOR_SERVICES, ids=by_name)
 def test_a_person_is_no_service_at_any_door(system: Instance, session: Session, method: Method) -> None:
-    assert reason_of(outcome(lambda: session.client("auth").call(method.path, b""))) == "ROLE_REQUIRED"
+    assert reason_of(attempt(lambda: session.client("auth").call(method.path, b""))) == "ROLE_REQUIRED"
     as_json = session.rest.post(method.path, json={})
     assert (as_json.status_code, as_json.json()["details"][0]["reason"]) == (404, "ROUTE_NOT_FOUND")
     in_browser = web(system, method.path, session.token)
@@ -73,25 +73,25 @@ def test_a_person_is_no_service_at_any_door(system: Instance, session: Session, 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_nobody_gets_in_at_a_services_own_port(system: Instance, service: str) -> None:
-    with calling(system.state().ports[service], service) as client:
+    with connect(system.state().ports[service], service) as client:
         for method in methods(SERVICES[service]):
             if method.access.kind in {AccessKind.USERS, AccessKind.SERVICES}:
-                answer = outcome(partial(client.call, method.path, b"", tuple(SPOOFED.items())))
+                answer = attempt(partial(client.call, method.path, b"", tuple(SPOOFED.items())))
                 assert reason_of(answer) == "TOKEN_MISSING"
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_person_gets_no_further_at_a_services_own_port(system: Instance, user: Session, service: str) -> None:
-    with calling(system.state().ports[service], service, user.token) as client:
+    with connect(system.state().ports[service], service, user.token) as client:
         for method in methods(SERVICES[service]):
             if method in FOR_SERVICES or method in FOR_ADMINS:
-                answer = outcome(partial(client.call, method.path, b"", tuple(SPOOFED.items())))
+                answer = attempt(partial(client.call, method.path, b"", tuple(SPOOFED.items())))
                 assert reason_of(answer) == "ROLE_REQUIRED"
 
 
 def reason_of(answer: object) -> str:
     """Returns why a call was refused, empty if it was not."""
-    return answer.reason if isinstance(answer, Refused) else ""
+    return answer.reason if isinstance(answer, Rejected) else ""
 
 
 def web(system: Instance, path: str, token: str) -> httpx.Response:

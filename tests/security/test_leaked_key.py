@@ -13,7 +13,7 @@ import pytest
 from gen.pulsetrack.billing.v1 import GetBillingAccountRequest
 from tests.e2e.sessions import Session
 from tests.harness.background import Background
-from tests.harness.client import Refused, calling, outcome
+from tests.harness.client import Rejected, attempt, connect
 from tests.harness.system import NewFolder
 from tests.harness.tokens import Signer
 from tests.harness.waiting import eventually
@@ -29,8 +29,8 @@ def rotated(new_folder: NewFolder, background: Background) -> Iterator[tuple[Ins
     """A copy whose key leaked and was revoked, and tokens of that key: one was used before, one never."""
     with run_instance(new_folder("leaked"), PULSETRACK_RATE_LIMITS="off") as copy:
         signer = leaked_signer(background, copy)
-        used = [signer.lasting_token("ADMIN") for _ in range(2)]
-        never_used = [signer.lasting_token("ADMIN") for _ in range(2)]
+        used = [signer.long_lived_token("ADMIN") for _ in range(2)]
+        never_used = [signer.long_lived_token("ADMIN") for _ in range(2)]
         eventually(
             lambda: all(accepted(copy, token) for token in used)
         )  # a service may still be reading its first keys
@@ -47,12 +47,12 @@ def accepted(copy: Instance, token: str) -> bool:
 def others(copy: Instance, token: str) -> list[str]:
     """Returns why billing refuses a token at its own port, and auth at the gateway."""
     with (
-        calling(copy.state().ports["billing"], "billing", token) as billing,
+        connect(copy.state().ports["billing"], "billing", token) as billing,
         Session.open(copy, token) as session,
     ):
         answer = session.rest.get("/v1/auth/me")
-        refused = outcome(partial(billing.get_billing_account, GetBillingAccountRequest(id=str(uuid4()))))
-    assert isinstance(refused, Refused)
+        refused = attempt(partial(billing.get_billing_account, GetBillingAccountRequest(id=str(uuid4()))))
+    assert isinstance(refused, Rejected)
     return [refused.reason, answer.json()["details"][0]["reason"] if answer.is_error else ""]
 
 

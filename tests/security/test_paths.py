@@ -4,7 +4,7 @@ import grpc
 import pytest
 
 from tests.e2e.sessions import Session, a_patient
-from tests.harness.client import Refused, outcome
+from tests.harness.client import Rejected, attempt
 from tests.security.raw import send
 from tools.instance import Instance
 
@@ -111,7 +111,7 @@ NATIVE = [
 @pytest.mark.parametrize("path", NATIVE)
 def test_no_native_path_goes_round_the_token(system: Instance, path: str) -> None:
     with Session.open(system) as anonymous:
-        answer = outcome(lambda: anonymous.client("patient").call(path, b""))
-    assert isinstance(answer, Refused)
+        answer = attempt(lambda: anonymous.client("patient").call(path, b""))
+    assert isinstance(answer, Rejected)
     assert answer.reason in {"TOKEN_MISSING", "ROUTE_NOT_FOUND", "REQUEST_INVALID"}
     assert answer.code is not grpc.StatusCode.OK

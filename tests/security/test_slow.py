@@ -14,7 +14,7 @@ import pytest
 from deploy.settings import HOST
 from tests.e2e.sessions import Session, a_patient
 from tests.harness.background import Background
-from tests.harness.client import Refused
+from tests.harness.client import Rejected
 from tests.harness.waiting import eventually
 from tests.security.raw import connected
 from tools.instance import Instance
@@ -84,7 +84,7 @@ async def silence(system: Instance, user: Session) -> set[tuple[grpc.StatusCode,
         try:
             await call(nothing(), metadata=[("authorization", f"Bearer {user.token}")])
         except grpc.aio.AioRpcError as error:
-            refused = Refused(error)
+            refused = Rejected(error)
         return refused.code, refused.reason
 
     own = [("grpc.use_local_subchannel_pool", 1)]  # a connection each: one carries 256 calls

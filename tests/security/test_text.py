@@ -6,7 +6,7 @@ import pytest
 
 from gen.pulsetrack.patient.v1 import CreatePatientRequest, GetPatientRequest, ListPatientsRequest, Patient
 from tests.e2e.sessions import Session, a_patient
-from tests.harness.client import Refused
+from tests.harness.client import Rejected
 
 AS_SENT = {
     "homographs": "\u0410n\u0430 Silv\u0430",
@@ -29,7 +29,7 @@ def test_control_characters_are_refused_at_both_doors(user: Session, control: st
     at_rest = user.rest.post("/v1/patients", json=body)
     assert (at_rest.status_code, at_rest.json()["details"][0]["reason"]) == (400, "FIELDS_INVALID")
     patient = Patient(name=body["name"], email=body["email"], address="1 High Street", date_of_birth="1980-02-29")
-    with pytest.raises(Refused, match="FIELDS_INVALID") as refused:
+    with pytest.raises(Rejected, match="FIELDS_INVALID") as refused:
         user.client("patient").create_patient(CreatePatientRequest(patient=patient))
     assert list(refused.value.violations) == ["patient.name"]
 

@@ -23,8 +23,8 @@ from services.common.postgres.database import Database
 from services.common.rpc.tokens import TokenVerifier
 from tests.conftest import role_of
 from tests.harness.background import Background
-from tests.harness.client import calling, outcome
-from tests.harness.services import serving_service
+from tests.harness.client import attempt, connect
+from tests.harness.services import serve_service
 from tests.harness.sql import Sql
 from tests.harness.tokens import Signer
 from tools.local.process import ROOT
@@ -41,16 +41,16 @@ class Audited:
 
     def grow(self, count: int) -> None:
         """Makes calls, and seals their events."""
-        serving = serving_service("billing", self.url, TokenVerifier(self._signer.trust))
-        with self._background.during(serving) as port, calling(port, "billing", self._signer.token("USER")) as billing:
+        serving = serve_service("billing", self.url, TokenVerifier(self._signer.trust))
+        with self._background.during(serving) as port, connect(port, "billing", self._signer.token("USER")) as billing:
             for _ in range(count):
-                outcome(lambda: billing.get_billing_account(GetBillingAccountRequest(id=str(uuid4()))))
+                attempt(lambda: billing.get_billing_account(GetBillingAccountRequest(id=str(uuid4()))))
         self._background.run(self._seal())
 
     def list_accounts(self) -> None:
         """Lists accounts, and seals the event."""
-        serving = serving_service("billing", self.url, TokenVerifier(self._signer.trust))
-        with self._background.during(serving) as port, calling(port, "billing", self._signer.token("USER")) as billing:
+        serving = serve_service("billing", self.url, TokenVerifier(self._signer.trust))
+        with self._background.during(serving) as port, connect(port, "billing", self._signer.token("USER")) as billing:
             billing.list_billing_accounts(ListBillingAccountsRequest(page_size=9))
         self._background.run(self._seal())
 

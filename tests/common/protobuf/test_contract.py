@@ -19,7 +19,7 @@ from services.common.protobuf import contract
 from services.common.protobuf.contract import ContractError
 from services.common.rpc.tokens import TokenVerifier
 from tests.harness.background import Background
-from tests.harness.services import serving_on
+from tests.harness.services import serve_servicer
 from tests.harness.tokens import Signer
 
 METHOD = "/pulsetrack.billing.v1.BillingService/GetBillingAccount"
@@ -88,7 +88,7 @@ class WantsMore(BillingService):
 def test_a_handler_that_does_not_fit_its_method_is_not_served(
     background: Background, signer: Signer, servicer: type[BillingService], why: str
 ) -> None:
-    serving = serving_on("billing", servicer(Database("")), TokenVerifier(signer.trust))
+    serving = serve_servicer("billing", servicer(Database("")), TokenVerifier(signer.trust))
     with pytest.raises(ContractError) as refused, background.during(serving):
         pytest.fail("it is served")
     assert METHOD in str(refused.value)

@@ -10,8 +10,8 @@ from services.common.protobuf import contract
 from services.common.protobuf.contract import Access, AccessKind
 from services.common.rpc.tokens import TokenVerifier
 from tests.harness.background import Background
-from tests.harness.client import Client, Refused, calling
-from tests.harness.services import serving_auth, serving_service
+from tests.harness.client import Client, Rejected, connect
+from tests.harness.services import serve_auth, serve_service
 from tests.harness.tokens import Signer
 
 TABLE = [
@@ -33,18 +33,18 @@ def clients(background: Background, new_database: Callable[[str], str], signer: 
     """A caller without a token of each service."""
     verifier = TokenVerifier(signer.trust)
     others = contract.SERVICES.keys() - {"auth"}
-    servings = {name: serving_service(name, new_database(name), verifier) for name in others}
-    servings["auth"] = serving_auth(new_database("auth"), verifier)
+    servings = {name: serve_service(name, new_database(name), verifier) for name in others}
+    servings["auth"] = serve_auth(new_database("auth"), verifier)
     with ExitStack() as stack:
         ports = {name: stack.enter_context(background.during(serving)) for name, serving in servings.items()}
-        yield {name: stack.enter_context(calling(port, name)) for name, port in ports.items()}
+        yield {name: stack.enter_context(connect(port, name)) for name, port in ports.items()}
 
 
 @pytest.mark.parametrize(("service", "method", "caller"), TABLE)
 def test_a_method_admits_whom_its_access_option_names(
     clients: dict[str, Client], signer: Signer, service: str, method: contract.Method, caller: str
 ) -> None:
-    client = clients[service].having("" if caller == "nobody" else signer.token(caller))
+    client = clients[service].with_token("" if caller == "nobody" else signer.token(caller))
     outcome = outcome_of(client, method.path)
     if refusal := refusal_of(method.access, caller):
         assert outcome == REFUSALS[refusal]
@@ -80,6 +80,6 @@ def outcome_of(client: Client, path: str) -> tuple[StatusCode, str]:
     """Returns the code and the reason of an empty request."""
     try:
         client.call(path, b"")
-    except Refused as refused:
+    except Rejected as refused:
         return refused.code, refused.reason
     return StatusCode.OK, ""

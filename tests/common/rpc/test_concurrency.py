@@ -16,8 +16,8 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from gen.pulsetrack.billing.v1 import GetBillingAccountRequest, ListBillingAccountsRequest
 from services.common.rpc.tokens import TokenVerifier
 from tests.harness.background import Background
-from tests.harness.client import Client, Refused, outcome
-from tests.harness.services import serving_service
+from tests.harness.client import Client, Rejected, attempt
+from tests.harness.services import serve_service
 from tests.harness.sql import Sql
 from tests.harness.tokens import Signer
 from tests.harness.waiting import eventually
@@ -29,7 +29,7 @@ LOCKED = "LOCK TABLE accounts"
 @pytest.fixture
 def channel(background: Background, signer: Signer, database_url: str) -> Iterator[grpc.Channel]:
     """Billing, which takes three calls at once."""
-    serving = serving_service("billing", database_url, TokenVerifier(signer.trust), concurrent_calls=MOST)
+    serving = serve_service("billing", database_url, TokenVerifier(signer.trust), concurrent_calls=MOST)
     with background.during(serving) as port, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield channel
 
@@ -41,7 +41,7 @@ def test_one_call_more_is_refused_at_once_and_then_taken_again(channel: grpc.Cha
             slow = [threads.submit(client.list_billing_accounts, ListBillingAccountsRequest()) for _ in range(MOST)]
             eventually(lambda: sql.waiting() == MOST)
             start = monotonic()
-            with pytest.raises(Refused) as refused:
+            with pytest.raises(Rejected) as refused:
                 client.get_billing_account(GetBillingAccountRequest(id=str(uuid4())))
             assert monotonic() - start < 1
             assert HealthStub(channel).Check(HealthCheckRequest()).status == HealthCheckResponse.SERVING
@@ -54,7 +54,7 @@ def test_one_call_more_is_refused_at_once_and_then_taken_again(channel: grpc.Cha
 def test_a_call_that_fails_makes_room_again(channel: grpc.Channel, signer: Signer) -> None:
     unknown = GetBillingAccountRequest(id=str(uuid4()))
     for client in (Client(channel, "billing"), Client(channel, "billing", signer.token("USER"))):
-        reasons = {outcome(partial(client.get_billing_account, unknown)).reason for _ in range(2 * MOST)}
+        reasons = {attempt(partial(client.get_billing_account, unknown)).reason for _ in range(2 * MOST)}
         assert "RATE_LIMITED" not in reasons
 
 

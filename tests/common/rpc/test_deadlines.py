@@ -17,8 +17,8 @@ from services.common.protobuf.contract import SERVICES
 from services.common.rpc.client import RemoteMethod, open_channel
 from services.common.rpc.tokens import TokenVerifier
 from tests.harness.background import Background
-from tests.harness.client import Metadata, Refused
-from tests.harness.services import serving_on, serving_service
+from tests.harness.client import Metadata, Rejected
+from tests.harness.services import serve_service, serve_servicer
 from tests.harness.sql import Sql
 from tests.harness.tokens import Signer
 from tests.harness.waiting import eventually
@@ -84,7 +84,7 @@ def test_whoever_still_listens_at_the_deadline_hears_that_it_was_too_slow(
     ):
         call(to, signer, "ListBillingAccounts", b"", None, metadata=at_the_server)
     assert refused.value.code() is StatusCode.DEADLINE_EXCEEDED
-    assert Refused(refused.value).reason == "CALL_TOO_SLOW"
+    assert Rejected(refused.value).reason == "CALL_TOO_SLOW"
 
 
 def test_the_end_of_a_deadline_ends_the_statement_and_leaves_the_connection_good(
@@ -112,12 +112,12 @@ def call(
 @asynccontextmanager
 async def asking(other: int, signer: Signer) -> AsyncIterator[int]:
     """Serves the one that asks the other."""
-    async with serving_on("billing", Asking(other), TokenVerifier(signer.trust)) as port:
+    async with serve_servicer("billing", Asking(other), TokenVerifier(signer.trust)) as port:
         yield port
 
 
 @asynccontextmanager
 async def with_one_connection(url: str, signer: Signer) -> AsyncIterator[int]:
     """Serves billing, whose calls wait for each other's connection."""
-    async with serving_service("billing", url, TokenVerifier(signer.trust), database_connections=1) as port:
+    async with serve_service("billing", url, TokenVerifier(signer.trust), database_connections=1) as port:
         yield port

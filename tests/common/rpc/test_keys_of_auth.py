@@ -17,12 +17,12 @@ from gen.pulsetrack.billing.v1 import GetBillingAccountRequest
 from services.common.rpc import tokens
 from services.common.rpc.client import create_trust_fetcher, open_channel
 from services.common.rpc.tokens import TokenVerifier
-from tests.auth.factory import a_session
+from tests.auth.factory import create_session
 from tests.harness.background import Background
-from tests.harness.client import Client, Refused, calling
+from tests.harness.client import Client, Rejected, connect
 from tests.harness.concurrency import at_once
-from tests.harness.services import serving_auth, serving_service
-from tests.harness.tokens import USER_ID, Signer, jwks_of
+from tests.harness.services import serve_auth, serve_service
+from tests.harness.tokens import USER_ID, Signer, build_jwks
 from tests.harness.waiting import eventually
 from tools.ports import free_port
 
@@ -47,7 +47,7 @@ class Keys:
         await asyncio.to_thread(self.awake.wait)
         if isinstance(self.answers, Exception):
             raise self.answers
-        return TrustBundle(jwks=self.answers or jwks_of(*self.signers), revocations=self.revocations)
+        return TrustBundle(jwks=self.answers or build_jwks(*self.signers), revocations=self.revocations)
 
     def until_fetched(self) -> None:
         """Waits until the service has taken a key set that it asked for after this call."""
@@ -66,8 +66,8 @@ def keys() -> Iterator[Keys]:
 @pytest.fixture
 def billing(background: Background, database_url: str, keys: Keys) -> Iterator[Client]:
     """Somebody without a token who calls billing, which takes these keys for auth's."""
-    serving = serving_service("billing", database_url, TokenVerifier(keys.fetch))
-    with background.during(serving) as port, calling(port, "billing") as client:
+    serving = serve_service("billing", database_url, TokenVerifier(keys.fetch))
+    with background.during(serving) as port, connect(port, "billing") as client:
         yield client
 
 
@@ -119,7 +119,7 @@ def test_nobody_waits_for_known_keys_when_auth_hangs(billing: Client, keys: Keys
 def test_a_token_is_refused_when_its_key_has_left_the_key_set(billing: Client, keys: Keys) -> None:
     leaked, other = Signer("leaked"), keys.signers[0]
     keys.signers = (leaked, other)
-    used, never_used = leaked.lasting_token("ADMIN"), leaked.lasting_token("ADMIN")
+    used, never_used = leaked.long_lived_token("ADMIN"), leaked.long_lived_token("ADMIN")
     eventually(lambda: reason(billing, used) == ADMITTED)
     keys.signers = (other,)
     keys.until_fetched()
@@ -175,10 +175,10 @@ def test_known_keys_stay_in_use_while_auth_is_away(
     auth_url, auth_port = new_database("auth"), free_port()
     with billing_with_keys_of(background, auth_port, database_url) as billing:
         with (
-            background.during(serving_auth(auth_url, listen=f"{HOST}:{auth_port}")),
-            calling(auth_port, "auth") as auth,
+            background.during(serve_auth(auth_url, listen=f"{HOST}:{auth_port}")),
+            connect(auth_port, "auth") as auth,
         ):
-            tokens = [a_session(auth).access_token for _ in range(2)]
+            tokens = [create_session(auth).access_token for _ in range(2)]
             eventually(lambda: reason(billing, tokens[0]) == ADMITTED)
         assert reason(billing, Signer("unknown").token("USER")) == "TOKEN_INVALID"
         assert reason(billing, tokens[1]) == ADMITTED
@@ -192,10 +192,10 @@ def test_without_any_keys_a_call_may_be_tried_again(
         refused = refusal(billing, Signer().token("USER"))
         assert (refused.code, refused.reason) == (StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE")
         with (
-            background.during(serving_auth(auth_url, listen=f"{HOST}:{auth_port}")),
-            calling(auth_port, "auth") as auth,
+            background.during(serve_auth(auth_url, listen=f"{HOST}:{auth_port}")),
+            connect(auth_port, "auth") as auth,
         ):
-            token = a_session(auth).access_token
+            token = create_session(auth).access_token
             eventually(lambda: reason(billing, token) == ADMITTED)
 
 
@@ -207,22 +207,22 @@ def billing_with_keys_of(background: Background, auth_port: int, url: str) -> It
     async def serving() -> AsyncIterator[int]:
         async with (
             open_channel(f"{HOST}:{auth_port}") as auth,
-            serving_service("billing", url, TokenVerifier(create_trust_fetcher(auth))) as port,
+            serve_service("billing", url, TokenVerifier(create_trust_fetcher(auth))) as port,
         ):
             yield port
 
-    with background.during(serving()) as port, calling(port, "billing") as client:
+    with background.during(serving()) as port, connect(port, "billing") as client:
         yield client
 
 
 def call(billing: Client, token: str) -> None:
     """Asks for an account that does not exist."""
-    billing.having(token).get_billing_account(GetBillingAccountRequest(id=str(uuid4())))
+    billing.with_token(token).get_billing_account(GetBillingAccountRequest(id=str(uuid4())))
 
 
-def refusal(billing: Client, token: str) -> Refused:
+def refusal(billing: Client, token: str) -> Rejected:
     """Returns how it is refused."""
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Rejected) as refused:
         call(billing, token)
     return refused.value
 

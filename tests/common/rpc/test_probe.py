@@ -14,7 +14,7 @@ from deploy import probe
 from services.common.rpc.tokens import TokenVerifier
 from tests.common.conftest import Frail
 from tests.harness.background import Background
-from tests.harness.services import serving_service
+from tests.harness.services import serve_service
 from tests.harness.tokens import Signer
 from tests.harness.waiting import eventually
 from tools.ports import free_port
@@ -48,7 +48,7 @@ def answering(answer: bytes) -> Iterator[int]:
 def test_a_service_that_serves_is_healthy_and_one_without_its_database_is_not(
     background: Background, signer: Signer, frail: Frail
 ) -> None:
-    with background.during(serving_service("billing", frail.url, TokenVerifier(signer.trust))) as port:
+    with background.during(serve_service("billing", frail.url, TokenVerifier(signer.trust))) as port:
         assert probed(port) == ""
         frail.kill()
         eventually(lambda: probed(port) == "it does not serve")

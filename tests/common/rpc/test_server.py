@@ -23,8 +23,8 @@ from services.common.protobuf.contract import SERVICES
 from services.common.rpc.tokens import TokenVerifier
 from tests.common.conftest import Frail
 from tests.harness.background import Background
-from tests.harness.client import Refused, calling
-from tests.harness.services import serving_on, serving_service
+from tests.harness.client import Rejected, connect
+from tests.harness.services import serve_service, serve_servicer
 from tests.harness.tokens import Signer
 
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
@@ -45,7 +45,7 @@ def test_health_knows_no_other_service(grpc_channel: grpc.Channel) -> None:
 
 
 def test_health_follows_the_database(background: Background, signer: Signer, frail: Frail) -> None:
-    serving = serving_service("billing", frail.url, TokenVerifier(signer.trust))
+    serving = serve_service("billing", frail.url, TokenVerifier(signer.trust))
     with background.during(serving) as port, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         watch = HealthStub(channel).Watch(HealthCheckRequest(), timeout=60)
         assert next(watch).status == SERVING
@@ -79,7 +79,7 @@ def test_reflection_knows_no_other_symbol(grpc_channel: grpc.Channel) -> None:
 def test_reflection_that_is_off_is_not_there(
     background: Background, signer: Signer, database_url: str, version: str
 ) -> None:
-    serving = serving_service("billing", database_url, TokenVerifier(signer.trust), reflection="off")
+    serving = serve_service("billing", database_url, TokenVerifier(signer.trust), reflection="off")
     with background.during(serving) as port, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         assert HealthStub(channel).Check(HealthCheckRequest()).status == SERVING
         with pytest.raises(grpc.RpcError) as refused:
@@ -102,11 +102,11 @@ class Slow(BillingService):
 
 def test_a_call_under_way_when_the_server_ends_is_answered(background: Background, signer: Signer) -> None:
     slow, request = Slow(), GetBillingAccountRequest(id=str(uuid4()))
-    serving = serving_on("billing", slow, TokenVerifier(signer.trust), drain_seconds=30)
+    serving = serve_servicer("billing", slow, TokenVerifier(signer.trust), drain_seconds=30)
     with ThreadPoolExecutor() as threads, ExitStack() as stack:
         stack.callback(slow.let_go.set)
         with background.during(serving) as port:
-            client = stack.enter_context(calling(port, "billing", signer.token("USER")))
+            client = stack.enter_context(connect(port, "billing", signer.token("USER")))
             under_way = threads.submit(client.get_billing_account, request)
             assert slow.called.wait(20)
             channel = stack.enter_context(grpc.insecure_channel(f"127.0.0.1:{port}"))
@@ -114,7 +114,7 @@ def test_a_call_under_way_when_the_server_ends_is_answered(background: Backgroun
             assert next(watch).status == SERVING
             threads.submit(let_go_when_not_serving, slow, watch)
         assert under_way.result().id == request.id
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(Rejected) as refused:
             client.get_billing_account(request)
     assert refused.value.code is StatusCode.UNAVAILABLE
 
@@ -124,7 +124,7 @@ def test_a_server_that_is_about_to_end_takes_calls_of_those_who_do_not_know_it_y
 ) -> None:
     slow, request = Slow(), GetBillingAccountRequest(id=str(uuid4()))
     slow.let_go.set()
-    serving = serving_on("billing", slow, TokenVerifier(signer.trust), linger_seconds=4)
+    serving = serve_servicer("billing", slow, TokenVerifier(signer.trust), linger_seconds=4)
     with ThreadPoolExecutor() as threads, ExitStack() as stack:
         with background.during(serving) as port:
             channel = stack.enter_context(grpc.insecure_channel(f"127.0.0.1:{port}"))
@@ -134,7 +134,7 @@ def test_a_server_that_is_about_to_end_takes_calls_of_those_who_do_not_know_it_y
             def late() -> Any:
                 assert next(watch).status == NOT_SERVING
                 watch.cancel()
-                with calling(port, "billing", signer.token("USER")) as client:
+                with connect(port, "billing", signer.token("USER")) as client:
                     return client.get_billing_account(request)
 
             answered = threads.submit(late)

@@ -20,9 +20,9 @@ from services.patient.errors import ResumeTokenInvalid
 from services.patient.models import outbox_rows
 from services.patient.service import PatientService
 from tests.harness.background import Background
-from tests.harness.client import Client, Refused, calling
-from tests.harness.services import serving_on
-from tests.harness.tokens import USER_ID, Signer, jwks_of
+from tests.harness.client import Client, Rejected, connect
+from tests.harness.services import serve_servicer
+from tests.harness.tokens import USER_ID, Signer, build_jwks
 
 REQUEST = WatchPatientsRequest()
 NO_DATABASE = Database("")
@@ -86,8 +86,8 @@ def client(background: Background, signer: Signer, streaming: Streaming) -> Iter
 @contextmanager
 def served(background: Background, signer: Signer, servicer: Streaming, **settings: Any) -> Iterator[Client]:
     """Serves streams to a user."""
-    serving = serving_on("patient", servicer, TokenVerifier(signer.trust), **settings)
-    with background.during(serving) as port, calling(port, "patient", signer.token("USER")) as client:
+    serving = serve_servicer("patient", servicer, TokenVerifier(signer.trust), **settings)
+    with background.during(serving) as port, connect(port, "patient", signer.token("USER")) as client:
         yield client
 
 
@@ -113,7 +113,7 @@ def test_what_goes_wrong_in_a_stream_is_answered_like_in_a_call(
     with client.watch_patients(REQUEST) as answers:
         next(answers)
         streaming.end.set()
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(Rejected) as refused:
             next(answers)
     assert (refused.value.code, refused.value.reason) == (code, reason)
     assert "secret" not in str(refused.value)
@@ -121,9 +121,9 @@ def test_what_goes_wrong_in_a_stream_is_answered_like_in_a_call(
 
 def test_a_stream_does_not_outlive_its_callers_token(client: Client, streaming: Streaming, signer: Signer) -> None:
     soon = int(time.time()) + 4
-    with client.having(signer.token("USER", exp=soon)).watch_patients(REQUEST) as answers:
+    with client.with_token(signer.token("USER", exp=soon)).watch_patients(REQUEST) as answers:
         next(answers)
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(Rejected) as refused:
             next(answers)
     assert (refused.value.code, refused.value.reason) == (StatusCode.UNAUTHENTICATED, "TOKEN_INVALID")
     assert streaming.closed.wait(20)
@@ -133,15 +133,15 @@ def test_a_stream_does_not_outlive_its_callers_token(client: Client, streaming: 
 def test_a_stream_ends_when_its_callers_token_is_revoked(
     background: Background, signer: Signer, streaming: Streaming, *, disabled: bool, why: str
 ) -> None:
-    trust = Trust(jwks_of(signer))
-    serving = serving_on("patient", streaming, TokenVerifier(trust.fetch))
-    with background.during(serving) as port, calling(port, "patient") as client:
-        user, admin = (client.having(signer.token(role)) for role in ("USER", "ADMIN"))
+    trust = Trust(build_jwks(signer))
+    serving = serve_servicer("patient", streaming, TokenVerifier(trust.fetch))
+    with background.during(serving) as port, connect(port, "patient") as client:
+        user, admin = (client.with_token(signer.token(role)) for role in ("USER", "ADMIN"))
         with user.watch_patients(REQUEST) as answers, admin.watch_patients(REQUEST) as others:
             next(answers)
             next(others)
             trust.bundle.revocations = [Revocation(USER_ID, token_version=1, disabled=disabled)]
-            with pytest.raises(Refused) as refused:
+            with pytest.raises(Rejected) as refused:
                 next(answers)
             streaming.end.set()
             assert list(others) == []
@@ -151,16 +151,16 @@ def test_a_stream_ends_when_its_callers_token_is_revoked(
 def test_a_stream_ends_when_the_key_of_its_callers_token_is_revoked(
     background: Background, signer: Signer, streaming: Streaming
 ) -> None:
-    trust = Trust(jwks_of(signer))
-    serving = serving_on("patient", streaming, TokenVerifier(trust.fetch))
+    trust = Trust(build_jwks(signer))
+    serving = serve_servicer("patient", streaming, TokenVerifier(trust.fetch))
     with (
         background.during(serving) as port,
-        calling(port, "patient", signer.token("USER")) as client,
+        connect(port, "patient", signer.token("USER")) as client,
         client.watch_patients(REQUEST) as answers,
     ):
         next(answers)
-        trust.bundle.jwks = jwks_of(Signer("another"))
-        with pytest.raises(Refused) as refused:
+        trust.bundle.jwks = build_jwks(Signer("another"))
+        with pytest.raises(Rejected) as refused:
             next(answers)
     assert refused.value.reason == "TOKEN_INVALID"
 
@@ -175,15 +175,15 @@ def test_a_stream_is_closed_when_its_reader_hangs_up(client: Client, streaming: 
 def test_a_stream_ends_at_once_when_the_server_does(
     background: Background, signer: Signer, streaming: Streaming
 ) -> None:
-    serving = serving_on("patient", streaming, TokenVerifier(signer.trust), drain_seconds=50)
+    serving = serve_servicer("patient", streaming, TokenVerifier(signer.trust), drain_seconds=50)
     with ExitStack() as stack:
         with background.during(serving) as port:
-            client = stack.enter_context(calling(port, "patient", signer.token("USER")))
+            client = stack.enter_context(connect(port, "patient", signer.token("USER")))
             answers = stack.enter_context(client.watch_patients(REQUEST))
             next(answers)
             start = time.monotonic()
         assert time.monotonic() - start < 25
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(Rejected) as refused:
             next(answers)
     assert (refused.value.code, refused.value.reason) == (StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE")
     assert streaming.closed.is_set()
@@ -199,7 +199,7 @@ def test_a_reader_who_is_too_slow_is_cut_off_and_told_so_when_he_reads_on(
     ):
         next(answers)
         assert streaming.closed.wait(60)
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(Rejected) as refused:
             list(answers)
     assert (refused.value.code, refused.value.reason) == (StatusCode.RESOURCE_EXHAUSTED, "READER_TOO_SLOW")
 
@@ -220,7 +220,7 @@ def test_one_stream_more_is_refused_and_calls_go_on(
     with served(background, signer, streaming, concurrent_streams=2, concurrent_calls=1) as client:
         with client.watch_patients(REQUEST) as first, client.watch_patients(REQUEST) as second:
             assert next(first) == next(second)
-            with client.watch_patients(REQUEST) as third, pytest.raises(Refused) as refused:
+            with client.watch_patients(REQUEST) as third, pytest.raises(Rejected) as refused:
                 next(third)
         assert (refused.value.code, refused.value.reason) == (StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED")
         assert streaming.closed.wait(20)
@@ -230,9 +230,9 @@ def test_one_user_cannot_hold_more_than_a_share(background: Background, signer: 
     with served(background, signer, streaming, streams_per_user=2) as client:
         with client.watch_patients(REQUEST) as first, client.watch_patients(REQUEST) as second:
             assert next(first) == next(second)
-            with client.watch_patients(REQUEST) as third, pytest.raises(Refused) as refused:
+            with client.watch_patients(REQUEST) as third, pytest.raises(Rejected) as refused:
                 next(third)
-            with client.having(signer.token("USER", sub="another")).watch_patients(REQUEST) as others:
+            with client.with_token(signer.token("USER", sub="another")).watch_patients(REQUEST) as others:
                 assert next(others).resume_token == "first"
         assert (refused.value.code, refused.value.reason) == (StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED")
 
@@ -256,12 +256,12 @@ def test_one_address_cannot_hold_more_than_a_share(
 ) -> None:
     here, also_here, there = (((REMOTE_ADDRESS, address),) for address in addresses)
     with served(background, signer, streaming, streams_per_address=1) as client:
-        other = client.having(signer.token("USER", sub="another"))
+        other = client.with_token(signer.token("USER", sub="another"))
         with client.watch_patients(REQUEST, metadata=here) as first:
             next(first)
             with (
                 other.watch_patients(REQUEST, metadata=also_here) as second,
-                pytest.raises(Refused) as refused,
+                pytest.raises(Rejected) as refused,
             ):
                 next(second)
             with other.watch_patients(REQUEST, metadata=there) as third:
@@ -271,6 +271,6 @@ def test_one_address_cannot_hold_more_than_a_share(
 
 def test_a_service_whose_stream_is_no_stream_does_not_start(background: Background, signer: Signer) -> None:
     servicer = Answering(NO_DATABASE, Outbox(outbox_rows), resume_key=b"")
-    starting = background.during(serving_on("patient", servicer, TokenVerifier(signer.trust)))
+    starting = background.during(serve_servicer("patient", servicer, TokenVerifier(signer.trust)))
     with pytest.raises(ContractError, match="lacks an async generator watch_patients"), starting:
         pass

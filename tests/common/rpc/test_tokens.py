@@ -10,7 +10,7 @@ from grpc import StatusCode
 
 from gen.pulsetrack.billing.v1 import GetBillingAccountRequest
 from services.common.rpc.tokens import MAX_TOKEN_SECONDS
-from tests.harness.client import Client, Refused
+from tests.harness.client import Client, Rejected
 from tests.harness.forged import FORGERIES, Forge
 from tests.harness.tokens import Signer
 from tests.harness.waiting import eventually
@@ -141,10 +141,10 @@ def lifetime(seconds: int) -> dict[str, Any]:
     return {"iat": now, "exp": now + seconds}
 
 
-def outcome(client: Client, *authorization: str) -> Refused:
+def outcome(client: Client, *authorization: str) -> Rejected:
     """Returns how a call for an account that does not exist is refused, with these authorization headers."""
     headers = tuple(("authorization", value) for value in authorization)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Rejected) as refused:
         client.get_billing_account(GetBillingAccountRequest(id=str(uuid4())), metadata=headers)
     return refused.value
 

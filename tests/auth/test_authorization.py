@@ -20,11 +20,11 @@ from gen.pulsetrack.auth.v1 import (
 )
 from gen.pulsetrack.options.v1 import Role
 from services.common.protobuf.contract import SERVICES, AccessKind, Method, methods
-from tests.auth.factory import creating, logging_in, signing_up
+from tests.auth.factory import build_create_user, build_login, build_sign_up
 from tests.harness.background import Background
-from tests.harness.client import Client, Refused, calling, outcome
+from tests.harness.client import Client, Rejected, attempt, connect
 from tests.harness.concurrency import at_once
-from tests.harness.services import ADMIN_EMAIL, ADMIN_PASSWORD, serving_auth
+from tests.harness.services import ADMIN_EMAIL, ADMIN_PASSWORD, serve_auth
 from tests.harness.sql import Sql
 from tests.harness.waiting import eventually
 
@@ -43,17 +43,17 @@ OF_ADMINS = [
 def closed(background: Background, new_database: Callable[[str], str]) -> Iterator[Client]:
     """An auth service whose sign-up is closed."""
     with (
-        background.during(serving_auth(new_database("auth"), open_sign_up=False)) as port,
-        calling(port, "auth") as client,
+        background.during(serve_auth(new_database("auth"), open_sign_up=False)) as port,
+        connect(port, "auth") as client,
     ):
         yield client
 
 
 def an_admin(auth: Client, admin: Client) -> tuple[User, Client]:
     """Creates another admin, and returns the user and a client with their token."""
-    new = creating(role=Role.ADMIN)
+    new = build_create_user(role=Role.ADMIN)
     user: User = admin.create_user(new)
-    return user, auth.having(auth.login(logging_in(new)).access_token)
+    return user, auth.with_token(auth.login(build_login(new)).access_token)
 
 
 def taking_away(admin: Client, user: User, change: dict[str, Any]) -> None:
@@ -62,20 +62,25 @@ def taking_away(admin: Client, user: User, change: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "request_",
-    [signing_up(email=ADMIN_EMAIL), SignUpRequest(), signing_up(email="new@clinic.test"), signing_up(password="x")],
+    [
+        build_sign_up(email=ADMIN_EMAIL),
+        SignUpRequest(),
+        build_sign_up(email="new@clinic.test"),
+        build_sign_up(password="x"),
+    ],
     ids=["email of a user", "empty", "new email", "short password"],
 )
 def test_a_closed_sign_up_refuses_every_request_alike(closed: Client, request_: SignUpRequest) -> None:
-    refused = outcome(lambda: closed.sign_up(request_))
+    refused = attempt(lambda: closed.sign_up(request_))
     assert (refused.code, refused.reason) == (StatusCode.PERMISSION_DENIED, "SIGN_UP_CLOSED")
     assert refused.violations == {}
 
 
 def test_an_admin_creates_users_where_sign_up_is_closed(closed: Client) -> None:
     token = closed.login(LoginRequest(email=ADMIN_EMAIL, password=ADMIN_PASSWORD)).access_token
-    new = creating()
-    closed.having(token).create_user(new)
-    assert closed.login(logging_in(new)).access_token
+    new = build_create_user()
+    closed.with_token(token).create_user(new)
+    assert closed.login(build_login(new)).access_token
 
 
 @pytest.mark.parametrize("method", OF_ADMINS, ids=lambda method: method.name)
@@ -84,7 +89,7 @@ def test_an_admin_who_lost_the_right_is_refused_at_once(auth: Client, admin: Cli
     change, reason = LOSSES[loss]
     user, other = an_admin(auth, admin)
     taking_away(admin, user, change)
-    refused = outcome(lambda: other.call(method.path, b""))
+    refused = attempt(lambda: other.call(method.path, b""))
     assert (refused.code, refused.reason) == (StatusCode.PERMISSION_DENIED, reason)
 
 
@@ -95,14 +100,14 @@ def test_an_admin_cannot_undo_the_loss_with_an_old_token(auth: Client, admin: Cl
     user, other = an_admin(auth, admin)
     taking_away(admin, user, change)
     back = User(id=user.id, role=Role.ADMIN)
-    accomplice = creating(role=Role.ADMIN)
+    accomplice = build_create_user(role=Role.ADMIN)
     for call in (
         lambda: other.update_user(UpdateUserRequest(back, FieldMask(["*"]))),
         lambda: other.create_user(accomplice),
         lambda: other.update_user(UpdateUserRequest(User(id=first.id, disabled=True))),
         lambda: other.list_users(ListUsersRequest()),
     ):
-        assert outcome(call).reason == reason
+        assert attempt(call).reason == reason
     [row] = sql("SELECT role, disabled FROM users WHERE id = $1", user.id)
     assert (row["role"], row["disabled"]) == (user.role.name if "role" not in change else "USER", loss == "disabled")
     assert sql("SELECT 1 FROM users WHERE email = $1", accomplice.email) == []
@@ -110,12 +115,12 @@ def test_an_admin_cannot_undo_the_loss_with_an_old_token(auth: Client, admin: Cl
 
 
 def test_a_disabled_user_is_refused_with_an_old_token(auth: Client, admin: Client) -> None:
-    new = creating()
+    new = build_create_user()
     user = admin.create_user(new)
-    token = auth.login(logging_in(new)).access_token
+    token = auth.login(build_login(new)).access_token
     taking_away(admin, user, {"disabled": True})
-    with pytest.raises(Refused, match="PERMISSION_DENIED USER_DISABLED"):
-        auth.having(token).get_current_user(GetCurrentUserRequest())
+    with pytest.raises(Rejected, match="PERMISSION_DENIED USER_DISABLED"):
+        auth.with_token(token).get_current_user(GetCurrentUserRequest())
 
 
 def test_a_demoted_admin_still_sees_their_own_user(auth: Client, admin: Client) -> None:
@@ -127,10 +132,10 @@ def test_a_demoted_admin_still_sees_their_own_user(auth: Client, admin: Client) 
 @pytest.mark.parametrize("action", ["create_user", "update_user"])
 def test_an_action_waits_for_a_demotion_under_way(auth: Client, admin: Client, sql: Sql, action: str) -> None:
     user, other = an_admin(auth, admin)
-    requests = {"create_user": creating(), "update_user": UpdateUserRequest(User(id=user.id, role=Role.ADMIN))}
+    requests = {"create_user": build_create_user(), "update_user": UpdateUserRequest(User(id=user.id, role=Role.ADMIN))}
     with ThreadPoolExecutor(1) as threads:
         with sql.holding("UPDATE users SET role = 'USER' WHERE id = $1", user.id, commit=True):
-            waiting = threads.submit(outcome, partial(getattr(other, action), requests[action]))
+            waiting = threads.submit(attempt, partial(getattr(other, action), requests[action]))
             eventually(sql.waiting)
         assert waiting.result(20).reason == "ROLE_REQUIRED"
 
@@ -145,7 +150,7 @@ def test_after_a_loss_nothing_is_done_in_the_name_of_the_loser(
     mark = uuid4().hex[:12]
 
     def create(number: int) -> User:
-        new: User = other.create_user(creating(username=f"{mark}{number}", role=Role.ADMIN))
+        new: User = other.create_user(build_create_user(username=f"{mark}{number}", role=Role.ADMIN))
         return new
 
     calls = [partial(create, number) for number in range(6)]
@@ -154,7 +159,7 @@ def test_after_a_loss_nothing_is_done_in_the_name_of_the_loser(
     made = sum(each is not None for each in created)
     assert {refusal.reason for refusal in refusals} <= {reason}
     assert made + len(refusals) == len(calls)
-    assert outcome(partial(create, 99)).reason == reason
+    assert attempt(partial(create, 99)).reason == reason
     assert len(sql("SELECT 1 FROM users WHERE starts_with(username, $1)", mark)) == made
 
 

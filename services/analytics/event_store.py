@@ -12,8 +12,8 @@ from google.protobuf.message import DecodeError
 
 from gen.pulsetrack.analytics.v1 import PatientEventType
 from gen.pulsetrack.patient.v1 import PatientEvent
-from services.analytics.checks import Headers, check_event, check_headers
-from services.analytics.letters import DeadLetters, reason_of
+from services.analytics.dead_letters import DeadLetters, reason_of
+from services.analytics.domain import Headers, check_event, check_headers
 from services.analytics.models import INSERT_EVENT, UPSERT_PATIENT
 from services.common.errors import ValueRejected
 from services.common.postgres.database import Database, Transaction
