@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 import asyncpg
 import pytest
 
-from services.common.postgres.migrate import grant, migrate
+from services.common.postgres.migrate import grant_privileges, migrate
 from services.common.rpc.tokens import TokenVerifier
 from tests.harness.background import Background
 from tests.harness.broker import Broker
@@ -86,7 +86,7 @@ def new_database(postgres: Postgres, background: Background) -> Callable[[str], 
         connection = await asyncpg.connect(url)
         await connection.execute(f"CREATE ROLE {role_of(service)}")
         await connection.close()
-        await grant(url, role_of(service))
+        await grant_privileges(url, role_of(service))
 
     def new(service: str) -> str:
         if service not in templates:

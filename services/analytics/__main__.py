@@ -10,7 +10,9 @@ from services.analytics.service import AnalyticsService
 from services.common.audit.events import AccessLog
 from services.common.audit.interceptor import AccessInterceptors
 from services.common.audit.seals import Sealer
-from services.common.messaging.kafka import KnownTopics, Publisher, Subscription
+from services.common.messaging.consumer import Subscription
+from services.common.messaging.producer import Publisher
+from services.common.messaging.topic import KnownTopics
 from services.common.observability.export import export_telemetry
 from services.common.observability.logging import configure_logging
 from services.common.postgres.database import Database

@@ -8,7 +8,7 @@ import msgspec
 from confluent_kafka import Message
 
 from services.analytics.models import INSERT_DEAD_LETTER
-from services.common.messaging.kafka import MessageTooLarge, Outgoing, Publisher
+from services.common.messaging.producer import MessageTooLarge, OutgoingMessage, Publisher
 from services.common.postgres.database import Database
 
 TOPIC = "patient.events.v1.dlq"
@@ -35,7 +35,7 @@ class DeadLetters:
         await self._publisher.topic_id()  # creates the topic if it is missing
         key: Any = message.key()  # which may be None
         value: Any = message.value()  # as this
-        letter = Outgoing(key, value, [*_headers(message), (REASON_HEADER, reason)])
+        letter = OutgoingMessage(key, value, [*_headers(message), (REASON_HEADER, reason)])
         try:
             await self._publisher.publish([letter])
         except MessageTooLarge:  # with the reason: nothing more may wait for it, and the table has it

@@ -28,7 +28,7 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 from gen.pulsetrack.analytics.v1 import PatientEventType
 from services.common.audit.search import Search
 from services.common.audit.tables import AuditTables
-from services.common.messaging.kafka import topics_table
+from services.common.messaging.topic import topics_table
 from services.common.postgres.database import Statement
 from services.common.postgres.paging import Listing
 

@@ -62,7 +62,7 @@ class AnalyticsService:
         Raises PageTokenInvalid.
         """
         listing = LIST_EVENTS_OF_PATIENT if request.patient_id else LIST_EVENTS
-        rows, next_page_token = await listing.page(
+        rows, next_page_token = await listing.read_page(
             self._db, request, patient_id=request.patient_id, type=int(request.type)
         )
         record_read(dict.fromkeys(row["patient_id"] for row in rows))
@@ -92,7 +92,7 @@ class AnalyticsService:
 
         Raises PageTokenInvalid.
         """
-        rows, next_page_token = await LIST_DEAD_LETTERS.page(self._db, request)
+        rows, next_page_token = await LIST_DEAD_LETTERS.read_page(self._db, request)
         return ListDeadLettersResponse(dead_letters=[_letter(row) for row in rows], next_page_token=next_page_token)
 
     async def replay_dead_letter(self, request: ReplayDeadLetterRequest) -> DeadLetter:

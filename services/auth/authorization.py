@@ -10,7 +10,7 @@ from services.auth.errors import SignUpClosed, UserNotFound
 from services.auth.models import GET_USER, LOCK_USER, LOCK_USERS
 from services.common.context import current_caller
 from services.common.errors import RoleRequired, UserDisabled
-from services.common.postgres.database import Database, transaction_of_call
+from services.common.postgres.database import Database, current_transaction
 from services.common.protobuf.contract import AccessKind, Method
 from services.common.rpc.interceptors import Admission, Context, Next
 
@@ -56,7 +56,7 @@ class Standing(AsyncServerInterceptor):
                 raise UserDisabled
             if row["role"] not in self._roles:
                 raise RoleRequired
-            transaction_of_call.set(tx)
+            current_transaction.set(tx)
             return await method(request_or_iterator, context)
 
 

@@ -12,7 +12,7 @@ from gen.pulsetrack.options.v1 import Role
 from services.auth.usernames import skeleton
 from services.common.errors import FieldsInvalid
 from services.common.protobuf.masks import find_mask_violation, select_updated_fields
-from services.common.text import key, normalized
+from services.common.text import fold_case, normalize
 
 _CHANGEABLE = ("role", "disabled")
 _IMMUTABLE = ("email", "username")
@@ -22,10 +22,10 @@ def columns(email: str, username: str, password_hash: str, *, role: Role) -> dic
     """Returns the values of a new user's columns."""
     return {
         "id": uuid7(),
-        "email": normalized(email),
-        "email_key": key(email),
-        "username": normalized(username),
-        "username_key": key(username),
+        "email": normalize(email),
+        "email_key": fold_case(email),
+        "username": normalize(username),
+        "username_key": fold_case(username),
         "username_skeleton": skeleton(username),
         "password_hash": password_hash,
         "role": role.name,

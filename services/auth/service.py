@@ -71,9 +71,9 @@ from services.common.errors import FieldsInvalid, UserDisabled
 from services.common.postgres.database import Database, Transaction
 from services.common.rpc.tokens import SERVICE_ROLE, SERVICES_AUDIENCE, USERS_AUDIENCE
 from services.common.settings import SettingsError
-from services.common.text import key
+from services.common.text import fold_case
 
-_TAKEN = {
+_CONFLICTS = {
     "users_email_key_key": EmailAlreadyExists,
     "users_username_key_key": UsernameAlreadyExists,
     "users_username_skeleton_key": UsernameAlreadyExists,
@@ -124,7 +124,7 @@ class AuthService:
 
         Raises InvalidCredentials, TooManyFailedLogins, UserDisabled.
         """
-        email_key = key(request.email)
+        email_key = fold_case(request.email)
         await refuse_if_failed_often(self._db, email_key)  # before a password is looked at, which takes time
         user = await self._db.row(GET_USER_BY_EMAIL, email_key=email_key)
         record_read([user["id"]] if user else [])  # an email that no user has is not recorded: it may be a password
@@ -188,7 +188,7 @@ class AuthService:
 
         Raises PageTokenInvalid.
         """
-        rows, next_page_token = await LIST_USERS.page(tx, request)
+        rows, next_page_token = await LIST_USERS.read_page(tx, request)
         record_read(row["id"] for row in rows)
         return ListUsersResponse(users=[user_of(row) for row in rows], next_page_token=next_page_token)
 
@@ -250,7 +250,7 @@ class AuthService:
 
         Raises SettingsError if the password of a new admin is easy to guess.
         """
-        row = await self._db.row(GET_USER_BY_EMAIL, email_key=key(email))
+        row = await self._db.row(GET_USER_BY_EMAIL, email_key=fold_case(email))
         if row is None:
             if wrong := await self._rules.violation(password, email):
                 raise SettingsError(f"PULSETRACK_ADMIN_PASSWORD {wrong}")
@@ -293,7 +293,7 @@ class AuthService:
 
 async def _insert(tx: Transaction, new: dict[str, Any]) -> User:
     """Inserts a user. Raises EmailAlreadyExists, UsernameAlreadyExists."""
-    row = await tx.row(INSERT_USER, taken=_TAKEN, **new)
+    row = await tx.row(INSERT_USER, conflicts=_CONFLICTS, **new)
     record_actor(new["id"])  # of a sign-up, which has no other caller
     await record_change(tx, new["id"])
     return user_of(row)

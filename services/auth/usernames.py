@@ -2,7 +2,7 @@
 
 import unicodedata
 
-from services.common.text import without_ignorables
+from services.common.text import remove_ignorables
 
 _LOOK_ALIKES = str.maketrans(
     "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u0501\u04bb\u051b\u051d\u04cf\u0475\u04af\u0433\u043a"
@@ -22,7 +22,7 @@ MIXED = "must not mix letters of several scripts"
 
 def skeleton(username: str) -> str:
     """Returns what usernames have in common that differ only in case, width, or letters that look the same."""
-    folded = without_ignorables(unicodedata.normalize("NFKC", username)).casefold()
+    folded = remove_ignorables(unicodedata.normalize("NFKC", username)).casefold()
     letters = unicodedata.normalize("NFKD", folded).translate(_LOOK_ALIKES)  # without the accents on them
     return unicodedata.normalize("NFC", letters)
 
@@ -32,7 +32,7 @@ def violation(username: str) -> str | None:
 
     Letters of other scripts that look Latin are judged as the Latin ones: a look-alike is refused only if it is taken.
     """
-    if without_ignorables(username) != username:
+    if remove_ignorables(username) != username:
         return INVISIBLE
     forms = unicodedata.normalize("NFKC", username).casefold(), skeleton(username)
     scripts = [{_script(letter) for letter in form if letter.isalpha()} for form in forms]

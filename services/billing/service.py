@@ -65,7 +65,7 @@ class BillingService:
         """
         listing = LIST_ACCOUNTS_OF_PATIENT if request.patient_id else LIST_ACCOUNTS
         values = {"patient_id": request.patient_id, "statuses": select_statuses(request.status)}
-        rows, next_page_token = await listing.page(self._db, request, **values)
+        rows, next_page_token = await listing.read_page(self._db, request, **values)
         record_read(row["patient_id"] for row in rows)
         accounts = [to_account(row) for row in rows]
         return ListBillingAccountsResponse(billing_accounts=accounts, next_page_token=next_page_token)

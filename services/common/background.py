@@ -7,7 +7,7 @@ from contextlib import suppress
 from contextvars import Context
 from typing import Self
 
-from services.common.retry import persistently
+from services.common.retry import retry_while_unavailable
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class BackgroundTask:
             self._woken.clear()
             has_more = False
             try:
-                has_more = bool(await persistently(self._run_round, what=self._activity))
+                has_more = bool(await retry_while_unavailable(self._run_round, activity=self._activity))
                 if is_last and not has_more:
                     return
             except Exception:  # noqa: BLE001 - a bug in one round must not end the task

@@ -1,4 +1,4 @@
-"""Trying again, for work that must be done in the end."""
+"""Retries with exponential backoff."""
 
 import asyncio
 import logging
@@ -15,13 +15,17 @@ _LONGEST_SECONDS = 3.0
 _log = logging.getLogger(__name__)
 
 
-async def persistently(attempt: Callable[[], Awaitable[T]], *, what: str) -> T:
-    """Calls until it succeeds, while it fails with DependencyUnavailable: with exponential backoff and jitter."""
+async def retry_while_unavailable(attempt: Callable[[], Awaitable[T]], *, activity: str) -> T:
+    """Calls until the call succeeds or raises something other than DependencyUnavailable.
+
+    Waits with exponential backoff and jitter between attempts, and logs each failure. The activity names the call in
+    the log: "connecting to the database".
+    """
     longest = _FIRST_SECONDS
     while True:
         try:
             return await attempt()
         except DependencyUnavailable as failure:
-            _log.warning("%s: will try again: %s", what, failure.__cause__ or failure)
-        await asyncio.sleep(random.uniform(_FIRST_SECONDS / 2, longest))  # noqa: S311 - nothing secret in it
+            _log.warning("%s failed, retrying: %s", activity, failure.__cause__ or failure)
+        await asyncio.sleep(random.uniform(_FIRST_SECONDS / 2, longest))  # noqa: S311 - not a secret
         longest = min(longest * 2, _LONGEST_SECONDS)

@@ -7,8 +7,9 @@ from msgspec import Meta
 from services.common.audit.events import AccessLog
 from services.common.audit.interceptor import AccessInterceptors
 from services.common.audit.seals import Sealer
-from services.common.messaging.kafka import KnownTopics, Publisher
 from services.common.messaging.outbox import Outbox
+from services.common.messaging.producer import Publisher
+from services.common.messaging.topic import KnownTopics
 from services.common.observability.export import export_telemetry
 from services.common.observability.logging import configure_logging
 from services.common.postgres.database import Database

@@ -11,7 +11,7 @@ from gen.pulsetrack.billing.v1 import BillingAccount, CreateBillingAccountReques
 from gen.pulsetrack.patient.v1 import PatientCreated
 from services.common.context import current_traceparent
 from services.common.errors import DependencyUnavailable
-from services.common.messaging.kafka import Outgoing, Publisher
+from services.common.messaging.producer import OutgoingMessage, Publisher
 from services.common.rpc.client import RemoteMethod, ServiceCredentials
 from services.patient.changes import BILLING, EVENT_CODEC, TOPIC
 
@@ -27,7 +27,7 @@ class EventsTopic:
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
 
-    async def life(self) -> str:
+    async def find_incarnation(self) -> str:
         """Returns the topic's id. Raises DependencyUnavailable."""
         return await self._publisher.topic_id()
 
@@ -56,7 +56,7 @@ class BillingAccounts:
             billing, "billing", "FollowPatient", FollowPatientRequest, BillingAccount, credentials=credentials
         )
 
-    async def life(self) -> None:
+    async def find_incarnation(self) -> None:
         """Returns None: billing does not lose what was delivered to it."""
 
     async def deliver(self, rows: Sequence[Record]) -> Sequence[BaseException | None]:
@@ -88,7 +88,7 @@ class BillingAccounts:
             await self._follow_patient(FollowPatientRequest(**copied, sequence=event.sequence, deleted=deleted))
 
 
-def _to_message(row: Record) -> Outgoing:
+def _to_message(row: Record) -> OutgoingMessage:
     headers = {
         "ce_specversion": "1.0",
         "ce_id": str(row["event_id"]),
@@ -97,4 +97,4 @@ def _to_message(row: Record) -> Outgoing:
         "ce_time": row["create_time"].isoformat(),
         "content-type": "application/protobuf",
     }
-    return Outgoing(key=row["key"], value=row["payload"], headers=headers, traceparent=row["traceparent"])
+    return OutgoingMessage(key=row["key"], value=row["payload"], headers=headers, traceparent=row["traceparent"])

@@ -10,7 +10,7 @@ from gen.pulsetrack.patient.v1 import Patient, Sex
 from services.common.errors import FieldsInvalid
 from services.common.protobuf import contract
 from services.common.protobuf.masks import find_mask_violation, select_updated_fields
-from services.common.text import key, normalized, violation
+from services.common.text import find_violation, fold_case, normalize
 
 _DESCRIPTOR = contract.message_class("pulsetrack.patient.v1.Patient").DESCRIPTOR
 _REQUIRED = contract.required_fields(_DESCRIPTOR)
@@ -23,15 +23,15 @@ _COPIED_BY_BILLING = ("name", "email")
 
 
 def normalize_patient(patient: Patient, *, default_registered_date: date) -> Patient:
-    """Returns a patient as it is stored: text normalized, the registered date set, output-only fields cleared."""
+    """Returns a patient as it is stored: text normalize, the registered date set, output-only fields cleared."""
     values = {name: getattr(patient, name) for name in _WRITABLE}
-    values |= {name: normalized(values[name]) for name in _TEXTS}
+    values |= {name: normalize(values[name]) for name in _TEXTS}
     values["registered_date"] = values["registered_date"] or default_registered_date.isoformat()
     return Patient(**values)
 
 
 def validate_patient(patient: Patient, *, today: date, current: Patient | None = None) -> None:
-    """Checks a normalized patient against the rules that the proto cannot express.
+    """Checks a normalize patient against the rules that the proto cannot express.
 
     Text that equals that of `current` is not checked for invisible or bidirectional characters: it may have been stored
     before that rule existed. Raises FieldsInvalid.
@@ -42,7 +42,7 @@ def validate_patient(patient: Patient, *, today: date, current: Patient | None =
     if patient.date_of_birth > today.isoformat():
         violations.setdefault("date_of_birth", "must not be in the future")
     if violations:
-        raise FieldsInvalid({f"patient.{name}": violation for name, violation in violations.items()})
+        raise FieldsInvalid({f"patient.{name}": find_violation for name, find_violation in violations.items()})
 
 
 def merge_patient(current: Patient, change: Patient, mask: Iterable[str] | None) -> Patient:
@@ -62,14 +62,14 @@ def to_columns(patient: Patient) -> dict[str, Any]:
     return {
         "name": patient.name,
         "email": patient.email,
-        "email_key": key(patient.email),
+        "email_key": fold_case(patient.email),
         "address": patient.address,
         "date_of_birth": date.fromisoformat(patient.date_of_birth),
         "registered_date": date.fromisoformat(patient.registered_date),
         "phone": patient.phone,
         "sex": int(patient.sex),
         "medical_record_number": number or None,
-        "search_key": "\n".join((key(patient.name), key(patient.email), key(number))),
+        "search_key": "\n".join((fold_case(patient.name), fold_case(patient.email), fold_case(number))),
     }
 
 
@@ -129,7 +129,7 @@ def _find_text_violations(patient: Patient, current: Patient | None) -> dict[str
         if len(text) > _MAX_LENGTHS.get(name, len(text)):  # NFC makes some texts longer than the proto's rule has seen
             violations[name] = f"must be at most {_MAX_LENGTHS[name]} characters in Unicode NFC"
         is_new = current is None or text != getattr(current, name)
-        if text and is_new and (found := violation(text)):
+        if text and is_new and (found := find_violation(text)):
             violations[name] = found
     return violations
 

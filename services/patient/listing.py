@@ -9,7 +9,7 @@ from sqlalchemy import Date, SmallInteger, bindparam, select
 from gen.pulsetrack.patient.v1 import ListPatientsRequest
 from services.common.errors import FieldsInvalid
 from services.common.postgres.paging import Listing
-from services.common.text import like_pattern
+from services.common.text import build_like_pattern
 from services.patient.domain import is_calendar_date
 from services.patient.models import patients
 
@@ -32,7 +32,7 @@ def build_listing(request: ListPatientsRequest) -> tuple[Listing, dict[str, Any]
     """Returns the listing that a request selects, and the values of its parameters. Raises FieldsInvalid."""
     values: dict[str, Any] = _parse_dates(request)
     if request.query:
-        values["pattern"] = like_pattern(request.query)
+        values["pattern"] = build_like_pattern(request.query)
     if request.sex:
         values["sex"] = int(request.sex)
     conditions = frozenset(values) if request.show_deleted else frozenset((*values, "not_deleted"))

@@ -22,10 +22,10 @@ from sqlalchemy import (
 
 from services.common.audit.search import Search
 from services.common.audit.tables import AuditTables
-from services.common.messaging.kafka import topics_table
 from services.common.messaging.outbox import outbox_table
+from services.common.messaging.topic import topics_table
 from services.common.postgres.database import Statement
-from services.common.postgres.idempotency import Answers, answers_table
+from services.common.postgres.idempotency import StoredResponses, responses_table
 from services.common.postgres.journal import Journal, journal_columns
 from services.common.postgres.migrate import APPEND_ONLY
 from services.common.postgres.paging import Listing
@@ -87,7 +87,7 @@ AUDIT = AuditTables(metadata, subject_ids="patient_ids")
 outbox_rows = outbox_table(metadata)
 known_topics = topics_table(metadata)
 
-ANSWERS = Answers(answers_table(metadata))
+RESPONSES = StoredResponses(responses_table(metadata))
 
 _values = {column.name: bindparam(column.name, type_=column.type) for column in patients.c}
 _not_deleted = patients.c.delete_time.is_(None)

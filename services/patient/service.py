@@ -50,13 +50,13 @@ from services.patient.domain import (
 from services.patient.errors import EmailAlreadyExists, EtagMismatch, PatientNotFound, RecordNumberAlreadyExists
 from services.patient.listing import build_listing
 from services.patient.models import (
-    ANSWERS,
     GET_ANY_PATIENT_FOR_UPDATE,
     GET_PATIENT,
     GET_PATIENT_FOR_UPDATE,
     INSERT_PATIENT,
     LIST_REVISIONS,
     PATIENT_EXISTS,
+    RESPONSES,
     SEARCH,
     UPDATE_PATIENT,
 )
@@ -95,16 +95,16 @@ class PatientService:
         Raises FieldsInvalid, RequestIdReused, EmailAlreadyExists, RecordNumberAlreadyExists.
         """
         async with self._db.begin() as tx:
-            if earlier := await ANSWERS.earlier(tx, caller, request, Patient):
+            if earlier := await RESPONSES.find(tx, caller, request, Patient):
                 record_read([UUID(earlier.id)])
                 return earlier
             now = datetime.now(UTC)
             patient = normalize_patient(request.patient or Patient(), default_registered_date=now.date())
             validate_patient(patient, today=now.date())
             row = first_row(patient, uuid7(), now)
-            await tx.run(INSERT_PATIENT, taken=_CONFLICTS, **row)
+            await tx.run(INSERT_PATIENT, conflicts=_CONFLICTS, **row)
             created = await record_patient_change(tx, self._outbox, PatientCreated, row, caller)
-            return await ANSWERS.remember(tx, caller, request, created)
+            return await RESPONSES.store(tx, caller, request, created)
 
     async def get_patient(self, request: GetPatientRequest) -> Patient:
         """Returns a patient.
@@ -123,7 +123,7 @@ class PatientService:
         """
         listing, values = build_listing(request)
         async with self._searches.slot() if values else nullcontext():
-            rows, next_page_token = await listing.page(self._db, request, **values)
+            rows, next_page_token = await listing.read_page(self._db, request, **values)
         record_read(row["id"] for row in rows)
         return ListPatientsResponse(patients=[to_patient(row) for row in rows], next_page_token=next_page_token)
 
@@ -145,7 +145,7 @@ class PatientService:
             if not has_changes(row, columns):
                 return current
             updated = next_row(row, now, **columns)
-            await tx.run(UPDATE_PATIENT, taken=_CONFLICTS, **updated)
+            await tx.run(UPDATE_PATIENT, conflicts=_CONFLICTS, **updated)
             return await record_patient_change(tx, self._outbox, PatientUpdated, updated, caller, before=row)
 
     async def delete_patient(self, request: DeletePatientRequest, caller: Caller) -> Patient:
@@ -180,7 +180,7 @@ class PatientService:
 
         Raises PatientNotFound, PageTokenInvalid.
         """
-        rows, next_page_token = await LIST_REVISIONS.page(self._db, request, id=request.id)
+        rows, next_page_token = await LIST_REVISIONS.read_page(self._db, request, id=request.id)
         if not rows:
             raise PatientNotFound
         revisions = [to_revision(row) for row in rows]
@@ -193,7 +193,7 @@ class PatientService:
         """
         if await self._db.row(PATIENT_EXISTS, id=request.id) is None:
             raise PatientNotFound
-        rows, next_page_token = await SEARCH.subject_listing.page(self._db, request, subject_ids=[request.id])
+        rows, next_page_token = await SEARCH.subject_listing.read_page(self._db, request, subject_ids=[request.id])
         events = [_to_access_event(row, request.id) for row in rows]
         return ListAccessEventsResponse(access_events=events, next_page_token=next_page_token)
 

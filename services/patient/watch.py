@@ -19,8 +19,8 @@ from services.common.errors import DependencyUnavailable, ValueRejected
 from services.common.messaging.outbox import Outbox
 from services.common.postgres import cursor
 from services.common.postgres.database import Database
-from services.common.postgres.journal import Place, place_of
-from services.common.retry import persistently
+from services.common.postgres.journal import JournalPosition, position_of
+from services.common.retry import retry_while_unavailable
 from services.patient.changes import to_revision
 from services.patient.errors import ResumeTokenInvalid
 from services.patient.models import REVISIONS_JOURNAL
@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 class Change(NamedTuple):
     """A change as watchers receive it, and the place in the journal after it."""
 
-    place: Place
+    place: JournalPosition
     response: WatchPatientsResponse
 
 
@@ -59,7 +59,7 @@ class ChangeFeed:
         self._reader: asyncio.Task[None]
         self._catch_ups = asyncio.Semaphore(_CONCURRENT_CATCH_UPS)
         self._committed = asyncio.Event()
-        outbox.wakes(self._committed.set)
+        outbox.on_commit(self._committed.set)
 
     async def watch(self, token: str) -> AsyncGenerator[WatchPatientsResponse, None]:
         """Yields a heartbeat, then the changes after a resume token, or from now on if it is empty, and heartbeats.
@@ -78,19 +78,19 @@ class ChangeFeed:
                 if not changes and not await _wait(advanced, self._heartbeat_seconds):
                     yield self._heartbeat(place)
 
-    async def _find_start(self, token: str) -> Place:
+    async def _find_start(self, token: str) -> JournalPosition:
         if not token:
-            return await REVISIONS_JOURNAL.end(self._db)
+            return await REVISIONS_JOURNAL.find_end(self._db)
         try:
-            place: Place = cursor.value(token, self._token_key, Place)
-            exists = await REVISIONS_JOURNAL.has(self._db, place)
-        except (cursor.WrongTokenError, ValueRejected):
+            place: JournalPosition = cursor.decode(token, self._token_key, JournalPosition)
+            exists = await REVISIONS_JOURNAL.contains(self._db, place)
+        except (cursor.InvalidCursorError, ValueRejected):
             raise ResumeTokenInvalid from None
         if not exists:
             raise ResumeTokenInvalid
         return place
 
-    async def _read_after(self, place: Place, recent: "RecentChanges") -> Sequence[Change]:
+    async def _read_after(self, place: JournalPosition, recent: "RecentChanges") -> Sequence[Change]:
         """Returns changes that follow a place, none while the database is unavailable."""
         if (changes := recent.after(place)) is not None:
             return changes
@@ -99,18 +99,18 @@ class ChangeFeed:
                 return await self._read_page(place)
         return ()
 
-    async def _read_page(self, place: Place) -> Sequence[Change]:
-        return [self._to_change(row) for row in await REVISIONS_JOURNAL.after(self._db, place, limit=_PAGE)]
+    async def _read_page(self, place: JournalPosition) -> Sequence[Change]:
+        return [self._to_change(row) for row in await REVISIONS_JOURNAL.read_after(self._db, place, limit=_PAGE)]
 
     def _to_change(self, row: Record) -> Change:
-        place = place_of(row)
+        place = position_of(row)
         return Change(place, WatchPatientsResponse(revision=to_revision(row), resume_token=self._token(place)))
 
-    def _heartbeat(self, place: Place) -> WatchPatientsResponse:
+    def _heartbeat(self, place: JournalPosition) -> WatchPatientsResponse:
         return WatchPatientsResponse(resume_token=self._token(place))
 
-    def _token(self, place: Place) -> str:
-        return cursor.token(place, self._token_key)
+    def _token(self, place: JournalPosition) -> str:
+        return cursor.encode(place, self._token_key)
 
     @contextmanager
     def _subscribe(self) -> Iterator["RecentChanges"]:
@@ -130,7 +130,7 @@ class ChangeFeed:
         while True:
             self._committed.clear()
             try:
-                has_read = await persistently(lambda: self._read_round(recent), what="watching patients")
+                has_read = await retry_while_unavailable(lambda: self._read_round(recent), activity="watching patients")
             except Exception:  # noqa: BLE001 - a bug in one round must not stop all watches
                 _log.exception("watching patients failed")
                 has_read = False
@@ -140,7 +140,7 @@ class ChangeFeed:
     async def _read_round(self, recent: "RecentChanges") -> bool:
         """Reads new changes, and returns whether there were any."""
         if recent.end is None:
-            recent.begin(await REVISIONS_JOURNAL.end(self._db))
+            recent.begin(await REVISIONS_JOURNAL.find_end(self._db))
             return True
         changes = await self._read_page(recent.end)
         recent.add(changes)
@@ -153,11 +153,11 @@ class RecentChanges:
     def __init__(self) -> None:
         self.advanced = asyncio.Event()
         """Set when the end moves, and then replaced by a new event."""
-        self.end: Place | None = None
-        self._start: Place
+        self.end: JournalPosition | None = None
+        self._start: JournalPosition
         self._changes: list[Change] = []
 
-    def begin(self, place: Place) -> None:
+    def begin(self, place: JournalPosition) -> None:
         """Starts the section at a place."""
         self._start = self.end = place
         self._notify()
@@ -174,7 +174,7 @@ class RecentChanges:
             del self._changes[: len(oldest)]
         self._notify()
 
-    def after(self, place: Place) -> Sequence[Change] | None:
+    def after(self, place: JournalPosition) -> Sequence[Change] | None:
         """Returns the changes that follow a place, None if the section begins after it."""
         if self.end is None or place < self._start:
             return None

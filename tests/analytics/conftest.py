@@ -7,13 +7,13 @@ import grpc
 import pytest
 
 from gen.pulsetrack.patient.v1 import PatientEvent
-from services.common.messaging.kafka import Outgoing, Publisher
+from services.common.messaging.producer import OutgoingMessage, Publisher
 from services.patient.changes import TOPIC
 from tests.analytics.factory import message
 from tests.conftest import Serve
 from tests.harness.background import Background
 from tests.harness.client import Client
-from tests.harness.delivery import consuming
+from tests.harness.delivery import run_consumer
 from tests.harness.services import serve_service
 from tests.harness.sql import Sql
 from tests.harness.tokens import Signer
@@ -41,7 +41,7 @@ def publish(background: Background, broker: str) -> Callable[..., None]:
     publisher = Publisher(broker, TOPIC)
     background.run(publisher.topic_id())
 
-    def publish(*messages: Outgoing) -> None:
+    def publish(*messages: OutgoingMessage) -> None:
         background.run(publisher.publish(messages))
 
     return publish
@@ -50,7 +50,7 @@ def publish(background: Background, broker: str) -> Callable[..., None]:
 @pytest.fixture(scope="session")
 def consumer(background: Background, broker: str, database_url: str, publish: Callable[..., None]) -> Iterator[None]:
     """The consumer runs. It begins when the topic is there."""
-    with background.during(consuming(database_url, broker)):
+    with background.during(run_consumer(database_url, broker)):
         yield
 
 
@@ -80,10 +80,10 @@ def admin(analytics: Client, signer: Signer) -> Client:
 
 
 @pytest.fixture
-def dead_letter(publish: Callable[..., None], consumer: None, sql: Sql) -> Callable[[Outgoing], str]:
+def dead_letter(publish: Callable[..., None], consumer: None, sql: Sql) -> Callable[[OutgoingMessage], str]:
     """Publishes a message that cannot be stored, and returns the id of its dead letter."""
 
-    def dead_letter(letter: Outgoing) -> str:
+    def dead_letter(letter: OutgoingMessage) -> str:
         publish(letter)
         kept = "SELECT id::text FROM dead_letters WHERE value = $1"
         return str(eventually(lambda: sql(kept, letter.value))[0]["id"])

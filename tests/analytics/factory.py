@@ -17,7 +17,7 @@ from gen.pulsetrack.patient.v1 import (
     PatientUpdated,
     Sex,
 )
-from services.common.messaging.kafka import Outgoing
+from services.common.messaging.producer import OutgoingMessage
 from services.common.protobuf import codec
 from tests.harness.tokens import USER_ID
 
@@ -50,10 +50,10 @@ def happened(
     return PatientEvent(**(usual | fields))
 
 
-def message(event: PatientEvent) -> Outgoing:
+def message(event: PatientEvent) -> OutgoingMessage:
     """Returns the message that tells of an event."""
     _, happened = betterproto2.which_one_of(event, "event")
     patient = happened.patient if happened else None
     headers = {"ce_id": event.event_id, "ce_type": codec.full_name(type(happened)) if happened else ""}
     key = patient.id if patient else KEY
-    return Outgoing(key=key, value=codec.codec_of(PatientEvent).dumps(event), headers=headers)
+    return OutgoingMessage(key=key, value=codec.codec_of(PatientEvent).dumps(event), headers=headers)

@@ -16,7 +16,7 @@ from uuid_utils.compat import uuid7
 from gen.pulsetrack.analytics.v1 import GetPatientStatisticsRequest, ListPatientEventsRequest
 from gen.pulsetrack.patient.v1 import Patient, PatientCreated, PatientEvent
 from services.analytics.domain import largest_sequence
-from services.common.messaging.kafka import Outgoing, Publisher
+from services.common.messaging.producer import OutgoingMessage, Publisher
 from services.common.postgres.migrate import migrate
 from services.common.protobuf import contract
 from services.patient.changes import TOPIC
@@ -24,7 +24,7 @@ from tests.analytics.factory import KEY, happened, message
 from tests.harness.background import Background
 from tests.harness.broker import Broker
 from tests.harness.client import Client
-from tests.harness.delivery import consuming
+from tests.harness.delivery import run_consumer
 from tests.harness.sql import Sql
 from tests.harness.waiting import eventually
 from tools.local.part import RunningPart
@@ -95,7 +95,7 @@ NO_EVENTS: dict[str, bytes] = {
 def test_what_is_no_event_is_kept_aside_and_holds_nothing_up(
     publish: Publish, sql: Sql, tell: Tell, value: bytes
 ) -> None:
-    letter = Outgoing(key=KEY, value=value, headers={"ce_id": "42", "odd": b"\xff\x00", "none": None})
+    letter = OutgoingMessage(key=KEY, value=value, headers={"ce_id": "42", "odd": b"\xff\x00", "none": None})
     publish(letter, letter)
     tell(happened("created"), happened("created"))
     [kept] = sql("SELECT * FROM dead_letters WHERE value = $1", value)
@@ -104,7 +104,7 @@ def test_what_is_no_event_is_kept_aside_and_holds_nothing_up(
     assert '"ce_id": "42"' in kept["headers"]
 
 
-def forged(**fields: Any) -> Outgoing:
+def forged(**fields: Any) -> OutgoingMessage:
     """Returns a message with a deletion that the patient service would not publish."""
     return message(happened("deleted", str(uuid7()), **fields))
 
@@ -130,7 +130,7 @@ FORGED = {
 @pytest.mark.usefixtures("consumer")
 @pytest.mark.parametrize(("letter", "reason"), FORGED.values(), ids=FORGED)
 def test_a_forged_event_is_kept_aside_and_says_why(
-    publish: Publish, sql: Sql, tell: Tell, letter: Outgoing, reason: str
+    publish: Publish, sql: Sql, tell: Tell, letter: OutgoingMessage, reason: str
 ) -> None:
     before = sql("SELECT count(*) FROM patients")
     publish(letter)
@@ -153,7 +153,7 @@ def test_the_sequence_may_grow_with_the_age_of_the_patient() -> None:
 @pytest.mark.usefixtures("consumer")
 def test_a_message_without_key_or_value_is_kept_aside(publish: Publish, sql: Sql) -> None:
     nothing: Any = None
-    publish(Outgoing(key=nothing, value=nothing, headers={"mark": "tombstone"}))
+    publish(OutgoingMessage(key=nothing, value=nothing, headers={"mark": "tombstone"}))
     eventually(lambda: sql("SELECT FROM dead_letters WHERE headers ->> 'mark' = 'tombstone'"))
 
 
@@ -168,7 +168,7 @@ def test_a_consumer_that_is_there_before_the_topic_gets_all_its_events(
     background: Background, own_broker: Broker, new_database: Callable[[str], str]
 ) -> None:
     url, publisher = new_database("analytics"), Publisher(own_broker.address, TOPIC)
-    with background.during(consuming(url, own_broker.address)):
+    with background.during(run_consumer(url, own_broker.address)):
         background.run(publisher.topic_id())
         background.run(publisher.publish([message(happened("created")) for _ in range(3)]))
         eventually(lambda: len(Sql(background, url)("SELECT FROM events")) == 3)
@@ -183,7 +183,7 @@ def test_a_postgres_that_has_no_connection_left_loses_nothing(
     owner("GRANT ALL ON ALL TABLES IN SCHEMA public TO limited")
     server = urlsplit(url)
     limited_url = server._replace(netloc=f"limited:{password}@{server.hostname}:{server.port}").geturl()
-    with background.during(consuming(limited_url, own_broker.address)):
+    with background.during(run_consumer(limited_url, own_broker.address)):
         owner("ALTER ROLE limited CONNECTION LIMIT 0")
         owner("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'limited'")
         background.run(publisher.topic_id())
@@ -209,7 +209,7 @@ def test_a_postgres_that_is_killed_loses_nothing(background: Background, own_bro
 
     with background.during(running):
         migrate("analytics", postgres.url())
-        with background.during(consuming(postgres.url(), own_broker.address)):
+        with background.during(run_consumer(postgres.url(), own_broker.address)):
             publish(events[:20])
             eventually(stored)
             background.run(running.kill())

@@ -8,12 +8,12 @@ from uuid import uuid4
 import pytest
 
 from services.analytics.dead_letters import TOPIC as DEAD_LETTERS_TOPIC
-from services.common.messaging.kafka import Outgoing, Publisher
+from services.common.messaging.producer import OutgoingMessage, Publisher
 from services.patient.changes import TOPIC
 from tests.analytics.factory import happened, message
 from tests.harness.background import Background
-from tests.harness.broker import Broker, reading
-from tests.harness.delivery import consuming
+from tests.harness.broker import Broker, open_topic
+from tests.harness.delivery import run_consumer
 from tests.harness.sql import Sql
 from tests.harness.waiting import eventually
 
@@ -28,8 +28,8 @@ def test_the_topic_is_the_one_of_the_contract() -> None:
 def test_a_dead_letter_keeps_its_bytes_its_key_and_its_headers_and_says_why(publish: Publish, broker: str) -> None:
     key, value = str(uuid4()), b"\xff\x00 no event"
     headers = [("ce_id", b"42"), ("odd", b"\xff\x00"), ("none", None), ("twice", b"1"), ("twice", b"2")]
-    publish(Outgoing(key=key, value=value, headers=headers))
-    with reading(broker, DEAD_LETTERS_TOPIC) as topic:
+    publish(OutgoingMessage(key=key, value=value, headers=headers))
+    with open_topic(broker, DEAD_LETTERS_TOPIC) as topic:
         [letter] = topic.of(key)
     assert letter.value() == value
     found: Any = letter.headers()
@@ -44,7 +44,7 @@ def test_a_dead_letter_too_large_to_say_why_is_kept_in_the_table_and_holds_nothi
     publish: Publish, tell: Publish, sql: Sql
 ) -> None:
     key = str(uuid4())
-    publish(Outgoing(key=key, value=b"\xff" * (1_000_000 - 100 - len(key)), headers={}))
+    publish(OutgoingMessage(key=key, value=b"\xff" * (1_000_000 - 100 - len(key)), headers={}))
     tell(happened("created"))
     eventually(lambda: sql("SELECT FROM dead_letters WHERE key = $1", key.encode()))
     again = message(happened("created", key))
@@ -62,17 +62,17 @@ def test_while_the_topic_is_away_events_are_stored_and_no_dead_letter_is_lost(
     url, publisher, away = new_database("analytics"), Publisher(own_broker.address, TOPIC), Broker(background, tmp_path)
     sql, key = Sql(background, url), str(uuid4())
     good = message(happened("created", key))
-    letter = Outgoing(key=key, value=b"\xff\x00", headers={})
+    letter = OutgoingMessage(key=key, value=b"\xff\x00", headers={})
     background.run(publisher.topic_id())
     background.run(publisher.publish([letter, good]))
-    with background.during(consuming(url, own_broker.address, dead_letters=away.address)):
+    with background.during(run_consumer(url, own_broker.address, dead_letters=away.address)):
         eventually(lambda: sql("SELECT FROM events WHERE payload = $1", good.value))
         eventually(lambda: "handling events: will try again" in caplog.text)
     away.start()
     try:
         with (
-            background.during(consuming(url, own_broker.address, dead_letters=away.address)),
-            reading(away.address, DEAD_LETTERS_TOPIC) as topic,
+            background.during(run_consumer(url, own_broker.address, dead_letters=away.address)),
+            open_topic(away.address, DEAD_LETTERS_TOPIC) as topic,
         ):
             assert topic.of(key)[0].value() == letter.value
     finally:

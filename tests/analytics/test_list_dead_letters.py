@@ -8,17 +8,17 @@ from uuid import uuid4
 import pytest
 
 from gen.pulsetrack.analytics.v1 import DeadLetter, ListDeadLettersRequest
-from services.common.messaging.kafka import Outgoing
+from services.common.messaging.producer import OutgoingMessage
 from services.patient.changes import TOPIC
 from tests.analytics.factory import KEY
 from tests.harness.client import Client, Rejected
 
-Keep = Callable[[Outgoing], str]
+Keep = Callable[[OutgoingMessage], str]
 
 
-def garbage(**headers: str) -> Outgoing:
+def garbage(**headers: str) -> OutgoingMessage:
     """Returns a message like no other, that is no event."""
-    return Outgoing(key=KEY, value=b"\xff" + uuid4().bytes, headers=headers)
+    return OutgoingMessage(key=KEY, value=b"\xff" + uuid4().bytes, headers=headers)
 
 
 def walk(admin: Client, **request: Any) -> Iterator[DeadLetter]:

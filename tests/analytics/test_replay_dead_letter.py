@@ -15,13 +15,13 @@ from gen.pulsetrack.analytics.v1 import (
     ReplayDeadLetterRequest,
 )
 from gen.pulsetrack.patient.v1 import PatientEvent
-from services.common.messaging.kafka import Outgoing
+from services.common.messaging.producer import OutgoingMessage
 from tests.analytics.factory import KEY, happened, message
 from tests.harness.client import Client, Rejected
-from tests.harness.concurrency import at_once
+from tests.harness.concurrency import call_concurrently
 from tests.harness.sql import Sql
 
-Keep = Callable[[Outgoing], str]
+Keep = Callable[[OutgoingMessage], str]
 
 
 @contextmanager
@@ -90,7 +90,7 @@ def test_replayed_again_it_is_returned_as_it_is(
 def test_replayed_many_times_at_once_it_is_stored_once(
     admin: Client, analytics: Client, kept: str, event: PatientEvent
 ) -> None:
-    answers, refused = at_once([partial(replay, admin, kept)] * 8)
+    answers, refused = call_concurrently([partial(replay, admin, kept)] * 8)
     assert not refused
     assert len({answer.replay_time for answer in answers}) == 1
     assert stored(analytics, event) == [event.event_id]
@@ -110,7 +110,7 @@ def test_what_can_still_not_be_stored_is_refused_and_the_attempts_are_counted(
 
 
 def test_what_is_no_event_is_refused_and_says_why(admin: Client, dead_letter: Keep) -> None:
-    letter_id = dead_letter(Outgoing(key=KEY, value=b"\xff" + uuid4().bytes, headers={}))
+    letter_id = dead_letter(OutgoingMessage(key=KEY, value=b"\xff" + uuid4().bytes, headers={}))
     with pytest.raises(Rejected, match="FAILED_PRECONDITION DEAD_LETTER_UNREPLAYABLE"):
         replay(admin, letter_id)
     letter = listed(admin, letter_id)

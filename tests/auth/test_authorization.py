@@ -23,7 +23,7 @@ from services.common.protobuf.contract import SERVICES, AccessKind, Method, meth
 from tests.auth.factory import build_create_user, build_login, build_sign_up
 from tests.harness.background import Background
 from tests.harness.client import Client, Rejected, attempt, connect
-from tests.harness.concurrency import at_once
+from tests.harness.concurrency import call_concurrently
 from tests.harness.services import ADMIN_EMAIL, ADMIN_PASSWORD, serve_auth
 from tests.harness.sql import Sql
 from tests.harness.waiting import eventually
@@ -134,9 +134,9 @@ def test_an_action_waits_for_a_demotion_under_way(auth: Client, admin: Client, s
     user, other = an_admin(auth, admin)
     requests = {"create_user": build_create_user(), "update_user": UpdateUserRequest(User(id=user.id, role=Role.ADMIN))}
     with ThreadPoolExecutor(1) as threads:
-        with sql.holding("UPDATE users SET role = 'USER' WHERE id = $1", user.id, commit=True):
+        with sql.hold_locks("UPDATE users SET role = 'USER' WHERE id = $1", user.id, commit=True):
             waiting = threads.submit(attempt, partial(getattr(other, action), requests[action]))
-            eventually(sql.waiting)
+            eventually(sql.count_waiting)
         assert waiting.result(20).reason == "ROLE_REQUIRED"
 
 
@@ -155,7 +155,7 @@ def test_after_a_loss_nothing_is_done_in_the_name_of_the_loser(
 
     calls = [partial(create, number) for number in range(6)]
     racing: list[Callable[[], User | None]] = [*calls, partial(taking_away, admin, user, change)]
-    created, refusals = at_once(racing)
+    created, refusals = call_concurrently(racing)
     made = sum(each is not None for each in created)
     assert {refusal.reason for refusal in refusals} <= {reason}
     assert made + len(refusals) == len(calls)
@@ -170,5 +170,5 @@ def test_two_admins_who_disable_each_other_never_both_succeed(auth: Client, admi
             partial(pairs[one][1].update_user, UpdateUserRequest(User(id=pairs[1 - one][0].id, disabled=True)))
             for one in range(2)
         ]
-        answers, refusals = at_once(calls)
+        answers, refusals = call_concurrently(calls)
         assert (len(answers), [refusal.reason for refusal in refusals]) == (1, ["USER_DISABLED"])

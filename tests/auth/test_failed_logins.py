@@ -10,7 +10,7 @@ from services.auth.login_limits import MOST, WINDOW
 from tests.auth.factory import build_login, build_sign_up, can_refresh, create_user
 from tests.harness.background import Background
 from tests.harness.client import Client, Rejected, attempt, connect
-from tests.harness.concurrency import at_once
+from tests.harness.concurrency import call_concurrently
 from tests.harness.services import serve_auth
 from tests.harness.sql import Sql
 from tests.harness.waiting import eventually
@@ -104,13 +104,13 @@ def test_other_users_and_sessions_go_on(auth: Client) -> None:
 def test_of_many_who_guess_at_once_ten_get_a_verdict(auth: Client) -> None:
     new = create_user(auth)
     wrong = build_login(new, password="something else")
-    _, refused = at_once([lambda: auth.login(wrong)] * 30)
+    _, refused = call_concurrently([lambda: auth.login(wrong)] * 30)
     assert sorted(refusal.reason for refusal in refused) == ["INVALID_CREDENTIALS"] * 10 + ["RATE_LIMITED"] * 20
 
 
 def test_many_who_log_in_rightly_at_once_are_let_in(auth: Client) -> None:
     new = create_user(auth)
-    sessions, refused = at_once([lambda: auth.login(build_login(new))] * 20)
+    sessions, refused = call_concurrently([lambda: auth.login(build_login(new))] * 20)
     assert (len(sessions), refused) == (20, [])
 
 
@@ -118,9 +118,9 @@ def test_a_right_password_that_overlaps_with_ten_failures_is_refused_and_they_st
     new = create_user(auth)
     fail(auth, new, 1)
     with ThreadPoolExecutor() as threads:
-        with sql.holding("LOCK TABLE users"):
+        with sql.hold_locks("LOCK TABLE users"):
             overlaps = threads.submit(refusal, auth, build_login(new))
-            eventually(lambda: sql.waiting() == 1)
+            eventually(lambda: sql.count_waiting() == 1)
             sql("UPDATE failed_logins SET times = array_fill(now(), ARRAY[10])")
         assert overlaps.result().reason == "RATE_LIMITED"
     assert fail(auth, new, 1) == ["RATE_LIMITED"]
@@ -129,7 +129,7 @@ def test_a_right_password_that_overlaps_with_ten_failures_is_refused_and_they_st
 def test_a_refused_log_in_looks_at_no_password(auth: Client, sql: Sql) -> None:
     new = create_user(auth)
     fail(auth, new)
-    with sql.holding("LOCK TABLE users"):  # where the passwords are
+    with sql.hold_locks("LOCK TABLE users"):  # where the passwords are
         assert refusal(auth, build_login(new)).reason == "RATE_LIMITED"
 
 

@@ -30,11 +30,11 @@ def test_a_session_ends_although_it_is_just_going_on(auth: Client, sql: Sql) -> 
     session = create_session(auth)
     row = "SELECT FROM refresh_tokens WHERE digest = $1 FOR UPDATE"
     with ThreadPoolExecutor() as callers:
-        with sql.holding(row, hash_refresh_token(session.refresh_token)):
+        with sql.hold_locks(row, hash_refresh_token(session.refresh_token)):
             going_on = callers.submit(auth.refresh_token, RefreshTokenRequest(refresh_token=session.refresh_token))
-            eventually(lambda: sql.waiting() == 1)
+            eventually(lambda: sql.count_waiting() == 1)
             ending = callers.submit(auth.logout, LogoutRequest(refresh_token=session.refresh_token))
-            eventually(lambda: sql.waiting() == 2)
+            eventually(lambda: sql.count_waiting() == 2)
         ending.result()
     assert not can_refresh(auth, going_on.result())
 

@@ -7,7 +7,7 @@ from gen.pulsetrack.auth.v1 import GetCurrentUserRequest, RefreshTokenRequest, T
 from services.auth.tokens import hash_refresh_token
 from tests.auth.factory import build_login, can_refresh, create_session, create_user
 from tests.harness.client import Client, Rejected
-from tests.harness.concurrency import at_once
+from tests.harness.concurrency import call_concurrently
 from tests.harness.services import LIFETIMES
 from tests.harness.sql import Sql
 
@@ -93,7 +93,7 @@ def test_a_new_role_is_in_the_next_token(auth: Client, sql: Sql) -> None:
 
 def test_of_concurrent_uses_of_one_token_at_most_one_succeeds(auth: Client) -> None:
     session = create_session(auth)
-    answers, refusals = at_once([lambda: refreshed(auth, session)] * 8)
+    answers, refusals = call_concurrently([lambda: refreshed(auth, session)] * 8)
     assert len(answers) <= 1
     assert {refusal.reason for refusal in refusals} == {"REFRESH_TOKEN_INVALID"}
     assert not can_refresh(auth, session)

@@ -174,7 +174,7 @@ def test_a_request_that_breaks_its_rules_is_refused(admin: Client) -> None:
 def test_a_call_whose_event_cannot_be_kept_is_refused(auth: Client, sql: Sql, monkeypatch: pytest.MonkeyPatch) -> None:
     request = RefreshTokenRequest(refresh_token=str(uuid4()))
     monkeypatch.setattr(audit_events, "MAX_WAITING_EVENTS", 2)
-    with sql.holding("LOCK TABLE access_events IN EXCLUSIVE MODE"):
+    with sql.hold_locks("LOCK TABLE access_events IN EXCLUSIVE MODE"):
         reasons = [attempt(lambda: auth.refresh_token(request)).reason for _ in range(3)]
     assert reasons[-1] == "DEPENDENCY_UNAVAILABLE"
     eventually(lambda: attempt(lambda: auth.refresh_token(request)).reason == "REFRESH_TOKEN_INVALID")

@@ -15,7 +15,7 @@ from services.common.protobuf import codec
 from services.common.protobuf.contract import SERVICES
 from tests.auth.factory import build_login, build_sign_up, create_user
 from tests.harness.client import Client, Rejected
-from tests.harness.concurrency import at_once
+from tests.harness.concurrency import call_concurrently
 
 PATH = f"/{SERVICES['auth']}/SignUp"
 TAKEN = StatusCode.ALREADY_EXISTS
@@ -101,7 +101,7 @@ def test_a_bad_username_is_refused(auth: Client, username: str) -> None:
 
 
 def test_of_concurrent_sign_ups_with_one_email_one_succeeds(auth: Client) -> None:
-    answers, refusals = at_once([lambda: auth.sign_up(build_sign_up(email="race@clinic.test"))] * 16)
+    answers, refusals = call_concurrently([lambda: auth.sign_up(build_sign_up(email="race@clinic.test"))] * 16)
     assert len(answers) == 1
     assert {(refusal.code, refusal.reason) for refusal in refusals} == {(TAKEN, "EMAIL_ALREADY_EXISTS")}
 

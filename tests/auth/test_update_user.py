@@ -20,7 +20,7 @@ from gen.pulsetrack.auth.v1 import (
 from gen.pulsetrack.options.v1 import Role
 from tests.auth.factory import build_create_user, build_login, can_refresh, create_session
 from tests.harness.client import Client, Rejected, attempt
-from tests.harness.concurrency import at_once
+from tests.harness.concurrency import call_concurrently
 from tests.harness.services import ADMIN_EMAIL, ADMIN_PASSWORD
 from tests.harness.sql import Sql
 
@@ -198,7 +198,7 @@ def test_of_admins_who_disable_each_other_at_once_one_stays(auth: Client, admin:
         callers = [auth.with_token(auth.login(build_login(request)).access_token) for request in requests]
         others = [*users[1:], users[0]]
         calls = [partial(c.update_user, changing(u, disabled=True)) for c, u in zip(callers, others, strict=True)]
-        _, refusals = at_once(calls)
+        _, refusals = call_concurrently(calls)
         assert {refusal.reason for refusal in refusals} <= {"USER_DISABLED"}
         [row] = sql("SELECT count(*) FROM users WHERE role = 'ADMIN' AND NOT disabled")
         assert row["count"] == len(refusals)

@@ -8,7 +8,7 @@ import pytest
 from gen.pulsetrack.billing.v1 import AccountStatus, GetBillingAccountRequest, ListBillingAccountsRequest
 from tests.billing.factory import opening
 from tests.harness.client import Client, Rejected
-from tests.harness.concurrency import at_once
+from tests.harness.concurrency import call_concurrently
 
 
 def test_an_opened_account_is_returned_as_it_is_stored(billing: Client, service: Client) -> None:
@@ -29,7 +29,7 @@ def test_asked_again_it_returns_the_account_that_there_is(service: Client) -> No
 
 def test_asked_many_times_at_once_it_opens_one_account(billing: Client, service: Client) -> None:
     request = opening()
-    opened, refused = at_once([partial(service.create_billing_account, request)] * 16)
+    opened, refused = call_concurrently([partial(service.create_billing_account, request)] * 16)
     assert not refused
     listed = billing.list_billing_accounts(ListBillingAccountsRequest(patient_id=request.patient_id))
     assert listed.billing_accounts == opened[:1]

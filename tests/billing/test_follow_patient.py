@@ -10,7 +10,7 @@ import pytest
 from gen.pulsetrack.billing.v1 import AccountStatus, GetBillingAccountRequest, ListBillingAccountsRequest
 from tests.billing.factory import following, opening
 from tests.harness.client import Client, Rejected
-from tests.harness.concurrency import at_once
+from tests.harness.concurrency import call_concurrently
 
 
 def test_a_deletion_closes_the_account_and_an_undeletion_reopens_it(billing: Client, service: Client) -> None:
@@ -70,7 +70,7 @@ def test_events_at_the_same_time_leave_what_the_newest_says(billing: Client, ser
     request = opening()
     told = [following(request, number, deleted=number % 2 == 0) for number in range(2, 17)]
     calls = [partial(service.follow_patient, each) for each in told]
-    _, refused = at_once([*calls, partial(service.create_billing_account, request)])
+    _, refused = call_concurrently([*calls, partial(service.create_billing_account, request)])
     assert not refused
     [account] = billing.list_billing_accounts(
         ListBillingAccountsRequest(patient_id=request.patient_id)

@@ -10,7 +10,7 @@ import pytest
 
 from gen.pulsetrack.patient.v1 import CreatePatientRequest, Patient, UpdatePatientRequest
 from tests.e2e.sessions import Session, a_patient, list_all
-from tests.harness.concurrency import at_once
+from tests.harness.concurrency import call_concurrently
 
 DOORS = ("native", "rest")
 
@@ -36,7 +36,7 @@ def updating(user: Session, door: str, change: dict[str, Any]) -> Any:
 
 def results(calls: list[Any]) -> Counter[tuple[Any, str]]:
     """Makes calls at once and counts their statuses, HTTP's or gRPC's, with the reason in them."""
-    answers, refused = at_once(calls)
+    answers, refused = call_concurrently(calls)
     counted = Counter((refusal.code.name, refusal.reason) for refusal in refused)
     return counted + Counter(status_of(answer) for answer in answers)
 
@@ -69,7 +69,7 @@ def test_twelve_who_update_with_one_etag(user: Session, door: str) -> None:
 @pytest.mark.parametrize("door", DOORS)
 def test_eight_who_create_with_one_request_id(user: Session, door: str) -> None:
     body = a_patient()
-    answers, refused = at_once([creating(user, door, body, request_id=str(uuid4()))] * 8)
+    answers, refused = call_concurrently([creating(user, door, body, request_id=str(uuid4()))] * 8)
     assert refused == []
     assert len({repr(answer.json() if door == "rest" else answer) for answer in answers}) == 1
     assert len(answers) == 8

@@ -8,7 +8,7 @@ from typing import Any, cast
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 
 from deploy.settings import HOST
-from services.common.messaging.kafka import PARTITIONS
+from services.common.messaging.topic import PARTITIONS
 from tests.harness.background import Background
 from tests.harness.waiting import eventually
 from tools.local.part import RunningPart
@@ -55,13 +55,13 @@ class Topic:
         return [message for message in self._messages if message.key() == key.encode()]
 
 
-def headers_of(message: Message) -> dict[str, str]:
+def read_headers(message: Message) -> dict[str, str]:
     """Returns a message's headers, all of them text."""
     return {name: bytes(content or b"").decode() for name, content in cast("list[Any]", message.headers() or [])}
 
 
 @contextmanager
-def reading(address: str, topic: str) -> Iterator[Topic]:
+def open_topic(address: str, topic: str) -> Iterator[Topic]:
     """Reads a topic during a block."""
     settings = {
         "bootstrap.servers": address,

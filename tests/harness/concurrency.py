@@ -10,7 +10,7 @@ from tests.harness.client import Rejected, attempt
 T = TypeVar("T")
 
 
-def at_once(calls: Iterable[Callable[[], T]]) -> tuple[list[T], list[Rejected]]:
+def call_concurrently(calls: Iterable[Callable[[], T]]) -> tuple[list[T], list[Rejected]]:
     """Makes calls at the same time, and returns their answers and their refusals."""
     calls = list(calls)
     everybody = Barrier(len(calls))

@@ -9,8 +9,10 @@ from services.analytics.dead_letters import TOPIC as DEAD_LETTERS_TOPIC
 from services.analytics.dead_letters import DeadLetters
 from services.analytics.event_store import GROUP, EventStore
 from services.analytics.models import known_topics as topics_of_analytics
-from services.common.messaging.kafka import KnownTopics, Publisher, Subscription
+from services.common.messaging.consumer import Subscription
 from services.common.messaging.outbox import Outbox
+from services.common.messaging.producer import Publisher
+from services.common.messaging.topic import KnownTopics
 from services.common.postgres.database import Database
 from services.common.rpc.client import ServiceCredentials, create_trust_fetcher, open_channel
 from services.common.rpc.tokens import TokenVerifier
@@ -30,7 +32,7 @@ class Addresses:
 
 
 @asynccontextmanager
-async def relaying(url: str, to: Addresses) -> AsyncIterator[None]:
+async def run_relays(url: str, to: Addresses) -> AsyncIterator[None]:
     """Delivers the outbox of the patient service's database to Kafka and to billing."""
     credentials = ServiceCredentials(open_channel(to.auth), client_id=CLIENT_ID, client_secret=CLIENT_SECRET)
     outbox, known = Outbox(outbox_rows), KnownTopics(known_topics)
@@ -43,7 +45,7 @@ async def relaying(url: str, to: Addresses) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def serving_billing(url: str, to: Addresses) -> AsyncIterator[None]:
+async def serve_billing(url: str, to: Addresses) -> AsyncIterator[None]:
     """Serves billing, which takes the tokens of a real auth, where it is expected."""
     verifier = TokenVerifier(create_trust_fetcher(open_channel(to.auth)))
     async with serve_service("billing", url, verifier, listen=to.billing):
@@ -51,7 +53,7 @@ async def serving_billing(url: str, to: Addresses) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def consuming(url: str, kafka: str, *, dead_letters: str = "") -> AsyncIterator[None]:
+async def run_consumer(url: str, kafka: str, *, dead_letters: str = "") -> AsyncIterator[None]:
     """Stores the events of the topic in analytics' database. Dead letters may go to another broker."""
     async with Database(url) as db:
         subscription = Subscription(kafka, TOPIC, group=GROUP, db=db, known=KnownTopics(topics_of_analytics))

@@ -21,12 +21,12 @@ class Sql:
         return self._background.run(self._rows(statement, values))
 
     @contextmanager
-    def holding(self, statement: str, *values: Any, commit: bool = False) -> Iterator[None]:
+    def hold_locks(self, statement: str, *values: Any, commit: bool = False) -> Iterator[None]:
         """Runs a statement and holds its locks during a block. Then its transaction is rolled back, or committed."""
         with self._background.during(self._holding(statement, values, commit=commit)):
             yield
 
-    def waiting(self) -> int:
+    def count_waiting(self) -> int:
         """Returns how many connections to the database wait for a lock."""
         waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         return int(self(waits)[0]["count"])

@@ -87,7 +87,7 @@ def test_no_call_is_let_in_whose_event_cannot_be_kept(
 ) -> None:
     created = patients.create_patient(creating())
     monkeypatch.setattr(events, "MAX_WAITING_EVENTS", 5)
-    with sql.holding("LOCK TABLE access_events IN EXCLUSIVE MODE"):
+    with sql.hold_locks("LOCK TABLE access_events IN EXCLUSIVE MODE"):
         for _ in range(5):
             patients.get_patient(GetPatientRequest(id=created.id))
         with pytest.raises(Rejected, match="UNAVAILABLE DEPENDENCY_UNAVAILABLE"):

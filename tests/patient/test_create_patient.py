@@ -8,7 +8,7 @@ from grpc import StatusCode
 
 from gen.pulsetrack.patient.v1 import CreatePatientRequest, GetPatientRequest, Sex
 from tests.harness.client import Client, Rejected
-from tests.harness.concurrency import at_once
+from tests.harness.concurrency import call_concurrently
 from tests.harness.sql import Sql
 from tests.patient.factory import creating
 
@@ -35,7 +35,7 @@ def test_an_email_belongs_to_one_patient_whatever_its_case(patients: Client) -> 
 
 
 def test_of_those_who_create_one_email_at_once_one_succeeds(patients: Client, sql: Sql) -> None:
-    created, refused = at_once([lambda: patients.create_patient(creating(email="race@clinic.test"))] * 16)
+    created, refused = call_concurrently([lambda: patients.create_patient(creating(email="race@clinic.test"))] * 16)
     assert len(created) == 1
     assert [refusal.reason for refusal in refused] == ["EMAIL_ALREADY_EXISTS"] * 15
     assert {refusal.code for refusal in refused} == {StatusCode.ALREADY_EXISTS}

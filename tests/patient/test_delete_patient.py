@@ -6,7 +6,7 @@ import pytest
 
 from gen.pulsetrack.patient.v1 import DeletePatientRequest, ListPatientsRequest
 from tests.harness.client import Client, Rejected
-from tests.harness.concurrency import at_once
+from tests.harness.concurrency import call_concurrently
 from tests.harness.sql import Sql
 from tests.patient.factory import changing, creating
 
@@ -60,7 +60,7 @@ def test_the_current_etag_is_accepted_and_a_stale_one_is_not(patients: Client, a
 
 def test_of_those_who_delete_at_once_one_succeeds(patients: Client, admin: Client) -> None:
     created = patients.create_patient(creating())
-    deleted, refused = at_once([lambda: admin.delete_patient(DeletePatientRequest(id=created.id))] * 4)
+    deleted, refused = call_concurrently([lambda: admin.delete_patient(DeletePatientRequest(id=created.id))] * 4)
     assert len(deleted) == 1
     assert [refusal.reason for refusal in refused] == ["PATIENT_NOT_FOUND"] * 3
 

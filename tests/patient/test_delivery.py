@@ -22,10 +22,10 @@ from services.common.messaging import relay
 from services.common.protobuf import codec
 from services.patient.changes import TOPIC
 from tests.harness.background import Background
-from tests.harness.broker import Broker, Topic, headers_of, reading
+from tests.harness.broker import Broker, Topic, open_topic, read_headers
 from tests.harness.client import Client
-from tests.harness.concurrency import at_once
-from tests.harness.delivery import Addresses, consuming, relaying, serving_billing
+from tests.harness.concurrency import call_concurrently
+from tests.harness.delivery import Addresses, run_consumer, run_relays, serve_billing
 from tests.harness.services import serve_auth
 from tests.harness.sql import Sql
 from tests.harness.waiting import eventually
@@ -47,15 +47,15 @@ class Delivery:
 
     def relays(self) -> AbstractContextManager[None]:
         """Runs the relays during a block."""
-        return self.background.during(relaying(self.outbox_url, self.to))
+        return self.background.during(run_relays(self.outbox_url, self.to))
 
     def billing(self) -> AbstractContextManager[None]:
         """Has billing up during a block."""
-        return self.background.during(serving_billing(self.billing_url, self.to))
+        return self.background.during(serve_billing(self.billing_url, self.to))
 
     def topic(self) -> AbstractContextManager[Topic]:
         """Reads the topic during a block."""
-        return reading(self.to.kafka, TOPIC)
+        return open_topic(self.to.kafka, TOPIC)
 
     def accounts(self, patient_id: str) -> list[asyncpg.Record]:
         """Returns the accounts of a patient."""
@@ -109,7 +109,7 @@ def test_an_event_is_published_in_the_form_of_cloudevents(patients: Client, deli
     with delivery.topic() as topic:
         [message] = topic.of(created.id)
     event = codec.codec_of(PatientEvent).loads(message.value() or b"")
-    headers = headers_of(message)
+    headers = read_headers(message)
     assert event.created == PatientCreated(patient=created)
     assert abs(datetime.fromisoformat(headers.pop("ce_time")) - created.create_time).total_seconds() < 5
     assert headers == {
@@ -130,7 +130,7 @@ def test_the_events_of_a_patient_keep_their_order(patients: Client, admin: Clien
     with delivery.topic() as topic:
         messages = topic.of(created.id, 3)
     assert len({message.partition() for message in messages}) == 1
-    kinds = [headers_of(message)["ce_type"].rpartition(".")[2] for message in messages]
+    kinds = [read_headers(message)["ce_type"].rpartition(".")[2] for message in messages]
     assert kinds == ["PatientCreated", "PatientUpdated", "PatientDeleted"]
 
 
@@ -248,7 +248,7 @@ def test_a_row_that_billing_refuses_holds_up_no_other(patients: Client, sql: Sql
 @pytest.mark.usefixtures("billing")
 def test_two_relays_on_one_database_deliver_every_row(patients: Client, delivery: Delivery) -> None:
     with delivery.relays(), delivery.relays():
-        created, _ = at_once([partial(patients.create_patient, creating()) for _ in range(40)])
+        created, _ = call_concurrently([partial(patients.create_patient, creating()) for _ in range(40)])
         created += [patients.create_patient(creating()) for _ in range(40)]
         delivery.wait()
     with delivery.topic() as topic:
@@ -272,7 +272,7 @@ def test_a_broker_that_forgot_everything_is_told_again_and_analytics_stores_each
         found = Sql(delivery.background, analytics_url)("SELECT patient_id::text FROM events")
         return sorted(row["patient_id"] for row in found)
 
-    with delivery.background.during(consuming(analytics_url, own_broker.address)):
+    with delivery.background.during(run_consumer(analytics_url, own_broker.address)):
         consumed = create()
         eventually(lambda: consumed <= {*stored()})
     unconsumed = create()
@@ -280,7 +280,7 @@ def test_a_broker_that_forgot_everything_is_told_again_and_analytics_stores_each
     own_broker.kill()
     unpublished = create()
     own_broker.start()
-    with delivery.background.during(consuming(analytics_url, own_broker.address)):
+    with delivery.background.during(run_consumer(analytics_url, own_broker.address)):
         create()
         published = sorted(row["key"] for row in sql("SELECT key FROM outbox WHERE destination = $1", TOPIC))
         eventually(lambda: stored() == published)

@@ -8,7 +8,7 @@ import pytest
 
 from gen.pulsetrack.patient.v1 import DeletePatientRequest, ListPatientsRequest, ListPatientsResponse
 from tests.harness.client import Client, Rejected
-from tests.harness.concurrency import at_once
+from tests.harness.concurrency import call_concurrently
 from tests.harness.sql import Sql
 from tests.patient.factory import changing, creating
 from tests.patient.paging import created, ids, pages, walked
@@ -26,7 +26,7 @@ def test_the_newest_comes_first(patients: Client) -> None:
 
 
 def test_a_page_has_fifty_patients_unless_told_otherwise(patients: Client) -> None:
-    at_once([lambda: patients.create_patient(creating())] * 51)
+    call_concurrently([lambda: patients.create_patient(creating())] * 51)
     page = patients.list_patients(ListPatientsRequest())
     assert len(page.patients) == 50
     assert page.next_page_token

@@ -10,7 +10,7 @@ from deploy.settings import HOST
 from services.common.postgres.migrate import migrate
 from services.common.settings import SettingsError
 from tests.harness.background import Background
-from tests.harness.delivery import Addresses, relaying, serving_billing
+from tests.harness.delivery import Addresses, run_relays, serve_billing
 from tests.harness.services import serve_auth
 from tests.harness.sql import Sql
 from tests.harness.waiting import eventually
@@ -42,7 +42,7 @@ def test_accounts_of_patients_who_were_deleted_before_billing_listened_are_close
     assert sql("SELECT count(*), count(DISTINCT event_id) FROM outbox") == [(1498, 1498)]
     with background.during(serve_auth(new_database("auth"))) as auth:
         to = Addresses(broker, auth=f"{HOST}:{auth}", billing=f"{HOST}:{free_port()}")
-        with background.during(serving_billing(billing_url, to)), background.during(relaying(url, to)):
+        with background.during(serve_billing(billing_url, to)), background.during(run_relays(url, to)):
             eventually(lambda: not sql("SELECT FROM outbox WHERE delivered_time IS NULL"))
     active = billing("SELECT patient_id::text FROM accounts WHERE status = 'ACTIVE' ORDER BY 1")
     assert [row["patient_id"] for row in active] == sorted(kept)

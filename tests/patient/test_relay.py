@@ -11,9 +11,9 @@ from asyncpg import Record
 
 from gen.pulsetrack.patient.v1 import WatchPatientsRequest
 from services.common.messaging import relay
-from services.common.messaging.kafka import KnownTopics
 from services.common.messaging.outbox import Outbox
 from services.common.messaging.relay import Deliveries
+from services.common.messaging.topic import KnownTopics
 from services.common.postgres.database import Database
 from services.patient.changes import TOPIC
 from services.patient.models import known_topics, outbox_rows
@@ -41,7 +41,7 @@ class Gate:
         if is_open:
             self._open.set()
 
-    async def life(self) -> str:
+    async def find_incarnation(self) -> str:
         """Returns the life that the test has set."""
         return self.present_life
 

@@ -10,7 +10,7 @@ from gen.pulsetrack.patient.v1 import CreatePatientRequest, GetPatientRequest
 from services.common.protobuf import codec
 from services.common.protobuf.contract import SERVICES
 from tests.harness.client import Client, Rejected
-from tests.harness.concurrency import at_once
+from tests.harness.concurrency import call_concurrently
 from tests.harness.sql import Sql
 from tests.harness.waiting import eventually
 from tests.patient.factory import a_patient, changing, creating
@@ -82,7 +82,7 @@ def test_a_request_that_failed_leaves_nothing(patients: Client, sql: Sql, wrong:
 
 def test_of_those_who_send_one_id_at_once_one_creates_and_all_get_its_answer(patients: Client, sql: Sql) -> None:
     request = codec.codec_of(CreatePatientRequest).dumps(requesting("r-5", name="One Of Eight"))
-    answers, refused = at_once([lambda: patients.call(PATH, request)] * 8)
+    answers, refused = call_concurrently([lambda: patients.call(PATH, request)] * 8)
     assert refused == []
     assert len(answers) == 8
     assert len(set(answers)) == 1
@@ -91,7 +91,7 @@ def test_of_those_who_send_one_id_at_once_one_creates_and_all_get_its_answer(pat
 
 def test_of_those_who_send_one_id_with_other_contents_at_once_one_succeeds(patients: Client, sql: Sql) -> None:
     requests = [requesting("r-6", name="One Of Many") for _ in range(8)]
-    created, refused = at_once([partial(patients.create_patient, request) for request in requests])
+    created, refused = call_concurrently([partial(patients.create_patient, request) for request in requests])
     assert len(created) == 1
     assert [refusal.reason for refusal in refused] == ["REQUEST_ID_REUSED"] * 7
     assert patients_named(sql, "One Of Many") == 1
@@ -101,9 +101,9 @@ def test_a_repetition_waits_for_the_first_and_takes_its_place_if_that_fails(pati
     patients.create_patient(requesting("r-7"))
     request = requesting("r-8", name="Second Try")
     with ThreadPoolExecutor() as threads:
-        with sql.holding(CLAIM, "r-7", "r-8"):  # a first request under way, which is then rolled back
+        with sql.hold_locks(CLAIM, "r-7", "r-8"):  # a first request under way, which is then rolled back
             second = threads.submit(patients.create_patient, request)
-            eventually(lambda: sql.waiting() == 1)
+            eventually(lambda: sql.count_waiting() == 1)
         assert second.result() == patients.create_patient(request)
     assert patients_named(sql, "Second Try") == 1
 

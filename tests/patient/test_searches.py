@@ -24,7 +24,7 @@ def test_searches_that_take_long_leave_connections_to_others(
     patients: Client, sql: Sql, search: ListPatientsRequest
 ) -> None:
     created = patients.create_patient(creating())
-    with ThreadPoolExecutor(SEARCHES) as threads, sql.holding("LOCK TABLE patients"):
+    with ThreadPoolExecutor(SEARCHES) as threads, sql.hold_locks("LOCK TABLE patients"):
         searches = [threads.submit(attempt, partial(patients.list_patients, search)) for _ in range(SEARCHES)]
         eventually(lambda: sum(each.done() for each in searches) == SEARCHES - CONCURRENT_SEARCHES)
         refused = [each.result() for each in searches if each.done()]

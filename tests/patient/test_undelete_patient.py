@@ -15,7 +15,7 @@ from gen.pulsetrack.patient.v1 import (
 from services.common.protobuf import codec
 from services.patient.changes import TOPIC
 from tests.harness.client import Client, Rejected
-from tests.harness.concurrency import at_once
+from tests.harness.concurrency import call_concurrently
 from tests.harness.sql import Sql
 from tests.harness.tokens import ADMIN_ID
 from tests.patient.factory import creating
@@ -58,7 +58,7 @@ def test_a_patient_that_is_not_deleted_stays_as_it_is(admin: Client, patients: C
 
 
 def test_of_those_who_undelete_at_once_one_changes_it(admin: Client, deleted: Patient, sql: Sql) -> None:
-    answers, refused = at_once([lambda: admin.undelete_patient(UndeletePatientRequest(id=deleted.id))] * 4)
+    answers, refused = call_concurrently([lambda: admin.undelete_patient(UndeletePatientRequest(id=deleted.id))] * 4)
     assert refused == []
     assert answers == answers[:1] * 4
     assert len(sql(EVENTS, deleted.id, TOPIC)) == 3

@@ -16,7 +16,7 @@ from gen.pulsetrack.patient.v1 import (
     UpdatePatientRequest,
 )
 from tests.harness.client import Client, Rejected
-from tests.harness.concurrency import at_once
+from tests.harness.concurrency import call_concurrently
 from tests.harness.sql import Sql
 from tests.patient.factory import a_patient, changing, creating
 
@@ -123,7 +123,7 @@ def test_a_stale_etag_is_refused_and_the_current_one_accepted(patients: Client, 
 def test_of_those_who_update_one_state_at_once_one_succeeds(patients: Client, ana: Patient) -> None:
     for area in range(3):  # again, when the service has enough connections to be really at once
         requests = [changing(ana, phone=f"{area}-{number}", etag=ana.etag) for number in range(12)]
-        changed, refused = at_once([partial(patients.update_patient, request) for request in requests])
+        changed, refused = call_concurrently([partial(patients.update_patient, request) for request in requests])
         assert {(refusal.code, refusal.reason) for refusal in refused} == {(StatusCode.ABORTED, "ETAG_MISMATCH")}
         assert len(refused) == 11
         [ana] = changed
@@ -133,7 +133,7 @@ def test_of_those_who_update_one_state_at_once_one_succeeds(patients: Client, an
 def test_updates_at_once_lose_nothing_and_follow_each_other(patients: Client, ana: Patient, sql: Sql) -> None:
     changes = {"name": "Ana Costa", "address": "2 Low Street", "phone": "999", "sex": Sex.FEMALE}
     requests = [changing(ana, **{name: value}) for name, value in changes.items()]
-    changed, _ = at_once([partial(patients.update_patient, request) for request in requests])
+    changed, _ = call_concurrently([partial(patients.update_patient, request) for request in requests])
     assert own_fields(patients.get_patient(GetPatientRequest(id=ana.id))) == own_fields(ana) | changes
     in_order = sorted(changed, key=lambda patient: int(patient.etag))
     assert in_order == sorted(changed, key=lambda patient: patient.update_time)
@@ -197,5 +197,5 @@ def test_two_emails_swapped_at_once_conflict_or_are_taken(patients: Client) -> N
     for _ in range(3):
         one, other = (patients.create_patient(creating()) for _ in range(2))
         swaps = [changing(one, "email", email=other.email), changing(other, "email", email=one.email)]
-        _, refused = at_once([partial(patients.update_patient, swap) for swap in swaps])
+        _, refused = call_concurrently([partial(patients.update_patient, swap) for swap in swaps])
         assert {each.reason for each in refused} <= {"EMAIL_ALREADY_EXISTS", "TRANSACTION_CONFLICT"}

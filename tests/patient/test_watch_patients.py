@@ -15,7 +15,7 @@ from gen.pulsetrack.patient.v1 import (
     WatchPatientsRequest,
     WatchPatientsResponse,
 )
-from services.common.postgres.cursor import token
+from services.common.postgres import cursor
 from services.common.rpc.tokens import TokenVerifier
 from tests.harness.background import Background
 from tests.harness.client import Client, Rejected, ResponseStream, connect
@@ -156,10 +156,10 @@ def test_a_silent_watch_beats_with_a_token_that_goes_on(patients: Client) -> Non
         pytest.param(lambda good: good + "A", id="longer"),
         pytest.param(lambda good: f"{good}=", id="padded"),
         pytest.param(lambda good: ("B" if good[0] == "A" else "A") + good[1:], id="changed"),
-        pytest.param(lambda _: token((1, 2), b"another list"), id="another's"),
-        pytest.param(lambda _: token((2**62, 1), TOKENS), id="of the future"),
-        pytest.param(lambda _: token("x", TOKENS), id="no place"),
-        pytest.param(lambda _: token((0, 0), b"the changes of patients"), id="the start, forged"),
+        pytest.param(lambda _: cursor.encode((1, 2), b"another list"), id="another's"),
+        pytest.param(lambda _: cursor.encode((2**62, 1), TOKENS), id="of the future"),
+        pytest.param(lambda _: cursor.encode("x", TOKENS), id="no place"),
+        pytest.param(lambda _: cursor.encode((0, 0), b"the changes of patients"), id="the start, forged"),
     ],
 )
 def test_a_token_that_is_not_ours_is_refused(patients: Client, change: Callable[[str], str]) -> None:

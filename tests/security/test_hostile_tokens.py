@@ -88,7 +88,7 @@ def test_a_hostile_page_token_is_refused(clients: dict[str, Client], method: Met
         for place in PLACES:
             page = type(request)()
             page.CopyFrom(request)
-            page.page_token = cursor.token(place, query)
+            page.page_token = cursor.encode(place, query)
             refused = attempt(partial(client.call, method.path, page.SerializeToString()))
             if isinstance(refused, Rejected):
                 reasons.add(refused.reason)
@@ -99,7 +99,7 @@ def test_a_hostile_page_token_is_refused(clients: dict[str, Client], method: Met
 def test_a_hostile_resume_token_is_refused(clients: dict[str, Client]) -> None:
     reasons = set()
     for place in PLACES:
-        request = WatchPatientsRequest(resume_token=cursor.token(place, b"the changes of patients" + RESUME_KEY))
+        request = WatchPatientsRequest(resume_token=cursor.encode(place, b"the changes of patients" + RESUME_KEY))
         with pytest.raises(Rejected) as refused, clients["patient"].watch_patients(request) as answers:
             next(answers)
         reasons.add(refused.value.reason)

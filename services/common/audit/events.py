@@ -29,7 +29,7 @@ from services.common.audit.tables import (
 from services.common.context import current_caller, current_request_id
 from services.common.errors import DependencyUnavailable, RateLimited
 from services.common.postgres.database import Database, Transaction
-from services.common.retry import persistently
+from services.common.retry import retry_while_unavailable
 
 MAX_WAITING_EVENTS = 10_000
 """How many events wait at most. While as many do, calls are refused: what cannot be recorded is not done."""
@@ -165,7 +165,7 @@ class AccessLog:
                 await asyncio.wait_for(self._woken.wait(), _WRITE_SECONDS)
             self._woken.clear()
             try:
-                await persistently(self._write, what="writing access events")
+                await retry_while_unavailable(self._write, activity="writing access events")
             except Exception:  # noqa: BLE001 - a fault of ours must not end the task: the events are kept
                 _log.exception("writing access events failed")
 

@@ -19,8 +19,8 @@ from asyncpg import Record
 
 from services.common.audit.tables import TRY_TO_LOCK_SEALS, AuditTables, compute_group_id, is_group_id, join
 from services.common.postgres.database import Database, Transaction
-from services.common.postgres.journal import START, Place, place_of
-from services.common.retry import persistently
+from services.common.postgres.journal import START, JournalPosition, position_of
+from services.common.retry import retry_while_unavailable
 
 INITIAL_HASH = bytes(hashlib.sha256().digest_size)
 """What stands in place of the seal before the first."""
@@ -67,7 +67,7 @@ class Sealer:
 
     async def seal(self) -> bool:
         """Seals a batch of what is there. Returns True if there may be more."""
-        if not await self._tables.journal.after(self._db, self._place, limit=1):
+        if not await self._tables.journal.read_after(self._db, self._place, limit=1):
             return False  # most of the time, without a transaction
         async with self._db.begin() as tx:
             if await tx.row(TRY_TO_LOCK_SEALS) is None:
@@ -77,9 +77,9 @@ class Sealer:
     async def _seal(self, tx: Transaction) -> bool:
         last = await tx.row(self._tables.last_seal)
         number, head = (last["number"], last["hash"]) if last else (0, INITIAL_HASH)
-        place = Place(last["transaction"], last["position"]) if last else START
+        place = JournalPosition(last["transaction"], last["position"]) if last else START
         self._place = place
-        events = await self._tables.journal.after(tx, place, limit=_BATCH)
+        events = await self._tables.journal.read_after(tx, place, limit=_BATCH)
         hashes = []
         for event in events:
             number += 1
@@ -94,17 +94,17 @@ class Sealer:
                 position=[event["position"] for event in events],
                 hash=hashes,
             )
-            tx.after_commit(lambda: self._grown(number, head, place_of(events[-1])))
+            tx.after_commit(lambda: self._grown(number, head, position_of(events[-1])))
         return len(events) == _BATCH
 
-    def _grown(self, number: int, head: bytes, place: Place) -> None:
+    def _grown(self, number: int, head: bytes, place: JournalPosition) -> None:
         self._head, self._place = (number, head), place
 
     async def _run(self) -> None:
         while True:
             full = False
             try:
-                full = await persistently(self.seal, what="sealing access events")
+                full = await retry_while_unavailable(self.seal, activity="sealing access events")
                 self._witness()
             except Exception:  # noqa: BLE001 - a fault of ours must not end the sealer
                 _log.exception("sealing access events failed")
@@ -134,13 +134,13 @@ class Chain:
         self._tables = tables
         self.number = 0
         self.head = INITIAL_HASH
-        self.place = Place(0, 0)
+        self.place = JournalPosition(0, 0)
         self._missing = {each for each in looked_for if each}
         self._groups: set[UUID] = set()
 
     def begin(self, row: Record) -> None:
         """Begins at a seal whose event is archived with all before it."""
-        self._follow(row["number"], row["hash"], Place(row["seal_transaction"], row["seal_position"]))
+        self._follow(row["number"], row["hash"], JournalPosition(row["seal_transaction"], row["seal_position"]))
 
     def add(self, row: Record) -> bytes:
         """Proves one more seal, and returns what it covers. Raises AuditIntegrityError."""
@@ -149,12 +149,15 @@ class Chain:
             raise AuditIntegrityError(f"seal {number} is missing: the one that follows is {where}")
         if row["id"] is None:
             raise AuditIntegrityError(f"{where}: the event is missing")
-        if Place(row["seal_transaction"], row["seal_position"]) != place_of(row) or place_of(row) <= self.place:
+        if (
+            JournalPosition(row["seal_transaction"], row["seal_position"]) != position_of(row)
+            or position_of(row) <= self.place
+        ):
             raise AuditIntegrityError(f"{where}: the event is out of place")
         content = sealed_content(number, self._tables.sealed_values(row))
         if seal(self.head, content) != row["hash"]:
             raise AuditIntegrityError(f"{where}: the event or the seal was changed")
-        self._follow(number, row["hash"], place_of(row))
+        self._follow(number, row["hash"], position_of(row))
         self._groups.update(filter(is_group_id, self._tables.subject_ids(row)))
         return content
 
@@ -178,7 +181,7 @@ class Chain:
             hashes = " and ".join(sorted(each.hex() for each in self._missing))
             raise AuditIntegrityError(f"the chain ends with seal {self.number}, without the one that is {hashes}")
 
-    def _follow(self, number: int, head: bytes, place: Place) -> None:
+    def _follow(self, number: int, head: bytes, place: JournalPosition) -> None:
         self.number, self.head, self.place = number, head, place
         self._missing.discard(head)
 

@@ -48,7 +48,7 @@ class Search:
         """Returns a page of the events that a request asks for, newest first. Raises PageTokenInvalid."""
         listing = self._listings[bool(request.actor_id), bool(request.subject_id)]
         values: dict[str, Any] = {"actor_id": request.actor_id, "subject_ids": [request.subject_id]}
-        rows, next_page_token = await listing.page(db, request, **values)
+        rows, next_page_token = await listing.read_page(db, request, **values)
         groups = await self._groups(db, rows)
         return SearchAccessEventsResponse(
             access_events=[_event(row, groups) for row in rows], next_page_token=next_page_token

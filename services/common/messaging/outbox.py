@@ -27,8 +27,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from services.common.context import current_traceparent
-from services.common.messaging.kafka import KnownTopics
 from services.common.messaging.relay import EVENT_COLUMNS, Deliveries, Destination, Relay
+from services.common.messaging.topic import KnownTopics
 from services.common.postgres.database import Database, Statement, Transaction
 
 
@@ -61,7 +61,7 @@ class Outbox:
 
     def __init__(self, table: Table) -> None:
         """Takes the table that outbox_table made."""
-        self._wakes: list[Callable[[], None]] = []
+        self._callbacks: list[Callable[[], None]] = []
         self._relays: list[Relay] = []
         self._add = Statement(
             insert(table).from_select(
@@ -87,12 +87,12 @@ class Outbox:
             payload=payload,
             traceparent=current_traceparent.get(),
         )
-        for wake in self._wakes:
-            tx.after_commit(wake)
+        for callback in self._callbacks:
+            tx.after_commit(callback)
 
-    def wakes(self, wake: Callable[[], None]) -> None:
+    def on_commit(self, callback: Callable[[], None]) -> None:
         """Registers a callback that runs after this process has committed rows."""
-        self._wakes.append(wake)
+        self._callbacks.append(callback)
 
     async def measure(self) -> None:
         """Sets the gauges of what waits. Raises DependencyUnavailable."""
@@ -102,6 +102,6 @@ class Outbox:
     def relay(self, db: Database, known: KnownTopics, destination: Destination) -> Relay:
         """Returns a relay to a destination, which works while its context is open."""
         relay = Relay(self._deliveries, db, known, destination)
-        self.wakes(relay.wake)
+        self.on_commit(relay.wake)
         self._relays.append(relay)
         return relay

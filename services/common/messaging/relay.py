@@ -35,7 +35,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from services.common.background import BackgroundTask
 from services.common.errors import DependencyUnavailable
-from services.common.messaging.kafka import KnownTopics
+from services.common.messaging.topic import KnownTopics
 from services.common.postgres.database import Database, Statement
 
 RETENTION = timedelta(days=7)
@@ -68,7 +68,7 @@ class Destination(Protocol):
     batch: int
     """How many rows can be delivered at once, well within a lease."""
 
-    async def life(self) -> str | None:
+    async def find_incarnation(self) -> str | None:
         """Returns what names the present life of a destination that may lose what it was given, None of any other.
 
         Raises DependencyUnavailable.
@@ -170,7 +170,7 @@ class Relay:
         self._db = db
         self._known = known
         self._destination = destination
-        self._life_checked = self._pruned = self._reported = float("-inf")
+        self._incarnation_checked = self._pruned = self._reported = float("-inf")
         self._task = BackgroundTask(self._round, activity=f"delivering to {destination.name}", interval=_IDLE_SECONDS)
 
     async def __aenter__(self) -> Self:
@@ -216,9 +216,9 @@ class Relay:
         if time.monotonic() - self._reported >= _REPORT_SECONDS:
             await self._report()
             self._reported = time.monotonic()
-        if time.monotonic() - self._life_checked >= _IDLE_SECONDS:
+        if time.monotonic() - self._incarnation_checked >= _IDLE_SECONDS:
             await self._follow_destination()
-            self._life_checked = time.monotonic()
+            self._incarnation_checked = time.monotonic()
         if time.monotonic() - self._pruned >= _PRUNE_SECONDS:
             await self._db.row(self._deliveries.prune, destination=self._destination.name, retention=RETENTION)
             self._pruned = time.monotonic()
@@ -244,11 +244,11 @@ class Relay:
 
     async def _follow_destination(self) -> None:
         """Has all retained rows delivered again if the destination began a new life, without memory of them."""
-        name, life = self._destination.name, await self._destination.life()
-        if life is None or life == (known := await self._known.id_of(self._db, name)):
+        name, incarnation = self._destination.name, await self._destination.find_incarnation()
+        if incarnation is None or incarnation == (known := await self._known.find_incarnation(self._db, name)):
             return
         async with self._db.begin() as tx:
             again = await tx.rows(self._deliveries.deliver_again, destination=name)
-            await self._known.remember(tx, name, life)
+            await self._known.store_incarnation(tx, name, incarnation)
         if known and again:
-            _log.warning("%s began a new life: delivering %d events again", name, len(again))
+            _log.warning("%s has a new incarnation: delivering %d events again", name, len(again))

@@ -14,26 +14,26 @@ import msgspec
 _DIGEST_BYTES = 8
 
 
-class WrongTokenError(ValueError):
+class InvalidCursorError(ValueError):
     """Occurs when a token was changed, or belongs to something else."""
 
 
-def token(value: Any, of: bytes) -> str:
+def encode(value: Any, of: bytes) -> str:
     """Returns the token of a value, which belongs to something that bytes name."""
     payload = msgspec.msgpack.encode(value)
     return urlsafe_b64encode(_digest(payload, of) + payload).rstrip(b"=").decode()
 
 
-def value(token: str, of: bytes, kind: Any) -> Any:
-    """Returns the value of a token, which is of a type. Raises WrongTokenError."""
+def decode(token: str, of: bytes, kind: Any) -> Any:
+    """Returns the value of a token, which is of a type. Raises InvalidCursorError."""
     try:
         raw = urlsafe_b64decode(token + "=" * (-len(token) % 4))
         digest, payload = raw[:_DIGEST_BYTES], raw[_DIGEST_BYTES:]
         if urlsafe_b64encode(raw).rstrip(b"=").decode() == token and hmac.compare_digest(digest, _digest(payload, of)):
             return msgspec.msgpack.decode(payload, type=kind)
     except (ValueError, msgspec.MsgspecError):
-        raise WrongTokenError from None
-    raise WrongTokenError
+        raise InvalidCursorError from None
+    raise InvalidCursorError
 
 
 def _digest(payload: bytes, of: bytes) -> bytes:

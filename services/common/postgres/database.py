@@ -16,10 +16,10 @@ from sqlalchemy.sql.util import find_tables
 from services.common.errors import DependencyUnavailable, Failure
 from services.common.observability.tracing import start_span
 from services.common.postgres.sqlstates import failure_of
-from services.common.retry import persistently
+from services.common.retry import retry_while_unavailable
 from services.common.settings import SettingsError
 
-Taken = Mapping[str, type[Failure]]
+Conflicts = Mapping[str, type[Failure]]
 """Which failure a violated unique constraint means, by the constraint's name."""
 
 _DIALECT = dialect()  # type: ignore[no-untyped-call]
@@ -67,9 +67,9 @@ class Transaction:
         self._connection = connection
         self._afterwards: list[Callable[[], None]] = []
 
-    async def row(self, statement: Statement, /, *, taken: Taken | None = None, **values: Any) -> Record | None:
+    async def row(self, statement: Statement, /, *, conflicts: Conflicts | None = None, **values: Any) -> Record | None:
         """Runs a statement and returns its first row, if there is one."""
-        with _running(statement, taken):
+        with _running(statement, conflicts):
             return await self._connection.fetchrow(statement.sql, *statement.arguments(values))
 
     async def rows(self, statement: Statement, /, **values: Any) -> list[Record]:
@@ -77,9 +77,9 @@ class Transaction:
         with _running(statement):
             return await self._connection.fetch(statement.sql, *statement.arguments(values))  # type: ignore[no-any-return]
 
-    async def run(self, statement: Statement, /, *, taken: Taken | None = None, **values: Any) -> None:
+    async def run(self, statement: Statement, /, *, conflicts: Conflicts | None = None, **values: Any) -> None:
         """Runs a statement that returns no rows."""
-        await self.row(statement, taken=taken, **values)
+        await self.row(statement, conflicts=conflicts, **values)
 
     async def run_many(self, statement: Statement, rows: Iterable[Mapping[str, Any]]) -> None:
         """Runs a statement once for each row of values, in few round trips."""
@@ -96,7 +96,7 @@ class Transaction:
             call()
 
 
-transaction_of_call: ContextVar[Transaction] = ContextVar("transaction")
+current_transaction: ContextVar[Transaction] = ContextVar("transaction")
 """The transaction that an interceptor has begun for a call, and commits when its handler has returned."""
 
 
@@ -122,7 +122,7 @@ class Database:
                 command_timeout=10,
                 connection_class=_Connection,
             )
-            await persistently(self._connect, what="connecting to the database")
+            await retry_while_unavailable(self._connect, activity="connecting to the database")
         except (ValueError, *_WRONG_URL) as error:
             why = "it is no URL" if isinstance(error, ValueError) else error  # which could quote a part of the password
             raise SettingsError(f"PULSETRACK_DATABASE_URL does not lead to the service's database: {why}") from None
@@ -131,10 +131,10 @@ class Database:
     async def __aexit__(self, *_: object) -> None:
         await self._pool.close()
 
-    async def row(self, statement: Statement, /, *, taken: Taken | None = None, **values: Any) -> Record | None:
+    async def row(self, statement: Statement, /, *, conflicts: Conflicts | None = None, **values: Any) -> Record | None:
         """Runs one statement as its own transaction and returns its first row, if there is one."""
         async with self._connection() as connection:
-            with _running(statement, taken):
+            with _running(statement, conflicts):
                 return await connection.fetchrow(statement.sql, *statement.arguments(values))
 
     async def rows(self, statement: Statement, /, **values: Any) -> list[Record]:
@@ -205,12 +205,12 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]
 
 
 @contextmanager
-def _running(statement: Statement, taken: Taken | None = None) -> Iterator[None]:
+def _running(statement: Statement, conflicts: Conflicts | None = None) -> Iterator[None]:
     try:
         with start_span(statement.summary, SpanKind.CLIENT, statement.attributes):
             yield
     except asyncpg.UniqueViolationError as error:
-        if taken and (failure := taken.get(error.constraint_name)):
+        if conflicts and (failure := conflicts.get(error.constraint_name)):
             raise failure from None
         raise
     except asyncpg.PostgresError as error:

@@ -43,7 +43,7 @@ _KEY = ("actor_id", "request_type", "request_id")
 A = TypeVar("A", bound=betterproto2.Message)
 
 
-def answers_table(metadata: MetaData) -> Table:
+def responses_table(metadata: MetaData) -> Table:
     """Adds the stored answers to a service's tables."""
     table = Table(
         "answers",
@@ -57,11 +57,11 @@ def answers_table(metadata: MetaData) -> Table:
     return table
 
 
-class Answers:
+class StoredResponses:
     """The answers that a service has stored. A request without an id passes them by."""
 
     def __init__(self, table: Table) -> None:
-        """Takes the table that answers_table made."""
+        """Takes the table that responses_table made."""
         row = table.c
         key = [row[name] for name in _KEY]
         is_it = [column == bindparam(column.name) for column in key]
@@ -77,7 +77,7 @@ class Answers:
         oldest = select(*key).where(expired).limit(_PRUNED_AT_ONCE).with_for_update(skip_locked=True)
         self._prune = Statement(delete(table).where(tuple_(*key).in_(oldest)))
 
-    async def earlier(self, tx: Transaction, caller: Caller, request: Any, answer: type[A]) -> A | None:
+    async def find(self, tx: Transaction, caller: Caller, request: Any, answer: type[A]) -> A | None:
         """Returns what the caller's first request with this id was answered, None if this is the first.
 
         Waits for a first one that is under way. Called before the transaction does anything else. Raises
@@ -94,7 +94,7 @@ class Answers:
             raise RequestIdReused
         return codec.codec_of(answer).loads(first["answer"])
 
-    async def remember(self, tx: Transaction, caller: Caller, request: Any, answer: A) -> A:
+    async def store(self, tx: Transaction, caller: Caller, request: Any, answer: A) -> A:
         """Stores the answer of a first request, and returns it."""
         if request.request_id:
             stored = codec.codec_of(type(answer)).dumps(answer)

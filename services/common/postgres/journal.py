@@ -28,14 +28,14 @@ from services.common.postgres.database import Database, Statement, Transaction
 _OLDEST_UNDER_WAY = literal_column("pg_snapshot_xmin(pg_current_snapshot())::text::bigint", BigInteger)
 
 
-class Place(NamedTuple):
+class JournalPosition(NamedTuple):
     """A place in a journal: behind all rows of earlier transactions, and those of this one up to a position."""
 
     transaction: int
     position: int
 
 
-START = Place(0, 0)
+START = JournalPosition(0, 0)
 
 
 def journal_columns() -> tuple[Column[int], Column[int]]:
@@ -65,23 +65,23 @@ class Journal:
         self._end = Statement(last.order_by(row.transaction.desc(), row.position.desc()).limit(1))
         self._there = Statement(last.where(place == behind))
 
-    async def after(self, db: Database | Transaction, place: Place, *, limit: int) -> Sequence[Record]:
+    async def read_after(self, db: Database | Transaction, place: JournalPosition, *, limit: int) -> Sequence[Record]:
         """Returns the rows that follow a place, in order. A later call may return more, all behind these."""
         return await db.rows(self._after, transaction=place.transaction, position=place.position, limit=limit)
 
-    async def end(self, db: Database) -> Place:
+    async def find_end(self, db: Database) -> JournalPosition:
         """Returns the place behind all rows that `after` can return now: that of a row, or START if there is none.
 
         Not that of a transaction that wrote nothing here, whose number is given again if the server dies with it.
         """
         row = await db.row(self._end)
-        return place_of(row) if row else START
+        return position_of(row) if row else START
 
-    async def has(self, db: Database, place: Place) -> bool:
+    async def contains(self, db: Database, place: JournalPosition) -> bool:
         """Returns whether `after` or `end` can have given a place: not if the rows up to it are not all there."""
         return place == START or await db.row(self._there, **place._asdict()) is not None
 
 
-def place_of(row: Record) -> Place:
+def position_of(row: Record) -> JournalPosition:
     """Returns the place behind a row."""
-    return Place(row["transaction"], row["position"])
+    return JournalPosition(row["transaction"], row["position"])

@@ -54,7 +54,7 @@ def main() -> None:
         settings = MigrationSettings.read()
         migrate(service, settings.database_url)
         if settings.database_role:
-            asyncio.run(grant(settings.database_url, settings.database_role))
+            asyncio.run(grant_privileges(settings.database_url, settings.database_role))
     except (SettingsError, OSError, asyncpg.PostgresError) as error:
         sys.exit(f"The database of {service} cannot be migrated: {str(error) or type(error).__name__}")
 
@@ -84,7 +84,7 @@ def migrate(service: str, url: str, *, to: str = "") -> None:
         raise SettingsError(f"its tables are of a version that this program does not know: {error}") from None
 
 
-async def grant(url: str, role: str) -> None:
+async def grant_privileges(url: str, role: str) -> None:
     """Lets a role read and write the tables' rows, and only add to tables whose comment says that they are append-only.
 
     What it was granted before on tables is taken away.

@@ -34,7 +34,7 @@ class Listing:
         self._first = Statement(ordered)
         self._following = Statement(ordered.where(row < last if descending else row > last))
 
-    async def page(self, db: Database | Transaction, request: Any, **values: Any) -> tuple[Sequence[Record], str]:
+    async def read_page(self, db: Database | Transaction, request: Any, **values: Any) -> tuple[Sequence[Record], str]:
         """Returns the rows of the page that a request asks for, and the token of the next, empty if there is none.
 
         A token carries a digest of the query that it came from, so that neither can be changed without the other. The
@@ -55,12 +55,12 @@ class Listing:
         if len(rows) <= size:
             return rows, ""
         last = rows[size - 1]
-        return rows[:size], cursor.token(tuple(last[name] for name in self._names), query)
+        return rows[:size], cursor.encode(tuple(last[name] for name in self._names), query)
 
     def _position(self, token: str, query: bytes) -> Position:
         try:
-            position: Position = cursor.value(token, query, self._types)
-        except cursor.WrongTokenError:
+            position: Position = cursor.decode(token, query, self._types)
+        except cursor.InvalidCursorError:
             raise PageTokenInvalid from None
         return position
 

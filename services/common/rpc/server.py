@@ -18,7 +18,7 @@ from grpc_health.v1.health import aio as health
 
 from services.common.context import Caller, current_caller
 from services.common.errors import DependencyUnavailable, Failure, FieldsInvalid
-from services.common.postgres.database import Transaction, transaction_of_call
+from services.common.postgres.database import Transaction, current_transaction
 from services.common.protobuf import codec, contract
 from services.common.protobuf.contract import ContractError, Method
 from services.common.rpc.health_and_reflection import health_handlers, reflection_handlers
@@ -32,7 +32,7 @@ READINESS_SECONDS = 1.0
 
 _GIVEN: Mapping[str, tuple[type, ContextVar[Any]]] = {
     "caller": (Caller, current_caller),
-    "tx": (Transaction, transaction_of_call),
+    "tx": (Transaction, current_transaction),
 }
 """What a handler may take beside its request, by the parameter's name: its type, and where its value is."""
 

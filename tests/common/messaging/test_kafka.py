@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from services.common.messaging.kafka import Topic
+from services.common.messaging.topic import Topic
 from services.common.settings import SettingsError
 from services.patient.__main__ import PatientSettings
 

@@ -16,8 +16,10 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from services.analytics.models import known_topics as topics_of_analytics
 from services.common.errors import DependencyUnavailable
-from services.common.messaging.kafka import KnownTopics, Outgoing, Publisher, Subscription
+from services.common.messaging.consumer import Subscription
 from services.common.messaging.outbox import Outbox
+from services.common.messaging.producer import OutgoingMessage, Publisher
+from services.common.messaging.topic import KnownTopics
 from services.common.postgres.database import Database
 from services.patient.models import known_topics, outbox_rows
 from tests.harness.background import Background
@@ -71,7 +73,7 @@ def test_a_consumer_tells_how_far_it_is_behind(
     topic = uuid4().hex
     publisher = Publisher(broker, topic)
     background.run(publisher.topic_id())
-    background.run(publisher.publish([Outgoing(key=str(number), value=b"", headers={}) for number in range(20)]))
+    background.run(publisher.publish([OutgoingMessage(key=str(number), value=b"", headers={}) for number in range(20)]))
     with background.during(holding(new_database("analytics"), broker, topic)) as held:
 
         def measured(name: str) -> float:
@@ -113,7 +115,7 @@ class Nowhere:
     name = "nowhere"
     batch = 1
 
-    async def life(self) -> None:
+    async def find_incarnation(self) -> None:
         """Has none."""
 
     async def deliver(self, rows: Sequence[Record]) -> Sequence[None]:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Column, MetaData, Table, Text
 
 from services.common.postgres.database import Database
-from services.common.postgres.journal import START, Journal, Place, journal_columns, place_of
+from services.common.postgres.journal import START, Journal, JournalPosition, journal_columns, position_of
 from tests.harness.background import Background
 
 WORDS = Table("words", MetaData(), Column("word", Text), *journal_columns())
@@ -49,10 +49,10 @@ class Written:
                 await connection.execute(INSERT, word)
         await connection.close()
 
-    async def read(self, place: Place, *, limit: int = 100) -> tuple[Sequence[str], Place]:
+    async def read(self, place: JournalPosition, *, limit: int = 100) -> tuple[Sequence[str], JournalPosition]:
         """Returns what follows a place, and the place behind it."""
-        rows = await JOURNAL.after(self.db, place, limit=limit)
-        return [row["word"] for row in rows], place_of(rows[-1]) if rows else place
+        rows = await JOURNAL.read_after(self.db, place, limit=limit)
+        return [row["word"] for row in rows], position_of(rows[-1]) if rows else place
 
 
 def test_rows_are_read_in_order_and_page_by_page(background: Background, database_url: str) -> None:
@@ -79,7 +79,7 @@ def test_what_was_begun_earlier_and_is_committed_late_is_not_missed(background: 
             await written.write("quick")  # has a higher number than "slow", and is committed first
             words, place = await written.read(START)
             assert words == ["before"]
-            assert await JOURNAL.end(db) == place
+            assert await JOURNAL.find_end(db) == place
             await transaction.commit()
             await slow.close()
             assert (await written.read(place))[0] == ["slow", "quick"]
@@ -118,9 +118,9 @@ def test_the_end_is_behind_what_is_there_and_before_what_comes(background: Backg
     async def story() -> None:
         async with Database(database_url) as db:
             written = Written(db, database_url)
-            assert await JOURNAL.end(db) == START
+            assert await JOURNAL.find_end(db) == START
             await written.write("a", "b")
-            end = await JOURNAL.end(db)
+            end = await JOURNAL.find_end(db)
             assert await written.read(end) == ([], end)
             await written.write("c")
             assert (await written.read(end))[0] == ["c"]
@@ -132,10 +132,10 @@ def test_only_the_places_of_rows_are_known(background: Background, database_url:
     async def story() -> None:
         async with Database(database_url) as db:
             await Written(db, database_url).write("a")
-            end = await JOURNAL.end(db)
-            assert await JOURNAL.has(db, START)
-            assert await JOURNAL.has(db, end)
-            assert not await JOURNAL.has(db, Place(end.transaction, end.position + 1))
-            assert not await JOURNAL.has(db, Place(end.transaction + 1, end.position))
+            end = await JOURNAL.find_end(db)
+            assert await JOURNAL.contains(db, START)
+            assert await JOURNAL.contains(db, end)
+            assert not await JOURNAL.contains(db, JournalPosition(end.transaction, end.position + 1))
+            assert not await JOURNAL.contains(db, JournalPosition(end.transaction + 1, end.position))
 
     background.run(story())

@@ -76,9 +76,9 @@ def test_to_see_that_nothing_is_to_be_done_takes_no_alembic(empty: str) -> None:
 def test_two_who_migrate_at_once_get_it_done_once(background: Background, empty: str) -> None:
     sql = Sql(background, empty)
     with ThreadPoolExecutor() as threads:
-        with sql.holding("CREATE TABLE alembic_version ()"):
+        with sql.hold_locks("CREATE TABLE alembic_version ()"):
             both = [threads.submit(migrated, empty, "-m", "services.common.postgres.migrate") for _ in range(2)]
-            eventually(lambda: sql.waiting() == 2)
+            eventually(lambda: sql.count_waiting() == 2)
         assert [each.result().returncode for each in both] == [0, 0]
     newest = max(file.name[:4] for file in (ROOT / "services/billing/migrations").glob("[0-9]*.py"))
     assert [row["version_num"] for row in sql(VERSION)] == [newest]

@@ -7,7 +7,7 @@ from importlib import import_module
 import asyncpg
 import pytest
 
-from services.common.postgres.migrate import APPEND_ONLY, grant, migrate
+from services.common.postgres.migrate import APPEND_ONLY, grant_privileges, migrate
 from services.common.protobuf.contract import SERVICES
 from tests.conftest import role_of
 from tests.harness.background import Background
@@ -82,6 +82,6 @@ def test_a_right_too_many_is_taken_away(background: Background, postgres: Postgr
     sql(f'CREATE ROLE "{name}-role"')
     sql(f'GRANT ALL ON access_events TO "{name}-role"')
     for _ in range(2):
-        background.run(grant(postgres.url(name), f"{name}-role"))
+        background.run(grant_privileges(postgres.url(name), f"{name}-role"))
     rights = {row["relname"]: row["rights"] for row in sql(RIGHTS.format(OF_ROLE), f"{name}-role")}
     assert rights["access_events"] == ["INSERT", "SELECT"]

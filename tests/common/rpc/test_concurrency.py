@@ -37,9 +37,9 @@ def channel(background: Background, signer: Signer, database_url: str) -> Iterat
 def test_one_call_more_is_refused_at_once_and_then_taken_again(channel: grpc.Channel, signer: Signer, sql: Sql) -> None:
     client = Client(channel, "billing", signer.token("USER"))
     with ThreadPoolExecutor(MOST) as threads:
-        with sql.holding(LOCKED):
+        with sql.hold_locks(LOCKED):
             slow = [threads.submit(client.list_billing_accounts, ListBillingAccountsRequest()) for _ in range(MOST)]
-            eventually(lambda: sql.waiting() == MOST)
+            eventually(lambda: sql.count_waiting() == MOST)
             start = monotonic()
             with pytest.raises(Rejected) as refused:
                 client.get_billing_account(GetBillingAccountRequest(id=str(uuid4())))
@@ -62,10 +62,10 @@ def test_a_caller_who_hangs_up_makes_room_again(channel: grpc.Channel, signer: S
     client = Client(channel, "billing", signer.token("USER"))
     token = (("authorization", f"Bearer {signer.token('USER')}"),)
     method: Any = channel.unary_unary("/pulsetrack.billing.v1.BillingService/ListBillingAccounts")
-    with sql.holding(LOCKED):
+    with sql.hold_locks(LOCKED):
         calls = [method.future(b"", metadata=token) for _ in range(MOST)]
-        eventually(lambda: sql.waiting() == MOST)
+        eventually(lambda: sql.count_waiting() == MOST)
         for call in calls:
             call.cancel()
-        eventually(lambda: sql.waiting() == 0)
+        eventually(lambda: sql.count_waiting() == 0)
     assert client.list_billing_accounts(ListBillingAccountsRequest()).billing_accounts == []

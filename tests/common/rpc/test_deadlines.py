@@ -79,7 +79,7 @@ def test_whoever_still_listens_at_the_deadline_hears_that_it_was_too_slow(
     with (
         background.during(serving) as port,
         grpc.insecure_channel(f"127.0.0.1:{port}") as to,
-        sql.holding("LOCK TABLE accounts"),
+        sql.hold_locks("LOCK TABLE accounts"),
         pytest.raises(grpc.RpcError) as refused,
     ):
         call(to, signer, "ListBillingAccounts", b"", None, metadata=at_the_server)
@@ -92,11 +92,11 @@ def test_the_end_of_a_deadline_ends_the_statement_and_leaves_the_connection_good
 ) -> None:
     serving = with_one_connection(database_url, signer)
     with background.during(serving) as port, grpc.insecure_channel(f"127.0.0.1:{port}") as to:
-        with sql.holding("LOCK TABLE accounts"):
+        with sql.hold_locks("LOCK TABLE accounts"):
             with pytest.raises(grpc.RpcError) as refused:
                 call(to, signer, "ListBillingAccounts", b"", 1)
             assert refused.value.code() is StatusCode.DEADLINE_EXCEEDED
-            eventually(lambda: sql.waiting() == 0)
+            eventually(lambda: sql.count_waiting() == 0)
         call(to, signer, "ListBillingAccounts", b"", 5)
 
 

@@ -20,7 +20,7 @@ from services.common.rpc.tokens import TokenVerifier
 from tests.auth.factory import create_session
 from tests.harness.background import Background
 from tests.harness.client import Client, Rejected, connect
-from tests.harness.concurrency import at_once
+from tests.harness.concurrency import call_concurrently
 from tests.harness.services import serve_auth, serve_service
 from tests.harness.tokens import USER_ID, Signer, build_jwks
 from tests.harness.waiting import eventually
@@ -75,7 +75,7 @@ def test_keys_are_fetched_once_for_many_callers(billing: Client, keys: Keys) -> 
     eventually(lambda: keys.fetches)
     before, start = keys.fetches, time.monotonic()
     tokens = [keys.signers[0].token("USER") for _ in range(16)]
-    _, refusals = at_once([partial(call, billing, token) for token in tokens])
+    _, refusals = call_concurrently([partial(call, billing, token) for token in tokens])
     assert {refusal.reason for refusal in refusals} == {ADMITTED}
     assert keys.fetches - before <= 1 + (time.monotonic() - start)
 
