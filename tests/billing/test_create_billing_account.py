@@ -6,13 +6,13 @@ from uuid import UUID, uuid4
 import pytest
 
 from gen.pulsetrack.billing.v1 import AccountStatus, GetBillingAccountRequest, ListBillingAccountsRequest
-from tests.billing.factory import opening
+from tests.billing.factory import create_request
 from tests.harness.client import Client, Rejected
 from tests.harness.concurrency import call_concurrently
 
 
 def test_an_opened_account_is_returned_as_it_is_stored(billing: Client, service: Client) -> None:
-    request = opening()
+    request = create_request()
     opened = service.create_billing_account(request)
     assert opened == billing.get_billing_account(GetBillingAccountRequest(id=opened.id))
     assert (opened.patient_id, opened.name, opened.email) == (request.patient_id, request.name, request.email)
@@ -21,14 +21,16 @@ def test_an_opened_account_is_returned_as_it_is_stored(billing: Client, service:
 
 
 def test_asked_again_it_returns_the_account_that_there_is(service: Client) -> None:
-    request = opening()
+    request = create_request()
     opened = service.create_billing_account(request)
     assert service.create_billing_account(request) == opened
-    assert service.create_billing_account(opening(patient_id=request.patient_id.upper(), name="Another")) == opened
+    assert (
+        service.create_billing_account(create_request(patient_id=request.patient_id.upper(), name="Another")) == opened
+    )
 
 
 def test_asked_many_times_at_once_it_opens_one_account(billing: Client, service: Client) -> None:
-    request = opening()
+    request = create_request()
     opened, refused = call_concurrently([partial(service.create_billing_account, request)] * 16)
     assert not refused
     listed = billing.list_billing_accounts(ListBillingAccountsRequest(patient_id=request.patient_id))
@@ -38,7 +40,7 @@ def test_asked_many_times_at_once_it_opens_one_account(billing: Client, service:
 
 def test_only_services_may_open_accounts(billing: Client) -> None:
     with pytest.raises(Rejected, match="PERMISSION_DENIED ROLE_REQUIRED"):
-        billing.create_billing_account(opening())
+        billing.create_billing_account(create_request())
 
 
 @pytest.mark.parametrize(
@@ -54,5 +56,5 @@ def test_only_services_may_open_accounts(billing: Client) -> None:
 )
 def test_a_field_that_breaks_its_rule_is_named(service: Client, field: str, value: str) -> None:
     with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
-        service.create_billing_account(opening(**{field: value}))
+        service.create_billing_account(create_request(**{field: value}))
     assert list(refused.value.violations) == [field]

@@ -8,22 +8,22 @@ from uuid import UUID
 import pytest
 
 from gen.pulsetrack.billing.v1 import AccountStatus, GetBillingAccountRequest, ListBillingAccountsRequest
-from tests.billing.factory import following, opening
+from tests.billing.factory import create_request, follow_request
 from tests.harness.client import Client, Rejected
 from tests.harness.concurrency import call_concurrently
 
 
 def test_a_deletion_closes_the_account_and_an_undeletion_reopens_it(billing: Client, service: Client) -> None:
-    opened = service.create_billing_account(request := opening())
-    closed = service.follow_patient(following(request, 2, deleted=True))
+    opened = service.create_billing_account(request := create_request())
+    closed = service.follow_patient(follow_request(request, 2, deleted=True))
     assert closed == replace(opened, status=AccountStatus.CLOSED)
     assert billing.get_billing_account(GetBillingAccountRequest(id=opened.id)) == closed
-    assert service.follow_patient(following(request, 3, deleted=False)) == opened
+    assert service.follow_patient(follow_request(request, 3, deleted=False)) == opened
 
 
 def test_a_deletion_that_overtakes_the_creation_leaves_the_account_closed(service: Client) -> None:
-    request = opening()
-    closed = service.follow_patient(following(request, 2, deleted=True))
+    request = create_request()
+    closed = service.follow_patient(follow_request(request, 2, deleted=True))
     assert (closed.patient_id, closed.name, closed.email) == (request.patient_id, request.name, request.email)
     assert closed.status is AccountStatus.CLOSED
     assert UUID(closed.id).version == 7
@@ -35,11 +35,13 @@ def test_a_deletion_that_overtakes_the_creation_leaves_the_account_closed(servic
 def test_events_in_any_order_and_twice_leave_what_the_newest_says(
     billing: Client, service: Client, order: tuple[int, ...], *, last_deleted: bool
 ) -> None:
-    request = opening()
+    request = create_request()
     calls = [
         partial(service.create_billing_account, request),
         *(
-            partial(service.follow_patient, following(request, 12 - number, deleted=last_deleted is (number % 2 == 0)))
+            partial(
+                service.follow_patient, follow_request(request, 12 - number, deleted=last_deleted is (number % 2 == 0))
+            )
             for number in range(3)
         ),
     ]
@@ -53,12 +55,12 @@ def test_events_in_any_order_and_twice_leave_what_the_newest_says(
 
 @pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)
 def test_the_name_and_the_email_are_those_of_the_newest_event(service: Client, order: tuple[int, ...]) -> None:
-    opened = opening()
+    opened = create_request()
     corrected = replace(opened, name="Ana Costa", email="ana.costa@clinic.test")
     calls = [
         partial(service.create_billing_account, opened),
-        partial(service.follow_patient, following(opened, 2, deleted=True)),
-        partial(service.follow_patient, following(corrected, 3, deleted=False)),
+        partial(service.follow_patient, follow_request(opened, 2, deleted=True)),
+        partial(service.follow_patient, follow_request(corrected, 3, deleted=False)),
     ]
     for number in order:
         calls[number]()
@@ -67,8 +69,8 @@ def test_the_name_and_the_email_are_those_of_the_newest_event(service: Client, o
 
 
 def test_events_at_the_same_time_leave_what_the_newest_says(billing: Client, service: Client) -> None:
-    request = opening()
-    told = [following(request, number, deleted=number % 2 == 0) for number in range(2, 17)]
+    request = create_request()
+    told = [follow_request(request, number, deleted=number % 2 == 0) for number in range(2, 17)]
     calls = [partial(service.follow_patient, each) for each in told]
     _, refused = call_concurrently([*calls, partial(service.create_billing_account, request)])
     assert not refused
@@ -81,14 +83,14 @@ def test_events_at_the_same_time_leave_what_the_newest_says(billing: Client, ser
 def test_only_services_may_tell(billing: Client, admin: Client) -> None:
     for caller in (billing, admin):
         with pytest.raises(Rejected, match="PERMISSION_DENIED ROLE_REQUIRED"):
-            caller.follow_patient(following(opening(), 2, deleted=True))
+            caller.follow_patient(follow_request(create_request(), 2, deleted=True))
 
 
 @pytest.mark.parametrize(
     ("field", "value"), [("patient_id", "42"), ("name", ""), ("email", "x" * 255), ("sequence", 0), ("sequence", -1)]
 )
 def test_a_field_that_breaks_its_rule_is_named(service: Client, field: str, value: object) -> None:
-    request = replace(following(opening(), 2, deleted=True), **{field: value})  # type: ignore[arg-type]
+    request = replace(follow_request(create_request(), 2, deleted=True), **{field: value})  # type: ignore[arg-type]
     with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
         service.follow_patient(request)
     assert list(refused.value.violations) == [field]

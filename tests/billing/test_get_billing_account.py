@@ -5,17 +5,17 @@ from uuid import uuid4
 import pytest
 
 from gen.pulsetrack.billing.v1 import GetBillingAccountRequest
-from tests.billing.factory import opening
+from tests.billing.factory import create_request
 from tests.harness.client import Client, Rejected
 
 
 def test_an_account_is_found_by_its_id(billing: Client, service: Client) -> None:
-    opened = service.create_billing_account(opening())
+    opened = service.create_billing_account(create_request())
     assert billing.get_billing_account(GetBillingAccountRequest(id=opened.id)) == opened
 
 
 def test_a_patients_id_is_no_accounts_id(billing: Client, service: Client) -> None:
-    opened = service.create_billing_account(opening())
+    opened = service.create_billing_account(create_request())
     with pytest.raises(Rejected, match="NOT_FOUND BILLING_ACCOUNT_NOT_FOUND"):
         billing.get_billing_account(GetBillingAccountRequest(id=opened.patient_id))
 

@@ -13,13 +13,13 @@ from gen.pulsetrack.billing.v1 import (
     ListBillingAccountsRequest,
     ListBillingAccountsResponse,
 )
-from tests.billing.factory import opening
+from tests.billing.factory import create_request
 from tests.harness.client import Client, Rejected
 
 
 def opened(service: Client, count: int) -> list[BillingAccount]:
     """Opens so many accounts, one after the other."""
-    return [service.create_billing_account(opening()) for _ in range(count)]
+    return [service.create_billing_account(create_request()) for _ in range(count)]
 
 
 def walk(billing: Client, **request: Any) -> Iterator[BillingAccount]:

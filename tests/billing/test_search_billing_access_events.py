@@ -13,7 +13,7 @@ from gen.pulsetrack.billing.v1 import (
     GetBillingAccountRequest,
     ListBillingAccountsRequest,
 )
-from tests.billing.factory import following, opening
+from tests.billing.factory import create_request, follow_request
 from tests.harness.audit import searched, told
 from tests.harness.client import Client, Rejected
 from tests.harness.sql import Sql
@@ -24,7 +24,7 @@ SERVICE_ID = "patient"
 
 @pytest.fixture
 def request_() -> CreateBillingAccountRequest:
-    return opening()
+    return create_request()
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_every_call_leaves_an_event_about_the_patient(
 ) -> None:
     billing.get_billing_account(GetBillingAccountRequest(id=account.id))
     billing.list_billing_accounts(ListBillingAccountsRequest(patient_id=account.patient_id))
-    service.follow_patient(following(request_, 2, deleted=True))
+    service.follow_patient(follow_request(request_, 2, deleted=True))
     admin.close_billing_account(CloseBillingAccountRequest(id=account.id))
     assert sorted(told(of(admin, account, 5))) == [
         ("CloseBillingAccount", "OK", ADMIN_ID),

@@ -80,11 +80,11 @@ import pytest
 
 from gen.pulsetrack.patient.v1 import GetPatientSummaryRequest
 from tests.harness.client import Client, Rejected
-from tests.patient.factory import creating
+from tests.patient.factory import create_request
 
 
 def test_summary_holds_the_name(patients: Client) -> None:
-    created = patients.create_patient(creating(name="Ana Silva"))
+    created = patients.create_patient(create_request(name="Ana Silva"))
     summary = patients.get_patient_summary(GetPatientSummaryRequest(id=created.id))
     assert (summary.id, summary.name) == (created.id, "Ana Silva")
 

@@ -27,12 +27,12 @@ def a_patient(**fields: Any) -> Patient:
     return Patient(**(usual | fields))
 
 
-def creating(**fields: Any) -> CreatePatientRequest:
+def create_request(**fields: Any) -> CreatePatientRequest:
     """Returns the request that creates such a patient."""
     return CreatePatientRequest(patient=a_patient(**fields))
 
 
-def changing(patient: Patient, *mask: str, **fields: Any) -> UpdatePatientRequest:
+def update_request(patient: Patient, *mask: str, **fields: Any) -> UpdatePatientRequest:
     """Returns the request that gives a patient the fields, those that the mask names if it names any."""
     change = Patient(**({"id": patient.id} | fields))
     return UpdatePatientRequest(patient=change, update_mask=FieldMask(paths=list(mask)) if mask else None)

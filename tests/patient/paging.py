@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator
 
 from gen.pulsetrack.patient.v1 import ListPatientsRequest, ListPatientsResponse, Patient
 from tests.harness.client import Client
-from tests.patient.factory import creating
+from tests.patient.factory import create_request
 
 
 def created(patients: Client, count: int, **fields: object) -> list[Patient]:
     """Creates so many patients, one after the other."""
-    return [patients.create_patient(creating(**fields)) for _ in range(count)]
+    return [patients.create_patient(create_request(**fields)) for _ in range(count)]
 
 
 def pages(patients: Client, **request: object) -> Iterator[ListPatientsResponse]:

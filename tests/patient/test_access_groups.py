@@ -24,7 +24,7 @@ from tests.harness.sql import Sql
 from tests.harness.tokens import Signer
 from tests.harness.waiting import eventually
 from tests.patient.accesses import events_of, told
-from tests.patient.factory import creating
+from tests.patient.factory import create_request
 
 LISTED = 60
 LISTS = "SELECT subject FROM access_events, unnest(patient_ids) AS subject WHERE method LIKE '%/ListPatients %'"
@@ -55,7 +55,7 @@ def admin(patients: Client, signer: Signer) -> Client:
 @pytest.fixture
 def listed(patients: Client, sql: Sql) -> list[Patient]:
     """Patients of whom a user has had a list, which is recorded."""
-    listed = [patients.create_patient(creating()) for _ in range(LISTED)]
+    listed = [patients.create_patient(create_request()) for _ in range(LISTED)]
     read(patients, sql, 1)
     return listed
 
@@ -93,7 +93,7 @@ def test_a_list_that_is_repeated_stores_no_group_again(patients: Client, sql: Sq
 
 def test_a_list_with_one_patient_more_stores_one_group_more(patients: Client, sql: Sql, listed: list[Patient]) -> None:
     before = groups(sql)
-    patients.create_patient(creating())
+    patients.create_patient(create_request())
     read(patients, sql, 2)
     assert len(groups(sql) - before) == 1
 

@@ -21,7 +21,7 @@ from tests.harness.services import serve_service
 from tests.harness.sql import Sql
 from tests.harness.tokens import Signer
 from tests.harness.waiting import eventually
-from tests.patient.factory import creating
+from tests.patient.factory import create_request
 from tools.local.part import RunningPart
 from tools.local.postgres import Postgres
 from tools.ports import free_port
@@ -45,7 +45,7 @@ def test_a_stop_loses_none(background: Background, new_database: Callable[[str],
     url = new_database("patient")
     serving = serve_service("patient", url, TokenVerifier(signer.trust))
     with background.during(serving) as port, connect(port, "patient", signer.token("USER")) as patients:
-        created = patients.create_patient(creating())
+        created = patients.create_patient(create_request())
         for _ in range(100):
             patients.get_patient(GetPatientRequest(id=created.id))
     assert Sql(background, url)(COUNT, ["OK"])[0]["count"] == 100
@@ -59,7 +59,7 @@ def test_while_the_database_is_away_they_are_kept(background: Background, tmp_pa
         migrate("patient", server.url())
         serving = serve_service("patient", server.url(), TokenVerifier(signer.trust))
         with background.during(serving) as port, connect(port, "patient", signer.token("USER")) as patients:
-            created = patients.create_patient(creating())
+            created = patients.create_patient(create_request())
             for _ in range(20):
                 patients.get_patient(GetPatientRequest(id=created.id))
             background.run(running.kill())
@@ -85,7 +85,7 @@ def test_an_answer_that_gets_lost_doubles_none(background: Background, new_datab
 def test_no_call_is_let_in_whose_event_cannot_be_kept(
     patients: Client, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    created = patients.create_patient(creating())
+    created = patients.create_patient(create_request())
     monkeypatch.setattr(events, "MAX_WAITING_EVENTS", 5)
     with sql.hold_locks("LOCK TABLE access_events IN EXCLUSIVE MODE"):
         for _ in range(5):

@@ -10,32 +10,36 @@ from gen.pulsetrack.patient.v1 import CreatePatientRequest, GetPatientRequest, S
 from tests.harness.client import Client, Rejected
 from tests.harness.concurrency import call_concurrently
 from tests.harness.sql import Sql
-from tests.patient.factory import creating
+from tests.patient.factory import create_request
 
 
 def test_a_created_patient_is_returned_as_it_is_stored(patients: Client) -> None:
-    created = patients.create_patient(creating(sex=Sex.FEMALE, phone="+351 21 000", medical_record_number="MRN-1"))
+    created = patients.create_patient(
+        create_request(sex=Sex.FEMALE, phone="+351 21 000", medical_record_number="MRN-1")
+    )
     assert created == patients.get_patient(GetPatientRequest(id=created.id))
 
 
 def test_the_registered_date_is_today_unless_given(patients: Client) -> None:
-    assert patients.create_patient(creating()).registered_date == datetime.now(UTC).date().isoformat()
-    assert patients.create_patient(creating(registered_date="2020-01-31")).registered_date == "2020-01-31"
+    assert patients.create_patient(create_request()).registered_date == datetime.now(UTC).date().isoformat()
+    assert patients.create_patient(create_request(registered_date="2020-01-31")).registered_date == "2020-01-31"
 
 
 def test_text_is_normalised_to_nfc_and_trimmed(patients: Client) -> None:
-    assert patients.create_patient(creating(name=" Jose\u0301 ")).name == "Jos\u00e9"
+    assert patients.create_patient(create_request(name=" Jose\u0301 ")).name == "Jos\u00e9"
 
 
 def test_an_email_belongs_to_one_patient_whatever_its_case(patients: Client) -> None:
-    patients.create_patient(creating(email="one@clinic.test"))
+    patients.create_patient(create_request(email="one@clinic.test"))
     with pytest.raises(Rejected) as refused:
-        patients.create_patient(creating(email="ONE@Clinic.test"))
+        patients.create_patient(create_request(email="ONE@Clinic.test"))
     assert (refused.value.code, refused.value.reason) == (StatusCode.ALREADY_EXISTS, "EMAIL_ALREADY_EXISTS")
 
 
 def test_of_those_who_create_one_email_at_once_one_succeeds(patients: Client, sql: Sql) -> None:
-    created, refused = call_concurrently([lambda: patients.create_patient(creating(email="race@clinic.test"))] * 16)
+    created, refused = call_concurrently(
+        [lambda: patients.create_patient(create_request(email="race@clinic.test"))] * 16
+    )
     assert len(created) == 1
     assert [refusal.reason for refusal in refused] == ["EMAIL_ALREADY_EXISTS"] * 15
     assert {refusal.code for refusal in refused} == {StatusCode.ALREADY_EXISTS}
@@ -44,17 +48,17 @@ def test_of_those_who_create_one_email_at_once_one_succeeds(patients: Client, sq
 
 def test_a_record_number_belongs_to_one_patient_if_it_is_given(patients: Client) -> None:
     for number in ("", "", "MRN-2"):
-        patients.create_patient(creating(medical_record_number=number))
+        patients.create_patient(create_request(medical_record_number=number))
     for number in (" MRN-2 ", "mrn-2"):
         with pytest.raises(Rejected, match="ALREADY_EXISTS RECORD_NUMBER_ALREADY_EXISTS"):
-            patients.create_patient(creating(medical_record_number=number))
+            patients.create_patient(create_request(medical_record_number=number))
 
 
 def test_output_only_fields_are_ignored(patients: Client) -> None:
     long_ago = datetime(1999, 1, 1, tzinfo=UTC)
     theirs = str(uuid4())
     created = patients.create_patient(
-        creating(id=theirs, create_time=long_ago, update_time=long_ago, delete_time=long_ago, etag="7")
+        create_request(id=theirs, create_time=long_ago, update_time=long_ago, delete_time=long_ago, etag="7")
     )
     assert created.id != theirs
     assert UUID(created.id).version == 7
@@ -85,7 +89,7 @@ def test_output_only_fields_are_ignored(patients: Client) -> None:
 )
 def test_a_field_that_breaks_its_rule_is_named(patients: Client, field: str, value: object) -> None:
     with pytest.raises(Rejected) as refused:
-        patients.create_patient(creating(**{field: value}))
+        patients.create_patient(create_request(**{field: value}))
     assert (refused.value.code, refused.value.reason) == (StatusCode.INVALID_ARGUMENT, "FIELDS_INVALID")
     assert list(refused.value.violations) == [f"patient.{field}"]
 

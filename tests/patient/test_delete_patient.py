@@ -8,11 +8,11 @@ from gen.pulsetrack.patient.v1 import DeletePatientRequest, ListPatientsRequest
 from tests.harness.client import Client, Rejected
 from tests.harness.concurrency import call_concurrently
 from tests.harness.sql import Sql
-from tests.patient.factory import changing, creating
+from tests.patient.factory import create_request, update_request
 
 
 def test_the_answer_is_the_patient_as_deleted(patients: Client, admin: Client) -> None:
-    created = patients.create_patient(creating())
+    created = patients.create_patient(create_request())
     deleted = admin.delete_patient(DeletePatientRequest(id=created.id))
     assert deleted.delete_time == deleted.update_time > created.update_time
     assert (deleted.id, deleted.email, deleted.create_time) == (created.id, created.email, created.create_time)
@@ -20,7 +20,7 @@ def test_the_answer_is_the_patient_as_deleted(patients: Client, admin: Client) -
 
 
 def test_the_record_is_kept(patients: Client, admin: Client, sql: Sql) -> None:
-    created = patients.create_patient(creating(phone="112"))
+    created = patients.create_patient(create_request(phone="112"))
     admin.delete_patient(DeletePatientRequest(id=created.id))
     [row] = sql("SELECT phone, delete_time FROM patients WHERE id = $1", created.id)
     assert row["phone"] == "112"
@@ -28,38 +28,38 @@ def test_the_record_is_kept(patients: Client, admin: Client, sql: Sql) -> None:
 
 
 def test_a_deleted_patient_is_in_no_list(patients: Client, admin: Client) -> None:
-    created = patients.create_patient(creating(name="Soon Gone"))
+    created = patients.create_patient(create_request(name="Soon Gone"))
     admin.delete_patient(DeletePatientRequest(id=created.id))
     for request in (ListPatientsRequest(), ListPatientsRequest(query="soon gone")):
         assert created.id not in [patient.id for patient in patients.list_patients(request).patients]
 
 
 def test_a_user_may_not_delete(patients: Client) -> None:
-    created = patients.create_patient(creating())
+    created = patients.create_patient(create_request())
     with pytest.raises(Rejected, match="PERMISSION_DENIED ROLE_REQUIRED"):
         patients.delete_patient(DeletePatientRequest(id=created.id))
 
 
 def test_the_email_and_the_record_number_stay_taken(patients: Client, admin: Client) -> None:
     fields = {"email": "gone@clinic.test", "medical_record_number": "MRN-GONE"}
-    created = patients.create_patient(creating(**fields))
+    created = patients.create_patient(create_request(**fields))
     admin.delete_patient(DeletePatientRequest(id=created.id))
     with pytest.raises(Rejected, match="ALREADY_EXISTS EMAIL_ALREADY_EXISTS"):
-        patients.create_patient(creating(email="GONE@clinic.test"))
+        patients.create_patient(create_request(email="GONE@clinic.test"))
     with pytest.raises(Rejected, match="ALREADY_EXISTS RECORD_NUMBER_ALREADY_EXISTS"):
-        patients.create_patient(creating(medical_record_number="MRN-GONE"))
+        patients.create_patient(create_request(medical_record_number="MRN-GONE"))
 
 
 def test_the_current_etag_is_accepted_and_a_stale_one_is_not(patients: Client, admin: Client) -> None:
-    created = patients.create_patient(creating())
-    changed = patients.update_patient(changing(created, phone="112"))
+    created = patients.create_patient(create_request())
+    changed = patients.update_patient(update_request(created, phone="112"))
     with pytest.raises(Rejected, match="ABORTED ETAG_MISMATCH"):
         admin.delete_patient(DeletePatientRequest(id=created.id, etag=created.etag))
     assert admin.delete_patient(DeletePatientRequest(id=created.id, etag=changed.etag)).delete_time
 
 
 def test_of_those_who_delete_at_once_one_succeeds(patients: Client, admin: Client) -> None:
-    created = patients.create_patient(creating())
+    created = patients.create_patient(create_request())
     deleted, refused = call_concurrently([lambda: admin.delete_patient(DeletePatientRequest(id=created.id))] * 4)
     assert len(deleted) == 1
     assert [refusal.reason for refusal in refused] == ["PATIENT_NOT_FOUND"] * 3

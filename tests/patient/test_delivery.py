@@ -29,7 +29,7 @@ from tests.harness.delivery import Addresses, run_consumer, run_relays, serve_bi
 from tests.harness.services import serve_auth
 from tests.harness.sql import Sql
 from tests.harness.waiting import eventually
-from tests.patient.factory import changing, creating
+from tests.patient.factory import create_request, update_request
 from tools.ports import free_port
 
 WAITING = "SELECT key FROM outbox WHERE delivered_time IS NULL"
@@ -105,7 +105,7 @@ def relays(delivery: Delivery) -> Iterator[None]:
 @pytest.mark.usefixtures("relays")
 def test_an_event_is_published_in_the_form_of_cloudevents(patients: Client, delivery: Delivery) -> None:
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    created = patients.create_patient(creating(), metadata=(("traceparent", trace),))
+    created = patients.create_patient(create_request(), metadata=(("traceparent", trace),))
     with delivery.topic() as topic:
         [message] = topic.of(created.id)
     event = codec.codec_of(PatientEvent).loads(message.value() or b"")
@@ -124,8 +124,8 @@ def test_an_event_is_published_in_the_form_of_cloudevents(patients: Client, deli
 
 @pytest.mark.usefixtures("relays")
 def test_the_events_of_a_patient_keep_their_order(patients: Client, admin: Client, delivery: Delivery) -> None:
-    created = patients.create_patient(creating())
-    patients.update_patient(changing(created, name="Ana Costa"))
+    created = patients.create_patient(create_request())
+    patients.update_patient(update_request(created, name="Ana Costa"))
     admin.delete_patient(DeletePatientRequest(id=created.id))
     with delivery.topic() as topic:
         messages = topic.of(created.id, 3)
@@ -136,14 +136,14 @@ def test_the_events_of_a_patient_keep_their_order(patients: Client, admin: Clien
 
 @pytest.mark.usefixtures("relays", "billing")
 def test_a_new_patient_gets_an_account(patients: Client, delivery: Delivery) -> None:
-    created = patients.create_patient(creating())
+    created = patients.create_patient(create_request())
     [account] = eventually(partial(delivery.accounts, created.id))
     assert (account["name"], account["email"], account["status"]) == (created.name, created.email, "ACTIVE")
 
 
 @pytest.mark.usefixtures("relays", "billing")
 def test_a_deleted_patients_account_is_closed(patients: Client, admin: Client, delivery: Delivery) -> None:
-    created = patients.create_patient(creating())
+    created = patients.create_patient(create_request())
     admin.delete_patient(DeletePatientRequest(id=created.id))
     delivery.wait()
     assert [account["status"] for account in delivery.accounts(created.id)] == ["CLOSED"]
@@ -151,9 +151,9 @@ def test_a_deleted_patients_account_is_closed(patients: Client, admin: Client, d
 
 @pytest.mark.usefixtures("relays", "billing")
 def test_an_account_follows_a_corrected_name_and_email(patients: Client, delivery: Delivery) -> None:
-    created = patients.create_patient(creating())
-    patients.update_patient(changing(created, name="Ana Costa"))
-    corrected = patients.update_patient(changing(created, email=f"corrected-{created.email}"))
+    created = patients.create_patient(create_request())
+    patients.update_patient(update_request(created, name="Ana Costa"))
+    corrected = patients.update_patient(update_request(created, email=f"corrected-{created.email}"))
     delivery.wait()
     [account] = delivery.accounts(created.id)
     assert (account["name"], account["email"]) == ("Ana Costa", corrected.email)
@@ -162,7 +162,7 @@ def test_an_account_follows_a_corrected_name_and_email(patients: Client, deliver
 
 @pytest.mark.usefixtures("relays", "billing")
 def test_an_undeleted_patients_account_is_reopened(patients: Client, admin: Client, delivery: Delivery) -> None:
-    created = patients.create_patient(creating())
+    created = patients.create_patient(create_request())
     admin.delete_patient(DeletePatientRequest(id=created.id))
     admin.undelete_patient(UndeletePatientRequest(id=created.id))
     delivery.wait()
@@ -174,7 +174,7 @@ def test_an_undeleted_patients_account_is_reopened(patients: Client, admin: Clie
 def test_the_rows_of_a_patient_wait_for_an_earlier_one(
     patients: Client, admin: Client, sql: Sql, delivery: Delivery
 ) -> None:
-    created, other = (patients.create_patient(creating()) for _ in range(2))
+    created, other = (patients.create_patient(create_request()) for _ in range(2))
     admin.delete_patient(DeletePatientRequest(id=created.id))
     row_id, payload = make_undeliverable(sql, created.id)
     with delivery.relays():
@@ -190,7 +190,7 @@ def test_the_rows_of_a_patient_wait_for_an_earlier_one(
 def test_what_is_delivered_again_is_the_same_event_and_the_same_account(
     patients: Client, sql: Sql, delivery: Delivery
 ) -> None:
-    created = patients.create_patient(creating())
+    created = patients.create_patient(create_request())
     delivery.wait()
     before = delivery.accounts(created.id)
     sql("UPDATE outbox SET delivered_time = NULL WHERE key = $1", created.id)
@@ -204,9 +204,9 @@ def test_what_is_delivered_again_is_the_same_event_and_the_same_account(
 @pytest.mark.usefixtures("relays")
 def test_accounts_are_opened_when_billing_comes_back(patients: Client, sql: Sql, delivery: Delivery) -> None:
     with delivery.billing():
-        before = patients.create_patient(creating())
+        before = patients.create_patient(create_request())
         eventually(partial(delivery.accounts, before.id))
-    created = [patients.create_patient(creating()) for _ in range(3)]
+    created = [patients.create_patient(create_request()) for _ in range(3)]
     with delivery.topic() as topic:
         topic.of(created[-1].id)  # Kafka is told all the same
     assert len(sql(f"{WAITING} AND destination = 'billing'")) == 3
@@ -219,7 +219,7 @@ def test_the_log_says_which_deliveries_are_late(
     patients: Client, sql: Sql, delivery: Delivery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(relay, "_REPORT_SECONDS", 0)
-    created = patients.create_patient(creating())
+    created = patients.create_patient(create_request())
     sql("UPDATE outbox SET create_time = now() - interval '1 hour' WHERE key = $1", created.id)
     with delivery.relays():
         eventually(lambda: not sql(f"{WAITING} AND destination = $1", TOPIC))
@@ -234,12 +234,12 @@ def test_the_log_says_which_deliveries_are_late(
 
 @pytest.mark.usefixtures("billing")
 def test_a_row_that_billing_refuses_holds_up_no_other(patients: Client, sql: Sql, delivery: Delivery) -> None:
-    rejected, other = (patients.create_patient(creating()) for _ in range(2))
+    rejected, other = (patients.create_patient(create_request()) for _ in range(2))
     row_id, payload = make_undeliverable(sql, rejected.id)
     with delivery.relays():
         eventually(partial(delivery.accounts, other.id))
         eventually(partial(sql, f"{WAITING} AND id = $1 AND attempts >= 2", row_id))
-        late = patients.create_patient(creating())
+        late = patients.create_patient(create_request())
         eventually(partial(delivery.accounts, late.id))
         sql(SET_PAYLOAD, row_id, payload)
         eventually(partial(delivery.accounts, rejected.id))
@@ -248,8 +248,8 @@ def test_a_row_that_billing_refuses_holds_up_no_other(patients: Client, sql: Sql
 @pytest.mark.usefixtures("billing")
 def test_two_relays_on_one_database_deliver_every_row(patients: Client, delivery: Delivery) -> None:
     with delivery.relays(), delivery.relays():
-        created, _ = call_concurrently([partial(patients.create_patient, creating()) for _ in range(40)])
-        created += [patients.create_patient(creating()) for _ in range(40)]
+        created, _ = call_concurrently([partial(patients.create_patient, create_request()) for _ in range(40)])
+        created += [patients.create_patient(create_request()) for _ in range(40)]
         delivery.wait()
     with delivery.topic() as topic:
         assert all(topic.of(patient.id) for patient in created)
@@ -266,7 +266,7 @@ def test_a_broker_that_forgot_everything_is_told_again_and_analytics_stores_each
     patients: Client, sql: Sql, delivery: Delivery, own_broker: Broker, analytics_url: str
 ) -> None:
     def create() -> set[str]:
-        return {patients.create_patient(creating()).id for _ in range(5)}
+        return {patients.create_patient(create_request()).id for _ in range(5)}
 
     def stored() -> list[str]:
         found = Sql(delivery.background, analytics_url)("SELECT patient_id::text FROM events")
@@ -290,7 +290,7 @@ def test_a_broker_that_forgot_everything_is_told_again_and_analytics_stores_each
 
 @pytest.mark.usefixtures("relays")
 def test_rows_that_were_delivered_long_ago_are_removed(patients: Client, sql: Sql, delivery: Delivery) -> None:
-    ages = {patients.create_patient(creating()).id: age for age in ("8 days", "6 days")}
+    ages = {patients.create_patient(create_request()).id: age for age in ("8 days", "6 days")}
     delivery.wait(TOPIC)
     for key, age in ages.items():
         sql(f"UPDATE outbox SET delivered_time = now() - interval '{age}' WHERE key = $1", key)

@@ -6,11 +6,11 @@ import pytest
 
 from gen.pulsetrack.patient.v1 import DeletePatientRequest, GetPatientRequest
 from tests.harness.client import Client, Rejected
-from tests.patient.factory import creating
+from tests.patient.factory import create_request
 
 
 def test_a_patient_is_found_by_its_id_in_either_case(patients: Client) -> None:
-    created = patients.create_patient(creating())
+    created = patients.create_patient(create_request())
     assert patients.get_patient(GetPatientRequest(id=created.id)) == created
     assert patients.get_patient(GetPatientRequest(id=created.id.upper())) == created
 
@@ -21,7 +21,7 @@ def test_an_unknown_id_is_not_found(patients: Client) -> None:
 
 
 def test_a_deleted_patient_is_not_found(patients: Client, admin: Client) -> None:
-    created = patients.create_patient(creating())
+    created = patients.create_patient(create_request())
     admin.delete_patient(DeletePatientRequest(id=created.id))
     with pytest.raises(Rejected, match="NOT_FOUND PATIENT_NOT_FOUND"):
         patients.get_patient(GetPatientRequest(id=created.id))

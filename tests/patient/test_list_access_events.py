@@ -24,7 +24,7 @@ from tests.harness.sql import Sql
 from tests.harness.tokens import ADMIN_ID, USER_ID
 from tests.harness.waiting import eventually
 from tests.patient.accesses import SERVICE, events_of, told
-from tests.patient.factory import a_patient, changing, creating
+from tests.patient.factory import a_patient, create_request, update_request
 
 Call = Callable[[Client, Patient], Any]
 
@@ -35,7 +35,7 @@ CALLS: dict[str, Call] = {
         ListPatientRevisionsRequest(id=patient.id)
     ),
     "ListAccessEvents": lambda client, patient: client.list_access_events(ListAccessEventsRequest(id=patient.id)),
-    "UpdatePatient": lambda client, patient: client.update_patient(changing(patient, phone="112")),
+    "UpdatePatient": lambda client, patient: client.update_patient(update_request(patient, phone="112")),
     "DeletePatient": lambda client, patient: client.delete_patient(DeletePatientRequest(id=patient.id)),
     "UndeletePatient": lambda client, patient: client.undelete_patient(UndeletePatientRequest(id=patient.id)),
     "SearchPatientAccessEvents": lambda client, patient: client.search_patient_access_events(
@@ -79,7 +79,7 @@ def test_the_table_has_every_method() -> None:
 
 @pytest.mark.parametrize("name", [name for name in CALLS if name != "CreatePatient"])
 def test_a_call_leaves_one_event(patients: Client, admin: Client, sql: Sql, name: str) -> None:
-    created = patients.create_patient(creating())
+    created = patients.create_patient(create_request())
     before = datetime.now(UTC)
     request_id, _ = making(admin, name, created)
     event = last(sql, request_id)
@@ -92,7 +92,7 @@ def test_a_call_leaves_one_event(patients: Client, admin: Client, sql: Sql, name
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_call_without_a_token_leaves_an_event_and_is_not_parsed(patients: Client, sql: Sql, name: str) -> None:
-    created = patients.create_patient(creating())
+    created = patients.create_patient(create_request())
     request_id, refused = making(patients.with_token(""), name, created)
     event = last(sql, request_id)
     assert refused.reason == "TOKEN_MISSING"
@@ -102,7 +102,7 @@ def test_a_call_without_a_token_leaves_an_event_and_is_not_parsed(patients: Clie
 
 @pytest.mark.parametrize("name", FOR_ADMINS)
 def test_a_call_without_the_role_leaves_an_event(patients: Client, sql: Sql, name: str) -> None:
-    created = patients.create_patient(creating())
+    created = patients.create_patient(create_request())
     request_id, refused = making(patients, name, created)
     event = last(sql, request_id)
     assert refused.reason == "ROLE_REQUIRED"
@@ -138,7 +138,7 @@ def test_bytes_that_are_no_message_leave_an_event_of_no_patient(patients: Client
 def test_a_creation_is_the_first_event_and_another_with_its_email_is_one_of_nobody(
     patients: Client, admin: Client, sql: Sql
 ) -> None:
-    created = patients.create_patient(creating())
+    created = patients.create_patient(create_request())
     request_id, refused = making(patients, "CreatePatient", created)
     assert refused.reason == "EMAIL_ALREADY_EXISTS"
     assert (last(sql, request_id)["outcome"], last(sql, request_id)["patient_ids"]) == ("ALREADY_EXISTS", [])
@@ -153,8 +153,8 @@ def test_a_creation_that_is_repeated_reads_the_patient(patients: Client, admin: 
 
 
 def test_who_changes_nothing_has_read(patients: Client, admin: Client) -> None:
-    created = patients.create_patient(creating())
-    patients.update_patient(changing(created, name=created.name))
+    created = patients.create_patient(create_request())
+    patients.update_patient(update_request(created, name=created.name))
     admin.undelete_patient(UndeletePatientRequest(id=created.id))
     assert told(events_of(admin, created.id, 3)) == [
         ("CreatePatient", "OK"),
@@ -164,15 +164,15 @@ def test_who_changes_nothing_has_read(patients: Client, admin: Client) -> None:
 
 
 def test_an_id_that_a_creation_claims_to_have_is_not_believed(patients: Client, admin: Client) -> None:
-    other = patients.create_patient(creating())
+    other = patients.create_patient(create_request())
     with pytest.raises(Rejected):
-        patients.create_patient(creating(id=other.id, email=other.email))
+        patients.create_patient(create_request(id=other.id, email=other.email))
     patients.get_patient(GetPatientRequest(id=other.id))
     assert told(events_of(admin, other.id, 2)) == [("CreatePatient", "OK"), ("GetPatient", "OK")]
 
 
 def test_a_list_is_one_event_of_each_of_its_patients(patients: Client, admin: Client) -> None:
-    created = [patients.create_patient(creating(name="Listed Together")) for _ in range(3)]
+    created = [patients.create_patient(create_request(name="Listed Together")) for _ in range(3)]
     patients.list_patients(ListPatientsRequest(query="listed together"))
     [first, *others] = [events_of(admin, patient.id, 2)[-1] for patient in created]
     assert (first.method, first.patient_id) == (f"{SERVICE}/ListPatients", created[0].id)
@@ -180,7 +180,7 @@ def test_a_list_is_one_event_of_each_of_its_patients(patients: Client, admin: Cl
 
 
 def test_a_change_and_its_event_are_of_one_transaction(patients: Client, sql: Sql) -> None:
-    created = patients.create_patient(creating())
+    created = patients.create_patient(create_request())
     written = sql("SELECT xmin::text FROM patients WHERE id = $1", created.id)
     written += sql("SELECT xmin::text FROM access_events WHERE $1 = ANY(patient_ids)", created.id)
     assert len(written) == 2
@@ -188,7 +188,7 @@ def test_a_change_and_its_event_are_of_one_transaction(patients: Client, sql: Sq
 
 
 def test_a_deleted_patient_has_its_events_still(patients: Client, admin: Client) -> None:
-    created = patients.create_patient(creating())
+    created = patients.create_patient(create_request())
     admin.delete_patient(DeletePatientRequest(id=created.id))
     with pytest.raises(Rejected):
         patients.get_patient(GetPatientRequest(id=created.id))
@@ -200,7 +200,7 @@ def test_a_deleted_patient_has_its_events_still(patients: Client, admin: Client)
 
 
 def test_pages_hold_every_event_once_newest_first(patients: Client, admin: Client) -> None:
-    created = patients.create_patient(creating())
+    created = patients.create_patient(create_request())
     for _ in range(6):
         patients.get_patient(GetPatientRequest(id=created.id))
     everything = [event.id for event in events_of(admin, created.id, 7)][::-1]
@@ -218,7 +218,7 @@ def test_pages_hold_every_event_once_newest_first(patients: Client, admin: Clien
 
 
 def test_a_token_is_refused_for_another_patient(patients: Client, admin: Client) -> None:
-    created, other = (patients.create_patient(creating()) for _ in range(2))
+    created, other = (patients.create_patient(create_request()) for _ in range(2))
     patients.get_patient(GetPatientRequest(id=created.id))
     events_of(admin, created.id, 2)
     token = admin.list_access_events(ListAccessEventsRequest(id=created.id, page_size=1)).next_page_token

@@ -21,7 +21,7 @@ from tests.harness.client import Client, Rejected, connect
 from tests.harness.services import serve_service
 from tests.harness.sql import Sql
 from tests.harness.tokens import ADMIN_ID, USER_ID, Signer
-from tests.patient.factory import OLD_PATIENTS, a_patient, changing, creating
+from tests.patient.factory import OLD_PATIENTS, a_patient, create_request, update_request
 from tools.local.postgres import Postgres
 
 
@@ -34,8 +34,8 @@ def revisions(patients: Client, patient_id: str, **request: object) -> list[Revi
 
 
 def test_each_change_is_a_revision_newest_first(patients: Client, admin: Client) -> None:
-    created = patients.create_patient(creating())
-    updated = patients.update_patient(changing(created, name="Ana Costa"))
+    created = patients.create_patient(create_request())
+    updated = patients.update_patient(update_request(created, name="Ana Costa"))
     deleted = admin.delete_patient(DeletePatientRequest(id=created.id))
     undeleted = admin.undelete_patient(UndeletePatientRequest(id=created.id))
     assert revisions(patients, created.id) == [
@@ -52,16 +52,16 @@ def test_each_change_is_a_revision_newest_first(patients: Client, admin: Client)
 
 
 def test_the_types_are_those_of_the_changes(patients: Client, admin: Client) -> None:
-    created = patients.create_patient(creating())
+    created = patients.create_patient(create_request())
     admin.delete_patient(DeletePatientRequest(id=created.id))
     admin.undelete_patient(UndeletePatientRequest(id=created.id))
-    patients.update_patient(changing(created, phone="112"))
+    patients.update_patient(update_request(created, phone="112"))
     types = [revision.type for revision in revisions(patients, created.id)]
     assert types == [RevisionType.UPDATED, RevisionType.UNDELETED, RevisionType.DELETED, RevisionType.CREATED]
 
 
 def test_a_deleted_patient_has_its_revisions_still(patients: Client, admin: Client) -> None:
-    created = patients.create_patient(creating())
+    created = patients.create_patient(create_request())
     deleted = admin.delete_patient(DeletePatientRequest(id=created.id))
     assert [revision.patient for revision in revisions(patients, created.id)] == [deleted, created]
 
@@ -70,16 +70,16 @@ def test_what_changes_nothing_is_no_revision(patients: Client, admin: Client) ->
     request = CreatePatientRequest(patient=a_patient(), request_id="no-revision")
     created = patients.create_patient(request)
     patients.create_patient(request)
-    patients.update_patient(changing(created, name=created.name))
+    patients.update_patient(update_request(created, name=created.name))
     admin.undelete_patient(UndeletePatientRequest(id=created.id))
     with pytest.raises(Rejected):
-        patients.update_patient(changing(created, date_of_birth="2999-01-01"))
+        patients.update_patient(update_request(created, date_of_birth="2999-01-01"))
     assert len(revisions(patients, created.id)) == 1
 
 
 def test_a_change_and_its_revision_are_of_one_transaction(patients: Client, sql: Sql) -> None:
-    created = patients.create_patient(creating())
-    patients.update_patient(changing(created, phone="112"))
+    created = patients.create_patient(create_request())
+    patients.update_patient(update_request(created, phone="112"))
     written = sql("SELECT xmin::text FROM patients WHERE id = $1", created.id)
     written += sql("SELECT xmin::text FROM revisions WHERE patient_id = $1 AND revision = 2", created.id)
     assert len(written) == 2
@@ -87,9 +87,9 @@ def test_a_change_and_its_revision_are_of_one_transaction(patients: Client, sql:
 
 
 def test_pages_hold_every_revision_once(patients: Client) -> None:
-    created = patients.create_patient(creating())
+    created = patients.create_patient(create_request())
     for number in range(5):
-        patients.update_patient(changing(created, phone=f"112-{number}"))
+        patients.update_patient(update_request(created, phone=f"112-{number}"))
     seen, token = [], ""
     while True:
         request = ListPatientRevisionsRequest(id=created.id, page_size=2, page_token=token)
@@ -101,8 +101,8 @@ def test_pages_hold_every_revision_once(patients: Client) -> None:
 
 
 def test_a_token_is_refused_for_another_patient(patients: Client) -> None:
-    created, other = (patients.create_patient(creating()) for _ in range(2))
-    patients.update_patient(changing(created, phone="112"))
+    created, other = (patients.create_patient(create_request()) for _ in range(2))
+    patients.update_patient(update_request(created, phone="112"))
     token = patients.list_patient_revisions(ListPatientRevisionsRequest(id=created.id, page_size=1)).next_page_token
     with pytest.raises(Rejected, match="INVALID_ARGUMENT PAGE_TOKEN_INVALID"):
         revisions(patients, other.id, page_token=token)

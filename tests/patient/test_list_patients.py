@@ -10,7 +10,7 @@ from gen.pulsetrack.patient.v1 import DeletePatientRequest, ListPatientsRequest,
 from tests.harness.client import Client, Rejected
 from tests.harness.concurrency import call_concurrently
 from tests.harness.sql import Sql
-from tests.patient.factory import changing, creating
+from tests.patient.factory import create_request, update_request
 from tests.patient.paging import created, ids, pages, walked
 
 
@@ -26,7 +26,7 @@ def test_the_newest_comes_first(patients: Client) -> None:
 
 
 def test_a_page_has_fifty_patients_unless_told_otherwise(patients: Client) -> None:
-    call_concurrently([lambda: patients.create_patient(creating())] * 51)
+    call_concurrently([lambda: patients.create_patient(create_request())] * 51)
     page = patients.list_patients(ListPatientsRequest())
     assert len(page.patients) == 50
     assert page.next_page_token
@@ -137,19 +137,19 @@ def test_a_token_is_refused_with_another_query(patients: Client) -> None:
     ],
 )
 def test_a_query_finds_a_part_of_a_name_without_case(patients: Client, name: str, query: str) -> None:
-    patients.create_patient(creating(name=name))
+    patients.create_patient(create_request(name=name))
     assert found(patients, query) == [name]
 
 
 def test_a_query_finds_a_part_of_an_email_or_of_a_record_number(patients: Client) -> None:
-    patients.create_patient(creating(name="By Email", email="Rare.Address@Clinic.test"))
-    patients.create_patient(creating(name="By Number", medical_record_number="XY/2024-77"))
+    patients.create_patient(create_request(name="By Email", email="Rare.Address@Clinic.test"))
+    patients.create_patient(create_request(name="By Number", medical_record_number="XY/2024-77"))
     assert found(patients, "e.address@cl") == ["By Email"]
     assert found(patients, "xy/2024") == ["By Number"]
 
 
 def test_a_query_does_not_find_across_fields(patients: Client) -> None:
-    patients.create_patient(creating(name="Edgy", email="edge@clinic.test", medical_record_number="edge"))
+    patients.create_patient(create_request(name="Edgy", email="edge@clinic.test", medical_record_number="edge"))
     assert found(patients, "Edgyedge") == []
     assert found(patients, "testedge") == []
 
@@ -160,7 +160,7 @@ def test_a_query_does_not_find_across_fields(patients: Client) -> None:
 )
 def test_wildcards_in_a_query_mean_themselves(patients: Client, name: str, decoy: str) -> None:
     for each in (name, decoy):
-        patients.create_patient(creating(name=each))
+        patients.create_patient(create_request(name=each))
     assert found(patients, name) == [name]
 
 
@@ -172,7 +172,7 @@ def test_a_query_finds_no_deleted_patient(patients: Client, admin: Client) -> No
 
 def test_a_query_finds_a_patient_by_its_present_name(patients: Client) -> None:
     [patient] = created(patients, 1, name="Maiden Name")
-    patients.update_patient(changing(patient, name="Married Name"))
+    patients.update_patient(update_request(patient, name="Married Name"))
     assert found(patients, "maiden name") == []
     assert found(patients, "married name") == ["Married Name"]
 

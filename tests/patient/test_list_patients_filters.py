@@ -4,7 +4,7 @@ import pytest
 
 from gen.pulsetrack.patient.v1 import DeletePatientRequest, ListPatientsRequest, Sex
 from tests.harness.client import Client, Rejected
-from tests.patient.factory import creating
+from tests.patient.factory import create_request
 from tests.patient.paging import ids, pages
 
 PEOPLE: dict[str, dict[str, object]] = {
@@ -19,7 +19,7 @@ PEOPLE: dict[str, dict[str, object]] = {
 def people(patients: Client) -> None:
     """Patients of whom each differs from the others."""
     for name, fields in PEOPLE.items():
-        patients.create_patient(creating(name=name, phone="112", **fields))
+        patients.create_patient(create_request(name=name, phone="112", **fields))
 
 
 def names(patients: Client, **request: object) -> list[str]:
@@ -53,7 +53,7 @@ def test_a_list_holds_what_fits_all_of_its_filters(
 
 
 def test_deleted_patients_are_shown_if_asked_for(patients: Client, admin: Client) -> None:
-    kept, gone = (patients.create_patient(creating(name="Shown Or Not")) for _ in range(2))
+    kept, gone = (patients.create_patient(create_request(name="Shown Or Not")) for _ in range(2))
     deleted = admin.delete_patient(DeletePatientRequest(id=gone.id))
     query = "shown or not"
     assert patients.list_patients(ListPatientsRequest(query=query)).patients == [kept]

@@ -10,7 +10,7 @@ import pytest
 from gen.pulsetrack.patient.v1 import ListPatientsRequest, Patient
 from tests.harness.client import Client, Rejected
 from tests.harness.sql import Sql
-from tests.patient.factory import changing, creating
+from tests.patient.factory import create_request, update_request
 from tests.patient.paging import ids, walked
 
 FIELDS = ("name", "create_time", "update_time", "date_of_birth")
@@ -29,7 +29,7 @@ def group(patients: Client, *births: str, **fields: str) -> tuple[str, list[Pati
     """Creates a patient of each name, some of them twice, and returns the query that finds them, and them."""
     word = uuid4().hex
     new = [
-        creating(name=name, date_of_birth=birth, email=f"{uuid4().hex[:6]}@{word}.test", **fields)
+        create_request(name=name, date_of_birth=birth, email=f"{uuid4().hex[:6]}@{word}.test", **fields)
         for name in (*NAMES, *NAMES[:3])
         for birth in births
     ]
@@ -40,7 +40,7 @@ def group(patients: Client, *births: str, **fields: str) -> tuple[str, list[Pati
 def everybody(patients: Client) -> tuple[str, list[Patient]]:
     """Patients of whom two have one name and half one day of birth, one of them changed since."""
     query, new = group(patients, "1980-02-29", "1999-12-31")
-    new[3] = patients.update_patient(changing(new[3], phone="112"))
+    new[3] = patients.update_patient(update_request(new[3], phone="112"))
     return query, new
 
 
@@ -70,7 +70,7 @@ def test_paging_sees_all_that_stays_once_and_in_order_while_others_come(patients
     def come() -> None:
         while not paged.is_set():
             name = f"{'AZaz'[next(numbers) % 4]} Newcomer"
-            patients.create_patient(creating(name=name, email=f"{uuid4().hex[:6]}{query}"))
+            patients.create_patient(create_request(name=name, email=f"{uuid4().hex[:6]}{query}"))
 
     with ThreadPoolExecutor() as threads:
         newcomers = [threads.submit(come) for _ in range(2)]
@@ -110,7 +110,7 @@ def test_the_usual_order_is_the_newest_first(patients: Client, everybody: tuple[
 def test_a_page_goes_on_behind_a_patient_that_was_renamed(patients: Client) -> None:
     query, new = group(patients, "1980-02-29")
     first = patients.list_patients(ListPatientsRequest(query=query, order_by="name", page_size=4))
-    patients.update_patient(changing(first.patients[-1], name="0"))
+    patients.update_patient(update_request(first.patients[-1], name="0"))
     rest = ListPatientsRequest(query=query, order_by="name", page_token=first.next_page_token)
     assert ids(first.patients + patients.list_patients(rest).patients) == in_order(new, "name")
 

@@ -13,7 +13,7 @@ from services.common.protobuf.contract import SERVICES
 from tests.harness.background import Background
 from tests.harness.client import Client
 from tests.harness.tokens import Signer
-from tests.patient.factory import creating
+from tests.patient.factory import create_request
 
 WATCHERS, CHANGES = 1000, 20
 METHOD = f"/{SERVICES['patient']}/WatchPatients"
@@ -31,7 +31,7 @@ def test_each_of_a_thousand_is_told_of_each_change(
             for watch in watches:
                 assert not loads(await anext(watch)).revision
             seen = asyncio.gather(*(changed(watch) for watch in watches))
-            created = [(await asyncio.to_thread(patients.create_patient, creating())).id for _ in range(CHANGES)]
+            created = [(await asyncio.to_thread(patients.create_patient, create_request())).id for _ in range(CHANGES)]
             assert await seen == [created] * WATCHERS
 
     background.run(story(), seconds=120)

@@ -10,7 +10,7 @@ from services.patient.changes import TOPIC
 from tests.harness.client import Client, Rejected
 from tests.harness.sql import Sql
 from tests.harness.tokens import ADMIN_ID, USER_ID
-from tests.patient.factory import changing, creating
+from tests.patient.factory import create_request, update_request
 
 ROWS = "SELECT *, xmin::text AS transaction FROM outbox WHERE key = $1 AND destination = $2 ORDER BY id"
 
@@ -21,7 +21,7 @@ def events(sql: Sql, patient_id: str) -> list[PatientEvent]:
 
 
 def test_a_creation_leaves_one_row_for_kafka_and_one_for_billing(patients: Client, sql: Sql) -> None:
-    created = patients.create_patient(creating())
+    created = patients.create_patient(create_request())
     [row] = sql(ROWS, created.id, TOPIC)
     [again] = sql(ROWS, created.id, "billing")
     assert row["event_id"] == again["event_id"]
@@ -31,7 +31,7 @@ def test_a_creation_leaves_one_row_for_kafka_and_one_for_billing(patients: Clien
 
 
 def test_the_patient_and_its_rows_are_of_one_transaction(patients: Client, sql: Sql) -> None:
-    created = patients.create_patient(creating())
+    created = patients.create_patient(create_request())
     written = sql("SELECT xmin::text FROM patients WHERE id = $1::uuid", created.id)
     written += sql("SELECT xmin::text FROM outbox WHERE key = $1", created.id)
     assert len(written) == 3
@@ -44,16 +44,16 @@ def test_the_patient_and_its_rows_are_of_one_transaction(patients: Client, sql: 
 )
 def test_a_creation_that_fails_leaves_nothing(patients: Client, sql: Sql, fields: dict[str, str]) -> None:
     if not sql("SELECT FROM patients WHERE email = 'first@clinic.test'"):
-        patients.create_patient(creating(email="first@clinic.test", medical_record_number="MRN-1"))
+        patients.create_patient(create_request(email="first@clinic.test", medical_record_number="MRN-1"))
     before = sql("SELECT id FROM outbox UNION SELECT 0")
     with pytest.raises(Rejected):
-        patients.create_patient(creating(**fields))
+        patients.create_patient(create_request(**fields))
     assert sql("SELECT id FROM outbox UNION SELECT 0") == before
 
 
 def test_each_change_is_an_event_with_the_patient_as_it_is_then(patients: Client, admin: Client, sql: Sql) -> None:
-    created = patients.create_patient(creating())
-    updated = patients.update_patient(changing(created, name="Ana Costa"))
+    created = patients.create_patient(create_request())
+    updated = patients.update_patient(update_request(created, name="Ana Costa"))
     deleted = admin.delete_patient(DeletePatientRequest(id=created.id))
     first, second, third = events(sql, created.id)
     assert first.created
@@ -79,22 +79,22 @@ def for_billing(sql: Sql, patient_id: str) -> list[str]:
 
 @pytest.mark.parametrize("fields", [{"name": "Ana Costa"}, {"email": "ana.costa@clinic.test"}], ids=["name", "email"])
 def test_an_update_of_what_billing_copies_is_for_billing(patients: Client, sql: Sql, fields: dict[str, str]) -> None:
-    created = patients.create_patient(creating())
-    patients.update_patient(changing(created, **fields))
+    created = patients.create_patient(create_request())
+    patients.update_patient(update_request(created, **fields))
     assert for_billing(sql, created.id) == ["PatientCreated", "PatientUpdated"]
 
 
 def test_any_other_update_is_not_for_billing(patients: Client, admin: Client, sql: Sql) -> None:
-    created = patients.create_patient(creating())
-    patients.update_patient(changing(created, phone="112", address="2 High Street"))
+    created = patients.create_patient(create_request())
+    patients.update_patient(update_request(created, phone="112", address="2 High Street"))
     admin.delete_patient(DeletePatientRequest(id=created.id))
     assert for_billing(sql, created.id) == ["PatientCreated", "PatientDeleted"]
 
 
 def test_a_change_that_fails_leaves_nothing(patients: Client, sql: Sql) -> None:
-    created = patients.create_patient(creating())
+    created = patients.create_patient(create_request())
     with pytest.raises(Rejected, match="ABORTED"):
-        patients.update_patient(changing(created, name="Ana Costa", etag="stale"))
+        patients.update_patient(update_request(created, name="Ana Costa", etag="stale"))
     with pytest.raises(Rejected, match="PERMISSION_DENIED"):
         patients.delete_patient(DeletePatientRequest(id=created.id))
     assert len(events(sql, created.id)) == 1
@@ -102,13 +102,13 @@ def test_a_change_that_fails_leaves_nothing(patients: Client, sql: Sql) -> None:
 
 def test_an_event_carries_the_trace_of_its_call(patients: Client, sql: Sql) -> None:
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    traced = patients.create_patient(creating(), metadata=(("traceparent", trace),))
-    untraced = patients.create_patient(creating())
+    traced = patients.create_patient(create_request(), metadata=(("traceparent", trace),))
+    untraced = patients.create_patient(create_request())
     assert [row["traceparent"] for row in sql(ROWS, traced.id, TOPIC)] == [trace]
     assert [len(row["traceparent"]) for row in sql(ROWS, untraced.id, TOPIC)] == [len(trace)]
 
 
 def test_what_is_no_trace_is_not_passed_on(patients: Client, sql: Sql) -> None:
-    created = patients.create_patient(creating(), metadata=(("traceparent", "00-anything"),))
+    created = patients.create_patient(create_request(), metadata=(("traceparent", "00-anything"),))
     [row] = sql(ROWS, created.id, TOPIC)
     assert re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-00", row["traceparent"])

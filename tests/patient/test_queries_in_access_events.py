@@ -12,7 +12,7 @@ from services.common.audit.interceptor import MAX_QUERY_BYTES
 from tests.harness.client import Client, Rejected
 from tests.harness.sql import Sql
 from tests.harness.waiting import eventually
-from tests.patient.factory import creating
+from tests.patient.factory import create_request
 
 
 def listing(client: Client, admin: Client, request: ListPatientsRequest) -> ServiceAccessEvent:
@@ -51,7 +51,7 @@ def test_a_list_of_everything_names_the_default_page_size(patients: Client, admi
 
 def test_the_page_token_is_left_out(patients: Client, admin: Client) -> None:
     for _ in range(2):
-        patients.create_patient(creating())
+        patients.create_patient(create_request())
     token = patients.list_patients(ListPatientsRequest(page_size=1)).next_page_token
     event = listing(patients, admin, ListPatientsRequest(page_size=1, page_token=token))
     assert (event.query, event.outcome) == ('{"page_size":1}', "OK")
@@ -84,7 +84,7 @@ def test_an_event_from_before_queries_were_recorded_has_none(patients: Client, a
 
 
 def test_other_calls_have_no_query(patients: Client, admin: Client) -> None:
-    created = patients.create_patient(creating())
+    created = patients.create_patient(create_request())
     patients.get_patient(GetPatientRequest(id=created.id))
     events = eventually(
         lambda: (
@@ -97,7 +97,7 @@ def test_other_calls_have_no_query(patients: Client, admin: Client) -> None:
 
 
 def test_the_events_of_a_patient_name_the_query_that_found_him(patients: Client, admin: Client) -> None:
-    created = patients.create_patient(creating())
+    created = patients.create_patient(create_request())
     listing(patients, admin, ListPatientsRequest(query=created.email))
     events = admin.list_access_events(ListAccessEventsRequest(id=created.id)).access_events
     [query] = [event.query for event in events if event.method.endswith("/ListPatients")]

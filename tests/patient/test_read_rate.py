@@ -11,7 +11,7 @@ from tests.harness.background import Background
 from tests.harness.client import Client, Rejected, connect
 from tests.harness.services import serve_service
 from tests.harness.tokens import Signer
-from tests.patient.factory import creating
+from tests.patient.factory import create_request
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def user(background: Background, new_database: Callable[[str], str], signer: Sig
 
 
 def test_a_user_who_lists_too_many_is_refused_and_others_are_not(user: Client, signer: Signer) -> None:
-    created = [user.create_patient(creating()) for _ in range(40)]
+    created = [user.create_patient(create_request()) for _ in range(40)]
     assert len(user.list_patients(ListPatientsRequest()).patients) == len(created)
     with pytest.raises(Rejected, match="RESOURCE_EXHAUSTED RATE_LIMITED") as refused:
         user.list_patients(ListPatientsRequest())

@@ -21,7 +21,7 @@ from tests.harness.background import Background
 from tests.harness.client import Client
 from tests.harness.sql import Sql
 from tests.harness.waiting import eventually
-from tests.patient.factory import changing, creating
+from tests.patient.factory import create_request, update_request
 
 DELIVERED = "SELECT FROM outbox WHERE key = $1 AND destination = $2 AND delivered_time IS NOT NULL"
 HEARTBEATS = 40
@@ -72,12 +72,12 @@ async def claim(url: str, lease: timedelta) -> None:
 def test_a_delivery_that_takes_long_delays_no_watch(
     patients: Client, background: Background, database_url: str
 ) -> None:
-    patients.create_patient(creating())
+    patients.create_patient(create_request())
     gate = Gate()
     with background.during(relaying_to(database_url, gate)), patients.watch_patients(WatchPatientsRequest()) as answers:
         eventually(lambda: gate.taken)
         next(answers)
-        created = patients.create_patient(creating())
+        created = patients.create_patient(create_request())
         seen = (answer.revision.patient for answer in islice(answers, HEARTBEATS) if answer.revision)
         assert next(seen) == created
 
@@ -85,9 +85,9 @@ def test_a_delivery_that_takes_long_delays_no_watch(
 def test_the_rows_of_a_patient_are_delivered_one_after_the_other(
     patients: Client, background: Background, database_url: str, sql: Sql
 ) -> None:
-    patient = patients.create_patient(creating())
+    patient = patients.create_patient(create_request())
     for number in range(5):
-        patient = patients.update_patient(changing(patient, name=f"Ana {number}"))
+        patient = patients.update_patient(update_request(patient, name=f"Ana {number}"))
     gates = [Gate(is_open=True) for _ in range(3)]
     with (
         background.during(relaying_to(database_url, gates[0])),
@@ -104,7 +104,7 @@ def test_the_rows_of_a_patient_are_delivered_one_after_the_other(
 def test_the_rows_of_a_relay_that_was_killed_are_delivered_when_its_lease_ends(
     patients: Client, background: Background, database_url: str, sql: Sql
 ) -> None:
-    created = patients.create_patient(creating())
+    created = patients.create_patient(create_request())
     background.run(claim(database_url, timedelta(seconds=1)))
     with background.during(relaying_to(database_url, Gate(is_open=True))):
         eventually(lambda: sql(DELIVERED, created.id, TOPIC))
@@ -113,7 +113,7 @@ def test_the_rows_of_a_relay_that_was_killed_are_delivered_when_its_lease_ends(
 def test_rows_written_before_the_clock_was_turned_back_are_delivered(
     patients: Client, background: Background, database_url: str, sql: Sql
 ) -> None:
-    created = patients.create_patient(creating())
+    created = patients.create_patient(create_request())
     sql("UPDATE outbox SET due_time = now() + interval '1 hour' WHERE key = $1", created.id)
     with background.during(relaying_to(database_url, Gate(is_open=True))):
         eventually(lambda: sql(DELIVERED, created.id, TOPIC))
@@ -123,7 +123,7 @@ def test_a_relay_that_stops_gives_its_claim_back(
     patients: Client, background: Background, database_url: str, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay, "_LEASE", timedelta(hours=1))
-    created = patients.create_patient(creating())
+    created = patients.create_patient(create_request())
     gate = Gate()
     with background.during(relaying_to(database_url, gate)):
         eventually(lambda: gate.taken)
@@ -134,7 +134,7 @@ def test_a_relay_that_stops_gives_its_claim_back(
 def test_what_a_former_life_was_given_is_not_marked_as_delivered_in_the_next(
     patients: Client, background: Background, database_url: str, sql: Sql
 ) -> None:
-    created = patients.create_patient(creating())
+    created = patients.create_patient(create_request())
     old, new = Gate(), Gate(first_life="2")
     with background.during(relaying_to(database_url, old)):
         eventually(lambda: (created.id, "PatientCreated") in old.taken)
@@ -142,7 +142,7 @@ def test_what_a_former_life_was_given_is_not_marked_as_delivered_in_the_next(
             eventually(lambda: (created.id, "PatientCreated") in new.taken)
             old.present_life = "2"
             background.run(old.open())
-            other = patients.create_patient(creating())  # which the old one delivers next
+            other = patients.create_patient(create_request())  # which the old one delivers next
             eventually(lambda: sql(DELIVERED, other.id, TOPIC))
             assert not sql(DELIVERED, created.id, TOPIC)
             background.run(new.open())

@@ -13,7 +13,7 @@ from tests.harness.client import Client, Rejected
 from tests.harness.concurrency import call_concurrently
 from tests.harness.sql import Sql
 from tests.harness.waiting import eventually
-from tests.patient.factory import a_patient, changing, creating
+from tests.patient.factory import a_patient, create_request, update_request
 
 PATH = f"/{SERVICES['patient']}/CreatePatient"
 CLAIM = (
@@ -47,7 +47,7 @@ def test_a_repetition_gets_the_bytes_of_the_first_answer(patients: Client, sql: 
 def test_a_repetition_gets_the_patient_as_it_was_then(patients: Client) -> None:
     request = requesting("r-2")
     first = patients.create_patient(request)
-    changed = patients.update_patient(changing(first, phone="112"))
+    changed = patients.update_patient(update_request(first, phone="112"))
     assert patients.create_patient(request) == first
     assert patients.get_patient(GetPatientRequest(id=first.id)) == changed
 
@@ -64,16 +64,16 @@ def test_another_callers_id_is_another_id(patients: Client, admin: Client) -> No
 
 
 def test_requests_without_an_id_are_no_repetitions(patients: Client) -> None:
-    patients.create_patient(creating(email="twice@clinic.test"))
+    patients.create_patient(create_request(email="twice@clinic.test"))
     with pytest.raises(Rejected, match="EMAIL_ALREADY_EXISTS"):
-        patients.create_patient(creating(email="twice@clinic.test"))
+        patients.create_patient(create_request(email="twice@clinic.test"))
 
 
 @pytest.mark.parametrize("wrong", [{"email": "taken@clinic.test"}, {"date_of_birth": "2999-01-01"}])
 def test_a_request_that_failed_leaves_nothing(patients: Client, sql: Sql, wrong: dict[str, str]) -> None:
     request_id = str(uuid4())
     if not sql("SELECT FROM patients WHERE email = 'taken@clinic.test'"):
-        patients.create_patient(creating(email="taken@clinic.test"))
+        patients.create_patient(create_request(email="taken@clinic.test"))
     with pytest.raises(Rejected):
         patients.create_patient(requesting(request_id, **wrong))
     assert not sql("SELECT FROM answers WHERE request_id = $1", request_id)
@@ -157,7 +157,7 @@ def test_an_id_that_breaks_its_rule_is_refused(patients: Client, request_id: str
 
 def test_a_header_that_breaks_the_rule_is_refused(patients: Client) -> None:
     with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
-        patients.create_patient(creating(), metadata=key("x" * 129))
+        patients.create_patient(create_request(), metadata=key("x" * 129))
     assert list(refused.value.violations) == ["request_id"]
 
 

@@ -11,7 +11,7 @@ from services.patient.service import CONCURRENT_SEARCHES
 from tests.harness.client import Client, Rejected, attempt
 from tests.harness.sql import Sql
 from tests.harness.waiting import eventually
-from tests.patient.factory import creating
+from tests.patient.factory import create_request
 
 SEARCHES = 14
 """More than the connections of a pool."""
@@ -23,7 +23,7 @@ SEARCHES = 14
 def test_searches_that_take_long_leave_connections_to_others(
     patients: Client, sql: Sql, search: ListPatientsRequest
 ) -> None:
-    created = patients.create_patient(creating())
+    created = patients.create_patient(create_request())
     with ThreadPoolExecutor(SEARCHES) as threads, sql.hold_locks("LOCK TABLE patients"):
         searches = [threads.submit(attempt, partial(patients.list_patients, search)) for _ in range(SEARCHES)]
         eventually(lambda: sum(each.done() for each in searches) == SEARCHES - CONCURRENT_SEARCHES)

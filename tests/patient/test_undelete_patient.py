@@ -18,7 +18,7 @@ from tests.harness.client import Client, Rejected
 from tests.harness.concurrency import call_concurrently
 from tests.harness.sql import Sql
 from tests.harness.tokens import ADMIN_ID
-from tests.patient.factory import creating
+from tests.patient.factory import create_request
 
 EVENTS = "SELECT type, payload FROM outbox WHERE key = $1 AND destination = $2 ORDER BY id"
 
@@ -26,7 +26,7 @@ EVENTS = "SELECT type, payload FROM outbox WHERE key = $1 AND destination = $2 O
 @pytest.fixture
 def deleted(patients: Client, admin: Client) -> Patient:
     """A patient that was deleted."""
-    created = patients.create_patient(creating())
+    created = patients.create_patient(create_request())
     patient: Patient = admin.delete_patient(DeletePatientRequest(id=created.id))
     return patient
 
@@ -52,7 +52,7 @@ def test_it_is_an_event(admin: Client, deleted: Patient, sql: Sql) -> None:
 
 
 def test_a_patient_that_is_not_deleted_stays_as_it_is(admin: Client, patients: Client, sql: Sql) -> None:
-    created = patients.create_patient(creating())
+    created = patients.create_patient(create_request())
     assert admin.undelete_patient(UndeletePatientRequest(id=created.id)) == created
     assert len(sql(EVENTS, created.id, TOPIC)) == 1
 

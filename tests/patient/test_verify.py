@@ -23,7 +23,7 @@ from tests.harness.services import serve_service
 from tests.harness.sql import Sql
 from tests.harness.tokens import Signer
 from tests.harness.waiting import eventually
-from tests.patient.factory import creating
+from tests.patient.factory import create_request
 
 ROOT = Path(__file__).resolve().parents[2]
 SEALED = 12
@@ -38,7 +38,7 @@ def url(background: Background, new_database: Callable[[str], str], signer: Sign
     url = new_database("patient")
     serving = serve_service("patient", url, TokenVerifier(signer.trust))
     with background.during(serving) as port, connect(port, "patient", signer.token("USER")) as patients:
-        created = [patients.create_patient(creating()) for _ in range(SEALED // 2)]
+        created = [patients.create_patient(create_request()) for _ in range(SEALED // 2)]
         for patient in created:
             patients.get_patient(GetPatientRequest(id=patient.id))
     background.run(seal(url))

@@ -23,7 +23,7 @@ from tests.harness.services import RESUME_KEY, serve_service
 from tests.harness.sql import Sql
 from tests.harness.tokens import USER_ID, Signer
 from tests.patient.accesses import events_of, told
-from tests.patient.factory import changing, creating
+from tests.patient.factory import create_request, update_request
 
 TOKENS = b"the changes of patients" + RESUME_KEY
 Watch = ResponseStream[WatchPatientsResponse]
@@ -49,16 +49,16 @@ def ids(answers: list[WatchPatientsResponse]) -> list[str]:
 
 
 def test_a_watch_begins_now(patients: Client) -> None:
-    patients.create_patient(creating())
+    patients.create_patient(create_request())
     with watching(patients) as (answers, _):
-        created = patients.create_patient(creating())
+        created = patients.create_patient(create_request())
         assert ids(changes(answers, 1)) == [created.id]
 
 
 def test_each_change_comes_as_its_revision(patients: Client, admin: Client) -> None:
     with watching(patients) as (answers, _):
-        created = patients.create_patient(creating())
-        patients.update_patient(changing(created, name="Ana Costa"))
+        created = patients.create_patient(create_request())
+        patients.update_patient(update_request(created, name="Ana Costa"))
         admin.delete_patient(DeletePatientRequest(id=created.id))
         admin.undelete_patient(UndeletePatientRequest(id=created.id))
         seen = changes(answers, 4)
@@ -68,19 +68,19 @@ def test_each_change_comes_as_its_revision(patients: Client, admin: Client) -> N
 
 def test_a_watch_goes_on_behind_each_token_with_what_came_since(patients: Client) -> None:
     with watching(patients) as (answers, begin):
-        created = [patients.create_patient(creating()).id for _ in range(4)]
+        created = [patients.create_patient(create_request()).id for _ in range(4)]
         seen = changes(answers, 4)
     for number, resume_token in enumerate([begin, *(answer.resume_token for answer in seen)]):
         with watching(patients, resume_token) as (answers, again):
             assert again == resume_token
             assert ids(changes(answers, len(created) - number)) == created[number:]
-            created.append(patients.create_patient(creating()).id)
+            created.append(patients.create_patient(create_request()).id)
             assert ids(changes(answers, 1)) == created[-1:]
 
 
 def test_all_who_watch_see_the_same(patients: Client) -> None:
     with watching(patients) as (first, _), watching(patients) as (second, _):
-        created = [patients.create_patient(creating()).id for _ in range(3)]
+        created = [patients.create_patient(create_request()).id for _ in range(3)]
         assert changes(first, 3) == (seen := changes(second, 3))
     assert ids(seen) == created
 
@@ -89,7 +89,7 @@ def test_who_is_far_behind_catches_up(patients: Client, sql: Sql) -> None:
     with watching(patients) as (_, begin):
         pass
     more_than_are_kept = 1500
-    created = patients.create_patient(creating())
+    created = patients.create_patient(create_request())
     sql(
         "INSERT INTO revisions (patient_id, revision, actor_id, occur_time, type, patient)"
         " SELECT patient_id, n, actor_id, occur_time, type, patient FROM revisions, generate_series(2, $2) n"
@@ -100,15 +100,15 @@ def test_who_is_far_behind_catches_up(patients: Client, sql: Sql) -> None:
     with watching(patients) as (_, _), watching(patients, begin) as (answers, _):
         numbers = [answer.revision.revision for answer in changes(answers, more_than_are_kept) if answer.revision]
         assert numbers == list(range(1, more_than_are_kept + 1))
-        created = patients.create_patient(creating())
+        created = patients.create_patient(create_request())
         assert ids(changes(answers, 1)) == [created.id]
 
 
 def test_nothing_is_missed_and_nothing_comes_twice_while_many_write(patients: Client) -> None:
     def write(_: int) -> str:
-        created = patients.create_patient(creating())
+        created = patients.create_patient(create_request())
         for number in range(4):
-            patients.update_patient(changing(created, name=f"Ana {number}"))
+            patients.update_patient(update_request(created, name=f"Ana {number}"))
         return str(created.id)
 
     seen: list[WatchPatientsResponse] = []
@@ -135,7 +135,7 @@ def test_the_changes_of_another_process_are_seen(
         connect(port, "patient", signer.token("USER")) as other,
         watching(patients) as (answers, _),
     ):
-        created = other.create_patient(creating())
+        created = other.create_patient(create_request())
         assert ids(changes(answers, 1)) == [created.id]
 
 
@@ -143,7 +143,7 @@ def test_a_silent_watch_beats_with_a_token_that_goes_on(patients: Client) -> Non
     with watching(patients) as (answers, begin):
         beats = [next(answers) for _ in range(3)]
     assert [(beat.revision, beat.resume_token) for beat in beats] == [(None, begin)] * 3
-    created = patients.create_patient(creating())
+    created = patients.create_patient(create_request())
     with watching(patients, begin) as (answers, _):
         assert ids(changes(answers, 1)) == [created.id]
 
@@ -163,7 +163,7 @@ def test_a_silent_watch_beats_with_a_token_that_goes_on(patients: Client) -> Non
     ],
 )
 def test_a_token_that_is_not_ours_is_refused(patients: Client, change: Callable[[str], str]) -> None:
-    patients.create_patient(creating())
+    patients.create_patient(create_request())
     with watching(patients) as (_, good):
         pass
     with pytest.raises(Rejected) as refused, watching(patients, change(good)):
@@ -178,7 +178,7 @@ def test_a_token_that_is_too_long_is_refused(patients: Client) -> None:
 
 
 def test_a_token_of_what_a_restored_database_lacks_is_refused(patients: Client, sql: Sql) -> None:
-    created = patients.create_patient(creating())
+    created = patients.create_patient(create_request())
     with watching(patients) as (_, lost):
         pass
     sql("DELETE FROM revisions WHERE patient_id = $1::uuid", created.id)
@@ -189,7 +189,7 @@ def test_a_token_of_what_a_restored_database_lacks_is_refused(patients: Client, 
 
 def test_each_change_that_is_told_leaves_an_access_event(patients: Client, admin: Client) -> None:
     with watching(patients) as (answers, _):
-        created = patients.create_patient(creating())
+        created = patients.create_patient(create_request())
         changes(answers, 1)
         events = events_of(admin, created.id, 2)
     assert told(events) == [("CreatePatient", "OK"), ("WatchPatients", "OK")]

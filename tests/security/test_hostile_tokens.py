@@ -21,7 +21,7 @@ from tests.harness.background import Background
 from tests.harness.client import Client, Rejected, attempt, connect
 from tests.harness.services import ADMIN_EMAIL, ADMIN_PASSWORD, RESUME_KEY, serve_auth, serve_service
 from tests.harness.tokens import Signer
-from tests.patient.factory import creating
+from tests.patient.factory import create_request
 
 LISTS = [method for method in all_methods() if "page_token" in method.input.DESCRIPTOR.fields_by_name]
 HOSTILE: list[Any] = [
@@ -74,7 +74,7 @@ def listing(method: Method, clients: dict[str, Client]) -> Iterator[Any]:
     """Yields requests of a list method: of a patient who exists, in several orders."""
     fields: dict[str, Any] = {}
     if "id" in method.input.DESCRIPTOR.fields_by_name:
-        fields["id"] = clients["patient"].create_patient(creating()).id
+        fields["id"] = clients["patient"].create_patient(create_request()).id
     orders = ORDERS if "order_by" in method.input.DESCRIPTOR.fields_by_name else ORDERS[:1]
     yield from (method.input(**fields, **({"order_by": order} if order else {})) for order in orders)
 
