@@ -14,7 +14,7 @@ _STATUSES = {
 }
 
 
-def first_row(request: CreateBillingAccountRequest | FollowPatientRequest) -> dict[str, Any]:
+def create_row(request: CreateBillingAccountRequest | FollowPatientRequest) -> dict[str, Any]:
     """Returns the columns of an account that a request opens. `FollowPatientRequest` also sets the patient's state."""
     row = {"id": uuid7(), "patient_id": request.patient_id, "name": request.name, "email": request.email}
     if isinstance(request, FollowPatientRequest):

@@ -10,7 +10,7 @@ from gen.pulsetrack.billing.v1 import (
     ListBillingAccountsRequest,
     ListBillingAccountsResponse,
 )
-from services.billing.domain import first_row, select_statuses, to_account
+from services.billing.domain import create_row, select_statuses, to_account
 from services.billing.errors import BillingAccountNotFound
 from services.billing.models import (
     CLOSE_ACCOUNT,
@@ -34,7 +34,7 @@ class BillingService:
 
     async def create_billing_account(self, request: CreateBillingAccountRequest) -> BillingAccount:
         """Opens an account for a patient, or returns the patient's existing account."""
-        row = await self._db.row(INSERT_ACCOUNT, **first_row(request))
+        row = await self._db.row(INSERT_ACCOUNT, **create_row(request))
         row = row or await self._db.row(GET_ACCOUNT_OF_PATIENT, patient_id=request.patient_id)
         return to_account(row)
 
@@ -43,7 +43,7 @@ class BillingService:
 
         An event that is older than the account's state changes nothing.
         """
-        row = await self._db.row(FOLLOW_PATIENT, **first_row(request))
+        row = await self._db.row(FOLLOW_PATIENT, **create_row(request))
         row = row or await self._db.row(GET_ACCOUNT_OF_PATIENT, patient_id=request.patient_id)
         return to_account(row)
 

@@ -23,7 +23,7 @@ _COPIED_BY_BILLING = ("name", "email")
 
 
 def normalize_patient(patient: Patient, *, default_registered_date: date) -> Patient:
-    """Returns a patient as it is stored: text normalize, the registered date set, output-only fields cleared."""
+    """Returns a patient as it is stored: text normalized, the registered date set, output-only fields cleared."""
     values = {name: getattr(patient, name) for name in _WRITABLE}
     values |= {name: normalize(values[name]) for name in _TEXTS}
     values["registered_date"] = values["registered_date"] or default_registered_date.isoformat()
@@ -31,7 +31,7 @@ def normalize_patient(patient: Patient, *, default_registered_date: date) -> Pat
 
 
 def validate_patient(patient: Patient, *, today: date, current: Patient | None = None) -> None:
-    """Checks a normalize patient against the rules that the proto cannot express.
+    """Checks a normalized patient against the rules that the proto cannot express.
 
     Text that equals that of `current` is not checked for invisible or bidirectional characters: it may have been stored
     before that rule existed. Raises FieldsInvalid.
@@ -42,7 +42,7 @@ def validate_patient(patient: Patient, *, today: date, current: Patient | None =
     if patient.date_of_birth > today.isoformat():
         violations.setdefault("date_of_birth", "must not be in the future")
     if violations:
-        raise FieldsInvalid({f"patient.{name}": find_violation for name, find_violation in violations.items()})
+        raise FieldsInvalid({f"patient.{name}": text for name, text in violations.items()})
 
 
 def merge_patient(current: Patient, change: Patient, mask: Iterable[str] | None) -> Patient:
@@ -73,13 +73,13 @@ def to_columns(patient: Patient) -> dict[str, Any]:
     }
 
 
-def first_row(patient: Patient, patient_id: UUID, now: datetime) -> dict[str, Any]:
+def create_row(patient: Patient, patient_id: UUID, now: datetime) -> dict[str, Any]:
     """Returns the row of a patient that is created now."""
     state = {"id": patient_id, "create_time": now, "update_time": now, "delete_time": None, "sequence": 1}
     return to_columns(patient) | state
 
 
-def next_row(row: Mapping[str, Any], now: datetime, **changes: Any) -> dict[str, Any]:
+def advance_row(row: Mapping[str, Any], now: datetime, **changes: Any) -> dict[str, Any]:
     """Returns the row that follows a row when columns change now."""
     return {**row, **changes, "update_time": now, "sequence": row["sequence"] + 1}
 
@@ -126,7 +126,7 @@ def _find_text_violations(patient: Patient, current: Patient | None) -> dict[str
     violations = {}
     for name in _TEXTS:
         text = getattr(patient, name)
-        if len(text) > _MAX_LENGTHS.get(name, len(text)):  # NFC makes some texts longer than the proto's rule has seen
+        if len(text) > _MAX_LENGTHS.get(name, len(text)):  # NFC can lengthen text that the proto's rule accepted
             violations[name] = f"must be at most {_MAX_LENGTHS[name]} characters in Unicode NFC"
         is_new = current is None or text != getattr(current, name)
         if text and is_new and (found := find_violation(text)):

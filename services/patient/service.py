@@ -38,10 +38,10 @@ from services.common.messaging.outbox import Outbox
 from services.common.postgres.database import Database, Transaction
 from services.patient.changes import record_patient_change, to_revision
 from services.patient.domain import (
-    first_row,
+    advance_row,
+    create_row,
     has_changes,
     merge_patient,
-    next_row,
     normalize_patient,
     to_columns,
     to_patient,
@@ -101,7 +101,7 @@ class PatientService:
             now = datetime.now(UTC)
             patient = normalize_patient(request.patient or Patient(), default_registered_date=now.date())
             validate_patient(patient, today=now.date())
-            row = first_row(patient, uuid7(), now)
+            row = create_row(patient, uuid7(), now)
             await tx.run(INSERT_PATIENT, conflicts=_CONFLICTS, **row)
             created = await record_patient_change(tx, self._outbox, PatientCreated, row, caller)
             return await RESPONSES.store(tx, caller, request, created)
@@ -144,7 +144,7 @@ class PatientService:
             columns = to_columns(patient)
             if not has_changes(row, columns):
                 return current
-            updated = next_row(row, now, **columns)
+            updated = advance_row(row, now, **columns)
             await tx.run(UPDATE_PATIENT, conflicts=_CONFLICTS, **updated)
             return await record_patient_change(tx, self._outbox, PatientUpdated, updated, caller, before=row)
 
@@ -156,7 +156,7 @@ class PatientService:
         async with self._db.begin() as tx:
             row = await _lock_patient(tx, request.id, request.etag)
             now = datetime.now(UTC)
-            deleted = next_row(row, now, delete_time=now)
+            deleted = advance_row(row, now, delete_time=now)
             await tx.run(UPDATE_PATIENT, **deleted)
             return await record_patient_change(tx, self._outbox, PatientDeleted, deleted, caller)
 
@@ -171,7 +171,7 @@ class PatientService:
                 raise PatientNotFound
             if row["delete_time"] is None:
                 return to_patient(row)
-            undeleted = next_row(row, datetime.now(UTC), delete_time=None)
+            undeleted = advance_row(row, datetime.now(UTC), delete_time=None)
             await tx.run(UPDATE_PATIENT, **undeleted)
             return await record_patient_change(tx, self._outbox, PatientUndeleted, undeleted, caller)
 

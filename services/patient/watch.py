@@ -5,22 +5,21 @@ watchers. A watcher that is further behind reads the journal in pages until it h
 """
 
 import asyncio
-import logging
 from bisect import bisect_right
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from contextvars import Context
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import NamedTuple
 
 from asyncpg import Record
 
 from gen.pulsetrack.patient.v1 import WatchPatientsResponse
+from services.common.background import BackgroundTask
 from services.common.errors import DependencyUnavailable, ValueRejected
 from services.common.messaging.outbox import Outbox
 from services.common.postgres import cursor
 from services.common.postgres.database import Database
 from services.common.postgres.journal import JournalPosition, position_of
-from services.common.retry import retry_while_unavailable
 from services.patient.changes import to_revision
 from services.patient.errors import ResumeTokenInvalid
 from services.patient.models import REVISIONS_JOURNAL
@@ -32,13 +31,12 @@ _PAGE = 100
 _CONCURRENT_CATCH_UPS = 2
 _POLL_SECONDS = 0.25
 _TOKEN_PURPOSE = b"the changes of patients"
-_log = logging.getLogger(__name__)
 
 
 class Change(NamedTuple):
-    """A change as watchers receive it, and the place in the journal after it."""
+    """A change as watchers receive it, and its position in the journal."""
 
-    place: JournalPosition
+    position: JournalPosition
     response: WatchPatientsResponse
 
 
@@ -56,86 +54,80 @@ class ChangeFeed:
         self._heartbeat_seconds = heartbeat_seconds
         self._watchers = 0
         self._recent: RecentChanges
-        self._reader: asyncio.Task[None]
+        self._reader: BackgroundTask
         self._catch_ups = asyncio.Semaphore(_CONCURRENT_CATCH_UPS)
-        self._committed = asyncio.Event()
-        outbox.on_commit(self._committed.set)
+        outbox.on_commit(self._wake_reader)
 
     async def watch(self, token: str) -> AsyncGenerator[WatchPatientsResponse, None]:
         """Yields a heartbeat, then the changes after a resume token, or from now on if it is empty, and heartbeats.
 
         Raises ResumeTokenInvalid.
         """
-        place = await self._find_start(token)
-        yield self._heartbeat(place)
-        with self._subscribe() as recent:
+        position = await self._find_start(token)
+        yield self._heartbeat(position)
+        async with self._subscribe() as recent:
             while True:
                 advanced = recent.advanced  # taken before reading: changes that arrive in between set it
-                changes = await self._read_after(place, recent)
+                changes = await self._read_after(position, recent)
                 for change in changes:
                     yield change.response
-                    place = change.place
+                    position = change.position
                 if not changes and not await _wait(advanced, self._heartbeat_seconds):
-                    yield self._heartbeat(place)
+                    yield self._heartbeat(position)
 
     async def _find_start(self, token: str) -> JournalPosition:
         if not token:
             return await REVISIONS_JOURNAL.find_end(self._db)
         try:
-            place: JournalPosition = cursor.decode(token, self._token_key, JournalPosition)
-            exists = await REVISIONS_JOURNAL.contains(self._db, place)
+            position: JournalPosition = cursor.decode(token, self._token_key, JournalPosition)
+            exists = await REVISIONS_JOURNAL.contains(self._db, position)
         except (cursor.InvalidCursorError, ValueRejected):
             raise ResumeTokenInvalid from None
         if not exists:
             raise ResumeTokenInvalid
-        return place
+        return position
 
-    async def _read_after(self, place: JournalPosition, recent: "RecentChanges") -> Sequence[Change]:
-        """Returns changes that follow a place, none while the database is unavailable."""
-        if (changes := recent.after(place)) is not None:
+    async def _read_after(self, position: JournalPosition, recent: "RecentChanges") -> Sequence[Change]:
+        """Returns changes that follow a position, none while the database is unavailable."""
+        if (changes := recent.after(position)) is not None:
             return changes
         with suppress(DependencyUnavailable):
             async with self._catch_ups:  # leaves connections to other calls
-                return await self._read_page(place)
+                return await self._read_page(position)
         return ()
 
-    async def _read_page(self, place: JournalPosition) -> Sequence[Change]:
-        return [self._to_change(row) for row in await REVISIONS_JOURNAL.read_after(self._db, place, limit=_PAGE)]
+    async def _read_page(self, position: JournalPosition) -> Sequence[Change]:
+        return [self._to_change(row) for row in await REVISIONS_JOURNAL.read_after(self._db, position, limit=_PAGE)]
 
     def _to_change(self, row: Record) -> Change:
-        place = position_of(row)
-        return Change(place, WatchPatientsResponse(revision=to_revision(row), resume_token=self._token(place)))
+        position = position_of(row)
+        return Change(position, WatchPatientsResponse(revision=to_revision(row), resume_token=self._token(position)))
 
-    def _heartbeat(self, place: JournalPosition) -> WatchPatientsResponse:
-        return WatchPatientsResponse(resume_token=self._token(place))
+    def _heartbeat(self, position: JournalPosition) -> WatchPatientsResponse:
+        return WatchPatientsResponse(resume_token=self._token(position))
 
-    def _token(self, place: JournalPosition) -> str:
-        return cursor.encode(place, self._token_key)
+    def _token(self, position: JournalPosition) -> str:
+        return cursor.encode(position, self._token_key)
 
-    @contextmanager
-    def _subscribe(self) -> Iterator["RecentChanges"]:
-        """Yields the recent changes. They are read while there is a subscriber."""
+    @asynccontextmanager
+    async def _subscribe(self) -> AsyncIterator["RecentChanges"]:
+        """Yields the recent changes. A background task reads them while there is a subscriber."""
         if not self._watchers:
             self._recent = RecentChanges()
-            self._reader = asyncio.create_task(self._read(self._recent), context=Context())  # outside of the call
+            read = partial(self._read_round, self._recent)
+            self._reader = BackgroundTask(read, activity="watching patients", interval=_POLL_SECONDS)
+            self._reader.start()
         self._watchers += 1
         try:
             yield self._recent
         finally:
             self._watchers -= 1
             if not self._watchers:
-                self._reader.cancel()
+                await self._reader.stop()
 
-    async def _read(self, recent: "RecentChanges") -> None:
-        while True:
-            self._committed.clear()
-            try:
-                has_read = await retry_while_unavailable(lambda: self._read_round(recent), activity="watching patients")
-            except Exception:  # noqa: BLE001 - a bug in one round must not stop all watches
-                _log.exception("watching patients failed")
-                has_read = False
-            if not has_read:
-                await _wait(self._committed, _POLL_SECONDS)
+    def _wake_reader(self) -> None:
+        if self._watchers:
+            self._reader.wake()
 
     async def _read_round(self, recent: "RecentChanges") -> bool:
         """Reads new changes, and returns whether there were any."""
@@ -157,9 +149,9 @@ class RecentChanges:
         self._start: JournalPosition
         self._changes: list[Change] = []
 
-    def begin(self, place: JournalPosition) -> None:
-        """Starts the section at a place."""
-        self._start = self.end = place
+    def begin(self, position: JournalPosition) -> None:
+        """Starts the section at a position."""
+        self._start = self.end = position
         self._notify()
 
     def add(self, changes: Sequence[Change]) -> None:
@@ -167,18 +159,18 @@ class RecentChanges:
         if not changes:
             return
         self._changes += changes
-        self.end = changes[-1].place
+        self.end = changes[-1].position
         if len(self._changes) > _MAX_CACHED:
             oldest = self._changes[: -_MAX_CACHED // 2]
-            self._start = oldest[-1].place
+            self._start = oldest[-1].position
             del self._changes[: len(oldest)]
         self._notify()
 
-    def after(self, place: JournalPosition) -> Sequence[Change] | None:
-        """Returns the changes that follow a place, None if the section begins after it."""
-        if self.end is None or place < self._start:
+    def after(self, position: JournalPosition) -> Sequence[Change] | None:
+        """Returns the changes that follow a position, None if the section begins after it."""
+        if self.end is None or position < self._start:
             return None
-        return self._changes[bisect_right(self._changes, place, key=lambda change: change.place) :]
+        return self._changes[bisect_right(self._changes, position, key=lambda change: change.position) :]
 
     def _notify(self) -> None:
         self.advanced.set()

@@ -10,12 +10,12 @@ import pytest
 from gen.pulsetrack.patient.v1 import Patient, Sex
 from services.common.errors import FieldsInvalid
 from services.patient.domain import (
-    first_row,
+    advance_row,
+    create_row,
     has_changes,
     is_calendar_date,
     is_relevant_to_billing,
     merge_patient,
-    next_row,
     normalize_patient,
     to_columns,
     to_patient,
@@ -137,15 +137,15 @@ def test_absent_record_number_is_null() -> None:
 
 
 def test_row_and_patient_round_trip() -> None:
-    assert to_patient(first_row(ANA, ID, NOW)) == replace(
+    assert to_patient(create_row(ANA, ID, NOW)) == replace(
         ANA, id=str(ID), etag="1", create_time=NOW, update_time=NOW, delete_time=None
     )
 
 
 def test_next_row_increments_the_sequence() -> None:
     later = datetime(2026, 2, 1, tzinfo=UTC)
-    row = first_row(ANA, ID, NOW)
-    deleted = next_row(row, later, delete_time=later)
+    row = create_row(ANA, ID, NOW)
+    deleted = advance_row(row, later, delete_time=later)
     assert deleted == row | {"sequence": 2, "update_time": later, "delete_time": later}
 
 
@@ -161,14 +161,14 @@ def test_next_row_increments_the_sequence() -> None:
 def test_billing_receives_updates_of_the_fields_that_it_copies(
     fields: dict[str, Any], *, changed: bool, relevant: bool
 ) -> None:
-    row = first_row(ANA, ID, NOW)
+    row = create_row(ANA, ID, NOW)
     columns = to_columns(replace(ANA, **fields))
     assert has_changes(row, columns) is changed
-    assert is_relevant_to_billing(next_row(row, NOW, **columns), row) is relevant
+    assert is_relevant_to_billing(advance_row(row, NOW, **columns), row) is relevant
 
 
 def test_billing_receives_changes_without_a_previous_row() -> None:
-    assert is_relevant_to_billing(first_row(ANA, ID, NOW), None)
+    assert is_relevant_to_billing(create_row(ANA, ID, NOW), None)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Billing accounts."""
+"""Creates the billing accounts."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""What closes an account: an admin, or the deletion of its patient."""
+"""Stores why an account is closed: by an admin, or because its patient is deleted."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Puts the reasons of an account's status in the place of the status, which follows from them."""
+    """Replaces the stored status by the reasons from which it is computed."""
     op.add_column("accounts", sa.Column("closed", sa.Boolean, nullable=False, server_default=sa.false()))
     op.add_column("accounts", sa.Column("patient_deleted", sa.Boolean, nullable=False, server_default=sa.false()))
     op.add_column("accounts", sa.Column("sequence", sa.BigInteger, nullable=False, server_default="0"))

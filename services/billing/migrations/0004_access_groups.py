@@ -1,4 +1,4 @@
-"""Groups of people who are listed together: access events refer to them instead of naming each person."""
+"""Creates the access groups. An access event refers to a group of patients instead of listing each patient."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Patients, and the outbox of what happened to them."""
+"""Creates the patients and the outbox of their events."""
 
 import sqlalchemy as sa
 from alembic import op

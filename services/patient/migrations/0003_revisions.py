@@ -1,4 +1,4 @@
-"""Revisions: the states of patients. Those that there are have one each, as they are now, by nobody that is known."""
+"""Creates the revisions of patients. Each existing patient gets one revision, with its current state and no actor."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ _TIMES = ("create_time", "update_time", "delete_time")
 
 
 def upgrade() -> None:
-    """Creates the table and fills it."""
+    """Creates the table, and adds a revision for each patient."""
     revisions = op.create_table(
         "revisions",
         sa.Column("patient_id", sa.Uuid, primary_key=True),
@@ -37,19 +37,19 @@ def upgrade() -> None:
 
 
 def _revision(row: sa.RowMapping) -> dict[str, Any]:
-    known = _CREATED if row["sequence"] == 1 else _UPDATED
+    last = _CREATED if row["sequence"] == 1 else _UPDATED
     return {
         "patient_id": row["id"],
         "revision": row["sequence"],
         "actor_id": "",
         "occur_time": row["update_time"],
-        "type": known if row["delete_time"] is None else _DELETED,
+        "type": last if row["delete_time"] is None else _DELETED,
         "patient": _message(row),
     }
 
 
 def _message(row: sa.RowMapping) -> bytes:
-    """Returns the patient's message. Written for the columns of this version: later ones are not in the row."""
+    """Returns the serialized patient. Reads only the columns that exist in this version of the schema."""
     values = {name: row[name] for name in (*_TEXTS, *_TIMES)}
     values |= {name: row[name].isoformat() for name in _DATES}
     values |= {

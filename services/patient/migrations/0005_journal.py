@@ -1,4 +1,4 @@
-"""Revisions become a journal, which can be followed from any place on."""
+"""Turns the revisions into a journal, which can be read from any position."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
-    """Adds the journal's columns and its index. The revisions that there are count as written by this transaction."""
+    """Adds the columns and the index of a journal. Existing revisions get the id of this transaction."""
     xid = sa.text("pg_current_xact_id()::text::bigint")
     op.add_column("revisions", sa.Column("transaction", sa.BigInteger, nullable=False, server_default=xid))
     op.add_column("revisions", sa.Column("position", sa.BigInteger, sa.Identity(always=True), nullable=False))

@@ -1,4 +1,4 @@
-"""Access events: who read or wrote which patients. They are append-only, as the revisions are."""
+"""Creates the access events, which record each access to patient data. They are append-only, as are the revisions."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Seals: a chain of hashes over the access events."""
+"""Creates the seals, a hash chain over the access events."""
 
 import sqlalchemy as sa
 from alembic import op

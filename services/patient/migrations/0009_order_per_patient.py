@@ -1,4 +1,4 @@
-"""An index by which a relay finds out whether an earlier row of the same patient waits."""
+"""Adds the index with which a relay finds undelivered earlier rows of a patient."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Access events are searched by who called, too."""
+"""Adds the index for searching access events by caller."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""A record number belongs to one patient, whatever its case and width, and whatever invisible characters it has."""
+"""Makes record numbers unique regardless of case, width and invisible characters."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -14,24 +14,24 @@ _KEY = (
     r"\uFEFF\uFFA0\uFFF0-\uFFF8\U0001BCA0-\U0001BCA3\U0001D173-\U0001D17A\U000E0000-\U000E0FFF"
     "]', '', 'g'), NFKC) COLLATE pg_c_utf8)"
 )
-_SHOWN = 20
+_LIMIT = 20
 
 
 def upgrade() -> None:
-    """Creates the index, which also holds for what the version before writes.
+    """Creates a unique index, which also applies to the rows that the previous version writes.
 
-    Raises SettingsError with the ids of patients whose record numbers differ only in that: an admin decides.
+    Raises SettingsError with the ids of patients whose record numbers collide. An admin must resolve the collision.
     """
     found = op.get_bind().execute(
         sa.text(
             "SELECT string_agg(id::text, ', ' ORDER BY create_time) FROM patients"  # noqa: S608 - a constant
-            f" WHERE medical_record_number IS NOT NULL GROUP BY {_KEY} HAVING count(*) > 1 ORDER BY 1 LIMIT {_SHOWN}"
+            f" WHERE medical_record_number IS NOT NULL GROUP BY {_KEY} HAVING count(*) > 1 ORDER BY 1 LIMIT {_LIMIT}"
         )
     )
-    if same := [ids for [ids] in found]:
+    if collisions := [ids for [ids] in found]:
         raise SettingsError(
             "some patients have record numbers that differ only in case, width or invisible characters. Start the "
-            "version before, change or clear the numbers by UpdatePatient, and migrate again. "
-            f"Patients: {'; '.join(same)}"
+            "previous version, change or clear the numbers with UpdatePatient, and migrate again. "
+            f"Patients: {'; '.join(collisions)}"
         )
     op.create_index("patients_record_number_key", "patients", [sa.text(_KEY)], unique=True)

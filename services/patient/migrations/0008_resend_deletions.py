@@ -1,4 +1,4 @@
-"""Billing is told of every deletion again: of those before it learned to listen, the accounts were left open."""
+"""Sends every deletion to billing again. Billing ignored earlier deletions, and left the accounts active."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ _DELETED = "pulsetrack.patient.v1.PatientDeleted"
 
 
 def upgrade() -> None:
-    """Writes a row for billing into the outbox for each deleted patient. Billing goes by the sequence in it."""
+    """Adds an outbox row for each deleted patient. Billing ignores a row whose sequence it has already processed."""
     tables = sa.MetaData()
     patients, revisions, outbox = (
         sa.Table(name, tables, autoload_with=op.get_bind()) for name in ("patients", "revisions", "outbox")

@@ -1,4 +1,4 @@
-"""The answers of requests with an id."""
+"""Creates the stored responses of requests with an id."""
 
 import sqlalchemy as sa
 from alembic import op
