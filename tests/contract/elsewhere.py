@@ -7,17 +7,15 @@ ELSEWHERE = {
         "tests/patient/test_update_patient.py::test_two_emails_swapped_at_once_conflict_or_are_taken"
     ),
     "INTERNAL": "tests/common/test_errors.py::test_a_mistake_of_ours_is_answered_without_a_word_of_it",
-    "SIGN_UP_CLOSED": "tests/e2e/test_sign_up_closed.py::test_sign_up_is_refused_at_every_surface",
+    "SIGN_UP_CLOSED": "tests/e2e/test_sign_up_closed.py::test_closed_sign_up_is_rejected_everywhere",
     "LAST_ADMIN": "tests/auth/test_update_user.py::test_the_last_enabled_admin_stays",
     "DEAD_LETTER_UNREPLAYABLE": (
         "tests/analytics/test_replay_dead_letter.py::test_what_is_no_event_is_refused_and_says_why"
     ),
     "CONTENT_TYPE_UNSUPPORTED": "tests/envoy/test_errors.py::test_a_body_that_says_that_it_is_no_json_is_refused",
     "HEADERS_TOO_LARGE": "tests/envoy/test_errors.py::test_headers_that_are_too_large_are_refused",
-    "REQUEST_TOO_SLOW": "tests/security/test_slow.py::test_who_sends_a_body_too_slowly_is_cut_off",
-    "RESUME_TOKEN_INVALID": (
-        "tests/e2e/test_watch_patients.py::test_what_is_refused_before_the_first_answer_has_its_status"
-    ),
+    "REQUEST_TOO_SLOW": "tests/security/test_slow.py::test_slow_request_body_times_out",
+    "RESUME_TOKEN_INVALID": ("tests/e2e/test_watch_patients.py::test_rejected_watch_has_an_error_status_and_a_reason"),
     "READER_TOO_SLOW": (
         "tests/common/rpc/test_streams.py::test_a_reader_who_is_too_slow_is_cut_off_and_told_so_when_he_reads_on"
     ),
@@ -63,8 +61,8 @@ RULES = {
         "tests/patient/test_text.py::test_text_in_any_script_comes_back_as_sent",
     ),
     "a request ID, as requestId or Idempotency-Key, creates one patient": (
-        "tests/e2e/test_request_id.py::test_query_header_and_message_name_the_same_request",
-        "tests/e2e/test_at_once.py::test_eight_who_create_with_one_request_id",
+        "tests/e2e/test_request_id.py::test_request_id_is_the_same_in_query_header_and_message",
+        "tests/e2e/test_at_once.py::test_eight_concurrent_creates_with_one_request_id_create_one_patient",
     ),
     "list pages default to 50 items, hold at most 1000, repeat none, and are newest first": (
         "tests/patient/test_list_patients.py::test_a_page_has_fifty_patients_unless_told_otherwise",
@@ -85,16 +83,16 @@ RULES = {
         "tests/patient/test_list_patients_in_order.py::test_the_pages_hold_every_patient_once_in_order",
         "tests/patient/test_list_patients_filters.py::test_a_list_holds_what_fits_all_of_its_filters",
         "tests/patient/test_list_patients_filters.py::test_deleted_patients_are_shown_if_asked_for",
-        "tests/e2e/test_lists.py::test_orders_and_filters_at_the_rest_door",
+        "tests/e2e/test_lists.py::test_list_orders_and_filters_over_rest",
     ),
     "an update without a mask changes the populated fields": (
         "tests/patient/test_update_patient.py::test_without_a_mask_the_fields_that_have_a_value_change",
     ),
     "a request whose body and path have different IDs is rejected": (
-        "tests/e2e/test_users.py::test_the_path_says_which_user_changes",
+        "tests/e2e/test_users.py::test_update_with_a_conflicting_id_is_rejected",
     ),
     "of concurrent updates with the same etag, one succeeds": (
-        "tests/e2e/test_at_once.py::test_twelve_who_update_with_one_etag",
+        "tests/e2e/test_at_once.py::test_one_of_twelve_concurrent_updates_with_one_etag_succeeds",
     ),
     "a deletion is soft, returns the patient, and can be undone": (
         "tests/patient/test_delete_patient.py::test_the_answer_is_the_patient_as_deleted",
@@ -102,17 +100,17 @@ RULES = {
         "tests/patient/test_undelete_patient.py::test_the_answer_is_the_patient_in_use_again",
     ),
     "revisions record the author, content and time of each change": (
-        "tests/e2e/test_revisions.py::test_revisions_at_both_doors",
+        "tests/e2e/test_revisions.py::test_revisions_over_grpc_and_rest",
     ),
     "a watch streams changes and heartbeats, and resumes after its last token": (
-        "tests/e2e/test_watch_patients.py::test_by_rest_each_change_is_a_line_as_it_happens",
-        "tests/e2e/test_watch_patients.py::test_who_goes_on_with_the_last_token_misses_nothing_when_a_part_is_killed",
+        "tests/e2e/test_watch_patients.py::test_rest_watch_sends_each_change_as_a_json_line",
+        "tests/e2e/test_watch_patients.py::test_resumed_watch_misses_no_change_when_a_process_is_killed",
         "tests/patient/test_watch_patients.py::test_a_silent_watch_beats_with_a_token_that_goes_on",
     ),
     "every read or write of a record creates an access event, even if it is rejected": (
         "tests/patient/test_list_access_events.py::test_a_call_leaves_one_event",
         "tests/patient/test_list_access_events.py::test_a_call_without_the_role_leaves_an_event",
-        "tests/e2e/test_access_events.py::test_who_called_is_known_at_both_doors_whatever_the_headers_say",
+        "tests/e2e/test_access_events.py::test_access_event_records_the_real_address_despite_spoofed_headers",
     ),
     "a patient has one account, which is closed on deletion and reopened on undeletion": (
         "tests/billing/test_create_billing_account.py::test_asked_many_times_at_once_it_opens_one_account",
@@ -151,14 +149,14 @@ RULES = {
         "tests/common/test_errors.py::test_a_message_of_4_mib_is_read_and_a_longer_one_is_not",
     ),
     "gRPC, gRPC-Web and REST return the same error": (
-        "tests/e2e/test_parity.py::test_with_nothing_but_a_bad_id",
+        "tests/e2e/test_parity.py::test_invalid_id_returns_the_same_error",
         "tests/envoy/test_errors.py::test_grpc_web_hears_the_same_as_native_grpc",
     ),
     "errors reveal no internals": (
         "tests/common/test_errors.py::test_a_mistake_of_ours_is_answered_without_a_word_of_it",
     ),
     "no acknowledged write is lost or duplicated when a process is killed": (
-        "tests/e2e/test_faults.py::test_kill_dash_nine_while_patients_are_created",
+        "tests/e2e/test_faults.py::test_killed_process_loses_and_duplicates_no_acknowledged_patient",
     ),
 }
 """The remaining rules of the contract."""

@@ -160,7 +160,7 @@ def run(checkout: Path, module: str, *arguments: str) -> str:
     return done.stdout
 
 
-def test_new_rpc_is_answered_over_grpc_and_rest_and_in_the_contract(checkout: Path) -> None:
+def test_new_rpc_is_served_over_grpc_and_rest_and_is_in_the_contract(checkout: Path) -> None:
     folders = ("tests/patient", "tests/e2e")
     tests = [f"{folder}/test_get_patient_summary.py" for folder in folders]
     selected = "get_patient_summary or GetPatientSummary or every_method"

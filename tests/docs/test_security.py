@@ -20,5 +20,5 @@ def named() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("file", "test"), sorted(set(named())))
-def test_a_named_test_exists(file: str, test: str) -> None:
+def test_named_test_exists(file: str, test: str) -> None:
     assert f"def {test}(" in (ROOT / file).read_text(encoding="utf-8") if test else (ROOT / file).is_file()

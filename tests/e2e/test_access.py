@@ -49,7 +49,7 @@ def caller(request: pytest.FixtureRequest, system: Instance) -> Iterator[Session
 
 @pytest.mark.parametrize(("caller", "who"), [(who, who) for who in CALLERS], indirect=["caller"])
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
-def test_native(method: Method, caller: Session, who: str) -> None:
+def test_access_over_grpc(method: Method, caller: Session, who: str) -> None:
     answer = attempt(lambda: caller.client("auth").call(method.path, b""))
     kept_out = isinstance(answer, Rejected) and answer.reason in OUTSIDE
     assert (answer.reason if kept_out else None) == expected(method, who)
@@ -58,7 +58,7 @@ def test_native(method: Method, caller: Session, who: str) -> None:
 
 @pytest.mark.parametrize(("caller", "who"), [(who, who) for who in CALLERS], indirect=["caller"])
 @pytest.mark.parametrize("method", [m for m in METHODS if m.http], ids=lambda method: method.name)
-def test_rest(method: Method, caller: Session, who: str) -> None:
+def test_access_over_rest(method: Method, caller: Session, who: str) -> None:
     [http] = method.http
     answer = caller.request(http.verb, fill_path(http.path), json={} if http.body else None)
     reason: Any = None

@@ -19,7 +19,7 @@ ADMIN = "admin@pulsetrack.local"
 LIES = {"x-forwarded-for": "203.0.113.7", "x-envoy-external-address": "203.0.113.7", "x-remote-address": "203.0.113.7"}
 
 
-def test_who_called_is_known_at_both_doors_whatever_the_headers_say(user: Session, admin: Session) -> None:
+def test_access_event_records_the_real_address_despite_spoofed_headers(user: Session, admin: Session) -> None:
     path = f"/v1/patients/{user.post('/v1/patients', a_patient())['id']}"
     at_rest = user.rest.get(path, headers=LIES)
     request = GetPatientRequest(id=path.rpartition("/")[2])
@@ -41,7 +41,7 @@ def test_who_called_is_known_at_both_doors_whatever_the_headers_say(user: Sessio
     assert {event["id"] for event in (denied, native, rest, created)} <= {event.id for event in listed.access_events}
 
 
-def test_a_kill_loses_no_change_and_no_read_that_is_a_second_old(new_folder: NewFolder) -> None:
+def test_kill_loses_no_events_of_changes_or_of_reads_older_than_a_second(new_folder: NewFolder) -> None:
     with run_instance(new_folder("killed")) as copy, Session.log_in(copy, ADMIN, copy.admin_password) as admin:
         read = [admin.post("/v1/patients", a_patient())["id"] for _ in range(10)]
         for patient_id in read:
@@ -56,7 +56,7 @@ def test_a_kill_loses_no_change_and_no_read_that_is_a_second_old(new_folder: New
         assert [methods(admin, patient_id) for patient_id in written] == [["CreatePatient"]] * 10
 
 
-def test_a_stop_loses_none(new_folder: NewFolder) -> None:
+def test_stop_loses_no_access_events(new_folder: NewFolder) -> None:
     folder = new_folder("stopped")
     with run_instance(folder) as copy, Session.log_in(copy, ADMIN, copy.admin_password) as admin:
         created = admin.post("/v1/patients", a_patient())["id"]

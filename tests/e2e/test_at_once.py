@@ -48,7 +48,7 @@ def status_of(answer: object) -> tuple[Any, str]:
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_sixteen_who_create_one_email(user: Session, door: str) -> None:
+def test_one_of_sixteen_concurrent_creates_with_one_email_succeeds(user: Session, door: str) -> None:
     body = a_patient()
     failed = 409 if door == "rest" else "ALREADY_EXISTS"
     found = results([creating(user, door, body)] * 16)
@@ -57,7 +57,7 @@ def test_sixteen_who_create_one_email(user: Session, door: str) -> None:
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_twelve_who_update_with_one_etag(user: Session, door: str) -> None:
+def test_one_of_twelve_concurrent_updates_with_one_etag_succeeds(user: Session, door: str) -> None:
     created = user.post("/v1/patients", a_patient())
     changes = [{"id": created["id"], "etag": created["etag"], "phone": f"+351 {number}"} for number in range(12)]
     failed = 409 if door == "rest" else "ABORTED"
@@ -67,7 +67,7 @@ def test_twelve_who_update_with_one_etag(user: Session, door: str) -> None:
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_eight_who_create_with_one_request_id(user: Session, door: str) -> None:
+def test_eight_concurrent_creates_with_one_request_id_create_one_patient(user: Session, door: str) -> None:
     body = a_patient()
     answers, refused = call_concurrently([creating(user, door, body, request_id=str(uuid4()))] * 8)
     assert refused == []

@@ -19,13 +19,13 @@ CREATE = "/pulsetrack.patient.v1.PatientService/CreatePatient"
     [b"\x0a\xff\xff\xff\xff", b"\x0a\x05\x0a\x03A", b"\xff", b"\x0a\x04\x12\x02\xff\xfe"],
     ids=["a length beyond the end", "a truncated message", "half a tag", "a name that is not UTF-8"],
 )
-def test_malformed_bytes_at_the_native_door(user: Session, request_bytes: bytes) -> None:
+def test_malformed_message_is_rejected_over_grpc(user: Session, request_bytes: bytes) -> None:
     with pytest.raises(Rejected) as refused:
         user.client("patient").call(CREATE, request_bytes)
     assert (refused.value.code, refused.value.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "FIELDS_INVALID")
 
 
-def test_a_huge_message_at_the_native_door(user: Session) -> None:
+def test_oversized_message_is_rejected_over_grpc(user: Session) -> None:
     with pytest.raises(Rejected) as refused:
         user.client("patient").call(CREATE, b"\x00" * (MAX_MESSAGE_BYTES + 1))
     assert (refused.value.code, refused.value.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "BODY_TOO_LARGE")
@@ -46,19 +46,19 @@ def test_a_huge_message_at_the_native_door(user: Session) -> None:
         (b" " * 10_000_000, "application/json", 413, "BODY_TOO_LARGE"),
     ],
 )
-def test_bad_bodies_at_the_rest_door(user: Session, content: bytes, kind: str, status: int, reason: str) -> None:
+def test_invalid_body_is_rejected_over_rest(user: Session, content: bytes, kind: str, status: int, reason: str) -> None:
     answer = user.rest.post("/v1/patients", content=content, headers={"content-type": kind})
     assert (answer.status_code, answer.json()["details"][0]["reason"]) == (status, reason)
 
 
-def test_a_bad_field_is_named_in_the_form_of_google_rpc(user: Session) -> None:
+def test_invalid_field_is_reported_as_a_field_violation(user: Session) -> None:
     answer = user.rest.post("/v1/patients", json=a_patient(email="nobody", dateOfBirth="2999-01-01"))
     details = {detail["@type"].split(".")[-1]: detail for detail in answer.json()["details"]}
     assert [violation["field"] for violation in details["BadRequest"]["fieldViolations"]] == ["patient.email"]
     assert details["RequestInfo"]["requestId"] == answer.headers["x-request-id"]
 
 
-def test_nothing_secret_is_in_a_log(system: Instance, admin: Session) -> None:
+def test_logs_contain_no_secrets(system: Instance, admin: Session) -> None:
     with Session.sign_up(system) as session:
         wrong = {"email": "admin@pulsetrack.local", "password": "a wrong password"}
         assert session.rest.post("/v1/auth/login", json=wrong).status_code == 401
@@ -72,7 +72,7 @@ def test_nothing_secret_is_in_a_log(system: Instance, admin: Session) -> None:
     assert [text for text in secret if text in logs(system)] == []
 
 
-def test_no_personal_data_is_in_a_log(system: Instance, user: Session) -> None:
+def test_logs_contain_no_personal_data(system: Instance, user: Session) -> None:
     first, other = (personal(number) for number in (1, 2))
     _, another = (user.post("/v1/patients", a_patient(**fields)) for fields in (first, other))
     path = f"/v1/patients/{another['id']}"

@@ -39,7 +39,7 @@ def make(target: str, checkout: Path, data: Path) -> Ended:
     )
 
 
-def test_targets_work_with_spaces_and_umlauts_in_paths(checkout: Path, tmp_path: Path) -> None:
+def test_targets_work_in_paths_with_spaces_and_umlauts(checkout: Path, tmp_path: Path) -> None:
     data = tmp_path / "daten für später"
     with run_instance(data, checkout) as copy:
         httpx.post(f"{copy.url}/v1/auth/login", json={"email": "a@clinic.test", "password": "not hers"})
@@ -65,7 +65,7 @@ def test_targets_work_with_spaces_and_umlauts_in_paths(checkout: Path, tmp_path:
         ("status", "Nothing runs on the data dir {}."),
     ],
 )
-def test_a_target_without_a_system_says_one_sentence(tmp_path: Path, target: str, said: str) -> None:
+def test_target_without_a_running_system_prints_one_line_error(tmp_path: Path, target: str, said: str) -> None:
     assert sentence(make(target, ROOT, tmp_path / "no data")) == said.format(tmp_path / "no data")
 
 
@@ -83,7 +83,7 @@ def test_a_target_without_a_system_says_one_sentence(tmp_path: Path, target: str
     ],
     ids=lambda value: value.partition(" BEFORE=2")[0],
 )
-def test_a_wrong_variable_is_named_in_one_sentence(tmp_path: Path, target: str, said: str) -> None:
+def test_invalid_make_variable_prints_one_line_error(tmp_path: Path, target: str, said: str) -> None:
     assert sentence(make(target, ROOT, tmp_path / "no data")) == said
 
 

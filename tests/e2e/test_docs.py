@@ -104,7 +104,7 @@ def field(answer: Locator, name: str) -> str:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_somebody_signs_up_logs_in_and_creates_a_patient_on_the_page(
+def test_user_signs_up_logs_in_and_creates_a_patient_in_the_reference(
     system: Instance, browser: Browser, size: str
 ) -> None:
     name = uuid4().hex
@@ -123,7 +123,7 @@ def test_somebody_signs_up_logs_in_and_creates_a_patient_on_the_page(
     reference.page.close()
 
 
-def test_the_page_runs_no_script_but_its_own_and_calls_nobody_else(system: Instance, browser: Browser) -> None:
+def test_reference_page_runs_no_foreign_script_and_calls_no_other_origin(system: Instance, browser: Browser) -> None:
     reference = Reference(browser, system.url)
     inline = "const s = document.createElement('script'); s.textContent = 'ran = true'; document.body.append(s)"
     assert reference.page.evaluate(f"() => {{ {inline}; return typeof ran }}") == "undefined"
@@ -153,7 +153,7 @@ CALLING = """async ([url, token]) => {
         ("localhost:{port}", "TypeError: Failed to fetch"),
     ],
 )
-def test_a_page_of_another_origin_calls_only_if_it_may(
+def test_page_of_another_origin_can_call_only_if_configured(
     user: Session, browser: Browser, other_site: int, host: str, read: str
 ) -> None:
     page = browser.new_page()

@@ -162,21 +162,21 @@ def tree(process: psutil.Process | None) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_a_part_is_killed(fragile: Instance, part: str, table: list[Row]) -> None:
+def test_killed_process(fragile: Instance, part: str, table: list[Row]) -> None:
     suffer(fragile, f"kill {part}", lambda copy: kill(copy, part), table)
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_a_part_is_frozen(fragile: Instance, part: str, table: list[Row]) -> None:
+def test_frozen_process(fragile: Instance, part: str, table: list[Row]) -> None:
     suffer(fragile, f"stop {part} for {FROZEN_SECONDS} s", lambda copy: freeze(copy, part), table)
 
 
-def test_three_parts_are_killed_at_once(fragile: Instance, table: list[Row]) -> None:
+def test_three_processes_killed_together(fragile: Instance, table: list[Row]) -> None:
     three = ("patient", "broker", "postgres")
     suffer(fragile, f"kill {', '.join(three)} at once", lambda copy: kill(copy, *three), table)
 
 
-def test_the_disk_is_full(fragile: Instance, small_disk: Path | None, table: list[Row]) -> None:
+def test_full_disk(fragile: Instance, small_disk: Path | None, table: list[Row]) -> None:
     if small_disk is None:
         pytest.skip("only root may mount a small disk")
 
@@ -190,7 +190,7 @@ def test_the_disk_is_full(fragile: Instance, small_disk: Path | None, table: lis
 
 @pytest.mark.parametrize("hours", [1, -1])
 @pytest.mark.parametrize("parts", CLOCK_GROUPS, ids=",".join)
-def test_clocks_are_an_hour_wrong(
+def test_clocks_off_by_an_hour(
     moving: Instance, clocks: Clocks, parts: tuple[str, ...], hours: int, table: list[Row]
 ) -> None:
     offset = hours * HOUR_SECONDS

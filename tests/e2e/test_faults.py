@@ -57,7 +57,7 @@ def create_while_it_dies(session: Session, copy: Instance, part: str) -> set[str
 
 
 @pytest.mark.parametrize("part", ["patient", "billing", "broker", "analytics", "postgres", "auth", "gateway"])
-def test_kill_dash_nine_while_patients_are_created(fragile: Instance, part: str) -> None:
+def test_killed_process_loses_and_duplicates_no_acknowledged_patient(fragile: Instance, part: str) -> None:
     eventually(lambda: httpx.get(f"{fragile.url}/.well-known/jwks.json").is_success)
     with Session.sign_up(fragile) as session:
         old = fragile.state().processes[part].pid
@@ -76,7 +76,7 @@ def test_kill_dash_nine_while_patients_are_created(fragile: Instance, part: str)
         eventually(settled, seconds=60)
 
 
-def test_what_was_there_is_there_after_a_stop_and_a_start(new_folder: NewFolder) -> None:
+def test_restart_keeps_data_and_sessions(new_folder: NewFolder) -> None:
     folder = new_folder("restarted")
     with run_instance(folder) as copy, Session.sign_up(copy) as session:
         created = session.post("/v1/patients", a_patient())

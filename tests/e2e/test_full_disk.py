@@ -39,7 +39,7 @@ def pid_of(copy: Instance, program: str) -> int | None:
     return None
 
 
-def test_parts_come_back_on_a_full_disk_and_the_system_recovers(small_disk: Path) -> None:
+def test_processes_restart_on_a_full_disk_and_the_system_recovers(small_disk: Path) -> None:
     with run_instance(small_disk / "data") as copy, Session.sign_up(copy) as session:
         created = session.post("/v1/patients", a_patient())
         filler = fill(small_disk)
@@ -58,7 +58,7 @@ def test_parts_come_back_on_a_full_disk_and_the_system_recovers(small_disk: Path
         eventually(lambda: pid_of(copy, "services.patient") == copy.state().processes["patient"].pid)
 
 
-def test_a_start_on_a_full_disk_says_one_sentence(small_disk: Path) -> None:
+def test_start_on_a_full_disk_prints_one_line_error(small_disk: Path) -> None:
     fill(small_disk)
     folder = small_disk / "data"
     environment = os.environ | {"PULSETRACK_DATA_DIR": str(folder), "PULSETRACK_GATEWAY_PORT": str(free_port())}

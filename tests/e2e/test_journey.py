@@ -69,7 +69,7 @@ def test_journey_by_grpcurl(system: Instance, user: Session) -> None:
     assert user.get(f"/v1/patients/{created['id']}")["email"] == patient["email"]
 
 
-def test_a_session_goes_on_and_ends(system: Instance) -> None:
+def test_session_is_refreshed_and_logged_out(system: Instance) -> None:
     with Session.sign_up(system) as session:
         tokens = session.post("/v1/auth/refresh", {"refreshToken": session.refresh_token})
         assert session.post("/v1/auth/logout", {"refreshToken": tokens["refreshToken"]}) == {}
@@ -77,7 +77,7 @@ def test_a_session_goes_on_and_ends(system: Instance) -> None:
     assert (again.status_code, again.json()["details"][0]["reason"]) == (401, "REFRESH_TOKEN_INVALID")
 
 
-def test_an_admin_deletes_a_patient(user: Session, admin: Session) -> None:
+def test_admin_deletes_a_patient(user: Session, admin: Session) -> None:
     created = user.post("/v1/patients", a_patient())
     refused = user.rest.delete(f"/v1/patients/{created['id']}")
     assert (refused.status_code, refused.json()["details"][0]["reason"]) == (403, "ROLE_REQUIRED")
@@ -87,7 +87,7 @@ def test_an_admin_deletes_a_patient(user: Session, admin: Session) -> None:
     eventually(lambda: len(user.get("/v1/analytics/events", patientId=created["id"]).get("events", [])) == 2)
 
 
-def test_a_deleted_patients_account_is_closed_and_the_patient_no_longer_counted(user: Session, admin: Session) -> None:
+def test_deleting_a_patient_closes_the_account_and_updates_statistics(user: Session, admin: Session) -> None:
     def count() -> int:
         sexes = user.get("/v1/analytics/statistics").get("sexes", [])
         return sum(int(each["count"]) for each in sexes if each.get("sex") == "SEX_OTHER")
@@ -108,7 +108,7 @@ def test_a_deleted_patients_account_is_closed_and_the_patient_no_longer_counted(
     eventually(lambda: count() == before)
 
 
-def test_an_admin_looks_at_dead_letters(admin: Session) -> None:
+def test_admin_reads_dead_letters(admin: Session) -> None:
     assert admin.get("/v1/analytics/dead-letters") == {}
     answer = admin.rest.post(f"/v1/analytics/dead-letters/{uuid4()}:replay", json={})
     assert (answer.status_code, answer.json()["details"][0]["reason"]) == (404, "DEAD_LETTER_NOT_FOUND")

@@ -14,7 +14,7 @@ from tools.instance import Instance, run_instance
 EMAIL, GUESS = "admin@pulsetrack.local", "a wrong password"
 
 
-def test_an_account_that_is_guessed_at_is_closed_at_both_doors_and_says_for_how_long(system: Instance) -> None:
+def test_ten_failed_logins_lock_the_account_and_return_the_retry_delay(system: Instance) -> None:
     with Session.open(system) as anonymous:
         email = f"{uuid4().hex}@clinic.test"
         anonymous.post("/v1/auth/signup", {"email": email, "username": email[:32], "password": PASSWORD})
@@ -32,7 +32,7 @@ def test_an_account_that_is_guessed_at_is_closed_at_both_doors_and_says_for_how_
     assert 840 < int(at_rest.headers["retry-after"]) <= 900
 
 
-def test_who_guesses_passwords_is_held_up_at_both_doors_and_reads_go_on(
+def test_login_rate_limit_covers_grpc_and_rest_but_not_reads(
     new_folder: NewFolder,
 ) -> None:
     with run_instance(new_folder("limited")) as copy, Session.sign_up(copy) as session:

@@ -7,7 +7,7 @@ import pytest
 from tests.e2e.sessions import Session, a_patient, list_all
 
 
-def test_orders_and_filters_at_the_rest_door(user: Session, admin: Session) -> None:
+def test_list_orders_and_filters_over_rest(user: Session, admin: Session) -> None:
     query = uuid4().hex
     for name, sex, birth in (("B", "SEX_MALE", "1980-01-01"), ("A", "SEX_MALE", "1990-01-01"), ("C", "SEX_OTHER", "")):
         body = a_patient(name=f"{name} {query}", sex=sex, dateOfBirth=birth or "1970-01-01")
@@ -27,7 +27,7 @@ def test_orders_and_filters_at_the_rest_door(user: Session, admin: Session) -> N
 
 
 @pytest.mark.parametrize("words", [{"orderBy": "email"}, {"bornAfter": "1980-02-30"}, {"registeredBefore": "soon"}])
-def test_what_no_list_understands_is_named(user: Session, words: dict[str, str]) -> None:
+def test_invalid_list_parameter_is_reported(user: Session, words: dict[str, str]) -> None:
     answer = user.rest.get("/v1/patients", params=words)
     details = {detail["@type"].split(".")[-1]: detail for detail in answer.json()["details"]}
     assert (answer.status_code, details["ErrorInfo"]["reason"]) == (400, "FIELDS_INVALID")

@@ -27,7 +27,7 @@ def load(
 
 
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])
-def test_every_call_is_answered_at_both_doors(system: Instance, tmp_path: Path, protocol: str) -> None:
+def test_load_succeeds_over_grpc_and_rest(system: Instance, tmp_path: Path, protocol: str) -> None:
     phases = ("sign-ups", "log-ins", "mixed", "watchers", "lists-at-once")
     done, written = load(tmp_path, *phases, "--protocol", protocol, "--users", "2", "--seconds", "1", url=system.url)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -46,7 +46,7 @@ def test_every_call_is_answered_at_both_doors(system: Instance, tmp_path: Path, 
     assert page.count("<circle") == 2 + 2 + 60 + 10 + 600
 
 
-def test_a_gate_that_is_not_passed_ends_with_1(system: Instance, tmp_path: Path) -> None:
+def test_exceeded_limit_exits_with_1(system: Instance, tmp_path: Path) -> None:
     done, written = load(tmp_path, "mixed", "--seconds", "0.5", "--max-p99-ms", "0.001", url=system.url)
     assert done.returncode == 1
     [failure] = written["failures"]
@@ -74,13 +74,13 @@ def test_calls_over_the_rate_limits_fail_and_are_explained(new_folder: NewFolder
         ((), "PulseTrack is not running. Start it with `make up`, or set PULSETRACK_URL to a gateway's URL."),
     ],
 )
-def test_without_a_gateway_it_says_so(tmp_path: Path, arguments: tuple[str, ...], sentence: str) -> None:
+def test_missing_gateway_prints_one_line_error(tmp_path: Path, arguments: tuple[str, ...], sentence: str) -> None:
     done, written = load(tmp_path, *arguments, PULSETRACK_DATA_DIR=str(tmp_path), PULSETRACK_URL="")
     assert (done.returncode, done.stdout, written) == (1, "", {})
     assert done.stderr.startswith(sentence)
 
 
-def test_an_unknown_phase_is_named(system: Instance, tmp_path: Path) -> None:
+def test_unknown_phase_is_reported(system: Instance, tmp_path: Path) -> None:
     done, _ = load(tmp_path, "mixed", "creats", url=system.url)
     assert done.returncode == 1
     assert done.stderr.startswith("Unknown phase creats. Available phases: ")

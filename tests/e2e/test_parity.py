@@ -74,7 +74,9 @@ def both(session: Session, method: Method, value: str, **query: str) -> tuple[An
 
 @pytest.mark.parametrize("method", WITH_TOKEN, ids=by_name)
 @pytest.mark.parametrize(("token", "reason"), [("", "TOKEN_MISSING"), ("garbage", "TOKEN_INVALID")])
-def test_without_a_good_token(system: Instance, method: Method, token: str, reason: str) -> None:
+def test_missing_or_invalid_token_returns_the_same_error(
+    system: Instance, method: Method, token: str, reason: str
+) -> None:
     with Session.open(system, token) as anonymous:
         at_native, at_rest = both(anonymous, method, str(uuid4()))
     assert at_native == at_rest
@@ -83,7 +85,7 @@ def test_without_a_good_token(system: Instance, method: Method, token: str, reas
 
 
 @pytest.mark.parametrize("method", FOR_ADMINS, ids=by_name)
-def test_without_the_role(user: Session, method: Method) -> None:
+def test_missing_role_returns_the_same_error(user: Session, method: Method) -> None:
     at_native, at_rest = both(user, method, str(uuid4()))
     assert at_native == at_rest
     assert at_native
@@ -91,7 +93,7 @@ def test_without_the_role(user: Session, method: Method) -> None:
 
 
 @pytest.mark.parametrize("method", BOTH, ids=by_name)
-def test_with_nothing_but_a_bad_id(admin: Session, method: Method) -> None:
+def test_invalid_id_returns_the_same_error(admin: Session, method: Method) -> None:
     at_native, at_rest = both(admin, method, "x")
     assert at_native == at_rest
     if method in ABOUT_ONE:
@@ -101,7 +103,7 @@ def test_with_nothing_but_a_bad_id(admin: Session, method: Method) -> None:
 
 
 @pytest.mark.parametrize("method", ABOUT_ONE, ids=by_name)
-def test_with_an_id_that_nothing_has(admin: Session, method: Method) -> None:
+def test_unknown_id_returns_the_same_error(admin: Session, method: Method) -> None:
     at_native, at_rest = both(admin, method, str(uuid4()))
     assert at_native == at_rest
     if method.name.startswith(("Get", "Delete")):
@@ -113,7 +115,7 @@ PAGED = [method for method in BOTH if "page_size" in method.input.DESCRIPTOR.fie
 
 
 @pytest.mark.parametrize("method", PAGED, ids=by_name)
-def test_with_a_page_that_cannot_be(admin: Session, method: Method) -> None:
+def test_invalid_page_size_returns_the_same_error(admin: Session, method: Method) -> None:
     at_native, at_rest = both(admin, method, str(uuid4()), page_size="-1")
     assert at_native == at_rest
     assert at_native
@@ -121,7 +123,7 @@ def test_with_a_page_that_cannot_be(admin: Session, method: Method) -> None:
 
 
 @pytest.mark.parametrize(("token", "reason"), [("garbage", "RESUME_TOKEN_INVALID"), ("x" * 129, "FIELDS_INVALID")])
-def test_with_a_resume_token_that_is_none(user: Session, token: str, reason: str) -> None:
+def test_invalid_resume_token_returns_the_same_error(user: Session, token: str, reason: str) -> None:
     [method] = [method for method in BOTH if method.name == "WatchPatients"]
     at_native, at_rest = both(user, method, "", resume_token=token)
     assert at_native == at_rest
@@ -144,7 +146,7 @@ BODIES = [
 
 
 @pytest.mark.parametrize(("name", "body", "reason"), BODIES, ids=[f"{name} {reason}" for name, _, reason in BODIES])
-def test_with_a_body_that_is_refused(user: Session, name: str, body: dict[str, Any], reason: str) -> None:
+def test_rejected_body_returns_the_same_error(user: Session, name: str, body: dict[str, Any], reason: str) -> None:
     [method] = [method for method in BOTH if method.name == name]
     [http] = method.http
     request = method.input()
@@ -157,7 +159,7 @@ def test_with_a_body_that_is_refused(user: Session, name: str, body: dict[str, A
     assert at_rest[2] == reason
 
 
-def test_where_there_is_nothing_each_door_has_its_own_code(user: Session) -> None:
+def test_unknown_route_is_unimplemented_in_grpc_and_not_found_in_rest(user: Session) -> None:
     at_native, at_rest = native(user, "/a.B/C", b""), json_of(user.rest.get("/v1/nothing"))
     assert at_native
     assert at_rest
@@ -165,7 +167,7 @@ def test_where_there_is_nothing_each_door_has_its_own_code(user: Session) -> Non
     assert at_native[1:] == at_rest[1:]
 
 
-def test_with_a_body_that_is_too_large(user: Session) -> None:
+def test_oversized_body_returns_the_same_error(user: Session) -> None:
     large = b" " * (MAX_MESSAGE_BYTES + 6)
     at_native, at_rest = native(user, CREATE, large), json_of(user.rest.post("/v1/patients", content=large))
     assert at_native == at_rest

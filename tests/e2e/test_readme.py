@@ -44,7 +44,7 @@ class Shell:
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.split("\n")[0][:60])
-def test_a_command_does_what_it_should(shell: Shell, block: str) -> None:
+def test_command_succeeds(shell: Shell, block: str) -> None:
     for tool, there in _NEEDS.items():
         if tool in block and not there:
             pytest.skip(f"{tool} is not installed")
@@ -55,6 +55,6 @@ def test_a_command_does_what_it_should(shell: Shell, block: str) -> None:
         assert '"code"' not in printed
 
 
-def test_the_error_is_shown_as_it_is(system: Instance) -> None:
+def test_error_in_the_readme_is_current(system: Instance) -> None:
     [shown] = re.findall(r"^```json\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
     assert httpx.get(f"{system.url}/v1/patients/x").json() == json.loads(shown)

@@ -6,7 +6,7 @@ from tests.e2e.sessions import Session, a_patient
 KEY = "Idempotency-Key"
 
 
-def test_query_header_and_message_name_the_same_request(user: Session) -> None:
+def test_request_id_is_the_same_in_query_header_and_message(user: Session) -> None:
     body = a_patient()
     first = user.rest.post("/v1/patients", json=body, params={"requestId": "e2e-1"}).raise_for_status().json()
     assert user.rest.post("/v1/patients", json=body, headers={KEY: "e2e-1"}).raise_for_status().json() == first
@@ -18,14 +18,14 @@ def test_query_header_and_message_name_the_same_request(user: Session) -> None:
     assert in_header.id == first["id"]
 
 
-def test_the_same_id_with_other_content_is_refused(user: Session) -> None:
+def test_request_id_with_different_content_is_rejected(user: Session) -> None:
     for status in (200, 400):
         answer = user.rest.post("/v1/patients", json=a_patient(), headers={KEY: "e2e-2"})
         assert answer.status_code == status
     assert answer.json()["details"][0]["reason"] == "REQUEST_ID_REUSED"
 
 
-def test_two_ids_are_refused(user: Session) -> None:
+def test_two_request_ids_are_rejected(user: Session) -> None:
     for headers in ([(KEY, "a")], [(KEY, "b"), (KEY, "c")]):
         answer = user.rest.post("/v1/patients", json=a_patient(), params={"requestId": "b"}, headers=headers)
         assert (answer.status_code, answer.json()["details"][0]["reason"]) == (400, "FIELDS_INVALID")

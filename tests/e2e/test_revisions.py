@@ -4,7 +4,7 @@ from gen.pulsetrack.patient.v1 import ListPatientRevisionsRequest, RevisionType
 from tests.e2e.sessions import Session, a_patient
 
 
-def test_revisions_at_both_doors(user: Session, admin: Session) -> None:
+def test_revisions_over_grpc_and_rest(user: Session, admin: Session) -> None:
     created = user.post("/v1/patients", a_patient())
     path = f"/v1/patients/{created['id']}"
     deleted = admin.rest.delete(path).raise_for_status().json()

@@ -22,7 +22,7 @@ def make_the_journey(copy: Instance) -> None:
         eventually(lambda: session.get("/v1/analytics/events", patientId=created).get("events"))
 
 
-def test_several_workers_of_each_service_do_the_work_of_those_that_die(new_folder: NewFolder) -> None:
+def test_remaining_workers_serve_when_one_of_each_service_is_killed(new_folder: NewFolder) -> None:
     with run_instance(new_folder("workers"), PULSETRACK_WORKERS="2") as copy:
         for worker in ("auth", "billing", "patient", "analytics"):
             os.kill(copy.state().processes[worker].pid, signal.SIGKILL)
@@ -30,9 +30,7 @@ def test_several_workers_of_each_service_do_the_work_of_those_that_die(new_folde
         make_the_journey(copy)
 
 
-def test_on_a_postgres_and_a_kafka_that_are_there_already(
-    tmp_path: Path, postgres: Postgres, own_broker: Broker
-) -> None:
+def test_system_uses_an_external_postgres_and_kafka(tmp_path: Path, postgres: Postgres, own_broker: Broker) -> None:
     with run_instance(
         tmp_path / "data", PULSETRACK_DATABASE_URL=postgres.url(), PULSETRACK_KAFKA=own_broker.address
     ) as copy:

@@ -38,7 +38,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
-def test_sign_up_is_refused_at_every_surface(closed: Instance, body: dict[str, Any]) -> None:
+def test_closed_sign_up_is_rejected_everywhere(closed: Instance, body: dict[str, Any]) -> None:
     request = SignUpRequest(**body)
     with Session.open(closed) as visitor, connect(closed.state().ports["auth"], "auth") as direct:
         at_rest = visitor.rest.post("/v1/auth/signup", json=body)
@@ -51,19 +51,19 @@ def test_sign_up_is_refused_at_every_surface(closed: Instance, body: dict[str, A
     ] * 2
 
 
-def test_sign_up_is_refused_by_grpc_web(closed: Instance) -> None:
+def test_closed_sign_up_is_rejected_over_grpc_web(closed: Instance) -> None:
     call = ("buf", "curl", "--protocol", "grpcweb", "--schema", "gen/descriptors.binpb", "--data", json.dumps(new()))
     refused = run(*call, f"{closed.url}/pulsetrack.auth.v1.AuthService/SignUp")
     assert json.loads(refused.stderr)["code"] == "permission_denied"
 
 
-def test_a_user_whom_the_admin_creates_works_with_patients(closed: Instance) -> None:
+def test_user_created_by_an_admin_can_create_patients(closed: Instance) -> None:
     with Session.create_user(closed) as user:
         created = user.post("/v1/patients", a_patient())
         assert user.get(f"/v1/patients/{created['id']}") == created
 
 
-def test_the_start_says_how_sign_up_is_set(closed: Instance, system: Instance) -> None:
+def test_start_prints_whether_sign_up_is_open(closed: Instance, system: Instance) -> None:
     outputs = [
         copy.folder.with_name(f"{copy.folder.name}.out").read_text(encoding="utf-8") for copy in (closed, system)
     ]

@@ -5,7 +5,7 @@ from tests.e2e.sessions import Session, a_patient
 from tests.harness.waiting import eventually
 
 
-def test_an_admin_takes_a_deletion_back_at_both_doors(user: Session, admin: Session) -> None:
+def test_admin_undeletes_a_patient_over_grpc_and_rest(user: Session, admin: Session) -> None:
     created = user.post("/v1/patients", a_patient())
     path = f"/v1/patients/{created['id']}"
     for _ in range(2):
@@ -20,7 +20,7 @@ def test_an_admin_takes_a_deletion_back_at_both_doors(user: Session, admin: Sess
     assert of(user, created["id"])[0]["type"] == "PATIENT_EVENT_TYPE_UNDELETED"
 
 
-def test_a_user_may_not(user: Session) -> None:
+def test_user_cannot_undelete(user: Session) -> None:
     created = user.post("/v1/patients", a_patient())
     refused = user.rest.post(f"/v1/patients/{created['id']}:undelete", json={})
     assert (refused.status_code, refused.json()["details"][0]["reason"]) == (403, "ROLE_REQUIRED")

@@ -29,7 +29,7 @@ def reason_if_refused(answer: httpx.Response) -> tuple[int, str]:
     return reason(answer) if answer.is_error else (answer.status_code, "")
 
 
-def test_an_admin_disables_a_user_and_enables_him_again(admin: Session, ana: Session) -> None:
+def test_admin_disables_and_enables_a_user(admin: Session, ana: Session) -> None:
     user = ana.get("/v1/auth/me")
     path, login = f"/v1/users/{user['id']}", {"email": user["email"], "password": PASSWORD}
     assert admin.rest.patch(path, json={"disabled": True}).raise_for_status().json() == user | {"disabled": True}
@@ -40,7 +40,7 @@ def test_an_admin_disables_a_user_and_enables_him_again(admin: Session, ana: Ses
     assert ana.post("/v1/auth/login", login)["accessToken"]
 
 
-def test_the_calls_and_watches_of_a_disabled_user_end(admin: Session, ana: Session) -> None:
+def test_disabling_a_user_ends_calls_and_watches(admin: Session, ana: Session) -> None:
     path = f"/v1/users/{ana.get('/v1/auth/me')['id']}"
     native = ana.client("patient").watch_patients(WatchPatientsRequest())
     with native as answers, ana.rest.stream("GET", "/v1/patients:watch", timeout=60) as watch:
@@ -55,7 +55,7 @@ def test_the_calls_and_watches_of_a_disabled_user_end(admin: Session, ana: Sessi
         eventually(lambda method=method: reason_if_refused(ana.rest.get(method)) == (403, "USER_DISABLED"))  # type: ignore[misc]
 
 
-def test_the_token_of_a_demoted_admin_is_refused(system: Instance, admin: Session) -> None:
+def test_token_of_a_demoted_admin_is_rejected(system: Instance, admin: Session) -> None:
     new = {"email": "max@clinic.test", "username": "max", "password": PASSWORD, "role": "ROLE_ADMIN"}
     user = admin.post("/v1/users", new)
     with Session.log_in(system, new["email"], PASSWORD) as demoted:
@@ -66,7 +66,7 @@ def test_the_token_of_a_demoted_admin_is_refused(system: Instance, admin: Sessio
         assert reason(again.rest.get("/v1/analytics/dead-letters")) == (403, "ROLE_REQUIRED")
 
 
-def test_an_admin_makes_another(system: Instance, admin: Session) -> None:
+def test_admin_creates_another_admin(system: Instance, admin: Session) -> None:
     new = {"email": "eva@clinic.test", "username": "eva", "password": PASSWORD, "role": "ROLE_ADMIN"}
     user = admin.post("/v1/users", new)
     assert user in list_all(admin, "/v1/users", "users")
@@ -76,14 +76,14 @@ def test_an_admin_makes_another(system: Instance, admin: Session) -> None:
     assert reason(taken) == (409, "EMAIL_ALREADY_EXISTS")
 
 
-def test_the_path_says_which_user_changes(admin: Session, ana: Session) -> None:
+def test_update_with_a_conflicting_id_is_rejected(admin: Session, ana: Session) -> None:
     mine, other = admin.get("/v1/auth/me"), ana.get("/v1/auth/me")
     answer = admin.rest.patch(f"/v1/users/{other['id']}", json={"id": mine["id"], "role": "ROLE_ADMIN"})
     assert answer.status_code == 400
     assert ana.get("/v1/auth/me") == other
 
 
-def test_a_field_that_cannot_change_is_named(admin: Session, ana: Session) -> None:
+def test_update_of_an_immutable_field_is_rejected(admin: Session, ana: Session) -> None:
     path = f"/v1/users/{ana.get('/v1/auth/me')['id']}"
     assert reason(admin.rest.patch(path, json={"email": "new@clinic.test"})) == (400, "FIELDS_INVALID")
     assert reason(admin.rest.patch(path, params={"updateMask": "email"}, json={})) == (400, "FIELDS_INVALID")

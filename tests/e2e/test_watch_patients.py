@@ -31,7 +31,7 @@ def lines(session: Session, **query: str) -> Iterator[Iterator[dict[str, object]
         yield map(json.loads, answer.iter_lines())
 
 
-def test_by_rest_each_change_is_a_line_as_it_happens(user: Session) -> None:
+def test_rest_watch_sends_each_change_as_a_json_line(user: Session) -> None:
     with lines(user) as answers:
         assert next(answers).keys() == {"resumeToken"}
         for _ in range(3):
@@ -41,7 +41,7 @@ def test_by_rest_each_change_is_a_line_as_it_happens(user: Session) -> None:
             assert answer["resumeToken"]
 
 
-def test_both_doors_know_each_others_tokens(user: Session) -> None:
+def test_resume_tokens_are_valid_across_grpc_and_rest(user: Session) -> None:
     with lines(user) as answers:
         token = str(next(answers)["resumeToken"])
     created = user.post("/v1/patients", a_patient())
@@ -54,7 +54,7 @@ def test_both_doors_know_each_others_tokens(user: Session) -> None:
         assert next(answers)["resumeToken"] == answer.resume_token
 
 
-def test_what_is_refused_before_the_first_answer_has_its_status(user: Session) -> None:
+def test_rejected_watch_has_an_error_status_and_a_reason(user: Session) -> None:
     answer = user.rest.get(PATH, params={"resumeToken": "garbage"})
     assert (answer.status_code, answer.headers["content-type"]) == (400, "application/json")
     assert answer.json()["details"][0]["reason"] == "RESUME_TOKEN_INVALID"
@@ -68,7 +68,7 @@ def fragile(new_folder: NewFolder) -> Iterator[Instance]:
 
 
 @pytest.mark.parametrize("part", ["patient", "postgres"])
-def test_who_goes_on_with_the_last_token_misses_nothing_when_a_part_is_killed(fragile: Instance, part: str) -> None:
+def test_resumed_watch_misses_no_change_when_a_process_is_killed(fragile: Instance, part: str) -> None:
     with Session.sign_up(fragile) as session:
         begun, stopped = threading.Event(), threading.Event()
         seen: dict[str, list[int]] = defaultdict(list)

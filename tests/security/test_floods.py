@@ -50,7 +50,7 @@ def unharmed(system: Instance, user: Session) -> Iterator[None]:
     assert system.state().processes == before
 
 
-def test_a_gzip_bomb_at_the_rest_door_is_not_unpacked(user: Session) -> None:
+def test_gzip_bomb_over_rest_is_not_decompressed(user: Session) -> None:
     bomb = gzip.compress(b" " * BOMB_BYTES, 9)
     headers = {"content-encoding": "gzip", "content-type": "application/json"}
     answer = user.rest.post("/v1/patients", content=bomb, headers=headers)
@@ -58,7 +58,7 @@ def test_a_gzip_bomb_at_the_rest_door_is_not_unpacked(user: Session) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="only Linux tells the most memory that a process had")
-def test_a_gzip_bomb_at_the_native_door_is_not_unpacked_whole(system: Instance, user: Session) -> None:
+def test_gzip_bomb_over_grpc_is_not_decompressed_completely(system: Instance, user: Session) -> None:
     before = memory_peak(system)
     call: Any = user.channel.unary_unary(CREATE)
     with pytest.raises(grpc.RpcError) as refused:
@@ -83,7 +83,7 @@ def memory_peak(system: Instance) -> int:
     ],
     ids=["lists", "objects", "objects in an unknown field"],
 )
-def test_deep_json_is_refused(user: Session, body: bytes) -> None:
+def test_deeply_nested_json_is_rejected(user: Session, body: bytes) -> None:
     answer = user.rest.post("/v1/patients", content=body, headers={"content-type": "application/json"})
     assert (answer.status_code, answer.json()["details"][0]["reason"]) == (400, "JSON_INVALID")
 
@@ -98,31 +98,31 @@ def test_deep_json_is_refused(user: Session, body: bytes) -> None:
     ],
     ids=["many fields", "a long text", "a long list", "a long number"],
 )
-def test_huge_json_is_refused(user: Session, body: str, reason: str) -> None:
+def test_huge_json_is_rejected(user: Session, body: str, reason: str) -> None:
     answer = user.rest.post("/v1/patients", content=body, headers={"content-type": "application/json"})
     assert (answer.status_code, answer.json()["details"][0]["reason"]) == (400, reason)
 
 
 @pytest.mark.parametrize("content", [TEN_MEGABYTES, iter([TEN_MEGABYTES])], ids=["its length said", "in chunks"])
-def test_a_body_of_ten_megabytes_is_refused(user: Session, content: Any) -> None:
+def test_ten_megabyte_body_is_rejected(user: Session, content: Any) -> None:
     answer = user.rest.post("/v1/patients", content=content, headers={"content-type": "application/json"})
     assert (answer.status_code, answer.json()["details"][0]["reason"]) == (413, "BODY_TOO_LARGE")
 
 
-def test_a_message_of_ten_megabytes_is_refused(user: Session) -> None:
+def test_ten_megabyte_message_is_rejected(user: Session) -> None:
     answer = attempt(lambda: user.client("patient").call(CREATE, TEN_MEGABYTES))
     assert isinstance(answer, Rejected)
     assert answer.reason == "BODY_TOO_LARGE"
 
 
-def test_deep_groups_are_refused_at_the_native_door(user: Session) -> None:
+def test_deeply_nested_groups_are_rejected_over_grpc(user: Session) -> None:
     answer = attempt(lambda: user.client("patient").call(CREATE, b"\x0b" * 100_000 + b"\x0c" * 100_000))
     assert isinstance(answer, Rejected)
     assert answer.reason == "FIELDS_INVALID"
 
 
 @pytest.mark.parametrize("number", [99, -1, 2**31 - 1])
-def test_an_enum_number_that_means_nothing_is_refused_at_both_doors(user: Session, number: int) -> None:
+def test_undefined_enum_number_is_rejected_over_grpc_and_rest(user: Session, number: int) -> None:
     patient = a_patient(sex=number)
     at_rest = user.rest.post("/v1/patients", json=patient)
     assert (at_rest.status_code, at_rest.json()["details"][0]["reason"]) == (400, "FIELDS_INVALID")
@@ -144,7 +144,7 @@ def test_an_enum_number_that_means_nothing_is_refused_at_both_doors(user: Sessio
     ],
     ids=["nothing", "half a header", "half a body", "half a chunk", "half a handshake"],
 )
-def test_thousands_who_send_nothing_more_keep_nobody_waiting(
+def test_thousands_of_stalled_connections_do_not_delay_other_clients(
     system: Instance, user: Session, many_files: None, first: bytes
 ) -> None:
     with ExitStack() as stack:
@@ -157,7 +157,7 @@ def test_thousands_who_send_nothing_more_keep_nobody_waiting(
         assert time.monotonic() - start < 5
 
 
-def test_who_does_not_finish_his_headers_is_shown_out(system: Instance) -> None:
+def test_unfinished_headers_time_out(system: Instance) -> None:
     with connected(system, LOGIN.encode()) as slow:
         start = time.monotonic()
         answer = b""
@@ -171,7 +171,7 @@ def test_who_does_not_finish_his_headers_is_shown_out(system: Instance) -> None:
 @pytest.mark.parametrize(
     "path", ["/grpc.health.v1.Health/Watch", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"]
 )
-def test_thousands_of_streams_without_a_token_stop_no_service(
+def test_thousands_of_anonymous_streams_do_not_affect_services(
     system: Instance, user: Session, background: Background, path: str
 ) -> None:
     with background.during(streams(system, path)):

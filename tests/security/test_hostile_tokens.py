@@ -80,7 +80,7 @@ def listing(method: Method, clients: dict[str, Client]) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("method", LISTS, ids=lambda method: method.name)
-def test_a_hostile_page_token_is_refused(clients: dict[str, Client], method: Method) -> None:
+def test_hostile_page_token_is_rejected(clients: dict[str, Client], method: Method) -> None:
     client = clients[method.path.split(".")[1]]
     reasons = set()
     for request in listing(method, clients):
@@ -96,7 +96,7 @@ def test_a_hostile_page_token_is_refused(clients: dict[str, Client], method: Met
     assert reasons <= REFUSALS
 
 
-def test_a_hostile_resume_token_is_refused(clients: dict[str, Client]) -> None:
+def test_hostile_resume_token_is_rejected(clients: dict[str, Client]) -> None:
     reasons = set()
     for place in PLACES:
         request = WatchPatientsRequest(resume_token=cursor.encode(place, b"the changes of patients" + RESUME_KEY))

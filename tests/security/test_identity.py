@@ -42,7 +42,7 @@ def session(request: pytest.FixtureRequest) -> Session:
 
 
 @pytest.mark.parametrize("method", CLOSED, ids=by_name)
-def test_headers_are_no_token(system: Instance, method: Method) -> None:
+def test_identity_headers_do_not_replace_a_token(system: Instance, method: Method) -> None:
     with Session.open(system) as anonymous:
         answer = attempt(lambda: anonymous.client("auth").call(method.path, b"", tuple(SPOOFED.items())))
         assert reason_of(answer) == "TOKEN_MISSING"
@@ -54,7 +54,7 @@ def test_headers_are_no_token(system: Instance, method: Method) -> None:
 
 
 @pytest.mark.parametrize("method", FOR_ADMINS, ids=by_name)
-def test_headers_give_no_role(user: Session, method: Method) -> None:
+def test_identity_headers_grant_no_role(user: Session, method: Method) -> None:
     answer = attempt(lambda: user.client("auth").call(method.path, b"", tuple(SPOOFED.items())))
     assert reason_of(answer) == "ROLE_REQUIRED"
     for http in method.http:
@@ -63,7 +63,7 @@ def test_headers_give_no_role(user: Session, method: Method) -> None:
 
 
 @pytest.mark.parametrize("method", FOR_SERVICES, ids=by_name)
-def test_a_person_is_no_service_at_any_door(system: Instance, session: Session, method: Method) -> None:
+def test_user_cannot_call_service_methods(system: Instance, session: Session, method: Method) -> None:
     assert reason_of(attempt(lambda: session.client("auth").call(method.path, b""))) == "ROLE_REQUIRED"
     as_json = session.rest.post(method.path, json={})
     assert (as_json.status_code, as_json.json()["details"][0]["reason"]) == (404, "ROUTE_NOT_FOUND")
@@ -72,7 +72,7 @@ def test_a_person_is_no_service_at_any_door(system: Instance, session: Session, 
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_nobody_gets_in_at_a_services_own_port(system: Instance, service: str) -> None:
+def test_service_port_rejects_calls_without_a_token(system: Instance, service: str) -> None:
     with connect(system.state().ports[service], service) as client:
         for method in methods(SERVICES[service]):
             if method.access.kind in {AccessKind.USERS, AccessKind.SERVICES}:
@@ -81,7 +81,7 @@ def test_nobody_gets_in_at_a_services_own_port(system: Instance, service: str) -
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_person_gets_no_further_at_a_services_own_port(system: Instance, user: Session, service: str) -> None:
+def test_service_port_enforces_roles(system: Instance, user: Session, service: str) -> None:
     with connect(system.state().ports[service], service, user.token) as client:
         for method in methods(SERVICES[service]):
             if method in FOR_SERVICES or method in FOR_ADMINS:

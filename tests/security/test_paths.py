@@ -49,25 +49,25 @@ AMBIGUOUS = [
 
 
 @pytest.mark.parametrize("path", TO_CLOSED)
-def test_a_winding_path_needs_a_token(system: Instance, path: str) -> None:
+def test_path_is_normalized_before_authentication(system: Instance, path: str) -> None:
     assert send(system, "GET", path) == (401, "TOKEN_MISSING")
 
 
 @pytest.mark.parametrize("path", TO_NOTHING)
-def test_a_path_that_is_almost_one_is_none(system: Instance, user: Session, path: str) -> None:
+def test_near_match_of_a_path_is_not_found(system: Instance, user: Session, path: str) -> None:
     assert send(system, "GET", path) == (404, "ROUTE_NOT_FOUND")
     assert send(system, "GET", path, headers=bearer(user)) == (404, "ROUTE_NOT_FOUND")
 
 
 @pytest.mark.parametrize("path", AMBIGUOUS)
-def test_a_path_that_can_be_read_in_two_ways_is_refused(system: Instance, user: Session, path: str) -> None:
+def test_ambiguous_path_is_rejected(system: Instance, user: Session, path: str) -> None:
     assert send(system, "GET", path, headers=bearer(user)) == (400, "REQUEST_INVALID")
 
 
 @pytest.mark.parametrize(
     "path", ["/v1/patients/{}/", "/v1/patients//{}", "/v1/patients/x/../{}", "/v1/patients/{};x", "/v1/users/..%2f{}"]
 )
-def test_no_path_makes_a_user_an_admin(system: Instance, user: Session, path: str) -> None:
+def test_no_path_lets_a_user_call_an_admin_method(system: Instance, user: Session, path: str) -> None:
     created = user.post("/v1/patients", a_patient())
     answer = send(system, "DELETE", path.format(created["id"]), headers=bearer(user))
     assert answer.reason in {"ROLE_REQUIRED", "ROUTE_NOT_FOUND", "METHOD_NOT_ALLOWED", "REQUEST_INVALID"}
@@ -85,7 +85,7 @@ def test_no_path_makes_a_user_an_admin(system: Instance, user: Session, path: st
         ("x-forwarded-prefix", "/v1/auth"),
     ],
 )
-def test_no_header_changes_what_is_called(system: Instance, header: str, value: str) -> None:
+def test_override_headers_are_ignored(system: Instance, header: str, value: str) -> None:
     assert send(system, "GET", "/v1/patients", headers={header: value}) == (401, "TOKEN_MISSING")
 
 
@@ -109,7 +109,7 @@ NATIVE = [
 
 
 @pytest.mark.parametrize("path", NATIVE)
-def test_no_native_path_goes_round_the_token(system: Instance, path: str) -> None:
+def test_no_grpc_path_bypasses_authentication(system: Instance, path: str) -> None:
     with Session.open(system) as anonymous:
         answer = attempt(lambda: anonymous.client("patient").call(path, b""))
     assert isinstance(answer, Rejected)

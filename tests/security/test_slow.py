@@ -59,7 +59,7 @@ def active(system: Instance, where: str) -> int:
     return int(stats.text.split(": ")[1])
 
 
-def test_calls_without_a_message_stay_at_the_gateway_and_are_cut_off(
+def test_calls_without_a_message_wait_at_the_gateway_until_their_deadline(
     system: Instance, user: Session, background: Background, ends: Ends
 ) -> None:
     with ThreadPoolExecutor(1) as threads:
@@ -97,14 +97,14 @@ async def silence(system: Instance, user: Session) -> set[tuple[grpc.StatusCode,
     ("path", "code"),
     [(CREATE, "3"), ("/pulsetrack.auth.v1.AuthService/GetJwks", "3"), ("/grpc.health.v1.Health/Check", "5")],
 )
-def test_a_call_that_ends_within_its_message_is_answered_at_once(user: Session, path: str, code: str) -> None:
+def test_call_with_a_truncated_message_fails_immediately(user: Session, path: str, code: str) -> None:
     headers = {"content-type": "application/grpc"}
     answer = user.rest.post(path, content=b"\0\0\0\0\x09ab", headers=headers, timeout=4)
     assert answer.headers["grpc-status"] == code
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_who_sends_a_body_too_slowly_is_cut_off(ends: Ends, way: str) -> None:
+def test_slow_request_body_times_out(ends: Ends, way: str) -> None:
     seconds, answer = ends[way].result()
     assert SHORTEST < seconds < LONGEST
     assert answer.startswith(b"HTTP/1.1 408 ")

@@ -17,14 +17,14 @@ CONTROLS = ["\x00", "\x07", "\t", "\n", "\r", "\x1b[2J", "\x7f", "\x85"]
 
 
 @pytest.mark.parametrize("name", AS_SENT.values(), ids=AS_SENT)
-def test_a_name_comes_back_as_sent_at_both_doors(user: Session, name: str) -> None:
+def test_name_is_returned_unchanged_over_grpc_and_rest(user: Session, name: str) -> None:
     created = user.post("/v1/patients", a_patient(name=name))
     assert user.get(f"/v1/patients/{created['id']}")["name"] == name
     assert user.client("patient").get_patient(GetPatientRequest(id=created["id"])).name == name
 
 
 @pytest.mark.parametrize("control", CONTROLS, ids=repr)
-def test_control_characters_are_refused_at_both_doors(user: Session, control: str) -> None:
+def test_control_characters_are_rejected_over_grpc_and_rest(user: Session, control: str) -> None:
     body = a_patient(name=f"Ana{control}Silva")
     at_rest = user.rest.post("/v1/patients", json=body)
     assert (at_rest.status_code, at_rest.json()["details"][0]["reason"]) == (400, "FIELDS_INVALID")
@@ -35,13 +35,13 @@ def test_control_characters_are_refused_at_both_doors(user: Session, control: st
 
 
 @pytest.mark.parametrize("name", ["Ana\u202eavliS", "\u200fAna", "\u200b", "\u3164"], ids=ascii)
-def test_a_name_that_cannot_be_seen_as_it_is_is_refused(user: Session, name: str) -> None:
+def test_name_with_misleading_characters_is_rejected(user: Session, name: str) -> None:
     refused = user.rest.post("/v1/patients", json=a_patient(name=name))
     assert (refused.status_code, refused.json()["details"][0]["reason"]) == (400, "FIELDS_INVALID")
 
 
 @pytest.mark.parametrize("query", ["%", "_", "\\", "100%", "a_b", "' OR true --", "%00"])
-def test_a_query_means_itself_at_both_doors(user: Session, query: str) -> None:
+def test_query_is_literal_over_grpc_and_rest(user: Session, query: str) -> None:
     decoy, mark = user.post("/v1/patients", a_patient(name="100 axb")), uuid4().hex
     named = user.post("/v1/patients", a_patient(name=f"{mark} {query}"))
     found = user.get("/v1/patients", query=query, pageSize=1000)["patients"]

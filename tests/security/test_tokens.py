@@ -20,12 +20,12 @@ def signer(background: Background, system: Instance) -> Signer:
     return leaked_signer(background, system)
 
 
-def test_a_token_signed_with_the_key_of_auth_is_good(system: Instance, signer: Signer) -> None:
+def test_token_signed_with_the_key_of_auth_is_accepted(system: Instance, signer: Signer) -> None:
     assert reasons(system, signer.token("USER")) == ["", "", ""]
 
 
 @pytest.mark.parametrize("forge", FORGERIES)
-def test_a_forged_token_is_refused_at_every_door(system: Instance, signer: Signer, forge: Forge) -> None:
+def test_forged_token_is_rejected_everywhere(system: Instance, signer: Signer, forge: Forge) -> None:
     assert reasons(system, forge(signer)) == ["TOKEN_INVALID"] * 3
 
 
@@ -44,7 +44,7 @@ def test_a_forged_token_is_refused_at_every_door(system: Instance, signer: Signe
     ],
     ids=str,
 )
-def test_a_claim_that_auth_would_not_make_is_refused_at_every_door(
+def test_token_with_an_invalid_claim_is_rejected_everywhere(
     system: Instance, signer: Signer, claims: dict[str, Any]
 ) -> None:
     """Times are seconds from now."""
@@ -53,27 +53,27 @@ def test_a_claim_that_auth_would_not_make_is_refused_at_every_door(
     assert reasons(system, signer.token("USER", **claims)) == ["TOKEN_INVALID"] * 3
 
 
-def test_a_token_of_another_type_is_refused_at_every_door(system: Instance, signer: Signer) -> None:
+def test_token_of_another_type_is_rejected_everywhere(system: Instance, signer: Signer) -> None:
     assert reasons(system, signer.token("USER", headers={"typ": "JWT"})) == ["TOKEN_INVALID"] * 3
 
 
-def test_a_refresh_token_is_no_access_token(system: Instance, user: Session) -> None:
+def test_refresh_token_is_rejected_as_access_token(system: Instance, user: Session) -> None:
     assert reasons(system, user.refresh_token) == ["TOKEN_INVALID"] * 3
 
 
-def test_an_access_token_is_no_refresh_token(user: Session) -> None:
+def test_access_token_is_rejected_as_refresh_token(user: Session) -> None:
     answer = user.rest.post("/v1/auth/refresh", json={"refreshToken": user.token})
     assert (answer.status_code, answer.json()["details"][0]["reason"]) == (401, "REFRESH_TOKEN_INVALID")
 
 
-def test_a_service_token_is_for_services_alone(system: Instance) -> None:
+def test_service_token_is_rejected_for_user_methods(system: Instance) -> None:
     at_gateway, at_native, at_port = reasons(system, service_token(system))
     assert (at_gateway, at_native) == ("TOKEN_INVALID", "TOKEN_INVALID")
     assert at_port == "ROLE_REQUIRED"
 
 
 @pytest.mark.parametrize("role", ["ROLE_ADMIN", 2])
-def test_nobody_makes_himself_admin(system: Instance, role: object) -> None:
+def test_user_cannot_become_admin(system: Instance, role: object) -> None:
     name = uuid4().hex
     new: dict[str, Any] = {"email": f"{name}@clinic.test", "username": name, "password": PASSWORD, "role": role}
     with Session.open(system) as anonymous:
