@@ -1,8 +1,8 @@
 """Lists contract rules that other tests cover, and the tests that cover them."""
 
 ELSEWHERE = {
-    "CALL_TOO_SLOW": "tests/envoy/test_errors.py::test_a_call_that_takes_too_long_is_ended_at_both_doors",
-    "DEPENDENCY_UNAVAILABLE": "tests/envoy/test_health.py::test_readiness_follows_a_service_that_dies_and_comes_back",
+    "CALL_TOO_SLOW": "tests/envoy/test_errors.py::test_slow_call_times_out_in_grpc_and_rest",
+    "DEPENDENCY_UNAVAILABLE": "tests/envoy/test_health.py::test_readiness_follows_service_failure_and_recovery",
     "TRANSACTION_CONFLICT": (
         "tests/patient/test_update_patient.py::test_two_emails_swapped_at_once_conflict_or_are_taken"
     ),
@@ -12,8 +12,8 @@ ELSEWHERE = {
     "DEAD_LETTER_UNREPLAYABLE": (
         "tests/analytics/test_replay_dead_letter.py::test_what_is_no_event_is_refused_and_says_why"
     ),
-    "CONTENT_TYPE_UNSUPPORTED": "tests/envoy/test_errors.py::test_a_body_that_says_that_it_is_no_json_is_refused",
-    "HEADERS_TOO_LARGE": "tests/envoy/test_errors.py::test_headers_that_are_too_large_are_refused",
+    "CONTENT_TYPE_UNSUPPORTED": "tests/envoy/test_errors.py::test_unsupported_content_type_is_rejected",
+    "HEADERS_TOO_LARGE": "tests/envoy/test_errors.py::test_headers_over_limits_are_rejected",
     "REQUEST_TOO_SLOW": "tests/security/test_slow.py::test_slow_request_body_times_out",
     "RESUME_TOKEN_INVALID": ("tests/e2e/test_watch_patients.py::test_rejected_watch_has_an_error_status_and_a_reason"),
     "READER_TOO_SLOW": (
@@ -41,7 +41,7 @@ RULES = {
     ),
     "the JWKS is JSON and public": (
         "tests/auth/test_get_jwks.py::test_the_keys_are_a_json_web_key_set",
-        "tests/envoy/test_routes.py::test_a_rest_call_without_a_token_is_let_in_only_if_public",
+        "tests/envoy/test_routes.py::test_rest_call_without_token_is_accepted_only_if_public",
     ),
     "a wrong password and an unknown email get the same response": (
         "tests/auth/test_login.py::test_a_wrong_password_and_an_unknown_email_get_the_same_answer",
@@ -138,19 +138,19 @@ RULES = {
     "health and reflection need no token on any service or the gateway; reflection can be disabled": (
         "tests/common/rpc/test_server.py::test_health_tells_of_the_server_and_of_its_service",
         "tests/common/rpc/test_server.py::test_reflection_that_is_off_is_not_there",
-        "tests/envoy/test_health.py::test_health_and_reflection_need_no_token",
+        "tests/envoy/test_health.py::test_health_and_reflection_require_no_token",
     ),
     "/healthz and /readyz": (
-        "tests/envoy/test_health.py::test_liveness_and_readiness_need_no_token",
-        "tests/envoy/test_health.py::test_readiness_follows_a_service_that_dies_and_comes_back",
+        "tests/envoy/test_health.py::test_liveness_and_readiness_require_no_token",
+        "tests/envoy/test_health.py::test_readiness_follows_service_failure_and_recovery",
     ),
     "a message is at most 4 MiB over gRPC and REST": (
-        "tests/envoy/test_errors.py::test_a_message_of_4_mib_passes_at_the_native_door_and_one_byte_more_does_not",
+        "tests/envoy/test_errors.py::test_grpc_message_limit_is_4_mib",
         "tests/common/test_errors.py::test_a_message_of_4_mib_is_read_and_a_longer_one_is_not",
     ),
     "gRPC, gRPC-Web and REST return the same error": (
         "tests/e2e/test_parity.py::test_invalid_id_returns_the_same_error",
-        "tests/envoy/test_errors.py::test_grpc_web_hears_the_same_as_native_grpc",
+        "tests/envoy/test_errors.py::test_grpc_web_returns_same_results_as_grpc",
     ),
     "errors reveal no internals": (
         "tests/common/test_errors.py::test_a_mistake_of_ours_is_answered_without_a_word_of_it",

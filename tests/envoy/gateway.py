@@ -1,4 +1,4 @@
-"""A real Envoy on real sockets, in front of stubs."""
+"""Runs a real Envoy on real sockets in front of stub services."""
 
 import socket
 import subprocess
@@ -23,7 +23,7 @@ METHODS = {method.name: method for method in all_methods()}
 
 @dataclass
 class Gateway:
-    """What a test needs of a running gateway."""
+    """A running gateway, its stub services, and clients of it."""
 
     target: Target
     keys: Keys
@@ -36,23 +36,26 @@ class Gateway:
         return {"authorization": f"Bearer {self.keys.token()}"}
 
     def call(self, path: str, headers: dict[str, str] | None = None, request: bytes = b"") -> bytes:
-        """Makes a native call and returns the bytes of the answer. Raises grpc.RpcError."""
+        """Makes a gRPC call and returns the serialized response. Raises grpc.RpcError."""
         method: Any = self.channel.unary_unary(path)
-        answer: bytes = method(request, metadata=[*(headers or {}).items()], timeout=10)
-        return answer
+        response: bytes = method(request, metadata=[*(headers or {}).items()], timeout=10)
+        return response
 
-    def arrived(self) -> list[Call]:
-        """Returns the calls that reached a service since the test began, except Envoy's own."""
-        # Envoy's health checks name no agent, its fetches of keys this one.
+    def received_calls(self) -> list[Call]:
+        """Returns the calls that services received since the start of the test, except those of Envoy itself."""
+        # Envoy's health checks have no user agent, and its key requests this one.
         agents = {None, "Go-browser"}
         return [c for stub in self.stubs.values() for c in stub.calls if c.metadata.get("user-agent") not in agents]
 
 
 @contextmanager
-def running(
+def run_gateway(
     folder: Path, *, without: tuple[str, ...] = (), beside: Sequence[Stub] = (), **fields: Any
 ) -> Iterator[Gateway]:
-    """Runs a gateway, and stubs for all services except those without which it starts, beside the others given."""
+    """Runs a gateway with a stub for each service.
+
+    `without` names services whose stubs are stopped before the gateway starts. `beside` are additional stubs.
+    """
     keys = Keys()
     stubs = {service: Stub(service, keys) for service in SERVICES}
     with ExitStack() as stack:
@@ -62,8 +65,8 @@ def running(
             if stub.service in without:
                 stub.stop()
         target = Target(
-            listen=free_address(),
-            admin=free_address(),
+            listen=unused_address(),
+            admin=unused_address(),
             upstreams={
                 service: tuple(Address("127.0.0.1", each.port) for each in (stub, *beside) if each.service == service)
                 for service, stub in stubs.items()
@@ -77,7 +80,7 @@ def running(
         url = f"http://127.0.0.1:{target.listen.port}"
         http = stack.enter_context(httpx.Client(base_url=url, timeout=10))
         channel = stack.enter_context(grpc.insecure_channel(f"127.0.0.1:{target.listen.port}"))
-        eventually(lambda: answers(http, "/healthz", 200))
+        eventually(lambda: has_status(http, "/healthz", 200))
         yield Gateway(target, keys, stubs, http, channel)
 
 
@@ -89,36 +92,36 @@ def _start_envoy(target: Target, folder: Path, stack: ExitStack) -> None:
     stack.callback(envoy.terminate)
 
 
-def free_address() -> Address:
+def unused_address() -> Address:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return Address("127.0.0.1", probe.getsockname()[1])
 
 
-def answers(http: httpx.Client, path: str, status: int, **headers: str) -> bool:
-    """Returns whether a GET gives the status, and any answer at all."""
+def has_status(http: httpx.Client, path: str, status: int, **headers: str) -> bool:
+    """Returns whether a GET returns the status. A failed connection returns False."""
     try:
         return http.get(path, headers=headers).status_code == status
     except httpx.TransportError:
         return False
 
 
-def reason(answer: httpx.Response) -> str:
-    """Returns the reason in an error, after checking that it has the contract's shape and nothing else."""
-    error = answer.json()
-    assert answer.headers["content-type"] == "application/json"
+def error_reason(response: httpx.Response) -> str:
+    """Returns the reason of an error response, after checking its format."""
+    error = response.json()
+    assert response.headers["content-type"] == "application/json"
     assert error.keys() == {"code", "message", "details"}
     detail, *retry = error["details"]
     assert detail["@type"] == "type.googleapis.com/google.rpc.ErrorInfo"
     assert detail["domain"] == "pulsetrack"
-    after = answer.headers.get("retry-after")
-    said = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{after}s"}
-    assert retry == ([said] if after else [])
+    after = response.headers.get("retry-after")
+    retry_info = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{after}s"}
+    assert retry == ([retry_info] if after else [])
     return str(detail["reason"])
 
 
-def native_reason(error: grpc.RpcError) -> str:
-    """Returns the reason in a native error, after checking that its details agree with its status."""
+def grpc_error_reason(error: grpc.RpcError) -> str:
+    """Returns the reason of a gRPC error, after checking that its details match its status."""
     details: Any = next(item.value for item in error.trailing_metadata() if item.key == "grpc-status-details-bin")
     status = status_pb2.Status.FromString(details)
     assert (status.code, status.message) == (error.code().value[0], error.details())
@@ -128,6 +131,6 @@ def native_reason(error: grpc.RpcError) -> str:
     return str(info.reason)
 
 
-def native(name: str) -> Method:
-    """Returns a method by its name."""
+def method_named(name: str) -> Method:
+    """Returns the method with this name."""
     return METHODS[name]

@@ -1,4 +1,4 @@
-"""Services without behaviour behind a gateway under test: each call is written down, and answered as a test says."""
+"""Stub services behind a gateway under test. They record each call and return the response that a test configures."""
 
 import json
 import time
@@ -17,11 +17,11 @@ from grpc_reflection.v1alpha import reflection
 from services.common.protobuf.contract import SERVICES, Method, methods
 from services.common.rpc.server import OPTIONS
 
-Answer = Callable[[Any, grpc.ServicerContext], Message]
+Handler = Callable[[Any, grpc.ServicerContext], Message]
 
 
 class Keys:
-    """A signing key, its JWKS, and tokens as auth issues them."""
+    """A signing key, its JWKS, and access tokens in the format of auth."""
 
     def __init__(self, kid: str = "k1") -> None:
         self._kid = kid
@@ -31,13 +31,13 @@ class Keys:
 
     def token(self, **claims: object) -> str:
         now = int(time.time())
-        usual = {"iss": "pulsetrack-auth", "aud": "pulsetrack", "sub": "ana", "role": "USER", "exp": now + 600}
-        return jwt.encode(usual | claims, self._key, algorithm="ES256", headers={"kid": self._kid, "typ": "at+jwt"})
+        defaults = {"iss": "pulsetrack-auth", "aud": "pulsetrack", "sub": "ana", "role": "USER", "exp": now + 600}
+        return jwt.encode(defaults | claims, self._key, algorithm="ES256", headers={"kid": self._kid, "typ": "at+jwt"})
 
 
 @dataclass
 class Call:
-    """A call that arrived at a service."""
+    """A call that a service received."""
 
     path: str
     request: Any
@@ -46,20 +46,20 @@ class Call:
 
 @dataclass
 class Stub:
-    """One service on a port of its own, which may die and come back."""
+    """A service on its own port. It can be stopped and restarted."""
 
     service: str
     keys: Keys
     port: int = 0
     calls: list[Call] = field(default_factory=list)
-    answers: dict[str, Answer] = field(default_factory=dict)
-    """By method name; an empty message where a test says nothing."""
+    responses: dict[str, Handler] = field(default_factory=dict)
+    """Handlers by method name. Other methods return an empty message."""
 
     def start(self) -> None:
         full_name = SERVICES[self.service]
         handlers = {method.name: self._handler(method) for method in methods(full_name)}
         self._health = health.HealthServicer()
-        self.say_ready()
+        self.set_ready()
         self._server = grpc.server(ThreadPoolExecutor(max_workers=16), options=OPTIONS)
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(full_name, handlers),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -67,27 +67,27 @@ class Stub:
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         self._server.start()
 
-    def say_ready(self, *, ready: bool = True) -> None:
-        """Has its health say whether it is ready. It takes calls in either case."""
-        says = health_pb2.HealthCheckResponse
+    def set_ready(self, *, ready: bool = True) -> None:
+        """Sets the health status. The service handles calls in either case."""
+        status = health_pb2.HealthCheckResponse
         for name in ("", SERVICES[self.service]):
-            self._health.set(name, says.SERVING if ready else says.NOT_SERVING)
+            self._health.set(name, status.SERVING if ready else status.NOT_SERVING)
 
     def stop(self) -> None:
         self._server.stop(grace=None).wait(5)
 
     def _handler(self, method: Method) -> "grpc.RpcMethodHandler[Any, Any]":
-        def answer(request: Any, context: grpc.ServicerContext) -> Any:
+        def handle(request: Any, context: grpc.ServicerContext) -> Any:
             self.calls.append(Call(method.path, request, dict(context.invocation_metadata())))
             if method.name == "GetJwks":
                 return method.output(content_type="application/json", data=self.keys.jwks)
-            answered = self.answers.get(method.name)
-            return answered(request, context) if answered else method.output()
+            handler = self.responses.get(method.name)
+            return handler(request, context) if handler else method.output()
 
-        def answers(request: Any, context: grpc.ServicerContext) -> Any:
-            yield answer(request, context)
+        def handle_stream(request: Any, context: grpc.ServicerContext) -> Any:
+            yield handle(request, context)
 
         parse, write = method.input.FromString, method.output.SerializeToString
         if method.streams:
-            return grpc.unary_stream_rpc_method_handler(answers, parse, write)
-        return grpc.unary_unary_rpc_method_handler(answer, parse, write)
+            return grpc.unary_stream_rpc_method_handler(handle_stream, parse, write)
+        return grpc.unary_unary_rpc_method_handler(handle, parse, write)

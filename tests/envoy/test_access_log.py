@@ -1,4 +1,4 @@
-"""What is written down about a call, and what is not."""
+"""Access log entries, and the data that they omit."""
 
 import json
 from pathlib import Path
@@ -7,9 +7,9 @@ from tests.envoy.gateway import Gateway
 from tests.harness.waiting import eventually
 
 
-def test_a_call_is_logged_without_its_query_and_token(gateway: Gateway) -> None:
-    answer = gateway.http.get("/v1/patients?query=Ana", headers=gateway.bearer)
-    request_id = answer.headers["x-request-id"]
+def test_access_log_omits_query_and_token(gateway: Gateway) -> None:
+    response = gateway.http.get("/v1/patients?query=Ana", headers=gateway.bearer)
+    request_id = response.headers["x-request-id"]
     log = gateway.target.access_log or Path()
     eventually(lambda: request_id in log.read_text())
     (line,) = (text for text in log.read_text().splitlines() if request_id in text)
@@ -18,10 +18,10 @@ def test_a_call_is_logged_without_its_query_and_token(gateway: Gateway) -> None:
     assert (entry["status"], entry["grpc_status"], entry["service"]) == (200, 0, "patient")
     assert (entry["user_id"], entry["remote_address"]) == ("ana", "127.0.0.1")
     assert "Ana" not in line
-    assert "eyJ" not in line  # as each JWT begins
+    assert "eyJ" not in line  # the prefix of every JWT
 
 
-def test_a_question_about_readiness_is_not_logged(gateway: Gateway) -> None:
+def test_readiness_checks_are_not_logged(gateway: Gateway) -> None:
     gateway.http.get("/readyz")
     last = gateway.http.get("/healthz").headers["x-request-id"]
     log = gateway.target.access_log or Path()

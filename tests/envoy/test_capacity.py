@@ -1,4 +1,4 @@
-"""What an anonymous client, or one kind of call, can take of the gateway's capacity."""
+"""Capacity of health checks, reflection and streams is limited separately from unary calls."""
 
 import threading
 from collections.abc import Iterator
@@ -12,132 +12,132 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from envoy.target import Capacity, Rate, Rates
 from services.common.protobuf.contract import SERVICES
-from tests.envoy.gateway import Gateway, answers, native, native_reason, running
+from tests.envoy.gateway import Gateway, grpc_error_reason, has_status, method_named, run_gateway
 from tests.harness.waiting import eventually
 
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 CHECK, WATCH = "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"
-MOST = 3
+LIMIT = 3
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway that is soon full, but for calls."""
-    capacity = Capacity(streams=MOST, reflection=MOST)
-    with running(tmp_path_factory.mktemp("small"), rate_limits=False, capacity=capacity) as gateway:
-        eventually(lambda: answers(gateway.http, "/readyz", 200))
+    """A gateway with a low capacity for streams and reflection."""
+    capacity = Capacity(streams=LIMIT, reflection=LIMIT)
+    with run_gateway(tmp_path_factory.mktemp("small"), rate_limits=False, capacity=capacity) as gateway:
+        eventually(lambda: has_status(gateway.http, "/readyz", 200))
         yield gateway
 
 
 def reflect(gateway: Gateway, stack: ExitStack) -> Any:
-    """Opens a reflection stream that stays idle after its first answer, until the stack closes."""
-    over = threading.Event()
+    """Opens a reflection stream that is idle after its first response. The stack closes it."""
+    done = threading.Event()
 
     def requests() -> Iterator[bytes]:
         yield b":\x00"  # list_services
-        over.wait()
+        done.wait()
 
     method: Any = gateway.channel.stream_stream(REFLECTION)
     call = method(requests(), timeout=60)
     stack.callback(call.cancel)
-    stack.callback(over.set)
+    stack.callback(done.set)
     return call
 
 
 def watch(gateway: Gateway, stack: ExitStack) -> Any:
-    """Opens a watch of patients, until the stack closes."""
-    method: Any = gateway.channel.unary_stream(native("WatchPatients").path)
+    """Opens a WatchPatients stream. The stack closes it."""
+    method: Any = gateway.channel.unary_stream(method_named("WatchPatients").path)
     call = method(b"", metadata=[*gateway.bearer.items()], timeout=60)
     stack.callback(call.cancel)
     return call
 
 
-def serves(gateway: Gateway) -> None:
-    """Checks that a call, a health check and readiness are answered."""
-    gateway.call(native("GetPatient").path, gateway.bearer)
+def assert_serving(gateway: Gateway) -> None:
+    """Asserts that a call, a health check and the readiness check succeed."""
+    gateway.call(method_named("GetPatient").path, gateway.bearer)
     assert gateway.http.get("/v1/patients", headers=gateway.bearer).status_code == 200
     assert gateway.http.get("/readyz").status_code == 200
     gateway.call(CHECK)
 
 
-def test_reflection_streams_take_nothing_from_calls(small: Gateway) -> None:
+def test_reflection_streams_do_not_use_capacity_of_calls(small: Gateway) -> None:
     with ExitStack() as stack:
-        for _ in range(MOST):
+        for _ in range(LIMIT):
             next(reflect(small, stack))
-        with pytest.raises(grpc.RpcError) as refused:
+        with pytest.raises(grpc.RpcError) as rejected:
             next(reflect(small, stack))
-        assert native_reason(refused.value) == "DEPENDENCY_UNAVAILABLE"
-        serves(small)
+        assert grpc_error_reason(rejected.value) == "DEPENDENCY_UNAVAILABLE"
+        assert_serving(small)
         next(watch(small, stack))
 
 
-def test_watches_take_nothing_from_calls(small: Gateway) -> None:
-    over = threading.Event()
+def test_watch_streams_do_not_use_capacity_of_calls(small: Gateway) -> None:
+    done = threading.Event()
 
-    def held(_: Any, context: grpc.ServicerContext) -> Any:
-        over.wait(60)
-        return native("WatchPatients").output()
+    def block(_: Any, context: grpc.ServicerContext) -> Any:
+        done.wait(60)
+        return method_named("WatchPatients").output()
 
     patient = small.stubs["patient"]
     patient.calls.clear()
-    patient.answers["WatchPatients"] = held
+    patient.responses["WatchPatients"] = block
     with ExitStack() as stack:
-        stack.callback(patient.answers.clear)
-        stack.callback(over.set)
-        for _ in range(MOST):
+        stack.callback(patient.responses.clear)
+        stack.callback(done.set)
+        for _ in range(LIMIT):
             watch(small, stack)
-        eventually(lambda: len(patient.calls) == MOST)
-        with pytest.raises(grpc.RpcError) as refused:
+        eventually(lambda: len(patient.calls) == LIMIT)
+        with pytest.raises(grpc.RpcError) as rejected:
             next(watch(small, stack))
-        assert native_reason(refused.value) == "DEPENDENCY_UNAVAILABLE"
-        serves(small)
+        assert grpc_error_reason(rejected.value) == "DEPENDENCY_UNAVAILABLE"
+        assert_serving(small)
         next(reflect(small, stack))
 
 
-def test_health_cannot_be_watched_through_the_gateway(gateway: Gateway) -> None:
+def test_health_watch_is_unimplemented(gateway: Gateway) -> None:
     method: Any = gateway.channel.unary_stream(WATCH)
-    with pytest.raises(grpc.RpcError) as refused:
+    with pytest.raises(grpc.RpcError) as rejected:
         next(method(b"", timeout=10))
-    assert (refused.value.code(), native_reason(refused.value)) == (
+    assert (rejected.value.code(), grpc_error_reason(rejected.value)) == (
         grpc.StatusCode.UNIMPLEMENTED,
         "ROUTE_NOT_FOUND",
     )
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_health_is_that_of_the_service_named(gateway: Gateway, service: str) -> None:
+def test_health_check_reaches_the_named_service(gateway: Gateway, service: str) -> None:
     health, request = health_pb2_grpc.HealthStub(gateway.channel), health_pb2.HealthCheckRequest
     assert health.Check(request(service=SERVICES[service])).status == health_pb2.HealthCheckResponse.SERVING
-    gateway.stubs[service].say_ready(ready=False)
+    gateway.stubs[service].set_ready(ready=False)
     try:
-        found = {name: health.Check(request(service=SERVICES[name])).status for name in SERVICES}
+        statuses = {name: health.Check(request(service=SERVICES[name])).status for name in SERVICES}
     finally:
-        gateway.stubs[service].say_ready()
-        eventually(lambda: answers(gateway.http, "/readyz", 200))
-    assert [name for name in found if found[name] != health_pb2.HealthCheckResponse.SERVING] == [service]
+        gateway.stubs[service].set_ready()
+        eventually(lambda: has_status(gateway.http, "/readyz", 200))
+    assert [name for name in statuses if statuses[name] != health_pb2.HealthCheckResponse.SERVING] == [service]
 
 
 @pytest.mark.parametrize("name", ["pulsetrack.nosuch.v1.Service", "x", "x" * 300, "patient-health\r\n"])
-def test_health_of_an_unknown_service_is_not_found(gateway: Gateway, name: str) -> None:
-    with pytest.raises(grpc.RpcError) as refused:
+def test_health_check_of_unknown_service_is_not_found(gateway: Gateway, name: str) -> None:
+    with pytest.raises(grpc.RpcError) as rejected:
         gateway.call(CHECK, request=health_pb2.HealthCheckRequest(service=name).SerializeToString())
-    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+    assert rejected.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-def test_an_address_opens_so_many_reflection_streams_at_a_time(tmp_path: Path) -> None:
-    with running(tmp_path, rates=Rates(reflection=Rate(MOST, 60))) as gateway, ExitStack() as stack:
-        for _ in range(MOST):
+def test_reflection_streams_are_rate_limited_per_address(tmp_path: Path) -> None:
+    with run_gateway(tmp_path, rates=Rates(reflection=Rate(LIMIT, 60))) as gateway, ExitStack() as stack:
+        for _ in range(LIMIT):
             next(reflect(gateway, stack))
-        with pytest.raises(grpc.RpcError) as refused:
+        with pytest.raises(grpc.RpcError) as rejected:
             next(reflect(gateway, stack))
-        assert native_reason(refused.value) == "RATE_LIMITED"
-        gateway.call(native("GetPatient").path, gateway.bearer)
+        assert grpc_error_reason(rejected.value) == "RATE_LIMITED"
+        gateway.call(method_named("GetPatient").path, gateway.bearer)
 
 
-def test_an_idle_reflection_stream_ends(gateway: Gateway) -> None:
+def test_idle_reflection_stream_is_closed(gateway: Gateway) -> None:
     with ExitStack() as stack:
         call = reflect(gateway, stack)
         next(call)
         with pytest.raises(grpc.RpcError) as ended:
             next(call)
-    assert ended.value.code() is not grpc.StatusCode.DEADLINE_EXCEEDED  # which would be the test's own, of 60 s
+    assert ended.value.code() is not grpc.StatusCode.DEADLINE_EXCEEDED  # the deadline of the test is 60 s

@@ -1,4 +1,4 @@
-"""The configuration as data, where running it would show nothing more."""
+"""Checks of the generated configuration that do not require a running gateway."""
 
 import subprocess
 import sys
@@ -31,20 +31,20 @@ def target(upstreams: Mapping[str, tuple[Address, ...]] = UPSTREAMS) -> Target:
 def routes(config: str) -> list[dict[str, Any]]:
     (listener,) = yaml.safe_load(config)["static_resources"]["listeners"]
     manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
-    found: list[dict[str, Any]] = manager["route_config"]["virtual_hosts"][0]["routes"]
-    return found
+    result: list[dict[str, Any]] = manager["route_config"]["virtual_hosts"][0]["routes"]
+    return result
 
 
-def test_every_known_target_is_valid() -> None:
+def test_all_targets_are_valid() -> None:
     subprocess.run([sys.executable, "-m", "envoy", "--check"], check=True)
 
 
-def test_only_public_methods_are_open() -> None:
-    opened = {route["name"] for route in routes(render(target())) if "name" in route and is_open(route)}
-    assert opened == {method.name for method in all_methods() if method.access.kind is AccessKind.PUBLIC}
+def test_only_public_methods_skip_authentication() -> None:
+    public = {route["name"] for route in routes(render(target())) if "name" in route and skips_authentication(route)}
+    assert public == {method.name for method in all_methods() if method.access.kind is AccessKind.PUBLIC}
 
 
-def is_open(route: dict[str, Any]) -> bool:
+def skips_authentication(route: dict[str, Any]) -> bool:
     return "envoy.filters.http.jwt_authn" in route.get("typed_per_filter_config", {})
 
 
@@ -58,22 +58,22 @@ def test_each_process_of_a_service_is_an_endpoint() -> None:
         assert clusters[service]["type"] == "STRICT_DNS"
 
 
-def test_a_service_without_upstreams_is_an_error() -> None:
+def test_service_without_upstreams_is_an_error() -> None:
     with pytest.raises(KeyError, match="auth"):
         render(target({}))
 
 
-def test_a_machine_without_envoy_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent(name: str) -> None:
+def test_missing_envoy_binary_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def raise_not_found(name: str) -> None:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr("envoy.config.distribution", absent)
+    monkeypatch.setattr("envoy.config.distribution", raise_not_found)
     with pytest.raises(EnvoyMissingError, match="docker compose"):
         binary()
 
 
-def test_the_heap_fits_into_every_container() -> None:
+def test_heap_limit_fits_every_container() -> None:
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
-    given = [int(compose["services"]["envoy"]["mem_limit"].removesuffix("m"))]
-    given += [environment.services["gateway"].memory_mib for environment in ENVIRONMENTS.values()]
-    assert target().heap_bytes <= min(given) * 1024 * 1024 * 2 / 3
+    limits_mib = [int(compose["services"]["envoy"]["mem_limit"].removesuffix("m"))]
+    limits_mib += [environment.services["gateway"].memory_mib for environment in ENVIRONMENTS.values()]
+    assert target().heap_bytes <= min(limits_mib) * 1024 * 1024 * 2 / 3

@@ -1,14 +1,14 @@
-"""Pages of the origins that the target names may call; others may not."""
+"""CORS: only configured origins are allowed."""
 
 from pathlib import Path
 
 import pytest
 
 from envoy.target import parse_origins
-from tests.envoy.conftest import PAGE
-from tests.envoy.gateway import Gateway, running
+from tests.envoy.conftest import ORIGIN
+from tests.envoy.gateway import Gateway, run_gateway
 
-STRANGERS = [
+UNKNOWN_ORIGINS = [
     "http://localhost:3000",
     "http://localhost:51730",
     "http://127.0.0.1:5173",
@@ -21,45 +21,45 @@ STRANGERS = [
 
 
 def preflight(gateway: Gateway, origin: str) -> dict[str, str]:
-    asked = {"access-control-request-method": "PATCH", "access-control-request-headers": "authorization"}
-    answer = gateway.http.options("/v1/patients/x", headers={"origin": origin, **asked})
-    assert answer.status_code == 200
-    return dict(answer.headers)
+    request_headers = {"access-control-request-method": "PATCH", "access-control-request-headers": "authorization"}
+    response = gateway.http.options("/v1/patients/x", headers={"origin": origin, **request_headers})
+    assert response.status_code == 200
+    return dict(response.headers)
 
 
-def test_a_preflight_is_answered_without_a_token(gateway: Gateway) -> None:
-    allowed = preflight(gateway, PAGE)
-    assert allowed["access-control-allow-origin"] == PAGE
+def test_preflight_requires_no_token(gateway: Gateway) -> None:
+    allowed = preflight(gateway, ORIGIN)
+    assert allowed["access-control-allow-origin"] == ORIGIN
     assert "PATCH" in allowed["access-control-allow-methods"]
     assert {"authorization", "x-grpc-web"} <= set(allowed["access-control-allow-headers"].split(", "))
-    assert not gateway.arrived()
+    assert not gateway.received_calls()
 
 
-@pytest.mark.parametrize("origin", STRANGERS)
-def test_a_stranger_is_not_allowed(gateway: Gateway, origin: str) -> None:
+@pytest.mark.parametrize("origin", UNKNOWN_ORIGINS)
+def test_unknown_origin_is_rejected(gateway: Gateway, origin: str) -> None:
     assert "access-control-allow-origin" not in preflight(gateway, origin)
-    assert not gateway.arrived()
+    assert not gateway.received_calls()
 
 
-def test_a_page_may_read_answers_and_errors(gateway: Gateway) -> None:
+def test_allowed_origin_can_read_responses_and_errors(gateway: Gateway) -> None:
     for headers in (gateway.bearer, {}):
-        answer = gateway.http.get("/v1/patients/x", headers={"origin": PAGE, **headers})
-        assert answer.headers["access-control-allow-origin"] == PAGE
-        assert "grpc-status-details-bin" in answer.headers["access-control-expose-headers"]
+        response = gateway.http.get("/v1/patients/x", headers={"origin": ORIGIN, **headers})
+        assert response.headers["access-control-allow-origin"] == ORIGIN
+        assert "grpc-status-details-bin" in response.headers["access-control-expose-headers"]
 
 
-def test_no_origin_is_allowed_unless_configured(tmp_path: Path) -> None:
-    with running(tmp_path) as gateway:
-        for origin in (PAGE, *STRANGERS, f"http://localhost:{gateway.target.listen.port}"):
+def test_no_origin_is_allowed_by_default(tmp_path: Path) -> None:
+    with run_gateway(tmp_path) as gateway:
+        for origin in (ORIGIN, *UNKNOWN_ORIGINS, f"http://localhost:{gateway.target.listen.port}"):
             assert "access-control-allow-origin" not in preflight(gateway, origin)
 
 
 @pytest.mark.parametrize("text", ["*", "http://localhost:*", "clinic.example", "https://clinic.example/page", "null"])
-def test_what_is_not_an_origin_is_refused(text: str) -> None:
+def test_invalid_origin_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="is not an origin"):
         parse_origins(text)
 
 
-def test_origins_are_separated_by_commas() -> None:
+def test_origins_are_comma_separated() -> None:
     assert parse_origins(" https://a.example, http://b:8080,") == ("https://a.example", "http://b:8080")
     assert parse_origins("") == ()

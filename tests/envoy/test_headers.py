@@ -1,4 +1,4 @@
-"""Which headers reach a service, and how requests with others are answered."""
+"""Headers that reach a service, and errors for invalid headers."""
 
 import re
 import socket
@@ -10,10 +10,10 @@ import pytest
 
 from envoy.extension import Config, extension
 from envoy.headers import regex_excluding
-from tests.envoy.gateway import Gateway, answers, native, native_reason, reason, running
+from tests.envoy.gateway import Gateway, error_reason, grpc_error_reason, has_status, method_named, run_gateway
 from tests.harness.waiting import eventually
 
-GET_PATIENT = native("GetPatient").path
+GET_PATIENT = method_named("GetPatient").path
 FORWARDED = {
     "authorization",
     "content-length",
@@ -28,29 +28,29 @@ FORWARDED = {
 
 
 @pytest.mark.parametrize("name", ["te", "tea", "user-agent"])
-def test_a_name_in_the_set_does_not_match(name: str) -> None:
+def test_excluded_name_does_not_match(name: str) -> None:
     assert not re.fullmatch(regex_excluding(["te", "tea", "user-agent"]), name)
 
 
 @pytest.mark.parametrize("name", ["", "t", "teas", "ta", "user-agent-", "user.agent", "x", "User-agent"])
-def test_every_other_name_matches(name: str) -> None:
+def test_other_name_matches(name: str) -> None:
     assert re.fullmatch(regex_excluding(["te", "tea", "user-agent"]), name)
 
 
 UNKNOWN = {"cookie": "a=b", "x_tenant_id": "7", "x-trace-bin": "!!", "grpc-tags-bin": "AAAA", "grpc-status": "x"}
 
 
-def test_only_known_headers_reach_a_service_at_both_doors(gateway: Gateway) -> None:
+def test_only_known_headers_reach_a_service(gateway: Gateway) -> None:
     gateway.http.get("/v1/patients/x", headers=gateway.bearer | UNKNOWN)
     gateway.call(GET_PATIENT, gateway.bearer | {"x_tenant_id": "7", "x-tenant": "7"})
-    assert len(gateway.arrived()) == 2
-    for call in gateway.arrived():
+    assert len(gateway.received_calls()) == 2
+    for call in gateway.received_calls():
         assert call.metadata.keys() <= FORWARDED
 
 
-def test_compressions_of_any_name_may_be_accepted(gateway: Gateway) -> None:
+def test_any_accepted_compression_name_is_valid(gateway: Gateway) -> None:
     gateway.http.get("/v1/patients/x", headers=gateway.bearer | {"grpc-accept-encoding": "gzip,x-SNAPPY_framed"})
-    assert gateway.arrived()
+    assert gateway.received_calls()
 
 
 @pytest.mark.parametrize(
@@ -64,83 +64,83 @@ def test_compressions_of_any_name_may_be_accepted(gateway: Gateway) -> None:
         ("idempotency-key", b"\xe9"),
     ],
 )
-def test_a_known_header_with_a_bad_value_is_refused(gateway: Gateway, name: str, value: bytes) -> None:
+def test_invalid_value_of_known_header_is_rejected(gateway: Gateway, name: str, value: bytes) -> None:
     headers = [(b"authorization", gateway.bearer["authorization"].encode()), (name.encode(), value)]
-    answer = gateway.http.get("/v1/patients/x", headers=headers)
-    assert (answer.status_code, reason(answer)) == (400, "REQUEST_INVALID")
-    assert not gateway.arrived()
+    response = gateway.http.get("/v1/patients/x", headers=headers)
+    assert (response.status_code, error_reason(response)) == (400, "REQUEST_INVALID")
+    assert not gateway.received_calls()
 
 
-def test_a_token_that_is_not_ascii_is_refused(gateway: Gateway) -> None:
-    answer = gateway.http.get("/.well-known/jwks.json", headers={b"authorization": b"Bearer \xe9"})
-    assert (answer.status_code, reason(answer)) == (401, "TOKEN_INVALID")
+def test_non_ascii_token_is_rejected(gateway: Gateway) -> None:
+    response = gateway.http.get("/.well-known/jwks.json", headers={b"authorization": b"Bearer \xe9"})
+    assert (response.status_code, error_reason(response)) == (401, "TOKEN_INVALID")
 
 
 @pytest.mark.parametrize("verb", ["GET", "HEAD", "DELETE", "OPTIONS", "PUT"])
 @pytest.mark.parametrize("path", [GET_PATIENT, "/grpc.health.v1.Health/Check"])
-def test_a_native_path_knows_only_post(gateway: Gateway, verb: str, path: str) -> None:
-    answer = gateway.http.request(verb, path, headers=gateway.bearer)
-    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
-    assert verb == "HEAD" or reason(answer) == "METHOD_NOT_ALLOWED"
+def test_grpc_path_allows_only_post(gateway: Gateway, verb: str, path: str) -> None:
+    response = gateway.http.request(verb, path, headers=gateway.bearer)
+    assert (response.status_code, response.headers["allow"]) == (405, "POST")
+    assert verb == "HEAD" or error_reason(response) == "METHOD_NOT_ALLOWED"
     as_grpc = gateway.http.request(verb, path, headers=gateway.bearer | {"content-type": "application/grpc"})
     assert as_grpc.headers["grpc-status"] == "12"
     assert as_grpc.headers["grpc-status-details-bin"]
-    assert not gateway.arrived()
+    assert not gateway.received_calls()
 
 
-def test_a_preflight_with_empty_headers_reaches_no_service(gateway: Gateway) -> None:
-    answer = gateway.http.options("/v1/patients", headers={"origin": "", "access-control-request-method": ""})
-    assert (answer.status_code, reason(answer)) == (405, "METHOD_NOT_ALLOWED")
+def test_preflight_with_empty_headers_is_rejected(gateway: Gateway) -> None:
+    response = gateway.http.options("/v1/patients", headers={"origin": "", "access-control-request-method": ""})
+    assert (response.status_code, error_reason(response)) == (405, "METHOD_NOT_ALLOWED")
 
 
 @pytest.mark.parametrize("path", ["/v1/patients/x", "/.well-known/jwks.json"])
 @pytest.mark.parametrize("content", ["application/grpc", "application/grpc-web", "application/grpcx"])
-def test_grpc_at_a_rest_path_is_refused(gateway: Gateway, path: str, content: str) -> None:
+def test_grpc_on_rest_path_is_rejected(gateway: Gateway, path: str, content: str) -> None:
     gateway.http.get(path, headers=gateway.bearer | {"content-type": content})
-    assert not gateway.arrived()
+    assert not gateway.received_calls()
 
 
-@pytest.mark.parametrize("path", [GET_PATIENT, native("GetJwks").path, "/grpc.health.v1.Health/Check"])
+@pytest.mark.parametrize("path", [GET_PATIENT, method_named("GetJwks").path, "/grpc.health.v1.Health/Check"])
 @pytest.mark.parametrize("body", [b"", b"\x00\x00"])
-def test_a_call_without_a_message_is_refused_at_once(gateway: Gateway, path: str, body: bytes) -> None:
+def test_call_without_message_is_rejected_immediately(gateway: Gateway, path: str, body: bytes) -> None:
     headers = gateway.bearer | {"content-type": "application/grpc"}
-    answer = gateway.http.post(path, content=body, headers=headers, timeout=5)
-    assert (answer.headers["grpc-status"], answer.headers["grpc-message"]) == ("3", "The gRPC call has no message.")
-    assert not gateway.arrived()
+    response = gateway.http.post(path, content=body, headers=headers, timeout=5)
+    assert (response.headers["grpc-status"], response.headers["grpc-message"]) == ("3", "The gRPC call has no message.")
+    assert not gateway.received_calls()
 
 
-def test_a_call_that_ends_before_its_message_is_refused_at_once(gateway: Gateway) -> None:
+def test_call_closed_before_its_message_is_rejected(gateway: Gateway) -> None:
     method: Any = gateway.channel.stream_unary(GET_PATIENT)
-    with pytest.raises(grpc.RpcError) as refused:
+    with pytest.raises(grpc.RpcError) as rejected:
         method(iter(()), metadata=[*gateway.bearer.items()], timeout=5)
-    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert native_reason(refused.value) == "REQUEST_INVALID"
+    assert rejected.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert grpc_error_reason(rejected.value) == "REQUEST_INVALID"
 
 
-def test_more_than_100_headers_are_refused_at_both_doors(gateway: Gateway) -> None:
+def test_more_than_100_headers_are_rejected(gateway: Gateway) -> None:
     many = {f"x-{n}": "1" for n in range(100)}
-    answer = gateway.http.get("/v1/patients", headers=gateway.bearer | many)
-    assert (answer.status_code, reason(answer)) == (431, "HEADERS_TOO_LARGE")
-    with pytest.raises(grpc.RpcError) as refused:
+    response = gateway.http.get("/v1/patients", headers=gateway.bearer | many)
+    assert (response.status_code, error_reason(response)) == (431, "HEADERS_TOO_LARGE")
+    with pytest.raises(grpc.RpcError) as rejected:
         gateway.call(GET_PATIENT, gateway.bearer | many)
-    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert native_reason(refused.value) == "HEADERS_TOO_LARGE"
+    assert rejected.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert grpc_error_reason(rejected.value) == "HEADERS_TOO_LARGE"
 
 
 @pytest.mark.parametrize("kilobytes", [9.5, 13, 31])
-def test_headers_of_up_to_32_kib_are_accepted(gateway: Gateway, kilobytes: float) -> None:
+def test_headers_up_to_32_kib_are_accepted(gateway: Gateway, kilobytes: float) -> None:
     headers = gateway.bearer | {"cookie": "a" * int(kilobytes * 1000)}
     assert gateway.http.get("/v1/patients/x", headers=headers).status_code == 200
     gateway.call(GET_PATIENT, headers)
 
 
-def test_headers_over_32_kib_are_refused_at_both_doors(gateway: Gateway) -> None:
+def test_headers_over_32_kib_are_rejected(gateway: Gateway) -> None:
     headers = gateway.bearer | {"cookie": "a" * 33_000}
-    answer = gateway.http.get("/v1/patients/x", headers=headers)
-    assert (answer.status_code, reason(answer)) == (431, "HEADERS_TOO_LARGE")
-    with pytest.raises(grpc.RpcError) as refused:
+    response = gateway.http.get("/v1/patients/x", headers=headers)
+    assert (response.status_code, error_reason(response)) == (431, "HEADERS_TOO_LARGE")
+    with pytest.raises(grpc.RpcError) as rejected:
         gateway.call(GET_PATIENT, headers)
-    assert native_reason(refused.value) == "HEADERS_TOO_LARGE"
+    assert grpc_error_reason(rejected.value) == "HEADERS_TOO_LARGE"
 
 
 @pytest.mark.parametrize(
@@ -154,18 +154,18 @@ def test_headers_over_32_kib_are_refused_at_both_doors(gateway: Gateway) -> None
     ],
     ids=["CONNECT", "unknown transfer encoding"],
 )
-def test_a_request_that_no_route_fits_is_refused_at_once(
+def test_request_without_route_is_rejected_immediately(
     gateway: Gateway, request_bytes: bytes, expected: tuple[bytes, bytes]
 ) -> None:
     with socket.create_connection(("127.0.0.1", gateway.target.listen.port), timeout=5) as connection:
         connection.sendall(request_bytes)
-        answer = connection.recv(4096)
+        response = connection.recv(4096)
     status, named = expected
-    assert answer.startswith(b"HTTP/1.1 " + status)
-    assert named in answer
+    assert response.startswith(b"HTTP/1.1 " + status)
+    assert named in response
 
 
-def test_a_malformed_header_that_reaches_a_service_harms_no_other_call(
+def test_malformed_header_at_service_does_not_break_other_calls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def forward_all() -> Config:
@@ -173,10 +173,10 @@ def test_a_malformed_header_that_reaches_a_service_harms_no_other_call(
 
     monkeypatch.setattr("envoy.routes.VALUES", {})
     monkeypatch.setattr("envoy.listener.allow_list", forward_all)
-    with running(tmp_path) as gateway:
-        eventually(lambda: answers(gateway.http, "/readyz", 200))
+    with run_gateway(tmp_path) as gateway:
+        eventually(lambda: has_status(gateway.http, "/readyz", 200))
         for name, value in (("grpc-timeout", "x"), ("grpc-encoding", "banana"), ("x-trace-bin", "!!!")):
             assert gateway.http.get("/.well-known/jwks.json", headers={name: value}).status_code >= 400
-        method: Any = gateway.channel.unary_unary(native("GetJwks").path)
+        method: Any = gateway.channel.unary_unary(method_named("GetJwks").path)
         for _ in range(30):
             method(b"", metadata=[("x-trace-bin", b"good")], timeout=10, compression=grpc.Compression.Gzip)

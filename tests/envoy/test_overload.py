@@ -1,4 +1,4 @@
-"""Clients that want the gateway's memory or its connections, and the commands that it takes."""
+"""Clients that exhaust memory or connections, and the administration interface."""
 
 import json
 import socket
@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.envoy.gateway import Gateway, answers, reason, running
+from tests.envoy.gateway import Gateway, error_reason, has_status, run_gateway
 from tests.harness.waiting import eventually
 
 MIB = 1024 * 1024
@@ -25,24 +25,24 @@ PUBLIC = ["/v1/auth/login", "/v1/auth/signup", "/v1/auth/refresh", "/v1/auth/log
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway with little memory and few connections."""
+    """A gateway with low limits of memory and connections."""
     folder = tmp_path_factory.mktemp("small")
-    with running(folder, rate_limits=False, heap_bytes=HEAP, max_connections=CONNECTIONS) as gateway:
+    with run_gateway(folder, rate_limits=False, heap_bytes=HEAP, max_connections=CONNECTIONS) as gateway:
         yield gateway
 
 
-def connected(gateway: Gateway, stack: ExitStack, first: bytes = b"") -> socket.socket:
-    """Connects to the gateway until the stack closes, and sends the first bytes of a request."""
+def connect(gateway: Gateway, stack: ExitStack, first: bytes = b"") -> socket.socket:
+    """Connects to the gateway and sends the first bytes of a request. The stack closes the connection."""
     connection = socket.create_connection((gateway.target.listen.host, gateway.target.listen.port), timeout=20)
     stack.enter_context(connection)
     connection.sendall(first)
     return connection
 
 
-def begin(gateway: Gateway, stack: ExitStack, path: str, **headers: str) -> socket.socket:
-    """Sends a request whose body of 4 MiB is never finished."""
+def begin_upload(gateway: Gateway, stack: ExitStack, path: str, **headers: str) -> socket.socket:
+    """Sends a request with a 4 MiB body that is never completed."""
     more = JSON + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    connection = connected(gateway, stack, HEAD.format(path=path, length=BODY + 1, more=more).encode())
+    connection = connect(gateway, stack, HEAD.format(path=path, length=BODY + 1, more=more).encode())
     sender = threading.Thread(target=send, args=(connection, b" " * BODY))
     sender.start()
     stack.callback(sender.join)
@@ -55,8 +55,8 @@ def send(connection: socket.socket, body: bytes) -> None:
         connection.sendall(body)
 
 
-def answer(connection: socket.socket) -> tuple[int, str]:
-    """Returns the status and the reason of an answer; 0 if the connection was closed without one."""
+def read_response(connection: socket.socket) -> tuple[int, str]:
+    """Returns the status and reason of a response, or 0 and "" if the connection was closed without one."""
     received = b""
     with suppress(OSError):
         while part := connection.recv(65536):
@@ -69,57 +69,57 @@ def answer(connection: socket.socket) -> tuple[int, str]:
     return int(head.split()[1]), json.loads(body)["details"][0]["reason"]
 
 
-def heap(gateway: Gateway) -> int:
-    """Returns how many bytes the gateway has allocated."""
-    return int(admin(gateway, "/stats?filter=^server.memory_allocated$").text.split(": ")[1])
+def allocated_bytes(gateway: Gateway) -> int:
+    """Returns the number of allocated bytes."""
+    return int(call_admin(gateway, "/stats?filter=^server.memory_allocated$").text.split(": ")[1])
 
 
-def admin(gateway: Gateway, path: str, verb: str = "GET") -> httpx.Response:
-    """Returns the answer of the administration interface."""
+def call_admin(gateway: Gateway, path: str, verb: str = "GET") -> httpx.Response:
+    """Returns a response of the administration interface."""
     address = gateway.target.admin
     return httpx.request(verb, f"http://{address.host}:{address.port}{path}")
 
 
 @pytest.mark.parametrize("path", PUBLIC)
-@pytest.mark.parametrize("said", [True, False], ids=["its length said", "in chunks"])
-def test_a_long_body_without_a_token_is_refused(gateway: Gateway, path: str, *, said: bool) -> None:
+@pytest.mark.parametrize("chunked", [False, True], ids=["content-length", "chunked"])
+def test_large_body_on_public_method_is_rejected(gateway: Gateway, path: str, *, chunked: bool) -> None:
     body = b'{"email": "' + b"x" * 20_000 + b'"}'
-    found = gateway.http.post(
-        path, content=body if said else iter([body]), headers={"content-type": "application/json"}
+    response = gateway.http.post(
+        path, content=iter([body]) if chunked else body, headers={"content-type": "application/json"}
     )
-    assert (found.status_code, reason(found)) == (413, "BODY_TOO_LARGE")
-    assert not gateway.arrived()
+    assert (response.status_code, error_reason(response)) == (413, "BODY_TOO_LARGE")
+    assert not gateway.received_calls()
 
 
-def test_a_short_body_without_a_token_is_taken(gateway: Gateway) -> None:
+def test_small_body_on_public_method_is_accepted(gateway: Gateway) -> None:
     assert gateway.http.post("/v1/auth/login", json={"email": "x" * 10_000}).status_code == 200
 
 
-def test_a_long_body_with_a_token_is_taken(gateway: Gateway) -> None:
-    found = gateway.http.post("/v1/patients", json={"name": "x" * MIB}, headers=gateway.bearer)
-    assert found.status_code == 200
+def test_large_body_with_token_is_accepted(gateway: Gateway) -> None:
+    response = gateway.http.post("/v1/patients", json={"name": "x" * MIB}, headers=gateway.bearer)
+    assert response.status_code == 200
 
 
-def test_unfinished_bodies_without_a_token_take_no_memory(small: Gateway) -> None:
-    before = heap(small)
+def test_unfinished_bodies_on_public_methods_use_no_memory(small: Gateway) -> None:
+    before = allocated_bytes(small)
     with ExitStack() as stack:
-        connections = [begin(small, stack, "/v1/auth/logout") for _ in range(BODIES)]
-        assert {answer(connection) for connection in connections} <= {(413, "BODY_TOO_LARGE"), (0, "")}
-        assert heap(small) - before < BODIES * MIB / 4
+        connections = [begin_upload(small, stack, "/v1/auth/logout") for _ in range(BODIES)]
+        assert {read_response(connection) for connection in connections} <= {(413, "BODY_TOO_LARGE"), (0, "")}
+        assert allocated_bytes(small) - before < BODIES * MIB / 4
         assert small.http.get("/v1/patients", headers=small.bearer).status_code == 200
 
 
-def test_requests_are_refused_before_memory_is_used_up(small: Gateway) -> None:
+def test_requests_are_rejected_before_memory_is_exhausted(small: Gateway) -> None:
     with ExitStack() as stack:
-        connections = [begin(small, stack, "/v1/patients", **small.bearer) for _ in range(BODIES)]
-        refused = eventually(lambda: [each for each in connections if is_answered(each)])
-        assert {answer(connection) for connection in refused} <= {(503, "DEPENDENCY_UNAVAILABLE"), (0, "")}
-        assert heap(small) < HEAP * 2 < BODIES * BODY
-    eventually(lambda: answers(small.http, "/v1/patients", 200, **small.bearer))
+        connections = [begin_upload(small, stack, "/v1/patients", **small.bearer) for _ in range(BODIES)]
+        answered = eventually(lambda: [each for each in connections if is_answered(each)])
+        assert {read_response(connection) for connection in answered} <= {(503, "DEPENDENCY_UNAVAILABLE"), (0, "")}
+        assert allocated_bytes(small) < HEAP * 2 < BODIES * BODY
+    eventually(lambda: has_status(small.http, "/v1/patients", 200, **small.bearer))
 
 
 def is_answered(connection: socket.socket) -> bool:
-    connection.setblocking(False)  # noqa: FBT003 - the method's only form
+    connection.setblocking(False)  # noqa: FBT003 - the parameter is positional
     try:
         connection.recv(1, socket.MSG_PEEK)
     except BlockingIOError:
@@ -132,24 +132,24 @@ def is_answered(connection: socket.socket) -> bool:
 
 
 @pytest.mark.parametrize("first", [b"", b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"], ids=["no request", "a request"])
-def test_idle_connections_are_closed_when_others_need_them(small: Gateway, first: bytes) -> None:
+def test_idle_connections_are_closed_under_pressure(small: Gateway, first: bytes) -> None:
     with ExitStack() as stack:
         with suppress(OSError):
             for _ in range(CONNECTIONS + 50):
-                connected(small, stack, first)
-        with httpx.Client(base_url=small.http.base_url) as newcomer:
-            eventually(lambda: answers(newcomer, "/healthz", 200))
+                connect(small, stack, first)
+        with httpx.Client(base_url=small.http.base_url) as client:
+            eventually(lambda: has_status(client, "/healthz", 200))
 
 
-def test_the_administration_interface_takes_no_commands(gateway: Gateway) -> None:
-    assert admin(gateway, "/ready").text == "LIVE\n"
+def test_administration_interface_rejects_commands(gateway: Gateway) -> None:
+    assert call_admin(gateway, "/ready").text == "LIVE\n"
     for path in ("/logging?level=trace", "/quitquitquit", "/drain_listeners", "/reset_counters", "/healthcheck/fail"):
-        assert admin(gateway, path, "POST").status_code == 403
+        assert call_admin(gateway, path, "POST").status_code == 403
     for path in ("/config_dump", "/certs", "/clusters", "/stats/prometheus", "/"):
-        assert admin(gateway, path).status_code == 403
+        assert call_admin(gateway, path).status_code == 403
 
 
-def test_a_gateway_in_a_container_can_be_drained(tmp_path: Path) -> None:
-    with running(tmp_path, drains=True) as gateway:
-        assert admin(gateway, "/drain_listeners?graceful&skip_exit", "POST").text == "OK\n"
-        assert admin(gateway, "/quitquitquit", "POST").status_code == 403
+def test_container_gateway_can_be_drained(tmp_path: Path) -> None:
+    with run_gateway(tmp_path, drains=True) as gateway:
+        assert call_admin(gateway, "/drain_listeners?graceful&skip_exit", "POST").text == "OK\n"
+        assert call_admin(gateway, "/quitquitquit", "POST").status_code == 403

@@ -1,4 +1,4 @@
-"""Every method of the contract at each of its doors, and nothing else."""
+"""Routes: every method is available by gRPC and REST, and other requests are rejected."""
 
 import re
 import threading
@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from services.common.protobuf.contract import SERVICES, AccessKind, Http, Method, all_methods
-from tests.envoy.gateway import Gateway, native, native_reason, reason
+from tests.envoy.gateway import Gateway, error_reason, grpc_error_reason, method_named
 
 METHODS = [pytest.param(method, id=method.name) for method in all_methods()]
 BINDINGS = [
@@ -17,104 +17,106 @@ BINDINGS = [
 ]
 
 
-def path_of(http: Http) -> str:
+def example_path(http: Http) -> str:
     return re.sub(r"\{.*?\}", "x", http.path)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_native_call_with_a_token_reaches_its_service(gateway: Gateway, method: Method) -> None:
+def test_grpc_call_with_token_reaches_its_service(gateway: Gateway, method: Method) -> None:
     gateway.call(method.path, gateway.bearer)
-    assert [call.path for call in gateway.arrived()] == [method.path]
+    assert [call.path for call in gateway.received_calls()] == [method.path]
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_native_call_without_a_token_is_let_in_only_if_public(gateway: Gateway, method: Method) -> None:
+def test_grpc_call_without_token_is_accepted_only_if_public(gateway: Gateway, method: Method) -> None:
     if method.access.kind is AccessKind.PUBLIC:
         gateway.call(method.path)
-        assert [call.path for call in gateway.arrived()] == [method.path]
+        assert [call.path for call in gateway.received_calls()] == [method.path]
         return
-    with pytest.raises(grpc.RpcError) as refused:
+    with pytest.raises(grpc.RpcError) as rejected:
         gateway.call(method.path)
-    assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
-    assert native_reason(refused.value) == "TOKEN_MISSING"
-    assert not gateway.arrived()
+    assert rejected.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert grpc_error_reason(rejected.value) == "TOKEN_MISSING"
+    assert not gateway.received_calls()
 
 
 @pytest.mark.parametrize(("method", "http"), BINDINGS)
-def test_a_rest_call_with_a_token_reaches_its_service(gateway: Gateway, method: Method, http: Http) -> None:
-    answer = gateway.http.request(http.verb, path_of(http), json={} if http.body else None, headers=gateway.bearer)
-    assert answer.status_code == 200
-    assert [call.path for call in gateway.arrived()] == [method.path]
+def test_rest_call_with_token_reaches_its_service(gateway: Gateway, method: Method, http: Http) -> None:
+    response = gateway.http.request(
+        http.verb, example_path(http), json={} if http.body else None, headers=gateway.bearer
+    )
+    assert response.status_code == 200
+    assert [call.path for call in gateway.received_calls()] == [method.path]
 
 
 @pytest.mark.parametrize(("method", "http"), BINDINGS)
-def test_a_rest_call_without_a_token_is_let_in_only_if_public(gateway: Gateway, method: Method, http: Http) -> None:
-    answer = gateway.http.request(http.verb, path_of(http), json={} if http.body else None)
+def test_rest_call_without_token_is_accepted_only_if_public(gateway: Gateway, method: Method, http: Http) -> None:
+    response = gateway.http.request(http.verb, example_path(http), json={} if http.body else None)
     if method.access.kind is AccessKind.PUBLIC:
-        assert answer.status_code == 200
+        assert response.status_code == 200
         return
-    assert (answer.status_code, reason(answer)) == (401, "TOKEN_MISSING")
-    assert not gateway.arrived()
+    assert (response.status_code, error_reason(response)) == (401, "TOKEN_MISSING")
+    assert not gateway.received_calls()
 
 
 @pytest.mark.parametrize(("method", "http"), BINDINGS)
-def test_another_verb_is_refused_with_the_verbs_that_there_are(gateway: Gateway, method: Method, http: Http) -> None:
-    answer = gateway.http.put(path_of(http))
-    assert (answer.status_code, reason(answer)) == (405, "METHOD_NOT_ALLOWED")
-    assert http.verb in answer.headers["allow"].split(", ")
-    assert method.path not in [call.path for call in gateway.arrived()]
+def test_other_http_method_is_rejected_with_allowed_methods(gateway: Gateway, method: Method, http: Http) -> None:
+    response = gateway.http.put(example_path(http))
+    assert (response.status_code, error_reason(response)) == (405, "METHOD_NOT_ALLOWED")
+    assert http.verb in response.headers["allow"].split(", ")
+    assert method.path not in [call.path for call in gateway.received_calls()]
 
 
 @pytest.mark.parametrize("verb", ["QUERY", "PROPFIND", "NONSENSE"])
-def test_a_verb_that_no_path_knows_is_refused_as_any_other(gateway: Gateway, verb: str) -> None:
-    answer = gateway.http.request(verb, "/v1/patients")
-    assert (answer.status_code, reason(answer)) == (405, "METHOD_NOT_ALLOWED")
-    assert {"GET", "POST"} <= set(answer.headers["allow"].split(", "))
+def test_unknown_http_method_is_rejected(gateway: Gateway, verb: str) -> None:
+    response = gateway.http.request(verb, "/v1/patients")
+    assert (response.status_code, error_reason(response)) == (405, "METHOD_NOT_ALLOWED")
+    assert {"GET", "POST"} <= set(response.headers["allow"].split(", "))
 
 
 @pytest.mark.parametrize("path", ["/", "/v1", "/v1/patients/", "/v1/patients/x/y", "/v1/patients:x", "/V1/patients"])
-def test_an_unknown_path_is_not_found_with_or_without_a_token(gateway: Gateway, path: str) -> None:
+def test_unknown_path_is_not_found(gateway: Gateway, path: str) -> None:
     for headers in ({}, gateway.bearer):
-        answer = gateway.http.get(path, headers=headers)
-        assert (answer.status_code, answer.json()["code"], reason(answer)) == (404, 5, "ROUTE_NOT_FOUND")
+        response = gateway.http.get(path, headers=headers)
+        assert (response.status_code, response.json()["code"], error_reason(response)) == (404, 5, "ROUTE_NOT_FOUND")
 
 
 @pytest.mark.parametrize("path", ["/a.B/C", f"/{SERVICES['patient']}/Nothing"])
-def test_an_unknown_native_method_is_unimplemented(gateway: Gateway, path: str) -> None:
-    with pytest.raises(grpc.RpcError) as refused:
+def test_unknown_grpc_method_is_unimplemented(gateway: Gateway, path: str) -> None:
+    with pytest.raises(grpc.RpcError) as rejected:
         gateway.call(path)
-    assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
-    assert native_reason(refused.value) == "ROUTE_NOT_FOUND"
+    assert rejected.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert grpc_error_reason(rejected.value) == "ROUTE_NOT_FOUND"
 
 
-def test_a_stream_to_an_unknown_method_is_refused_without_waiting_for_its_end(gateway: Gateway) -> None:
-    over = threading.Event()
+def test_open_stream_to_unknown_method_is_rejected_immediately(gateway: Gateway) -> None:
+    done = threading.Event()
 
     def requests() -> Iterator[bytes]:
         yield b""
-        over.wait()
+        done.wait()
 
     method: Any = gateway.channel.stream_stream("/a.B/C")
-    with pytest.raises(grpc.RpcError) as refused:
+    with pytest.raises(grpc.RpcError) as rejected:
         next(method(requests(), timeout=20))
-    over.set()
-    assert native_reason(refused.value) == "ROUTE_NOT_FOUND"
+    done.set()
+    assert grpc_error_reason(rejected.value) == "ROUTE_NOT_FOUND"
 
 
-def test_json_does_not_reach_a_native_path(gateway: Gateway) -> None:
-    answer = gateway.http.post(native("CreateBillingAccount").path, json={}, headers=gateway.bearer)
-    assert (answer.status_code, reason(answer)) == (404, "ROUTE_NOT_FOUND")
-    assert not gateway.arrived()
+def test_json_on_grpc_path_is_rejected(gateway: Gateway) -> None:
+    response = gateway.http.post(method_named("CreateBillingAccount").path, json={}, headers=gateway.bearer)
+    assert (response.status_code, error_reason(response)) == (404, "ROUTE_NOT_FOUND")
+    assert not gateway.received_calls()
 
 
-def test_the_idempotency_key_reaches_the_service_at_both_doors(gateway: Gateway) -> None:
+def test_idempotency_key_reaches_the_service(gateway: Gateway) -> None:
     headers = gateway.bearer | {"idempotency-key": "k-1"}
     gateway.http.post("/v1/patients", json={}, headers=headers)
-    gateway.call(native("CreatePatient").path, headers)
-    assert [call.metadata["idempotency-key"] for call in gateway.arrived()] == ["k-1", "k-1"]
+    gateway.call(method_named("CreatePatient").path, headers)
+    assert [call.metadata["idempotency-key"] for call in gateway.received_calls()] == ["k-1", "k-1"]
 
 
-def test_a_plus_in_a_query_is_a_space_and_an_escaped_one_a_plus(gateway: Gateway) -> None:
+def test_plus_in_query_is_a_space_unless_escaped(gateway: Gateway) -> None:
     gateway.http.get("/v1/patients?query=a+b%20c%2Bd", headers=gateway.bearer)
-    [listed] = [call for call in gateway.arrived() if call.path == native("ListPatients").path]
-    assert listed.request.query == "a b c+d"
+    [call] = [each for each in gateway.received_calls() if each.path == method_named("ListPatients").path]
+    assert call.request.query == "a b c+d"

@@ -1,11 +1,11 @@
-"""The files that the gateway serves itself: the description, and the page to read it on."""
+"""Static files: the OpenAPI description and its reference page."""
 
 import socket
 
 import pytest
 
 from envoy.site import SITE_HEADERS
-from tests.envoy.gateway import Gateway, reason
+from tests.envoy.gateway import Gateway, error_reason
 
 FILES = ["/openapi.json", "/docs/", "/docs/index.html", "/docs/page.js", "/docs/page.css", "/docs/icon.svg"]
 TYPES = {
@@ -18,51 +18,51 @@ TYPES = {
 
 
 @pytest.mark.parametrize("path", FILES)
-def test_a_file_is_read_without_a_token(gateway: Gateway, path: str) -> None:
-    answer = gateway.http.get(path)
+def test_file_requires_no_token(gateway: Gateway, path: str) -> None:
+    response = gateway.http.get(path)
     served = gateway.target.site
     assert served
     file = served / path.lstrip("/")
-    assert answer.status_code == 200
-    assert answer.content == (file / "index.html" if file.is_dir() else file).read_bytes()
-    assert not gateway.arrived()
+    assert response.status_code == 200
+    assert response.content == (file / "index.html" if file.is_dir() else file).read_bytes()
+    assert not gateway.received_calls()
 
 
 @pytest.mark.parametrize("path", [*TYPES])
-def test_a_file_says_what_it_is_and_what_it_may_do(gateway: Gateway, path: str) -> None:
+def test_file_has_content_type_and_security_headers(gateway: Gateway, path: str) -> None:
     headers = gateway.http.get(path).headers
     assert headers["content-type"] == TYPES[path]
     assert SITE_HEADERS.items() <= dict(headers).items()
 
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/docs/"])
-def test_its_head_can_be_asked_for(gateway: Gateway, path: str) -> None:
-    answer = gateway.http.head(path)
-    assert (answer.status_code, answer.content) == (200, b"")
-    assert answer.headers["content-type"] == TYPES[path]
+def test_file_supports_head(gateway: Gateway, path: str) -> None:
+    response = gateway.http.head(path)
+    assert (response.status_code, response.content) == (200, b"")
+    assert response.headers["content-type"] == TYPES[path]
 
 
-def test_a_large_file_is_compressed(gateway: Gateway) -> None:
+def test_large_file_is_compressed(gateway: Gateway) -> None:
     assert gateway.http.get("/docs/swagger-ui-bundle.js").headers["content-encoding"] == "gzip"
 
 
-def test_the_page_has_one_address(gateway: Gateway) -> None:
-    answer = gateway.http.get("/docs")
-    assert (answer.status_code, answer.headers["location"]) == (301, str(gateway.http.base_url.join("/docs/")))
+def test_page_without_trailing_slash_is_redirected(gateway: Gateway) -> None:
+    response = gateway.http.get("/docs")
+    assert (response.status_code, response.headers["location"]) == (301, str(gateway.http.base_url.join("/docs/")))
 
 
 @pytest.mark.parametrize("verb", ["POST", "PUT", "DELETE"])
 @pytest.mark.parametrize("path", ["/openapi.json", "/docs/"])
-def test_a_file_can_only_be_read(gateway: Gateway, verb: str, path: str) -> None:
-    answer = gateway.http.request(verb, path)
-    assert (answer.status_code, reason(answer)) == (405, "METHOD_NOT_ALLOWED")
-    assert answer.headers["allow"] == "GET, HEAD"
+def test_file_rejects_other_http_methods(gateway: Gateway, verb: str, path: str) -> None:
+    response = gateway.http.request(verb, path)
+    assert (response.status_code, error_reason(response)) == (405, "METHOD_NOT_ALLOWED")
+    assert response.headers["allow"] == "GET, HEAD"
 
 
 @pytest.mark.parametrize("path", ["/docs/nothing.js", "/openapi.json/", "/openapi.jsonx", "/docsx"])
-def test_a_file_that_is_not_there_is_not_found(gateway: Gateway, path: str) -> None:
-    answer = gateway.http.get(path)
-    assert (answer.status_code, reason(answer)) == (404, "ROUTE_NOT_FOUND")
+def test_missing_file_is_not_found(gateway: Gateway, path: str) -> None:
+    response = gateway.http.get(path)
+    assert (response.status_code, error_reason(response)) == (404, "ROUTE_NOT_FOUND")
 
 
 @pytest.mark.parametrize(
@@ -78,14 +78,14 @@ def test_a_file_that_is_not_there_is_not_found(gateway: Gateway, path: str) -> N
         "/openapi.json/..;/envoy.yaml",
     ],
 )
-def test_nothing_outside_the_folder_can_be_read(gateway: Gateway, path: str) -> None:
-    answer = raw_get(gateway, path)
-    assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 404"))
-    assert b"static_resources" not in answer
+def test_files_outside_the_site_folder_are_not_served(gateway: Gateway, path: str) -> None:
+    response = raw_get(gateway, path)
+    assert response.startswith((b"HTTP/1.1 400", b"HTTP/1.1 404"))
+    assert b"static_resources" not in response
 
 
 def raw_get(gateway: Gateway, path: str) -> bytes:
-    """Gets a path as it is written, which no client does that tidies paths."""
+    """Requests a path without normalization, which HTTP clients would apply."""
     listen = gateway.target.listen
     with socket.create_connection((listen.host, listen.port), timeout=10) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())

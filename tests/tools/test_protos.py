@@ -8,7 +8,7 @@ from tools import protos
 
 
 def test_generated_code_that_is_not_fresh_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    protos.third_party()
+    protos.fetch_third_party()
     stale = protos.generate(tmp_path)
     (stale / "pulsetrack" / "auth" / "v1" / "__init__.py").write_text("")
     (stale / "left_over.py").touch()
@@ -16,5 +16,5 @@ def test_generated_code_that_is_not_fresh_is_named(tmp_path: Path, monkeypatch: 
     with pytest.raises(protos.ProtosError) as caught:
         protos.build(check=True)
     assert str(caught.value) == (
-        "gen/ is not what the protos generate (left_over.py, pulsetrack/auth/v1/__init__.py): run `make proto`."
+        "gen/ is out of date (left_over.py, pulsetrack/auth/v1/__init__.py). Run `make proto`."
     )
