@@ -16,7 +16,8 @@ pytestmark = pytest.mark.timeout(300)
 RPC = """
   // Returns the name of a patient.
   //
-  // Fails with NOT_FOUND: PATIENT_NOT_FOUND.
+  // Fails with:
+  // - NOT_FOUND: PATIENT_NOT_FOUND
   rpc GetPatientSummary(GetPatientSummaryRequest) returns (PatientSummary) {
     option (pulsetrack.options.v1.access) = {
       roles: [
