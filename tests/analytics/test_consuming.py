@@ -188,7 +188,7 @@ def test_a_postgres_that_has_no_connection_left_loses_nothing(
         owner("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'limited'")
         background.run(publisher.topic_id())
         background.run(publisher.publish([message(happened("created"))]))
-        eventually(lambda: "handling events: will try again" in caplog.text)
+        eventually(lambda: "handling events failed, retrying" in caplog.text)
         owner("ALTER ROLE limited CONNECTION LIMIT -1")
         eventually(lambda: owner("SELECT FROM events"))
     assert not owner("SELECT FROM dead_letters")

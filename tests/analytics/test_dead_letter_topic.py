@@ -67,7 +67,7 @@ def test_while_the_topic_is_away_events_are_stored_and_no_dead_letter_is_lost(
     background.run(publisher.publish([letter, good]))
     with background.during(run_consumer(url, own_broker.address, dead_letters=away.address)):
         eventually(lambda: sql("SELECT FROM events WHERE payload = $1", good.value))
-        eventually(lambda: "handling events: will try again" in caplog.text)
+        eventually(lambda: "handling events failed, retrying" in caplog.text)
     away.start()
     try:
         with (
