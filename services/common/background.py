@@ -15,6 +15,8 @@ _log = logging.getLogger(__name__)
 class BackgroundTask:
     """Repeats a round of work while its context is open, or from `start` to `stop`.
 
+    Example: `async with BackgroundTask(self._deliver, activity="delivering events", interval=1.0):`
+
     A round returns True if more work is due at once. Otherwise the next round begins after the interval, or earlier
     when the task is woken. A round that raises DependencyUnavailable is retried with exponential backoff. Any other
     exception is logged, and the next round begins after the interval.
@@ -37,12 +39,20 @@ class BackgroundTask:
         await self.stop()
 
     def start(self) -> None:
-        """Starts the first round. It sees none of the context variables of a call that starts it."""
+        """Starts the first round, at first or again after a stop.
+
+        Rounds see none of the context variables of a call that starts the task.
+        """
+        self._is_stopping = False
         self._task = asyncio.create_task(self._run(), name=self._activity, context=Context())
 
     def wake(self) -> None:
         """Begins the next round without waiting for the end of the interval."""
         self._woken.set()
+
+    def cancel(self) -> None:
+        """Cancels the task, without waiting for the end of the round under way."""
+        self._task.cancel()
 
     async def stop(self, *, grace_seconds: float = 0) -> bool:
         """Stops the task, and returns whether it completed its work within the grace period.
@@ -55,7 +65,7 @@ class BackgroundTask:
             self.wake()
             await asyncio.wait([self._task], timeout=grace_seconds)
         is_complete = self._task.done()
-        self._task.cancel()
+        self.cancel()
         await asyncio.wait([self._task])
         return is_complete
 

@@ -4,7 +4,6 @@ A change writes its event in its own transaction. All other events wait in memor
 read waits for its event. They are lost if the process is killed, but not if it is stopped.
 """
 
-import asyncio
 import logging
 import math
 import time
@@ -26,10 +25,10 @@ from services.common.audit.tables import (
     join_call,
     split,
 )
+from services.common.background import BackgroundTask
 from services.common.context import current_caller, current_request_id
 from services.common.errors import DependencyUnavailable, RateLimited
 from services.common.postgres.database import Database, Transaction
-from services.common.retry import retry_while_unavailable
 
 MAX_WAITING_EVENTS = 10_000
 """How many events wait at most. While as many do, calls are refused: what cannot be recorded is not done."""
@@ -125,20 +124,14 @@ class AccessLog:
         self._known_groups: set[UUID] = set()
         self._waiting: list[tuple[Any, ...]] = []
         self._batch: list[tuple[Any, ...]] = []
-        self._woken = asyncio.Event()
-        self._ending = False
-        self._task: asyncio.Task[None]
+        self._task = BackgroundTask(self._write, activity="writing access events", interval=_WRITE_SECONDS)
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._run())
+        self._task.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._ending = True
-        self._woken.set()
-        try:
-            await asyncio.wait_for(self._task, _STOP_SECONDS)
-        except TimeoutError:
+        if not await self._task.stop(grace_seconds=_STOP_SECONDS):
             _log.error("%d access events are lost: the database does not answer", self._count())
 
     def admit(self) -> None:
@@ -154,30 +147,25 @@ class AccessLog:
             subject_ids = list(groups)
         self._waiting.append(current_access.get().event(outcome, subject_ids))
         if len(self._waiting) >= _MANY:
-            self._woken.set()
+            self._task.wake()
 
     def _count(self) -> int:
         return len(self._waiting) + len(self._batch)
 
-    async def _run(self) -> None:
-        while self._count() or not self._ending:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), _WRITE_SECONDS)
-            self._woken.clear()
-            try:
-                await retry_while_unavailable(self._write, activity="writing access events")
-            except Exception:  # noqa: BLE001 - a fault of ours must not end the task: the events are kept
-                _log.exception("writing access events failed")
+    async def _write(self) -> bool:
+        """Writes the waiting events as a batch, which stays the same until it is written.
 
-    async def _write(self) -> None:
-        """Writes what waits. A batch stays the same until it is written."""
-        if not self._batch:
+        Returns True if it was an earlier batch, after which newer events may be waiting.
+        """
+        is_retry = bool(self._batch)
+        if not is_retry:
             self._batch, self._waiting = self._waiting, []
         await self._write_groups()
         if self._batch:
             with suppress(UniqueViolationError):  # it was written: only the answer got lost
                 await self._db.copy(self.tables.events.name, self.tables.columns, self._batch)
         self._batch = []
+        return is_retry
 
     async def _write_groups(self) -> None:
         """Writes the groups that waiting events refer to, before the events. Other processes may have written some."""

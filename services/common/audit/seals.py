@@ -4,12 +4,10 @@ Each seal is the SHA-256 of the seal before and of one event. Seals are made beh
 write would have to wait for the one before.
 """
 
-import asyncio
 import hashlib
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
 from importlib import import_module
 from typing import Self
 from uuid import UUID
@@ -18,9 +16,9 @@ import msgspec
 from asyncpg import Record
 
 from services.common.audit.tables import TRY_TO_LOCK_SEALS, AuditTables, compute_group_id, is_group_id, join
+from services.common.background import BackgroundTask
 from services.common.postgres.database import Database, Transaction
 from services.common.postgres.journal import START, JournalPosition, position_of
-from services.common.retry import retry_while_unavailable
 
 INITIAL_HASH = bytes(hashlib.sha256().digest_size)
 """What stands in place of the seal before the first."""
@@ -54,16 +52,14 @@ class Sealer:
         self._head = (0, INITIAL_HASH)
         self._place = START
         self._witnessed = (time.monotonic(), 0)
-        self._task: asyncio.Task[None]
+        self._task = BackgroundTask(self._run_round, activity="sealing access events", interval=_IDLE_SECONDS)
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._run())
+        self._task.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+        await self._task.stop()
 
     async def seal(self) -> bool:
         """Seals a batch of what is there. Returns True if there may be more."""
@@ -100,16 +96,10 @@ class Sealer:
     def _grown(self, number: int, head: bytes, place: JournalPosition) -> None:
         self._head, self._place = (number, head), place
 
-    async def _run(self) -> None:
-        while True:
-            full = False
-            try:
-                full = await retry_while_unavailable(self.seal, activity="sealing access events")
-                self._witness()
-            except Exception:  # noqa: BLE001 - a fault of ours must not end the sealer
-                _log.exception("sealing access events failed")
-            if not full:
-                await asyncio.sleep(_IDLE_SECONDS)
+    async def _run_round(self) -> bool:
+        is_full = await self.seal()
+        self._witness()
+        return is_full
 
     def _witness(self) -> None:
         number, head = self._head
