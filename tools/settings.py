@@ -1,4 +1,4 @@
-"""Writes the table of all settings into docs/operations.md: `python -m tools.settings`."""
+"""Generates the table of settings in docs/operations.md: `python -m tools.settings`."""
 
 import re
 from collections.abc import Iterator
@@ -22,39 +22,39 @@ CLASSES: dict[str, type[Struct]] = {
     "analytics": AnalyticsSettings,
     "migrations": MigrationSettings,
 }
-"""Who reads which class."""
+"""The settings classes by the programs that read them."""
 
 _TABLE = re.compile(r"(?<=<!-- settings -->\n).*?(?=<!-- /settings -->)", re.DOTALL)
 
 
 def main() -> None:
-    """Writes the table where the document has it."""
+    """Replaces the table in the document."""
     DOCUMENT.write_text(insert_table(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def insert_table(document: str) -> str:
-    """Returns a document with the table as it is now. Raises ValueError if it has no place for one."""
+    """Returns a document with the current table. Raises ValueError if the document has no markers for it."""
     if not _TABLE.search(document):
-        raise ValueError("the document has no lines <!-- settings --> and <!-- /settings -->")
-    table = "\n".join(_lines())
+        raise ValueError("the document has no markers <!-- settings --> and <!-- /settings -->")
+    table = "\n".join(_generate_lines())
     return _TABLE.sub(lambda _: f"\n{table}\n\n", document)
 
 
-def _lines() -> Iterator[str]:
-    yield "| variable | default | read by | |"
+def _generate_lines() -> Iterator[str]:
+    yield "| variable | default | read by | description |"
     yield "|---|---|---|---|"
     readers: dict[tuple[str, str, str], list[str]] = {}
     for reader, settings in CLASSES.items():
-        for row in _rows(settings):
+        for row in _generate_rows(settings):
             readers.setdefault(row, []).append(reader)
     services = set(CLASSES) - {"migrations"}
     for (variable, default, text), by in readers.items():
-        named = "all" if set(by) == set(CLASSES) else "services" if set(by) == services else ", ".join(by)
-        yield f"| `{variable}` | {default} | {named} | {text} |"
+        names = "all" if set(by) == set(CLASSES) else "services" if set(by) == services else ", ".join(by)
+        yield f"| `{variable}` | {default} | {names} | {text} |"
 
 
-def _rows(settings: type[Struct]) -> Iterator[tuple[str, str, str]]:
-    """Yields the variable, the default and the meaning of each setting."""
+def _generate_rows(settings: type[Struct]) -> Iterator[tuple[str, str, str]]:
+    """Yields the variable, the default and the description of each setting."""
     for field in msgspec.structs.fields(settings):
         [meta] = [meta for meta in field.type.__metadata__ if isinstance(meta, Meta)]
         default = "required" if field.default is NODEFAULT else f"`{field.default}`" if field.default != "" else "none"

@@ -24,7 +24,7 @@ from services.common.settings import KafkaServers, SettingsWithAuth
 
 
 class AnalyticsSettings(SettingsWithAuth, frozen=True, kw_only=True):
-    """What analytics is told."""
+    """The settings of the analytics service."""
 
     kafka: KafkaServers
 

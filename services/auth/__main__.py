@@ -27,34 +27,34 @@ _LONGEST = MAX_TOKEN_SECONDS
 
 
 class AuthSettings(Settings, frozen=True, kw_only=True):
-    """What auth is told."""
+    """The settings of the auth service."""
 
-    admin_email: Annotated[str, Meta(description="The first admin's email.")]
-    admin_password: Annotated[str, Meta(min_length=8, description="The first admin's password.")]
+    admin_email: Annotated[str, Meta(description="Email address of the first admin.")]
+    admin_password: Annotated[str, Meta(min_length=8, description="Password of the first admin.")]
     key_passphrase: KeyPassphrase
-    service_secrets: Annotated[str, Meta(description="The secret of each service by its client id: a JSON object.")]
+    service_secrets: Annotated[str, Meta(description="JSON object with the secret of each service by client ID.")]
     sign_up: Annotated[
-        Literal["open", "closed"], Meta(description="`open` lets any visitor sign up; `closed` leaves it to admins.")
+        Literal["open", "closed"], Meta(description="`open`: anyone can sign up. `closed`: only admins create users.")
     ] = "closed"
     breached_passwords: Annotated[
         str,
         Meta(
-            description="A file of SHA-1 hashes of passwords to refuse, one on a line, in ascending order: the form of "
-            "haveibeenpwned.com. None if it is empty."
+            description="File with SHA-1 hashes of passwords to reject, one per line in ascending order (the format of "
+            "haveibeenpwned.com). If empty, no list is used."
         ),
     ] = ""
-    access_token_seconds: Annotated[int, Meta(ge=1, le=_LONGEST, description="How long an access token is good.")] = 900
-    refresh_token_seconds: Annotated[int, Meta(ge=1, description="How long a refresh token is good.")] = 1_209_600
-    service_token_seconds: Annotated[int, Meta(ge=60, le=_LONGEST, description="How long a service token is good.")] = (
-        300
-    )
+    access_token_seconds: Annotated[int, Meta(ge=1, le=_LONGEST, description="Lifetime of an access token.")] = 900
+    refresh_token_seconds: Annotated[int, Meta(ge=1, description="Lifetime of a refresh token.")] = 1_209_600
+    service_token_seconds: Annotated[int, Meta(ge=60, le=_LONGEST, description="Lifetime of a service token.")] = 300
 
     def secrets(self) -> dict[str, str]:
         """Returns the secret of each service by its client id. Raises SettingsError."""
         try:
             return msgspec.json.decode(self.service_secrets, type=dict[str, str])
         except msgspec.MsgspecError as error:
-            raise SettingsError(f"PULSETRACK_SERVICE_SECRETS is not a JSON object of texts: {error}") from None
+            raise SettingsError(
+                f"PULSETRACK_SERVICE_SECRETS is not a JSON object with string values: {error}"
+            ) from None
 
 
 async def main() -> None:

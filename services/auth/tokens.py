@@ -32,7 +32,9 @@ from services.common.postgres.database import Database
 from services.common.rpc.tokens import ALGORITHM, CLOCK_SKEW_SECONDS, ISSUER, MAX_TOKEN_SECONDS, TOKEN_TYPE
 from services.common.settings import SettingsError
 
-KeyPassphrase = Annotated[str, Meta(min_length=16, description="Encrypts the signing keys in the database.")]
+KeyPassphrase = Annotated[
+    str, Meta(min_length=16, description="Passphrase that encrypts the signing keys in the database.")
+]
 
 TOKENS_LAST = timedelta(seconds=MAX_TOKEN_SECONDS + 2 * CLOCK_SKEW_SECONDS)
 """For how long a verifier may accept a token that was signed now: its lifetime, and twice what clocks may differ by."""

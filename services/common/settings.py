@@ -1,4 +1,4 @@
-"""Settings from the environment: one frozen class for each service, read once."""
+"""Settings from environment variables: one frozen class per service, read once at start-up."""
 
 import os
 from collections.abc import Mapping
@@ -12,27 +12,28 @@ PREFIX = "PULSETRACK_"
 
 
 class SettingsError(Exception):
-    """Occurs when the environment lacks a setting or holds one that makes no sense."""
+    """Raised when a setting is missing or invalid."""
 
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 
 class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the database is.
+    """The database connection.
 
-    A field `name` is read from PULSETRACK_NAME, or from the file that PULSETRACK_NAME_FILE names, the way for a secret.
+    A field `name` is read from PULSETRACK_NAME. For secrets, PULSETRACK_NAME_FILE can name a
+    file with the value. It takes precedence.
     """
 
     database_url: Annotated[
-        str, Meta(description="The service's own database: postgresql://user:password@host:port/name.")
+        str, Meta(description="URL of the service's database: postgresql://user:password@host:port/name.")
     ]
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """Reads the settings. Raises SettingsError."""
+        """Reads the settings from environment variables. Raises SettingsError."""
         if (authorities := environment.get("PGSSLROOTCERT")) and not Path(authorities).is_file():
-            raise SettingsError(f"PGSSLROOTCERT: there is no file {authorities}")
+            raise SettingsError(f"PGSSLROOTCERT: the file {authorities} does not exist")
         values = {}
         for field in msgspec.structs.fields(cls):
             name = PREFIX + field.name.upper()
@@ -43,57 +44,68 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
         try:
             return msgspec.convert(values, cls, strict=False)
         except msgspec.ValidationError as error:
-            raise SettingsError(f"A setting (the name stands for {PREFIX}NAME) is wrong: {error}") from None
+            raise SettingsError(f"A setting is invalid or missing (`name` stands for {PREFIX}NAME): {error}") from None
 
 
 class Settings(DatabaseSettings, frozen=True, kw_only=True):
-    """What every service is told."""
+    """The settings of every service."""
 
-    listen: Annotated[str, Meta(description="Where the service listens: host:port.")]
-    database_connections: Annotated[int, Meta(ge=2, description="How many connections to the database at most.")] = 10
-    reflection: Annotated[Literal["on", "off"], Meta(description="Whether gRPC reflection answers.")] = "on"
-    log_level: Annotated[LogLevel, Meta(description="The least level logged.")] = "INFO"
+    listen: Annotated[str, Meta(description="Address that the service listens on: host:port.")]
+    database_connections: Annotated[int, Meta(ge=2, description="Maximum size of the database connection pool.")] = 10
+    reflection: Annotated[Literal["on", "off"], Meta(description="Enables gRPC server reflection.")] = "on"
+    log_level: Annotated[LogLevel, Meta(description="Minimum level of log records.")] = "INFO"
     people_per_second: Annotated[
         int,
         Meta(
             ge=0,
-            description="How many people's data each user may read by lists a second, on average over 20 s; 0 for any.",
+            description="Patients or users that each caller may read per second, averaged over 20 s; 0 means no limit.",
         ),
     ] = 1000
-    slow_call_ms: Annotated[int, Meta(ge=1, description="A call that takes longer, in milliseconds, is logged.")] = 1000
-    concurrent_calls: Annotated[int, Meta(ge=1, description="Calls under way at once; more are refused.")] = 200
-    concurrent_streams: Annotated[int, Meta(ge=1, description="Streams open at once; more are refused.")] = 2000
-    streams_per_user: Annotated[int, Meta(ge=1, description="Streams that one user may have open at once.")] = 50
+    slow_call_ms: Annotated[
+        int, Meta(ge=1, description="Duration in milliseconds above which a call is logged as slow.")
+    ] = 1000
+    concurrent_calls: Annotated[
+        int, Meta(ge=1, description="Maximum number of concurrent unary calls; further calls are rejected.")
+    ] = 200
+    concurrent_streams: Annotated[
+        int, Meta(ge=1, description="Maximum number of open streams; further streams are rejected.")
+    ] = 2000
+    streams_per_user: Annotated[int, Meta(ge=1, description="Maximum number of open streams per user.")] = 50
     streams_per_address: Annotated[
-        int, Meta(ge=1, description="Streams that one client address, as the gateway sees it, may have open at once.")
+        int, Meta(ge=1, description="Maximum number of open streams per client address, as reported by the gateway.")
     ] = 1000
     stream_write_seconds: Annotated[
-        float, Meta(gt=0, description="A stream whose reader takes longer for an answer is ended.")
+        float,
+        Meta(gt=0, description="Time that a client has to read a message of a stream before the stream is closed."),
     ] = 10
     linger_seconds: Annotated[
-        int, Meta(ge=0, description="How long after SIGTERM new calls are still taken, so that callers can turn away.")
+        int,
+        Meta(
+            ge=0,
+            description="Time after SIGTERM in which new calls are still accepted, until clients notice the shutdown.",
+        ),
     ] = 0
-    drain_seconds: Annotated[int, Meta(ge=0, description="How long calls may go on after that.")] = 5
+    drain_seconds: Annotated[int, Meta(ge=0, description="Time after that for calls in flight to finish.")] = 5
     otlp_endpoint: Annotated[
         str,
         Meta(
             pattern=r"^([^\s/:]+:\d+)?$",
-            description="Where spans and metrics are sent by OTLP/gRPC: host:port; nowhere if it is empty.",
+            description="OTLP/gRPC receiver of spans and metrics: host:port. If empty, nothing is exported.",
         ),
     ] = ""
 
 
 class SettingsWithAuth(Settings, frozen=True, kw_only=True):
-    """What a service is told that verifies tokens by auth's public keys."""
+    """The settings of a service that verifies tokens with the public keys of auth."""
 
-    auth: Annotated[str, Meta(description="Where the auth service listens: host:port, several by commas.")]
+    auth: Annotated[str, Meta(description="Addresses of the auth service: host:port, comma-separated.")]
 
 
 KafkaServers = Annotated[
     str,
     Meta(
         pattern=r"\A(ssl://)?[^/]+\Z",
-        description="Kafka's bootstrap servers: host:port, separated by commas; after ssl:// if by TLS.",
+        description="Kafka bootstrap servers: host:port, comma-separated; prefix the list with ssl:// for TLS.",
     ),
 ]
 

@@ -29,17 +29,20 @@ class PatientSettings(SettingsWithAuth, frozen=True, kw_only=True):
     """The settings of the patient service."""
 
     kafka: KafkaServers
-    billing: Annotated[str, Meta(description="The billing service: host:port, several separated by commas.")]
-    service_secret: Annotated[
-        str, Meta(description="The client secret with which the patient service obtains tokens from auth.")
-    ]
+    billing: Annotated[str, Meta(description="Addresses of the billing service: host:port, comma-separated.")]
+    service_secret: Annotated[str, Meta(description="Client secret that authenticates the patient service to auth.")]
     watch_heartbeat_seconds: Annotated[
         float,
-        Meta(gt=0, description="Interval of heartbeats in a watch; the gateway ends a watch that is idle for 300 s."),
+        Meta(
+            gt=0,
+            description="Interval of heartbeats on an idle watch; the gateway closes a stream that is idle for 300 s.",
+        ),
     ] = HEARTBEAT_SECONDS
     concurrent_searches: Annotated[
         int,
-        Meta(ge=1, description="Listings of patients with a query or filter that run at once; others wait up to 1 s."),
+        Meta(
+            ge=1, description="Maximum number of concurrent patient lists with a query or filter; others wait for 1 s."
+        ),
     ] = CONCURRENT_SEARCHES
 
 

@@ -1,4 +1,4 @@
-"""SearchAnalyticsAccessEvents, and what each call of analytics leaves for it."""
+"""Tests SearchAnalyticsAccessEvents and the access events of each analytics method."""
 
 from collections.abc import Callable
 from uuid import uuid4
@@ -14,7 +14,7 @@ from gen.pulsetrack.analytics.v1 import (
 from gen.pulsetrack.audit.v1 import SearchAccessEventsRequest
 from tests.analytics.factory import happened, message
 from tests.analytics.test_replay_dead_letter import Keep, refusing
-from tests.harness.audit import searched, told
+from tests.harness.audit import summarize, wait_for_events
 from tests.harness.client import Client, Rejected
 from tests.harness.sql import Sql
 from tests.harness.tokens import ADMIN_ID, USER_ID
@@ -23,39 +23,39 @@ from tests.harness.waiting import eventually
 SEARCH = "search_analytics_access_events"
 
 
-def test_listing_events_leaves_an_event_about_each_patient(
+def test_listing_events_records_an_event_about_each_patient(
     analytics: Client, admin: Client, tell: Callable[..., None]
 ) -> None:
     patient_id = str(uuid4())
     tell(happened("created", patient_id), happened("updated", patient_id, sequence=2))
     analytics.list_patient_events(ListPatientEventsRequest(patient_id=patient_id))
-    [event] = searched(admin, SEARCH, 1, subject_id=patient_id)
-    assert told([event]) == [("ListPatientEvents", "OK", USER_ID)]
+    [event] = wait_for_events(admin, SEARCH, 1, subject_id=patient_id)
+    assert summarize([event]) == [("ListPatientEvents", "OK", USER_ID)]
     assert (event.subject_ids, event.subject_count) == ([patient_id], 1)
     assert event.query == f'{{"patient_id":"{patient_id}","page_size":50}}'
 
 
-def test_a_list_without_events_leaves_an_event_about_the_patient(analytics: Client, admin: Client) -> None:
+def test_empty_list_records_an_event_about_the_patient(analytics: Client, admin: Client) -> None:
     patient_id = str(uuid4())
     analytics.list_patient_events(ListPatientEventsRequest(patient_id=patient_id))
-    assert told(searched(admin, SEARCH, 1, subject_id=patient_id)) == [("ListPatientEvents", "OK", USER_ID)]
+    assert summarize(wait_for_events(admin, SEARCH, 1, subject_id=patient_id)) == [("ListPatientEvents", "OK", USER_ID)]
 
 
-def test_a_replay_leaves_an_event_about_the_patient(admin: Client, sql: Sql, dead_letter: Keep) -> None:
+def test_replay_records_an_event_about_the_patient(admin: Client, sql: Sql, dead_letter: Keep) -> None:
     event = happened("created", actor_id=str(uuid4()))
     with refusing(sql, event.actor_id):
         kept = dead_letter(message(event))
     admin.replay_dead_letter(ReplayDeadLetterRequest(id=kept))
     patient_id = event.created.patient.id if event.created and event.created.patient else ""
-    assert told(searched(admin, SEARCH, 1, subject_id=patient_id)) == [("ReplayDeadLetter", "OK", ADMIN_ID)]
+    assert summarize(wait_for_events(admin, SEARCH, 1, subject_id=patient_id)) == [("ReplayDeadLetter", "OK", ADMIN_ID)]
 
 
-def test_statistics_and_dead_letters_leave_events_about_nobody(analytics: Client, admin: Client, sql: Sql) -> None:
-    mark = (("x-request-id", str(uuid4())),)
-    analytics.get_patient_statistics(GetPatientStatisticsRequest(), metadata=mark)
-    admin.list_dead_letters(ListDeadLettersRequest(), metadata=mark)
+def test_statistics_and_dead_letters_record_no_subjects(analytics: Client, admin: Client, sql: Sql) -> None:
+    metadata = (("x-request-id", str(uuid4())),)
+    analytics.get_patient_statistics(GetPatientStatisticsRequest(), metadata=metadata)
+    admin.list_dead_letters(ListDeadLettersRequest(), metadata=metadata)
     query = "SELECT method, subject_ids FROM access_events WHERE request_id = $1 ORDER BY method"
-    found = eventually(lambda: rows if len(rows := sql(query, mark[0][1])) == 2 else [])
+    found = eventually(lambda: rows if len(rows := sql(query, metadata[0][1])) == 2 else [])
     assert [row["method"].rpartition("/")[2] for row in found] == [
         "GetPatientStatistics",
         'ListDeadLetters {"page_size":50}',
@@ -63,6 +63,6 @@ def test_statistics_and_dead_letters_leave_events_about_nobody(analytics: Client
     assert [row["subject_ids"] for row in found] == [[], []]
 
 
-def test_a_user_may_not_search(analytics: Client) -> None:
+def test_user_may_not_search(analytics: Client) -> None:
     with pytest.raises(Rejected, match="ROLE_REQUIRED"):
         analytics.search_analytics_access_events(SearchAccessEventsRequest())

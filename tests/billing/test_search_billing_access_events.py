@@ -1,4 +1,4 @@
-"""SearchBillingAccessEvents, and what each call of billing leaves for it."""
+"""Tests SearchBillingAccessEvents and the access events of each billing method."""
 
 import json
 from typing import Any
@@ -14,7 +14,7 @@ from gen.pulsetrack.billing.v1 import (
     ListBillingAccountsRequest,
 )
 from tests.billing.factory import create_request, follow_request
-from tests.harness.audit import searched, told
+from tests.harness.audit import summarize, wait_for_events
 from tests.harness.client import Client, Rejected
 from tests.harness.sql import Sql
 from tests.harness.tokens import ADMIN_ID, USER_ID
@@ -34,19 +34,19 @@ def account(service: Client, request_: CreateBillingAccountRequest) -> BillingAc
     return account
 
 
-def of(admin: Client, account: BillingAccount, count: int) -> list[ServiceAccessEvent]:
-    """Waits for the events about an account's patient, and returns them, the oldest first."""
-    return searched(admin, "search_billing_access_events", count, subject_id=account.patient_id)
+def find_events(admin: Client, account: BillingAccount, count: int) -> list[ServiceAccessEvent]:
+    """Waits for events about the patient of an account and returns them, oldest first."""
+    return wait_for_events(admin, "search_billing_access_events", count, subject_id=account.patient_id)
 
 
-def test_every_call_leaves_an_event_about_the_patient(
+def test_every_call_records_an_event_about_the_patient(
     billing: Client, service: Client, admin: Client, account: BillingAccount, request_: Any
 ) -> None:
     billing.get_billing_account(GetBillingAccountRequest(id=account.id))
     billing.list_billing_accounts(ListBillingAccountsRequest(patient_id=account.patient_id))
     service.follow_patient(follow_request(request_, 2, deleted=True))
     admin.close_billing_account(CloseBillingAccountRequest(id=account.id))
-    assert sorted(told(of(admin, account, 5))) == [
+    assert sorted(summarize(find_events(admin, account, 5))) == [
         ("CloseBillingAccount", "OK", ADMIN_ID),
         ("CreateBillingAccount", "OK", SERVICE_ID),
         ("FollowPatient", "OK", SERVICE_ID),
@@ -55,26 +55,26 @@ def test_every_call_leaves_an_event_about_the_patient(
     ]
 
 
-def test_the_event_of_a_list_names_its_query(billing: Client, admin: Client, account: BillingAccount) -> None:
+def test_list_event_contains_the_query(billing: Client, admin: Client, account: BillingAccount) -> None:
     billing.list_billing_accounts(ListBillingAccountsRequest(patient_id=account.patient_id, page_size=3))
-    query = of(admin, account, 2)[-1].query
+    query = find_events(admin, account, 2)[-1].query
     assert json.loads(query) == {"patient_id": account.patient_id, "page_size": 3}
 
 
-def test_closing_and_its_event_are_of_one_transaction(admin: Client, account: BillingAccount, sql: Sql) -> None:
+def test_closing_and_its_event_share_a_transaction(admin: Client, account: BillingAccount, sql: Sql) -> None:
     admin.close_billing_account(CloseBillingAccountRequest(id=account.id))
     event = "SELECT xmin::text FROM access_events WHERE method LIKE '%/Close%' AND $1 = ANY(subject_ids)"
     assert sql(event, account.patient_id) == sql("SELECT xmin::text FROM accounts WHERE id = $1", account.id)
 
 
-def test_a_refused_list_leaves_an_event_about_the_patient(
+def test_rejected_list_records_an_event_about_the_patient(
     service: Client, admin: Client, account: BillingAccount
 ) -> None:
     with pytest.raises(Rejected, match="ROLE_REQUIRED"):
         service.list_billing_accounts(ListBillingAccountsRequest(patient_id=account.patient_id))
-    assert told(of(admin, account, 2))[-1] == ("ListBillingAccounts", "PERMISSION_DENIED", SERVICE_ID)
+    assert summarize(find_events(admin, account, 2))[-1] == ("ListBillingAccounts", "PERMISSION_DENIED", SERVICE_ID)
 
 
-def test_a_user_may_not_search(billing: Client) -> None:
+def test_user_may_not_search(billing: Client) -> None:
     with pytest.raises(Rejected, match="ROLE_REQUIRED"):
         billing.search_billing_access_events(SearchAccessEventsRequest())

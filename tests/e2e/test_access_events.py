@@ -65,7 +65,7 @@ def test_stop_loses_no_access_events(new_folder: NewFolder) -> None:
         assert copy.stop() == 0
     with run_instance(folder) as copy, Session.log_in(copy, ADMIN, copy.admin_password) as admin:
         assert methods(admin, created) == ["CreatePatient", *["GetPatient"] * 20]
-        eventually(lambda: ", 0 not yet." in verified(copy).stdout)
+        eventually(lambda: ", 0 not sealed yet." in verified(copy).stdout)
 
 
 def verified(copy: Instance) -> subprocess.CompletedProcess[str]:

@@ -47,9 +47,9 @@ def test_targets_work_in_paths_with_spaces_and_umlauts(checkout: Path, tmp_path:
         for target, said in (
             ("status", "gateway"),
             ("rotate-keys", "a new key is shown"),
-            (f"audit-archive {TOMORROW}", "There is nothing new to archive of the audit of billing"),
-            ("audit-prune", "archived events are deleted from the audit of auth."),
-            ("audit-verify", "The audit of analytics is whole"),
+            (f"audit-archive {TOMORROW}", "The audit log of billing has no new events before"),
+            ("audit-prune", "archived events from the audit log of auth."),
+            ("audit-verify", "The audit log of analytics is intact"),
         ):
             ended = make(target, checkout, data)
             assert (ended.returncode, said in ended.stdout + ended.stderr) == (0, True), ended

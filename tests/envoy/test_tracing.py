@@ -38,7 +38,9 @@ def test_call_starts_a_trace_that_the_service_continues(tmp_path: Path) -> None:
     with run_traced_gateway(tmp_path, 100) as (gateway, receiver):
         _, trace, span, flags = validate_traceparent(traceparent(gateway)).split("-")
         assert flags == "01"
-        [gateway_span] = [each for each in receiver.trace(trace, ("gateway", "ListPatients")) if not each.parent]
+        [gateway_span] = [
+            each for each in receiver.wait_for_trace(trace, ("gateway", "ListPatients")) if not each.parent
+        ]
         assert (gateway_span.id, gateway_span.kind) == (span, "SERVER")
 
 

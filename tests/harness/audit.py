@@ -1,4 +1,4 @@
-"""A look at what a service has recorded of calls."""
+"""Reads the access events that a service has recorded."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,21 +8,21 @@ from tests.harness.client import Client
 from tests.harness.waiting import eventually
 
 Search = Callable[[SearchAccessEventsRequest], Any]
-Told = tuple[str, str, str]
+Summary = tuple[str, str, str]
 
 
-def searched(admin: Client, method: str, count: int, **query: str) -> list[ServiceAccessEvent]:
-    """Waits until a search method finds so many events without those of searching, and returns them, oldest first."""
+def wait_for_events(admin: Client, method: str, count: int, **query: str) -> list[ServiceAccessEvent]:
+    """Waits until a search method finds a number of events, and returns them, oldest first. Ignores searches."""
     search: Search = getattr(admin, method)
 
-    def look() -> list[ServiceAccessEvent]:
+    def find_events() -> list[ServiceAccessEvent]:
         page = search(SearchAccessEventsRequest(page_size=1000, **query))
-        found = [event for event in page.access_events if "AccessEvents" not in event.method]
-        return found[::-1] if len(found) >= count else []
+        events = [event for event in page.access_events if "AccessEvents" not in event.method]
+        return events[::-1] if len(events) >= count else []
 
-    return eventually(look)
+    return eventually(find_events)
 
 
-def told(events: list[ServiceAccessEvent]) -> list[Told]:
-    """Returns the method, the outcome and the actor of events."""
+def summarize(events: list[ServiceAccessEvent]) -> list[Summary]:
+    """Returns the method, the outcome and the actor of each event."""
     return [(event.method.rpartition("/")[2], event.outcome, event.actor_id) for event in events]

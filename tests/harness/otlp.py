@@ -1,4 +1,4 @@
-"""A receiver of spans and metrics: a real OTLP/gRPC server, which remembers what it got."""
+"""A receiver of spans and metrics: an OTLP/gRPC server that stores everything it receives."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,7 @@ from tests.harness.waiting import eventually
 
 @dataclass(frozen=True)
 class Span:
-    """A span as it arrived."""
+    """A received span."""
 
     service: str
     name: str
@@ -28,7 +28,7 @@ class Span:
     trace: str
     id: str
     parent: str
-    """The id of the span that it is a part of, "" of the first of a trace."""
+    """The id of the parent span, empty for the root of a trace."""
     attributes: dict[str, Any]
     failed: bool
     start: int
@@ -38,7 +38,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Point:
-    """The value of a metric that arrived, by its attributes; of a histogram the count."""
+    """A received value of a metric; for a histogram, the count."""
 
     service: str
     name: str
@@ -47,44 +47,44 @@ class Point:
 
 
 class Receiver(traces_grpc.TraceServiceServicer, metrics_grpc.MetricsServiceServicer):
-    """Takes what is exported, under the names that the two services of OTLP give it."""
+    """Implements the two OTLP services, whose methods have the same name."""
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
         self.points: list[Point] = []
         self.raw: list[bytes] = []
-        """All that arrived, as it was on the wire."""
+        """All serialized requests."""
         self.port = 0
 
-    def Export(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 - of both services
-        """Takes spans or metrics."""
+    def Export(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 - the name in both services
+        """Stores spans or metrics."""
         self.raw.append(request.SerializeToString())
         if isinstance(request, traces.ExportTraceServiceRequest):
-            self.spans += _spans(request)
+            self.spans += _parse_spans(request)
             return traces.ExportTraceServiceResponse()
-        self.points += _points(request)
+        self.points += _parse_points(request)
         return metrics.ExportMetricsServiceResponse()
 
     @property
     def address(self) -> str:
-        """Where it listens."""
+        """The address that the receiver listens on."""
         return f"127.0.0.1:{self.port}"
 
-    def trace(self, trace: str, *ends: tuple[str, str]) -> list[Span]:
-        """Waits until a trace has these spans, by service and name, with all that led to them, and returns it."""
+    def wait_for_trace(self, trace: str, *ends: tuple[str, str]) -> list[Span]:
+        """Waits until a trace contains spans, given by service and name, and all their parents. Returns the trace."""
 
-        def look() -> list[Span]:
+        def find_trace() -> list[Span]:
             found = [span for span in self.spans if span.trace == trace]
-            there = {(span.service, span.name) for span in found}
-            known = {"", *(span.id for span in found)}
-            return found if there >= {*ends} and known >= {span.parent for span in found} else []
+            names = {(span.service, span.name) for span in found}
+            ids = {"", *(span.id for span in found)}
+            return found if names >= {*ends} and ids >= {span.parent for span in found} else []
 
-        return eventually(look)
+        return eventually(find_trace)
 
 
 @contextmanager
 def run_receiver(port: int = 0) -> Iterator[Receiver]:
-    """Runs a receiver during a block, on a free port unless one is given."""
+    """Runs a receiver during a block, by default on a free port."""
     receiver = Receiver()
     server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
     traces_grpc.add_TraceServiceServicer_to_server(receiver, server)  # type: ignore[no-untyped-call]
@@ -97,9 +97,9 @@ def run_receiver(port: int = 0) -> Iterator[Receiver]:
         server.stop(None).wait()
 
 
-def _spans(request: traces.ExportTraceServiceRequest) -> Iterator[Span]:
+def _parse_spans(request: traces.ExportTraceServiceRequest) -> Iterator[Span]:
     for resource in request.resource_spans:
-        service = _values(resource.resource.attributes)["service.name"]
+        service = _parse_attributes(resource.resource.attributes)["service.name"]
         for span in (span for scope in resource.scope_spans for span in scope.spans):
             yield Span(
                 service=service,
@@ -108,22 +108,22 @@ def _spans(request: traces.ExportTraceServiceRequest) -> Iterator[Span]:
                 trace=span.trace_id.hex(),
                 id=span.span_id.hex(),
                 parent=span.parent_span_id.hex(),
-                attributes=_values(span.attributes),
+                attributes=_parse_attributes(span.attributes),
                 failed=span.status.code == Status.STATUS_CODE_ERROR,
                 start=span.start_time_unix_nano,
                 end=span.end_time_unix_nano,
             )
 
 
-def _points(request: metrics.ExportMetricsServiceRequest) -> Iterator[Point]:
+def _parse_points(request: metrics.ExportMetricsServiceRequest) -> Iterator[Point]:
     for resource in request.resource_metrics:
-        service = _values(resource.resource.attributes)["service.name"]
+        service = _parse_attributes(resource.resource.attributes)["service.name"]
         for metric in (metric for scope in resource.scope_metrics for metric in scope.metrics):
             data: Any = getattr(metric, metric.WhichOneof("data") or "")
             for point in data.data_points:
                 value = point.count if metric.HasField("histogram") else point.as_double or point.as_int
-                yield Point(service, metric.name, _values(point.attributes), value)
+                yield Point(service, metric.name, _parse_attributes(point.attributes), value)
 
 
-def _values(attributes: Iterable[Any]) -> dict[str, Any]:
+def _parse_attributes(attributes: Iterable[Any]) -> dict[str, Any]:
     return {each.key: getattr(each.value, each.value.WhichOneof("value")) for each in attributes}

@@ -1,4 +1,4 @@
-"""A look at the access events of patients."""
+"""Reads the access events of patients."""
 
 from gen.pulsetrack.patient.v1 import AccessEvent, ListAccessEventsRequest
 from tests.harness.client import Client
@@ -7,17 +7,17 @@ from tests.harness.waiting import eventually
 SERVICE = "pulsetrack.patient.v1.PatientService"
 
 
-def events_of(admin: Client, patient_id: str, count: int) -> list[AccessEvent]:
-    """Waits until a patient has so many events without those of looking, and returns them, the oldest first."""
+def wait_for_events(admin: Client, patient_id: str, count: int) -> list[AccessEvent]:
+    """Waits until a patient has a number of events, and returns them, oldest first. Ignores ListAccessEvents."""
 
-    def look() -> list[AccessEvent]:
+    def find_events() -> list[AccessEvent]:
         page = admin.list_access_events(ListAccessEventsRequest(id=patient_id, page_size=1000))
-        found = [event for event in page.access_events if not event.method.endswith("/ListAccessEvents")]
-        return found[::-1] if len(found) >= count else []
+        events = [event for event in page.access_events if not event.method.endswith("/ListAccessEvents")]
+        return events[::-1] if len(events) >= count else []
 
-    return eventually(look)
+    return eventually(find_events)
 
 
-def told(events: list[AccessEvent]) -> list[tuple[str, str]]:
-    """Returns the methods and outcomes of events."""
+def summarize(events: list[AccessEvent]) -> list[tuple[str, str]]:
+    """Returns the method and the outcome of each event."""
     return [(event.method.removeprefix(f"{SERVICE}/"), event.outcome) for event in events]

@@ -1,4 +1,4 @@
-"""What becomes of access events that wait when the service stops, or the database does not take them."""
+"""Tests that buffered access events survive shutdowns and database outages."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -29,19 +29,19 @@ from tools.ports import free_port
 COUNT = "SELECT count(*) FROM access_events WHERE method LIKE '%/GetPatient' AND outcome = ANY($1)"
 
 
-class Forgetful(Database):
-    """A database whose first answer to a copy gets lost."""
+class LossyDatabase(Database):
+    """A database that loses its first response to a copy."""
 
-    answered = False
+    has_failed = False
 
     async def copy(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         await super().copy(table, columns, rows)
-        if not self.answered:
-            self.answered = True
+        if not self.has_failed:
+            self.has_failed = True
             raise DependencyUnavailable
 
 
-def test_a_stop_loses_none(background: Background, new_database: Callable[[str], str], signer: Signer) -> None:
+def test_shutdown_writes_all_events(background: Background, new_database: Callable[[str], str], signer: Signer) -> None:
     url = new_database("patient")
     serving = serve_service("patient", url, TokenVerifier(signer.trust))
     with background.during(serving) as port, connect(port, "patient", signer.token("USER")) as patients:
@@ -51,9 +51,9 @@ def test_a_stop_loses_none(background: Background, new_database: Callable[[str],
     assert Sql(background, url)(COUNT, ["OK"])[0]["count"] == 100
 
 
-def test_while_the_database_is_away_they_are_kept(background: Background, tmp_path: Path, signer: Signer) -> None:
+def test_events_survive_a_database_outage(background: Background, tmp_path: Path, signer: Signer) -> None:
     server = Postgres(tmp_path / "data", free_port(), "a password", {"fsync": "off"})
-    running = RunningPart(server.part("frail"), tmp_path)
+    running = RunningPart(server.part("database"), tmp_path)
     sql = Sql(background, server.url())
     with background.during(running):
         migrate("patient", server.url())
@@ -63,17 +63,17 @@ def test_while_the_database_is_away_they_are_kept(background: Background, tmp_pa
             for _ in range(20):
                 patients.get_patient(GetPatientRequest(id=created.id))
             background.run(running.kill())
-            refused = [attempt(lambda: patients.get_patient(GetPatientRequest(id=created.id))) for _ in range(3)]
-            assert [each.reason for each in refused] == ["DEPENDENCY_UNAVAILABLE"] * 3
+            errors = [attempt(lambda: patients.get_patient(GetPatientRequest(id=created.id))) for _ in range(3)]
+            assert [each.reason for each in errors] == ["DEPENDENCY_UNAVAILABLE"] * 3
             background.run(running.start())
             eventually(lambda: sql(COUNT, ["OK", "UNAVAILABLE"])[0]["count"] == 23)
 
 
-def test_an_answer_that_gets_lost_doubles_none(background: Background, new_database: Callable[[str], str]) -> None:
+def test_lost_response_does_not_duplicate_events(background: Background, new_database: Callable[[str], str]) -> None:
     url, patient_id = new_database("patient"), uuid4()
 
     async def record_three() -> None:
-        async with Forgetful(url) as db, AccessLog(db, AUDIT) as log:
+        async with LossyDatabase(url) as db, AccessLog(db, AUDIT) as log:
             current_access.set(Access(log, "pulsetrack.patient.v1.PatientService/GetPatient", "127.0.0.1"))
             for _ in range(3):
                 record_stream_read([patient_id])
@@ -82,7 +82,7 @@ def test_an_answer_that_gets_lost_doubles_none(background: Background, new_datab
     assert Sql(background, url)(COUNT, ["OK"])[0]["count"] == 3
 
 
-def test_no_call_is_let_in_whose_event_cannot_be_kept(
+def test_calls_are_rejected_while_the_event_buffer_is_full(
     patients: Client, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     created = patients.create_patient(create_request())

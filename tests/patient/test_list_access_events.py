@@ -1,4 +1,4 @@
-"""ListAccessEvents, and what each call of the patient service leaves for it."""
+"""Tests ListAccessEvents and the access events of each method of the patient service."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -23,7 +23,7 @@ from tests.harness.client import Client, Rejected, attempt
 from tests.harness.sql import Sql
 from tests.harness.tokens import ADMIN_ID, USER_ID
 from tests.harness.waiting import eventually
-from tests.patient.accesses import SERVICE, events_of, told
+from tests.patient.accesses import SERVICE, summarize, wait_for_events
 from tests.patient.factory import a_patient, create_request, update_request
 
 Call = Callable[[Client, Patient], Any]
@@ -45,25 +45,27 @@ CALLS: dict[str, Call] = {
         CreatePatientRequest(patient=a_patient(email=patient.email))
     ),
 }
-FOR_ADMINS = ("DeletePatient", "UndeletePatient", "ListAccessEvents", "SearchPatientAccessEvents")
-ABOUT_ONE = [name for name in CALLS if name not in {"CreatePatient", "ListPatients", "SearchPatientAccessEvents"}]
+ADMIN_METHODS = ("DeletePatient", "UndeletePatient", "ListAccessEvents", "SearchPatientAccessEvents")
+SINGLE_PATIENT_METHODS = [
+    name for name in CALLS if name not in {"CreatePatient", "ListPatients", "SearchPatientAccessEvents"}
+]
 
 
-def last(sql: Sql, request_id: str) -> dict[str, Any]:
-    """Waits for the only event of a request, and returns its row."""
+def wait_for_event(sql: Sql, request_id: str) -> dict[str, Any]:
+    """Waits for the only event of a request and returns its row."""
     [row] = eventually(lambda: sql("SELECT * FROM access_events WHERE request_id = $1", request_id))
     return dict(row)
 
 
-def making(client: Client, name: str, patient: Patient) -> tuple[str, Any]:
-    """Makes a call, and returns its request id, and its answer or refusal."""
+def call_method(client: Client, name: str, patient: Patient) -> tuple[str, Any]:
+    """Calls a method and returns the request id, and the response or the error."""
     request_id = str(uuid4())
-    marked = Marked(client, request_id)
-    return request_id, attempt(lambda: CALLS[name](marked, patient))  # type: ignore[arg-type]
+    tagged = TaggedClient(client, request_id)
+    return request_id, attempt(lambda: CALLS[name](tagged, patient))  # type: ignore[arg-type]
 
 
-class Marked:
-    """A client whose calls have a request id."""
+class TaggedClient:
+    """A client that sends a request id with each call."""
 
     def __init__(self, client: Client, request_id: str) -> None:
         self._client = client
@@ -73,16 +75,16 @@ class Marked:
         return lambda request: getattr(self._client, name)(request, metadata=self._metadata)
 
 
-def test_the_table_has_every_method() -> None:
+def test_calls_include_every_unary_method() -> None:
     assert set(CALLS) == {method.name for method in contract.methods(SERVICE) if not method.streams}
 
 
 @pytest.mark.parametrize("name", [name for name in CALLS if name != "CreatePatient"])
-def test_a_call_leaves_one_event(patients: Client, admin: Client, sql: Sql, name: str) -> None:
+def test_call_records_one_event(patients: Client, admin: Client, sql: Sql, name: str) -> None:
     created = patients.create_patient(create_request())
     before = datetime.now(UTC)
-    request_id, _ = making(admin, name, created)
-    event = last(sql, request_id)
+    request_id, _ = call_method(admin, name, created)
+    event = wait_for_event(sql, request_id)
     assert [str(patient_id) for patient_id in event["patient_ids"]] == [created.id]
     method, _, _query = event["method"].partition(" ")
     assert (method, event["outcome"]) == (f"{SERVICE}/{name}", "OK")
@@ -91,119 +93,120 @@ def test_a_call_leaves_one_event(patients: Client, admin: Client, sql: Sql, name
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_call_without_a_token_leaves_an_event_and_is_not_parsed(patients: Client, sql: Sql, name: str) -> None:
+def test_call_without_a_token_is_recorded_but_not_parsed(patients: Client, sql: Sql, name: str) -> None:
     created = patients.create_patient(create_request())
-    request_id, refused = making(patients.with_token(""), name, created)
-    event = last(sql, request_id)
-    assert refused.reason == "TOKEN_MISSING"
+    request_id, error = call_method(patients.with_token(""), name, created)
+    event = wait_for_event(sql, request_id)
+    assert error.reason == "TOKEN_MISSING"
     assert (event["outcome"], event["actor_id"]) == ("UNAUTHENTICATED", "")
-    assert event["patient_ids"] == []  # which only a parsed request would name
+    assert event["patient_ids"] == []  # only a parsed request would name the patient
 
 
-@pytest.mark.parametrize("name", FOR_ADMINS)
-def test_a_call_without_the_role_leaves_an_event(patients: Client, sql: Sql, name: str) -> None:
+@pytest.mark.parametrize("name", ADMIN_METHODS)
+def test_call_without_the_role_records_an_event(patients: Client, sql: Sql, name: str) -> None:
     created = patients.create_patient(create_request())
-    request_id, refused = making(patients, name, created)
-    event = last(sql, request_id)
-    assert refused.reason == "ROLE_REQUIRED"
+    request_id, error = call_method(patients, name, created)
+    event = wait_for_event(sql, request_id)
+    assert error.reason == "ROLE_REQUIRED"
     assert (event["outcome"], event["actor_id"]) == ("PERMISSION_DENIED", USER_ID)
     assert [str(each) for each in event["patient_ids"]] == [created.id]
 
 
-@pytest.mark.parametrize("name", ABOUT_ONE)
-def test_a_call_for_a_patient_that_there_is_not_leaves_an_event(admin: Client, sql: Sql, name: str) -> None:
+@pytest.mark.parametrize("name", SINGLE_PATIENT_METHODS)
+def test_call_for_an_unknown_patient_records_an_event(admin: Client, sql: Sql, name: str) -> None:
     unknown = a_patient(id=str(uuid4()))
-    request_id, refused = making(admin, name, unknown)
-    event = last(sql, request_id)
-    assert refused.reason == "PATIENT_NOT_FOUND"
+    request_id, error = call_method(admin, name, unknown)
+    event = wait_for_event(sql, request_id)
+    assert error.reason == "PATIENT_NOT_FOUND"
     assert event["outcome"] == "NOT_FOUND"
     assert [str(each) for each in event["patient_ids"]] == [unknown.id]
 
 
-@pytest.mark.parametrize("name", ABOUT_ONE)
-def test_a_call_with_an_id_that_is_none_leaves_an_event_of_no_patient(admin: Client, sql: Sql, name: str) -> None:
-    request_id, refused = making(admin, name, a_patient(id="4\N{ZERO WIDTH SPACE}2"))
-    event = last(sql, request_id)
-    assert refused.reason == "FIELDS_INVALID"
+@pytest.mark.parametrize("name", SINGLE_PATIENT_METHODS)
+def test_call_with_an_invalid_id_records_no_patient(admin: Client, sql: Sql, name: str) -> None:
+    request_id, error = call_method(admin, name, a_patient(id="4\N{ZERO WIDTH SPACE}2"))
+    event = wait_for_event(sql, request_id)
+    assert error.reason == "FIELDS_INVALID"
     assert (event["outcome"], event["patient_ids"]) == ("INVALID_ARGUMENT", [])
 
 
-def test_bytes_that_are_no_message_leave_an_event_of_no_patient(patients: Client, sql: Sql) -> None:
+def test_undecodable_request_records_no_patient(patients: Client, sql: Sql) -> None:
     with pytest.raises(Rejected):
         patients.call(f"/{SERVICE}/GetPatient", b"\xff\xff", (("x-request-id", "no-message"),))
-    event = last(sql, "no-message")
+    event = wait_for_event(sql, "no-message")
     assert (event["outcome"], event["patient_ids"]) == ("INVALID_ARGUMENT", [])
 
 
-def test_a_creation_is_the_first_event_and_another_with_its_email_is_one_of_nobody(
-    patients: Client, admin: Client, sql: Sql
-) -> None:
+def test_failed_create_is_not_recorded_for_the_existing_patient(patients: Client, admin: Client, sql: Sql) -> None:
     created = patients.create_patient(create_request())
-    request_id, refused = making(patients, "CreatePatient", created)
-    assert refused.reason == "EMAIL_ALREADY_EXISTS"
-    assert (last(sql, request_id)["outcome"], last(sql, request_id)["patient_ids"]) == ("ALREADY_EXISTS", [])
-    assert told(events_of(admin, created.id, 1)) == [("CreatePatient", "OK")]
+    request_id, error = call_method(patients, "CreatePatient", created)
+    assert error.reason == "EMAIL_ALREADY_EXISTS"
+    assert (wait_for_event(sql, request_id)["outcome"], wait_for_event(sql, request_id)["patient_ids"]) == (
+        "ALREADY_EXISTS",
+        [],
+    )
+    assert summarize(wait_for_events(admin, created.id, 1)) == [("CreatePatient", "OK")]
 
 
-def test_a_creation_that_is_repeated_reads_the_patient(patients: Client, admin: Client) -> None:
+def test_repeated_create_records_a_read(patients: Client, admin: Client) -> None:
     request = CreatePatientRequest(patient=a_patient(), request_id="audited-twice")
     created, again = (patients.create_patient(request) for _ in range(2))
     assert again == created
-    assert told(events_of(admin, created.id, 2)) == [("CreatePatient", "OK")] * 2
+    assert summarize(wait_for_events(admin, created.id, 2)) == [("CreatePatient", "OK")] * 2
 
 
-def test_who_changes_nothing_has_read(patients: Client, admin: Client) -> None:
+def test_change_without_effect_records_a_read(patients: Client, admin: Client) -> None:
     created = patients.create_patient(create_request())
     patients.update_patient(update_request(created, name=created.name))
     admin.undelete_patient(UndeletePatientRequest(id=created.id))
-    assert told(events_of(admin, created.id, 3)) == [
+    assert summarize(wait_for_events(admin, created.id, 3)) == [
         ("CreatePatient", "OK"),
         ("UpdatePatient", "OK"),
         ("UndeletePatient", "OK"),
     ]
 
 
-def test_an_id_that_a_creation_claims_to_have_is_not_believed(patients: Client, admin: Client) -> None:
+def test_id_in_a_create_request_is_ignored(patients: Client, admin: Client) -> None:
     other = patients.create_patient(create_request())
     with pytest.raises(Rejected):
         patients.create_patient(create_request(id=other.id, email=other.email))
     patients.get_patient(GetPatientRequest(id=other.id))
-    assert told(events_of(admin, other.id, 2)) == [("CreatePatient", "OK"), ("GetPatient", "OK")]
+    assert summarize(wait_for_events(admin, other.id, 2)) == [("CreatePatient", "OK"), ("GetPatient", "OK")]
 
 
-def test_a_list_is_one_event_of_each_of_its_patients(patients: Client, admin: Client) -> None:
+def test_list_is_one_event_of_all_its_patients(patients: Client, admin: Client) -> None:
     created = [patients.create_patient(create_request(name="Listed Together")) for _ in range(3)]
     patients.list_patients(ListPatientsRequest(query="listed together"))
-    [first, *others] = [events_of(admin, patient.id, 2)[-1] for patient in created]
+    [first, *others] = [wait_for_events(admin, patient.id, 2)[-1] for patient in created]
     assert (first.method, first.patient_id) == (f"{SERVICE}/ListPatients", created[0].id)
     assert [(event.id, event.patient_id) for event in others] == [(first.id, each.id) for each in created[1:]]
 
 
-def test_a_change_and_its_event_are_of_one_transaction(patients: Client, sql: Sql) -> None:
+def test_change_and_its_event_share_a_transaction(patients: Client, sql: Sql) -> None:
     created = patients.create_patient(create_request())
-    written = sql("SELECT xmin::text FROM patients WHERE id = $1", created.id)
-    written += sql("SELECT xmin::text FROM access_events WHERE $1 = ANY(patient_ids)", created.id)
-    assert len(written) == 2
-    assert len(set(written)) == 1
+    transactions = sql("SELECT xmin::text FROM patients WHERE id = $1", created.id)
+    transactions += sql("SELECT xmin::text FROM access_events WHERE $1 = ANY(patient_ids)", created.id)
+    assert len(transactions) == 2
+    assert len(set(transactions)) == 1
 
 
-def test_a_deleted_patient_has_its_events_still(patients: Client, admin: Client) -> None:
+def test_deleted_patient_keeps_its_events(patients: Client, admin: Client) -> None:
     created = patients.create_patient(create_request())
     admin.delete_patient(DeletePatientRequest(id=created.id))
     with pytest.raises(Rejected):
         patients.get_patient(GetPatientRequest(id=created.id))
-    assert told(events_of(admin, created.id, 3)) == [
+    assert summarize(wait_for_events(admin, created.id, 3)) == [
         ("CreatePatient", "OK"),
         ("DeletePatient", "OK"),
         ("GetPatient", "NOT_FOUND"),
     ]
 
 
-def test_pages_hold_every_event_once_newest_first(patients: Client, admin: Client) -> None:
+def test_pages_contain_every_event_once_newest_first(patients: Client, admin: Client) -> None:
     created = patients.create_patient(create_request())
     for _ in range(6):
         patients.get_patient(GetPatientRequest(id=created.id))
-    everything = [event.id for event in events_of(admin, created.id, 7)][::-1]
+    expected = [event.id for event in wait_for_events(admin, created.id, 7)][::-1]
     seen, token, times = [], "", [datetime.now(UTC) + timedelta(days=1)]
     while True:
         request = ListAccessEventsRequest(id=created.id, page_size=3, page_token=token)
@@ -212,21 +215,21 @@ def test_pages_hold_every_event_once_newest_first(patients: Client, admin: Clien
         times += [event.occur_time for event in page.access_events]
         if not (token := page.next_page_token):
             break
-    assert [event_id for event_id in seen if event_id in everything] == everything
+    assert [event_id for event_id in seen if event_id in expected] == expected
     assert len(seen) == len(set(seen))
     assert times == sorted(times, reverse=True)
 
 
-def test_a_token_is_refused_for_another_patient(patients: Client, admin: Client) -> None:
+def test_page_token_of_another_patient_is_rejected(patients: Client, admin: Client) -> None:
     created, other = (patients.create_patient(create_request()) for _ in range(2))
     patients.get_patient(GetPatientRequest(id=created.id))
-    events_of(admin, created.id, 2)
+    wait_for_events(admin, created.id, 2)
     token = admin.list_access_events(ListAccessEventsRequest(id=created.id, page_size=1)).next_page_token
     with pytest.raises(Rejected, match="INVALID_ARGUMENT PAGE_TOKEN_INVALID"):
         admin.list_access_events(ListAccessEventsRequest(id=other.id, page_token=token))
 
 
-def test_a_request_that_breaks_its_rules_is_refused(admin: Client) -> None:
+def test_invalid_request_is_rejected(admin: Client) -> None:
     with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
         admin.list_access_events(ListAccessEventsRequest(id="42", page_size=1001, page_token="x" * 513))
     assert list(refused.value.violations) == ["id", "page_size", "page_token"]

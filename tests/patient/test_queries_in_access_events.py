@@ -1,4 +1,4 @@
-"""The access event of a list names its query."""
+"""Tests that the access event of a list contains its query."""
 
 import json
 from contextlib import suppress
@@ -15,25 +15,25 @@ from tests.harness.waiting import eventually
 from tests.patient.factory import create_request
 
 
-def listing(client: Client, admin: Client, request: ListPatientsRequest) -> ServiceAccessEvent:
-    """Lists patients, whatever the outcome, and returns the event of the call as the search has it."""
+def list_and_get_event(client: Client, admin: Client, request: ListPatientsRequest) -> ServiceAccessEvent:
+    """Lists patients and returns the event of the call, whatever its outcome."""
     request_id = str(uuid4())
     with suppress(Rejected):
         client.list_patients(request, metadata=(("x-request-id", request_id),))
 
-    def look() -> list[ServiceAccessEvent]:
+    def find_events() -> list[ServiceAccessEvent]:
         page = admin.search_patient_access_events(SearchAccessEventsRequest(page_size=1000))
         return [event for event in page.access_events if event.request_id == request_id]
 
-    [event] = eventually(look)
+    [event] = eventually(find_events)
     return event
 
 
-def test_the_event_of_a_list_names_its_filters_order_and_page_size(patients: Client, admin: Client) -> None:
+def test_event_contains_filters_order_and_page_size(patients: Client, admin: Client) -> None:
     request = ListPatientsRequest(
         query="Zoë", order_by="name desc", page_size=7, show_deleted=True, sex=Sex.FEMALE, born_after="1980-01-01"
     )
-    event = listing(patients, admin, request)
+    event = list_and_get_event(patients, admin, request)
     assert event.method == "pulsetrack.patient.v1.PatientService/ListPatients"
     assert json.loads(event.query) == {
         "query": "Zoë",
@@ -45,38 +45,38 @@ def test_the_event_of_a_list_names_its_filters_order_and_page_size(patients: Cli
     }
 
 
-def test_a_list_of_everything_names_the_default_page_size(patients: Client, admin: Client) -> None:
-    assert listing(patients, admin, ListPatientsRequest()).query == '{"page_size":50}'
+def test_event_contains_the_default_page_size(patients: Client, admin: Client) -> None:
+    assert list_and_get_event(patients, admin, ListPatientsRequest()).query == '{"page_size":50}'
 
 
-def test_the_page_token_is_left_out(patients: Client, admin: Client) -> None:
+def test_event_omits_the_page_token(patients: Client, admin: Client) -> None:
     for _ in range(2):
         patients.create_patient(create_request())
     token = patients.list_patients(ListPatientsRequest(page_size=1)).next_page_token
-    event = listing(patients, admin, ListPatientsRequest(page_size=1, page_token=token))
+    event = list_and_get_event(patients, admin, ListPatientsRequest(page_size=1, page_token=token))
     assert (event.query, event.outcome) == ('{"page_size":1}', "OK")
 
 
-def test_a_long_query_is_cut_between_letters(patients: Client, admin: Client) -> None:
-    query = listing(patients, admin, ListPatientsRequest(query="\N{DOG FACE}" * 100)).query
+def test_long_query_is_truncated_between_characters(patients: Client, admin: Client) -> None:
+    query = list_and_get_event(patients, admin, ListPatientsRequest(query="\N{DOG FACE}" * 100)).query
     assert MAX_QUERY_BYTES - 6 <= len(query.encode()) <= MAX_QUERY_BYTES
     assert query.startswith('{"query":"\N{DOG FACE}')
     assert query.endswith("\N{DOG FACE}\N{HORIZONTAL ELLIPSIS}")
 
 
 @pytest.mark.parametrize("request_", [ListPatientsRequest(query="x" * 101), ListPatientsRequest(query="\0")])
-def test_an_invalid_query_is_not_recorded(patients: Client, admin: Client, request_: ListPatientsRequest) -> None:
-    event = listing(patients, admin, request_)
+def test_invalid_query_is_not_recorded(patients: Client, admin: Client, request_: ListPatientsRequest) -> None:
+    event = list_and_get_event(patients, admin, request_)
     assert (event.outcome, event.query) == ("INVALID_ARGUMENT", "")
 
 
-def test_the_query_of_an_unknown_caller_is_not_recorded(patients: Client, admin: Client) -> None:
-    event = listing(patients.with_token(""), admin, ListPatientsRequest(query="unknown"))
+def test_query_of_an_unauthenticated_caller_is_not_recorded(patients: Client, admin: Client) -> None:
+    event = list_and_get_event(patients.with_token(""), admin, ListPatientsRequest(query="unknown"))
     assert (event.outcome, event.query) == ("UNAUTHENTICATED", "")
 
 
-def test_an_event_from_before_queries_were_recorded_has_none(patients: Client, admin: Client, sql: Sql) -> None:
-    event = listing(patients, admin, ListPatientsRequest())
+def test_event_of_a_version_without_queries_has_none(patients: Client, admin: Client, sql: Sql) -> None:
+    event = list_and_get_event(patients, admin, ListPatientsRequest())
     sql("UPDATE access_events SET method = $1 WHERE id = $2", event.method, event.id)
     page = admin.search_patient_access_events(SearchAccessEventsRequest(page_size=1000))
     [old] = [each for each in page.access_events if each.id == event.id]
@@ -96,9 +96,9 @@ def test_other_calls_have_no_query(patients: Client, admin: Client) -> None:
     assert {event.query for event in events if "/List" not in event.method} == {""}
 
 
-def test_the_events_of_a_patient_name_the_query_that_found_him(patients: Client, admin: Client) -> None:
+def test_events_of_a_patient_contain_the_query(patients: Client, admin: Client) -> None:
     created = patients.create_patient(create_request())
-    listing(patients, admin, ListPatientsRequest(query=created.email))
+    list_and_get_event(patients, admin, ListPatientsRequest(query=created.email))
     events = admin.list_access_events(ListAccessEventsRequest(id=created.id)).access_events
     [query] = [event.query for event in events if event.method.endswith("/ListPatients")]
     assert json.loads(query) == {"query": created.email, "page_size": 50}

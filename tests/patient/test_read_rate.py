@@ -1,4 +1,4 @@
-"""How many patients a user may list in a given time."""
+"""Tests the limit on the number of patients that a user may read."""
 
 from collections.abc import Callable, Iterator
 
@@ -16,37 +16,37 @@ from tests.patient.factory import create_request
 
 @pytest.fixture
 def user(background: Background, new_database: Callable[[str], str], signer: Signer) -> Iterator[Client]:
-    """A user who may list one patient a second."""
+    """A user who may read one patient per second."""
     url = new_database("patient")
     serving = serve_service("patient", url, TokenVerifier(signer.trust), people_per_second=1)
     with background.during(serving) as port, connect(port, "patient", signer.token("USER")) as user:
         yield user
 
 
-def test_a_user_who_lists_too_many_is_refused_and_others_are_not(user: Client, signer: Signer) -> None:
+def test_rate_limit_applies_per_user(user: Client, signer: Signer) -> None:
     created = [user.create_patient(create_request()) for _ in range(40)]
     assert len(user.list_patients(ListPatientsRequest()).patients) == len(created)
-    with pytest.raises(Rejected, match="RESOURCE_EXHAUSTED RATE_LIMITED") as refused:
+    with pytest.raises(Rejected, match="RESOURCE_EXHAUSTED RATE_LIMITED") as error:
         user.list_patients(ListPatientsRequest())
-    assert 0 < refused.value.retry_after <= 20
+    assert 0 < error.value.retry_after <= 20
     assert user.get_patient(GetPatientRequest(id=created[0].id)) == created[0]
     assert user.with_token(signer.token("ADMIN")).list_patients(ListPatientsRequest(page_size=1)).patients
 
 
-def test_the_allowance_of_twenty_seconds_accumulates_and_no_more() -> None:
+def test_unused_allowance_accumulates_for_twenty_seconds() -> None:
     now = [0.0]
     rate = ReadRate(10, clock=lambda: now[0])
     now[0] = 1000.0
     for _ in range(3):
         rate.charge("user", 100)
-    with pytest.raises(ReadRateExceeded) as refused:
+    with pytest.raises(ReadRateExceeded) as error:
         rate.charge("user", 1)
-    assert refused.value.retry_after == 10
+    assert error.value.retry_after == 10
     now[0] += 10
     rate.charge("user", 1)
 
 
-def test_a_rate_of_zero_bounds_nothing() -> None:
+def test_rate_of_zero_is_unlimited() -> None:
     rate = ReadRate(0)
     for _ in range(3):
         rate.charge("user", 1_000_000)

@@ -22,7 +22,7 @@ from tests.harness.client import Client, Rejected, ResponseStream, connect
 from tests.harness.services import RESUME_KEY, serve_service
 from tests.harness.sql import Sql
 from tests.harness.tokens import USER_ID, Signer
-from tests.patient.accesses import events_of, told
+from tests.patient.accesses import summarize, wait_for_events
 from tests.patient.factory import create_request, update_request
 
 TOKENS = b"the changes of patients" + RESUME_KEY
@@ -191,6 +191,6 @@ def test_each_change_that_is_told_leaves_an_access_event(patients: Client, admin
     with watching(patients) as (answers, _):
         created = patients.create_patient(create_request())
         changes(answers, 1)
-        events = events_of(admin, created.id, 2)
-    assert told(events) == [("CreatePatient", "OK"), ("WatchPatients", "OK")]
+        events = wait_for_events(admin, created.id, 2)
+    assert summarize(events) == [("CreatePatient", "OK"), ("WatchPatients", "OK")]
     assert {event.actor_id for event in events} == {USER_ID}

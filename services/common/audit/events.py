@@ -1,7 +1,8 @@
-"""Access events: who read or changed the data of which people, by which call, and how it ended.
+"""Access events: the actor, subjects, method and outcome of each call that reads or changes personal data.
 
-A change writes its event in its own transaction. All other events wait in memory and are written together, so that no
-read waits for its event. They are lost if the process is killed, but not if it is stopped.
+The subjects are the patients or users whose data a call concerns. A change writes its event in its own transaction.
+Other events are buffered in memory and written in batches, so reads do not wait for the database. Buffered events
+survive a graceful shutdown, but not a crash.
 """
 
 import logging
@@ -23,7 +24,7 @@ from services.common.audit.tables import (
     AuditTables,
     build_groups,
     join_call,
-    split,
+    split_ids,
 )
 from services.common.background import BackgroundTask
 from services.common.context import current_caller, current_request_id
@@ -31,9 +32,9 @@ from services.common.errors import DependencyUnavailable, RateLimited
 from services.common.postgres.database import Database, Transaction
 
 MAX_WAITING_EVENTS = 10_000
-"""How many events wait at most. While as many do, calls are refused: what cannot be recorded is not done."""
+"""The size of the buffer. While it is full, calls are rejected, because they could not be recorded."""
 
-_MANY = 500
+_BATCH = 500
 _KNOWN_GROUPS = 10_000
 _WRITE_SECONDS = 0.5
 _STOP_SECONDS = 1.5
@@ -43,7 +44,7 @@ _log = logging.getLogger(__name__)
 
 
 class Access:
-    """A call under way, as its event will tell of it."""
+    """The current call, as its event describes it."""
 
     __slots__ = ("_method", "_remote_address", "actor_id", "log", "query", "recorded", "request", "subject_ids")
 
@@ -54,16 +55,16 @@ class Access:
         self._method = method
         self._remote_address = remote_address
         self.actor_id = ""
-        """The user that a call without an access token has proved to come from."""
+        """The user that a call without an access token was authenticated as."""
         self.subject_ids: list[UUID] = []
-        """The people whose data the call has read, as far as it is known."""
+        """The subjects that the call has read so far."""
         self.query = ""
-        """What a list asks for. Empty for other calls."""
+        """The query of a list. Empty for other calls."""
         self.recorded = False
-        """Whether a change has written the event."""
+        """Whether a change has already written the event."""
 
     def event(self, outcome: str, subject_ids: list[UUID]) -> tuple[Any, ...]:
-        """Returns the values of an event that occurs now, in the order of EVENT_COLUMNS."""
+        """Returns the values of the event, with the current time, in the order of EVENT_COLUMNS."""
         caller = current_caller.get()
         return (
             uuid7(),
@@ -78,11 +79,11 @@ class Access:
 
 
 current_access: ContextVar[Access] = ContextVar("access")
-"""The call under way."""
+"""The current call."""
 
 
 def record_read(subject_ids: Iterable[UUID]) -> None:
-    """Notes that the call under way reads, or is about, these people. Raises ReadRateExceeded."""
+    """Adds subjects to the event of the current call, which reads or concerns them. Raises ReadRateExceeded."""
     access = current_access.get()
     ids = list(subject_ids)
     if caller := current_caller.get():
@@ -91,32 +92,32 @@ def record_read(subject_ids: Iterable[UUID]) -> None:
 
 
 async def record_change(tx: Transaction, subject_id: UUID) -> None:
-    """Writes the event of the call under way, in the transaction in which it changes a person's data."""
+    """Writes the event of the current call in the transaction that changes the subject's data."""
     access = current_access.get()
     values = access.event(_OK, [subject_id])
     await tx.run(access.log.tables.insert_event, **dict(zip(EVENT_COLUMNS, values, strict=True)))
 
-    def recorded() -> None:
+    def mark_recorded() -> None:
         access.recorded = True
 
-    tx.after_commit(recorded)
+    tx.after_commit(mark_recorded)
 
 
 def record_stream_read(subject_ids: list[UUID]) -> None:
-    """Records an event of people whose data the call under way, a stream that goes on, has sent."""
+    """Records an event for subjects whose data the current call, an open stream, has sent."""
     current_access.get().log.record(_OK, subject_ids)
 
 
 def record_actor(user_id: UUID) -> None:
-    """Notes that the call under way, which has no access token, has proved to come from a user."""
+    """Sets the actor of the current call, which has no access token but was authenticated as a user."""
     current_access.get().actor_id = str(user_id)
 
 
 class AccessLog:
-    """Writes the events of calls that change nothing: at the latest after half a second, and all of them at the end."""
+    """Buffers the events of calls that change nothing. Writes them every half second and at shutdown."""
 
     def __init__(self, db: Database, tables: AuditTables, *, people_per_second: int = 0) -> None:
-        """Takes how many people's data each caller may read a second; 0 for any number."""
+        """Takes the number of subjects that each caller may read per second; 0 means no limit."""
         self.tables = tables
         self.rate = ReadRate(people_per_second)
         self._db = db
@@ -132,48 +133,48 @@ class AccessLog:
 
     async def __aexit__(self, *_: object) -> None:
         if not await self._task.stop(grace_seconds=_STOP_SECONDS):
-            _log.error("%d access events are lost: the database does not answer", self._count())
+            _log.error("%d access events are lost because the database did not respond before shutdown", self._count())
 
-    def admit(self) -> None:
-        """Returns if a call's event can be kept. Raises DependencyUnavailable."""
+    def check_capacity(self) -> None:
+        """Raises DependencyUnavailable if the buffer is full."""
         if self._count() >= MAX_WAITING_EVENTS:
             raise DependencyUnavailable
 
     def record(self, outcome: str, subject_ids: list[UUID]) -> None:
-        """Keeps the event of the call under way."""
+        """Buffers the event of the current call."""
         if len(subject_ids) > MAX_UNGROUPED_SUBJECTS:
             groups = build_groups(subject_ids)
             self._groups |= {name: joined for name, joined in groups.items() if name not in self._known_groups}
             subject_ids = list(groups)
         self._waiting.append(current_access.get().event(outcome, subject_ids))
-        if len(self._waiting) >= _MANY:
+        if len(self._waiting) >= _BATCH:
             self._task.wake()
 
     def _count(self) -> int:
         return len(self._waiting) + len(self._batch)
 
     async def _write(self) -> bool:
-        """Writes the waiting events as a batch, which stays the same until it is written.
+        """Writes the buffered events as a batch. A retry writes the same batch.
 
-        Returns True if it was an earlier batch, after which newer events may be waiting.
+        Returns True after a retry, because newer events may be waiting.
         """
         is_retry = bool(self._batch)
         if not is_retry:
             self._batch, self._waiting = self._waiting, []
         await self._write_groups()
         if self._batch:
-            with suppress(UniqueViolationError):  # it was written: only the answer got lost
+            with suppress(UniqueViolationError):  # an earlier attempt wrote it, but its response was lost
                 await self._db.copy(self.tables.events.name, self.tables.columns, self._batch)
         self._batch = []
         return is_retry
 
     async def _write_groups(self) -> None:
-        """Writes the groups that waiting events refer to, before the events. Other processes may have written some."""
+        """Writes the groups that buffered events refer to. Other processes may already have written some of them."""
         groups = dict(self._groups)
         if not groups:
             return
         async with self._db.begin() as tx:
-            rows = [{"id": name, "subject_ids": split(joined)} for name, joined in sorted(groups.items())]
+            rows = [{"id": name, "subject_ids": split_ids(joined)} for name, joined in sorted(groups.items())]
             await tx.run_many(self.tables.insert_group, rows)
         for name in groups:
             self._groups.pop(name, None)
@@ -187,7 +188,7 @@ _CALLERS = 10_000
 
 
 class ReadRateExceeded(RateLimited):
-    """Occurs when a caller has read the data of too many people in too short a time."""
+    """Raised when a caller has read too many subjects in a short time."""
 
     def __init__(self, *, retry_after: int) -> None:
         super().__init__()
@@ -195,16 +196,19 @@ class ReadRateExceeded(RateLimited):
 
 
 class ReadRate:
-    """Counts what each caller reads against a rate. Unused allowance accumulates for 20 seconds."""
+    """Limits the number of subjects that each caller reads, and so the growth of the audit log.
+
+    Callers may use up to 20 seconds of unused allowance at once.
+    """
 
     def __init__(self, per_second: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """Takes how many people's data a caller may read a second; 0 for any number."""
+        """Takes the number of subjects that a caller may read per second; 0 means no limit."""
         self._per_second = per_second
         self._clock = clock
         self._paid_until: dict[str, float] = {}
 
     def charge(self, caller_id: str, count: int) -> None:
-        """Counts what a caller is about to be answered. Raises ReadRateExceeded."""
+        """Counts subjects that a caller is about to read. Raises ReadRateExceeded."""
         if not self._per_second:
             return
         now = self._clock()

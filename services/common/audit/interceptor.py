@@ -1,4 +1,4 @@
-"""The interceptor that records every call of an audited method, whatever its outcome."""
+"""Records every call of an audited method, whatever its outcome."""
 
 from collections.abc import Callable
 from operator import attrgetter
@@ -22,10 +22,10 @@ _SUBJECT_FIELDS = ("subject_id", "patient_id")
 
 
 class AccessInterceptors:
-    """Makes the interceptors that record a service's calls."""
+    """Builds the interceptors that record the calls of a service."""
 
     def __init__(self, log: AccessLog, *, path_ids_are_subjects: bool) -> None:
-        """Takes whether the ids in the service's REST paths are those of people."""
+        """Takes whether the ids in the REST paths of the service identify subjects."""
         self._log = log
         self._path_ids_are_subjects = path_ids_are_subjects
 
@@ -37,7 +37,7 @@ class AccessInterceptors:
         return AccessInterceptor(self._log, method, self._subject_field(method))
 
     def _subject_field(self, method: Method) -> str | None:
-        """Returns the path of the field in which a request names the person that it is about, if there is one."""
+        """Returns the path of the request field that identifies the subject, None if there is none."""
         for name in _SUBJECT_FIELDS:
             if name in method.input.DESCRIPTOR.fields_by_name:
                 return name
@@ -46,9 +46,9 @@ class AccessInterceptors:
 
 
 class AccessInterceptor(CallAudit):
-    """Records each call of a method with its outcome and the people whose data it asked for or read.
+    """Records each call of a method with its outcome and the subjects that it read or asked for.
 
-    A change that was committed has recorded its call itself.
+    Calls that committed a change are already recorded by `record_change`.
     """
 
     def __init__(self, log: AccessLog, method: Method, subject_field: str | None) -> None:
@@ -59,22 +59,22 @@ class AccessInterceptor(CallAudit):
         self._subject_of = attrgetter(subject_field) if subject_field else None
 
     async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
-        """Calls the rest. Raises DependencyUnavailable if too many events wait for the database."""
-        self._log.admit()
+        """Calls the method. Raises DependencyUnavailable if the buffer of events is full."""
+        self._log.check_capacity()
         current_access.set(Access(self._log, self._name, _remote_address(context), request_or_iterator))
         return await method(request_or_iterator, context)
 
     def observe(self, outcome: Outcome) -> None:
-        """Records the call, unless it was rejected because too many events wait for the database."""
+        """Records the call, unless it was rejected because the buffer of events is full."""
         if (access := current_access.get(None)) is None:
             return
         if self._is_list:
             access.query = _query(outcome.code)
         if not access.recorded:
-            self._log.record(outcome.code.name, access.subject_ids or self._asked_for(access.request))
+            self._log.record(outcome.code.name, access.subject_ids or self._requested_subjects(access.request))
 
-    def _asked_for(self, request: bytes) -> list[UUID]:
-        """Returns the person whom a request names, if any. The request of an unknown caller is not parsed for it."""
+    def _requested_subjects(self, request: bytes) -> list[UUID]:
+        """Returns the subject that a request identifies, if any. Requests are parsed only for authorized callers."""
         if self._subject_of is None:
             return []
         message = current_request.get()
@@ -82,19 +82,19 @@ class AccessInterceptor(CallAudit):
             return []
         try:
             subject_id = UUID(self._subject_of(self._parse(request) if message is None else message))
-        except (DecodeError, ValueError):  # the call was refused for it
+        except (DecodeError, ValueError):  # the call failed for that reason
             return []
         return [] if is_group_id(subject_id) else [subject_id]
 
 
 def _query(outcome: Code) -> str:
-    """Returns the query of the call under way, empty if the caller was refused or the request was invalid."""
+    """Returns the query of the current call, empty if the call was rejected or the request was invalid."""
     message = current_request.get()
     return "" if message is None or outcome is Code.INVALID_ARGUMENT else format_query(message)
 
 
 def _remote_address(context: Context) -> str:
-    """Returns the address that the gateway was called from, or that this port was called from without the gateway."""
+    """Returns the client address that the gateway reports, or the peer address of a direct call."""
     for key, value in context.invocation_metadata() or ():
         if key == REMOTE_ADDRESS:
             return str(value)[:64]
@@ -103,18 +103,18 @@ def _remote_address(context: Context) -> str:
 
 
 MAX_QUERY_BYTES = 256
-"""The most bytes of a query, in UTF-8. A longer one is cut, and ends with an ellipsis."""
+"""The maximum length of a query in UTF-8. Longer queries are truncated and end with an ellipsis."""
 
 _ELLIPSIS = "…"
 
 
 def is_list(request: type[Message]) -> bool:
-    """Returns whether a method with this request lists something in pages."""
+    """Returns whether a method with this request is a paginated list."""
     return "page_token" in request.DESCRIPTOR.fields_by_name
 
 
 def format_query(request: Message) -> str:
-    """Returns what the request of a list asks for, as JSON: every field that is set, but no page token."""
+    """Returns the query of a list request as JSON: every field that is set, except the page token."""
     fields = {field.name: _value(field, value) for field, value in request.ListFields()}
     fields.pop("page_token", None)
     fields.setdefault("page_size", DEFAULT_PAGE_SIZE)
@@ -126,6 +126,6 @@ def format_query(request: Message) -> str:
 
 
 def _value(field: FieldDescriptor, value: Any) -> object:
-    """Returns the value of a field as JSON has it: an enum's by its name."""
+    """Returns the JSON value of a field. Enum values are represented by name."""
     known = field.enum_type.values_by_number.get(value) if field.enum_type else None
     return known.name if known else value

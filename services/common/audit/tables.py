@@ -1,13 +1,15 @@
-"""The tables of a service's audit, and the statements that it runs."""
+"""The tables of a service's audit log, and their statements and stored formats."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from asyncpg import Record
 from sqlalchemy import (
     BigInteger,
     Column,
+    ColumnElement,
     DateTime,
     Index,
     Integer,
@@ -42,93 +44,119 @@ EVENT_COLUMNS = (
     "request_id",
     "remote_address",
 )
-"""What is recorded of a call. The journal's columns are filled in by the database."""
+"""The columns that a service writes. The database fills in the journal's columns."""
 
 SEALED_COLUMNS = (*EVENT_COLUMNS, "transaction", "position")
 
+MAX_UNGROUPED_SUBJECTS = 32
+"""An event with more subjects refers to groups."""
 
-class AuditTables:
-    """The audit's tables in a service's metadata, as migrations have made them.
-
-    `events` has one row for each call, with the people that it read, changed or asked for. Its column `method` also
-    holds the query of a list (services.common.audit.queries). `seals` is the chain over the events, numbered from 1
-    without gaps, each seal with the place of its event. `groups` has the people of long lists, to whom events refer by
-    the group's id in place of theirs.
-    """
-
-    def __init__(self, metadata: MetaData, *, subject_ids: str = "subject_ids") -> None:
-        """Takes the name of the column that holds the ids of the people."""
-        self.events = _events_table(metadata, subject_ids)
-        self.seals = _seals_table(metadata)
-        self.groups = _groups_table(metadata)
-        self.columns = tuple(self.events.c[name].name for name in EVENT_COLUMNS)
-        """The names in the database of EVENT_COLUMNS."""
-        self.journal = Journal(self.events)
-        event, seal = self.events.c, self.seals.c
-        self.insert_event = Statement(
-            insert(self.events).values({event[name]: bindparam(name, type_=event[name].type) for name in EVENT_COLUMNS})
-        )
-        group = self.groups.c
-        new_group = upsert(self.groups).values({name: bindparam(name) for name in ("id", "subject_ids")})
-        self.insert_group = Statement(new_group.on_conflict_do_nothing())
-        self.get_groups = Statement(
-            select(self.groups).where(group.id == any_(bindparam("ids", type_=ARRAY(Uuid)))).order_by(group.id)
-        )
-        self.list_groups = Statement(
-            select(self.groups)
-            .where(group.id > bindparam("after", type_=Uuid))
-            .order_by(group.id)
-            .limit(bindparam("limit", type_=Integer))
-        )
-        self.last_seal = Statement(select(self.seals).order_by(seal.number.desc()).limit(1))
-        self.insert_seals = Statement(
-            insert(self.seals).from_select(
-                [column.name for column in seal],
-                select(*(func.unnest(bindparam(column.name, type_=ARRAY(column.type))) for column in seal)),
-            )
-        )
-        place = tuple_(bindparam("transaction", type_=BigInteger), bindparam("position", type_=BigInteger))
-        sealed = tuple_(event.transaction, event.position) <= place
-        self.list_seals = Statement(
-            select(
-                seal.number,
-                seal.event_id,
-                seal.transaction.label("seal_transaction"),
-                seal.position.label("seal_position"),
-                seal.hash,
-                self.events,
-            )
-            .outerjoin_from(self.seals, self.events, seal.event_id == event.id)
-            .where(seal.number > bindparam("number", type_=BigInteger))
-            .order_by(seal.number)
-            .limit(bindparam("limit", type_=Integer))
-        )
-        self.first_unsealed_event = Statement(
-            select(event.id)
-            .outerjoin_from(self.events, self.seals, seal.event_id == event.id)
-            .where(sealed, seal.number.is_(None))
-            .order_by(event.transaction, event.position)
-            .limit(1)
-        )
-        """Up to a place: events behind the last seal's may wait to be sealed."""
-        self.count_events_behind = Statement(
-            select(func.count().label("count")).select_from(self.events).where(~sealed)
-        )
-
-    def subject_ids(self, row: Record) -> Sequence[UUID]:
-        """Returns the people and groups that an event's row names."""
-        ids: Sequence[UUID] = row[self.events.c.subject_ids.name]
-        return ids
-
-    def sealed_values(self, row: Record) -> Sequence[object]:
-        """Returns what a seal covers of an event."""
-        return [row[self.events.c[name].name] for name in SEALED_COLUMNS]
-
+_CUT_MASK = 63  # one id in 64 ends a group
+_GROUP_VERSION = 8
 
 TRY_TO_LOCK_SEALS = Statement(select(literal(1)).where(text("pg_try_advisory_xact_lock(7081302)")))  # any number
 
 
-def _events_table(metadata: MetaData, subject_ids: str) -> Table:
+class AuditTables:
+    """The tables of the audit log in a service's metadata, as created by its migrations.
+
+    - `events` has one row per call, with its subjects: the patients or users whose data it read, changed or asked for.
+      The column `method` also holds the query of a list (see `join_call`).
+    - `seals` is the chain over the events: numbered from 1 without gaps, each with the place of its event.
+    - `groups` has the subjects of long lists. Events refer to a group by its id instead of its subjects.
+    """
+
+    def __init__(self, metadata: MetaData, *, subject_ids: str = "subject_ids") -> None:
+        """Takes the name of the column that holds the ids of the subjects."""
+        self.events = _define_events(metadata, subject_ids)
+        self.seals = _define_seals(metadata)
+        self.groups = _define_groups(metadata)
+        self.columns = tuple(self.events.c[name].name for name in EVENT_COLUMNS)
+        """The database names of EVENT_COLUMNS."""
+        self.journal = Journal(self.events)
+
+        self.insert_event = _insert_event(self.events)
+        self.insert_group = _insert_group(self.groups)
+        self.get_groups = _get_groups(self.groups)
+        self.list_groups = _list_groups(self.groups)
+        self.last_seal = Statement(select(self.seals).order_by(self.seals.c.number.desc()).limit(1))
+        self.insert_seals = _insert_seals(self.seals)
+        self.list_seals = _list_seals(self.seals, self.events)
+        self.first_unsealed_event = _first_unsealed_event(self.seals, self.events)
+        """The first event without a seal up to a place. Events after the last seal's place may still be sealed."""
+        self.count_events_behind = _count_events_behind(self.events)
+
+    def subject_ids(self, row: Record) -> Sequence[UUID]:
+        """Returns the ids of an event's subjects and groups."""
+        ids: Sequence[UUID] = row[self.events.c.subject_ids.name]
+        return ids
+
+    def sealed_values(self, row: Record) -> Sequence[object]:
+        """Returns the values of an event that its seal covers."""
+        return [row[self.events.c[name].name] for name in SEALED_COLUMNS]
+
+
+def join_call(method: str, query: str) -> str:
+    """Returns the value of the column `method`: the method, and after a space the query of a list.
+
+    The query has no column of its own. During an upgrade, the previous version may seal the events of this one, and it
+    covers only the columns that it knows.
+    """
+    return f"{method} {query}" if query else method
+
+
+def split_call(call: str) -> tuple[str, str]:
+    """Returns the method and the query, which may be empty, from a value of the column `method`."""
+    method, _, query = call.partition(" ")
+    return method, query
+
+
+def build_groups(subject_ids: Iterable[UUID]) -> Mapping[UUID, bytes]:
+    """Divides subjects into groups. Returns the joined ids of each group by the id of the group.
+
+    The ids are sorted, and certain ids end a group. Lists that share most subjects therefore share most groups, and
+    repeated reads of a list that changes little write little.
+    """
+    groups: dict[UUID, bytes] = {}
+    group: list[bytes] = []
+    for subject_id in sorted({each.bytes for each in subject_ids}):  # bytes compare faster than UUIDs
+        group.append(subject_id)
+        if subject_id[-1] & _CUT_MASK == 0:
+            joined, group = b"".join(group), []
+            groups[compute_group_id(joined)] = joined
+    if group:
+        joined = b"".join(group)
+        groups[compute_group_id(joined)] = joined
+    return groups
+
+
+def join_ids(subject_ids: Iterable[UUID]) -> bytes:
+    """Returns the joined ids of a group."""
+    return b"".join(each.bytes for each in subject_ids)
+
+
+def split_ids(joined: bytes) -> Sequence[UUID]:
+    """Returns the ids that were joined by `join_ids`."""
+    return [UUID(bytes=joined[start : start + 16]) for start in range(0, len(joined), 16)]
+
+
+def compute_group_id(joined: bytes) -> UUID:
+    """Returns the id of the group with these joined ids: a UUID of version 8 from their hash.
+
+    Seals cover the id of a group, and therefore its subjects.
+    """
+    digest = bytearray(hashlib.sha256(joined).digest()[:16])
+    digest[6] = _GROUP_VERSION << 4 | digest[6] & 0x0F
+    digest[8] = 0x80 | digest[8] & 0x3F
+    return UUID(bytes=bytes(digest))
+
+
+def is_group_id(subject_id: UUID) -> bool:
+    """Returns whether an id identifies a group. Ids of subjects have other UUID versions."""
+    return subject_id.version == _GROUP_VERSION
+
+
+def _define_events(metadata: MetaData, subject_ids: str) -> Table:
     table = Table(
         "access_events",
         metadata,
@@ -148,7 +176,7 @@ def _events_table(metadata: MetaData, subject_ids: str) -> Table:
     return table
 
 
-def _groups_table(metadata: MetaData) -> Table:
+def _define_groups(metadata: MetaData) -> Table:
     table = Table(
         "access_groups",
         metadata,
@@ -160,7 +188,7 @@ def _groups_table(metadata: MetaData) -> Table:
     return table
 
 
-def _seals_table(metadata: MetaData) -> Table:
+def _define_seals(metadata: MetaData) -> Table:
     return Table(
         "access_seals",
         metadata,
@@ -173,57 +201,65 @@ def _seals_table(metadata: MetaData) -> Table:
     )
 
 
-def join_call(method: str, query: str) -> str:
-    """Returns the text that stands for a call in the events' table."""
-    return f"{method} {query}" if query else method
+def _insert_event(events: Table) -> Statement:
+    values = {events.c[name]: bindparam(name, type_=events.c[name].type) for name in EVENT_COLUMNS}
+    return Statement(insert(events).values(values))
 
 
-def split_call(call: str) -> tuple[str, str]:
-    """Returns the method and the query that a text of the events' table stands for; the query may be empty."""
-    method, _, query = call.partition(" ")
-    return method, query
+def _insert_group(groups: Table) -> Statement:
+    values: dict[str, Any] = {name: bindparam(name) for name in ("id", "subject_ids")}
+    return Statement(upsert(groups).values(values).on_conflict_do_nothing())
 
 
-MAX_UNGROUPED_SUBJECTS = 32
-"""How many people an event names one by one at most."""
-
-_CUT_MASK = 63  # one id in 64 ends a group
-_VERSION = 8
+def _get_groups(groups: Table) -> Statement:
+    ids = bindparam("ids", type_=ARRAY(Uuid))
+    return Statement(select(groups).where(groups.c.id == any_(ids)).order_by(groups.c.id))
 
 
-def build_groups(subject_ids: Iterable[UUID]) -> Mapping[UUID, bytes]:
-    """Returns the groups that people fall into, each by its id, with the ids of its people joined."""
-    groups: dict[UUID, bytes] = {}
-    group: list[bytes] = []
-    for subject_id in sorted({each.bytes for each in subject_ids}):  # bytes compare faster than UUIDs
-        group.append(subject_id)
-        if subject_id[-1] & _CUT_MASK == 0:
-            joined, group = b"".join(group), []
-            groups[compute_group_id(joined)] = joined
-    if group:
-        joined = b"".join(group)
-        groups[compute_group_id(joined)] = joined
-    return groups
+def _list_groups(groups: Table) -> Statement:
+    after, limit = bindparam("after", type_=Uuid), bindparam("limit", type_=Integer)
+    return Statement(select(groups).where(groups.c.id > after).order_by(groups.c.id).limit(limit))
 
 
-def join(subject_ids: Iterable[UUID]) -> bytes:
-    """Returns the ids of a group's people joined."""
-    return b"".join(each.bytes for each in subject_ids)
+def _insert_seals(seals: Table) -> Statement:
+    columns = [column.name for column in seals.c]
+    rows = select(*(func.unnest(bindparam(column.name, type_=ARRAY(column.type))) for column in seals.c))
+    return Statement(insert(seals).from_select(columns, rows))
 
 
-def split(joined: bytes) -> Sequence[UUID]:
-    """Returns the ids of a group's people."""
-    return [UUID(bytes=joined[start : start + 16]) for start in range(0, len(joined), 16)]
+def _list_seals(seals: Table, events: Table) -> Statement:
+    seal = seals.c
+    return Statement(
+        select(
+            seal.number,
+            seal.event_id,
+            seal.transaction.label("seal_transaction"),
+            seal.position.label("seal_position"),
+            seal.hash,
+            events,
+        )
+        .outerjoin_from(seals, events, seal.event_id == events.c.id)
+        .where(seal.number > bindparam("number", type_=BigInteger))
+        .order_by(seal.number)
+        .limit(bindparam("limit", type_=Integer))
+    )
 
 
-def compute_group_id(joined: bytes) -> UUID:
-    """Returns the id of the group of these people, in this order."""
-    digest = bytearray(hashlib.sha256(joined).digest()[:16])
-    digest[6] = _VERSION << 4 | digest[6] & 0x0F
-    digest[8] = 0x80 | digest[8] & 0x3F
-    return UUID(bytes=bytes(digest))
+def _first_unsealed_event(seals: Table, events: Table) -> Statement:
+    event = events.c
+    return Statement(
+        select(event.id)
+        .outerjoin_from(events, seals, seals.c.event_id == event.id)
+        .where(_is_up_to_place(events), seals.c.number.is_(None))
+        .order_by(event.transaction, event.position)
+        .limit(1)
+    )
 
 
-def is_group_id(subject_id: UUID) -> bool:
-    """Returns whether an id is a group's. People's ids have other versions."""
-    return subject_id.version == _VERSION
+def _count_events_behind(events: Table) -> Statement:
+    return Statement(select(func.count().label("count")).select_from(events).where(~_is_up_to_place(events)))
+
+
+def _is_up_to_place(events: Table) -> ColumnElement[bool]:
+    place = tuple_(bindparam("transaction", type_=BigInteger), bindparam("position", type_=BigInteger))
+    return tuple_(events.c.transaction, events.c.position) <= place

@@ -1,18 +1,19 @@
-"""Proves that no access event was changed, removed or added: `python -m services.common.audit.verify SERVICE`.
+"""Verifies that no access event was changed, removed or inserted: `python -m services.common.audit.verify SERVICE`.
 
-Recomputes the chain of seals and names the first that is broken. A chain that was cut at its end is whole in itself:
-`--head HASH`, the hash of a seal that was kept elsewhere, finds that. The environment is the service's.
+Recomputes the chain of seals and reports the first seal that does not match. A chain whose end was removed still
+matches. To detect that, pass `--head HASH`, the hash of a seal that was stored elsewhere. The command reads the
+environment of the service.
 """
 
 import argparse
+import hashlib
 import sys
 from pathlib import Path
 
-from services.common.audit.archive import Archive, verify_archives
+from services.common.audit.archive import Archive, CommandParser, verify_archives
 from services.common.audit.seals import AuditIntegrityError, Chain, load_audit_tables, read_seals
 from services.common.audit.tables import AuditTables
 from services.common.postgres.database import Database
-from services.common.protobuf.contract import SERVICES
 from services.common.rpc.server import run
 from services.common.settings import DatabaseSettings
 
@@ -20,9 +21,9 @@ from services.common.settings import DatabaseSettings
 async def verify(
     db: Database, tables: AuditTables, head: bytes = b"", archived: Archive | None = None
 ) -> tuple[Chain, int]:
-    """Returns the chain, and how many events are not sealed yet. Raises AuditIntegrityError.
+    """Returns the chain, and the number of events that are not sealed yet. Raises AuditIntegrityError.
 
-    Seals that were deleted after they had been archived are proved by the archive.
+    The archives stand in for seals that were pruned after they were archived.
     """
     chain = Chain(tables, head, archived.head if archived else b"")
     async for row in read_seals(db, tables):
@@ -30,20 +31,29 @@ async def verify(
             chain.begin(row)
         else:
             chain.add(row)
-    await chain.prove_groups(db)
+    await chain.verify_groups(db)
     transaction, position = chain.place
-    added = await db.row(tables.first_unsealed_event, transaction=transaction, position=position)
-    chain.end(added["id"] if added else None)
+    unsealed_event = await db.row(tables.first_unsealed_event, transaction=transaction, position=position)
+    chain.end(unsealed_event["id"] if unsealed_event else None)
     [unsealed] = await db.rows(tables.count_events_behind, transaction=transaction, position=position)
     return chain, unsealed["count"]
 
 
+def _parse_hash(text: str) -> bytes:
+    try:
+        head = bytes.fromhex(text)
+    except ValueError:
+        head = b""
+    if len(head) != hashlib.sha256().digest_size:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a hash of 64 hexadecimal digits")
+    return head
+
+
 async def main() -> None:
-    """Verifies once. Exits with what is broken, and status 1, if anything is."""
-    parser = argparse.ArgumentParser(prog="python -m services.common.audit.verify", description=__doc__)
-    parser.add_argument("service", choices=SERVICES, help="whose audit to verify")
-    parser.add_argument("--archives", type=Path, help="the folder with what was archived of the audit")
-    parser.add_argument("--head", type=bytes.fromhex, default=b"", help="the hash of a seal, kept elsewhere")
+    """Runs the command. Exits with status 1 and the first violation if the audit log was changed."""
+    parser = CommandParser("verify", __doc__)
+    parser.add_argument("--archives", type=Path, help="the folder of the archives")
+    parser.add_argument("--head", type=_parse_hash, default=b"", help="the hash of a seal that was stored elsewhere")
     options = parser.parse_args()
     name: str = options.service
     async with Database(DatabaseSettings.read().database_url) as db:
@@ -51,11 +61,11 @@ async def main() -> None:
             archived = verify_archives(name, options.archives) if options.archives else None
             chain, unsealed = await verify(db, load_audit_tables(name), options.head, archived)
         except AuditIntegrityError as error:
-            sys.exit(f"The audit of {name} is broken: {error}.")
-    and_archived = f" ({archived.number} of them archived)" if archived else ""
+            sys.exit(f"The audit log of {name} was changed: {error}.")
+    of_them_archived = f" ({archived.number} archived)" if archived else ""
     sys.stdout.write(
-        f"The audit of {name} is whole: {chain.number} events are sealed{and_archived}, {unsealed} not yet."
-        f" Its head is {chain.head.hex()}\n"
+        f"The audit log of {name} is intact: {chain.number} events sealed{of_them_archived}, {unsealed} not sealed yet."
+        f" Head: {chain.head.hex()}\n"
     )
 
 

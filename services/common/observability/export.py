@@ -1,4 +1,4 @@
-"""Export of spans and metrics, for services whose settings name a receiver."""
+"""Export of spans and metrics, for services that have a receiver configured."""
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -11,18 +11,18 @@ class GaugeSource(Protocol):
     """A component with gauges."""
 
     async def measure(self) -> None:
-        """Sets its gauges. Raises DependencyUnavailable."""
+        """Sets the gauges. Raises DependencyUnavailable."""
 
 
 def export_telemetry(
-    settings: Settings, service: str, measured: Sequence[GaugeSource]
+    settings: Settings, service: str, sources: Sequence[GaugeSource]
 ) -> AbstractAsyncContextManager[None]:
-    """Exports spans and metrics while its context is open, if the settings name a receiver.
+    """Exports spans and metrics while the context is open, if a receiver is configured.
 
-    Data for an unavailable receiver is dropped. Nothing waits for a receiver.
+    Data is dropped while the receiver is unavailable. Calls never wait for it.
     """
     if not settings.otlp_endpoint:
         return nullcontext()
-    from services.common.observability.otlp import sending  # noqa: PLC0415 - the SDK takes 0.1 s to import
+    from services.common.observability.otlp import run_exporters  # noqa: PLC0415 - importing the SDK takes 0.1 s
 
-    return sending(settings.otlp_endpoint, service, [each.measure for each in measured])
+    return run_exporters(settings.otlp_endpoint, service, [source.measure for source in sources])

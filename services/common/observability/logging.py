@@ -1,4 +1,4 @@
-"""Structured logs on standard error: one JSON object per line, with the request id and trace id of its call."""
+"""Structured logs on standard error: one JSON object per line, with the request ID and trace ID of the call."""
 
 import logging
 import sys
@@ -10,7 +10,7 @@ from services.common.settings import LogLevel
 
 
 def configure_logging(service: str, level: LogLevel) -> None:
-    """Writes every log record to standard error as one line of JSON."""
+    """Configures the process to write each log record to standard error as one line of JSON."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         JsonFormatter(
@@ -25,7 +25,7 @@ def configure_logging(service: str, level: LogLevel) -> None:
 
 
 def add_ids(record: logging.LogRecord) -> bool:
-    """Adds the request id and the trace id of the call under way to a record."""
+    """Adds the request ID and the trace ID of the current call to a log record. Returns True, as a logging filter."""
     if value := current_request_id.get():
         record.request_id = value
     if value := current_traceparent.get():

@@ -1,6 +1,6 @@
-"""OpenTelemetry's SDK at work: spans and metrics, sent to a receiver by OTLP over gRPC.
+"""Exports spans and metrics to a receiver over OTLP/gRPC with the OpenTelemetry SDK.
 
-Imported only when there is a receiver: it takes a tenth of a second and some memory at start-up.
+Imported only if a receiver is configured, because the import takes 0.1 s and some memory.
 """
 
 import asyncio
@@ -22,46 +22,47 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
 from services.common.errors import DependencyUnavailable
-from services.common.observability.process_metrics import Process
+from services.common.observability.process_metrics import ProcessMetrics
 
 Measure = Callable[[], Coroutine[Any, Any, None]]
 """Sets gauges. Raises DependencyUnavailable."""
 
 _MEASURE_SECONDS = 5.0
-_LOOK_SECONDS = 0.1
+_DELAY_SAMPLE_SECONDS = 0.1
 _FLUSH_SECONDS = 1.5
-"""How long it may take at the end to send what is left."""
+"""Time at shutdown to export the remaining spans and metrics."""
 
 _log = logging.getLogger(__name__)
 _delay = metrics.get_meter("pulsetrack").create_gauge(
-    "pulsetrack.event_loop.delay", unit="s", description="The longest that the event loop kept something waiting."
+    "pulsetrack.event_loop.delay", unit="s", description="Longest delay of the event loop."
 )
 
 
 @asynccontextmanager
-async def sending(endpoint: str, service: str, measures: Sequence[Measure]) -> AsyncIterator[None]:
-    """Sends spans and metrics from now on, and at the end what is left of them."""
-    logging.getLogger("opentelemetry").setLevel(logging.ERROR)  # it warns of each attempt to reach a receiver
-    spans, numbers = OTLPSpanExporter(endpoint, insecure=True), OTLPMetricExporter(endpoint, insecure=True)
+async def run_exporters(endpoint: str, service: str, measures: Sequence[Measure]) -> AsyncIterator[None]:
+    """Exports spans and metrics while the context is open, and flushes them when it closes."""
+    logging.getLogger("opentelemetry").setLevel(logging.ERROR)  # it logs a warning for each failed attempt
+    span_exporter = OTLPSpanExporter(endpoint, insecure=True)
+    metric_exporter = OTLPMetricExporter(endpoint, insecure=True)
     resource = Resource.create(
         {"service.namespace": "pulsetrack", "service.name": service, "service.instance.id": str(uuid4())}
     )
     tracers = TracerProvider(sampler=ParentBased(ALWAYS_OFF), resource=resource)  # the gateway samples
-    tracers.add_span_processor(BatchSpanProcessor(spans))
-    meters = MeterProvider([PeriodicExportingMetricReader(numbers)], resource=resource)
+    tracers.add_span_processor(BatchSpanProcessor(span_exporter))
+    meters = MeterProvider([PeriodicExportingMetricReader(metric_exporter)], resource=resource)
     trace.set_tracer_provider(tracers)
     metrics.set_meter_provider(meters)
-    measuring = asyncio.create_task(_measure([Process().measure, *measures]))
+    measurement = asyncio.create_task(_measure([ProcessMetrics().measure, *measures]))
     try:
         yield
     finally:
-        measuring.cancel()
-        endings = [asyncio.create_task(asyncio.to_thread(provider.shutdown)) for provider in (tracers, meters)]
-        _, late = await asyncio.wait(endings, timeout=_FLUSH_SECONDS)
-        if late:
-            for exporter in (spans, numbers):
-                exporter.shutdown()  # which has the others give up
-        await asyncio.gather(*endings)
+        measurement.cancel()
+        shutdowns = [asyncio.create_task(asyncio.to_thread(provider.shutdown)) for provider in (tracers, meters)]
+        _, pending = await asyncio.wait(shutdowns, timeout=_FLUSH_SECONDS)
+        if pending:
+            for exporter in (span_exporter, metric_exporter):
+                exporter.shutdown()  # makes the pending shutdowns give up
+        await asyncio.gather(*shutdowns)
 
 
 async def _measure(measures: Sequence[Measure]) -> None:
@@ -73,13 +74,13 @@ async def _measure(measures: Sequence[Measure]) -> None:
                 _log.debug("%s failed: %s", measure.__qualname__, failure.__cause__)
             except Exception:  # noqa: BLE001 - a bug must not stop the other measurements
                 _log.exception("%s failed", measure.__qualname__)
-        _delay.set(await _longest_delay())
+        _delay.set(await _measure_delay())
 
 
-async def _longest_delay() -> float:
-    """Returns by how much the loop was late at most, in seconds, looking at it for a while."""
+async def _measure_delay() -> float:
+    """Returns the longest delay of the event loop within _MEASURE_SECONDS, in seconds."""
     longest, end = 0.0, time.perf_counter() + _MEASURE_SECONDS
-    while (begun := time.perf_counter()) < end:
-        await asyncio.sleep(_LOOK_SECONDS)
-        longest = max(longest, time.perf_counter() - begun - _LOOK_SECONDS)
+    while (start := time.perf_counter()) < end:
+        await asyncio.sleep(_DELAY_SAMPLE_SECONDS)
+        longest = max(longest, time.perf_counter() - start - _DELAY_SAMPLE_SECONDS)
     return longest

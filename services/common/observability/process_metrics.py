@@ -1,11 +1,11 @@
-"""What the service's process takes of its machine."""
+"""Metrics of the service process: CPU time, memory and open files (ADR 39)."""
 
 import os
 from pathlib import Path
 
 from opentelemetry import metrics
 
-_ITSELF = Path("/proc/self")
+_PROC = Path("/proc/self")
 
 _meter = metrics.get_meter("pulsetrack")
 _cpu = _meter.create_counter("process.cpu.time", unit="s", description="CPU time, by mode.")
@@ -15,23 +15,23 @@ _files = _meter.create_gauge(
 )
 
 
-class Process:
-    """The running process, as the operating system sees it. Memory and open files are known on Linux only."""
+class ProcessMetrics:
+    """The metrics of the current process. Memory and open files are measured on Linux only."""
 
     def __init__(self) -> None:
         self._user = self._system = 0.0
 
     async def measure(self) -> None:
-        """Sets the gauges, and adds the CPU time since the last time."""
+        """Sets the gauges, and adds the CPU time since the previous call to the counter."""
         times = os.times()
         _cpu.add(times.user - self._user, {"cpu.mode": "user"})
         _cpu.add(times.system - self._system, {"cpu.mode": "system"})
         self._user, self._system = times.user, times.system
-        _look_into_proc()
+        _measure_memory_and_files()
 
 
-def _look_into_proc() -> None:
-    if _ITSELF.exists():
-        pages = int((_ITSELF / "statm").read_text(encoding="ascii").split()[1])
+def _measure_memory_and_files() -> None:
+    if _PROC.exists():
+        pages = int((_PROC / "statm").read_text(encoding="ascii").split()[1])
         _memory.set(pages * os.sysconf("SC_PAGE_SIZE"))
-        _files.set(sum(1 for _ in (_ITSELF / "fd").iterdir()))
+        _files.set(sum(1 for _ in (_PROC / "fd").iterdir()))

@@ -1,10 +1,10 @@
-"""Spans: what was done for a call, where, and how long it took (OpenTelemetry).
+"""Distributed tracing with OpenTelemetry.
 
-A trace travels as its traceparent (W3C Trace Context): in metadata, in the outbox, in a message's header and, during
-the work itself, in `current_traceparent`. The gateway decides which traces are sampled. Other spans cost one
-comparison. Spans are exported only if the settings name a receiver (services/common/observability/export.py).
+The trace context is a traceparent (W3C Trace Context). It is propagated in call metadata, outbox rows and message
+headers, and within the process in `current_traceparent`. The gateway decides which traces are sampled. A span that is
+not sampled costs one comparison. Spans are exported only if a receiver is configured (`export_telemetry`).
 
-No span holds a value of a request, a statement or an error: they may be a patient's.
+Spans contain no values of requests, statements or errors, because these may be personal data.
 """
 
 import re
@@ -26,7 +26,7 @@ from services.common.protobuf.contract import Method
 
 Attributes = Mapping[str, str | int]
 
-_FAULTS = {
+_SERVER_ERRORS = {
     StatusCode.UNKNOWN,
     StatusCode.DEADLINE_EXCEEDED,
     StatusCode.UNIMPLEMENTED,
@@ -34,10 +34,10 @@ _FAULTS = {
     StatusCode.UNAVAILABLE,
     StatusCode.DATA_LOSS,
 }
-"""The codes that are no fault of the caller."""
+"""The codes of errors that the caller did not cause."""
 
-_SAMPLED = frozenset("13579bdf")  # as the last digit of a traceparent, whose last bit is the flag
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+_SAMPLED = frozenset("13579bdf")  # the last digits of a traceparent whose sampled flag, the lowest bit, is set
+_BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 
 _TRACEPARENT = re.compile("00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -48,42 +48,43 @@ _tracer = trace.get_tracer("pulsetrack")
 _durations = metrics.get_meter("pulsetrack").create_histogram(
     "rpc.server.call.duration",
     unit="s",
-    description="How long calls took, by method and status.",
-    explicit_bucket_boundaries_advisory=_SECONDS,
+    description="Duration of calls, by method and status.",
+    explicit_bucket_boundaries_advisory=_BUCKETS_SECONDS,
 )
 
 
 def validate_traceparent(parent: str) -> str:
-    """Returns a traceparent that is valid (W3C Trace Context, version 00), "" in place of any other text."""
+    """Returns a traceparent if it is valid (W3C Trace Context, version 00), otherwise an empty string."""
     return parent if _TRACEPARENT.fullmatch(parent) else ""
 
 
 def continue_trace(parent: str) -> str:
-    """Returns a traceparent that is valid, a new one that is not sampled in place of any other text."""
+    """Returns a traceparent if it is valid, otherwise that of a new trace that is not sampled."""
     return validate_traceparent(parent) or f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"
 
 
 def start_span(
     name: str, kind: SpanKind, attributes: Attributes, *, parent: str | None = None
 ) -> AbstractContextManager[Span]:
-    """Makes a block a span of its parent's trace, the current one's by default, if that is sampled.
+    """Records a block as a span if its trace is sampled. The parent is the current span by default.
 
-    An exception that leaves the block marks the span as failed, unless it is a Failure that is the caller's own.
+    An exception that leaves the block marks the span as failed, unless it is a Failure that the caller caused.
     """
     parent = current_traceparent.get() if parent is None else parent
-    return _made(name, kind, attributes, parent) if parent[-1:] in _SAMPLED else _NOT_SAMPLED
+    return _record_span(name, kind, attributes, parent) if parent[-1:] in _SAMPLED else _NOT_SAMPLED
 
 
 @contextmanager
 def start_spans(name: str, kind: SpanKind, attributes: Attributes, *, parents: Sequence[str]) -> Iterator[list[str]]:
-    """Makes a block, in which a batch is dealt with, a span of each of its traces, and yields them as they go on.
+    """Records a block that processes a batch as one span per item. Yields the traceparents of the spans.
 
-    What is done for the batch as a whole is part of the last trace that is sampled.
+    Spans within the block belong to the last trace that is sampled.
     """
     with ExitStack() as stack:
-        made = [stack.enter_context(start_span(name, kind, attributes, parent=parent)) for parent in parents]
+        spans = [stack.enter_context(start_span(name, kind, attributes, parent=parent)) for parent in parents]
         yield [
-            parent if each is INVALID_SPAN else _traceparent(each) for each, parent in zip(made, parents, strict=True)
+            parent if span is INVALID_SPAN else _format_traceparent(span)
+            for span, parent in zip(spans, parents, strict=True)
         ]
 
 
@@ -110,29 +111,29 @@ class Tracing(AsyncServerInterceptor):
 
 
 @contextmanager
-def _made(name: str, kind: SpanKind, attributes: Attributes, parent: str) -> Iterator[Span]:
-    made = _tracer.start_span(name, _w3c.extract({"traceparent": parent}), kind, attributes)
-    token, span_token = current_traceparent.set(_traceparent(made)), _current_span.set(made)
+def _record_span(name: str, kind: SpanKind, attributes: Attributes, parent: str) -> Iterator[Span]:
+    span = _tracer.start_span(name, _w3c.extract({"traceparent": parent}), kind, attributes)
+    token, span_token = current_traceparent.set(_format_traceparent(span)), _current_span.set(span)
     try:
-        yield made
+        yield span
     except BaseException as error:
-        if fault := _fault(error):
-            made.set_attribute("error.type", fault)
-            made.set_status(Status(trace.StatusCode.ERROR))
+        if error_type := _get_error_type(error):
+            span.set_attribute("error.type", error_type)
+            span.set_status(Status(trace.StatusCode.ERROR))
         raise
     finally:
         current_traceparent.reset(token)
         _current_span.reset(span_token)
-        made.end()
+        span.end()
 
 
 def rpc_attributes(method: str) -> dict[str, str]:
-    """Returns what spans and metrics of a call say of its method: "package.Service/Method"."""
+    """Returns the attributes of a call's spans and metrics. Takes the method as "package.Service/Method"."""
     return {"rpc.system.name": "grpc", "rpc.method": method}
 
 
 def messaging_attributes(topic: str, operation: str) -> dict[str, str]:
-    """Returns what spans say of an operation on a topic: "send" or "process"."""
+    """Returns the attributes of a span for the operation "send" or "process" on a topic."""
     return {
         "messaging.system": "kafka",
         "messaging.destination.name": topic,
@@ -141,14 +142,14 @@ def messaging_attributes(topic: str, operation: str) -> dict[str, str]:
     }
 
 
-def _traceparent(made: Span) -> str:
+def _format_traceparent(span: Span) -> str:
     carrier: dict[str, str] = {}
-    _w3c.inject(carrier, trace.set_span_in_context(made))
+    _w3c.inject(carrier, trace.set_span_in_context(span))
     return carrier.get("traceparent", "")
 
 
-def _fault(error: BaseException) -> str:
-    """Returns the type of an error, by its code if it has one; "" if it is the caller's own."""
+def _get_error_type(error: BaseException) -> str:
+    """Returns the type of an error: the code of a Failure, empty if the caller caused it, or the class name."""
     if isinstance(error, Failure):
-        return error.code.name if error.code in _FAULTS else ""
+        return error.code.name if error.code in _SERVER_ERRORS else ""
     return type(error).__name__

@@ -40,9 +40,9 @@ _GRANTS = """
 
 
 class MigrationSettings(DatabaseSettings, frozen=True, kw_only=True):
-    """What a migration is told. Its database URL is that of the tables' owner."""
+    """The settings of a migration. The database URL is that of the tables' owner."""
 
-    database_role: Annotated[str, Meta(description="The role that the service runs as, if it is not the owner.")] = ""
+    database_role: Annotated[str, Meta(description="Database role of the service, if it does not own the tables.")] = ""
 
 
 def main() -> None:

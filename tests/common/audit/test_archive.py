@@ -1,4 +1,4 @@
-"""Archives of the audit: they prove themselves, and what follows is proved when their events are deleted."""
+"""Tests archiving and pruning of the audit log, and verification of what remains."""
 
 import gzip
 import os
@@ -32,15 +32,15 @@ from tools.local.process import ROOT
 TOMORROW = datetime.now(UTC) + timedelta(days=2)
 
 
-class Audited:
-    """A billing database with an audit, and the commands on it."""
+class AuditedBilling:
+    """A billing database with an audit log, and the commands that operate on it."""
 
     def __init__(self, background: Background, url: str, signer: Signer, folder: Path) -> None:
         self.url, self.folder, self.sql = url, folder, Sql(background, url)
         self._background, self._signer = background, signer
 
     def grow(self, count: int) -> None:
-        """Makes calls, and seals their events."""
+        """Makes calls and seals their events."""
         serving = serve_service("billing", self.url, TokenVerifier(self._signer.trust))
         with self._background.during(serving) as port, connect(port, "billing", self._signer.token("USER")) as billing:
             for _ in range(count):
@@ -48,7 +48,7 @@ class Audited:
         self._background.run(self._seal())
 
     def list_accounts(self) -> None:
-        """Lists accounts, and seals the event."""
+        """Lists accounts and seals the event."""
         serving = serve_service("billing", self.url, TokenVerifier(self._signer.trust))
         with self._background.during(serving) as port, connect(port, "billing", self._signer.token("USER")) as billing:
             billing.list_billing_accounts(ListBillingAccountsRequest(page_size=9))
@@ -60,7 +60,7 @@ class Audited:
                 pass
 
     def archive(self, before: datetime = TOMORROW) -> Path | None:
-        """Archives what is older, and returns the file."""
+        """Archives events before a time and returns the file."""
         return self._background.run(self._archive(before))
 
     async def _archive(self, before: datetime) -> Path | None:
@@ -68,7 +68,7 @@ class Audited:
             return await archive(db, AUDIT, "billing", self.folder, before)
 
     def prune(self, role: str = "") -> int:
-        """Deletes what is archived, and returns how many events that were."""
+        """Deletes archived events and returns their number."""
         return self._background.run(self._prune(role))
 
     async def _prune(self, role: str) -> int:
@@ -76,7 +76,7 @@ class Audited:
             return await prune(db, AUDIT, verify_archives("billing", self.folder) or NOTHING)
 
     def verify(self) -> tuple[int, int]:
-        """Proves the rest, and returns how many events are sealed and how many are not."""
+        """Verifies the chain and returns the numbers of sealed and unsealed events."""
         return self._background.run(self._verify())
 
     async def _verify(self) -> tuple[int, int]:
@@ -85,15 +85,17 @@ class Audited:
             return chain.number, unsealed
 
     def command(self, module: str, *options: str) -> str:
-        """Runs a command of the audit, and returns what it said."""
+        """Runs an audit command and returns its output."""
         argv = [sys.executable, "-m", f"services.common.audit.{module}", "billing", *options]
         environment = os.environ | {"PULSETRACK_DATABASE_URL": self.url}
-        ended = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
-        assert (ended.returncode, ended.stderr) == (0, "")
-        return ended.stdout
+        result = subprocess.run(
+            argv, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert (result.returncode, result.stderr) == (0, "")
+        return result.stdout
 
     def count(self) -> int:
-        """Returns how many events the table holds."""
+        """Returns the number of events in the table."""
         return int(self.sql("SELECT count(*) FROM access_events")[0]["count"])
 
     def files(self) -> list[Path]:
@@ -101,14 +103,16 @@ class Audited:
 
 
 @pytest.fixture
-def audited(background: Background, new_database: Callable[[str], str], signer: Signer, tmp_path: Path) -> Audited:
-    """An audit of six events."""
-    audited = Audited(background, new_database("billing"), signer, tmp_path / "audit")
+def audited(
+    background: Background, new_database: Callable[[str], str], signer: Signer, tmp_path: Path
+) -> AuditedBilling:
+    """An audit log with six sealed events."""
+    audited = AuditedBilling(background, new_database("billing"), signer, tmp_path / "audit")
     audited.grow(6)
     return audited
 
 
-def test_what_is_archived_can_be_deleted_and_the_rest_is_proved(audited: Audited) -> None:
+def test_archived_events_can_be_pruned_and_the_rest_verifies(audited: AuditedBilling) -> None:
     audited.archive()
     assert audited.prune() == 6
     audited.grow(3)
@@ -117,18 +121,18 @@ def test_what_is_archived_can_be_deleted_and_the_rest_is_proved(audited: Audited
     assert audited.verify() == (9, 0)
 
 
-def test_the_commands_say_what_they_did(audited: Audited) -> None:
+def test_commands_report_their_result(audited: AuditedBilling) -> None:
     folder = str(audited.folder)
     [head] = audited.sql("SELECT encode(hash, 'hex') AS hash FROM access_seals WHERE number = 6")
-    said = audited.command("archive", "--folder", folder, "--before", TOMORROW.date().isoformat())
-    assert said == f"The audit of billing is archived up to seal 6, {head['hash']}, in {audited.files()[0]}.\n"
-    said = audited.command("prune", "--folder", folder)
-    assert said == "6 archived events are deleted from the audit of billing.\n"
-    said = audited.command("verify", "--archives", folder)
-    assert "is whole: 6 events are sealed (6 of them archived), 0 not yet." in said
+    output = audited.command("archive", "--folder", folder, "--before", TOMORROW.date().isoformat())
+    assert output == f"Archived the audit log of billing up to seal 6, {head['hash']}, in {audited.files()[0]}.\n"
+    output = audited.command("prune", "--folder", folder)
+    assert output == "Deleted 6 archived events from the audit log of billing.\n"
+    output = audited.command("verify", "--archives", folder)
+    assert "is intact: 6 events sealed (6 archived), 0 not sealed yet." in output
 
 
-def test_archives_follow_each_other(audited: Audited) -> None:
+def test_archives_must_be_consecutive(audited: AuditedBilling) -> None:
     audited.archive()
     audited.prune()
     audited.grow(2)
@@ -141,7 +145,7 @@ def test_archives_follow_each_other(audited: Audited) -> None:
         audited.verify()
 
 
-def test_an_archive_is_its_owners_alone_and_holds_what_the_seals_cover(audited: Audited) -> None:
+def test_archive_is_private_and_contains_the_sealed_content(audited: AuditedBilling) -> None:
     audited.archive()
     [path] = audited.files()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -150,7 +154,7 @@ def test_an_archive_is_its_owners_alone_and_holds_what_the_seals_cover(audited: 
     assert all("/GetBillingAccount" in line for line in lines[1:-1])
 
 
-def test_the_query_of_a_list_is_sealed_and_archived(audited: Audited) -> None:
+def test_query_of_a_list_is_sealed_and_archived(audited: AuditedBilling) -> None:
     audited.list_accounts()
     audited.archive()
     assert '/ListBillingAccounts {\\"page_size\\":9}"' in gzip.decompress(audited.files()[0].read_bytes()).decode()
@@ -159,7 +163,7 @@ def test_the_query_of_a_list_is_sealed_and_archived(audited: Audited) -> None:
         audited.verify()
 
 
-def test_what_is_not_old_enough_or_archived_already_is_not_archived(audited: Audited) -> None:
+def test_recent_and_already_archived_events_are_not_archived(audited: AuditedBilling) -> None:
     assert audited.archive(datetime(2026, 1, 1, tzinfo=UTC)) is None
     assert audited.files() == []
     assert audited.archive() == audited.files()[0]
@@ -167,7 +171,7 @@ def test_what_is_not_old_enough_or_archived_already_is_not_archived(audited: Aud
     assert len(audited.files()) == 1
 
 
-def test_events_that_are_deleted_without_an_archive_are_missed(audited: Audited, tmp_path: Path) -> None:
+def test_pruned_events_without_an_archive_are_reported_missing(audited: AuditedBilling, tmp_path: Path) -> None:
     audited.archive()
     audited.prune()
     audited.folder = tmp_path / "another folder"
@@ -176,7 +180,7 @@ def test_events_that_are_deleted_without_an_archive_are_missed(audited: Audited,
 
 
 @pytest.mark.parametrize(("old", "new"), [(b"GetBilling", b"GotBilling"), (b"[3,", b"[4,"), (b"]\n", b"]")])
-def test_a_changed_archive_is_noticed(audited: Audited, old: bytes, new: bytes) -> None:
+def test_changed_archive_is_detected(audited: AuditedBilling, old: bytes, new: bytes) -> None:
     audited.archive()
     [path] = audited.files()
     path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()).replace(old, new, 1)))
@@ -184,7 +188,7 @@ def test_a_changed_archive_is_noticed(audited: Audited, old: bytes, new: bytes) 
         audited.verify()
 
 
-def test_an_archive_that_is_cut_short_is_noticed(audited: Audited) -> None:
+def test_truncated_archive_is_detected(audited: AuditedBilling) -> None:
     audited.archive()
     [path] = audited.files()
     path.write_bytes(path.read_bytes()[:-20])
@@ -193,23 +197,23 @@ def test_an_archive_that_is_cut_short_is_noticed(audited: Audited) -> None:
     assert audited.count() == 6
 
 
-def test_a_broken_chain_is_not_archived(audited: Audited) -> None:
-    of_four = "(SELECT event_id FROM access_seals WHERE number = 4)"
-    audited.sql(f"UPDATE access_events SET actor_id = 'another' WHERE id = {of_four}")
+def test_changed_chain_is_not_archived(audited: AuditedBilling) -> None:
+    sealed_fourth = "(SELECT event_id FROM access_seals WHERE number = 4)"
+    audited.sql(f"UPDATE access_events SET actor_id = 'another' WHERE id = {sealed_fourth}")
     with pytest.raises(AuditIntegrityError, match="seal 4"):
         audited.archive()
     assert audited.files() == []
 
 
-def test_the_archive_of_another_chain_deletes_nothing(audited: Audited) -> None:
+def test_archive_of_another_chain_prunes_nothing(audited: AuditedBilling) -> None:
     audited.archive()
     audited.sql("UPDATE access_seals SET hash = sha256('x') WHERE number = 6")
-    with pytest.raises(AuditIntegrityError, match="seal 6 is not the one that the archives end with"):
+    with pytest.raises(AuditIntegrityError, match="seal 6 does not match the last seal of the archives"):
         audited.prune()
     assert audited.count() == 6
 
 
-def test_a_service_may_not_delete_what_is_archived(audited: Audited) -> None:
+def test_service_role_may_not_prune(audited: AuditedBilling) -> None:
     audited.archive()
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         audited.prune(role=f"?role={role_of('billing')}")

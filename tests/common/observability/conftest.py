@@ -1,4 +1,4 @@
-"""A copy of PulseTrack that sends its spans and metrics to a receiver."""
+"""A PulseTrack instance that exports spans and metrics to a receiver."""
 
 from collections.abc import Iterator
 
@@ -9,8 +9,8 @@ from tests.harness.otlp import Receiver, run_receiver
 from tests.harness.system import NewFolder
 from tools.instance import Instance, run_instance
 
-SOON = {"OTEL_METRIC_EXPORT_INTERVAL": "500", "OTEL_BSP_SCHEDULE_DELAY": "200"}
-"""Has the SDK send sooner than it usually does, in milliseconds."""
+SHORT_INTERVALS = {"OTEL_METRIC_EXPORT_INTERVAL": "500", "OTEL_BSP_SCHEDULE_DELAY": "200"}
+"""Export intervals of the SDK in milliseconds, shorter than the defaults."""
 
 
 @pytest.fixture(scope="session")
@@ -22,12 +22,14 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture(scope="session")
 def system(new_folder: NewFolder, receiver: Receiver) -> Iterator[Instance]:
     folder = new_folder("observed")
-    with run_instance(folder, PULSETRACK_OTLP_ENDPOINT=receiver.address, PULSETRACK_RATE_LIMITS="off", **SOON) as copy:
+    with run_instance(
+        folder, PULSETRACK_OTLP_ENDPOINT=receiver.address, PULSETRACK_RATE_LIMITS="off", **SHORT_INTERVALS
+    ) as copy:
         yield copy
 
 
 @pytest.fixture(scope="session")
 def user(system: Instance) -> Iterator[Session]:
-    """Somebody who has signed up."""
+    """A user who has signed up."""
     with Session.sign_up(system) as session:
         yield session

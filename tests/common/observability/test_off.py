@@ -1,4 +1,4 @@
-"""Without a receiver: nothing of the SDK is there."""
+"""Tests that the OpenTelemetry SDK is imported only if a receiver is configured."""
 
 import subprocess
 import sys
@@ -19,17 +19,17 @@ asyncio.run(main())
 """
 
 
-def modules(service: str, receiver: str) -> set[str]:
-    """Returns what a service's program has imported when it serves."""
+def list_modules(service: str, receiver: str) -> set[str]:
+    """Returns the modules that a service has imported when it runs."""
     command = [sys.executable, "-c", PROGRAM.format(service=service), receiver]
     ran = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=60)
     return set(ran.stdout.split())
 
 
-def test_a_service_that_exports_nothing_has_not_imported_what_exports() -> None:
+def test_sdk_is_not_imported_without_a_receiver() -> None:
     for service in SERVICES:
-        assert not {"opentelemetry.sdk", "opentelemetry.exporter"} & modules(service, "")
+        assert not {"opentelemetry.sdk", "opentelemetry.exporter"} & list_modules(service, "")
 
 
-def test_one_that_exports_has() -> None:
-    assert {"opentelemetry.sdk", "opentelemetry.exporter"} <= modules("billing", "127.0.0.1:1")
+def test_sdk_is_imported_with_a_receiver() -> None:
+    assert {"opentelemetry.sdk", "opentelemetry.exporter"} <= list_modules("billing", "127.0.0.1:1")

@@ -1,4 +1,4 @@
-"""Spans, where a whole system would show nothing more."""
+"""Tests the tracing interceptor on its own."""
 
 import asyncio
 from dataclasses import replace
@@ -11,8 +11,8 @@ SAMPLED = f"00-{'a' * 32}-{'b' * 16}-01"
 METHOD = methods(SERVICES["billing"])[0]
 
 
-def inside(method: Method) -> str:
-    """Returns the traceparent with which a handler of the method is called."""
+def call_handler(method: Method) -> str:
+    """Returns the traceparent that the handler of a method sees."""
 
     async def handler(_request: object, _context: object) -> str:
         return current_traceparent.get()
@@ -25,6 +25,6 @@ def inside(method: Method) -> str:
     return asyncio.run(call())
 
 
-def test_what_is_done_for_a_stream_is_not_traced_since_it_has_no_end() -> None:
-    assert inside(replace(METHOD, streams=False)) == SAMPLED
-    assert inside(replace(METHOD, streams=True)) == f"{SAMPLED[:-2]}00"
+def test_work_within_a_stream_is_not_traced() -> None:
+    assert call_handler(replace(METHOD, streams=False)) == SAMPLED
+    assert call_handler(replace(METHOD, streams=True)) == f"{SAMPLED[:-2]}00"
