@@ -12,7 +12,8 @@ from services.common.context import current_caller
 from services.common.errors import RoleRequired, UserDisabled
 from services.common.postgres.database import Database, current_transaction
 from services.common.protobuf.contract import AccessKind, Method
-from services.common.rpc.interceptors import Admission, Context, Next
+from services.common.rpc.authorization import Admission
+from services.common.rpc.interceptors import Context, Next
 
 
 def admission(db: Database, *, open_sign_up: bool) -> Admission:

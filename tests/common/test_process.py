@@ -174,5 +174,5 @@ def test_database_error_ends_a_command_with_a_one_line_error(capsys: pytest.Capt
 
     with pytest.raises(SystemExit) as exit_info:
         run(main)
-    assert exit_info.value.code == "A dependency is not available: could not extend file: No space left on device"
+    assert exit_info.value.code == "A dependency is unavailable: could not extend file: No space left on device"
     assert capsys.readouterr().err == ""

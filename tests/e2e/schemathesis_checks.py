@@ -25,7 +25,7 @@ BEYOND_FORM = {
     text.INVISIBLE,
     usernames.INVISIBLE,
     usernames.MIXED,
-    "must be what the header Idempotency-Key says, if both are given",
+    "must equal the Idempotency-Key header if both are set",
     "must not be after the end",
     "must not be in the future",
     "value is required",  # of a field that a mask names

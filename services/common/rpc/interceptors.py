@@ -1,11 +1,10 @@
-"""What every call goes through before its handler and after it: one class for each concern."""
+"""The interceptors that every call passes: one class per concern. The server composes them (server.py)."""
 
 import asyncio
 import logging
-import math
 import time
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -13,42 +12,27 @@ import grpc
 import protovalidate
 from google.protobuf.message import DecodeError, Message
 from grpc import StatusCode
-from grpc.aio import EOF, AbortError
+from grpc.aio import AbortError
 from grpc_interceptor.server import AsyncServerInterceptor
 
 from services.common.context import (
-    Caller,
     Outcome,
-    current_caller,
     current_request,
     current_request_id,
     current_time_left,
     current_traceparent,
 )
-from services.common.errors import (
-    CallTooSlow,
-    Failure,
-    FieldsInvalid,
-    Internal,
-    MessageMalformed,
-    RateLimited,
-    RoleRequired,
-    TokenInvalid,
-    TokenMissing,
-)
-from services.common.observability.tracing import Tracing, continue_trace
-from services.common.protobuf.contract import AccessKind, Method
-from services.common.rpc.tokens import SERVICE_ROLE, TokenVerifier
+from services.common.errors import CallTooSlow, Failure, FieldsInvalid, Internal, MessageMalformed, RateLimited
+from services.common.observability.tracing import continue_trace
+from services.common.protobuf.contract import Method
 
 Context = grpc.aio.ServicerContext[Any, Any]
+
 Next = Callable[[Any, Context], Awaitable[Any]]
-"""The rest of the chain, the handler at its end."""
+"""The next interceptor, or the handler after the last one."""
 
 Observer = Callable[[Outcome], None]
-"""Receives the outcome of each call of a method, within the context of the call."""
-
-Admission = Callable[[Method], Iterable[AsyncServerInterceptor]]
-"""Makes a method's interceptors that decide on callers by more than the token, in a service that has such rules."""
+"""Receives the outcome of each call, within the context of the call."""
 
 
 class CallAudit(AsyncServerInterceptor):
@@ -62,33 +46,30 @@ class CallAudit(AsyncServerInterceptor):
 Audit = Callable[[Method], CallAudit | None]
 """Returns the interceptor that records a method's calls, None if the method is not audited."""
 
-_EARLIER_PART, _EARLIER_SECONDS = 0.02, 0.3
-"""By which part of the time left, and by how much at most, a handler is ended before its deadline."""
-
-_NO_MESSAGE = b"\0"
-"""Stands for a request that did not arrive whole: bytes that no message begins with."""
+_GRACE_RATIO, _MAX_GRACE_SECONDS = 0.02, 0.3
+"""The share of the remaining time, and the maximum, by which a handler is cancelled before the deadline."""
 
 _log = logging.getLogger(__name__)
 _validator = protovalidate.Validator()
 
 
 class Errors(AsyncServerInterceptor):
-    """Answers a Failure with its google.rpc.Status. Any other exception is logged whole and answered as INTERNAL."""
+    """Converts a Failure into its google.rpc.Status. Logs any other exception and returns INTERNAL."""
 
     async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
-        """Calls the rest, and answers for what it raises."""
+        """Calls the next interceptor and aborts the call with the status of an exception."""
         try:
             return await method(request_or_iterator, context)
         except AbortError:
             raise
         except Failure as error:
             failure = error
-        except Exception:  # noqa: BLE001 - whatever it is, the caller gets an answer and the log the rest
+        except Exception:  # noqa: BLE001 - the client receives a status for any bug, and the log the traceback
             _log.exception("%s failed", method_name)
             failure = Internal()
         status = failure.status(current_request_id.get())
         rich = ("grpc-status-details-bin", status.SerializeToString())
-        # The gateway makes the header Retry-After of this one.
+        # The gateway copies this into the Retry-After header.
         retry = () if failure.retry_after is None else (("retry-after", str(failure.retry_after)),)
         return await context.abort(failure.code, failure.message, trailing_metadata=(rich, *retry))
 
@@ -104,9 +85,9 @@ class RequestLog(AsyncServerInterceptor):
         self._slow_seconds = slow_call_ms / 1000
 
     async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
-        """Calls the rest with the ids that the gateway sent, or with new ones."""
-        current_request_id.set(_first(_metadata(context, "x-request-id"))[:64] or str(uuid4()))
-        current_traceparent.set(continue_trace(_first(_metadata(context, "traceparent"))))
+        """Sets the ids that the gateway sent, or new ones, and calls the next interceptor."""
+        current_request_id.set(_first(read_metadata(context, "x-request-id"))[:64] or str(uuid4()))
+        current_traceparent.set(continue_trace(_first(read_metadata(context, "traceparent"))))
         return await method(request_or_iterator, context)
 
     def observe(self, outcome: Outcome) -> None:
@@ -125,7 +106,7 @@ class Outcomes(AsyncServerInterceptor):
         self._observers = observers
 
     async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
-        """Calls the rest and measures its duration."""
+        """Calls the next interceptor and measures the duration."""
         start = time.perf_counter()
         code, failure = StatusCode.INTERNAL, None
         try:
@@ -145,91 +126,38 @@ class Outcomes(AsyncServerInterceptor):
 
 
 class Concurrency(AsyncServerInterceptor):
-    """Refuses a call at once when as many are under way as may be: an answer that comes too late helps nobody.
+    """Limits the number of concurrent calls. Rejects calls above the limit at once instead of queueing them.
 
-    One for all methods of a server that answer once, and one for its streams, which wait most of their time.
+    A server has one instance for all unary methods and one for all streams, which are idle most of the time.
     """
 
-    def __init__(self, *, most: int) -> None:
-        self._most = most
-        self._under_way = 0
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._in_progress = 0
 
     async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
-        """Calls the rest. Raises RateLimited."""
-        if self._under_way >= self._most:
+        """Counts the call and calls the next interceptor. Raises RateLimited."""
+        if self._in_progress >= self._limit:
             raise RateLimited
-        self._under_way += 1
+        self._in_progress += 1
         try:
             return await method(request_or_iterator, context)
         finally:
-            self._under_way -= 1
-
-
-class Identity(AsyncServerInterceptor):
-    """Finds out who calls, from the bearer token (RFC 6750), for a method that is not public.
-
-    The gateway has verified the token of a call that came through it; here it is verified again, so that a call
-    straight to the service's port gets no further.
-    """
-
-    def __init__(self, method: Method, verifier: TokenVerifier) -> None:
-        self._verifier = verifier
-        self._public = method.access.kind is AccessKind.PUBLIC
-        self._optional = method.access.kind in {AccessKind.CLIENT_CREDENTIALS, AccessKind.INTERNAL}
-
-    async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
-        """Calls the rest as the caller. Raises TokenMissing, TokenInvalid, UserDisabled."""
-        current_caller.set(None if self._public else await self._caller(context))
-        return await method(request_or_iterator, context)
-
-    async def _caller(self, context: Context) -> Caller | None:
-        headers = _metadata(context, "authorization")
-        if len(headers) > 1:
-            raise TokenInvalid  # another who reads this call might take another of them
-        scheme, _, token = "".join(headers).partition(" ")
-        if scheme.lower() == "bearer" and token:
-            return await self._verifier.verify(token.strip())
-        if self._optional:
-            return None
-        raise TokenMissing
-
-
-class Access(AsyncServerInterceptor):
-    """Lets in whom the method's access option names, and nobody else."""
-
-    def __init__(self, method: Method) -> None:
-        self._access = method.access
-
-    async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
-        """Calls the rest. Raises RoleRequired."""
-        if not self._admits(current_caller.get()):
-            raise RoleRequired
-        return await method(request_or_iterator, context)
-
-    def _admits(self, caller: Caller | None) -> bool:
-        match self._access.kind:
-            case AccessKind.PUBLIC:
-                return True
-            case AccessKind.USERS:
-                return caller is not None and caller.role in self._access.roles
-            case AccessKind.SERVICES:
-                return caller is not None and caller.role == SERVICE_ROLE
-            case AccessKind.CLIENT_CREDENTIALS | AccessKind.INTERNAL:
-                return caller is None or caller.role == SERVICE_ROLE
+            self._in_progress -= 1
 
 
 class Deadline(AsyncServerInterceptor):
-    """Passes the caller's deadline on to the calls that the handler makes, and ends the handler just before it.
+    """Propagates the client's deadline to outgoing calls, and cancels the handler shortly before the deadline.
 
-    At the deadline itself grpc would end it, with an error that has no details.
+    At the deadline itself, grpc would end the call with a status that has no details.
     """
 
     async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
-        """Calls the rest. Raises CallTooSlow."""
+        """Calls the next interceptor with a timeout. Raises CallTooSlow."""
         current_time_left.set(context.time_remaining)
         if (seconds := context.time_remaining()) is None:
             return await method(request_or_iterator, context)
-        deadline = asyncio.timeout(seconds - min(seconds * _EARLIER_PART, _EARLIER_SECONDS))
+        deadline = asyncio.timeout(seconds - min(seconds * _GRACE_RATIO, _MAX_GRACE_SECONDS))
         try:
             async with deadline:
                 return await method(request_or_iterator, context)
@@ -240,13 +168,13 @@ class Deadline(AsyncServerInterceptor):
 
 
 class Parsing(AsyncServerInterceptor):
-    """Turns the bytes of the request into its message: after the door, so that a stranger has nothing parsed."""
+    """Parses the request. Runs only after authorization, so unauthorized input is never parsed."""
 
     def __init__(self, method: Method) -> None:
         self._parse: Callable[[bytes], Message] = method.input.FromString
 
     async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
-        """Calls the rest with the message. Raises MessageMalformed."""
+        """Calls the next interceptor with the message instead of its bytes. Raises MessageMalformed."""
         try:
             message = self._parse(request_or_iterator)
         except DecodeError:
@@ -255,88 +183,33 @@ class Parsing(AsyncServerInterceptor):
         return await method(message, context)
 
 
-class RequestId(AsyncServerInterceptor):
-    """Takes the header Idempotency-Key for the request's `request_id`, of a method that has one (AIP-155)."""
+class IdempotencyKey(AsyncServerInterceptor):
+    """Copies the Idempotency-Key header into the request's `request_id` field (AIP-155)."""
 
     async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
-        """Calls the rest with the id in the message. Raises FieldsInvalid if header and field differ."""
-        given = {*_metadata(context, "idempotency-key"), request_or_iterator.request_id} - {""}
-        if len(given) > 1:
-            raise FieldsInvalid({"request_id": "must be what the header Idempotency-Key says, if both are given"})
-        request_or_iterator.request_id = "".join(given)
+        """Calls the next interceptor. Raises FieldsInvalid if the header and the field differ."""
+        ids = {*read_metadata(context, "idempotency-key"), request_or_iterator.request_id} - {""}
+        if len(ids) > 1:
+            raise FieldsInvalid({"request_id": "must equal the Idempotency-Key header if both are set"})
+        request_or_iterator.request_id = "".join(ids)
         return await method(request_or_iterator, context)
 
 
 class Validation(AsyncServerInterceptor):
-    """Holds the message against the buf.validate rules of its proto."""
+    """Validates the request against the buf.validate rules of its proto."""
 
     def __init__(self, method: Method) -> None:
-        _validator.collect_violations(method.input())  # compiles the rules now, not in the first call
+        _validator.collect_violations(method.input())  # compiles the rules at start-up instead of in the first call
 
     async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
-        """Calls the rest. Raises FieldsInvalid."""
+        """Calls the next interceptor. Raises FieldsInvalid."""
         if violations := _validator.collect_violations(request_or_iterator):
-            raise FieldsInvalid(_violated(violations))
+            raise FieldsInvalid(_describe_violations(violations))
         return await method(request_or_iterator, context)
 
 
-def chain(
-    method: Method,
-    verifier: TokenVerifier,
-    *,
-    slow_call_ms: int,
-    concurrency: Concurrency,
-    shares: AsyncServerInterceptor | None = None,
-    audit: Audit | None = None,
-    admission: Admission | None = None,
-) -> Sequence[AsyncServerInterceptor]:
-    """Returns a method's interceptors, the outermost first."""
-    log = RequestLog(method, slow_call_ms=math.inf if method.streams else slow_call_ms)
-    tracing, recorder = Tracing(method), audit(method) if audit else None
-    recorders = [recorder] if recorder else []
-    return (
-        Errors(),  # outermost: converts the exceptions of all others into statuses
-        log,  # sets the request id and the trace, which all others use
-        tracing,
-        Outcomes(
-            [*(each.observe for each in recorders), tracing.observe, log.observe]
-        ),  # outside everything that can reject
-        *recorders,  # outside everything that can reject: rejected calls are audited
-        concurrency,  # before anything that costs
-        Identity(method, verifier),  # who calls
-        Access(method),  # and may he? Before the request is read at all
-        *([shares] if shares else []),  # after Identity: a share belongs to a user
-        Deadline(),  # after Identity: auth's keys, which it may fetch, are for all callers
-        *(admission(method) if admission else ()),  # before the request is read, within the deadline
-        Parsing(method),  # what he asks
-        *([RequestId()] if "request_id" in method.input.DESCRIPTOR.fields_by_name else []),  # before its rules
-        Validation(method),  # and is it well-formed?
-    )
-
-
-def bind(handler: Next, interceptors: Sequence[AsyncServerInterceptor], method: Method) -> Next:
-    """Wraps a handler in its interceptors once, when it is registered: grpc would do it anew at each call.
-
-    What it returns reads the one request itself. grpc.aio would leave a call that ends within its request unanswered.
-    """
-
-    def around(interceptor: AsyncServerInterceptor, following: Next) -> Next:
-        def call(request: Any, context: Context) -> Awaitable[Any]:
-            return interceptor.intercept(following, request, context, method.path)
-
-        return call
-
-    for interceptor in reversed(interceptors):
-        handler = around(interceptor, handler)
-
-    async def entry(_: Any, context: Context) -> Any:  # grpc.aio would run a plain function in a thread
-        request = await context.read()
-        return await handler(_NO_MESSAGE if request is EOF else request, context)
-
-    return entry
-
-
-def _metadata(context: Context, name: str) -> list[str]:
+def read_metadata(context: Context, name: str) -> list[str]:
+    """Returns the values of a metadata key."""
     return [
         value if isinstance(value, str) else value.decode("ascii", "replace")
         for key, value in context.invocation_metadata() or ()
@@ -348,8 +221,8 @@ def _first(values: Sequence[str]) -> str:
     return values[0] if values else ""
 
 
-def _violated(violations: list[protovalidate.Violation]) -> dict[str, str]:
-    """Returns what is wrong by the field's path, in google.rpc.BadRequest's form: `patient.name`, `mask.paths[0]`."""
+def _describe_violations(violations: list[protovalidate.Violation]) -> dict[str, str]:
+    """Returns messages by field path, as in google.rpc.BadRequest: `patient.name`, `mask.paths[0]`."""
     found: dict[str, list[str]] = {}
     for violation in violations:
         elements = violation.proto.field.elements if violation.proto.field else ()

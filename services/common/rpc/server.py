@@ -1,92 +1,170 @@
-"""A service process: handlers bound to the contract's methods, health, reflection, and an orderly end."""
+"""A service process: a gRPC server with health, reflection and graceful shutdown."""
 
 import asyncio
-import inspect
 import logging
+import math
 import signal
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
-from contextvars import ContextVar
-from typing import Any, Protocol, get_args, get_origin, get_type_hints
+from typing import Any, Protocol
 
-import betterproto2
 import grpc
 import uvloop
+from grpc.aio import EOF
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio as health
+from grpc_interceptor.server import AsyncServerInterceptor
 
-from services.common.context import Caller, current_caller
-from services.common.errors import DependencyUnavailable, Failure, FieldsInvalid
-from services.common.postgres.database import Transaction, current_transaction
-from services.common.protobuf import codec, contract
-from services.common.protobuf.contract import ContractError, Method
+from services.common.background import BackgroundTask
+from services.common.errors import DependencyUnavailable, Failure
+from services.common.observability.tracing import Tracing
+from services.common.protobuf import contract
+from services.common.protobuf.contract import Method
+from services.common.rpc.authorization import Access, Admission, Identity
+from services.common.rpc.handlers import create_handler
 from services.common.rpc.health_and_reflection import health_handlers, reflection_handlers
-from services.common.rpc.interceptors import Admission, Audit, Concurrency, Context, bind, chain
-from services.common.rpc.shares import StreamShares
-from services.common.rpc.streams import Streams
+from services.common.rpc.interceptors import (
+    Audit,
+    Concurrency,
+    Context,
+    Deadline,
+    Errors,
+    IdempotencyKey,
+    Next,
+    Outcomes,
+    Parsing,
+    RequestLog,
+    Validation,
+)
+from services.common.rpc.streams import StreamQuota, Streams
 from services.common.rpc.tokens import REFRESH_SECONDS, TokenVerifier
 from services.common.settings import Settings, SettingsError
 
 READINESS_SECONDS = 1.0
-
-_GIVEN: Mapping[str, tuple[type, ContextVar[Any]]] = {
-    "caller": (Caller, current_caller),
-    "tx": (Transaction, current_transaction),
-}
-"""What a handler may take beside its request, by the parameter's name: its type, and where its value is."""
 
 OPTIONS = (
     ("grpc.max_receive_message_length", contract.MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", contract.MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", contract.MAX_METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", contract.MAX_METADATA_BYTES),
-    # No HPACK table for requests: grpc-core would keep the error in a header there, for all calls of the connection.
+    # No HPACK table for requests: grpc-core would cache an invalid header there for all calls of a connection.
     ("grpc.http2.hpack_table_size.decoder", 0),
-    ("grpc.so_reuseport", 0),  # a port that is taken is an error
+    ("grpc.so_reuseport", 0),  # a port that is in use is an error
 )
+
+_NO_MESSAGE = b"\0"
+"""Replaces a request that was not received completely. No valid message begins with these bytes."""
 
 _log = logging.getLogger(__name__)
 
 
 class Dependency(Protocol):
-    """Something without which the service cannot serve."""
+    """A component that the service needs in order to serve."""
 
     async def ready(self) -> None:
-        """Returns if the part works. Raises Failure."""
+        """Returns if the component works. Raises Failure."""
 
 
-def handlers(
-    service_name: str,
-    servicer: object,
-    verifier: TokenVerifier,
-    settings: Settings,
-    streams: Streams,
-    *,
-    audit: Audit | None = None,
-    admission: Admission | None = None,
-) -> grpc.GenericRpcHandler:
-    """Binds each method of a service to the servicer's method of the same name in snake case.
+class HandlerBuilder:
+    """Builds the handlers of a service: each method's implementation, wrapped in the method's interceptors."""
 
-    Raises ContractError if one is missing or takes or returns something else than the proto says.
-    """
-    bound: dict[str, Any] = {}
-    calls, open_streams = Concurrency(most=settings.concurrent_calls), Concurrency(most=settings.concurrent_streams)
-    shares = StreamShares(per_user=settings.streams_per_user, per_address=settings.streams_per_address)
-    for method in contract.methods(service_name):
-        handler = _handler(method, servicer, streams)
-        interceptors = chain(
-            method,
-            verifier,
-            slow_call_ms=settings.slow_call_ms,
-            concurrency=open_streams if method.streams else calls,
-            shares=shares if method.streams else None,
-            audit=audit,
-            admission=admission,
+    def __init__(
+        self,
+        settings: Settings,
+        verifier: TokenVerifier,
+        *,
+        audit: Audit | None = None,
+        admission: Admission | None = None,
+    ) -> None:
+        self.streams = Streams(write_seconds=settings.stream_write_seconds)
+        self._settings = settings
+        self._verifier = verifier
+        self._audit = audit
+        self._admission = admission
+        self._unary_limit = Concurrency(settings.concurrent_calls)
+        self._stream_limits = (
+            Concurrency(settings.concurrent_streams),
+            StreamQuota(per_user=settings.streams_per_user, per_address=settings.streams_per_address),
         )
-        kind = grpc.stream_stream_rpc_method_handler if method.streams else grpc.stream_unary_rpc_method_handler
-        bound[method.name] = kind(bind(handler, interceptors, method))
-    return grpc.method_handlers_generic_handler(service_name, bound)
+
+    def create_handlers(self, service_name: str, servicer: object) -> grpc.GenericRpcHandler:
+        """Returns the handlers of all methods of a service.
+
+        Raises ContractError if the servicer does not implement a method as the proto declares it.
+        """
+        handlers: dict[str, Any] = {}
+        for method in contract.methods(service_name):
+            kind = grpc.stream_stream_rpc_method_handler if method.streams else grpc.stream_unary_rpc_method_handler
+            handler = create_handler(method, servicer, self.streams)
+            handlers[method.name] = kind(bind_interceptors(handler, self._interceptors(method), method))
+        return grpc.method_handlers_generic_handler(service_name, handlers)
+
+    def _interceptors(self, method: Method) -> Sequence[AsyncServerInterceptor]:
+        """Returns a method's interceptors, the outermost first."""
+        log = RequestLog(method, slow_call_ms=math.inf if method.streams else self._settings.slow_call_ms)
+        tracing, recorder = Tracing(method), self._audit(method) if self._audit else None
+        recorders = [recorder] if recorder else []
+        concurrency, *quota = self._stream_limits if method.streams else (self._unary_limit,)
+        return (
+            Errors(),  # outermost: converts the exceptions of all others into statuses
+            log,  # sets the request id and the trace, which all others use
+            tracing,
+            Outcomes([*(each.observe for each in recorders), tracing.observe, log.observe]),  # before any rejection
+            *recorders,  # before any rejection: rejected calls are audited
+            concurrency,  # before any expensive work
+            Identity(method, self._verifier),
+            Access(method),  # before the request is parsed
+            *quota,  # after Identity: the quota is per user
+            Deadline(),  # after Identity: fetching auth's keys serves all callers and must not be cancelled
+            *(self._admission(method) if self._admission else ()),  # before parsing, within the deadline
+            Parsing(method),
+            *([IdempotencyKey()] if "request_id" in method.input.DESCRIPTOR.fields_by_name else []),
+            Validation(method),
+        )
+
+
+def bind_interceptors(handler: Next, interceptors: Sequence[AsyncServerInterceptor], method: Method) -> Next:
+    """Wraps a handler in its interceptors once, at start-up. grpc would wrap it again in each call.
+
+    The result reads the single request message itself: grpc.aio never responds to a call that ends within its request.
+    """
+
+    def wrap(interceptor: AsyncServerInterceptor, following: Next) -> Next:
+        def call(request: Any, context: Context) -> Awaitable[Any]:
+            return interceptor.intercept(following, request, context, method.path)
+
+        return call
+
+    for interceptor in reversed(interceptors):
+        handler = wrap(interceptor, handler)
+
+    async def receive(_: Any, context: Context) -> Any:  # a coroutine: grpc.aio runs plain functions in threads
+        request = await context.read()
+        return await handler(_NO_MESSAGE if request is EOF else request, context)
+
+    return receive
+
+
+class _Health:
+    """Reports SERVING in grpc.health.v1 while all dependencies are ready, and NOT_SERVING otherwise."""
+
+    def __init__(self, service_name: str, dependencies: Sequence[Dependency]) -> None:
+        self.servicer = health.HealthServicer()
+        self._names = ("", service_name)
+        self._dependencies = dependencies
+
+    async def update(self) -> None:
+        """Checks all dependencies and sets the status."""
+        status = health_pb2.HealthCheckResponse.SERVING
+        for dependency in self._dependencies:
+            try:
+                await dependency.ready()
+            except Failure as failure:
+                _log.warning("%s is not ready: %s", type(dependency).__name__, failure.__cause__ or failure)
+                status = health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in self._names:
+            await self.servicer.set(name, status)
 
 
 @asynccontextmanager
@@ -100,42 +178,36 @@ async def start_server(
     audit: Audit | None = None,
     admission: Admission | None = None,
 ) -> AsyncIterator[int]:
-    """Serves a service, with health and reflection beside it, and yields its port.
+    """Serves a service with health and reflection, and yields its port.
 
-    Health says SERVING as long as every part is ready. At the end it says NOT_SERVING, and for `linger_seconds` calls
-    are taken from whoever has not heard of it yet. Then those under way may finish for `drain_seconds`; streams, which
-    would not, end at once.
-    Raises SettingsError if it cannot listen, ContractError if the servicer does not fit.
+    Health reports SERVING while all dependencies are ready. On exit it reports NOT_SERVING, and the server accepts
+    calls for another `linger_seconds`, because clients take time to notice. Then streams end at once, and calls in
+    progress may complete within `drain_seconds`. Raises SettingsError, ContractError.
     """
+    builder = HandlerBuilder(settings, verifier, audit=audit, admission=admission)
+    state = _Health(service_name, (verifier, *dependencies))
     server = grpc.aio.server(options=OPTIONS)
-    streams = Streams(write_seconds=settings.stream_write_seconds)
-    ours = handlers(service_name, servicer, verifier, settings, streams, audit=audit, admission=admission)
-    server.add_generic_rpc_handlers((ours,))
-    servicer_of_health = health.HealthServicer()
-    server.add_generic_rpc_handlers((health_handlers(servicer_of_health),))
+    server.add_generic_rpc_handlers((builder.create_handlers(service_name, servicer), health_handlers(state.servicer)))
     if settings.reflection == "on":
         server.add_generic_rpc_handlers(reflection_handlers())
-    try:
-        port = server.add_insecure_port(settings.listen)
-    except RuntimeError:
-        raise SettingsError(
-            f"PULSETRACK_LISTEN: {settings.listen} is taken by another program, or is no host:port of this machine"
-        ) from None
-    dependencies = (verifier, *dependencies)
-    await verifier.refresh()  # a service without keys refuses every call, so it is not ready
-    await _tell_health(servicer_of_health, service_name, dependencies)
+    port = _bind_port(server, settings.listen)
+
+    async def refresh_trust() -> None:
+        await verifier.refresh()
+        builder.streams.end_unauthorized(verifier.check)
+
+    await verifier.refresh()  # a service without keys is not ready
+    await state.update()
     await server.start()
-    watch = asyncio.create_task(_watch_dependencies(servicer_of_health, service_name, dependencies))
-    following = asyncio.create_task(_follow_auth(verifier, streams))
-    try:
-        yield port
-    finally:
-        watch.cancel()
-        await servicer_of_health.enter_graceful_shutdown()
-        await asyncio.sleep(settings.linger_seconds)
-        streams.end()
-        await server.stop(settings.drain_seconds)
-        following.cancel()
+    async with BackgroundTask(refresh_trust, activity="refreshing the keys of auth", interval=REFRESH_SECONDS):
+        try:
+            async with BackgroundTask(state.update, activity="checking dependencies", interval=READINESS_SECONDS):
+                yield port
+        finally:
+            await state.servicer.enter_graceful_shutdown()
+            await asyncio.sleep(settings.linger_seconds)
+            builder.streams.end()
+            await server.stop(settings.drain_seconds)
 
 
 async def serve(
@@ -161,97 +233,27 @@ async def serve(
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Runs a service's main. A wrong setting, or a database that fails, ends it with one sentence and status 1."""
+    """Runs a service's main. Exits with status 1 and a one-line error if a setting or the database fails."""
     errors: tuple[BaseException, ...] = ()
     try:
         uvloop.run(main())
-    except* (SettingsError, DependencyUnavailable) as group:  # from a TaskGroup, it comes in a group
+    except* (SettingsError, DependencyUnavailable) as group:  # a TaskGroup raises a group
         errors = group.exceptions
     if errors:
-        sys.exit(_sentence(errors[0]))
+        sys.exit(_describe_error(errors[0]))
 
 
-def _sentence(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
     if isinstance(error, DependencyUnavailable):
-        return f"A dependency is not available: {error.__cause__ or error}"
+        return f"A dependency is unavailable: {error.__cause__ or error}"
     return str(error)
 
 
-def _handler(method: Method, servicer: object, streams: Streams) -> Callable[[Any, Context], Awaitable[Any]]:
-    """Returns a handler from the parsed message to the answer's bytes, around the servicer's own.
-
-    That of a stream sends its answers itself, and is awaited like any other, so that it has the same interceptors.
-    """
-    handle, hints = _found(method, servicer)
-    loaded, dumps = codec.codec_of(hints["request"]).decode, codec.codec_of(hints["return"]).dumps
-    given = {name: value for name, (_, value) in _GIVEN.items() if name in hints}
-
-    def call(message: Any) -> Any:
-        try:
-            request = loaded(message)
-        except codec.TimeRangeError as error:
-            raise FieldsInvalid({error.field: "must be a time of the years 1 to 9999"}) from None
-        return handle(request, **{name: value.get() for name, value in given.items()})
-
-    async def answer(message: Any, _: Context) -> bytes:
-        return dumps(await call(message))
-
-    async def stream(message: Any, context: Context) -> None:
-        await streams.send(call(message), dumps, context, current_caller.get())
-
-    return stream if method.streams else answer
-
-
-def _found(method: Method, servicer: object) -> tuple[Callable[..., Any], Mapping[str, Any]]:
-    """Returns the servicer's handler of a method, and its type hints: "return" is its answer's, or each of them."""
-    name = method.snake_name
-    handle = getattr(servicer, name, None)
-    is_handler, kind = (
-        (inspect.isasyncgenfunction, "async generator") if method.streams else (inspect.iscoroutinefunction, "async")
-    )
-    if handle is None or not is_handler(handle):
-        raise ContractError(f"{method.path} has no handler: {type(servicer).__name__} lacks an {kind} {name}")
-    hints = get_type_hints(handle)
-    if method.streams and get_origin(hints.get("return")) is AsyncGenerator:
-        hints["return"] = get_args(hints["return"])[0]
-    _fits(method, "takes", hints.get("request"), method.input)
-    _fits(method, "returns", hints.get("return"), method.output)
-    others = {other: hints.get(other) for other in inspect.signature(handle).parameters if other != "request"}
-    if any(kind is not _GIVEN.get(other, (None,))[0] for other, kind in others.items()):
-        raise ContractError(f"{method.path}: {name} has parameters that nothing fills: {', '.join(others)}")
-    return handle, hints
-
-
-def _fits(method: Method, verb: str, annotation: Any, message: type) -> None:
-    wanted = message.DESCRIPTOR.full_name  # type: ignore[attr-defined]
-    is_message = isinstance(annotation, type) and issubclass(annotation, betterproto2.Message)
-    said = codec.full_name(annotation) if is_message else annotation
-    if said != wanted:
-        raise ContractError(f"{method.path} {verb} {wanted}, but its handler says {said}")
-
-
-async def _follow_auth(verifier: TokenVerifier, streams: Streams) -> None:
-    while True:
-        await verifier.refresh()
-        streams.end_refused(verifier.check)
-        await asyncio.sleep(REFRESH_SECONDS)
-
-
-async def _watch_dependencies(
-    servicer: health.HealthServicer, service_name: str, dependencies: tuple[Dependency, ...]
-) -> None:
-    while True:
-        await asyncio.sleep(READINESS_SECONDS)
-        await _tell_health(servicer, service_name, dependencies)
-
-
-async def _tell_health(servicer: health.HealthServicer, service_name: str, dependencies: Iterable[Dependency]) -> None:
-    status = health_pb2.HealthCheckResponse.SERVING
-    for dependency in dependencies:
-        try:
-            await dependency.ready()
-        except Failure as failure:
-            _log.warning("%s is not ready: %s", type(dependency).__name__, failure.__cause__ or failure)
-            status = health_pb2.HealthCheckResponse.NOT_SERVING
-    for name in ("", service_name):
-        await servicer.set(name, status)
+def _bind_port(server: grpc.aio.Server, address: str) -> int:
+    """Returns the port on which the server listens. Raises SettingsError."""
+    try:
+        return server.add_insecure_port(address)
+    except RuntimeError:
+        raise SettingsError(
+            f"PULSETRACK_LISTEN: cannot listen on {address}. The port is in use, or the host is not a local address."
+        ) from None

@@ -74,15 +74,15 @@ class WantsMore(BillingService):
 @pytest.mark.parametrize(
     ("servicer", "why"),
     [
-        (Missing, "has no handler: Missing lacks an async get_billing_account"),
-        (Plain, "has no handler: Plain lacks an async get_billing_account"),
-        (TakesAnother, "takes pulsetrack.billing.v1.GetBillingAccountRequest, but its handler says"),
-        (TakesAnything, "takes pulsetrack.billing.v1.GetBillingAccountRequest, but its handler says"),
-        (ReturnsAnother, "returns pulsetrack.billing.v1.BillingAccount, but its handler says"),
-        (ReturnsNothing, "returns pulsetrack.billing.v1.BillingAccount, but its handler says"),
-        (SaysNothing, "takes pulsetrack.billing.v1.GetBillingAccountRequest, but its handler says"),
-        (MistakesTheCaller, "get_billing_account has parameters that nothing fills: caller"),
-        (WantsMore, "get_billing_account has parameters that nothing fills: caller, deadline"),
+        (Missing, "is not implemented: Missing has no coroutine get_billing_account"),
+        (Plain, "is not implemented: Plain has no coroutine get_billing_account"),
+        (TakesAnother, "takes pulsetrack.billing.v1.GetBillingAccountRequest, but its implementation declares"),
+        (TakesAnything, "takes pulsetrack.billing.v1.GetBillingAccountRequest, but its implementation declares"),
+        (ReturnsAnother, "returns pulsetrack.billing.v1.BillingAccount, but its implementation declares"),
+        (ReturnsNothing, "returns pulsetrack.billing.v1.BillingAccount, but its implementation declares"),
+        (SaysNothing, "takes pulsetrack.billing.v1.GetBillingAccountRequest, but its implementation declares"),
+        (MistakesTheCaller, "get_billing_account has unsupported parameters: caller"),
+        (WantsMore, "get_billing_account has unsupported parameters: caller, deadline"),
     ],
 )
 def test_a_handler_that_does_not_fit_its_method_is_not_served(
