@@ -1,1 +1,1 @@
-"""Signs people up, logs them in, and issues the tokens that every other service verifies."""
+"""The auth service: manages users and issues the tokens that the other services verify."""

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from gen.pulsetrack.auth.v1 import TrustBundle
-from services.auth.authorization import admission
+from services.auth.authorization import create_authorization
 from services.auth.models import AUDIT
 from services.auth.password_strength import PasswordRules
 from services.auth.passwords import Passwords
@@ -22,8 +22,6 @@ from services.common.protobuf.contract import SERVICES
 from services.common.rpc.server import run, serve
 from services.common.rpc.tokens import MAX_TOKEN_SECONDS, TokenVerifier
 from services.common.settings import Settings, SettingsError
-
-_LONGEST = MAX_TOKEN_SECONDS
 
 
 class AuthSettings(Settings, frozen=True, kw_only=True):
@@ -43,12 +41,16 @@ class AuthSettings(Settings, frozen=True, kw_only=True):
             "haveibeenpwned.com). If empty, no list is used."
         ),
     ] = ""
-    access_token_seconds: Annotated[int, Meta(ge=1, le=_LONGEST, description="Lifetime of an access token.")] = 900
+    access_token_seconds: Annotated[
+        int, Meta(ge=1, le=MAX_TOKEN_SECONDS, description="Lifetime of an access token.")
+    ] = 900
     refresh_token_seconds: Annotated[int, Meta(ge=1, description="Lifetime of a refresh token.")] = 1_209_600
-    service_token_seconds: Annotated[int, Meta(ge=60, le=_LONGEST, description="Lifetime of a service token.")] = 300
+    service_token_seconds: Annotated[
+        int, Meta(ge=60, le=MAX_TOKEN_SECONDS, description="Lifetime of a service token.")
+    ] = 300
 
-    def secrets(self) -> dict[str, str]:
-        """Returns the secret of each service by its client id. Raises SettingsError."""
+    def parse_service_secrets(self) -> dict[str, str]:
+        """Returns the service secrets by client id. Raises SettingsError."""
         try:
             return msgspec.json.decode(self.service_secrets, type=dict[str, str])
         except msgspec.MsgspecError as error:
@@ -58,7 +60,7 @@ class AuthSettings(Settings, frozen=True, kw_only=True):
 
 
 async def main() -> None:
-    """Serves until it is told to stop."""
+    """Serves until the process receives a signal to stop."""
     settings = AuthSettings.read()
     configure_logging("auth", settings.log_level)
     lifetimes = Lifetimes(
@@ -78,21 +80,25 @@ async def main() -> None:
             keys,
             Passwords(),
             rules=PasswordRules(settings.breached_passwords),
-            service_secrets=settings.secrets(),
+            service_secrets=settings.parse_service_secrets(),
             lifetimes=lifetimes,
         )
         await auth.ensure_admin(settings.admin_email, settings.admin_password)
 
-        async def own_trust() -> TrustBundle:
+        async def fetch_trust() -> TrustBundle:
             return keys.trust_bundle()
 
-        rules, audit = (
-            admission(db, open_sign_up=settings.sign_up == "open"),
-            AccessInterceptors(log, path_ids_are_subjects=True),
-        )
-        verifier = TokenVerifier(own_trust)
+        authorization = create_authorization(db, open_sign_up=settings.sign_up == "open")
+        audit = AccessInterceptors(log, path_ids_are_subjects=True)
+        verifier = TokenVerifier(fetch_trust)
         await serve(
-            settings, SERVICES["auth"], auth, verifier=verifier, dependencies=[db], audit=audit, admission=rules
+            settings,
+            SERVICES["auth"],
+            auth,
+            verifier=verifier,
+            dependencies=[db],
+            audit=audit,
+            admission=authorization,
         )
 
 

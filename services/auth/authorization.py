@@ -1,4 +1,4 @@
-"""What auth checks of a call beyond its token: the policy for sign-ups, and the caller's own row."""
+"""Authorization beyond the access token: the sign-up policy, and the current state of the caller's account."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -16,41 +16,41 @@ from services.common.rpc.authorization import Admission
 from services.common.rpc.interceptors import Context, Next
 
 
-def admission(db: Database, *, open_sign_up: bool) -> Admission:
-    """Returns what makes the interceptors of a method of auth, from its access option."""
-    return partial(_admission, db, open_sign_up=open_sign_up)
+def create_authorization(db: Database, *, open_sign_up: bool) -> Admission:
+    """Returns a function that creates the authorization interceptors of a method from its access option."""
+    return partial(_create_interceptors, db, open_sign_up=open_sign_up)
 
 
-class SignUpRefusal(AsyncServerInterceptor):
-    """Refuses every sign-up, before its request is read, so that the answer says nothing about existing users."""
+class ClosedSignUp(AsyncServerInterceptor):
+    """Rejects every sign-up before the request is parsed, so the response reveals nothing about existing users."""
 
     async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
         """Raises SignUpClosed."""
         raise SignUpClosed
 
 
-class Standing(AsyncServerInterceptor):
-    """Checks a caller against their row in the transaction of the call: an access token may be older than the row.
+class AccountCheck(AsyncServerInterceptor):
+    """Checks the caller's row within the transaction of the call, because an access token may be older than the row.
 
-    A method that reads sees the row as of its transaction. One that creates locks the row, so that a change of the
-    caller's role waits for the creation or precedes it. Any other method may change users: such calls run one after
-    another, because two callers who lock their own rows and then change each other's would deadlock.
+    A method that only reads does not lock the row. A method that creates locks the caller's row, which serializes it
+    with changes to the caller's role. Any other method may change users and takes a lock on all users: two callers that
+    lock their own rows and then update each other's would deadlock.
     """
 
     def __init__(self, method: Method, db: Database) -> None:
         self._db = db
         self._roles = method.access.roles
-        reads, creates = all(http.verb == "GET" for http in method.http), method.name.startswith("Create")
-        self._get = GET_USER if reads else LOCK_USER
-        self._alone = not (reads or creates)
+        is_read, is_create = all(http.verb == "GET" for http in method.http), method.name.startswith("Create")
+        self._get_user = GET_USER if is_read else LOCK_USER
+        self._is_exclusive = not (is_read or is_create)
 
     async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
-        """Calls the rest within the transaction. Raises UserNotFound, UserDisabled, RoleRequired."""
+        """Runs the method within the transaction. Raises UserNotFound, UserDisabled, RoleRequired."""
         caller = current_caller.get()
         async with self._db.begin() as tx:
-            if self._alone:
+            if self._is_exclusive:
                 await tx.run(LOCK_USERS)
-            row = await tx.row(self._get, id=caller.id) if caller else None
+            row = await tx.row(self._get_user, id=caller.id) if caller else None
             if row is None:
                 raise UserNotFound
             if row["disabled"]:
@@ -61,8 +61,8 @@ class Standing(AsyncServerInterceptor):
             return await method(request_or_iterator, context)
 
 
-def _admission(db: Database, method: Method, *, open_sign_up: bool) -> Iterator[AsyncServerInterceptor]:
+def _create_interceptors(db: Database, method: Method, *, open_sign_up: bool) -> Iterator[AsyncServerInterceptor]:
     if method.name == "SignUp" and not open_sign_up:
-        yield SignUpRefusal()
+        yield ClosedSignUp()
     if method.access.kind is AccessKind.USERS:
-        yield Standing(method, db)
+        yield AccountCheck(method, db)

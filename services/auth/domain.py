@@ -1,4 +1,4 @@
-"""Decisions about a user, without a database: what is stored, how an update merges."""
+"""Decisions about users that need no database."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -9,31 +9,31 @@ from uuid_utils.compat import uuid7
 
 from gen.pulsetrack.auth.v1 import User
 from gen.pulsetrack.options.v1 import Role
-from services.auth.usernames import skeleton
+from services.auth.usernames import build_skeleton
 from services.common.errors import FieldsInvalid
 from services.common.protobuf.masks import find_mask_violation, select_updated_fields
 from services.common.text import fold_case, normalize
 
-_CHANGEABLE = ("role", "disabled")
+_UPDATABLE = ("role", "disabled")
 _IMMUTABLE = ("email", "username")
 
 
-def columns(email: str, username: str, password_hash: str, *, role: Role) -> dict[str, Any]:
-    """Returns the values of a new user's columns."""
+def to_columns(email: str, username: str, password_hash: str, *, role: Role) -> dict[str, Any]:
+    """Returns the columns of a new user."""
     return {
         "id": uuid7(),
         "email": normalize(email),
         "email_key": fold_case(email),
         "username": normalize(username),
         "username_key": fold_case(username),
-        "username_skeleton": skeleton(username),
+        "username_skeleton": build_skeleton(username),
         "password_hash": password_hash,
         "role": role.name,
     }
 
 
-def user_of(row: Record) -> User:
-    """Returns the user that a row holds."""
+def to_user(row: Record) -> User:
+    """Returns the user of a row."""
     return User(
         id=str(row["id"]),
         email=row["email"],
@@ -44,20 +44,20 @@ def user_of(row: Record) -> User:
     )
 
 
-def merged(current: User, change: User, mask: Iterable[str] | None) -> User:
-    """Returns the current user with the fields of the change that the mask names (AIP-134).
+def merge_user(current: User, change: User, mask: Iterable[str] | None) -> User:
+    """Returns the current user with the fields of the change that the mask selects (AIP-134).
 
-    Without a mask, those that have a value; "*" means all that can change. Raises FieldsInvalid for a field that does
-    not exist or cannot change, and for a role that is to be none.
+    Raises FieldsInvalid for a mask or a change with fields that cannot be updated, and for an update that clears the
+    role.
     """
-    wrong = {f"user.{name}": "cannot be changed" for name in _IMMUTABLE if _differs(name, current, change)}
-    if rejected := find_mask_violation(mask, _CHANGEABLE):
-        wrong["update_mask"] = rejected
-    updated = select_updated_fields(mask, change, _CHANGEABLE)
+    violations = {f"user.{name}": "cannot be changed" for name in _IMMUTABLE if _differs(name, current, change)}
+    if rejected := find_mask_violation(mask, _UPDATABLE):
+        violations["update_mask"] = rejected
+    updated = select_updated_fields(mask, change, _UPDATABLE)
     if "role" in updated and not change.role:
-        wrong["user.role"] = "value is required"
-    if wrong:
-        raise FieldsInvalid(wrong)
+        violations["user.role"] = "value is required"
+    if violations:
+        raise FieldsInvalid(violations)
     return replace(current, **{name: getattr(change, name) for name in updated})
 
 
@@ -65,7 +65,7 @@ def _differs(name: str, current: User, change: User) -> bool:
     return bool(getattr(change, name)) and getattr(change, name) != getattr(current, name)
 
 
-def is_restricted(user: User, before: Record) -> bool:
-    """Returns whether a user may do less than before: the access tokens that the user has must not be accepted."""
-    disabled = user.disabled and not before["disabled"]
-    return disabled or (before["role"] == "ADMIN" and user.role is not Role.ADMIN)
+def has_fewer_rights(user: User, before: User) -> bool:
+    """Returns whether an update disables or demotes a user, which requires revoking the user's access tokens."""
+    is_disabled_now = user.disabled and not before.disabled
+    return is_disabled_now or (before.role is Role.ADMIN and user.role is not Role.ADMIN)

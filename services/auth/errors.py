@@ -1,4 +1,4 @@
-"""What auth refuses."""
+"""Errors that auth returns."""
 
 from grpc import StatusCode as Code
 
@@ -6,23 +6,23 @@ from services.common.errors import Failure, RateLimited
 
 
 class EmailAlreadyExists(Failure):
-    """Occurs when another user has the email."""
+    """Raised when another user has the email address."""
 
     code = Code.ALREADY_EXISTS
     reason = "EMAIL_ALREADY_EXISTS"
-    message = "A user with this email exists already."
+    message = "A user with this email address already exists."
 
 
 class UsernameAlreadyExists(Failure):
-    """Occurs when another user has the username."""
+    """Raised when another user has the username or one that looks the same."""
 
     code = Code.ALREADY_EXISTS
     reason = "USERNAME_ALREADY_EXISTS"
-    message = "A user with this username exists already."
+    message = "A user with this username, or one that looks the same, already exists."
 
 
 class InvalidCredentials(Failure):
-    """Occurs when an email or client id is unknown, or its password or secret is wrong: the caller learns not which."""
+    """Raised for an unknown email address or client id, and for a wrong password or secret, without distinction."""
 
     code = Code.UNAUTHENTICATED
     reason = "INVALID_CREDENTIALS"
@@ -30,17 +30,18 @@ class InvalidCredentials(Failure):
 
 
 class TooManyFailedLogins(RateLimited):
-    """Occurs when too many log-ins with an email have failed of late, whether a user has it or not."""
+    """Raised after too many failed logins with an email address, whether or not a user has it."""
 
-    message = "Too many log-ins with this email have failed. Try again later."
+    message = "Too many logins with this email address have failed. Try again later."
 
     def __init__(self, *, retry_after: int) -> None:
+        """Takes the number of seconds until the next login is allowed."""
         super().__init__()
         self.retry_after = retry_after
 
 
 class SignUpClosed(Failure):
-    """Raised when a visitor signs up where only an admin creates users."""
+    """Raised by SignUp if only admins create users."""
 
     code = Code.PERMISSION_DENIED
     reason = "SIGN_UP_CLOSED"
@@ -48,24 +49,24 @@ class SignUpClosed(Failure):
 
 
 class RefreshTokenInvalid(Failure):
-    """Occurs when a refresh token is unknown, expired, used before, or its session has ended."""
+    """Raised for a refresh token that is unknown, expired or already used, and when its session has ended."""
 
     code = Code.UNAUTHENTICATED
     reason = "REFRESH_TOKEN_INVALID"
-    message = "The refresh token is not valid."
+    message = "The refresh token is not valid. Log in again."
 
 
 class UserNotFound(Failure):
-    """Occurs when there is no such user."""
+    """Raised when the user does not exist."""
 
     code = Code.NOT_FOUND
     reason = "USER_NOT_FOUND"
-    message = "There is no such user."
+    message = "The user does not exist."
 
 
 class LastAdmin(Failure):
-    """Occurs when a change would leave no enabled admin, and so nobody who could undo it."""
+    """Raised when a change would leave no enabled admin to undo it."""
 
     code = Code.FAILED_PRECONDITION
     reason = "LAST_ADMIN"
-    message = "This user is the last enabled admin."
+    message = "The user is the last enabled admin. Give another user the role ADMIN first."

@@ -1,4 +1,4 @@
-"""The tables of auth, and the statements that it runs."""
+"""The tables and SQL statements of auth."""
 
 from typing import Any
 
@@ -53,7 +53,7 @@ users = Table(
     Column("token_version", Integer, nullable=False, server_default="0"),
     Column("revoke_time", DateTime(timezone=True)),
 )
-"""Users. An access token with a lower token_version than its user's was revoked, the last ones at revoke_time."""
+"""Users. Access tokens with a token_version below the user's are revoked; revoke_time is the latest revocation."""
 
 Index("users_revoked", users.c.revoke_time, postgresql_where=users.c.revoke_time.is_not(None))
 Index("users_newest", users.c.create_time.desc(), users.c.id.desc())
@@ -78,7 +78,7 @@ signing_keys = Table(
     Column("activate_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("retire_time", DateTime(timezone=True)),
 )
-"""Keys that sign tokens: one signs from its activate_time on until another does, and verifies until its retire_time."""
+"""A key signs from its activate_time until the next key is activated, and verifies until its retire_time."""
 
 failed_logins = Table(
     "failed_logins",
@@ -87,7 +87,7 @@ failed_logins = Table(
     Column("times", ARRAY(DateTime(timezone=True)), nullable=False),
     Column("expire_time", DateTime(timezone=True), nullable=False, index=True),
 )
-"""When log-ins with an email failed, the last one first, by the email's digest."""
+"""The times of failed logins, newest first, by the digest of the email address."""
 
 _NEW_USER = ("id", "email", "email_key", "username", "username_key", "username_skeleton", "password_hash", "role")
 _new_user: dict[str, Any] = {name: bindparam(name) for name in _NEW_USER}

@@ -1,4 +1,4 @@
-"""Passwords, kept as argon2id hashes."""
+"""Password hashing with argon2id."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -8,33 +8,33 @@ from argon2.exceptions import VerifyMismatchError
 
 
 class Passwords:
-    """Hashes and verifies passwords, away from the event loop and not many at a time: each takes 19 MiB for some 20 ms.
+    """Hashes and verifies passwords in a small thread pool: each hash takes 19 MiB of memory for about 20 ms.
 
-    Parameters are those of the OWASP Password Storage Cheat Sheet for argon2id.
+    The parameters follow the OWASP Password Storage Cheat Sheet for argon2id.
     """
 
     def __init__(self, *, threads: int = 2) -> None:
         self._hasher = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="argon2")
-        self._nobodys = self._hasher.hash("")
+        self._placeholder_hash = self._hasher.hash("")
 
     async def hash(self, password: str) -> str:
-        """Returns the hash to store, with its salt and parameters."""
+        """Returns the hash to store, including its salt and parameters."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._hasher.hash, password)
 
-    async def verify(self, stored: str | None, password: str) -> bool:
-        """Returns whether the password is right. Without a stored hash it is wrong, after the same time."""
+    async def verify(self, stored_hash: str | None, password: str) -> bool:
+        """Returns whether the password matches the hash. Takes the same time and returns False if there is no hash."""
         matches = await asyncio.get_running_loop().run_in_executor(
-            self._threads, self._matches, stored or self._nobodys, password
+            self._threads, self._matches, stored_hash or self._placeholder_hash, password
         )
-        return matches and stored is not None
+        return matches and stored_hash is not None
 
-    def outdated(self, stored: str) -> bool:
-        """Tells whether a stored hash was made with other parameters than those of today."""
-        return self._hasher.check_needs_rehash(stored)
+    def is_outdated(self, stored_hash: str) -> bool:
+        """Returns whether a hash was created with other parameters than the current ones."""
+        return self._hasher.check_needs_rehash(stored_hash)
 
-    def _matches(self, stored: str, password: str) -> bool:
+    def _matches(self, stored_hash: str, password: str) -> bool:
         try:
-            return self._hasher.verify(stored, password)
+            return self._hasher.verify(stored_hash, password)
         except VerifyMismatchError:
             return False

@@ -1,10 +1,10 @@
-"""Rotates the key that signs tokens: `python -m services.auth.rotate`, with the environment of the auth service.
+"""Rotates the token signing key: `python -m services.auth.rotate`, with the environment of the auth service.
 
-The new key is published at once and signs two minutes later, when every verifier has it. The old one stays published
-until every token that it signed has expired. No call fails.
+The new key is published immediately and starts to sign two minutes later, when every verifier has it. The old key stays
+published until every token that it signed has expired. No call fails.
 
-With `--now`, for a key that may have leaked: the old keys and all sessions are deleted, and the new key signs at once.
-Services refuse every token of the old keys within five seconds, and users log in again.
+If a key may have leaked, use `--now`: it deletes the old keys and all sessions, and the new key signs immediately.
+Services reject tokens signed with the old keys within five seconds, and users must log in again.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from services.auth.models import (
     LOCK_SIGNING_KEYS,
     RETIRE_SIGNING_KEYS,
 )
-from services.auth.tokens import TOKENS_LAST, KeyPassphrase, create_key, decrypt_key
+from services.auth.tokens import TOKEN_VALIDITY, KeyPassphrase, create_key, decrypt_key
 from services.common.observability.logging import configure_logging
 from services.common.postgres.database import Database, Transaction
 from services.common.rpc.server import run
@@ -36,38 +36,40 @@ class RotationSettings(DatabaseSettings, frozen=True, kw_only=True):
     """The settings of a rotation."""
 
     key_passphrase: KeyPassphrase
-    # The gateway reads keys from auth every 10 s, and auth from the database every second.
-    key_activation_seconds: Annotated[int, Meta(ge=0, description="How long a new key is shown before it signs.")] = 120
+    # The gateway fetches keys from auth every 10 s; auth reads them from the database every second.
+    key_activation_seconds: Annotated[
+        int, Meta(ge=0, description="How long a new key is published before it signs.")
+    ] = 120
 
 
 async def rotate(db: Database, passphrase: str, *, activates_in: timedelta) -> datetime:
-    """Adds a key, sets when the others retire, and deletes the retired ones. Returns when the new key will sign.
+    """Adds a key, schedules the retirement of the others, and deletes retired keys. Returns the activation time.
 
-    Raises SettingsError for a passphrase that does not open the existing keys: no service could read the new one.
+    Raises SettingsError for a passphrase that does not decrypt the existing keys: auth could not read the new one.
     """
     async with db.begin() as tx:
-        await _lock(tx, passphrase)
+        await _lock_keys(tx, passphrase)
         await tx.run(DELETE_RETIRED_SIGNING_KEYS)
         [new] = await tx.rows(INSERT_SIGNING_KEY, activates_in=activates_in, **create_key(passphrase))
         activate_time: datetime = new["activate_time"]
-        await tx.run(RETIRE_SIGNING_KEYS, successor=new["id"], retires=activate_time + TOKENS_LAST)
+        await tx.run(RETIRE_SIGNING_KEYS, successor=new["id"], retires=activate_time + TOKEN_VALIDITY)
     return activate_time
 
 
 async def rotate_now(db: Database, passphrase: str) -> None:
-    """Replaces all keys by a new one that signs at once, and ends all sessions.
+    """Replaces all keys with a new one that signs immediately, and ends all sessions.
 
-    Raises SettingsError for a passphrase that does not open the existing keys.
+    Raises SettingsError for a passphrase that does not decrypt the existing keys.
     """
     async with db.begin() as tx:
-        await _lock(tx, passphrase)
+        await _lock_keys(tx, passphrase)
         await tx.run(DELETE_SIGNING_KEYS)
         await tx.run(DELETE_REFRESH_TOKENS)
         await tx.rows(INSERT_SIGNING_KEY, activates_in=timedelta(), **create_key(passphrase))
 
 
 async def main() -> None:
-    """Rotates once."""
+    """Rotates the key once."""
     parser = argparse.ArgumentParser(prog="python -m services.auth.rotate", description=__doc__)
     parser.add_argument("--now", action="store_true", help="revoke the old keys, all their tokens and all sessions")
     options = parser.parse_args()
@@ -76,15 +78,15 @@ async def main() -> None:
     async with Database(settings.database_url) as db:
         if options.now:
             await rotate_now(db, settings.key_passphrase)
-            _log.info("the old keys and all sessions are revoked: users must log in again")
+            _log.info("The old keys and all sessions are revoked. Users must log in again.")
         else:
             activates_in = timedelta(seconds=settings.key_activation_seconds)
             time = await rotate(db, settings.key_passphrase, activates_in=activates_in)
-            _log.info("a new key is shown, and will sign from %s on", time.isoformat(timespec="seconds"))
+            _log.info("A new key is published and starts to sign at %s.", time.isoformat(timespec="seconds"))
 
 
-async def _lock(tx: Transaction, passphrase: str) -> None:
-    """Locks the keys until the transaction ends, and checks the passphrase on those in use."""
+async def _lock_keys(tx: Transaction, passphrase: str) -> None:
+    """Locks the keys until the end of the transaction, and verifies the passphrase by decrypting them."""
     await tx.run(LOCK_SIGNING_KEYS)
     for row in await tx.rows(LIST_SIGNING_KEYS):
         decrypt_key(row, passphrase)

@@ -1,4 +1,4 @@
-"""The RPCs of auth."""
+"""The RPCs of the auth service."""
 
 import hmac
 import logging
@@ -33,8 +33,7 @@ from gen.pulsetrack.auth.v1 import (
     User,
 )
 from gen.pulsetrack.options.v1 import Role
-from services.auth import usernames
-from services.auth.domain import columns, is_restricted, merged, user_of
+from services.auth.domain import has_fewer_rights, merge_user, to_columns, to_user
 from services.auth.errors import (
     EmailAlreadyExists,
     InvalidCredentials,
@@ -43,7 +42,7 @@ from services.auth.errors import (
     UsernameAlreadyExists,
     UserNotFound,
 )
-from services.auth.login_limits import count_failure, forget_failures, refuse_if_failed_often
+from services.auth.login_limits import check_login_limit, count_failure, reset_failures
 from services.auth.models import (
     DELETE_EXPIRED_REFRESH_TOKENS,
     DELETE_REFRESH_FAMILY,
@@ -65,6 +64,7 @@ from services.auth.models import (
 from services.auth.password_strength import PasswordRules
 from services.auth.passwords import Passwords
 from services.auth.tokens import SigningKeys, create_refresh_token, hash_refresh_token
+from services.auth.usernames import find_violation
 from services.common.audit.events import record_actor, record_change, record_read
 from services.common.context import Caller
 from services.common.errors import FieldsInvalid, UserDisabled
@@ -83,7 +83,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Lifetimes:
-    """How long each kind of token is good, in seconds."""
+    """The lifetime of each kind of token, in seconds."""
 
     access_token: int
     refresh_token: int
@@ -91,7 +91,7 @@ class Lifetimes:
 
 
 class AuthService:
-    """Keeps users, and proves to the other services who calls."""
+    """Manages users and sessions, and issues the tokens that the other services verify."""
 
     def __init__(
         self,
@@ -111,56 +111,56 @@ class AuthService:
         self._lifetimes = lifetimes
 
     async def sign_up(self, request: SignUpRequest) -> User:
-        """Creates a user, who has the role USER.
+        """Creates a user with the role USER.
 
-        Raises FieldsInvalid for a password that is easy to guess, EmailAlreadyExists, UsernameAlreadyExists.
+        Raises FieldsInvalid for a weak password or a deceptive username, EmailAlreadyExists, UsernameAlreadyExists.
         """
-        new = await self._columns(request, Role.USER)
+        columns = await self._validate_new_user(request, Role.USER)
         async with self._db.begin() as tx:
-            return await _insert(tx, new)
+            return await _insert_user(tx, columns)
 
     async def login(self, request: LoginRequest) -> TokenPair:
-        """Begins a session.
+        """Starts a session.
 
         Raises InvalidCredentials, TooManyFailedLogins, UserDisabled.
         """
         email_key = fold_case(request.email)
-        await refuse_if_failed_often(self._db, email_key)  # before a password is looked at, which takes time
+        await check_login_limit(self._db, email_key)  # first, because password verification is expensive
         user = await self._db.row(GET_USER_BY_EMAIL, email_key=email_key)
-        record_read([user["id"]] if user else [])  # an email that no user has is not recorded: it may be a password
+        record_read([user["id"]] if user else [])  # an unknown address is not recorded: it may be a password
         if not await self._passwords.verify(user and user["password_hash"], request.password) or user is None:
             await count_failure(self._db, email_key)
             raise InvalidCredentials
-        if self._passwords.outdated(user["password_hash"]):  # only now is the password at hand to do better
+        if self._passwords.is_outdated(user["password_hash"]):
             new = await self._passwords.hash(request.password)
             await self._db.row(REPLACE_PASSWORD_HASH, user_id=user["id"], old=user["password_hash"], new=new)
         async with self._db.begin() as tx:
-            await forget_failures(tx, email_key)
+            await reset_failures(tx, email_key)
             await tx.run(DELETE_EXPIRED_REFRESH_TOKENS, user_id=user["id"])
-            return await self._tokens(tx, user, family=uuid7())
+            return await self._issue_tokens(tx, user, family=uuid7())
 
     async def refresh_token(self, request: RefreshTokenRequest) -> TokenPair:
-        """Goes on with a session. A token that was used before is in two hands: it ends the session.
+        """Returns new tokens for a session. Token reuse revokes the session.
 
         Raises RefreshTokenInvalid, UserDisabled.
         """
-        presented = hash_refresh_token(request.refresh_token)
+        digest = hash_refresh_token(request.refresh_token)
         async with self._db.begin() as tx:
-            await tx.run(LOCK_REFRESH_FAMILY, digest=presented)
-            if used := await tx.row(USE_REFRESH_TOKEN, digest=presented):
+            await tx.run(LOCK_REFRESH_FAMILY, digest=digest)
+            if used := await tx.row(USE_REFRESH_TOKEN, digest=digest):
                 record_read([used["user_id"]])
                 user = await tx.row(GET_USER, id=used["user_id"])
-                return await self._tokens(tx, user, family=used["family_id"])
-            if ended := await tx.row(DELETE_REFRESH_FAMILY, digest=presented):
+                return await self._issue_tokens(tx, user, family=used["family_id"])
+            if ended := await tx.row(DELETE_REFRESH_FAMILY, digest=digest):
                 record_read([ended["user_id"]])
-        raise RefreshTokenInvalid  # after the transaction, which must stay
+        raise RefreshTokenInvalid  # outside the transaction, which must commit
 
     async def logout(self, request: LogoutRequest) -> Empty:
         """Ends a session."""
-        presented = hash_refresh_token(request.refresh_token)
+        digest = hash_refresh_token(request.refresh_token)
         async with self._db.begin() as tx:
-            await tx.run(LOCK_REFRESH_FAMILY, digest=presented)  # or a token issued at this moment would outlive it
-            if ended := await tx.row(DELETE_REFRESH_FAMILY, digest=presented):
+            await tx.run(LOCK_REFRESH_FAMILY, digest=digest)  # waits for a concurrent refresh, whose token must end too
+            if ended := await tx.row(DELETE_REFRESH_FAMILY, digest=digest):
                 record_actor(ended["user_id"])
                 await record_change(tx, ended["user_id"])
         return Empty()
@@ -174,14 +174,14 @@ class AuthService:
         if row is None:
             raise UserNotFound
         record_read([row["id"]])
-        return user_of(row)
+        return to_user(row)
 
     async def create_user(self, request: CreateUserRequest, tx: Transaction) -> User:
-        """Creates a user who has the role that the admin chose.
+        """Creates a user with a role chosen by the admin, by default USER.
 
-        Raises FieldsInvalid for a password that is easy to guess, EmailAlreadyExists, UsernameAlreadyExists.
+        Raises FieldsInvalid for a weak password or a deceptive username, EmailAlreadyExists, UsernameAlreadyExists.
         """
-        return await _insert(tx, await self._columns(request, request.role or Role.USER))
+        return await _insert_user(tx, await self._validate_new_user(request, request.role or Role.USER))
 
     async def list_users(self, request: ListUsersRequest, tx: Transaction) -> ListUsersResponse:
         """Returns a page of users, newest first.
@@ -190,10 +190,10 @@ class AuthService:
         """
         rows, next_page_token = await LIST_USERS.read_page(tx, request)
         record_read(row["id"] for row in rows)
-        return ListUsersResponse(users=[user_of(row) for row in rows], next_page_token=next_page_token)
+        return ListUsersResponse(users=[to_user(row) for row in rows], next_page_token=next_page_token)
 
     async def update_user(self, request: UpdateUserRequest, tx: Transaction) -> User:
-        """Changes a user's role, or disables or enables the user. Calls run one after another (`Standing`).
+        """Changes the role of a user, or disables or enables the user. Calls are serialized by `AccountCheck`.
 
         Raises FieldsInvalid, UserNotFound, LastAdmin.
         """
@@ -201,13 +201,13 @@ class AuthService:
         row = await tx.row(GET_USER, id=change.id)
         if row is None:
             raise UserNotFound
-        mask = request.update_mask.paths if request.update_mask else None
-        user = merged(user_of(row), change, mask)
+        current = to_user(row)
+        user = merge_user(current, change, request.update_mask.paths if request.update_mask else None)
         await tx.run(UPDATE_USER, user_id=row["id"], new_role=user.role.name, now_disabled=user.disabled)
-        if user.disabled != row["disabled"]:
-            # Also when the user is enabled again: a log-in that overlapped with the disabling may have left a session.
+        if user.disabled != current.disabled:
+            # Also when the user is enabled: a login concurrent with the earlier update may have left a session.
             await tx.run(DELETE_REFRESH_TOKENS_OF_USER, user_id=row["id"])
-        if is_restricted(user, row):
+        if has_fewer_rights(user, current):
             await tx.run(REVOKE_TOKENS, user_id=row["id"])
         if await tx.row(GET_AN_ENABLED_ADMIN) is None:
             raise LastAdmin
@@ -224,7 +224,7 @@ class AuthService:
         return await SEARCH.page(tx, request)
 
     async def issue_service_token(self, request: IssueServiceTokenRequest) -> ServiceToken:
-        """Issues a token to a service that knows its secret.
+        """Issues a service token in exchange for a client id and its secret.
 
         Raises InvalidCredentials.
         """
@@ -235,38 +235,39 @@ class AuthService:
         token = self._keys.sign(
             subject=request.client_id, role=SERVICE_ROLE, audience=SERVICES_AUDIENCE, seconds=seconds
         )
-        return ServiceToken(access_token=token, token_type="Bearer", expires_in=seconds)  # noqa: S106 - a scheme, no secret
+        return ServiceToken(access_token=token, token_type="Bearer", expires_in=seconds)  # noqa: S106 - a scheme, not a secret
 
     async def get_jwks(self, request: GetJwksRequest) -> HttpBody:
-        """Returns the public keys."""
+        """Returns the public signing keys. Raises DependencyUnavailable."""
         return HttpBody(content_type="application/json", data=self._keys.jwks())
 
     async def get_trust_bundle(self, request: GetTrustBundleRequest) -> TrustBundle:
-        """Returns what services verify tokens with. Raises DependencyUnavailable."""
+        """Returns the public keys and the revocations. Raises DependencyUnavailable."""
         return self._keys.trust_bundle()
 
     async def ensure_admin(self, email: str, password: str) -> None:
-        """Creates the first admin, from the operator's settings. A user who has the email already is left unchanged.
+        """Creates the first admin from the settings, unless a user with the email address exists.
 
-        Raises SettingsError if the password of a new admin is easy to guess.
+        Raises SettingsError if the password is weak.
         """
         row = await self._db.row(GET_USER_BY_EMAIL, email_key=fold_case(email))
         if row is None:
-            if wrong := await self._rules.violation(password, email):
-                raise SettingsError(f"PULSETRACK_ADMIN_PASSWORD {wrong}")
-            # The email as the username too: no sign-up can have taken it, for a username has no "@".
-            new = columns(email, email, await self._passwords.hash(password), role=Role.ADMIN)
-            await self._db.row(INSERT_USER_IF_NEW, **new)
+            if violation := await self._rules.find_violation(password, email):
+                raise SettingsError(f"PULSETRACK_ADMIN_PASSWORD {violation}")
+            # The email address is also the username. Sign-up cannot have taken it, since it rejects "@" in usernames.
+            columns = to_columns(email, email, await self._passwords.hash(password), role=Role.ADMIN)
+            await self._db.row(INSERT_USER_IF_NEW, **columns)
         elif row["role"] != "ADMIN":
-            _log.warning("the user with the first admin's email is no admin, and stays so")
+            _log.warning("the user with the email address PULSETRACK_ADMIN_EMAIL is not an admin and is not promoted")
 
-    async def _columns(self, request: SignUpRequest | CreateUserRequest, role: Role) -> dict[str, Any]:
-        if wrong := usernames.violation(request.username):
-            raise FieldsInvalid({"username": wrong})
+    async def _validate_new_user(self, request: SignUpRequest | CreateUserRequest, role: Role) -> dict[str, Any]:
+        """Returns the columns of a new user. Raises FieldsInvalid."""
+        if violation := find_violation(request.username):
+            raise FieldsInvalid({"username": violation})
         await self._rules.check(request.password, request.email, request.username)
-        return columns(request.email, request.username, await self._passwords.hash(request.password), role=role)
+        return to_columns(request.email, request.username, await self._passwords.hash(request.password), role=role)
 
-    async def _tokens(self, tx: Transaction, user: Record | None, *, family: UUID) -> TokenPair:
+    async def _issue_tokens(self, tx: Transaction, user: Record | None, *, family: UUID) -> TokenPair:
         if user is None or user["disabled"]:
             raise UserDisabled
         record_actor(user["id"])
@@ -286,14 +287,14 @@ class AuthService:
         return TokenPair(
             access_token=access_token,
             refresh_token=refresh_token,
-            token_type="Bearer",  # noqa: S106 - a scheme, no secret
+            token_type="Bearer",  # noqa: S106 - a scheme, not a secret
             expires_in=seconds,
         )
 
 
-async def _insert(tx: Transaction, new: dict[str, Any]) -> User:
+async def _insert_user(tx: Transaction, columns: dict[str, Any]) -> User:
     """Inserts a user. Raises EmailAlreadyExists, UsernameAlreadyExists."""
-    row = await tx.row(INSERT_USER, conflicts=_CONFLICTS, **new)
-    record_actor(new["id"])  # of a sign-up, which has no other caller
-    await record_change(tx, new["id"])
-    return user_of(row)
+    row = await tx.row(INSERT_USER, conflicts=_CONFLICTS, **columns)
+    record_actor(columns["id"])  # the new user is the actor of a sign-up
+    await record_change(tx, columns["id"])
+    return to_user(row)

@@ -1,4 +1,4 @@
-"""The keys that sign access tokens, and the tokens."""
+"""Signing keys, access tokens and refresh tokens."""
 
 import asyncio
 import hashlib
@@ -36,8 +36,8 @@ KeyPassphrase = Annotated[
     str, Meta(min_length=16, description="Passphrase that encrypts the signing keys in the database.")
 ]
 
-TOKENS_LAST = timedelta(seconds=MAX_TOKEN_SECONDS + 2 * CLOCK_SKEW_SECONDS)
-"""For how long a verifier may accept a token that was signed now: its lifetime, and twice what clocks may differ by."""
+TOKEN_VALIDITY = timedelta(seconds=MAX_TOKEN_SECONDS + 2 * CLOCK_SKEW_SECONDS)
+"""The longest time for which a verifier accepts a token: its maximum lifetime plus twice the clock skew."""
 
 _STALE_SECONDS = 30
 
@@ -51,14 +51,14 @@ class SigningKey:
     id: str
     private: ec.EllipticCurvePrivateKey
     activate_time: datetime
-    """From when on it signs; its public half is shown before, so that everybody knows it by then."""
+    """When the key starts to sign. Its public key is published earlier, so that every verifier has it by then."""
 
 
 class SigningKeys:
-    """The keys in the database, encrypted with a passphrase, of which one signs and all verify, and the revocations.
+    """The signing keys and the token revocations in the database. One key signs; all keys verify.
 
-    Entering the context reads them, and creates one if there is none. Keys and revocations are read again every second,
-    so that a rotation or a revocation takes effect at once. Raises SettingsError for a wrong passphrase.
+    Private keys are encrypted with a passphrase. Entering the context loads the keys and creates one if there is none;
+    it raises SettingsError for a wrong passphrase. Keys and revocations are reloaded every second.
     """
 
     def __init__(self, db: Database, passphrase: str, *, reload_seconds: float = 1) -> None:
@@ -79,7 +79,7 @@ class SigningKeys:
         self._reloading.cancel()
 
     def sign(self, *, subject: str, role: str, audience: str, seconds: int, version: int = 0) -> str:
-        """Returns an access token (RFC 9068) that is valid from now on for so many seconds.
+        """Returns an access token (RFC 9068) that expires after the given number of seconds.
 
         The version is the user's `token_version`.
         """
@@ -95,36 +95,36 @@ class SigningKeys:
             "exp": now + seconds,
             "token_version": version,
         }
-        key = self._active(datetime.fromtimestamp(now, UTC))
+        key = self._find_active_key(datetime.fromtimestamp(now, UTC))
         return jwt.encode(claims, key.private, algorithm=ALGORITHM, headers={"kid": key.id, "typ": TOKEN_TYPE})
 
     def jwks(self) -> bytes:
         """Returns the public keys as a JSON Web Key Set (RFC 7517).
 
-        Raises DependencyUnavailable if the database has not been read for 30 s: a key may have been revoked since.
+        Raises DependencyUnavailable if the last successful read of the database was more than 30 s ago.
         """
         if time.monotonic() - self._loaded > _STALE_SECONDS:
             raise DependencyUnavailable
-        return msgspec.json.encode({"keys": [_public_jwk(key) for key in self._keys]})
+        return msgspec.json.encode({"keys": [_build_public_jwk(key) for key in self._keys]})
 
     def trust_bundle(self) -> TrustBundle:
-        """Returns what services verify tokens with. Raises DependencyUnavailable, as `jwks` does."""
+        """Returns the public keys and the revocations. Raises DependencyUnavailable, as `jwks` does."""
         return TrustBundle(jwks=self.jwks(), revocations=self._revocations)
 
-    def _active(self, now: datetime) -> SigningKey:
-        """Returns the key that was activated last; the first of all, if this clock is so far behind the database's."""
+    def _find_active_key(self, now: datetime) -> SigningKey:
+        """Returns the key that was activated last, or the oldest key if this clock is behind the database's."""
         return next((key for key in self._keys if key.activate_time <= now), self._keys[-1])
 
     async def _load(self) -> None:
-        rows = await self._db.rows(LIST_SIGNING_KEYS) or await self._create()
-        known = {key.id: key for key in self._keys}  # it takes milliseconds to decrypt one
+        rows = await self._db.rows(LIST_SIGNING_KEYS) or await self._create_first_key()
+        known = {key.id: key for key in self._keys}  # decrypting a key takes milliseconds
         self._keys = [known.get(row["id"]) or decrypt_key(row, self._passphrase) for row in rows]
-        revoked = await self._db.rows(LIST_REVOCATIONS, within=TOKENS_LAST)
+        revoked = await self._db.rows(LIST_REVOCATIONS, within=TOKEN_VALIDITY)
         self._revocations = [Revocation(str(row["id"]), row["token_version"], row["disabled"]) for row in revoked]
         self._loaded = time.monotonic()
 
-    async def _create(self) -> Sequence[Record]:
-        """Returns the keys, one of which it creates unless another process has done so."""
+    async def _create_first_key(self) -> Sequence[Record]:
+        """Creates the first key, unless another process has created one. Returns the keys."""
         async with self._db.begin() as tx:
             await tx.run(LOCK_SIGNING_KEYS)
             if rows := await tx.rows(LIST_SIGNING_KEYS):
@@ -145,17 +145,17 @@ class SigningKeys:
 
 
 def create_refresh_token() -> str:
-    """Returns a refresh token that nobody can guess: 256 random bits."""
+    """Returns a random refresh token of 256 bits."""
     return secrets.token_urlsafe(32)
 
 
 def hash_refresh_token(refresh_token: str) -> bytes:
-    """Returns what is stored of a refresh token. One round of SHA-256 is enough for what was never a password."""
+    """Returns the digest that is stored of a refresh token. Random tokens need no slow password hash."""
     return hashlib.sha256(refresh_token.encode()).digest()
 
 
 def create_key(passphrase: str) -> dict[str, str]:
-    """Returns the columns of a new key."""
+    """Returns the columns of a new signing key."""
     key = ec.generate_private_key(ec.SECP256R1())
     public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(passphrase.encode()))
@@ -163,14 +163,14 @@ def create_key(passphrase: str) -> dict[str, str]:
 
 
 def decrypt_key(row: Record, passphrase: str) -> SigningKey:
-    """Returns the key that a row holds encrypted. Raises SettingsError for a wrong passphrase."""
+    """Returns the signing key of a row. Raises SettingsError for a wrong passphrase."""
     try:
         private = load_pem_private_key(row["encrypted_pem"].encode(), passphrase.encode())
     except ValueError:
-        raise SettingsError("PULSETRACK_KEY_PASSPHRASE does not open the signing keys in the database") from None
+        raise SettingsError("PULSETRACK_KEY_PASSPHRASE does not decrypt the signing keys in the database") from None
     return SigningKey(row["id"], cast("ec.EllipticCurvePrivateKey", private), row["activate_time"])
 
 
-def _public_jwk(key: SigningKey) -> dict[str, Any]:
+def _build_public_jwk(key: SigningKey) -> dict[str, Any]:
     public = ECAlgorithm.to_jwk(key.private.public_key(), as_dict=True)
     return public | {"kid": key.id, "use": "sig", "alg": ALGORITHM}

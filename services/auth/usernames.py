@@ -1,4 +1,7 @@
-"""Usernames that look alike are one: the skeleton of a username, after Unicode Technical Standard 39, section 4."""
+"""Detection of deceptive usernames, based on the skeletons of Unicode Technical Standard 39, section 4.
+
+Two usernames that look the same have the same skeleton, which is unique.
+"""
 
 import unicodedata
 
@@ -11,34 +14,34 @@ _LOOK_ALIKES = str.maketrans(
     "\u0131\u0251\u0261\u026a\u0138",
     "aeopcyxijsdhqwlvyrkaopviuxkywouhgnqniagik",
 )
-"""Lower-case letters of Cyrillic, Greek, Armenian and rare Latin, and the Latin letter that each is taken for."""
+"""Maps lower-case Cyrillic, Greek, Armenian and rare Latin letters to the Latin letter that they look like."""
 
-_TOGETHER = {"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "HANGUL", "BOPOMOFO"}
-"""Scripts that one word may mix."""
+_EAST_ASIAN_SCRIPTS = {"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "HANGUL", "BOPOMOFO"}
+"""Scripts that one username may combine."""
 
-INVISIBLE = "must not contain characters that cannot be seen"
-MIXED = "must not mix letters of several scripts"
+INVISIBLE = "must not contain invisible characters"
+MIXED = "must not mix letters of different scripts"
 
 
-def skeleton(username: str) -> str:
-    """Returns what usernames have in common that differ only in case, width, or letters that look the same."""
+def build_skeleton(username: str) -> str:
+    """Returns the form that usernames share if they differ only in case, width or look-alike letters."""
     folded = remove_ignorables(unicodedata.normalize("NFKC", username)).casefold()
-    letters = unicodedata.normalize("NFKD", folded).translate(_LOOK_ALIKES)  # without the accents on them
+    letters = unicodedata.normalize("NFKD", folded).translate(_LOOK_ALIKES)  # decomposed, so accented letters map too
     return unicodedata.normalize("NFC", letters)
 
 
-def violation(username: str) -> str | None:
-    """Returns what is wrong with a username of the right form, None if nothing is.
+def find_violation(username: str) -> str | None:
+    """Returns a description of what makes a username deceptive, None if it is acceptable.
 
-    Letters of other scripts that look Latin are judged as the Latin ones: a look-alike is refused only if it is taken.
+    Letters that look Latin count as Latin. A username that looks like another one is rejected only if the other exists.
     """
     if remove_ignorables(username) != username:
         return INVISIBLE
-    forms = unicodedata.normalize("NFKC", username).casefold(), skeleton(username)
-    scripts = [{_script(letter) for letter in form if letter.isalpha()} for form in forms]
+    forms = unicodedata.normalize("NFKC", username).casefold(), build_skeleton(username)
+    scripts = [{_find_script(letter) for letter in form if letter.isalpha()} for form in forms]
     return None if min(map(len, scripts)) <= 1 else MIXED
 
 
-def _script(letter: str) -> str:
+def _find_script(letter: str) -> str:
     script = unicodedata.name(letter, "UNKNOWN").split()[0]
-    return "EAST ASIAN" if script in _TOGETHER else script
+    return "EAST ASIAN" if script in _EAST_ASIAN_SCRIPTS else script

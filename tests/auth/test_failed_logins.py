@@ -6,7 +6,7 @@ import pytest
 from grpc import StatusCode
 
 from gen.pulsetrack.auth.v1 import GetCurrentUserRequest, LoginRequest, SignUpRequest, TokenPair
-from services.auth.login_limits import MOST, WINDOW
+from services.auth.login_limits import MAX_FAILURES, WINDOW
 from tests.auth.factory import build_login, build_sign_up, can_refresh, create_user
 from tests.harness.background import Background
 from tests.harness.client import Client, Rejected, attempt, connect
@@ -20,7 +20,7 @@ EARLIER = "times = ARRAY(SELECT time - $1::interval FROM unnest(times) time), ex
 LATER = f"UPDATE failed_logins SET {EARLIER}"
 
 
-def fail(auth: Client, new: SignUpRequest, times: int = MOST) -> list[str]:
+def fail(auth: Client, new: SignUpRequest, times: int = MAX_FAILURES) -> list[str]:
     """Logs in with a wrong password, and returns the reasons of the refusals."""
     wrong = build_login(new, password="something else")
     return [attempt(lambda: auth.login(wrong)).reason for _ in range(times)]
@@ -38,7 +38,7 @@ def test_after_ten_failures_the_right_password_is_refused_too(auth: Client) -> N
     assert fail(auth, new) == ["INVALID_CREDENTIALS"] * 10
     right = refusal(auth, build_login(new))
     assert (right.code, right.reason) == (StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED")
-    assert right.message == "Too many log-ins with this email have failed. Try again later."
+    assert right.message == "Too many logins with this email address have failed. Try again later."
     assert fail(auth, new, 2) == ["RATE_LIMITED"] * 2
 
 
@@ -53,7 +53,7 @@ def test_a_refusal_says_in_how_many_seconds_to_come_back(auth: Client) -> None:
 def test_nine_failures_and_a_success_begin_anew(auth: Client) -> None:
     new = create_user(auth)
     for _ in range(2):
-        assert fail(auth, new, MOST - 1) == ["INVALID_CREDENTIALS"] * (MOST - 1)
+        assert fail(auth, new, MAX_FAILURES - 1) == ["INVALID_CREDENTIALS"] * (MAX_FAILURES - 1)
         assert auth.login(build_login(new)).access_token
 
 
@@ -78,7 +78,7 @@ def test_who_is_refused_does_not_wait_longer_for_having_tried(auth: Client, sql:
 
 def test_an_unknown_email_is_refused_after_as_many_failures_in_the_same_words(auth: Client, sql: Sql) -> None:
     known, unknown = create_user(auth), build_sign_up()
-    assert fail(auth, known, MOST + 1) == fail(auth, unknown, MOST + 1)
+    assert fail(auth, known, MAX_FAILURES + 1) == fail(auth, unknown, MAX_FAILURES + 1)
     sql("UPDATE failed_logins SET times = array_fill(now(), ARRAY[10])")
     refusals = [refusal(auth, build_login(new)) for new in (known, unknown)]
     assert len({each.message for each in refusals}) == 1
@@ -87,7 +87,7 @@ def test_an_unknown_email_is_refused_after_as_many_failures_in_the_same_words(au
 
 def test_an_email_is_counted_without_case(auth: Client) -> None:
     new = create_user(auth)
-    for email in (new.email.upper(), f" {new.email} ") * (MOST // 2):
+    for email in (new.email.upper(), f" {new.email} ") * (MAX_FAILURES // 2):
         assert refusal(auth, LoginRequest(email=email, password="something else")).reason == "INVALID_CREDENTIALS"
     assert refusal(auth, build_login(new)).reason == "RATE_LIMITED"
 
@@ -155,4 +155,4 @@ def test_no_more_times_are_kept_than_count(auth: Client, sql: Sql) -> None:
     fail(auth, new)
     sql("UPDATE failed_logins SET times[10] = times[10] - $1::interval", WINDOW)
     fail(auth, new, 1)
-    assert [len(row["times"]) for row in sql("SELECT times FROM failed_logins")] == [MOST]
+    assert [len(row["times"]) for row in sql("SELECT times FROM failed_logins")] == [MAX_FAILURES]

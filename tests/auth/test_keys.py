@@ -49,7 +49,7 @@ def test_a_key_is_stored_encrypted(auth: Client, sql: Sql) -> None:
 def test_a_wrong_passphrase_is_a_wrong_setting(background: Background, auth: Client, database_url: str) -> None:
     assert key_ids(auth)
     with (
-        pytest.raises(SettingsError, match=r"^PULSETRACK_KEY_PASSPHRASE does not open the signing keys"),
+        pytest.raises(SettingsError, match=r"^PULSETRACK_KEY_PASSPHRASE does not decrypt the signing keys"),
         background.during(serve_auth(database_url, passphrase="another passphrase")),
     ):
         pytest.fail("auth serves with a wrong passphrase")

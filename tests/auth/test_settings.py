@@ -16,7 +16,7 @@ ENVIRONMENT = {
 
 
 def test_the_services_secrets_are_a_json_object() -> None:
-    assert AuthSettings.read(ENVIRONMENT).secrets() == {"patient": "a secret"}
+    assert AuthSettings.read(ENVIRONMENT).parse_service_secrets() == {"patient": "a secret"}
 
 
 def test_sign_up_is_closed_unless_the_operator_opens_it() -> None:
@@ -28,7 +28,7 @@ def test_sign_up_is_closed_unless_the_operator_opens_it() -> None:
 def test_secrets_in_another_form_are_refused_without_showing_them(secrets: str) -> None:
     settings = AuthSettings.read(ENVIRONMENT | {"PULSETRACK_SERVICE_SECRETS": secrets})
     with pytest.raises(SettingsError, match=r"^PULSETRACK_SERVICE_SECRETS is not") as error:
-        settings.secrets()
+        settings.parse_service_secrets()
     assert "a secret" not in str(error.value)
     assert "4711" not in str(error.value)
 

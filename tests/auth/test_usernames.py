@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from services.auth.usernames import INVISIBLE, MIXED, skeleton
+from services.auth.usernames import INVISIBLE, MIXED, build_skeleton
 from services.common.postgres.migrate import migrate
 from tests.auth.factory import build_sign_up
 from tests.harness.background import Background
@@ -90,4 +90,4 @@ def test_users_of_the_version_before_get_skeletons_and_look_alikes_stay(
     sql(USERS, ["ana", "\u0430na", "\u0430\u043d\u043d\u0430"])
     migrate("auth", url)
     rows = sql("SELECT username_skeleton FROM users ORDER BY create_time")
-    assert [row["username_skeleton"] for row in rows] == ["ana", None, skeleton("\u0430\u043d\u043d\u0430")]
+    assert [row["username_skeleton"] for row in rows] == ["ana", None, build_skeleton("\u0430\u043d\u043d\u0430")]

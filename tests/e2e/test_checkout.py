@@ -46,7 +46,7 @@ def test_targets_work_in_paths_with_spaces_and_umlauts(checkout: Path, tmp_path:
         eventually(lambda: "up to seal" in make(f"audit-archive SERVICE=auth {TOMORROW}", checkout, data).stdout)
         for target, said in (
             ("status", "gateway"),
-            ("rotate-keys", "a new key is shown"),
+            ("rotate-keys", "A new key is published"),
             (f"audit-archive {TOMORROW}", "The audit log of billing has no new events before"),
             ("audit-prune", "archived events from the audit log of auth."),
             ("audit-verify", "The audit log of analytics is intact"),

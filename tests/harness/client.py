@@ -1,4 +1,4 @@
-"""A caller of gRPC methods, who sees answers as dataclasses and refusals as their google.rpc.Status."""
+"""A gRPC client that returns responses as dataclasses and raises errors with their google.rpc.Status."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ _STREAMS = {method.path for method in contract.all_methods() if method.streams}
 
 
 class Rejected(Exception):  # noqa: N818 - an expected response, not a failure of the test
-    """A status other than OK, with the google.rpc details that came with it."""
+    """A status other than OK, with its google.rpc details."""
 
     def __init__(self, error: grpc.RpcError) -> None:
         self.code: grpc.StatusCode = error.code()
@@ -42,9 +42,9 @@ class Rejected(Exception):  # noqa: N818 - an expected response, not a failure o
 
 
 class Client:
-    """Calls a service's methods by their names in snake case: `client.get_patient(GetPatientRequest(id=...))`.
+    """Calls the methods of a service by their names in snake case: `client.get_patient(GetPatientRequest(id=...))`.
 
-    The token is the client's unless a call gives another, "" for none.
+    Each call sends the client's access token, unless it is empty.
     """
 
     def __init__(self, channel: grpc.Channel, service: str, token: str = "") -> None:
@@ -53,14 +53,14 @@ class Client:
         self._token = token
 
     def with_token(self, token: str) -> "Client":
-        """Returns the same client with another token."""
+        """Returns a client with another token."""
         return Client(self._channel, self._service, token)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         [method] = [m for m in contract.methods(contract.SERVICES[self._service]) if m.snake_name == name]
-        answer = default_message_pool.url_to_type[_url(method.output)]
+        response = default_message_pool.url_to_type[_build_type_url(method.output)]
 
-        loads = codec.codec_of(answer).loads
+        loads = codec.codec_of(response).loads
 
         def call(request: betterproto2.Message, *, metadata: Metadata = ()) -> Any:
             data = codec.codec_of(type(request)).dumps(request)
@@ -71,10 +71,10 @@ class Client:
         return call
 
     def call(self, path: str, request: bytes, metadata: Metadata = ()) -> bytes:
-        """Calls a method by its path, with bytes, and returns its answer, a stream's first. Raises Rejected."""
+        """Calls a method by its path with a serialized request. Returns the (first) response. Raises Rejected."""
         if path in _STREAMS:
-            with ResponseStream(self._stream(path, request, metadata), bytes) as answers:
-                return next(answers)
+            with ResponseStream(self._stream(path, request, metadata), bytes) as responses:
+                return next(responses)
         try:
             method: Callable[..., bytes] = self._channel.unary_unary(path)
             return method(request, metadata=self._with_token(metadata), timeout=20)
@@ -90,7 +90,7 @@ class Client:
 
 
 class ResponseStream(Generic[T]):
-    """The answers of a stream, until the end of a block."""
+    """The responses of a stream, which is cancelled at the end of the context."""
 
     def __init__(self, call: Any, loads: Callable[[bytes], T]) -> None:
         self._call = call
@@ -106,7 +106,7 @@ class ResponseStream(Generic[T]):
         return self
 
     def __next__(self) -> T:
-        """Waits for the next answer. Raises Rejected."""
+        """Returns the next response. Raises Rejected."""
         try:
             return self._loads(next(self._call))
         except grpc.RpcError as error:
@@ -115,18 +115,18 @@ class ResponseStream(Generic[T]):
 
 @contextmanager
 def connect(port: int, service: str, token: str = "") -> Iterator[Client]:
-    """Calls a service on a port of this machine, over a channel of its own."""
+    """Yields a client with its own channel to a port on this machine."""
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield Client(channel, service, token)
 
 
 def attempt(call: Callable[[], Any]) -> Any:
-    """Makes a call and returns its answer, or how it was refused."""
+    """Makes a call and returns its response, or the error."""
     try:
         return call()
-    except Rejected as refused:
-        return refused
+    except Rejected as error:
+        return error
 
 
-def _url(message: type[Message]) -> str:
+def _build_type_url(message: type[Message]) -> str:
     return f"type.googleapis.com/{message.DESCRIPTOR.full_name}"

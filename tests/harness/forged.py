@@ -1,4 +1,4 @@
-"""Tokens that look like auth's and are not, for whoever knows all of it but the private key."""
+"""Forged access tokens: what an attacker without the private key can create."""
 
 import base64
 import hashlib
@@ -15,64 +15,66 @@ from services.auth.tokens import create_refresh_token
 from tests.harness.tokens import Signer
 
 Forge = Callable[[Signer], str]
-"""Makes a token, given who signs the real ones."""
+"""Creates a forged token, given the signer of valid ones."""
 
 
-def unsigned(signer: Signer) -> str:
+def without_signature_algorithm(signer: Signer) -> str:
     header = {"kid": signer.kid, "typ": "at+jwt"}
     return jwt.encode(signer.claims("ADMIN"), None, algorithm="none", headers=header)  # type: ignore[arg-type]
 
 
-def without_its_signature(signer: Signer) -> str:
+def with_signature_removed(signer: Signer) -> str:
     return signer.token("ADMIN").rpartition(".")[0] + "."
 
 
-def signed_with_the_public_key_as_a_secret(signer: Signer) -> str:
+def signed_with_public_key_as_secret(signer: Signer) -> str:
     secret = signer.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    signed = f"{encoded({'alg': 'HS256', 'kid': signer.kid, 'typ': 'at+jwt'})}.{encoded(signer.claims('ADMIN'))}"
-    signature = hmac.digest(secret, signed.encode(), hashlib.sha256)
-    return f"{signed}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
+    signing_input = (
+        f"{encode_part({'alg': 'HS256', 'kid': signer.kid, 'typ': 'at+jwt'})}.{encode_part(signer.claims('ADMIN'))}"
+    )
+    signature = hmac.digest(secret, signing_input.encode(), hashlib.sha256)
+    return f"{signing_input}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
 
 
 def signed_with_another_key(signer: Signer) -> str:
     return Signer(signer.kid).token("ADMIN")
 
 
-def signed_with_an_unknown_key(_: Signer) -> str:
+def signed_with_unknown_key(_: Signer) -> str:
     return Signer("another-key").token("ADMIN")
 
 
-def signed_with_a_key_it_brings_along(signer: Signer) -> str:
+def signed_with_embedded_key(signer: Signer) -> str:
     own = Signer(signer.kid)
     return own.token("ADMIN", headers={"jwk": ECAlgorithm.to_jwk(own.key.public_key(), as_dict=True)})
 
 
-def that_names_no_key(signer: Signer) -> str:
+def without_key_id(signer: Signer) -> str:
     return signer.token("ADMIN", headers={"kid": ""})
 
 
-def with_another_payload(signer: Signer) -> str:
+def with_replaced_payload(signer: Signer) -> str:
     header, _, signature = signer.token("USER").split(".")
-    return f"{header}.{encoded(signer.claims('ADMIN'))}.{signature}"
+    return f"{header}.{encode_part(signer.claims('ADMIN'))}.{signature}"
 
 
-def that_is_a_refresh_token(_: Signer) -> str:
+def a_refresh_token(_: Signer) -> str:
     return create_refresh_token()
 
 
 FORGERIES: tuple[Forge, ...] = (
-    unsigned,
-    without_its_signature,
-    signed_with_the_public_key_as_a_secret,
+    without_signature_algorithm,
+    with_signature_removed,
+    signed_with_public_key_as_secret,
     signed_with_another_key,
-    signed_with_an_unknown_key,
-    signed_with_a_key_it_brings_along,
-    that_names_no_key,
-    with_another_payload,
-    that_is_a_refresh_token,
+    signed_with_unknown_key,
+    signed_with_embedded_key,
+    without_key_id,
+    with_replaced_payload,
+    a_refresh_token,
 )
 
 
-def encoded(value: dict[str, Any]) -> str:
-    """Returns a part of a token."""
+def encode_part(value: dict[str, Any]) -> str:
+    """Returns a header or payload as it appears in a token."""
     return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()

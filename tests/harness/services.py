@@ -1,4 +1,4 @@
-"""The services, served in this process as their `__main__` does it, without what runs beside their RPCs."""
+"""Servers for tests: each service runs in this process, wired as in its `__main__`, without background work."""
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -6,7 +6,7 @@ from typing import Any
 
 from gen.pulsetrack.auth.v1 import TrustBundle
 from services.analytics.service import AnalyticsService
-from services.auth.authorization import admission
+from services.auth.authorization import create_authorization
 from services.auth.password_strength import PasswordRules
 from services.auth.passwords import Passwords
 from services.auth.service import AuthService, Lifetimes
@@ -28,7 +28,7 @@ ADMIN_EMAIL = "admin@clinic.test"
 ADMIN_PASSWORD = "the admin's password"
 PASSPHRASE = "a passphrase for the keys"
 HEARTBEAT_SECONDS = 0.5
-RESUME_KEY = b"a key of resume tokens"
+RESUME_KEY = b"a key for resume tokens"
 CLIENT_ID = "patient"
 CLIENT_SECRET = "the patient service's secret"
 LIFETIMES = Lifetimes(access_token=900, refresh_token=3600, service_token=300)
@@ -37,24 +37,24 @@ LIFETIMES = Lifetimes(access_token=900, refresh_token=3600, service_token=300)
 def serve_servicer(
     service: str, servicer: object, verifier: TokenVerifier, **settings: Any
 ) -> AbstractAsyncContextManager[int]:
-    """Serves a servicer on a free port, and yields the port."""
-    told = Settings(**({"listen": "127.0.0.1:0", "database_url": ""} | settings))
-    return start_server(told, SERVICES[service], servicer, verifier=verifier)
+    """Serves a servicer on a free port and yields the port."""
+    config = Settings(**({"listen": "127.0.0.1:0", "database_url": ""} | settings))
+    return start_server(config, SERVICES[service], servicer, verifier=verifier)
 
 
 @asynccontextmanager
 async def serve_service(service: str, url: str, verifier: TokenVerifier, **settings: Any) -> AsyncIterator[int]:
-    """Serves a service other than auth on its database, and yields its port."""
-    told = Settings(**({"listen": "127.0.0.1:0", "database_url": url} | settings))
+    """Serves a service other than auth with a database, and yields its port."""
+    config = Settings(**({"listen": "127.0.0.1:0", "database_url": url} | settings))
     async with (
-        Database(url, connections=told.database_connections) as db,
-        AccessLog(db, load_audit_tables(service), people_per_second=told.people_per_second) as log,
+        Database(url, connections=config.database_connections) as db,
+        AccessLog(db, load_audit_tables(service), people_per_second=config.people_per_second) as log,
     ):
         patients = PatientService(db, Outbox(outbox_rows), resume_key=RESUME_KEY, heartbeat_seconds=HEARTBEAT_SECONDS)
         servicers = {"patient": patients, "billing": BillingService(db), "analytics": AnalyticsService(db)}
         servicer, audit = servicers[service], AccessInterceptors(log, path_ids_are_subjects=service == "patient")
         async with start_server(
-            told, SERVICES[service], servicer, verifier=verifier, dependencies=[db], audit=audit
+            config, SERVICES[service], servicer, verifier=verifier, dependencies=[db], audit=audit
         ) as port:
             yield port
 
@@ -72,8 +72,8 @@ async def serve_auth(
     open_sign_up: bool = True,
     breached: str = "",
 ) -> AsyncIterator[int]:
-    """Serves auth on its database, and yields its port. It takes its own tokens, unless a verifier is given."""
-    told = Settings(listen=listen, database_url=url)
+    """Serves auth with a database, and yields its port. It verifies its own tokens unless a verifier is given."""
+    config = Settings(listen=listen, database_url=url)
     async with (
         Database(url) as db,
         SigningKeys(db, passphrase, reload_seconds=reload_seconds) as keys,
@@ -89,12 +89,13 @@ async def serve_auth(
         )
         await auth.ensure_admin(admin_email, admin_password)
 
-        async def own_trust() -> TrustBundle:
+        async def fetch_trust() -> TrustBundle:
             return keys.trust_bundle()
 
-        verifier = verifier or TokenVerifier(own_trust)
-        rules, audit = admission(db, open_sign_up=open_sign_up), AccessInterceptors(log, path_ids_are_subjects=True)
+        verifier = verifier or TokenVerifier(fetch_trust)
+        authorization = create_authorization(db, open_sign_up=open_sign_up)
+        audit = AccessInterceptors(log, path_ids_are_subjects=True)
         async with start_server(
-            told, SERVICES["auth"], auth, verifier=verifier, dependencies=[db], audit=audit, admission=rules
+            config, SERVICES["auth"], auth, verifier=verifier, dependencies=[db], audit=audit, admission=authorization
         ) as port:
             yield port

@@ -1,4 +1,4 @@
-"""Tokens as auth signs them, and as it never would."""
+"""Access tokens for tests, signed like those of auth, with any claims."""
 
 import time
 from typing import Any
@@ -17,18 +17,18 @@ USER_ID = str(uuid4())
 
 
 class Signer:
-    """Signs tokens with a key of its own, whose public half it offers as a key set."""
+    """Signs tokens with its own key and publishes the public key as a key set."""
 
     def __init__(self, kid: str = "test-key") -> None:
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.kid = kid
 
     async def trust(self) -> TrustBundle:
-        """Returns the key set and no revocation, as TokenVerifier fetches them."""
+        """Returns a bundle of the key set without revocations, for TokenVerifier."""
         return TrustBundle(jwks=build_jwks(self))
 
     def token(self, role: str, /, *, headers: dict[str, Any] | None = None, **claims: Any) -> str:
-        """Returns a token that is good for a minute, with the claims and headers given in place of the usual ones."""
+        """Returns a token that is valid for a minute. The given claims and headers replace the defaults."""
         return jwt.encode(
             self.claims(role, **claims),
             self.key,
@@ -37,13 +37,13 @@ class Signer:
         )
 
     def long_lived_token(self, role: str) -> str:
-        """Returns a token of the longest lifetime."""
+        """Returns a token with the maximum lifetime."""
         return self.token(role, exp=int(time.time()) + MAX_TOKEN_SECONDS)
 
     def claims(self, role: str, /, **claims: Any) -> dict[str, Any]:
-        """Returns the claims of such a token, without those that are given as None."""
+        """Returns the claims of a token that is valid for a minute. A claim given as None is omitted."""
         now = int(time.time())
-        usual = {
+        defaults = {
             "iss": "pulsetrack-auth",
             "aud": "pulsetrack-services" if role == "SERVICE" else "pulsetrack",
             "sub": {"USER": USER_ID, "ADMIN": ADMIN_ID}.get(role, "patient"),
@@ -53,11 +53,11 @@ class Signer:
             "nbf": now,
             "exp": now + 60,
         }
-        return {name: value for name, value in (usual | claims).items() if value is not None}
+        return {name: value for name, value in (defaults | claims).items() if value is not None}
 
 
 def build_jwks(*signers: Signer) -> bytes:
-    """Returns the key set of some signers."""
+    """Returns the JSON Web Key Set of signers."""
     keys = [
         ECAlgorithm.to_jwk(signer.key.public_key(), as_dict=True) | {"kid": signer.kid, "use": "sig", "alg": "ES256"}
         for signer in signers

@@ -1,4 +1,4 @@
-"""Patient events, the state that they add up to, and messages that are none."""
+"""Creates patient events, the patient state derived from them, and dead letters."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""The sex and the day of birth of each patient, as its newest event says."""
+"""Adds the sex and date of birth of each patient, from the newest event of the patient."""
 
 from datetime import date
 from typing import Any
@@ -19,26 +19,26 @@ _codec = codec.codec_of(PatientEvent)
 
 
 def upgrade() -> None:
-    """Adds the columns, and fills them from the events that are stored."""
+    """Adds the columns and fills them from the stored events."""
     op.add_column("patients", sa.Column("sex", sa.Integer, nullable=False, server_default="0"))
     op.add_column("patients", sa.Column("date_of_birth", sa.Date))
     connection = op.get_bind()
     for batch in connection.execute(_NEWEST, execution_options={"yield_per": _BATCH}).partitions():
-        connection.execute(_FILL, [_columns(row.patient_id, row.payload) for row in batch])
+        connection.execute(_FILL, [_to_columns(row.patient_id, row.payload) for row in batch])
 
 
-def _columns(patient_id: Any, payload: bytes) -> dict[str, Any]:
+def _to_columns(patient_id: Any, payload: bytes) -> dict[str, Any]:
     event = _codec.loads(payload)
     happened = event.created or event.updated or event.deleted or event.undeleted
     patient = happened.patient if happened else None
     return {
         "patient_id": patient_id,
         "sex": int(patient.sex) if patient else 0,
-        "date_of_birth": _day(patient.date_of_birth) if patient else None,
+        "date_of_birth": _parse_date(patient.date_of_birth) if patient else None,
     }
 
 
-def _day(text: str) -> date | None:
+def _parse_date(text: str) -> date | None:
     try:
         return date.fromisoformat(text)
     except ValueError:

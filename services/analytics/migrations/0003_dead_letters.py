@@ -1,4 +1,4 @@
-"""Dead letters that can be listed and replayed."""
+"""Adds what ListDeadLetters and ReplayDeadLetter need."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Gives each dead letter an id, by which it is known from now on; the digest still keeps it from coming twice."""
+    """Adds an id as the primary key. The digest stays unique and prevents duplicates."""
     new_id = sa.Column("id", sa.Uuid, nullable=False, server_default=sa.func.gen_random_uuid())
     op.add_column("dead_letters", new_id)
     op.add_column("dead_letters", sa.Column("attempts", sa.Integer, nullable=False, server_default="1"))

@@ -1,4 +1,4 @@
-"""Groups of people who are listed together: access events refer to them instead of naming each person."""
+"""Creates groups of subjects. The access event of a list refers to a group instead of each subject."""
 
 import sqlalchemy as sa
 from alembic import op

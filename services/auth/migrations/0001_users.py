@@ -1,4 +1,4 @@
-"""Users, their refresh tokens, and the keys that sign access tokens."""
+"""Creates users, refresh tokens and signing keys."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Users in the order of their list."""
+"""Creates the index that ListUsers reads, newest user first."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""When each signing key begins to sign, and when it stops verifying."""
+"""Adds the activation and retirement times of signing keys."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Adds the columns. A key that is there already signs since it was made."""
+    """Adds the columns. An existing key is active since its creation."""
     time = sa.DateTime(timezone=True)
     op.add_column("signing_keys", sa.Column("activate_time", time, nullable=False, server_default=sa.func.now()))
     op.add_column("signing_keys", sa.Column("retire_time", time))

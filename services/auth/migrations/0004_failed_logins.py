@@ -1,4 +1,4 @@
-"""Log-ins that failed, by a digest of the email that they named."""
+"""Creates the table of failed logins, by a digest of the email address."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Access events: who read or changed the data of users, and the seals over them. Both are append-only."""
+"""Creates access events, which record reads and changes of user data, and their seals. Both are append-only."""
 
 import sqlalchemy as sa
 from alembic import op

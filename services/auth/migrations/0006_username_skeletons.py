@@ -1,11 +1,11 @@
-"""What usernames that look alike have in common."""
+"""Adds the skeleton that usernames share if they look alike."""
 
 import logging
 
 import sqlalchemy as sa
 from alembic import op
 
-from services.auth.usernames import skeleton
+from services.auth.usernames import build_skeleton
 
 revision = "0006"
 down_revision = "0005"
@@ -14,17 +14,17 @@ _log = logging.getLogger(__name__)
 
 
 def upgrade() -> None:
-    """Adds the column, empty for users of the version before who are created meanwhile.
+    """Adds the column. It stays empty for users that the previous version creates during the upgrade.
 
-    It stays empty too for a user whose name looks like that of an earlier one; such users are named in the log.
+    It also stays empty for a user whose name looks like that of an earlier user; the log reports both ids.
     """
     op.add_column("users", sa.Column("username_skeleton", sa.Text))
     users = sa.Table("users", sa.MetaData(), autoload_with=op.get_bind())
     owners: dict[str, str] = {}
     for row in op.get_bind().execute(sa.select(users.c.id, users.c.username).order_by(users.c.create_time)).all():
-        key = skeleton(row.username)
+        key = build_skeleton(row.username)
         if key in owners:
-            _log.warning("the usernames of the users %s and %s look alike; both stay", owners[key], row.id)
+            _log.warning("the usernames of users %s and %s look alike; both are retained", owners[key], row.id)
             continue
         owners[key] = str(row.id)
         op.execute(users.update().where(users.c.id == row.id).values(username_skeleton=key))

@@ -1,4 +1,4 @@
-"""Which access tokens of a user are revoked: those of a lower version than the user's."""
+"""Adds token revocation: access tokens with a version below the user's are revoked."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0007"
 
 
 def upgrade() -> None:
-    """Adds the columns. Tokens without a version count as version 0."""
+    """Adds the columns. A token without a version has version 0."""
     time = sa.DateTime(timezone=True)
     op.add_column("users", sa.Column("token_version", sa.Integer, nullable=False, server_default="0"))
     op.add_column("users", sa.Column("revoke_time", time))
