@@ -1,4 +1,4 @@
-"""The billing service, and its callers."""
+"""The billing service and its clients."""
 
 from functools import partial
 
@@ -23,17 +23,17 @@ def serve() -> Serve:
 
 @pytest.fixture(scope="module")
 def billing(grpc_channel: grpc.Channel, signer: Signer) -> Client:
-    """A user who calls billing."""
+    """A client with the token of a user."""
     return Client(grpc_channel, "billing", signer.long_lived_token("USER"))
 
 
 @pytest.fixture(scope="module")
 def service(billing: Client, signer: Signer) -> Client:
-    """A service that does."""
+    """A client with the token of a service."""
     return billing.with_token(signer.long_lived_token("SERVICE"))
 
 
 @pytest.fixture(scope="module")
 def admin(billing: Client, signer: Signer) -> Client:
-    """An admin who does."""
+    """A client with the token of an admin."""
     return billing.with_token(signer.long_lived_token("ADMIN"))

@@ -1,4 +1,4 @@
-"""Accounts to be."""
+"""Requests for tests."""
 
 from typing import Any
 from uuid import uuid4
@@ -7,12 +7,12 @@ from gen.pulsetrack.billing.v1 import CreateBillingAccountRequest, FollowPatient
 
 
 def create_request(**fields: Any) -> CreateBillingAccountRequest:
-    """Returns the request that opens an account of a patient unlike any other, with the fields given."""
-    usual = {"patient_id": str(uuid4()), "name": "Ana Silva", "email": "ana@clinic.test"}
-    return CreateBillingAccountRequest(**(usual | fields))
+    """Returns a request that opens an account of a new patient, with the given fields."""
+    defaults = {"patient_id": str(uuid4()), "name": "Ana Silva", "email": "ana@clinic.test"}
+    return CreateBillingAccountRequest(**(defaults | fields))
 
 
 def follow_request(account: CreateBillingAccountRequest, sequence: int, *, deleted: bool) -> FollowPatientRequest:
-    """Returns the request that tells of the deletion, or the undeletion, of the patient whose account it is."""
-    who = {"patient_id": account.patient_id, "name": account.name, "email": account.email}
-    return FollowPatientRequest(**who, sequence=sequence, deleted=deleted)
+    """Returns a request that reports a change of the patient of an account."""
+    patient = {"patient_id": account.patient_id, "name": account.name, "email": account.email}
+    return FollowPatientRequest(**patient, sequence=sequence, deleted=deleted)

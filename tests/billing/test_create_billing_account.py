@@ -11,7 +11,7 @@ from tests.harness.client import Client, Rejected
 from tests.harness.concurrency import call_concurrently
 
 
-def test_an_opened_account_is_returned_as_it_is_stored(billing: Client, service: Client) -> None:
+def test_response_equals_the_stored_account(billing: Client, service: Client) -> None:
     request = create_request()
     opened = service.create_billing_account(request)
     assert opened == billing.get_billing_account(GetBillingAccountRequest(id=opened.id))
@@ -20,7 +20,7 @@ def test_an_opened_account_is_returned_as_it_is_stored(billing: Client, service:
     assert UUID(opened.id).version == 7
 
 
-def test_asked_again_it_returns_the_account_that_there_is(service: Client) -> None:
+def test_repeated_create_returns_the_existing_account(service: Client) -> None:
     request = create_request()
     opened = service.create_billing_account(request)
     assert service.create_billing_account(request) == opened
@@ -29,16 +29,16 @@ def test_asked_again_it_returns_the_account_that_there_is(service: Client) -> No
     )
 
 
-def test_asked_many_times_at_once_it_opens_one_account(billing: Client, service: Client) -> None:
+def test_concurrent_creates_open_one_account(billing: Client, service: Client) -> None:
     request = create_request()
-    opened, refused = call_concurrently([partial(service.create_billing_account, request)] * 16)
-    assert not refused
+    opened, rejected = call_concurrently([partial(service.create_billing_account, request)] * 16)
+    assert not rejected
     listed = billing.list_billing_accounts(ListBillingAccountsRequest(patient_id=request.patient_id))
     assert listed.billing_accounts == opened[:1]
     assert {account.id for account in opened} == {opened[0].id}
 
 
-def test_only_services_may_open_accounts(billing: Client) -> None:
+def test_only_services_can_open_accounts(billing: Client) -> None:
     with pytest.raises(Rejected, match="PERMISSION_DENIED ROLE_REQUIRED"):
         billing.create_billing_account(create_request())
 
@@ -54,7 +54,7 @@ def test_only_services_may_open_accounts(billing: Client) -> None:
         ("email", f"{uuid4()}" * 8),
     ],
 )
-def test_a_field_that_breaks_its_rule_is_named(service: Client, field: str, value: str) -> None:
-    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+def test_invalid_field_is_reported_by_its_path(service: Client, field: str, value: str) -> None:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as rejected:
         service.create_billing_account(create_request(**{field: value}))
-    assert list(refused.value.violations) == [field]
+    assert list(rejected.value.violations) == [field]

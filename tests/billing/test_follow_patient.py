@@ -1,4 +1,4 @@
-"""FollowPatient: the account follows its patient, whatever the order of the events."""
+"""FollowPatient: the account follows its patient, regardless of the order of events."""
 
 from dataclasses import replace
 from functools import partial
@@ -13,7 +13,7 @@ from tests.harness.client import Client, Rejected
 from tests.harness.concurrency import call_concurrently
 
 
-def test_a_deletion_closes_the_account_and_an_undeletion_reopens_it(billing: Client, service: Client) -> None:
+def test_deletion_closes_and_undeletion_reopens_the_account(billing: Client, service: Client) -> None:
     opened = service.create_billing_account(request := create_request())
     closed = service.follow_patient(follow_request(request, 2, deleted=True))
     assert closed == replace(opened, status=AccountStatus.CLOSED)
@@ -21,7 +21,7 @@ def test_a_deletion_closes_the_account_and_an_undeletion_reopens_it(billing: Cli
     assert service.follow_patient(follow_request(request, 3, deleted=False)) == opened
 
 
-def test_a_deletion_that_overtakes_the_creation_leaves_the_account_closed(service: Client) -> None:
+def test_deletion_that_arrives_before_the_creation_leaves_the_account_closed(service: Client) -> None:
     request = create_request()
     closed = service.follow_patient(follow_request(request, 2, deleted=True))
     assert (closed.patient_id, closed.name, closed.email) == (request.patient_id, request.name, request.email)
@@ -32,7 +32,7 @@ def test_a_deletion_that_overtakes_the_creation_leaves_the_account_closed(servic
 
 @pytest.mark.parametrize("last_deleted", [True, False], ids=["deleted", "undeleted"])
 @pytest.mark.parametrize("order", list(permutations(range(4))), ids=str)
-def test_events_in_any_order_and_twice_leave_what_the_newest_says(
+def test_newest_event_wins_in_any_order_and_when_repeated(
     billing: Client, service: Client, order: tuple[int, ...], *, last_deleted: bool
 ) -> None:
     request = create_request()
@@ -54,7 +54,7 @@ def test_events_in_any_order_and_twice_leave_what_the_newest_says(
 
 
 @pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)
-def test_the_name_and_the_email_are_those_of_the_newest_event(service: Client, order: tuple[int, ...]) -> None:
+def test_name_and_email_are_those_of_the_newest_event(service: Client, order: tuple[int, ...]) -> None:
     opened = create_request()
     corrected = replace(opened, name="Ana Costa", email="ana.costa@clinic.test")
     calls = [
@@ -68,19 +68,19 @@ def test_the_name_and_the_email_are_those_of_the_newest_event(service: Client, o
     assert (account.name, account.email) == (corrected.name, corrected.email)
 
 
-def test_events_at_the_same_time_leave_what_the_newest_says(billing: Client, service: Client) -> None:
+def test_newest_of_concurrent_events_wins(billing: Client, service: Client) -> None:
     request = create_request()
-    told = [follow_request(request, number, deleted=number % 2 == 0) for number in range(2, 17)]
-    calls = [partial(service.follow_patient, each) for each in told]
-    _, refused = call_concurrently([*calls, partial(service.create_billing_account, request)])
-    assert not refused
+    events = [follow_request(request, number, deleted=number % 2 == 0) for number in range(2, 17)]
+    calls = [partial(service.follow_patient, each) for each in events]
+    _, rejected = call_concurrently([*calls, partial(service.create_billing_account, request)])
+    assert not rejected
     [account] = billing.list_billing_accounts(
         ListBillingAccountsRequest(patient_id=request.patient_id)
     ).billing_accounts
     assert account.status is AccountStatus.CLOSED
 
 
-def test_only_services_may_tell(billing: Client, admin: Client) -> None:
+def test_only_services_can_call(billing: Client, admin: Client) -> None:
     for caller in (billing, admin):
         with pytest.raises(Rejected, match="PERMISSION_DENIED ROLE_REQUIRED"):
             caller.follow_patient(follow_request(create_request(), 2, deleted=True))
@@ -89,8 +89,8 @@ def test_only_services_may_tell(billing: Client, admin: Client) -> None:
 @pytest.mark.parametrize(
     ("field", "value"), [("patient_id", "42"), ("name", ""), ("email", "x" * 255), ("sequence", 0), ("sequence", -1)]
 )
-def test_a_field_that_breaks_its_rule_is_named(service: Client, field: str, value: object) -> None:
+def test_invalid_field_is_reported_by_its_path(service: Client, field: str, value: object) -> None:
     request = replace(follow_request(create_request(), 2, deleted=True), **{field: value})  # type: ignore[arg-type]
-    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as rejected:
         service.follow_patient(request)
-    assert list(refused.value.violations) == [field]
+    assert list(rejected.value.violations) == [field]

@@ -3,9 +3,7 @@
 ELSEWHERE = {
     "CALL_TOO_SLOW": "tests/envoy/test_errors.py::test_slow_call_times_out_in_grpc_and_rest",
     "DEPENDENCY_UNAVAILABLE": "tests/envoy/test_health.py::test_readiness_follows_service_failure_and_recovery",
-    "TRANSACTION_CONFLICT": (
-        "tests/patient/test_update_patient.py::test_two_emails_swapped_at_once_conflict_or_are_taken"
-    ),
+    "TRANSACTION_CONFLICT": ("tests/patient/test_update_patient.py::test_concurrent_swap_of_two_emails_is_rejected"),
     "INTERNAL": "tests/common/test_errors.py::test_a_mistake_of_ours_is_answered_without_a_word_of_it",
     "SIGN_UP_CLOSED": "tests/e2e/test_sign_up_closed.py::test_closed_sign_up_is_rejected_everywhere",
     "LAST_ADMIN": "tests/auth/test_update_user.py::test_the_last_enabled_admin_stays",
@@ -47,46 +45,46 @@ RULES = {
         "tests/auth/test_login.py::test_a_wrong_password_and_an_unknown_email_get_the_same_answer",
     ),
     "patient fields are validated, and the registered date defaults to today": (
-        "tests/patient/test_create_patient.py::test_a_field_that_breaks_its_rule_is_named",
-        "tests/patient/test_create_patient.py::test_the_registered_date_is_today_unless_given",
+        "tests/patient/test_create_patient.py::test_invalid_field_is_reported_by_its_path",
+        "tests/patient/test_create_patient.py::test_registered_date_defaults_to_today",
     ),
     "email (ignoring case) and record number are unique, including deleted patients": (
-        "tests/patient/test_create_patient.py::test_an_email_belongs_to_one_patient_whatever_its_case",
-        "tests/patient/test_create_patient.py::test_a_record_number_belongs_to_one_patient_if_it_is_given",
-        "tests/patient/test_delete_patient.py::test_the_email_and_the_record_number_stay_taken",
+        "tests/patient/test_create_patient.py::test_email_is_unique_regardless_of_case",
+        "tests/patient/test_create_patient.py::test_record_number_is_unique_unless_empty",
+        "tests/patient/test_delete_patient.py::test_email_and_record_number_remain_reserved",
     ),
     "text is normalized to NFC, trimmed, free of control characters, and otherwise unchanged": (
-        "tests/patient/test_text.py::test_text_is_kept_in_nfc_without_space_around_it",
-        "tests/patient/test_text.py::test_control_characters_are_refused",
-        "tests/patient/test_text.py::test_text_in_any_script_comes_back_as_sent",
+        "tests/patient/test_text.py::test_text_is_stored_trimmed_and_in_nfc",
+        "tests/patient/test_text.py::test_control_characters_are_rejected",
+        "tests/patient/test_text.py::test_text_in_any_script_is_returned_unchanged",
     ),
     "a request ID, as requestId or Idempotency-Key, creates one patient": (
         "tests/e2e/test_request_id.py::test_request_id_is_the_same_in_query_header_and_message",
         "tests/e2e/test_at_once.py::test_eight_concurrent_creates_with_one_request_id_create_one_patient",
     ),
     "list pages default to 50 items, hold at most 1000, repeat none, and are newest first": (
-        "tests/patient/test_list_patients.py::test_a_page_has_fifty_patients_unless_told_otherwise",
-        "tests/patient/test_list_patients.py::test_a_page_may_have_a_thousand",
-        "tests/patient/test_list_patients.py::test_a_page_size_out_of_its_limits_is_refused",
-        "tests/patient/test_list_patients.py::test_the_pages_hold_every_patient_once",
-        "tests/patient/test_list_patients.py::test_the_newest_comes_first",
+        "tests/patient/test_list_patients.py::test_default_page_size_is_fifty",
+        "tests/patient/test_list_patients.py::test_page_size_of_one_thousand_is_accepted",
+        "tests/patient/test_list_patients.py::test_page_size_out_of_range_is_rejected",
+        "tests/patient/test_list_patients.py::test_pages_contain_each_patient_once",
+        "tests/patient/test_list_patients.py::test_newest_patient_is_first",
     ),
     "a page token is bound to its query, and modified tokens are rejected": (
-        "tests/patient/test_list_patients.py::test_a_token_that_was_changed_is_refused",
-        "tests/patient/test_list_patients.py::test_a_token_is_refused_with_another_query",
+        "tests/patient/test_list_patients.py::test_altered_page_token_is_rejected",
+        "tests/patient/test_list_patients.py::test_page_token_of_another_query_is_rejected",
     ),
     "a query matches part of a name, an email or a record number": (
-        "tests/patient/test_list_patients.py::test_a_query_finds_a_part_of_a_name_without_case",
-        "tests/patient/test_list_patients.py::test_a_query_finds_a_part_of_an_email_or_of_a_record_number",
+        "tests/patient/test_list_patients.py::test_query_matches_part_of_a_name_regardless_of_case",
+        "tests/patient/test_list_patients.py::test_query_matches_part_of_an_email_or_record_number",
     ),
     "order_by, filters and show_deleted": (
-        "tests/patient/test_list_patients_in_order.py::test_the_pages_hold_every_patient_once_in_order",
-        "tests/patient/test_list_patients_filters.py::test_a_list_holds_what_fits_all_of_its_filters",
-        "tests/patient/test_list_patients_filters.py::test_deleted_patients_are_shown_if_asked_for",
+        "tests/patient/test_list_patients_in_order.py::test_pages_contain_each_patient_once_in_order",
+        "tests/patient/test_list_patients_filters.py::test_filters_are_combined_with_and",
+        "tests/patient/test_list_patients_filters.py::test_show_deleted_includes_deleted_patients",
         "tests/e2e/test_lists.py::test_list_orders_and_filters_over_rest",
     ),
     "an update without a mask changes the populated fields": (
-        "tests/patient/test_update_patient.py::test_without_a_mask_the_fields_that_have_a_value_change",
+        "tests/patient/test_update_patient.py::test_without_a_mask_fields_with_values_are_updated",
     ),
     "a request whose body and path have different IDs is rejected": (
         "tests/e2e/test_users.py::test_update_with_a_conflicting_id_is_rejected",
@@ -95,9 +93,9 @@ RULES = {
         "tests/e2e/test_at_once.py::test_one_of_twelve_concurrent_updates_with_one_etag_succeeds",
     ),
     "a deletion is soft, returns the patient, and can be undone": (
-        "tests/patient/test_delete_patient.py::test_the_answer_is_the_patient_as_deleted",
-        "tests/patient/test_delete_patient.py::test_the_record_is_kept",
-        "tests/patient/test_undelete_patient.py::test_the_answer_is_the_patient_in_use_again",
+        "tests/patient/test_delete_patient.py::test_response_is_the_deleted_patient",
+        "tests/patient/test_delete_patient.py::test_deleted_record_is_retained",
+        "tests/patient/test_undelete_patient.py::test_response_is_the_restored_patient",
     ),
     "revisions record the author, content and time of each change": (
         "tests/e2e/test_revisions.py::test_revisions_over_grpc_and_rest",
@@ -105,7 +103,7 @@ RULES = {
     "a watch streams changes and heartbeats, and resumes after its last token": (
         "tests/e2e/test_watch_patients.py::test_rest_watch_sends_each_change_as_a_json_line",
         "tests/e2e/test_watch_patients.py::test_resumed_watch_misses_no_change_when_a_process_is_killed",
-        "tests/patient/test_watch_patients.py::test_a_silent_watch_beats_with_a_token_that_goes_on",
+        "tests/patient/test_watch_patients.py::test_heartbeats_carry_a_valid_resume_token",
     ),
     "every read or write of a record creates an access event, even if it is rejected": (
         "tests/patient/test_list_access_events.py::test_a_call_leaves_one_event",
@@ -113,9 +111,9 @@ RULES = {
         "tests/e2e/test_access_events.py::test_access_event_records_the_real_address_despite_spoofed_headers",
     ),
     "a patient has one account, which is closed on deletion and reopened on undeletion": (
-        "tests/billing/test_create_billing_account.py::test_asked_many_times_at_once_it_opens_one_account",
-        "tests/patient/test_delivery.py::test_a_deleted_patients_account_is_closed",
-        "tests/patient/test_delivery.py::test_an_undeleted_patients_account_is_reopened",
+        "tests/billing/test_create_billing_account.py::test_concurrent_creates_open_one_account",
+        "tests/patient/test_delivery.py::test_deleting_a_patient_closes_the_account",
+        "tests/patient/test_delivery.py::test_undeleting_a_patient_reopens_the_account",
     ),
     "events are listed by patient and type": (
         "tests/analytics/test_list_patient_events.py::test_events_are_listed_by_patient_and_by_type",
@@ -132,7 +130,7 @@ RULES = {
         "tests/analytics/test_replay_dead_letter.py::test_a_replayed_event_is_stored_and_counted",
     ),
     "events are CloudEvents, delivered at least once, and stored once": (
-        "tests/patient/test_delivery.py::test_an_event_is_published_in_the_form_of_cloudevents",
+        "tests/patient/test_delivery.py::test_events_are_published_as_cloudevents",
         "tests/analytics/test_consuming.py::test_an_event_that_comes_twice_is_stored_once",
     ),
     "health and reflection need no token on any service or the gateway; reflection can be disabled": (

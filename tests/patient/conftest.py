@@ -1,4 +1,4 @@
-"""The patient service, and its callers."""
+"""The patient service and its clients."""
 
 from functools import partial
 
@@ -23,11 +23,11 @@ def serve() -> Serve:
 
 @pytest.fixture(scope="module")
 def patients(grpc_channel: grpc.Channel, signer: Signer) -> Client:
-    """A user who calls the patient service."""
+    """A client with the token of a user."""
     return Client(grpc_channel, "patient", signer.long_lived_token("USER"))
 
 
 @pytest.fixture(scope="module")
 def admin(patients: Client, signer: Signer) -> Client:
-    """An admin who does."""
+    """A client with the token of an admin."""
     return patients.with_token(signer.long_lived_token("ADMIN"))

@@ -1,4 +1,4 @@
-"""Patients to be, and changes of them."""
+"""Patients and requests for tests."""
 
 from typing import Any
 from uuid import uuid4
@@ -13,26 +13,26 @@ OLD_PATIENTS = (
     " '2020-01-31T10:00:00.123456Z', '2021-01-31T10:00:00Z', CASE WHEN sequence = 3 THEN now() END, sequence"
     " FROM unnest($1::uuid[]) WITH ORDINALITY AS old (id, sequence)"
 )
-"""Stores a patient for each id, as the first version did: the third one is deleted."""
+"""Inserts a patient for each id in the first version of the schema. The third one is deleted."""
 
 
 def a_patient(**fields: Any) -> Patient:
-    """Returns a patient that may be created, unlike any other, with the fields given."""
-    usual = {
+    """Returns a valid patient with a unique email address and the given fields."""
+    defaults = {
         "name": "Ana Silva",
         "email": f"{uuid4()}@clinic.test",
         "address": "1 High Street",
         "date_of_birth": "1980-02-29",
     }
-    return Patient(**(usual | fields))
+    return Patient(**(defaults | fields))
 
 
 def create_request(**fields: Any) -> CreatePatientRequest:
-    """Returns the request that creates such a patient."""
+    """Returns a request that creates a valid patient with the given fields."""
     return CreatePatientRequest(patient=a_patient(**fields))
 
 
 def update_request(patient: Patient, *mask: str, **fields: Any) -> UpdatePatientRequest:
-    """Returns the request that gives a patient the fields, those that the mask names if it names any."""
+    """Returns a request that sets fields of a patient. Without paths, the request has no mask."""
     change = Patient(**({"id": patient.id} | fields))
     return UpdatePatientRequest(patient=change, update_mask=FieldMask(paths=list(mask)) if mask else None)

@@ -1,4 +1,4 @@
-"""Lists of patients, page by page."""
+"""Reading lists of patients page by page."""
 
 from collections.abc import Iterable, Iterator
 
@@ -7,13 +7,13 @@ from tests.harness.client import Client
 from tests.patient.factory import create_request
 
 
-def created(patients: Client, count: int, **fields: object) -> list[Patient]:
-    """Creates so many patients, one after the other."""
+def create_patients(patients: Client, count: int, **fields: object) -> list[Patient]:
+    """Creates a number of patients, one after the other."""
     return [patients.create_patient(create_request(**fields)) for _ in range(count)]
 
 
-def pages(patients: Client, **request: object) -> Iterator[ListPatientsResponse]:
-    """Follows the page tokens to the last page."""
+def read_pages(patients: Client, **request: object) -> Iterator[ListPatientsResponse]:
+    """Yields all pages."""
     token = ""
     while True:
         page = patients.list_patients(ListPatientsRequest(**request, page_token=token))  # type: ignore[arg-type]
@@ -22,10 +22,10 @@ def pages(patients: Client, **request: object) -> Iterator[ListPatientsResponse]
             return
 
 
-def ids(listed: Iterable[Patient]) -> list[str]:
+def ids_of(listed: Iterable[Patient]) -> list[str]:
     return [patient.id for patient in listed]
 
 
-def walked(patients: Client, **request: object) -> list[str]:
-    """Returns the ids on all pages."""
-    return [patient.id for page in pages(patients, **request) for patient in page.patients]
+def list_ids(patients: Client, **request: object) -> list[str]:
+    """Returns the ids of the patients on all pages."""
+    return [patient.id for page in read_pages(patients, **request) for patient in page.patients]

@@ -13,40 +13,40 @@ from tests.harness.sql import Sql
 from tests.patient.factory import create_request
 
 
-def test_a_created_patient_is_returned_as_it_is_stored(patients: Client) -> None:
+def test_response_equals_the_stored_patient(patients: Client) -> None:
     created = patients.create_patient(
         create_request(sex=Sex.FEMALE, phone="+351 21 000", medical_record_number="MRN-1")
     )
     assert created == patients.get_patient(GetPatientRequest(id=created.id))
 
 
-def test_the_registered_date_is_today_unless_given(patients: Client) -> None:
+def test_registered_date_defaults_to_today(patients: Client) -> None:
     assert patients.create_patient(create_request()).registered_date == datetime.now(UTC).date().isoformat()
     assert patients.create_patient(create_request(registered_date="2020-01-31")).registered_date == "2020-01-31"
 
 
-def test_text_is_normalised_to_nfc_and_trimmed(patients: Client) -> None:
+def test_text_is_normalized_to_nfc_and_trimmed(patients: Client) -> None:
     assert patients.create_patient(create_request(name=" Jose\u0301 ")).name == "Jos\u00e9"
 
 
-def test_an_email_belongs_to_one_patient_whatever_its_case(patients: Client) -> None:
+def test_email_is_unique_regardless_of_case(patients: Client) -> None:
     patients.create_patient(create_request(email="one@clinic.test"))
-    with pytest.raises(Rejected) as refused:
+    with pytest.raises(Rejected) as rejected:
         patients.create_patient(create_request(email="ONE@Clinic.test"))
-    assert (refused.value.code, refused.value.reason) == (StatusCode.ALREADY_EXISTS, "EMAIL_ALREADY_EXISTS")
+    assert (rejected.value.code, rejected.value.reason) == (StatusCode.ALREADY_EXISTS, "EMAIL_ALREADY_EXISTS")
 
 
-def test_of_those_who_create_one_email_at_once_one_succeeds(patients: Client, sql: Sql) -> None:
-    created, refused = call_concurrently(
+def test_one_of_concurrent_creates_with_the_same_email_succeeds(patients: Client, sql: Sql) -> None:
+    created, rejected = call_concurrently(
         [lambda: patients.create_patient(create_request(email="race@clinic.test"))] * 16
     )
     assert len(created) == 1
-    assert [refusal.reason for refusal in refused] == ["EMAIL_ALREADY_EXISTS"] * 15
-    assert {refusal.code for refusal in refused} == {StatusCode.ALREADY_EXISTS}
+    assert [rejection.reason for rejection in rejected] == ["EMAIL_ALREADY_EXISTS"] * 15
+    assert {rejection.code for rejection in rejected} == {StatusCode.ALREADY_EXISTS}
     assert len(sql("SELECT FROM patients WHERE email_key = 'race@clinic.test'")) == 1
 
 
-def test_a_record_number_belongs_to_one_patient_if_it_is_given(patients: Client) -> None:
+def test_record_number_is_unique_unless_empty(patients: Client) -> None:
     for number in ("", "", "MRN-2"):
         patients.create_patient(create_request(medical_record_number=number))
     for number in (" MRN-2 ", "mrn-2"):
@@ -87,14 +87,14 @@ def test_output_only_fields_are_ignored(patients: Client) -> None:
         ("medical_record_number", "x" * 65),
     ],
 )
-def test_a_field_that_breaks_its_rule_is_named(patients: Client, field: str, value: object) -> None:
-    with pytest.raises(Rejected) as refused:
+def test_invalid_field_is_reported_by_its_path(patients: Client, field: str, value: object) -> None:
+    with pytest.raises(Rejected) as rejected:
         patients.create_patient(create_request(**{field: value}))
-    assert (refused.value.code, refused.value.reason) == (StatusCode.INVALID_ARGUMENT, "FIELDS_INVALID")
-    assert list(refused.value.violations) == [f"patient.{field}"]
+    assert (rejected.value.code, rejected.value.reason) == (StatusCode.INVALID_ARGUMENT, "FIELDS_INVALID")
+    assert list(rejected.value.violations) == [f"patient.{field}"]
 
 
-def test_a_request_without_a_patient_is_refused(patients: Client) -> None:
-    with pytest.raises(Rejected) as refused:
+def test_request_without_a_patient_is_rejected(patients: Client) -> None:
+    with pytest.raises(Rejected) as rejected:
         patients.create_patient(CreatePatientRequest())
-    assert list(refused.value.violations) == ["patient"]
+    assert list(rejected.value.violations) == ["patient"]

@@ -1,4 +1,4 @@
-"""The relays: every event reaches Kafka, and every new patient gets one account, whatever goes down in between."""
+"""The relays deliver every event to Kafka and open one account for each patient, despite outages."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -38,7 +38,7 @@ SET_PAYLOAD = "UPDATE outbox SET payload = $2 WHERE id = $1"
 
 @dataclass(frozen=True)
 class Delivery:
-    """The outbox of the patient service, and where it is delivered to."""
+    """The outbox of the patient service and its destinations."""
 
     background: Background
     outbox_url: str
@@ -50,11 +50,11 @@ class Delivery:
         return self.background.during(run_relays(self.outbox_url, self.to))
 
     def billing(self) -> AbstractContextManager[None]:
-        """Has billing up during a block."""
+        """Runs billing during a block."""
         return self.background.during(serve_billing(self.billing_url, self.to))
 
     def topic(self) -> AbstractContextManager[Topic]:
-        """Reads the topic during a block."""
+        """Opens the topic for reading during a block."""
         return open_topic(self.to.kafka, TOPIC)
 
     def accounts(self, patient_id: str) -> list[asyncpg.Record]:
@@ -63,7 +63,7 @@ class Delivery:
         return Sql(self.background, self.billing_url)(found, patient_id)
 
     def wait(self, destination: str = "%") -> None:
-        """Waits until nothing is left to be delivered."""
+        """Waits until all rows are delivered."""
         sql = Sql(self.background, self.outbox_url)
         eventually(lambda: not sql(f"{WAITING} AND destination LIKE $1", destination))
 
@@ -82,7 +82,7 @@ def make_undeliverable(sql: Sql, patient_id: str) -> tuple[int, bytes]:
 def delivery(
     background: Background, own_broker: Broker, new_database: Callable[[str], str], database_url: str
 ) -> Iterator[Delivery]:
-    """With a broker and a real auth that are up."""
+    """The delivery, with a broker and auth running."""
     with background.during(serve_auth(new_database("auth"))) as auth:
         to = Addresses(own_broker.address, auth=f"{HOST}:{auth}", billing=f"{HOST}:{free_port()}")
         yield Delivery(background, database_url, new_database("billing"), to)
@@ -90,20 +90,20 @@ def delivery(
 
 @pytest.fixture
 def billing(delivery: Delivery) -> Iterator[None]:
-    """Billing is up."""
+    """Runs billing."""
     with delivery.billing():
         yield
 
 
 @pytest.fixture
 def relays(delivery: Delivery) -> Iterator[None]:
-    """The relays run."""
+    """Runs the relays."""
     with delivery.relays():
         yield
 
 
 @pytest.mark.usefixtures("relays")
-def test_an_event_is_published_in_the_form_of_cloudevents(patients: Client, delivery: Delivery) -> None:
+def test_events_are_published_as_cloudevents(patients: Client, delivery: Delivery) -> None:
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     created = patients.create_patient(create_request(), metadata=(("traceparent", trace),))
     with delivery.topic() as topic:
@@ -123,7 +123,7 @@ def test_an_event_is_published_in_the_form_of_cloudevents(patients: Client, deli
 
 
 @pytest.mark.usefixtures("relays")
-def test_the_events_of_a_patient_keep_their_order(patients: Client, admin: Client, delivery: Delivery) -> None:
+def test_events_of_a_patient_are_published_in_order(patients: Client, admin: Client, delivery: Delivery) -> None:
     created = patients.create_patient(create_request())
     patients.update_patient(update_request(created, name="Ana Costa"))
     admin.delete_patient(DeletePatientRequest(id=created.id))
@@ -135,14 +135,14 @@ def test_the_events_of_a_patient_keep_their_order(patients: Client, admin: Clien
 
 
 @pytest.mark.usefixtures("relays", "billing")
-def test_a_new_patient_gets_an_account(patients: Client, delivery: Delivery) -> None:
+def test_account_is_opened_for_a_new_patient(patients: Client, delivery: Delivery) -> None:
     created = patients.create_patient(create_request())
     [account] = eventually(partial(delivery.accounts, created.id))
     assert (account["name"], account["email"], account["status"]) == (created.name, created.email, "ACTIVE")
 
 
 @pytest.mark.usefixtures("relays", "billing")
-def test_a_deleted_patients_account_is_closed(patients: Client, admin: Client, delivery: Delivery) -> None:
+def test_deleting_a_patient_closes_the_account(patients: Client, admin: Client, delivery: Delivery) -> None:
     created = patients.create_patient(create_request())
     admin.delete_patient(DeletePatientRequest(id=created.id))
     delivery.wait()
@@ -150,7 +150,7 @@ def test_a_deleted_patients_account_is_closed(patients: Client, admin: Client, d
 
 
 @pytest.mark.usefixtures("relays", "billing")
-def test_an_account_follows_a_corrected_name_and_email(patients: Client, delivery: Delivery) -> None:
+def test_account_receives_name_and_email_updates(patients: Client, delivery: Delivery) -> None:
     created = patients.create_patient(create_request())
     patients.update_patient(update_request(created, name="Ana Costa"))
     corrected = patients.update_patient(update_request(created, email=f"corrected-{created.email}"))
@@ -161,7 +161,7 @@ def test_an_account_follows_a_corrected_name_and_email(patients: Client, deliver
 
 
 @pytest.mark.usefixtures("relays", "billing")
-def test_an_undeleted_patients_account_is_reopened(patients: Client, admin: Client, delivery: Delivery) -> None:
+def test_undeleting_a_patient_reopens_the_account(patients: Client, admin: Client, delivery: Delivery) -> None:
     created = patients.create_patient(create_request())
     admin.delete_patient(DeletePatientRequest(id=created.id))
     admin.undelete_patient(UndeletePatientRequest(id=created.id))
@@ -171,7 +171,7 @@ def test_an_undeleted_patients_account_is_reopened(patients: Client, admin: Clie
 
 
 @pytest.mark.usefixtures("billing")
-def test_the_rows_of_a_patient_wait_for_an_earlier_one(
+def test_undelivered_row_blocks_later_rows_of_the_same_patient(
     patients: Client, admin: Client, sql: Sql, delivery: Delivery
 ) -> None:
     created, other = (patients.create_patient(create_request()) for _ in range(2))
@@ -187,7 +187,7 @@ def test_the_rows_of_a_patient_wait_for_an_earlier_one(
 
 
 @pytest.mark.usefixtures("relays", "billing")
-def test_what_is_delivered_again_is_the_same_event_and_the_same_account(
+def test_redelivery_repeats_the_event_and_does_not_change_the_account(
     patients: Client, sql: Sql, delivery: Delivery
 ) -> None:
     created = patients.create_patient(create_request())
@@ -202,20 +202,20 @@ def test_what_is_delivered_again_is_the_same_event_and_the_same_account(
 
 
 @pytest.mark.usefixtures("relays")
-def test_accounts_are_opened_when_billing_comes_back(patients: Client, sql: Sql, delivery: Delivery) -> None:
+def test_accounts_are_opened_after_an_outage_of_billing(patients: Client, sql: Sql, delivery: Delivery) -> None:
     with delivery.billing():
         before = patients.create_patient(create_request())
         eventually(partial(delivery.accounts, before.id))
     created = [patients.create_patient(create_request()) for _ in range(3)]
     with delivery.topic() as topic:
-        topic.of(created[-1].id)  # Kafka is told all the same
+        topic.of(created[-1].id)  # delivery to Kafka continues
     assert len(sql(f"{WAITING} AND destination = 'billing'")) == 3
     with delivery.billing():
         delivery.wait()
     assert [len(delivery.accounts(patient.id)) for patient in created] == [1, 1, 1]
 
 
-def test_the_log_says_which_deliveries_are_late(
+def test_late_deliveries_are_logged(
     patients: Client, sql: Sql, delivery: Delivery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(relay, "_REPORT_SECONDS", 0)
@@ -233,7 +233,7 @@ def test_the_log_says_which_deliveries_are_late(
 
 
 @pytest.mark.usefixtures("billing")
-def test_a_row_that_billing_refuses_holds_up_no_other(patients: Client, sql: Sql, delivery: Delivery) -> None:
+def test_row_that_billing_rejects_does_not_block_other_patients(patients: Client, sql: Sql, delivery: Delivery) -> None:
     rejected, other = (patients.create_patient(create_request()) for _ in range(2))
     row_id, payload = make_undeliverable(sql, rejected.id)
     with delivery.relays():
@@ -262,7 +262,7 @@ def analytics_url(new_database: Callable[[str], str]) -> str:
 
 
 @pytest.mark.usefixtures("relays")
-def test_a_broker_that_forgot_everything_is_told_again_and_analytics_stores_each_event_once(
+def test_events_are_republished_after_data_loss_and_stored_once(
     patients: Client, sql: Sql, delivery: Delivery, own_broker: Broker, analytics_url: str
 ) -> None:
     def create() -> set[str]:
@@ -289,13 +289,13 @@ def test_a_broker_that_forgot_everything_is_told_again_and_analytics_stores_each
 
 
 @pytest.mark.usefixtures("relays")
-def test_rows_that_were_delivered_long_ago_are_removed(patients: Client, sql: Sql, delivery: Delivery) -> None:
+def test_old_delivered_rows_are_removed(patients: Client, sql: Sql, delivery: Delivery) -> None:
     ages = {patients.create_patient(create_request()).id: age for age in ("8 days", "6 days")}
     delivery.wait(TOPIC)
     for key, age in ages.items():
         sql(f"UPDATE outbox SET delivered_time = now() - interval '{age}' WHERE key = $1", key)
-    kept = "SELECT FROM outbox WHERE destination = 'patient.events.v1' AND key = $1"
+    stored = "SELECT FROM outbox WHERE destination = 'patient.events.v1' AND key = $1"
     old, young = ages
-    with delivery.relays():  # a relay that starts looks for them at once
-        eventually(lambda: not sql(kept, old))
-    assert sql(kept, young)
+    with delivery.relays():  # a relay prunes when it starts
+        eventually(lambda: not sql(stored, old))
+    assert sql(stored, young)

@@ -142,7 +142,7 @@ def test_row_and_patient_round_trip() -> None:
     )
 
 
-def test_next_row_increments_the_sequence() -> None:
+def test_advanced_row_increments_the_sequence() -> None:
     later = datetime(2026, 2, 1, tzinfo=UTC)
     row = create_row(ANA, ID, NOW)
     deleted = advance_row(row, later, delete_time=later)

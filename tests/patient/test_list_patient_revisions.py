@@ -33,7 +33,7 @@ def revisions(patients: Client, patient_id: str, **request: object) -> list[Revi
     return listed
 
 
-def test_each_change_is_a_revision_newest_first(patients: Client, admin: Client) -> None:
+def test_each_change_adds_a_revision_listed_newest_first(patients: Client, admin: Client) -> None:
     created = patients.create_patient(create_request())
     updated = patients.update_patient(update_request(created, name="Ana Costa"))
     deleted = admin.delete_patient(DeletePatientRequest(id=created.id))
@@ -51,7 +51,7 @@ def test_each_change_is_a_revision_newest_first(patients: Client, admin: Client)
     ]
 
 
-def test_the_types_are_those_of_the_changes(patients: Client, admin: Client) -> None:
+def test_revision_type_is_the_kind_of_change(patients: Client, admin: Client) -> None:
     created = patients.create_patient(create_request())
     admin.delete_patient(DeletePatientRequest(id=created.id))
     admin.undelete_patient(UndeletePatientRequest(id=created.id))
@@ -60,13 +60,13 @@ def test_the_types_are_those_of_the_changes(patients: Client, admin: Client) -> 
     assert types == [RevisionType.UPDATED, RevisionType.UNDELETED, RevisionType.DELETED, RevisionType.CREATED]
 
 
-def test_a_deleted_patient_has_its_revisions_still(patients: Client, admin: Client) -> None:
+def test_revisions_of_a_deleted_patient_are_listed(patients: Client, admin: Client) -> None:
     created = patients.create_patient(create_request())
     deleted = admin.delete_patient(DeletePatientRequest(id=created.id))
     assert [revision.patient for revision in revisions(patients, created.id)] == [deleted, created]
 
 
-def test_what_changes_nothing_is_no_revision(patients: Client, admin: Client) -> None:
+def test_calls_without_effect_add_no_revision(patients: Client, admin: Client) -> None:
     request = CreatePatientRequest(patient=a_patient(), request_id="no-revision")
     created = patients.create_patient(request)
     patients.create_patient(request)
@@ -77,7 +77,7 @@ def test_what_changes_nothing_is_no_revision(patients: Client, admin: Client) ->
     assert len(revisions(patients, created.id)) == 1
 
 
-def test_a_change_and_its_revision_are_of_one_transaction(patients: Client, sql: Sql) -> None:
+def test_change_and_revision_commit_in_one_transaction(patients: Client, sql: Sql) -> None:
     created = patients.create_patient(create_request())
     patients.update_patient(update_request(created, phone="112"))
     written = sql("SELECT xmin::text FROM patients WHERE id = $1", created.id)
@@ -86,7 +86,7 @@ def test_a_change_and_its_revision_are_of_one_transaction(patients: Client, sql:
     assert len(set(written)) == 1
 
 
-def test_pages_hold_every_revision_once(patients: Client) -> None:
+def test_pages_contain_each_revision_once(patients: Client) -> None:
     created = patients.create_patient(create_request())
     for number in range(5):
         patients.update_patient(update_request(created, phone=f"112-{number}"))
@@ -100,7 +100,7 @@ def test_pages_hold_every_revision_once(patients: Client) -> None:
     assert seen == [6, 5, 4, 3, 2, 1]
 
 
-def test_a_token_is_refused_for_another_patient(patients: Client) -> None:
+def test_page_token_of_another_patient_is_rejected(patients: Client) -> None:
     created, other = (patients.create_patient(create_request()) for _ in range(2))
     patients.update_patient(update_request(created, phone="112"))
     token = patients.list_patient_revisions(ListPatientRevisionsRequest(id=created.id, page_size=1)).next_page_token
@@ -108,18 +108,18 @@ def test_a_token_is_refused_for_another_patient(patients: Client) -> None:
         revisions(patients, other.id, page_token=token)
 
 
-def test_an_unknown_patient_is_not_found(patients: Client) -> None:
+def test_unknown_patient_is_not_found(patients: Client) -> None:
     with pytest.raises(Rejected, match="NOT_FOUND PATIENT_NOT_FOUND"):
         revisions(patients, str(uuid4()))
 
 
-def test_a_request_that_breaks_its_rules_is_refused(patients: Client) -> None:
-    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+def test_invalid_request_is_rejected(patients: Client) -> None:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as rejected:
         revisions(patients, "42", page_size=1001, page_token="x" * 513)
-    assert list(refused.value.violations) == ["id", "page_size", "page_token"]
+    assert list(rejected.value.violations) == ["id", "page_size", "page_token"]
 
 
-def test_patients_older_than_the_revisions_get_one_each(
+def test_migration_adds_a_revision_for_each_existing_patient(
     background: Background, postgres: Postgres, signer: Signer
 ) -> None:
     name = f"old_{secrets.token_hex(4)}"

@@ -1,4 +1,4 @@
-"""The migrations of the patient service that deal with what is stored already."""
+"""Migrations of the patient service that change existing data."""
 
 import secrets
 from collections.abc import Callable
@@ -18,14 +18,14 @@ from tests.patient.factory import OLD_PATIENTS
 from tools.local.postgres import Postgres
 from tools.ports import free_port
 
-OPEN = (
+OPEN_ACCOUNTS = (
     "INSERT INTO accounts (id, patient_id, name, email, create_time)"
     " SELECT id, id, 'Old', id::text, now() FROM unnest($1::uuid[]) AS old (id)"
 )
-BEHIND = "UPDATE patients SET sequence = sequence + 1, delete_time = now() WHERE id = ANY($1::uuid[])"
+DELETE_UNNOTICED = "UPDATE patients SET sequence = sequence + 1, delete_time = now() WHERE id = ANY($1::uuid[])"
 
 
-def test_accounts_of_patients_who_were_deleted_before_billing_listened_are_closed(
+def test_migration_closes_accounts_of_patients_deleted_earlier(
     background: Background, postgres: Postgres, new_database: Callable[[str], str], broker: str
 ) -> None:
     name = f"patient_{secrets.token_hex(4)}"
@@ -33,11 +33,11 @@ def test_accounts_of_patients_who_were_deleted_before_billing_listened_are_close
     Sql(background, postgres.url())(f"CREATE DATABASE {name}")
     migrate("patient", url, to="0002")
     old = [str(uuid4()) for _ in range(1500)]  # more than a batch
-    kept, deleted = old[:2], old[2:]
+    active_ids, deleted = old[:2], old[2:]
     sql, billing = Sql(background, url), Sql(background, billing_url)
     sql(OLD_PATIENTS, old)
-    sql(BEHIND, deleted)
-    billing(OPEN, old)
+    sql(DELETE_UNNOTICED, deleted)
+    billing(OPEN_ACCOUNTS, old)
     migrate("patient", url)
     assert sql("SELECT count(*), count(DISTINCT event_id) FROM outbox") == [(1498, 1498)]
     with background.during(serve_auth(new_database("auth"))) as auth:
@@ -45,11 +45,11 @@ def test_accounts_of_patients_who_were_deleted_before_billing_listened_are_close
         with background.during(serve_billing(billing_url, to)), background.during(run_relays(url, to)):
             eventually(lambda: not sql("SELECT FROM outbox WHERE delivered_time IS NULL"))
     active = billing("SELECT patient_id::text FROM accounts WHERE status = 'ACTIVE' ORDER BY 1")
-    assert [row["patient_id"] for row in active] == sorted(kept)
+    assert [row["patient_id"] for row in active] == sorted(active_ids)
     assert billing("SELECT count(*) FROM accounts") == [(1500,)]
 
 
-def test_record_numbers_that_became_the_same_end_the_migration_with_their_patients(
+def test_migration_fails_on_colliding_record_numbers_and_lists_the_patients(
     background: Background, postgres: Postgres
 ) -> None:
     name = f"patient_{secrets.token_hex(4)}"

@@ -1,4 +1,4 @@
-"""Searches: only a few run at once, so that other calls find the database free."""
+"""Few searches run at once, which leaves database connections to other calls."""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -14,25 +14,25 @@ from tests.harness.waiting import eventually
 from tests.patient.factory import create_request
 
 SEARCHES = 14
-"""More than the connections of a pool."""
+"""More than the connections in the pool."""
 
 
 @pytest.mark.parametrize(
     "search", [ListPatientsRequest(query="ana"), ListPatientsRequest(sex=Sex.MALE)], ids=["query", "filter"]
 )
-def test_searches_that_take_long_leave_connections_to_others(
+def test_slow_searches_leave_connections_for_other_calls(
     patients: Client, sql: Sql, search: ListPatientsRequest
 ) -> None:
     created = patients.create_patient(create_request())
     with ThreadPoolExecutor(SEARCHES) as threads, sql.hold_locks("LOCK TABLE patients"):
         searches = [threads.submit(attempt, partial(patients.list_patients, search)) for _ in range(SEARCHES)]
         eventually(lambda: sum(each.done() for each in searches) == SEARCHES - CONCURRENT_SEARCHES)
-        refused = [each.result() for each in searches if each.done()]
+        rejected = [each.result() for each in searches if each.done()]
         revisions = patients.list_patient_revisions(ListPatientRevisionsRequest(id=created.id)).revisions
     assert [revision.patient for revision in revisions] == [created]
-    assert all(isinstance(each, Rejected) for each in refused)
-    assert {(each.code, each.reason, each.retry_after) for each in refused} == {
+    assert all(isinstance(each, Rejected) for each in rejected)
+    assert {(each.code, each.reason, each.retry_after) for each in rejected} == {
         (StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED", 1)
     }
-    answered = [each.result() for each in searches if not isinstance(each.result(), Rejected)]
-    assert len(answered) == CONCURRENT_SEARCHES
+    successful = [each.result() for each in searches if not isinstance(each.result(), Rejected)]
+    assert len(successful) == CONCURRENT_SEARCHES

@@ -1,4 +1,4 @@
-"""A thousand who watch one process."""
+"""One process serves a thousand watchers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ METHOD = f"/{SERVICES['patient']}/WatchPatients"
 loads = codec.codec_of(WatchPatientsResponse).loads
 
 
-def test_each_of_a_thousand_is_told_of_each_change(
+def test_one_thousand_watchers_receive_every_change(
     background: Background, grpc_addr: str, signer: Signer, patients: Client
 ) -> None:
     async def story() -> None:
@@ -30,20 +30,20 @@ def test_each_of_a_thousand_is_told_of_each_change(
             watches = [aiter(method(b"", metadata=(("authorization", f"Bearer {user}"),))) for user in users]
             for watch in watches:
                 assert not loads(await anext(watch)).revision
-            seen = asyncio.gather(*(changed(watch) for watch in watches))
+            seen = asyncio.gather(*(read_changed_ids(watch) for watch in watches))
             created = [(await asyncio.to_thread(patients.create_patient, create_request())).id for _ in range(CHANGES)]
             assert await seen == [created] * WATCHERS
 
     background.run(story(), seconds=120)
 
 
-async def changed(watch: AsyncIterator[bytes]) -> list[str]:
-    """Returns of which patients the first changes are that somebody sees."""
+async def read_changed_ids(watch: AsyncIterator[bytes]) -> list[str]:
+    """Returns the ids of the patients of the first changes of a watch."""
     ids: list[str] = []
     async for data in watch:
-        answer = loads(data)
-        if answer.revision and answer.revision.patient:
-            ids.append(answer.revision.patient.id)
+        response = loads(data)
+        if response.revision and response.revision.patient:
+            ids.append(response.revision.patient.id)
         if len(ids) == CHANGES:
             break
     return ids
