@@ -106,8 +106,8 @@ RULES = {
         "tests/patient/test_watch_patients.py::test_heartbeats_carry_a_valid_resume_token",
     ),
     "every read or write of a record creates an access event, even if it is rejected": (
-        "tests/patient/test_list_access_events.py::test_a_call_leaves_one_event",
-        "tests/patient/test_list_access_events.py::test_a_call_without_the_role_leaves_an_event",
+        "tests/patient/test_list_access_events.py::test_call_records_one_event",
+        "tests/patient/test_list_access_events.py::test_call_without_the_role_records_an_event",
         "tests/e2e/test_access_events.py::test_access_event_records_the_real_address_despite_spoofed_headers",
     ),
     "a patient has one account, which is closed on deletion and reopened on undeletion": (
