@@ -86,7 +86,7 @@ def new_database(postgres: Postgres, background: Background) -> Callable[[str], 
         connection = await asyncpg.connect(url)
         await connection.execute(f"CREATE ROLE {role_of(service)}")
         await connection.close()
-        await grant_privileges(url, role_of(service))
+        await grant_privileges(service, url, role_of(service))
 
     def new(service: str) -> str:
         if service not in templates:

@@ -27,7 +27,6 @@ from services.common.messaging.topic import topics_table
 from services.common.postgres.database import Statement
 from services.common.postgres.idempotency import StoredResponses, responses_table
 from services.common.postgres.journal import Journal, journal_columns
-from services.common.postgres.migrate import APPEND_ONLY
 from services.common.postgres.paging import Listing
 
 metadata = MetaData()
@@ -76,7 +75,7 @@ revisions = Table(
     Column("type", SmallInteger, nullable=False),
     Column("patient", LargeBinary, nullable=False),
     *journal_columns(),
-    comment=APPEND_ONLY,
+    comment="append-only",
 )
 """The state of a patient after each change: `revision` is the sequence, `patient` the serialized message."""
 

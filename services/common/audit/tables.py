@@ -32,7 +32,6 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from services.common.postgres.database import Statement
 from services.common.postgres.journal import Journal, journal_columns
-from services.common.postgres.migrate import APPEND_ONLY
 
 EVENT_COLUMNS = (
     "id",
@@ -169,7 +168,7 @@ def _define_events(metadata: MetaData, subject_ids: str) -> Table:
         Column("request_id", Text, nullable=False),
         Column("remote_address", Text, nullable=False),
         *journal_columns(),
-        comment=APPEND_ONLY,
+        comment="append-only",
     )
     Index(f"access_events_by_{subject_ids.removesuffix('_ids')}", table.c.subject_ids, postgresql_using="gin")
     Index("access_events_by_actor", table.c.actor_id, table.c.id)
@@ -182,7 +181,7 @@ def _define_groups(metadata: MetaData) -> Table:
         metadata,
         Column("id", Uuid, primary_key=True),
         Column("subject_ids", ARRAY(Uuid), nullable=False),
-        comment=APPEND_ONLY,
+        comment="append-only",
     )
     Index("access_groups_by_subject", table.c.subject_ids, postgresql_using="gin")
     return table
@@ -197,7 +196,7 @@ def _define_seals(metadata: MetaData) -> Table:
         Column("transaction", BigInteger, nullable=False),
         Column("position", BigInteger, nullable=False),
         Column("hash", LargeBinary, nullable=False),
-        comment=APPEND_ONLY,
+        comment="append-only",
     )
 
 

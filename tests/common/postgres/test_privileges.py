@@ -1,4 +1,4 @@
-"""What the role that a service runs as may do in its database: read and write rows, and not undo what must stay."""
+"""The privileges of the role that a service runs as: it reads and writes rows, and cannot undo an audit record."""
 
 import secrets
 from collections.abc import Callable
@@ -7,51 +7,76 @@ from importlib import import_module
 import asyncpg
 import pytest
 
-from services.common.postgres.migrate import APPEND_ONLY, grant_privileges, migrate
+from services.common.postgres.migrate import grant_privileges, migrate
+from services.common.postgres.privileges import APPEND_ONLY, READ_ONLY, Privileges
 from services.common.protobuf.contract import SERVICES
 from tests.conftest import role_of
 from tests.harness.background import Background
 from tests.harness.sql import Sql
 from tools.local.postgres import Postgres
 
-RIGHTS = "SELECT relname, array_agg(privilege ORDER BY privilege) AS rights FROM {} GROUP BY relname"
-OF_ROLE = """(
-    SELECT relname, privilege FROM pg_class,
-    unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) AS privilege
+GRANTED = """
+    SELECT relname, string_agg(privilege, ', ' ORDER BY number) AS privileges FROM pg_class,
+    unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER'])
+    WITH ORDINALITY AS privileges (privilege, number)
     WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND has_table_privilege($1, oid, privilege)
-)"""
+    GROUP BY relname
+"""
+
+
+def declared(service: str) -> Privileges:
+    """Returns the privileges that a service declares."""
+    privileges: Privileges = import_module(f"services.{service}.privileges").PRIVILEGES
+    return privileges
+
+
+def granted(sql: Sql, role: str) -> Privileges:
+    """Returns the privileges of a role, by table."""
+    return {row["relname"]: row["privileges"] for row in sql(GRANTED, role)}
+
+
+def append_only(privileges: Privileges) -> set[str]:
+    """Returns the tables to which rows can only be added."""
+    return {table for table, granted in privileges.items() if granted == APPEND_ONLY}
 
 
 @pytest.fixture(scope="module")
 def as_service(background: Background, database_url: str) -> Sql:
-    """Looks into billing's database in billing's role."""
+    """Runs statements in billing's database as billing's role."""
     return Sql(background, f"{database_url}?role={role_of('billing')}")
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_service_may_change_rows_but_only_add_to_what_is_append_only(
+def test_a_service_has_the_declared_privileges_and_no_others(
     background: Background, new_database: Callable[[str], str], service: str
 ) -> None:
     sql = Sql(background, new_database(service))
-    rights = {row["relname"]: row["rights"] for row in sql(RIGHTS.format(OF_ROLE), role_of(service))}
+    assert granted(sql, role_of(service)) == {"alembic_version": READ_ONLY, **declared(service)}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_privileges_are_declared_for_every_table(service: str) -> None:
     tables = import_module(f"services.{service}.models").metadata.tables
-    assert rights == {"alembic_version": ["SELECT"]} | {
-        name: ["INSERT", "SELECT"] if table.comment == APPEND_ONLY else ["DELETE", "INSERT", "SELECT", "UPDATE"]
-        for name, table in tables.items()
-    }
+    assert declared(service).keys() == tables.keys()
 
 
-def test_what_tells_who_did_what_is_append_only() -> None:
-    tables = import_module("services.patient.models").metadata.tables
-    append_only = {name for name, table in tables.items() if table.comment == APPEND_ONLY}
-    assert append_only == {"access_events", "access_groups", "access_seals", "revisions"}
+@pytest.mark.parametrize("service", SERVICES)
+def test_comments_mark_the_append_only_tables(service: str) -> None:
+    tables = import_module(f"services.{service}.models").metadata.tables
+    assert append_only(declared(service)) == {name for name, table in tables.items() if table.comment == "append-only"}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_audit_records_are_append_only(service: str) -> None:
+    revisions = {"revisions"} if service == "patient" else set()
+    assert append_only(declared(service)) == {"access_events", "access_groups", "access_seals"} | revisions
 
 
 @pytest.mark.parametrize("table", ["access_events", "access_seals", "revisions"])
 @pytest.mark.parametrize(
     "statement", ["UPDATE {} SET transaction = 0", "DELETE FROM {}", "TRUNCATE {}", "ALTER TABLE {} ADD more int"]
 )
-def test_what_is_append_only_cannot_be_undone(
+def test_rows_of_append_only_tables_cannot_be_changed(
     background: Background, new_database: Callable[[str], str], statement: str, table: str
 ) -> None:
     sql = Sql(background, f"{new_database('patient')}?role={role_of('patient')}")
@@ -69,12 +94,12 @@ def test_what_is_append_only_cannot_be_undone(
         "UPDATE alembic_version SET version_num = '0001'",
     ],
 )
-def test_a_service_cannot_change_its_tables(as_service: Sql, statement: str) -> None:
+def test_a_service_cannot_change_its_schema(as_service: Sql, statement: str) -> None:
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         as_service(statement)
 
 
-def test_a_right_too_many_is_taken_away(background: Background, postgres: Postgres) -> None:
+def test_undeclared_privileges_are_revoked(background: Background, postgres: Postgres) -> None:
     name = f"rights_{secrets.token_hex(4)}"
     Sql(background, postgres.url())(f"CREATE DATABASE {name}")
     migrate("patient", postgres.url(name))
@@ -82,6 +107,5 @@ def test_a_right_too_many_is_taken_away(background: Background, postgres: Postgr
     sql(f'CREATE ROLE "{name}-role"')
     sql(f'GRANT ALL ON access_events TO "{name}-role"')
     for _ in range(2):
-        background.run(grant_privileges(postgres.url(name), f"{name}-role"))
-    rights = {row["relname"]: row["rights"] for row in sql(RIGHTS.format(OF_ROLE), f"{name}-role")}
-    assert rights["access_events"] == ["INSERT", "SELECT"]
+        background.run(grant_privileges("patient", postgres.url(name), f"{name}-role"))
+    assert granted(sql, f"{name}-role")["access_events"] == APPEND_ONLY

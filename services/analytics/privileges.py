@@ -1,0 +1,13 @@
+"""The privileges of the analytics service on its tables."""
+
+from services.common.postgres.privileges import APPEND_ONLY, READ_WRITE, Privileges
+
+PRIVILEGES: Privileges = {
+    "access_events": APPEND_ONLY,
+    "access_groups": APPEND_ONLY,
+    "access_seals": APPEND_ONLY,
+    "dead_letters": READ_WRITE,
+    "events": READ_WRITE,
+    "patients": READ_WRITE,
+    "topics": READ_WRITE,
+}

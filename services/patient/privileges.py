@@ -1,0 +1,14 @@
+"""The privileges of the patient service on its tables."""
+
+from services.common.postgres.privileges import APPEND_ONLY, READ_WRITE, Privileges
+
+PRIVILEGES: Privileges = {
+    "access_events": APPEND_ONLY,
+    "access_groups": APPEND_ONLY,
+    "access_seals": APPEND_ONLY,
+    "answers": READ_WRITE,
+    "outbox": READ_WRITE,
+    "patients": READ_WRITE,
+    "revisions": APPEND_ONLY,
+    "topics": READ_WRITE,
+}
