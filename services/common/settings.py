@@ -21,8 +21,8 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The database connection.
 
-    A field `name` is read from PULSETRACK_NAME. For secrets, PULSETRACK_NAME_FILE can name a
-    file with the value. It takes precedence.
+    A field `name` is read from PULSETRACK_NAME. For a secret, PULSETRACK_NAME_FILE can name a file with the value. The
+    file takes precedence.
     """
 
     database_url: Annotated[
@@ -38,7 +38,7 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
         for field in msgspec.structs.fields(cls):
             name = PREFIX + field.name.upper()
             if path := environment.get(f"{name}_FILE"):
-                values[field.name] = _content(f"{name}_FILE", path)
+                values[field.name] = _read_file(f"{name}_FILE", path)
             elif name in environment:
                 values[field.name] = environment[name]
         try:
@@ -110,7 +110,7 @@ KafkaServers = Annotated[
 ]
 
 
-def _content(name: str, path: str) -> str:
+def _read_file(name: str, path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:

@@ -101,7 +101,7 @@ def _verify_archive(path: Path, service: str, before: Archive) -> Archive:
                 number += 1
                 if not content.startswith(f"[{number},".encode()):
                     raise AuditIntegrityError(f"the archive {path.name} was changed at seal {number}")
-                missing |= {each for each in _subject_ids(content) if is_group_id(each)} - groups
+                missing |= {each for each in _parse_subject_ids(content) if is_group_id(each)} - groups
                 head = compute_seal(head, content)
             last = msgspec.json.decode(line, type=str)
     except (OSError, EOFError, msgspec.MsgspecError, zlib.error) as error:
@@ -138,7 +138,7 @@ async def archive(db: Database, tables: AuditTables, service: str, folder: Path,
         return write(msgspec.json.encode(chain.head.hex()), last=True)
 
 
-def _subject_ids(content: bytes) -> list[UUID]:
+def _parse_subject_ids(content: bytes) -> list[UUID]:
     """Returns the ids of the subjects and groups in the sealed content of an event."""
     _, _, ids, *_ = msgspec.json.decode(content, type=list)
     return [UUID(each) for each in ids]

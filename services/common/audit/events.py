@@ -34,19 +34,54 @@ from services.common.postgres.database import Database, Transaction
 MAX_WAITING_EVENTS = 10_000
 """The size of the buffer. While it is full, calls are rejected, because they could not be recorded."""
 
-_BATCH = 500
-_KNOWN_GROUPS = 10_000
+_BATCH_SIZE = 500
+_MAX_KNOWN_GROUPS = 10_000
 _WRITE_SECONDS = 0.5
 _STOP_SECONDS = 1.5
+_BURST_SECONDS = 20
+_MAX_CALLERS = 10_000
 _OK = "OK"
 
 _log = logging.getLogger(__name__)
 
 
+class ReadRateExceeded(RateLimited):
+    """Raised when a caller has read too many subjects in a short time."""
+
+    def __init__(self, *, retry_after: int) -> None:
+        super().__init__()
+        self.retry_after = retry_after
+
+
+class ReadRate:
+    """Limits the number of subjects that each caller reads, and so the growth of the audit log.
+
+    Callers may use up to 20 seconds of unused allowance at once.
+    """
+
+    def __init__(self, per_second: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """Takes the number of subjects that a caller may read per second; 0 means no limit."""
+        self._per_second = per_second
+        self._clock = clock
+        self._paid_until: dict[str, float] = {}
+
+    def charge(self, caller_id: str, count: int) -> None:
+        """Counts subjects that a caller is about to read. Raises ReadRateExceeded."""
+        if not self._per_second:
+            return
+        now = self._clock()
+        paid_until = max(self._paid_until.get(caller_id, now), now)
+        if (ahead := paid_until - now) > _BURST_SECONDS:
+            raise ReadRateExceeded(retry_after=math.ceil(ahead - _BURST_SECONDS))
+        if len(self._paid_until) >= _MAX_CALLERS:
+            self._paid_until = {each: until for each, until in self._paid_until.items() if until > now}
+        self._paid_until[caller_id] = paid_until + count / self._per_second
+
+
 class Access:
     """The current call, as its event describes it."""
 
-    __slots__ = ("_method", "_remote_address", "actor_id", "log", "query", "recorded", "request", "subject_ids")
+    __slots__ = ("_method", "_remote_address", "actor_id", "is_recorded", "log", "query", "request", "subject_ids")
 
     def __init__(self, log: "AccessLog", method: str, remote_address: str, request: bytes = b"") -> None:
         self.log = log
@@ -60,10 +95,10 @@ class Access:
         """The subjects that the call has read so far."""
         self.query = ""
         """The query of a list. Empty for other calls."""
-        self.recorded = False
+        self.is_recorded = False
         """Whether a change has already written the event."""
 
-    def event(self, outcome: str, subject_ids: list[UUID]) -> tuple[Any, ...]:
+    def build_event(self, outcome: str, subject_ids: list[UUID]) -> tuple[Any, ...]:
         """Returns the values of the event, with the current time, in the order of EVENT_COLUMNS."""
         caller = current_caller.get()
         return (
@@ -94,11 +129,11 @@ def record_read(subject_ids: Iterable[UUID]) -> None:
 async def record_change(tx: Transaction, subject_id: UUID) -> None:
     """Writes the event of the current call in the transaction that changes the subject's data."""
     access = current_access.get()
-    values = access.event(_OK, [subject_id])
+    values = access.build_event(_OK, [subject_id])
     await tx.run(access.log.tables.insert_event, **dict(zip(EVENT_COLUMNS, values, strict=True)))
 
     def mark_recorded() -> None:
-        access.recorded = True
+        access.is_recorded = True
 
     tx.after_commit(mark_recorded)
 
@@ -146,8 +181,8 @@ class AccessLog:
             groups = build_groups(subject_ids)
             self._groups |= {name: joined for name, joined in groups.items() if name not in self._known_groups}
             subject_ids = list(groups)
-        self._waiting.append(current_access.get().event(outcome, subject_ids))
-        if len(self._waiting) >= _BATCH:
+        self._waiting.append(current_access.get().build_event(outcome, subject_ids))
+        if len(self._waiting) >= _BATCH_SIZE:
             self._task.wake()
 
     def _count(self) -> int:
@@ -178,43 +213,6 @@ class AccessLog:
             await tx.run_many(self.tables.insert_group, rows)
         for name in groups:
             self._groups.pop(name, None)
-        if len(self._known_groups) > _KNOWN_GROUPS:
+        if len(self._known_groups) > _MAX_KNOWN_GROUPS:
             self._known_groups.clear()
         self._known_groups |= groups.keys()
-
-
-_BURST_SECONDS = 20
-_CALLERS = 10_000
-
-
-class ReadRateExceeded(RateLimited):
-    """Raised when a caller has read too many subjects in a short time."""
-
-    def __init__(self, *, retry_after: int) -> None:
-        super().__init__()
-        self.retry_after = retry_after
-
-
-class ReadRate:
-    """Limits the number of subjects that each caller reads, and so the growth of the audit log.
-
-    Callers may use up to 20 seconds of unused allowance at once.
-    """
-
-    def __init__(self, per_second: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """Takes the number of subjects that a caller may read per second; 0 means no limit."""
-        self._per_second = per_second
-        self._clock = clock
-        self._paid_until: dict[str, float] = {}
-
-    def charge(self, caller_id: str, count: int) -> None:
-        """Counts subjects that a caller is about to read. Raises ReadRateExceeded."""
-        if not self._per_second:
-            return
-        now = self._clock()
-        paid_until = max(self._paid_until.get(caller_id, now), now)
-        if (ahead := paid_until - now) > _BURST_SECONDS:
-            raise ReadRateExceeded(retry_after=math.ceil(ahead - _BURST_SECONDS))
-        if len(self._paid_until) >= _CALLERS:
-            self._paid_until = {each: until for each, until in self._paid_until.items() if until > now}
-        self._paid_until[caller_id] = paid_until + count / self._per_second

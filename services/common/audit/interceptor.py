@@ -18,6 +18,11 @@ from services.common.postgres.paging import DEFAULT_PAGE_SIZE
 from services.common.protobuf.contract import PATH_VARIABLE, REMOTE_ADDRESS, AccessKind, Method
 from services.common.rpc.interceptors import CallAudit, Context, Next
 
+MAX_QUERY_BYTES = 256
+"""The maximum length of a query in UTF-8. Longer queries are truncated and end with an ellipsis."""
+
+_ELLIPSIS = "…"
+
 _SUBJECT_FIELDS = ("subject_id", "patient_id")
 
 
@@ -61,7 +66,7 @@ class AccessInterceptor(CallAudit):
     async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
         """Calls the method. Raises DependencyUnavailable if the buffer of events is full."""
         self._log.check_capacity()
-        current_access.set(Access(self._log, self._name, _remote_address(context), request_or_iterator))
+        current_access.set(Access(self._log, self._name, _get_remote_address(context), request_or_iterator))
         return await method(request_or_iterator, context)
 
     def observe(self, outcome: Outcome) -> None:
@@ -69,8 +74,8 @@ class AccessInterceptor(CallAudit):
         if (access := current_access.get(None)) is None:
             return
         if self._is_list:
-            access.query = _query(outcome.code)
-        if not access.recorded:
+            access.query = _get_query(outcome.code)
+        if not access.is_recorded:
             self._log.record(outcome.code.name, access.subject_ids or self._requested_subjects(access.request))
 
     def _requested_subjects(self, request: bytes) -> list[UUID]:
@@ -87,25 +92,19 @@ class AccessInterceptor(CallAudit):
         return [] if is_group_id(subject_id) else [subject_id]
 
 
-def _query(outcome: Code) -> str:
+def _get_query(outcome: Code) -> str:
     """Returns the query of the current call, empty if the call was rejected or the request was invalid."""
     message = current_request.get()
     return "" if message is None or outcome is Code.INVALID_ARGUMENT else format_query(message)
 
 
-def _remote_address(context: Context) -> str:
+def _get_remote_address(context: Context) -> str:
     """Returns the client address that the gateway reports, or the peer address of a direct call."""
     for key, value in context.invocation_metadata() or ():
         if key == REMOTE_ADDRESS:
             return str(value)[:64]
     address = unquote(context.peer()).partition(":")[2]  # ipv4:127.0.0.1:50051, ipv6:[::1]:50051
     return address.rpartition(":")[0].strip("[]")
-
-
-MAX_QUERY_BYTES = 256
-"""The maximum length of a query in UTF-8. Longer queries are truncated and end with an ellipsis."""
-
-_ELLIPSIS = "…"
 
 
 def is_list(request: type[Message]) -> bool:
@@ -115,7 +114,7 @@ def is_list(request: type[Message]) -> bool:
 
 def format_query(request: Message) -> str:
     """Returns the query of a list request as JSON: every field that is set, except the page token."""
-    fields = {field.name: _value(field, value) for field, value in request.ListFields()}
+    fields = {field.name: _convert_value(field, value) for field, value in request.ListFields()}
     fields.pop("page_token", None)
     fields.setdefault("page_size", DEFAULT_PAGE_SIZE)
     query = msgspec.json.encode(fields, enc_hook=str)
@@ -125,7 +124,7 @@ def format_query(request: Message) -> str:
     return query.decode()
 
 
-def _value(field: FieldDescriptor, value: Any) -> object:
+def _convert_value(field: FieldDescriptor, value: Any) -> object:
     """Returns the JSON value of a field. Enum values are represented by name."""
     known = field.enum_type.values_by_number.get(value) if field.enum_type else None
     return known.name if known else value

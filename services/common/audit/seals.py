@@ -23,14 +23,19 @@ from services.common.postgres.journal import START, JournalPosition, position_of
 INITIAL_HASH = bytes(hashlib.sha256().digest_size)
 """The hash that precedes the first seal."""
 
-_BATCH = 250
+_BATCH_SIZE = 250
+_PAGE_SIZE = 1000
 _IDLE_SECONDS = 1.0
 _LOG_HEAD_SECONDS = 60.0
 
 _log = logging.getLogger(__name__)
 
 
-def sealed_content(number: int, values: Sequence[object]) -> bytes:
+class AuditIntegrityError(Exception):
+    """Raised when the audit log or an archive was changed. The message names the first violation."""
+
+
+def encode_sealed_content(number: int, values: Sequence[object]) -> bytes:
     """Returns the content that a seal covers: its number and the sealed values of its event, as JSON."""
     return msgspec.json.encode([number, *values])
 
@@ -51,7 +56,7 @@ class Sealer:
         self._db = db
         self._tables = tables
         self._head = (0, INITIAL_HASH)
-        self._place = START
+        self._position = START
         self._last_logged = (time.monotonic(), 0)
         self._task = BackgroundTask(self._run_round, activity="sealing access events", interval=_IDLE_SECONDS)
 
@@ -64,7 +69,7 @@ class Sealer:
 
     async def seal(self) -> bool:
         """Seals a batch of events. Returns True if there may be more."""
-        if not await self._tables.journal.read_after(self._db, self._place, limit=1):
+        if not await self._tables.journal.read_after(self._db, self._position, limit=1):
             return False  # the usual case, without a transaction
         async with self._db.begin() as tx:
             if await tx.row(TRY_TO_LOCK_SEALS) is None:
@@ -74,13 +79,13 @@ class Sealer:
     async def _seal(self, tx: Transaction) -> bool:
         last = await tx.row(self._tables.last_seal)
         number, head = (last["number"], last["hash"]) if last else (0, INITIAL_HASH)
-        place = JournalPosition(last["transaction"], last["position"]) if last else START
-        self._place = place
-        events = await self._tables.journal.read_after(tx, place, limit=_BATCH)
+        position = JournalPosition(last["transaction"], last["position"]) if last else START
+        self._position = position
+        events = await self._tables.journal.read_after(tx, position, limit=_BATCH_SIZE)
         hashes = []
         for event in events:
             number += 1
-            head = compute_seal(head, sealed_content(number, self._tables.sealed_values(event)))
+            head = compute_seal(head, encode_sealed_content(number, self._tables.sealed_values(event)))
             hashes.append(head)
         if events:
             await tx.run(
@@ -92,10 +97,10 @@ class Sealer:
                 hash=hashes,
             )
             tx.after_commit(lambda: self._advance(number, head, position_of(events[-1])))
-        return len(events) == _BATCH
+        return len(events) == _BATCH_SIZE
 
-    def _advance(self, number: int, head: bytes, place: JournalPosition) -> None:
-        self._head, self._place = (number, head), place
+    def _advance(self, number: int, head: bytes, position: JournalPosition) -> None:
+        self._head, self._position = (number, head), position
 
     async def _run_round(self) -> bool:
         is_full = await self.seal()
@@ -110,22 +115,15 @@ class Sealer:
             self._last_logged = (time.monotonic(), number)
 
 
-_PAGE = 1000
-
-
-class AuditIntegrityError(Exception):
-    """Raised when the audit log or an archive was changed. The message names the first violation."""
-
-
 class Chain:
-    """Verifies a chain, seal by seal. Its number, head and place are those of the last verified seal."""
+    """Verifies a chain, seal by seal. Its number, head and position are those of the last verified seal."""
 
     def __init__(self, tables: AuditTables, *expected: bytes) -> None:
         """Takes the hashes of seals that the chain must contain; empty hashes are ignored."""
         self._tables = tables
         self.number = 0
         self.head = INITIAL_HASH
-        self.place = JournalPosition(0, 0)
+        self.position = JournalPosition(0, 0)
         self._missing = {each for each in expected if each}
         self._groups: set[UUID] = set()
 
@@ -142,10 +140,10 @@ class Chain:
             raise AuditIntegrityError(f"{where}: the event is missing")
         if (
             JournalPosition(row["seal_transaction"], row["seal_position"]) != position_of(row)
-            or position_of(row) <= self.place
+            or position_of(row) <= self.position
         ):
             raise AuditIntegrityError(f"{where}: the event is out of place")
-        content = sealed_content(number, self._tables.sealed_values(row))
+        content = encode_sealed_content(number, self._tables.sealed_values(row))
         if compute_seal(self.head, content) != row["hash"]:
             raise AuditIntegrityError(f"{where}: the event or the seal was changed")
         self._follow(number, row["hash"], position_of(row))
@@ -155,7 +153,7 @@ class Chain:
     async def verify_groups(self, db: Database) -> None:
         """Verifies the groups that the events refer to. Raises AuditIntegrityError."""
         after = UUID(int=0)
-        while rows := await db.rows(self._tables.list_groups, after=after, limit=_PAGE):
+        while rows := await db.rows(self._tables.list_groups, after=after, limit=_PAGE_SIZE):
             for row in rows:
                 after = row["id"]
                 if compute_group_id(join_ids(row["subject_ids"])) != after:
@@ -165,7 +163,7 @@ class Chain:
             raise AuditIntegrityError(f"group {min(self._groups)} is missing, but events refer to it")
 
     def end(self, unsealed_event: UUID | None) -> None:
-        """Verifies that the chain is complete. Takes the first event up to the chain's place that has no seal.
+        """Verifies that the chain is complete. Takes the first event up to the chain's position that has no seal.
 
         Raises AuditIntegrityError.
         """
@@ -175,15 +173,15 @@ class Chain:
             hashes = " and ".join(sorted(each.hex() for each in self._missing))
             raise AuditIntegrityError(f"the chain ends at seal {self.number} and does not contain the seal {hashes}")
 
-    def _follow(self, number: int, head: bytes, place: JournalPosition) -> None:
-        self.number, self.head, self.place = number, head, place
+    def _follow(self, number: int, head: bytes, position: JournalPosition) -> None:
+        self.number, self.head, self.position = number, head, position
         self._missing.discard(head)
 
 
 async def read_seals(db: Database, tables: AuditTables) -> AsyncIterator[Record]:
     """Yields the seals in order, each with its event, whose columns are null if it is missing."""
     number = 0
-    while rows := await db.rows(tables.list_seals, number=number, limit=_PAGE):
+    while rows := await db.rows(tables.list_seals, number=number, limit=_PAGE_SIZE):
         for row in rows:
             yield row
         number = rows[-1]["number"]

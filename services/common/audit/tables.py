@@ -61,7 +61,7 @@ class AuditTables:
 
     - `events` has one row per call, with its subjects: the patients or users whose data it read, changed or asked for.
       The column `method` also holds the query of a list (see `join_call`).
-    - `seals` is the chain over the events: numbered from 1 without gaps, each with the place of its event.
+    - `seals` is the chain over the events: numbered from 1 without gaps, each with the journal position of its event.
     - `groups` has the subjects of long lists. Events refer to a group by its id instead of its subjects.
     """
 
@@ -82,7 +82,7 @@ class AuditTables:
         self.insert_seals = _insert_seals(self.seals)
         self.list_seals = _list_seals(self.seals, self.events)
         self.first_unsealed_event = _first_unsealed_event(self.seals, self.events)
-        """The first event without a seal up to a place. Events after the last seal's place may still be sealed."""
+        """The first event up to a position that has no seal. Events after the last seal may still be sealed."""
         self.count_events_behind = _count_events_behind(self.events)
 
     def subject_ids(self, row: Record) -> Sequence[UUID]:
@@ -249,16 +249,16 @@ def _first_unsealed_event(seals: Table, events: Table) -> Statement:
     return Statement(
         select(event.id)
         .outerjoin_from(events, seals, seals.c.event_id == event.id)
-        .where(_is_up_to_place(events), seals.c.number.is_(None))
+        .where(_is_up_to_position(events), seals.c.number.is_(None))
         .order_by(event.transaction, event.position)
         .limit(1)
     )
 
 
 def _count_events_behind(events: Table) -> Statement:
-    return Statement(select(func.count().label("count")).select_from(events).where(~_is_up_to_place(events)))
+    return Statement(select(func.count().label("count")).select_from(events).where(~_is_up_to_position(events)))
 
 
-def _is_up_to_place(events: Table) -> ColumnElement[bool]:
-    place = tuple_(bindparam("transaction", type_=BigInteger), bindparam("position", type_=BigInteger))
-    return tuple_(events.c.transaction, events.c.position) <= place
+def _is_up_to_position(events: Table) -> ColumnElement[bool]:
+    position = tuple_(bindparam("transaction", type_=BigInteger), bindparam("position", type_=BigInteger))
+    return tuple_(events.c.transaction, events.c.position) <= position

@@ -32,7 +32,7 @@ async def verify(
         else:
             chain.add(row)
     await chain.verify_groups(db)
-    transaction, position = chain.place
+    transaction, position = chain.position
     unsealed_event = await db.row(tables.first_unsealed_event, transaction=transaction, position=position)
     chain.end(unsealed_event["id"] if unsealed_event else None)
     [unsealed] = await db.rows(tables.count_events_behind, transaction=transaction, position=position)

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -21,6 +22,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
+from services.common.background import BackgroundTask
 from services.common.errors import DependencyUnavailable
 from services.common.observability.process_metrics import ProcessMetrics
 
@@ -52,11 +54,13 @@ async def run_exporters(endpoint: str, service: str, measures: Sequence[Measure]
     meters = MeterProvider([PeriodicExportingMetricReader(metric_exporter)], resource=resource)
     trace.set_tracer_provider(tracers)
     metrics.set_meter_provider(meters)
-    measurement = asyncio.create_task(_measure([ProcessMetrics().measure, *measures]))
+    measure_all = partial(_measure, [ProcessMetrics().measure, *measures])
+    measurement = BackgroundTask(measure_all, activity="measuring gauges", interval=0)
+    measurement.start()
     try:
         yield
     finally:
-        measurement.cancel()
+        await measurement.stop()
         shutdowns = [asyncio.create_task(asyncio.to_thread(provider.shutdown)) for provider in (tracers, meters)]
         _, pending = await asyncio.wait(shutdowns, timeout=_FLUSH_SECONDS)
         if pending:
@@ -66,15 +70,14 @@ async def run_exporters(endpoint: str, service: str, measures: Sequence[Measure]
 
 
 async def _measure(measures: Sequence[Measure]) -> None:
-    while True:
-        for measure in measures:
-            try:
-                await measure()
-            except DependencyUnavailable as failure:
-                _log.debug("%s failed: %s", measure.__qualname__, failure.__cause__)
-            except Exception:  # noqa: BLE001 - a bug must not stop the other measurements
-                _log.exception("%s failed", measure.__qualname__)
-        _delay.set(await _measure_delay())
+    for measure in measures:
+        try:
+            await measure()
+        except DependencyUnavailable as failure:
+            _log.debug("%s failed: %s", measure.__qualname__, failure.__cause__)
+        except Exception:  # noqa: BLE001 - a bug must not stop the other measurements
+            _log.exception("%s failed", measure.__qualname__)
+    _delay.set(await _measure_delay())
 
 
 async def _measure_delay() -> float:
