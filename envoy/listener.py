@@ -109,7 +109,7 @@ def _filters(target: Target) -> list[Config]:
         *site_filters(),
         public_body_filter(),  # before a filter buffers the body
         jwt_filter(),
-        extension(BUFFER, "filters.http.buffer.v3.Buffer", max_request_bytes=MAX_BODY),  # forwards complete requests
+        extension(BUFFER, "filters.http.buffer.v3.Buffer", max_request_bytes=MAX_BODY),  # until the body is complete
         message_present(),
         health_filter(),  # needs the complete message
         _transcoder(target),

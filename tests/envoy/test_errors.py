@@ -117,9 +117,9 @@ def test_grpc_web_returns_same_results_as_grpc(gateway: Gateway, content_type: s
     good = web_call(gateway, headers | gateway.bearer)
     assert good.content.startswith(b"\x00")
     assert b"grpc-status:0" in good.content
-    refused = web_call(gateway, headers)
-    assert (refused.status_code, refused.headers["grpc-status"]) == (200, "16")
-    assert refused.headers["grpc-status-details-bin"]
+    rejected = web_call(gateway, headers)
+    assert (rejected.status_code, rejected.headers["grpc-status"]) == (200, "16")
+    assert rejected.headers["grpc-status-details-bin"]
 
 
 def web_call(gateway: Gateway, headers: dict[str, str]) -> httpx.Response:

@@ -25,18 +25,18 @@ BAD_CLAIMS = [
 
 @pytest.mark.parametrize("claims", BAD_CLAIMS)
 def test_token_with_invalid_claims_is_rejected(gateway: Gateway, claims: dict[str, object]) -> None:
-    assert_refused(gateway, gateway.keys.token(**claims))
+    assert_rejected(gateway, gateway.keys.token(**claims))
 
 
 def test_forged_token_is_rejected(gateway: Gateway) -> None:
-    assert_refused(gateway, Keys().token())
+    assert_rejected(gateway, Keys().token())
 
 
 def test_malformed_token_is_rejected(gateway: Gateway) -> None:
-    assert_refused(gateway, "garbage")
+    assert_rejected(gateway, "garbage")
 
 
-def assert_refused(gateway: Gateway, token: str) -> None:
+def assert_rejected(gateway: Gateway, token: str) -> None:
     headers = {"authorization": f"Bearer {token}"}
     response = gateway.http.get("/v1/patients/x", headers=headers)
     assert (response.status_code, response.json()["code"], error_reason(response)) == (401, 16, "TOKEN_INVALID")
