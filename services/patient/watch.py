@@ -1,6 +1,6 @@
 """Watching patients: a process reads the journal of revisions once for all its watchers.
 
-A watcher's only state is its journal cursor, so that a slow watcher holds no queue. Recent changes are cached for all
+A watcher's only state is its journal position: no queue grows behind a slow watcher. Recent changes are cached for all
 watchers. A watcher that is further behind reads the journal in pages until it has caught up.
 """
 
@@ -59,9 +59,9 @@ class ChangeFeed:
         outbox.on_commit(self._wake_reader)
 
     async def watch(self, token: str) -> AsyncGenerator[WatchPatientsResponse, None]:
-        """Yields a heartbeat, then the changes after a resume token, or from now on if it is empty, and heartbeats.
+        """Yields a heartbeat first, then changes as they are committed, and heartbeats while there are none.
 
-        Raises ResumeTokenInvalid.
+        Starts after the change of a resume token, or now if the token is empty. Raises ResumeTokenInvalid.
         """
         position = await self._find_start(token)
         yield self._heartbeat(position)
@@ -88,7 +88,7 @@ class ChangeFeed:
         return position
 
     async def _read_after(self, position: JournalPosition, recent: "RecentChanges") -> Sequence[Change]:
-        """Returns changes that follow a position, none while the database is unavailable."""
+        """Returns the next changes after a position, none while the database is unavailable."""
         if (changes := recent.after(position)) is not None:
             return changes
         with suppress(DependencyUnavailable):
