@@ -178,7 +178,7 @@ def test_a_oneof_holds_one_member_which_may_be_zero(kitchen: Any) -> None:
         choice = kitchen.Choice(**{member: zero}, yes=False)
         assert kitchen.codecs["Choice"].encode(choice).WhichOneof("one") == member
         assert sent(kitchen, choice) == choice
-    with pytest.raises(CodecError, match=r"kitchen.v1.Choice can hold only one member of a oneof"):
+    with pytest.raises(CodecError, match=r"kitchen.v1.Choice has more than one member of a oneof"):
         sent(kitchen, kitchen.Choice(number=0, text=""))
 
 
@@ -270,7 +270,9 @@ def test_what_does_not_fit_is_refused_without_telling_it(kitchen: Any, message: 
 
 def test_a_message_of_another_type_is_refused_though_its_fields_are_the_same() -> None:
     other: Any = PatientDeleted(patient=Patient())
-    with pytest.raises(CodecError, match=r"pulsetrack.patient.v1.PatientUndeleted can't be made of a PatientDeleted"):
+    with pytest.raises(
+        CodecError, match=r"pulsetrack.patient.v1.PatientUndeleted cannot be encoded from a PatientDeleted"
+    ):
         codec_of(PatientEvent).encode(PatientEvent(undeleted=other))
     with pytest.raises(
         CodecError, match=r"PatientDeleted is not the dataclass of pulsetrack.patient.v1.PatientCreated"
