@@ -1,1 +1,1 @@
-"""What the services share. It knows none of them."""
+"""Code that the services share. It depends on none of them."""

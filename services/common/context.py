@@ -42,10 +42,10 @@ current_request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The request id, as in the header x-request-id. Empty outside of a call."""
 
 current_traceparent: ContextVar[str] = ContextVar("traceparent", default="")
-"""The trace and the span of the work under way (W3C Trace Context). Empty if there is none."""
+"""The current trace and span (W3C Trace Context). Empty if there is none."""
 
 current_caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
-"""The caller, None if the method needs no token."""
+"""The caller, None for a call without a token."""
 
 current_request: ContextVar[Message | None] = ContextVar("request", default=None)
 """The request message, once the caller is authorized and the message is parsed."""

@@ -1,4 +1,4 @@
-"""Errors as data: what went wrong, in the words of google.rpc (AIP-193)."""
+"""Errors that a call returns, in the model of google.rpc (AIP-193): a code, a reason, a message and details."""
 
 from typing import ClassVar
 
@@ -12,34 +12,34 @@ from grpc import StatusCode as Code
 DOMAIN = "pulsetrack"
 
 
-class Failure(Exception):  # noqa: N818 - a refusal is an answer, not an error of the program
-    """Something that a caller is told. Handlers raise it, one interceptor answers with it."""
+class Failure(Exception):  # noqa: N818 - a rejection is a response, not a bug
+    """An error that the client receives. Handlers raise it, and the interceptor `Errors` converts it into a status."""
 
     code: ClassVar[Code]
     reason: ClassVar[str]
     message: ClassVar[str]
     retry_after: int | None = None
-    """After how many seconds the same call may succeed, if that is known."""
+    """The number of seconds after which a retry may succeed, if known."""
 
     def __init__(self, **metadata: str) -> None:
         super().__init__(self.message)
         self.metadata = metadata
 
     def details(self) -> list[Message]:
-        """Returns what the status carries beside its message."""
+        """Returns the details of the status, except for the request id."""
         info = ErrorInfo(reason=self.reason, domain=DOMAIN, metadata=self.metadata)
         return [info] if self.retry_after is None else [info, retry_info(self.retry_after)]
 
     def status(self, request_id: str) -> Status:
-        """Returns the google.rpc.Status that the caller gets."""
+        """Returns the google.rpc.Status that the client receives."""
         status = Status(code=self.code.value[0], message=self.message)
         for detail in (*self.details(), RequestInfo(request_id=request_id)):
-            status.details.append(_packed(detail))
+            status.details.append(_pack(detail))
         return status
 
 
 class FieldsInvalid(Failure):
-    """Occurs when fields of the request break their rules: the keys are their paths, the values say what is wrong."""
+    """Raised when fields of the request are invalid. The violations map field paths to messages."""
 
     code = Code.INVALID_ARGUMENT
     reason = "FIELDS_INVALID"
@@ -50,13 +50,13 @@ class FieldsInvalid(Failure):
         self.violations = violations
 
     def details(self) -> list[Message]:
-        """Adds a google.rpc.BadRequest with a violation for each field."""
+        """Adds a google.rpc.BadRequest with the violations."""
         violations = [BadRequest.FieldViolation(field=f, description=d) for f, d in self.violations.items()]
         return [*super().details(), BadRequest(field_violations=violations)]
 
 
 class MessageMalformed(FieldsInvalid):
-    """Occurs when the bytes of a request are not the message that the method takes."""
+    """Raised when the bytes of a request cannot be parsed as its message."""
 
     message = "The request is not a valid protobuf message."
 
@@ -65,40 +65,40 @@ class MessageMalformed(FieldsInvalid):
 
 
 class ValueRejected(FieldsInvalid):
-    """Raised when the database cannot store or compare a value: one out of range, or text with NUL in it."""
+    """Raised when the database cannot store or compare a value: it is out of range, or a text contains NUL."""
 
-    message = "The request has a value that is out of range."
+    message = "The request contains a value that is out of range."
 
     def __init__(self) -> None:
         super().__init__({})
 
 
 class PageTokenInvalid(Failure):
-    """Occurs when a page token was changed, or is sent with another query than the one it came from."""
+    """Raised when a page token was modified, or belongs to a different query."""
 
     code = Code.INVALID_ARGUMENT
     reason = "PAGE_TOKEN_INVALID"
-    message = "The page token is not valid for this query."
+    message = "The page token is not valid for this query. Request the first page again."
 
 
 class RequestIdReused(Failure):
-    """Occurs when a caller sends a request id again, with other content."""
+    """Raised when a caller reuses a request id for a different request."""
 
     code = Code.INVALID_ARGUMENT
     reason = "REQUEST_ID_REUSED"
-    message = "This request id came with another request before."
+    message = "The request id was already used for a different request. Use a new one."
 
 
 class TokenMissing(Failure):
-    """Occurs when a call that needs a token has none."""
+    """Raised when a call without a token requires one."""
 
     code = Code.UNAUTHENTICATED
     reason = "TOKEN_MISSING"
-    message = "This call needs an access token."
+    message = "This call requires an access token."
 
 
 class TokenInvalid(Failure):
-    """Occurs when a token is expired, forged, or meant for something else."""
+    """Raised when a token is expired, revoked, forged or issued for another audience."""
 
     code = Code.UNAUTHENTICATED
     reason = "TOKEN_INVALID"
@@ -110,11 +110,11 @@ class UserDisabled(Failure):
 
     code = Code.PERMISSION_DENIED
     reason = "USER_DISABLED"
-    message = "This user is disabled."
+    message = "The user is disabled."
 
 
 class RoleRequired(Failure):
-    """Occurs when the caller is known but may not do this."""
+    """Raised when the caller's role does not permit the call."""
 
     code = Code.PERMISSION_DENIED
     reason = "ROLE_REQUIRED"
@@ -122,49 +122,49 @@ class RoleRequired(Failure):
 
 
 class RateLimited(Failure):
-    """Occurs when a client calls more often than it may, or everybody together more than a service can do."""
+    """Raised when a client exceeds its rate limit, or all clients together exceed the capacity of a service."""
 
     code = Code.RESOURCE_EXHAUSTED
     reason = "RATE_LIMITED"
-    message = "There are too many calls. Try again later."
+    message = "Too many requests. Retry later."
     retry_after = 1
 
 
 class ReaderTooSlow(Failure):
-    """Occurs when the reader of a stream does not take an answer in time."""
+    """Raised when a stream's client does not read a response in time."""
 
     code = Code.RESOURCE_EXHAUSTED
     reason = "READER_TOO_SLOW"
-    message = "The stream was not read fast enough. Go on from the last answer that you have."
+    message = "The client read the stream too slowly. Resume from the last response that was received."
 
 
 class DependencyUnavailable(Failure):
-    """Occurs when the database or another service does not answer. The call may be tried again."""
+    """Raised when the database or another service is unavailable. The call may be retried."""
 
     code = Code.UNAVAILABLE
     reason = "DEPENDENCY_UNAVAILABLE"
-    message = "A part of the system is not available. Try again."
+    message = "A dependency is unavailable. Retry later."
     retry_after: int | None = 1
 
 
 class TransactionConflict(DependencyUnavailable):
-    """Raised when the database rolled a transaction back because of a concurrent one: nothing was changed."""
+    """Raised when the database rolled a transaction back because of a concurrent one. Nothing was changed."""
 
     code = Code.ABORTED
     reason = "TRANSACTION_CONFLICT"
-    message = "The call conflicted with another one at the same time, and changed nothing. Try again."
+    message = "The call conflicted with a concurrent one and changed nothing. Retry it."
 
 
 class CallTooSlow(Failure):
-    """Occurs when a call is not done by its deadline: the caller's own, or the gateway's."""
+    """Raised when a call exceeds its deadline, which the client or the gateway sets."""
 
     code = Code.DEADLINE_EXCEEDED
     reason = "CALL_TOO_SLOW"
-    message = "The call took too long. It may have been carried out."
+    message = "The call exceeded its deadline. It may still have taken effect."
 
 
 class DatabaseTooSlow(DependencyUnavailable):
-    """Raised when the database ended a statement or a transaction that took too long. Background work is retried."""
+    """Raised when the database cancels a statement or transaction that takes too long. Background work is retried."""
 
     code = CallTooSlow.code
     reason = CallTooSlow.reason
@@ -173,19 +173,19 @@ class DatabaseTooSlow(DependencyUnavailable):
 
 
 class Internal(Failure):
-    """Occurs when the program is wrong: the log has the rest, found by the request id."""
+    """Raised for a bug. The log contains the details under the request id."""
 
     code = Code.INTERNAL
     reason = "INTERNAL"
-    message = "Something went wrong."
+    message = "An internal error occurred."
 
 
 def retry_info(seconds: int) -> RetryInfo:
-    """Returns the detail that says after how many seconds to try again."""
+    """Returns the detail that asks the client to retry after a number of seconds."""
     return RetryInfo(retry_delay=Duration(seconds=seconds))
 
 
-def _packed(message: Message) -> Any:
+def _pack(message: Message) -> Any:
     packed = Any()
     packed.Pack(message)
     return packed

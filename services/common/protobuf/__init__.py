@@ -1,1 +1,1 @@
-"""The contract that the protos declare, and the codec of their messages."""
+"""The contract that the protos declare, and the codec of its messages."""

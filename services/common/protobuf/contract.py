@@ -1,4 +1,4 @@
-"""The contract as data: gen/descriptors.binpb, read once, for whoever asks what the protos say."""
+"""The contract as data: the services, methods, access options and REST paths of gen/descriptors.binpb."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -25,19 +25,19 @@ from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2
 
 DESCRIPTORS = Path(__file__).resolve().parents[3] / "gen" / "descriptors.binpb"
-"""The serialised FileDescriptorSet: our protos and all that they import, and google.rpc's error details."""
+"""The serialized FileDescriptorSet: our protos, their imports, and the error details of google.rpc."""
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-"""The longest message, at every door."""
+"""The maximum size of a message, at the gateway and at each service."""
 
 MAX_HEADER_BYTES = 32 * 1024
-"""The longest headers of a request: names and values together."""
+"""The maximum total size of a request's header names and values."""
 
 MAX_METADATA_BYTES = 64 * 1024
-"""The limit of gRPC for those headers: it counts 32 bytes more for each, and the gateway adds some."""
+"""gRPC's limit for these headers. It counts 32 more bytes per header, and the gateway adds headers."""
 
 REMOTE_ADDRESS = "x-remote-address"
-"""The header in which the gateway says whom it was called by. A caller's own is overwritten there."""
+"""The header in which the gateway passes the client's address. The gateway overwrites a value sent by the client."""
 
 SERVICES = {
     "auth": "pulsetrack.auth.v1.AuthService",
@@ -45,7 +45,7 @@ SERVICES = {
     "billing": "pulsetrack.billing.v1.BillingService",
     "analytics": "pulsetrack.analytics.v1.AnalyticsService",
 }
-"""The full name of each service by its short name, in the order in which they are started."""
+"""The full name of each service by its short name, in start order."""
 
 
 _FROM_PACKAGES = {"google/api/http.proto", "google/rpc/status.proto"} | {
@@ -64,11 +64,11 @@ _FROM_PACKAGES = {"google/api/http.proto", "google/rpc/status.proto"} | {
         wrappers_pb2,
     )
 }
-"""Files that packages have put into the default pool already."""
+"""Files that packages have already added to the default pool."""
 
 
 PATH_VARIABLE = re.compile(r"\{[\w.]*\}")
-"""A variable in a REST path, which stands for one segment."""
+"""A variable in a REST path. It matches one segment."""
 
 
 class AccessKind(Enum):
@@ -88,7 +88,7 @@ class AccessKind(Enum):
 
 @dataclass(frozen=True)
 class Access:
-    """Who may call a method, from its `access` option. Roles are as in a token: "USER", "ADMIN"."""
+    """The callers that may call a method, from its `access` option. Roles are as in a token: "USER", "ADMIN"."""
 
     kind: AccessKind
     roles: frozenset[str] = frozenset()
@@ -108,38 +108,35 @@ class Method:
     """A method of the contract."""
 
     name: str
-    """As in the proto: "CreatePatient"."""
+    """The name in the proto: "CreatePatient"."""
     path: str
-    """As in the :path of a call: "/pulsetrack.patient.v1.PatientService/CreatePatient"."""
+    """The :path of a call: "/pulsetrack.patient.v1.PatientService/CreatePatient"."""
     input: type[Message]
     output: type[Message]
     streams: bool
-    """True if the server streams its answers."""
+    """True if the server streams responses."""
     access: Access
     http: tuple[Http, ...]
-    """The REST bindings, none for a method between services."""
+    """The REST bindings. Empty for a method that only services call."""
 
     @property
     def snake_name(self) -> str:
-        """The name of what handles or calls it in Python: "create_patient"."""
+        """The name of its Python method: "create_patient"."""
         return re.sub(r"(?<!^)(?=[A-Z])", "_", self.name).lower()
 
 
 class ContractError(Exception):
-    """Occurs when the protos say something that PulseTrack cannot serve."""
+    """Raised when the protos declare something unsupported, or a service does not implement them."""
 
 
 @cache
 def pool() -> descriptor_pool.DescriptorPool:
-    """Returns the default pool with the files of the committed contract in it."""
+    """Returns the default pool, which contains the committed contract."""
     return add_to_pool(descriptor_set().file)
 
 
 def add_to_pool(files: Iterable[descriptor_pb2.FileDescriptorProto]) -> descriptor_pool.DescriptorPool:
-    """Adds files to the default pool and returns it.
-
-    The default one, because only there do options come back with their extensions parsed.
-    """
+    """Adds files to the default pool and returns it. Only the default pool parses the extensions of options."""
     default = descriptor_pool.Default()
     for file in files:
         if file.name not in _FROM_PACKAGES:
@@ -159,13 +156,13 @@ def service(full_name: str) -> ServiceDescriptor:
 
 
 def message_class(full_name: str) -> type[Message]:
-    """Returns the upb class of a message. Raises KeyError for an unknown name."""
+    """Returns the google.protobuf class of a message. Raises KeyError for an unknown name."""
     return GetMessageClass(pool().FindMessageTypeByName(full_name))
 
 
 @cache
 def methods(service_name: str) -> tuple[Method, ...]:
-    """Returns the methods of a service, by the service's full name. Raises ContractError, KeyError."""
+    """Returns the methods of the service with a full name. Raises ContractError, KeyError."""
     return tuple(read_method(method) for method in service(service_name).methods)
 
 
@@ -177,54 +174,54 @@ def all_methods() -> Iterator[Method]:
 
 @cache
 def required_fields(message: Descriptor) -> tuple[str, ...]:
-    """Returns the names of a message's fields that google.api.field_behavior marks as REQUIRED."""
-    return _fields_that_are(message, field_behavior_pb2.REQUIRED)
+    """Returns the names of the fields with the google.api.field_behavior REQUIRED."""
+    return _fields_with_behavior(message, field_behavior_pb2.REQUIRED)
 
 
 @cache
 def output_only_fields(message: Descriptor) -> tuple[str, ...]:
-    """Returns the names of a message's fields that google.api.field_behavior marks as OUTPUT_ONLY."""
-    return _fields_that_are(message, field_behavior_pb2.OUTPUT_ONLY)
+    """Returns the names of the fields with the google.api.field_behavior OUTPUT_ONLY."""
+    return _fields_with_behavior(message, field_behavior_pb2.OUTPUT_ONLY)
 
 
 @cache
 def max_lengths(message: Descriptor) -> dict[str, int]:
-    """Returns how many characters a message's fields may have at most, of those that have a max_len rule."""
+    """Returns the maximum length in characters of each field that has a max_len rule."""
     rules: Any = pool().FindExtensionByName("buf.validate.field")
     lengths = {field.name: field.GetOptions().Extensions[rules].string.max_len for field in message.fields}
     return {name: length for name, length in lengths.items() if length}
 
 
-def _fields_that_are(message: Descriptor, behavior: field_behavior_pb2.FieldBehavior.ValueType) -> tuple[str, ...]:
-    def marked(field: FieldDescriptor) -> bool:
+def _fields_with_behavior(message: Descriptor, behavior: field_behavior_pb2.FieldBehavior.ValueType) -> tuple[str, ...]:
+    def has_behavior(field: FieldDescriptor) -> bool:
         return behavior in field.GetOptions().Extensions[field_behavior_pb2.field_behavior]
 
-    return tuple(field.name for field in message.fields if marked(field))
+    return tuple(field.name for field in message.fields if has_behavior(field))
 
 
 def read_method(method: MethodDescriptor) -> Method:
-    """Returns what a descriptor says of a method. Raises ContractError."""
+    """Returns the method that a descriptor describes. Raises ContractError."""
     if method.client_streaming:
-        raise ContractError(f"{method.full_name} streams requests, which is not supported")
+        raise ContractError(f"{method.full_name} streams requests, which is unsupported")
     return Method(
         name=method.name,
         path=f"/{method.containing_service.full_name}/{method.name}",
         input=GetMessageClass(method.input_type),
         output=GetMessageClass(method.output_type),
         streams=method.server_streaming,
-        access=_access(method),
-        http=tuple(_bindings(method)),
+        access=_read_access(method),
+        http=tuple(_read_bindings(method)),
     )
 
 
-def _access(method: MethodDescriptor) -> Access:
+def _read_access(method: MethodDescriptor) -> Access:
     files: Any = method.containing_service.file.pool
     extension = files.FindExtensionByName("pulsetrack.options.v1.access")
     option: Any = method.GetOptions().Extensions[extension]
-    said = [field.name for field, _ in option.ListFields()]
-    if len(said) != 1:
-        raise ContractError(f"{method.full_name} must say in its access option exactly one of who may call, not {said}")
-    match said[0]:
+    set_fields = [field.name for field, _ in option.ListFields()]
+    if len(set_fields) != 1:
+        raise ContractError(f"{method.full_name} must set exactly one field of its access option, not {set_fields}")
+    match set_fields[0]:
         case "public":
             return Access(AccessKind.PUBLIC)
         case "services":
@@ -235,12 +232,12 @@ def _access(method: MethodDescriptor) -> Access:
             return Access(AccessKind.INTERNAL)
         case _:
             if not all(option.roles):
-                raise ContractError(f"{method.full_name} admits ROLE_UNSPECIFIED, which nobody has")
+                raise ContractError(f"{method.full_name} permits ROLE_UNSPECIFIED, which no user has")
             names = option.DESCRIPTOR.fields_by_name["roles"].enum_type.values_by_number
             return Access(AccessKind.USERS, frozenset(names[role].name.removeprefix("ROLE_") for role in option.roles))
 
 
-def _bindings(method: MethodDescriptor) -> Iterator[Http]:
+def _read_bindings(method: MethodDescriptor) -> Iterator[Http]:
     rule = method.GetOptions().Extensions[annotations_pb2.http]
     for binding in (rule, *rule.additional_bindings):
         if verb := binding.WhichOneof("pattern"):

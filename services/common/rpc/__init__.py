@@ -1,1 +1,1 @@
-"""gRPC servers and clients."""
+"""The gRPC server and client of the services."""

@@ -1,4 +1,4 @@
-"""Calls from one service to another."""
+"""Calls to other services."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -23,17 +23,17 @@ from services.common.protobuf import codec, contract
 from services.common.rpc.tokens import FetchTrust
 
 Q = TypeVar("Q", bound=betterproto2.Message)
-A = TypeVar("A", bound=betterproto2.Message)
+R = TypeVar("R", bound=betterproto2.Message)
 
 _OUTAGES = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
-_EARLY_SECONDS = 30
+_RENEWAL_MARGIN_SECONDS = 30
 
 
 def open_channel(target: str) -> grpc.aio.Channel:
-    """Returns a channel to host:port, or to several IP addresses and ports, separated by commas, in turn.
+    """Returns a channel to host:port, or to several comma-separated IP addresses with ports.
 
-    A name that stands for several addresses means all of them. The channel connects when it is used, and again when a
-    connection is lost.
+    Calls are distributed over all addresses, including those that a host name resolves to (round robin). The channel
+    connects on first use and reconnects automatically.
     """
     return grpc.aio.insecure_channel(
         f"ipv4:{target}" if "," in target else target,
@@ -47,31 +47,31 @@ def open_channel(target: str) -> grpc.aio.Channel:
 
 
 class ServiceCredentials:
-    """Exchanges a service's client credentials for service tokens, and keeps each until shortly before it expires."""
+    """Exchanges client credentials for service tokens. Caches each token until shortly before it expires."""
 
     def __init__(self, auth: grpc.aio.Channel, *, client_id: str, client_secret: str) -> None:
         self._issue = RemoteMethod(auth, "auth", "IssueServiceToken", IssueServiceTokenRequest, ServiceToken)
         self._request = IssueServiceTokenRequest(client_id=client_id, client_secret=client_secret)
         self._token = ""
-        self._good_until = 0.0
+        self._valid_until = 0.0
 
     async def token(self) -> str:
-        """Returns a token that is good for some seconds at least. Raises DependencyUnavailable."""
-        if time.monotonic() > self._good_until:
+        """Returns a token that is valid for at least 30 seconds. Raises DependencyUnavailable."""
+        if time.monotonic() > self._valid_until:
             issued = await self._issue(self._request)
             self._token = issued.access_token
-            self._good_until = time.monotonic() + issued.expires_in - _EARLY_SECONDS
+            self._valid_until = time.monotonic() + issued.expires_in - _RENEWAL_MARGIN_SECONDS
         return self._token
 
-    def forget(self) -> None:
-        """Drops the token that is kept: somebody refused it."""
-        self._good_until = 0.0
+    def discard(self) -> None:
+        """Discards the cached token, after a service rejected it."""
+        self._valid_until = 0.0
 
 
-class RemoteMethod(Generic[Q, A]):
-    """A method of another service, called as a function from its request to its answer.
+class RemoteMethod(Generic[Q, R]):
+    """A method of another service, callable as a function from request to response.
 
-    Raises DependencyUnavailable if the service does not answer in time, grpc.aio.AioRpcError if it refuses.
+    Raises DependencyUnavailable if the service does not respond in time, grpc.aio.AioRpcError for any other error.
     """
 
     def __init__(
@@ -80,24 +80,24 @@ class RemoteMethod(Generic[Q, A]):
         service: str,
         method: str,
         request: type[Q],
-        answer: type[A],
+        response: type[R],
         *,
         credentials: ServiceCredentials | None = None,
-        seconds: float = 5,
+        timeout_seconds: float = 5,
     ) -> None:
         self._name = f"{contract.SERVICES[service]}/{method}"
         self._call: Callable[..., Awaitable[bytes]] = to.unary_unary(f"/{self._name}")
         self._dumps: Callable[[Q], bytes] = codec.codec_of(request).dumps
-        self._loads: Callable[[bytes], A] = codec.codec_of(answer).loads
+        self._loads: Callable[[bytes], R] = codec.codec_of(response).loads
         self._credentials = credentials
-        self._seconds = seconds
+        self._timeout_seconds = timeout_seconds
 
-    async def __call__(self, request: Q) -> A:
-        """Makes the call."""
+    async def __call__(self, request: Q) -> R:
+        """Calls the method."""
         with start_span(self._name, SpanKind.CLIENT, rpc_attributes(self._name)):
-            return await self._answer(request)
+            return await self._send(request)
 
-    async def _answer(self, request: Q) -> A:
+    async def _send(self, request: Q) -> R:
         metadata = []
         if self._credentials:
             metadata.append(("authorization", f"Bearer {await self._credentials.token()}"))
@@ -106,23 +106,23 @@ class RemoteMethod(Generic[Q, A]):
         if traceparent := current_traceparent.get():
             metadata.append(("traceparent", traceparent))
         try:
-            answer = await self._call(self._dumps(request), timeout=self._patience(), metadata=metadata)
+            response = await self._call(self._dumps(request), timeout=self._timeout(), metadata=metadata)
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNAUTHENTICATED and self._credentials:
-                self._credentials.forget()
+                self._credentials.discard()
             if error.code() in _OUTAGES:
                 raise DependencyUnavailable from error
             raise
-        return self._loads(answer)
+        return self._loads(response)
 
-    def _patience(self) -> float:
-        """Returns how long to wait for the answer, in seconds: no longer than the one who waits for ours."""
+    def _timeout(self) -> float:
+        """Returns the timeout in seconds: the method's own, or the time until the current call's deadline if less."""
         time_left = current_time_left.get()()
-        return self._seconds if time_left is None else min(self._seconds, time_left)
+        return self._timeout_seconds if time_left is None else min(self._timeout_seconds, time_left)
 
 
 def create_trust_fetcher(auth: grpc.aio.Channel) -> FetchTrust:
-    """Returns what fetches auth's public keys and revocations."""
+    """Returns a function that fetches auth's public keys and revocations."""
     get = RemoteMethod(auth, "auth", "GetTrustBundle", GetTrustBundleRequest, TrustBundle)
     get_keys = RemoteMethod(auth, "auth", "GetJwks", GetJwksRequest, HttpBody)
 
@@ -132,6 +132,8 @@ def create_trust_fetcher(auth: grpc.aio.Channel) -> FetchTrust:
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
                 raise
-            return TrustBundle(jwks=(await get_keys(GetJwksRequest())).data)  # during an upgrade auth may be older
+            return TrustBundle(
+                jwks=(await get_keys(GetJwksRequest())).data
+            )  # auth may run an older version during an upgrade
 
     return fetch

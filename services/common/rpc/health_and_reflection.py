@@ -1,7 +1,7 @@
-"""The standard services that stand beside each of ours: health and reflection.
+"""The standard gRPC services that every service also serves: health and reflection.
 
-Their servicers are grpcio's. They are registered here by hand, so that malformed bytes get an answer of the protocol:
-grpcio's own would be the name of a Python class.
+The servicers are grpcio's. The handlers are registered here instead of by grpcio, because grpcio responds to malformed
+bytes with the name of a Python class.
 """
 
 from collections.abc import Callable
@@ -23,13 +23,13 @@ _REFLECTION = ("grpc.reflection.v1alpha.ServerReflection", "grpc.reflection.v1.S
 
 
 def health_handlers(servicer: health.aio.HealthServicer) -> grpc.GenericRpcHandler:
-    """Returns the handlers of grpc.health.v1.Health. To malformed bytes the service that is asked for is unknown."""
+    """Returns the handlers of grpc.health.v1.Health. Malformed bytes count as a request for an unknown service."""
     unknown = HealthCheckRequest(service="?")
-    parse, write = _parser(HealthCheckRequest, otherwise=unknown), HealthCheckResponse.SerializeToString
+    parse, write = _create_parser(HealthCheckRequest, default=unknown), HealthCheckResponse.SerializeToString
 
     async def check(_: Any, context: Any) -> HealthCheckResponse:
-        asked = await context.read()  # as `bind` does, so that a call that ends within its request is answered
-        return await servicer.Check(unknown if asked is EOF else asked, context)
+        request = await context.read()  # as in `bind_interceptors`: responds to a call that ends within its request
+        return await servicer.Check(unknown if request is EOF else request, context)
 
     return grpc.method_handlers_generic_handler(
         health.SERVICE_NAME,
@@ -41,42 +41,42 @@ def health_handlers(servicer: health.aio.HealthServicer) -> grpc.GenericRpcHandl
 
 
 def reflection_handlers() -> tuple[grpc.GenericRpcHandler, ...]:
-    """Returns the handlers of reflection over all four services, in v1alpha and in v1, whose messages are the same.
+    """Returns the handlers of reflection for all four services, in v1alpha and v1, which have the same messages.
 
-    Malformed bytes are answered as a request for nothing is: INVALID_ARGUMENT.
+    Malformed bytes count as an empty request. The response is INVALID_ARGUMENT.
     """
     _add_reflection_v1_to_pool()
     servicer = reflection.aio.ReflectionServicer(
-        (*contract.SERVICES.values(), health.SERVICE_NAME, *_REFLECTION), pool=_SymbolsOf(contract.pool())
+        (*contract.SERVICES.values(), health.SERVICE_NAME, *_REFLECTION), pool=_MethodPool(contract.pool())
     )
     handler = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,
-        _parser(reflection_pb2.ServerReflectionRequest, otherwise=reflection_pb2.ServerReflectionRequest()),
+        _create_parser(reflection_pb2.ServerReflectionRequest, default=reflection_pb2.ServerReflectionRequest()),
         reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
     return tuple(grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": handler}) for name in _REFLECTION)
 
 
-def _parser(message: type[Message], *, otherwise: Message) -> Callable[[bytes], Message]:
+def _create_parser(message: type[Message], *, default: Message) -> Callable[[bytes], Message]:
     def parse(data: bytes) -> Message:
         try:
             return message.FromString(data)
         except DecodeError:
-            return otherwise
+            return default
 
     return parse
 
 
 def _add_reflection_v1_to_pool() -> None:
-    """Lets reflection describe its own v1, which grpcio has no module for."""
+    """Adds reflection v1, for which grpcio has no module, to the pool, so that reflection describes itself."""
     alpha = descriptor_pb2.FileDescriptorProto()
     reflection_pb2.DESCRIPTOR.CopyToProto(alpha)
     text = text_format.MessageToString(alpha).replace("v1alpha", "v1")
     contract.pool().AddSerializedFile(text_format.Parse(text, descriptor_pb2.FileDescriptorProto()).SerializeToString())
 
 
-class _SymbolsOf:
-    """A descriptor pool that finds methods too, as the reflection protocol has it."""
+class _MethodPool:
+    """A descriptor pool that also finds methods by name, as the reflection protocol requires."""
 
     def __init__(self, pool: DescriptorPool) -> None:
         self._pool = pool
@@ -84,8 +84,8 @@ class _SymbolsOf:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._pool, name)
 
-    def FindFileContainingSymbol(self, symbol: str) -> FileDescriptor:  # noqa: N802 - the pool's name for it
-        """Returns the file of a symbol. Raises KeyError."""
+    def FindFileContainingSymbol(self, symbol: str) -> FileDescriptor:  # noqa: N802 - overrides the pool's method
+        """Returns the file that defines a symbol. Raises KeyError."""
         try:
             return self._pool.FindFileContainingSymbol(symbol)
         except KeyError:

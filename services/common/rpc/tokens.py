@@ -1,4 +1,4 @@
-"""Who calls: access tokens (RFC 9068) verified by auth's public keys."""
+"""Verification of access tokens (RFC 9068) with auth's public keys."""
 
 import asyncio
 import logging
@@ -21,16 +21,16 @@ ALGORITHM = "ES256"
 TOKEN_TYPE = "at+jwt"  # noqa: S105 - the media type of RFC 9068, section 2.1
 SERVICE_ROLE = "SERVICE"
 MAX_TOKEN_SECONDS = 900
-"""The longest lifetime of a token: one with a larger difference between `exp` and `iat` is refused."""
+"""The maximum lifetime of a token. A token with a larger difference between `exp` and `iat` is rejected."""
 CLOCK_SKEW_SECONDS = 30
-"""By how much a token's `iat` and `nbf` may lie in the future. Its `exp` is exact."""
+"""The tolerance for a token's `iat` and `nbf` in the future. There is none for `exp`."""
 REFRESH_SECONDS = 1.0
-"""How often keys are read from auth, and how often at most because a token names an unknown key."""
+"""The interval at which keys are read from auth, and the minimum interval between reads for unknown keys."""
 
 _KEYS_VALID_SECONDS = 900
 _CACHED_TOKENS = 10_000
 _SUBJECT = re.compile("[!-~]{1,64}")
-"""A user's id or a client id. A leaked key can sign any text, but one that Postgres refuses would stop the audit."""
+"""A user id or client id. A leaked key can sign any text, and a text that Postgres rejects would block the audit."""
 
 _AUDIENCES = {"USER": USERS_AUDIENCE, "ADMIN": USERS_AUDIENCE, SERVICE_ROLE: SERVICES_AUDIENCE}
 
@@ -41,10 +41,10 @@ FetchTrust = Callable[[], Awaitable[TrustBundle]]
 
 
 class TokenVerifier:
-    """Verifies access tokens with the public keys and the revocations that auth has now.
+    """Verifies access tokens with auth's current public keys and revocations.
 
-    The server calls `refresh` every second. Verified tokens are cached until they expire or the key set changes. While
-    auth does not answer, the last keys and revocations stay in use for 15 minutes; then calls fail with
+    The server calls `refresh` every second. Verified tokens are cached until the key set changes. While auth is
+    unavailable, the last keys and revocations stay in use for 15 minutes. After that, calls fail with
     DependencyUnavailable.
     """
 
@@ -52,21 +52,21 @@ class TokenVerifier:
         self._fetch = fetch
         self._jwks = b""
         self._keys: dict[str, jwt.PyJWK] = {}
-        self._fetched = self._asked = float("-inf")
-        self._answered = True
-        self._refreshing = asyncio.Lock()
+        self._fetched_at = self._attempted_at = float("-inf")
+        self._is_auth_available = True
+        self._refresh_lock = asyncio.Lock()
         self._callers: dict[str, Caller] = {}
         self._revocations: dict[str, Revocation] = {}
 
     async def verify(self, token: str) -> Caller:
-        """Returns the caller that the token names.
+        """Returns the caller that a token identifies.
 
         Raises TokenInvalid, UserDisabled, DependencyUnavailable if there are no keys.
         """
         caller = self._callers.get(token)
         if caller is None:
-            key = await self._key(token)
-            caller = _caller(_claims(token, key), key)
+            key = await self._find_key(token)
+            caller = _read_caller(_decode_claims(token, key), key)
             if len(self._callers) >= _CACHED_TOKENS:
                 self._callers.clear()
             self._callers[token] = caller
@@ -74,7 +74,7 @@ class TokenVerifier:
         return caller
 
     def check(self, caller: Caller) -> None:
-        """Returns if the caller's token is still valid.
+        """Checks that a caller's token is still valid.
 
         Raises TokenInvalid, UserDisabled, DependencyUnavailable if there are no keys.
         """
@@ -87,16 +87,16 @@ class TokenVerifier:
             raise TokenInvalid
 
     async def ready(self) -> None:
-        """Returns if there are keys to verify with. Raises DependencyUnavailable."""
+        """Checks that there are keys. Raises DependencyUnavailable."""
         if not self._keys:
             raise DependencyUnavailable
 
     async def refresh(self) -> None:
-        """Reads keys and revocations from auth. Never raises: a failure is logged."""
-        async with self._refreshing:
+        """Reads keys and revocations from auth. Logs a failure instead of raising it."""
+        async with self._refresh_lock:
             await self._read()
 
-    async def _key(self, token: str) -> jwt.PyJWK:
+    async def _find_key(self, token: str) -> jwt.PyJWK:
         try:
             header = jwt.get_unverified_header(token)
         except jwt.PyJWTError:
@@ -105,8 +105,8 @@ class TokenVerifier:
             raise TokenInvalid
         kid = header.get("kid", "")
         if kid not in self._keys:
-            async with self._refreshing:
-                if time.monotonic() - self._asked >= REFRESH_SECONDS:
+            async with self._refresh_lock:
+                if time.monotonic() - self._attempted_at >= REFRESH_SECONDS:
                     await self._read()
         if key := self._keys.get(kid):
             return key
@@ -117,18 +117,18 @@ class TokenVerifier:
     async def _read(self) -> None:
         try:
             trust = await self._fetch()
-            self._take_keys(trust.jwks)
+            self._update_keys(trust.jwks)
             self._revocations = {revocation.user_id: revocation for revocation in trust.revocations}
-            self._fetched, self._answered = time.monotonic(), True
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with auth, known keys stay in use
-            if self._answered:
-                _log.warning("no keys from auth: %r", error.__cause__ or error)
-            self._answered = False
-            if time.monotonic() - self._fetched > _KEYS_VALID_SECONDS:
+            self._fetched_at, self._is_auth_available = time.monotonic(), True
+        except Exception as error:  # noqa: BLE001 - known keys stay in use, whatever the failure
+            if self._is_auth_available:
+                _log.warning("cannot read the keys of auth: %r", error.__cause__ or error)
+            self._is_auth_available = False
+            if time.monotonic() - self._fetched_at > _KEYS_VALID_SECONDS:
                 self._replace_keys({})
-        self._asked = time.monotonic()
+        self._attempted_at = time.monotonic()
 
-    def _take_keys(self, jwks: bytes) -> None:
+    def _update_keys(self, jwks: bytes) -> None:
         if jwks != self._jwks or not self._keys:
             keys = msgspec.json.decode(jwks)["keys"]
             self._replace_keys({key["kid"]: jwt.PyJWK(key, algorithm=ALGORITHM) for key in keys})
@@ -136,10 +136,10 @@ class TokenVerifier:
 
     def _replace_keys(self, keys: dict[str, jwt.PyJWK]) -> None:
         self._keys = keys
-        self._callers.clear()  # their keys may be gone
+        self._callers.clear()  # their keys may have been removed
 
 
-def _claims(token: str, key: jwt.PyJWK) -> dict[str, Any]:
+def _decode_claims(token: str, key: jwt.PyJWK) -> dict[str, Any]:
     try:
         return jwt.decode(
             token,
@@ -150,11 +150,11 @@ def _claims(token: str, key: jwt.PyJWK) -> dict[str, Any]:
             leeway=CLOCK_SKEW_SECONDS,
             options={"require": ["iss", "aud", "sub", "role", "jti", "iat", "nbf", "exp"]},
         )
-    except (jwt.PyJWTError, ArithmeticError, TypeError, ValueError):  # PyJWT lets some odd claims raise the others
+    except (jwt.PyJWTError, ArithmeticError, TypeError, ValueError):  # PyJWT raises the others for some invalid claims
         raise TokenInvalid from None
 
 
-def _caller(claims: dict[str, Any], key: jwt.PyJWK) -> Caller:
+def _read_caller(claims: dict[str, Any], key: jwt.PyJWK) -> Caller:
     version = claims.get("token_version", 0)
     role, issued, expires = claims["role"], claims["iat"], claims["exp"]
     if not isinstance(role, str) or _AUDIENCES.get(role) != claims["aud"]:

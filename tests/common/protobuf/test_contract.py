@@ -108,12 +108,12 @@ def test_a_handler_that_does_not_fit_its_method_is_not_served(
 def test_a_method_that_does_not_say_clearly_who_may_call_is_not_served(service: str, options: str) -> None:
     with pytest.raises(ContractError) as refused:
         contract.methods(a_service(service, options=options))
-    assert f"{service}.Get must say in its access option exactly one of who may call" in str(refused.value)
+    assert f"{service}.Get must set exactly one field of its access option" in str(refused.value)
 
 
 def test_a_method_for_a_role_that_nobody_has_is_not_served() -> None:
     nobody = "[pulsetrack.options.v1.access] {roles: ROLE_UNSPECIFIED}"
-    with pytest.raises(ContractError, match=r"Nobodys\.Get admits ROLE_UNSPECIFIED"):
+    with pytest.raises(ContractError, match=r"Nobodys\.Get permits ROLE_UNSPECIFIED"):
         contract.methods(a_service("Nobodys", options=nobody))
 
 
