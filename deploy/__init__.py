@@ -1,1 +1,1 @@
-"""What production runs besides the services, and how their containers are started."""
+"""Deployment: the topology, the creation of databases, container health checks, and Docker Compose."""

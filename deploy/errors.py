@@ -1,5 +1,5 @@
-"""The one error that the user of the local system sees."""
+"""The error that users of the local system and of Compose see."""
 
 
 class StartError(Exception):
-    """Occurs when this machine, a folder or a setting does not let PulseTrack run. Its text is all that is shown."""
+    """Raised when PulseTrack cannot run on this machine, in this folder or with these settings. Its text is printed."""

@@ -1,4 +1,4 @@
-"""What `make up` is told by its environment; every variable is optional."""
+"""The settings of a local system or a Compose deployment, from environment variables. All of them are optional."""
 
 import os
 from collections.abc import Mapping
@@ -15,12 +15,12 @@ HOST = "127.0.0.1"
 """The loopback address, where a local system listens."""
 
 _PASSWORD_LENGTHS = (8, 128)
-"""The least and the most, as in auth.proto."""
+"""The minimum and the maximum, as in auth.proto."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The settings of one copy, from the variables PULSETRACK_*."""
+    """The settings of an instance, from the variables PULSETRACK_*."""
 
     gateway_port: int = 8080
     data_dir: Path = Path(".pulsetrack")
@@ -28,61 +28,61 @@ class Settings:
     admin_password: str | None = None
     """Generated if None."""
     kafka: str = EMBEDDED
-    """`embedded`, or the bootstrap address of a broker that runs already."""
+    """`embedded`, or the bootstrap address of a running broker."""
     database_url: str = EMBEDDED
-    """`embedded`, or the URL of a server that runs already, as a user who may create databases and roles."""
+    """`embedded`, or the URL of a running server, with a role that can create databases and roles."""
     workers: int = 1
-    """Processes for each service."""
+    """The number of processes per service."""
     open_sign_up: bool = True
-    """Whether any visitor may create a user. `make compose` and AWS leave that to admins unless told otherwise."""
+    """Whether any visitor can create a user. The defaults of Compose and AWS allow only admins to."""
     reflection: bool = True
     rate_limits: bool = True
     trusted_proxies: int = 0
-    """How many proxies stand before the gateway."""
+    """The number of proxies in front of the gateway."""
     cors_origins: tuple[str, ...] = ()
-    """The origins, other than the gateway's own, whose pages may call."""
+    """The origins, in addition to the gateway's own, whose pages can call the API."""
     otlp_endpoint: str = ""
-    """Where spans and metrics are sent, `host:port`; nowhere if empty."""
+    """The receiver of spans and metrics, `host:port`. If empty, none are sent."""
     trace_sample: int = 100
-    """How many of a hundred calls are traced, if spans are sent anywhere."""
+    """The percentage of calls that are traced if there is a receiver."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """Reads the settings. Raises StartError for a value that makes no sense."""
+        """Reads the settings. Raises StartError if a value is invalid."""
 
-        def said(name: str, default: str) -> str:
+        def read(name: str, default: str) -> str:
             return environment.get(f"PULSETRACK_{name}") or default
 
-        password = said("ADMIN_PASSWORD", "") or None
+        password = read("ADMIN_PASSWORD", "") or None
         if password and not _PASSWORD_LENGTHS[0] <= len(password) <= _PASSWORD_LENGTHS[1]:
             raise StartError("PULSETRACK_ADMIN_PASSWORD must have {} to {} characters.".format(*_PASSWORD_LENGTHS))
         return cls(
-            gateway_port=_number("PULSETRACK_GATEWAY_PORT", said("GATEWAY_PORT", "8080"), most=65535),
-            data_dir=Path(said("DATA_DIR", ".pulsetrack")).expanduser().resolve(),
-            admin_email=said("ADMIN_EMAIL", cls.admin_email),
+            gateway_port=_number("PULSETRACK_GATEWAY_PORT", read("GATEWAY_PORT", "8080"), most=65535),
+            data_dir=Path(read("DATA_DIR", ".pulsetrack")).expanduser().resolve(),
+            admin_email=read("ADMIN_EMAIL", cls.admin_email),
             admin_password=password,
-            kafka=said("KAFKA", EMBEDDED),
-            database_url=said("DATABASE_URL", EMBEDDED),
-            workers=_number("PULSETRACK_WORKERS", said("WORKERS", "1"), most=64),
-            open_sign_up=_choice("PULSETRACK_SIGN_UP", said("SIGN_UP", "open"), "open", "closed"),
-            reflection=_switch("PULSETRACK_REFLECTION", said("REFLECTION", "on")),
-            rate_limits=_switch("PULSETRACK_RATE_LIMITS", said("RATE_LIMITS", "on")),
-            trusted_proxies=_number("PULSETRACK_TRUSTED_PROXIES", said("TRUSTED_PROXIES", "0"), most=8, least=0),
-            cors_origins=_origins("PULSETRACK_CORS_ORIGINS", said("CORS_ORIGINS", "")),
-            otlp_endpoint=_address("PULSETRACK_OTLP_ENDPOINT", said("OTLP_ENDPOINT", "")),
-            trace_sample=_number("PULSETRACK_TRACE_SAMPLE", said("TRACE_SAMPLE", "100"), most=100, least=0),
+            kafka=read("KAFKA", EMBEDDED),
+            database_url=read("DATABASE_URL", EMBEDDED),
+            workers=_number("PULSETRACK_WORKERS", read("WORKERS", "1"), most=64),
+            open_sign_up=_choice("PULSETRACK_SIGN_UP", read("SIGN_UP", "open"), "open", "closed"),
+            reflection=_switch("PULSETRACK_REFLECTION", read("REFLECTION", "on")),
+            rate_limits=_switch("PULSETRACK_RATE_LIMITS", read("RATE_LIMITS", "on")),
+            trusted_proxies=_number("PULSETRACK_TRUSTED_PROXIES", read("TRUSTED_PROXIES", "0"), most=8, least=0),
+            cors_origins=_origins("PULSETRACK_CORS_ORIGINS", read("CORS_ORIGINS", "")),
+            otlp_endpoint=_address("PULSETRACK_OTLP_ENDPOINT", read("OTLP_ENDPOINT", "")),
+            trace_sample=_number("PULSETRACK_TRACE_SAMPLE", read("TRACE_SAMPLE", "100"), most=100, least=0),
         )
 
-    def remarks(self) -> list[str]:
-        """Returns a line for each setting that takes a protection away, to be shown at start."""
+    def warnings(self) -> list[str]:
+        """Returns a warning for each setting that disables a protection."""
         lines = []
         if self.open_sign_up:
             lines.append(
-                "Sign-up is open: anyone who reaches the gateway can create a user and read every patient; "
-                "PULSETRACK_SIGN_UP=closed leaves the creation of users to admins"
+                "Sign-up is open: anyone who can reach the gateway can create a user and read every patient. "
+                "With PULSETRACK_SIGN_UP=closed, only admins create users"
             )
         if not self.rate_limits:
-            lines.append("PULSETRACK_RATE_LIMITS is off: calls are not limited, which is for load tests only")
+            lines.append("PULSETRACK_RATE_LIMITS is off: call rates are not limited. Use this for load tests only")
         return lines
 
 

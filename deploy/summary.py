@@ -1,4 +1,4 @@
-"""What the user is told when everything is up."""
+"""The summary that is printed when the system is up."""
 
 import json
 from pathlib import Path
@@ -11,9 +11,9 @@ PulseTrack is up after {seconds:.2f} s: {url}
   admin     {email}
   password  {password}
 
-Read and try every call in a browser: {url}/docs/
+The API reference, where every call can be tried, is at {url}/docs/
 
-Or {first}log in, and see what can be called:
+To {first}log in and list the methods of a service:
 
 {sign_up}  curl -s {url}/v1/auth/login -H 'content-type: application/json' \\
     -d '{login}'
@@ -33,13 +33,13 @@ def summary(
     show_password: bool,
     seconds: float,
     host: str = HOST,
-    stop: str = "Ctrl-C stops it.",
+    stop: str = "Press Ctrl-C to stop.",
 ) -> str:
-    """Returns the address, the first admin, and three calls to copy. The password itself only if asked."""
+    """Returns the URL, the first admin and example commands. Contains the password only if `show_password` is set."""
     address = f"{host}:{settings.gateway_port}"
     password = f"in {password_file}"
     if show_password:
-        password = f"{password_file.read_text()}  (shown only now; kept {password})"
+        password = f"{password_file.read_text()}  (shown once; stored {password})"
     url = f"http://{address}"
     login = {"email": "ana@clinic.test", "password": "correct horse"}
     if not settings.open_sign_up:

@@ -1,4 +1,4 @@
-"""What must not be lost: Postgres, Kafka, and the secrets."""
+"""The data stack: Postgres, Kafka and the secrets."""
 
 from typing import cast
 
@@ -10,18 +10,19 @@ from aws_cdk import aws_rds as rds
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
+from deploy.topology import TOPOLOGY, database_name, owner_name
 from infrastructure.network import DATABASE, KAFKA, PRIVATE, Network
-from infrastructure.settings import SERVICES, Environment
+from infrastructure.settings import Environment
 from infrastructure.stack import Stack, accept, logical
 
 KAFKA_VERSION = "3.9.x.kraft"
 
 ADMINISTRATOR = "postgres"
-"""The database server's administrator. Its password is kept and rotated by RDS, every seven days."""
+"""The administrator of the database server. RDS stores its password and rotates it every seven days."""
 
 _PARAMETERS = {
     "rds.force_ssl": "1",
-    # What a statement violates, and the statement, hold personal data, and the log goes to CloudWatch.
+    # Statements and error details contain personal data, and the log is exported to CloudWatch.
     "log_error_verbosity": "terse",
     "log_min_error_statement": "panic",
     "log_parameter_max_length": "0",
@@ -31,26 +32,16 @@ _PARAMETERS = {
 _ROTATION = "AwsSolutions::AwsSolutions-SMG4"
 
 
-def owner_of(service: str) -> str:
-    """Returns the role that owns a service's tables and migrates them."""
-    return f"{runtime_of(service)}_owner"
-
-
-def runtime_of(service: str) -> str:
-    """Returns the role that a service works as. Its database has the same name."""
-    return f"pulsetrack_{service}"
-
-
 class Data(Stack):
-    """A Postgres server with a database for each service, a Kafka cluster, and what only machines know."""
+    """The Postgres server with a database per service, the Kafka cluster, and the secrets in Secrets Manager."""
 
     def __init__(self, scope: Construct, environment: Environment, network: Network) -> None:
         super().__init__(scope, environment, "data")
-        self._keeping = cdk.RemovalPolicy.RETAIN if environment.keep_data else cdk.RemovalPolicy.DESTROY
+        self._removal_policy = cdk.RemovalPolicy.RETAIN if environment.keep_data else cdk.RemovalPolicy.DESTROY
         self.database = self._postgres(environment, network)
-        self.administrator = cast("secretsmanager.ISecret", self.database.secret)  # RDS makes it
+        self.administrator = cast("secretsmanager.ISecret", self.database.secret)  # RDS creates it
         self.kafka = self._kafka(environment, network)
-        roles = [role for service in SERVICES for role in (owner_of(service), runtime_of(service))]
+        roles = [role for service in TOPOLOGY for role in (owner_name(service), database_name(service))]
         self.passwords = {role: self._secret(role, f"The password of the database role {role}") for role in roles}
         self.admin_password = self._secret("admin", "The password of the first admin")
         self.key_passphrase = self._secret("key", "What opens the keys that sign tokens")
@@ -82,7 +73,7 @@ class Data(Stack):
             deletion_protection=environment.keep_data,
             cloudwatch_logs_exports=["postgresql"],
             enable_performance_insights=environment.keep_data,
-            removal_policy=self._keeping,
+            removal_policy=self._removal_policy,
         )
         accept(database, "AwsSolutions::AwsSolutions-RDS11", "A port that is hard to guess protects nothing.")
         if not size.multi_az:
@@ -122,13 +113,13 @@ class Data(Stack):
                 )
             ),
         )
-        cluster.apply_removal_policy(self._keeping)
+        cluster.apply_removal_policy(self._removal_policy)
         if not size.tls:
             accept(cluster, "AwsSolutions::AwsSolutions-MSK2", "An emulator's broker speaks no TLS.")
         return cluster
 
     def _secret(self, name: str, description: str, *, field: str = "") -> secretsmanager.Secret:
-        """Makes a secret of 40 letters and digits; in a JSON object, if a field is named."""
+        """Adds a secret of 40 letters and digits. If a field is named, the secret is a JSON object with that field."""
         generated = secretsmanager.SecretStringGenerator(
             password_length=40,
             exclude_punctuation=True,
@@ -140,7 +131,7 @@ class Data(Stack):
             f"{logical(name)}Secret",
             description=description,
             generate_secret_string=generated,
-            removal_policy=self._keeping,
+            removal_policy=self._removal_policy,
         )
         accept(secret, _ROTATION, "Tasks read it when they start: it is changed by a deployment, not behind them.")
         return secret

@@ -1,4 +1,4 @@
-"""The door: a network load balancer, which hands connections to the gateway with the client's own address."""
+"""The edge stack: a network load balancer, which preserves the client address."""
 
 import aws_cdk as cdk
 from aws_cdk import aws_certificatemanager as acm
@@ -7,16 +7,17 @@ from aws_cdk import aws_route53 as route53
 from aws_cdk import aws_route53_targets as targets
 from constructs import Construct
 
-from infrastructure.network import DOOR, PRIVATE, PUBLIC, Network
-from infrastructure.settings import GATEWAY_PORT, HTTPS_PORT, Domain, Environment
+from deploy.topology import GATEWAY_PORT
+from infrastructure.network import BALANCER, PRIVATE, PUBLIC, Network
+from infrastructure.settings import HTTPS_PORT, Domain, Environment
 from infrastructure.stack import Stack, accept
 
 DRAIN_SECONDS = 30
-"""How long connections to a gateway that is to stop may go on."""
+"""The time that connections to a stopping gateway have to finish."""
 
 
 class Edge(Stack):
-    """TLS on the domain's name, open to the internet; without a domain TCP, open to the private network."""
+    """A public TLS listener on the domain. Without a domain, a TCP listener in the private network."""
 
     def __init__(self, scope: Construct, environment: Environment, network: Network) -> None:
         super().__init__(scope, environment, "edge")
@@ -27,7 +28,7 @@ class Edge(Stack):
             vpc=network.vpc,
             vpc_subnets=PUBLIC if domain else PRIVATE,
             internet_facing=domain is not None,
-            security_groups=[network.groups[DOOR]],
+            security_groups=[network.groups[BALANCER]],
             cross_zone_enabled=True,
             deletion_protection=environment.keep_data,
         )
@@ -36,9 +37,9 @@ class Edge(Stack):
             "AwsSolutions::AwsSolutions-ELB2",
             "The gateway writes the access log: it sees calls, and the balancer connections alone.",
         )
-        self.gateway = self._gateway(network)
+        self.gateway = self._add_target_group(network)
         if domain:
-            self._listen_as(domain)
+            self._add_tls_listener(domain)
         else:
             self.balancer.add_listener("Listener", port=environment.port, default_target_groups=[self.gateway])
         url = (
@@ -46,24 +47,24 @@ class Edge(Stack):
         )
         cdk.CfnOutput(self, "Url", value=url)
 
-    def _listen_as(self, domain: Domain) -> None:
+    def _add_tls_listener(self, domain: Domain) -> None:
         zone = route53.HostedZone.from_hosted_zone_attributes(
             self, "Zone", hosted_zone_id=domain.zone_id, zone_name=domain.name.partition(".")[2]
         )
-        proof = acm.CertificateValidation.from_dns(zone)
-        certificate = acm.Certificate(self, "Certificate", domain_name=domain.name, validation=proof)
+        validation = acm.CertificateValidation.from_dns(zone)
+        certificate = acm.Certificate(self, "Certificate", domain_name=domain.name, validation=validation)
         self.balancer.add_listener(
             "Listener",
             port=HTTPS_PORT,
             certificates=[certificate],
             ssl_policy=elb.SslPolicy.TLS13_RES,
-            alpn_policy=elb.AlpnPolicy.HTTP2_PREFERRED,  # gRPC asks for it
+            alpn_policy=elb.AlpnPolicy.HTTP2_PREFERRED,  # gRPC requires HTTP/2
             default_target_groups=[self.gateway],
         )
         alias = route53.RecordTarget.from_alias(targets.LoadBalancerTarget(self.balancer))
         route53.ARecord(self, "Name", zone=zone, record_name=f"{domain.name}.", target=alias)
 
-    def _gateway(self, network: Network) -> elb.NetworkTargetGroup:
+    def _add_target_group(self, network: Network) -> elb.NetworkTargetGroup:
         return elb.NetworkTargetGroup(
             self,
             "Gateway",
@@ -71,7 +72,7 @@ class Edge(Stack):
             port=GATEWAY_PORT,
             protocol=elb.Protocol.TCP,
             target_type=elb.TargetType.IP,
-            preserve_client_ip=True,  # the gateway's rate limits are per address
+            preserve_client_ip=True,  # the gateway limits rates per client address
             deregistration_delay=cdk.Duration.seconds(DRAIN_SECONDS),
             health_check=elb.HealthCheck(
                 protocol=elb.Protocol.HTTP,

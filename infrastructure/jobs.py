@@ -1,4 +1,4 @@
-"""The cluster, and the tasks that prepare the databases before the services are deployed."""
+"""The jobs stack: the ECS cluster, and the tasks that prepare the databases before the services are deployed."""
 
 import aws_cdk as cdk
 from aws_cdk import aws_ecs as ecs
@@ -6,19 +6,20 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_servicediscovery as servicediscovery
 from constructs import Construct
 
-from infrastructure.data import ADMINISTRATOR, Data, owner_of, runtime_of
+from deploy.topology import MIGRATIONS, TOPOLOGY, database_name, owner_name
+from infrastructure.data import ADMINISTRATOR, Data
 from infrastructure.network import JOBS, Network
-from infrastructure.settings import NAMESPACE, SERVICES, Environment, Scale
+from infrastructure.settings import NAMESPACE, Environment, Scale
 from infrastructure.stack import Stack, logical
 from infrastructure.task import Images
 
 _SCALE = Scale(least=1, most=1)
 _AUTHORITIES = "/etc/pulsetrack/database-ca.pem"
-"""In images that were built with DATABASE_CA."""
+"""Present in images that were built with DATABASE_CA."""
 
 
 def database_environment(environment: Environment, data: Data, role: str, database: str) -> dict[str, str]:
-    """Returns what leads to a database, with PGPASSWORD beside it. TLS is asked for here, and by the server."""
+    """Returns the variables of a database connection, except for PGPASSWORD. Client and server both require TLS."""
     address = f"{data.database.db_instance_endpoint_address}:{data.database.db_instance_endpoint_port}"
     verified = {"PGSSLMODE": "verify-full", "PGSSLROOTCERT": _AUTHORITIES}
     return {
@@ -28,7 +29,7 @@ def database_environment(environment: Environment, data: Data, role: str, databa
 
 
 class Jobs(Stack):
-    """The cluster with its names and log, a task that makes the databases, and one that migrates each of them."""
+    """The cluster, its DNS namespace and its log group, the task that creates the databases, and the migrations."""
 
     def __init__(self, scope: Construct, environment: Environment, network: Network, data: Data) -> None:
         super().__init__(scope, environment, "jobs")
@@ -50,7 +51,7 @@ class Jobs(Stack):
         )
         self._images = Images(self)
         self._add_databases(data)
-        for service in SERVICES:
+        for service in TOPOLOGY:
             self._add_migrations(data, service)
         subnets = network.vpc.select_subnets(subnet_group_name="private").subnet_ids
         cdk.CfnOutput(self, "ClusterName", value=self.cluster.cluster_name)
@@ -60,9 +61,11 @@ class Jobs(Stack):
 
     def _add_databases(self, data: Data) -> None:
         passwords = {
-            f"PULSETRACK_{name.upper()}_PASSWORD": ecs.Secret.from_secrets_manager(data.passwords[role])
-            for service in SERVICES
-            for name, role in ((service, runtime_of(service)), (f"{service}_owner", owner_of(service)))
+            variable: ecs.Secret.from_secrets_manager(data.passwords[role])
+            for service in TOPOLOGY.values()
+            for variable, role in zip(
+                service.job_passwords, (database_name(service.name), owner_name(service.name)), strict=True
+            )
         }
         self._add(
             "databases",
@@ -73,14 +76,14 @@ class Jobs(Stack):
         )
 
     def _add_migrations(self, data: Data, service: str) -> None:
-        owner = owner_of(service)
+        owner = owner_name(service)
         self._add(
             f"{service}-migrations",
             service,
-            ["services.common.postgres.migrate", service],
+            [MIGRATIONS, service],
             {
-                **database_environment(self._environment, data, owner, runtime_of(service)),
-                "PULSETRACK_DATABASE_ROLE": runtime_of(service),
+                **database_environment(self._environment, data, owner, database_name(service)),
+                "PULSETRACK_DATABASE_ROLE": database_name(service),
             },
             {"PGPASSWORD": ecs.Secret.from_secrets_manager(data.passwords[owner])},
         )

@@ -1,26 +1,19 @@
-"""The private network, and who may call whom in it."""
+"""The private network and the connections that it allows."""
 
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from infrastructure.settings import (
-    GATEWAY,
-    GATEWAY_PORT,
-    HTTPS_PORT,
-    POSTGRES_PORT,
-    SERVICE_PORT,
-    SERVICES,
-    USES_KAFKA,
-    Environment,
-)
+from deploy.topology import GATEWAY, GATEWAY_PORT, POSTGRES_PORT, TOPOLOGY
+from infrastructure.settings import HTTPS_PORT, Environment
 from infrastructure.stack import Stack, accept
 
 PUBLIC = ec2.SubnetSelection(subnet_group_name="public")
 PRIVATE = ec2.SubnetSelection(subnet_group_name="private")
 
-DOOR, JOBS, DATABASE, KAFKA = "door", "jobs", "database", "kafka"
+# The security group of the load balancer is called "door" because a new name would replace the deployed group.
+BALANCER, JOBS, DATABASE, KAFKA = "door", "jobs", "database", "kafka"
 
 ADDRESSES = "10.0.0.0/16"
 
@@ -30,24 +23,26 @@ _ENDPOINTS = {
     "Logs": ec2.InterfaceVpcEndpointAwsService.CLOUDWATCH_LOGS,
     "Secrets": ec2.InterfaceVpcEndpointAwsService.SECRETS_MANAGER,
 }
-"""All of AWS that a task calls. In two zones they cost what two NAT gateways cost, and nothing else can be reached."""
+"""The AWS services that tasks call. They cost as much as a NAT gateway per zone, and tasks can reach nothing else."""
 
 
-def calls(environment: Environment) -> list[tuple[str, str, int]]:
-    """Returns who calls whom at which port. What is not in this list is refused by the network."""
-    kafka = environment.kafka.port
+def list_connections(environment: Environment) -> list[tuple[str, str, int]]:
+    """Returns the allowed connections as client, server and port. Security groups reject all others."""
+    services = TOPOLOGY.values()
     return [
-        (DOOR, GATEWAY, GATEWAY_PORT),
-        *((GATEWAY, service, SERVICE_PORT) for service in SERVICES),
-        *((service, "auth", SERVICE_PORT) for service in SERVICES if service != "auth"),
-        ("patient", "billing", SERVICE_PORT),
-        *((caller, DATABASE, POSTGRES_PORT) for caller in (*SERVICES, JOBS)),
-        *((service, KAFKA, kafka) for service in SERVICES if service in USES_KAFKA),
+        (BALANCER, GATEWAY, GATEWAY_PORT),
+        *((GATEWAY, service.name, service.port) for service in services),
+        *((service.name, called, TOPOLOGY[called].port) for service in services for called in service.calls),
+        *((client, DATABASE, POSTGRES_PORT) for client in (*TOPOLOGY, JOBS)),
+        *((service.name, KAFKA, environment.kafka.port) for service in services if service.uses_kafka),
     ]
 
 
 class Network(Stack):
-    """Two zones, each with a public subnet for the door and a private one, without a way out, for all the rest."""
+    """A VPC in two availability zones, each with a public subnet and an isolated private subnet.
+
+    Only the load balancer is in the public subnets.
+    """
 
     def __init__(self, scope: Construct, environment: Environment) -> None:
         super().__init__(scope, environment, "network")
@@ -57,7 +52,7 @@ class Network(Stack):
             ip_addresses=ec2.IpAddresses.cidr(ADDRESSES),
             max_azs=2,
             nat_gateways=0,
-            restrict_default_security_group=False,  # would take a custom resource; nothing uses that group
+            restrict_default_security_group=False,  # needs a custom resource, and nothing uses that group
             subnet_configuration=[
                 ec2.SubnetConfiguration(
                     name="public", subnet_type=ec2.SubnetType.PUBLIC, cidr_mask=24, map_public_ip_on_launch=False
@@ -67,30 +62,32 @@ class Network(Stack):
         )
         self._log_flows()
         self._add_endpoints()
-        names = (DOOR, GATEWAY, *SERVICES, JOBS, DATABASE, KAFKA)
-        self.groups = {name: self._group(name) for name in names}
-        self._open_door(environment)
-        for caller, called, port in calls(environment):
-            self.groups[called].connections.allow_from(
-                self.groups[caller], ec2.Port.tcp(port), f"{caller} calls {called}"
+        names = (BALANCER, GATEWAY, *TOPOLOGY, JOBS, DATABASE, KAFKA)
+        self.groups = {name: self._add_group(name) for name in names}
+        self._allow_clients(environment)
+        for client, server, port in list_connections(environment):
+            self.groups[server].connections.allow_from(
+                self.groups[client], ec2.Port.tcp(port), f"{client} calls {server}"
             )
-        for name in (GATEWAY, *SERVICES, JOBS):
+        for name in (GATEWAY, *TOPOLOGY, JOBS):
             self.groups[name].add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(HTTPS_PORT), "AWS, by its endpoints")
 
-    def _group(self, name: str) -> ec2.SecurityGroup:
+    def _add_group(self, name: str) -> ec2.SecurityGroup:
         return ec2.SecurityGroup(
             self, f"{name.capitalize()}Group", vpc=self.vpc, description=f"PulseTrack {name}", allow_all_outbound=False
         )
 
-    def _open_door(self, environment: Environment) -> None:
-        door = self.groups[DOOR]
-        everybody = ec2.Peer.any_ipv4() if environment.domain else ec2.Peer.ipv4(ADDRESSES)
-        door.add_ingress_rule(everybody, ec2.Port.tcp(environment.port), "clients")
+    def _allow_clients(self, environment: Environment) -> None:
+        group = self.groups[BALANCER]
+        clients = ec2.Peer.any_ipv4() if environment.domain else ec2.Peer.ipv4(ADDRESSES)
+        group.add_ingress_rule(clients, ec2.Port.tcp(environment.port), "clients")
         if environment.domain:
-            accept(door, "AwsSolutions::AwsSolutions-EC23", "It is the public door, by TLS; what is behind it is not.")
+            accept(group, "AwsSolutions::AwsSolutions-EC23", "It is the public door, by TLS; what is behind it is not.")
 
     def _add_endpoints(self) -> None:
-        self.vpc.add_gateway_endpoint("S3", service=ec2.GatewayVpcEndpointAwsService.S3)  # ECR keeps layers there
+        self.vpc.add_gateway_endpoint(
+            "S3", service=ec2.GatewayVpcEndpointAwsService.S3
+        )  # ECR stores image layers there
         group = ec2.SecurityGroup(
             self, "EndpointsGroup", vpc=self.vpc, description="PulseTrack AWS endpoints", allow_all_outbound=False
         )

@@ -1,4 +1,4 @@
-"""A task: one container of an image that is given by parameter, with as few rights as it can have."""
+"""Task definitions: one container each, from an image that a stack parameter names, with least privilege."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,7 +17,7 @@ _STOP_SECONDS = 30
 
 
 class Images:
-    """The images that a stack uses: where they are and which version is said when it is deployed."""
+    """The images of a stack. Parameters of the deployment name their registry and version."""
 
     def __init__(self, stack: Stack) -> None:
         self._repository = cdk.CfnParameter(
@@ -40,7 +40,7 @@ class Images:
         port: int | None = None,
         health_check: ecs.HealthCheck | None = None,
     ) -> ecs.FargateTaskDefinition:
-        """Defines a task. It may pull its image, write its log and read its secrets; what runs in it may do nothing."""
+        """Adds a task definition. Only ECS may use AWS: to pull the image, write the log and read the secrets."""
         definition = ecs.FargateTaskDefinition(
             scope, f"{logical(name)}Task", cpu=scale.cpu, memory_limit_mib=scale.memory_mib
         )
@@ -57,15 +57,15 @@ class Images:
             stop_timeout=cdk.Duration.seconds(_STOP_SECONDS),
             logging=ecs.LogDrivers.aws_logs(stream_prefix=name, log_group=log, mode=ecs.AwsLogDriverMode.NON_BLOCKING),
         )
-        _let_pull(definition, image)
+        _allow_pull(definition, image)
         accept(
             definition, "AwsSolutions::AwsSolutions-ECS2", "Only what is no secret: those come from Secrets Manager."
         )
         return definition
 
 
-def healthy(*command: str) -> ecs.HealthCheck:
-    """Returns a check that runs a command in the container: a task whose checks fail is replaced."""
+def build_health_check(*command: str) -> ecs.HealthCheck:
+    """Returns a health check that runs a command in the container. ECS replaces unhealthy tasks."""
     return ecs.HealthCheck(
         command=["CMD", *command],
         interval=cdk.Duration.seconds(10),
@@ -75,8 +75,8 @@ def healthy(*command: str) -> ecs.HealthCheck:
     )
 
 
-def _let_pull(definition: ecs.FargateTaskDefinition, image: str) -> None:
-    """Allows to pull one image from the account's own registry."""
+def _allow_pull(definition: ecs.FargateTaskDefinition, image: str) -> None:
+    """Allows the task's execution role to pull one image from the account's registry."""
     role = definition.obtain_execution_role()
     name = f"{REPOSITORY}/{image}"
     repository = cdk.Stack.of(definition).format_arn(service="ecr", resource="repository", resource_name=name)

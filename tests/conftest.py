@@ -15,7 +15,7 @@ from tests.harness.sql import Sql
 from tests.harness.tokens import Signer
 from tools.local.part import RunningPart
 from tools.local.postgres import Postgres
-from tools.local.system import broker as broker_part
+from tools.local.system import build_broker
 from tools.ports import free_port
 
 Serve = Callable[[str, TokenVerifier], AbstractAsyncContextManager[int]]
@@ -59,7 +59,7 @@ def postgres(background: Background, tmp_path_factory: pytest.TempPathFactory) -
 def broker(background: Background, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A Kafka-protocol broker, by its bootstrap address."""
     port = free_port()
-    background.enter(RunningPart(broker_part(port), tmp_path_factory.mktemp("broker")))
+    background.enter(RunningPart(build_broker(port), tmp_path_factory.mktemp("broker")))
     return f"127.0.0.1:{port}"
 
 

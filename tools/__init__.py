@@ -1,1 +1,1 @@
-"""Programs for developers: the local supervisor, its status, and the protos' build."""
+"""Developer programs. Nothing that runs in production imports them."""

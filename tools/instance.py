@@ -1,4 +1,4 @@
-"""A copy of PulseTrack of one's own, for tests and benchmarks: started in a process of its own, stopped at the end."""
+"""A PulseTrack instance for tests and benchmarks, in a process of its own that is stopped at the end."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ import httpx
 from deploy.settings import HOST
 from tools.local.data_folder import State
 from tools.local.process import ROOT
-from tools.ports import free_port
+from tools.ports import reserve_free_port
 
 _START_SECONDS = 120
 _STOP_SECONDS = 15
@@ -23,37 +23,37 @@ _STOP_SECONDS = 15
 
 @dataclass
 class Instance:
-    """A copy that runs."""
+    """A running instance."""
 
     folder: Path
-    """Its data folder."""
+    """The data folder."""
     port: int
-    """Its gateway's port."""
+    """The port of the gateway."""
     supervisor: subprocess.Popen[bytes]
 
     @property
     def url(self) -> str:
-        """Where its gateway listens."""
+        """The URL of the gateway."""
         return f"http://{HOST}:{self.port}"
 
     @property
     def admin_password(self) -> str:
-        """The first admin's password."""
+        """The password of the first admin."""
         return (self.folder / "secrets" / "admin-password").read_text(encoding="utf-8")
 
     def state(self) -> State:
-        """Returns its ports and processes as they are now."""
+        """Returns the current ports and processes."""
         return State.read(self.folder) or State()
 
     def stop(self) -> int:
-        """Stops it as Ctrl-C would, and returns its exit code."""
+        """Stops the instance as Ctrl-C does, and returns its exit code."""
         self.supervisor.send_signal(signal.SIGINT)
         return self.supervisor.wait(_STOP_SECONDS)
 
-    def until_ready(self) -> None:
-        """Waits until all services serve. Raises RuntimeError with what it printed if it ends instead."""
+    def wait_until_ready(self) -> None:
+        """Waits until all services are ready. Raises RuntimeError with the output if the instance does not start."""
         limit = time.monotonic() + _START_SECONDS
-        while not _ready(self.url):
+        while not _is_ready(self.url):
             if self.supervisor.poll() is not None or time.monotonic() > limit:
                 raise RuntimeError(f"PulseTrack did not start:\n{self._output().read_text(encoding='utf-8')}")
             time.sleep(0.1)
@@ -66,10 +66,13 @@ class Instance:
 def run_instance(
     folder: Path, checkout: Path = ROOT, /, *, module: str = "tools.local", **environment: str
 ) -> Iterator[Instance]:
-    """Starts a copy on a free port and stops it at the end. What it prints goes into a file beside its data folder."""
-    port = free_port()
-    environment = {"PULSETRACK_DATA_DIR": str(folder), "PULSETRACK_GATEWAY_PORT": str(port), **environment}
-    with folder.with_name(f"{folder.name}.out").open("ab") as output:
+    """Starts an instance, and stops it at the end. Its output goes to a file beside the data folder.
+
+    The gateway listens on a free port. The port is reserved, because the gateway starts seconds after the choice.
+    """
+    with reserve_free_port() as reservation, folder.with_name(f"{folder.name}.out").open("ab") as output:
+        port = reservation.port
+        environment = {"PULSETRACK_DATA_DIR": str(folder), "PULSETRACK_GATEWAY_PORT": str(port), **environment}
         supervisor = subprocess.Popen(
             [sys.executable, "-m", module],
             cwd=checkout,
@@ -77,16 +80,16 @@ def run_instance(
             stdout=output,
             stderr=output,
         )
-    copy = Instance(folder, port, supervisor)
-    try:
-        copy.until_ready()
-        yield copy
-    finally:
-        if supervisor.poll() is None:
-            copy.stop()
+        instance = Instance(folder, port, supervisor)
+        try:
+            instance.wait_until_ready()
+            yield instance
+        finally:
+            if supervisor.poll() is None:
+                instance.stop()
 
 
-def _ready(url: str) -> bool:
+def _is_ready(url: str) -> bool:
     try:
         return httpx.get(f"{url}/readyz", timeout=2).status_code == httpx.codes.OK
     except httpx.TransportError:

@@ -1,4 +1,4 @@
-"""Shows the processes of the running copy: `python -m tools.status`, or `make status`."""
+"""Shows the processes of the running instance: `python -m tools.status`, or `make status`."""
 
 import sys
 import time
@@ -20,14 +20,14 @@ _MIB = 1024 * 1024
 
 @dataclass(frozen=True)
 class Usage:
-    """What a part uses, with all its processes. Memory is in bytes, CPU in percent of one core."""
+    """The resource usage of a part with all its processes. Memory is in bytes, CPU in percent of one core."""
 
     rss: int = 0
-    """Resident, with pages that others share counted in full."""
+    """Resident memory. Shared pages count in full."""
     pss: int = 0
-    """Resident, with shared pages counted in parts; 0 where the system does not say."""
+    """Resident memory. Shared pages count in proportion. 0 if the system does not report it."""
     uss: int = 0
-    """What would be free if it ended."""
+    """Memory that would be freed if the part exited."""
     cpu: float = 0
 
     def __add__(self, other: Self) -> "Usage":
@@ -35,7 +35,7 @@ class Usage:
 
 
 def main() -> int:
-    """Returns the exit code: 1 with a sentence if nothing runs."""
+    """Returns the exit code. It is 1, after a one-line error, if no instance is running."""
     try:
         folder = Settings.read().data_dir
         state = State.read(folder)
@@ -46,31 +46,35 @@ def main() -> int:
         {name: process for name, entry in state.processes.items() if (process := entry.process())} if state else {}
     )
     if state is None or not running:
-        print(f"Nothing runs on the data dir {folder}.", file=sys.stderr)
+        print(f"No instance is running in the data folder {folder}.", file=sys.stderr)
         return 1
-    Console(soft_wrap=True).print(_table(state, running))
+    Console(soft_wrap=True).print(_build_table(state, running))
     return 0
 
 
-def _table(state: State, running: dict[str, psutil.Process]) -> Table:
+def _build_table(state: State, running: dict[str, psutil.Process]) -> Table:
     table = Table("part", "pid", "port", "uptime", "RSS MiB", "PSS MiB", "USS MiB", "CPU %", box=None)
     for column in table.columns[1:]:
         column.justify = "right"
-    usage = _usage(running)
+    usage = _measure(running)
     ports = {**state.ports, "gateway": state.gateway_port}
     for name, process in running.items():
         entry = state.processes[name]
         mark = f"{name} *" if entry.ours else name
-        table.add_row(mark, str(entry.pid), str(ports.get(name, "")), _uptime(process), *_cells(usage[name]))
+        table.add_row(
+            mark, str(entry.pid), str(ports.get(name, "")), _format_uptime(process), *_format_usage(usage[name])
+        )
     ours = [name for name, entry in state.processes.items() if entry.ours and name in usage]
     table.add_section()
-    table.add_row(f"* our {len(ours)} processes", "", "", "", *_cells(sum((usage[name] for name in ours), Usage())))
-    table.add_row("everything", "", "", "", *_cells(sum(usage.values(), Usage())))
+    table.add_row(
+        f"* {len(ours)} PulseTrack processes", "", "", "", *_format_usage(sum((usage[name] for name in ours), Usage()))
+    )
+    table.add_row("total", "", "", "", *_format_usage(sum(usage.values(), Usage())))
     return table
 
 
-def _usage(running: dict[str, psutil.Process]) -> dict[str, Usage]:
-    """Measures all parts over the same short time."""
+def _measure(running: dict[str, psutil.Process]) -> dict[str, Usage]:
+    """Measures all parts over the same interval."""
     trees = {
         name: [process, *process.children(recursive=True)] for name, process in running.items() if name != "supervisor"
     }
@@ -80,10 +84,10 @@ def _usage(running: dict[str, psutil.Process]) -> dict[str, Usage]:
         for process in tree:
             process.cpu_percent()
     time.sleep(_MEASURED_SECONDS)
-    return {name: sum(map(_usage_of, tree), Usage()) for name, tree in trees.items()}
+    return {name: sum(map(_measure_process, tree), Usage()) for name, tree in trees.items()}
 
 
-def _usage_of(process: psutil.Process) -> Usage:
+def _measure_process(process: psutil.Process) -> Usage:
     try:
         memory = process.memory_full_info()
         return Usage(memory.rss, getattr(memory, "pss", 0), memory.uss, process.cpu_percent())
@@ -91,11 +95,11 @@ def _usage_of(process: psutil.Process) -> Usage:
         return Usage()
 
 
-def _uptime(process: psutil.Process) -> str:
+def _format_uptime(process: psutil.Process) -> str:
     return str(timedelta(seconds=int(time.time() - process.create_time())))
 
 
-def _cells(usage: Usage) -> list[str]:
+def _format_usage(usage: Usage) -> list[str]:
     return [*(f"{size / _MIB:.1f}" for size in (usage.rss, usage.pss, usage.uss)), f"{usage.cpu:.1f}"]
 
 

@@ -1,6 +1,6 @@
 """Runs PulseTrack in containers: `python3 -m deploy.compose up`, `down`, `images` or `check`.
 
-`check` reports whether this machine can run containers, and pulls the base images.
+`check` reports whether this machine can run containers, and pulls missing base images.
 """
 
 import argparse
@@ -24,13 +24,13 @@ _START_SECONDS = 300
 
 
 def main() -> int:
-    """Returns the exit code: 1 if it could not be done, which one sentence explains."""
+    """Returns the exit code. After an error, which is printed, it is 1."""
     parser = argparse.ArgumentParser(prog="python3 -m deploy.compose", description=__doc__)
-    parser.add_argument("what", choices=_DO)
-    what = parser.parse_args().what
+    parser.add_argument("command", choices=_COMMANDS)
+    command = parser.parse_args().command
     try:
         engine.check()
-        _DO[what](_told())
+        _COMMANDS[command](_read_environment())
     except StartError as error:
         print(error, file=sys.stderr)
         return 1
@@ -39,55 +39,55 @@ def main() -> int:
     return 0
 
 
-def _up(told: Mapping[str, str]) -> None:
+def _up(environment: Mapping[str, str]) -> None:
     begin = time.monotonic()
-    settings = Settings.read(told)
+    settings = Settings.read(environment)
     secrets = Secrets(settings.data_dir / "compose")
     new = secrets.are_new()
     if new:
-        _check_volumes(secrets, told)
+        _check_volumes(secrets, environment)
     try:
-        secrets.complete(settings.admin_password)
+        secrets.create_missing(settings.admin_password)
     except OSError as error:
-        raise StartError(f"The secrets in {secrets.folder} cannot be made: {error.strerror}.") from None
+        raise StartError(f"The secrets in {secrets.folder} cannot be created: {error.strerror}.") from None
     if settings.admin_password not in {None, secrets.admin_password.read_text(encoding="utf-8")}:
-        print("PULSETRACK_ADMIN_PASSWORD has no effect: the first admin has a password already")
-    for remark in settings.remarks():
-        print(remark)
-    engine.compose("up", "--detach", "--build", environment=told)
-    host = _host(told)
-    _until_ready(host, settings.gateway_port)
+        print("PULSETRACK_ADMIN_PASSWORD is ignored: the first admin already has a password")
+    for warning in settings.warnings():
+        print(warning)
+    engine.compose("up", "--detach", "--build", environment=environment)
+    host = _gateway_host(environment)
+    _wait_until_ready(host, settings.gateway_port)
     show = new and settings.admin_password is None
-    stop = "`make compose-down` stops it and keeps its data."
+    stop = "Run `make compose-down` to stop. The data is kept."
     seconds = time.monotonic() - begin
     print(summary(settings, secrets.admin_password, show_password=show, seconds=seconds, host=host, stop=stop))
 
 
-def _down(told: Mapping[str, str]) -> None:
-    engine.compose("down", environment=told)
+def _down(environment: Mapping[str, str]) -> None:
+    engine.compose("down", environment=environment)
 
 
-def _images(told: Mapping[str, str]) -> None:
-    engine.compose("build", environment=told)
-    print(images.report(told))
+def _images(environment: Mapping[str, str]) -> None:
+    engine.compose("build", environment=environment)
+    print(images.report(environment))
 
 
 def _check(_: Mapping[str, str]) -> None:
-    if reason := images.missing():
+    if reason := images.pull_missing():
         raise StartError(reason)
 
 
-_DO = {"up": _up, "down": _down, "images": _images, "check": _check}
+_COMMANDS = {"up": _up, "down": _down, "images": _images, "check": _check}
 
 
-def _host(told: Mapping[str, str]) -> str:
-    """Returns the address at which this machine reaches the gateway."""
-    address = told.get("PULSETRACK_GATEWAY_ADDRESS") or HOST
-    return HOST if address == "0.0.0.0" else address  # noqa: S104 - compares, binds nothing
+def _gateway_host(environment: Mapping[str, str]) -> str:
+    """Returns the gateway's address for clients on this machine."""
+    address = environment.get("PULSETRACK_GATEWAY_ADDRESS") or HOST
+    return HOST if address == "0.0.0.0" else address  # noqa: S104 - a comparison
 
 
-def _until_ready(host: str, port: int) -> None:
-    """Waits until all services serve. Raises StartError if that takes far too long."""
+def _wait_until_ready(host: str, port: int) -> None:
+    """Waits until all services are ready. Raises StartError after a timeout."""
     limit = time.monotonic() + _START_SECONDS
     while time.monotonic() < limit:
         with suppress(OSError, HTTPException), closing(HTTPConnection(host, port, timeout=5)) as gateway:
@@ -96,41 +96,38 @@ def _until_ready(host: str, port: int) -> None:
                 return
         time.sleep(0.5)
     raise StartError(
-        f"Not all services serve after {_START_SECONDS} s; see `docker compose ps` and `docker compose logs`."
+        f"Not all services are ready after {_START_SECONDS} s. See `docker compose ps` and `docker compose logs`."
     )
 
 
-def _told() -> dict[str, str]:
-    """Returns the environment with what .env adds to it, for docker compose and for the settings that `make up` reads.
-
-    Raises StartError.
-    """
-    lines = engine.said_by_compose("config", "--environment").splitlines()
-    told = dict(os.environ) | dict(line.split("=", 1) for line in lines if line.startswith("PULSETRACK_"))
-    told["PULSETRACK_SIGN_UP"] = told.get("PULSETRACK_SIGN_UP") or "closed"
-    told["PULSETRACK_DATA_DIR"] = str(Settings.read(told).data_dir)
-    return {"PULSETRACK_REVISION": _revision()} | told
+def _read_environment() -> dict[str, str]:
+    """Returns the environment, extended by the .env file and by defaults. Raises StartError."""
+    lines = engine.read_compose("config", "--environment").splitlines()
+    environment = dict(os.environ) | dict(line.split("=", 1) for line in lines if line.startswith("PULSETRACK_"))
+    environment["PULSETRACK_SIGN_UP"] = environment.get("PULSETRACK_SIGN_UP") or "closed"
+    environment["PULSETRACK_DATA_DIR"] = str(Settings.read(environment).data_dir)
+    return {"PULSETRACK_REVISION": _read_revision()} | environment
 
 
-def _revision() -> str:
-    """Returns the commit that is checked out, for the images' labels."""
+def _read_revision() -> str:
+    """Returns the current commit, for the labels of the images."""
     try:
-        asked = subprocess.run(
+        described = subprocess.run(
             ["git", "describe", "--always", "--dirty"], check=False, cwd=engine.ROOT, capture_output=True, text=True
         )
     except FileNotFoundError:
         return "unknown"
-    return asked.stdout.strip() or "unknown"
+    return described.stdout.strip() or "unknown"
 
 
-def _check_volumes(secrets: Secrets, told: Mapping[str, str]) -> None:
-    """Raises StartError if there are databases already, whose passwords are therefore elsewhere."""
-    config = json.loads(engine.said_by_compose("config", "--format", "json", environment=told))
+def _check_volumes(secrets: Secrets, environment: Mapping[str, str]) -> None:
+    """Raises StartError if databases exist without their secrets, which are in another folder then."""
+    config = json.loads(engine.read_compose("config", "--format", "json", environment=environment))
     volume = config["volumes"]["postgres"]["name"]
     if engine.has_volume(volume):
         raise StartError(
-            f"The databases in the volume {volume} belong to other secrets than those that would be made in "
-            f"{secrets.folder}: name their folder in PULSETRACK_DATA_DIR, or another copy in COMPOSE_PROJECT_NAME."
+            f"The volume {volume} has databases, but {secrets.folder} has no secrets for them. "
+            "Set PULSETRACK_DATA_DIR to the folder of their secrets, or COMPOSE_PROJECT_NAME to a new name."
         )
 
 

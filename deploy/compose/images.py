@@ -1,4 +1,4 @@
-"""Tells how large the images are, and how soon after its start each running service serves."""
+"""Reports the sizes of the images and the start-up times of the running services."""
 
 import json
 from collections.abc import Mapping
@@ -12,47 +12,47 @@ _PYTHON, _ENVOY = "python:3.12-slim-bookworm", "envoyproxy/envoy:v1.40.0"
 _MB = 1_000_000
 
 
-def report(told: Mapping[str, str]) -> str:
-    """Returns a table of our images. Raises StartError."""
-    config = json.loads(engine.said_by_compose("config", "--format", "json", environment=told))
+def report(environment: Mapping[str, str]) -> str:
+    """Returns a table of the images that are built here. Raises StartError."""
+    config = json.loads(engine.read_compose("config", "--format", "json", environment=environment))
     lines = [f"{'image':<28}{'MB':>8}{'beyond its base':>18}{'ready after':>14}"]
     for name, service in config["services"].items():
         if "build" in service:
-            size = _size(service["image"])
-            beyond = size - _size(_ENVOY if name == "envoy" else _PYTHON)
-            lines.append(f"{service['image']:<28}{size:>8.0f}{beyond:>18.0f}{_ready_after(name, told):>14}")
+            size = _read_size(service["image"])
+            beyond = size - _read_size(_ENVOY if name == "envoy" else _PYTHON)
+            lines.append(f"{service['image']:<28}{size:>8.0f}{beyond:>18.0f}{_read_ready_time(name, environment):>14}")
     return "\n".join(lines)
 
 
-def missing() -> str:
-    """Pulls absent base images. Returns one sentence that names an image that cannot be pulled; empty if none."""
-    config = json.loads(engine.said_by_compose("config", "--format", "json"))
+def pull_missing() -> str:
+    """Pulls missing base images. Returns an error that names an image that cannot be pulled. Empty if there is none."""
+    config = json.loads(engine.read_compose("config", "--format", "json"))
     used = {service["image"] for service in config["services"].values()}
     for image in sorted({_PYTHON, _ENVOY, *(image for image in used if not image.startswith("pulsetrack/"))}):
         if not engine.has_image(image):
             try:
-                engine.said("pull", "--quiet", image)
+                engine.read("pull", "--quiet", image)
             except StartError as error:
-                return f"The image {image} is not on this machine and cannot be pulled. {error}"
+                return f"The image {image} is missing and cannot be pulled. {error}"
     return ""
 
 
-def _size(image: str) -> float:
-    return float(engine.said("image", "inspect", "--format", "{{.Size}}", image)) / _MB
+def _read_size(image: str) -> float:
+    return float(engine.read("image", "inspect", "--format", "{{.Size}}", image)) / _MB
 
 
-def _ready_after(service: str, told: Mapping[str, str]) -> str:
-    """Returns the time from the start of a service's first container to its word that it serves; "" if unknown."""
-    containers = engine.said_by_compose("ps", "--quiet", service, environment=told).split()
+def _read_ready_time(service: str, environment: Mapping[str, str]) -> str:
+    """Returns the time from the start of a service's first container to its "serving" log entry. Empty if unknown."""
+    containers = engine.read_compose("ps", "--quiet", service, environment=environment).split()
     for container in containers[:1]:
-        started = engine.said("inspect", "--format", "{{.State.StartedAt}}", container).strip()
-        for line in engine.logged(container, since=started):
+        started = engine.read("inspect", "--format", "{{.State.StartedAt}}", container).strip()
+        for line in engine.read_log(container, since=started):
             entry: dict[str, Any] = json.loads(line) if line.startswith('{"level"') else {}
             if entry.get("message") == "serving":
-                return f"{(_time(entry['time']) - _time(started)).total_seconds():.1f} s"
+                return f"{(_parse_time(entry['time']) - _parse_time(started)).total_seconds():.1f} s"
     return ""
 
 
-def _time(text: str) -> datetime:
-    """Reads a time of UTC, to the microsecond: the engine's has more digits."""
+def _parse_time(text: str) -> datetime:
+    """Parses a UTC time to the microsecond. The engine's times have more digits."""
     return datetime.fromisoformat(f"{text[:26].rstrip('Z')}+00:00")

@@ -1,7 +1,7 @@
-"""The secrets of a copy in containers: one file for each, made when it is missing, mounted where it is needed.
+"""The secrets of the Compose deployment: a file each, created if missing, and mounted into the containers that need it.
 
-A container's account without rights must be able to read a file whoever owns it on the server. So the files may be read
-by all, and their folder by its owner alone: nobody else on the server gets at them, and a container sees only its own.
+Containers run as unprivileged accounts that do not own the files, so the files are world-readable. Only the owner can
+enter their folder: other accounts of the server cannot read them, and a container sees only its own secrets.
 """
 
 import json
@@ -9,11 +9,10 @@ import secrets
 from pathlib import Path
 
 from deploy.databases import Passwords, owner_url, service_url
+from deploy.topology import CLIENT_SECRETS, CLIENTS, POSTGRES_PORT, TOPOLOGY
 
-SERVICES = ("auth", "patient", "billing", "analytics")
-
-_POSTGRES = "postgres:5432"
-"""Where the containers find the server."""
+_POSTGRES = f"postgres:{POSTGRES_PORT}"
+"""The address of the server on the containers' network."""
 
 
 class Secrets:
@@ -28,37 +27,40 @@ class Secrets:
         return self.folder / "admin-password"
 
     def are_new(self) -> bool:
-        """Tells whether this copy has no secrets yet."""
+        """Returns whether the folder has no secrets yet."""
         return not (self.folder / "postgres-password").exists()
 
-    def complete(self, admin_password: str | None = None) -> None:
-        """Makes what is missing, with random values but for a given admin's password, and what follows from it.
+    def create_missing(self, admin_password: str | None = None) -> None:
+        """Creates the missing secrets, with random values except for a given admin password, and writes derived ones.
 
         Raises OSError.
         """
         self.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder.mkdir(mode=0o700, exist_ok=True)
         self.folder.chmod(0o700)
-        self._keep("key-passphrase")
-        self._keep("admin-password", admin_password)
-        self._write("client-secrets", json.dumps({"patient": self._keep("patient-client-secret")}))
-        server = f"postgresql://postgres:{self._keep('postgres-password')}@{_POSTGRES}/postgres"
+        self._read_or_create("admin-password", admin_password)
+        for service in TOPOLOGY.values():
+            for name in set(service.secrets.values()) - {CLIENT_SECRETS}:
+                self._read_or_create(name)
+        clients = {client: self._read_or_create(name) for client, name in CLIENTS.items()}
+        self._write(CLIENT_SECRETS, json.dumps(clients))
+        server = f"postgresql://postgres:{self._read_or_create('postgres-password')}@{_POSTGRES}/postgres"
         self._write("postgres-url", server)
-        for service in SERVICES:
-            names = (f"{service}-database-password", f"{service}-owner-database-password")
-            passwords = Passwords(*map(self._keep, names))
-            self._write(f"{service}-database-url", service_url(server, service, passwords))
-            self._write(f"{service}-owner-database-url", owner_url(server, service, passwords))
+        for service in TOPOLOGY.values():
+            names = service.database_secrets
+            passwords = Passwords(self._read_or_create(names.password), self._read_or_create(names.owner_password))
+            self._write(names.url, service_url(server, service.name, passwords))
+            self._write(names.owner_url, owner_url(server, service.name, passwords))
 
-    def _keep(self, name: str, value: str | None = None) -> str:
-        """Returns the secret that there is, or else a new one of this value or a random one."""
+    def _read_or_create(self, name: str, value: str | None = None) -> str:
+        """Returns the stored secret. If it is missing, creates it with this value or a random one."""
         path = self.folder / name
         if not path.exists():
             self._write(name, value or secrets.token_urlsafe(24))
         return path.read_text(encoding="utf-8")
 
     def _write(self, name: str, value: str) -> None:
-        """Writes a secret, so that a reader sees the old one or the new one whole."""
+        """Writes a secret atomically."""
         new = self.folder / f"{name}.new"
         new.write_text(value, encoding="utf-8")
         new.chmod(0o444)

@@ -1,6 +1,6 @@
-"""The services' databases: each belongs to a role of its own, and no other service's role may connect to it.
+"""Creates the services' databases. Only the roles of a service can connect to its database.
 
-The service does not run as the owner, but as a role that the owner has granted what it needs.
+The service's owner role owns the tables. The service connects with a second role, to which the owner grants privileges.
 """
 
 import base64
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from deploy.errors import StartError
+from deploy.topology import database_name, owner_name
 
 if TYPE_CHECKING:
     import asyncpg
@@ -22,7 +23,7 @@ _SERVICE_LIMITS = {
     "transaction_timeout": "15s",
     "idle_in_transaction_session_timeout": "5s",
 }
-"""Watches and seals wait for the oldest transaction of the server, of whichever service it is."""
+"""Limits how long watches and seals wait: they wait for the oldest transaction on the server, of any service."""
 _OWNER_LIMITS = {"statement_timeout": "1h", "transaction_timeout": "1h", "idle_in_transaction_session_timeout": "60s"}
 
 
@@ -33,38 +34,29 @@ class Passwords(NamedTuple):
     owner: str
 
 
-def database_name(service: str) -> str:
-    """Returns the name of a service's database, which is the name of the service's role too."""
-    return f"pulsetrack_{service}"
-
-
-def owner_name(service: str) -> str:
-    """Returns the name of the role that owns a service's database and its tables."""
-    return f"{database_name(service)}_owner"
-
-
 def service_url(server: str, service: str, passwords: Passwords) -> str:
-    """Returns a service's URL of its database, on the server that the URL names."""
-    return _url(server, database_name(service), database_name(service), passwords.service)
+    """Returns the URL with which a service connects to its database on a server."""
+    return _build_url(server, database_name(service), database_name(service), passwords.service)
 
 
 def owner_url(server: str, service: str, passwords: Passwords) -> str:
-    """Returns the owner's URL of a service's database."""
-    return _url(server, database_name(service), owner_name(service), passwords.owner)
+    """Returns the URL with which the owner connects to a service's database."""
+    return _build_url(server, database_name(service), owner_name(service), passwords.owner)
 
 
-def _url(server: str, database: str, role: str, password: str) -> str:
+def _build_url(server: str, database: str, role: str, password: str) -> str:
     parts = urlsplit(server)
     place = parts.netloc.rpartition("@")[2]
     return parts._replace(netloc=f"{role}:{quote(password, safe='')}@{place}", path=f"/{database}").geturl()
 
 
 async def create_databases(server: str, passwords: Mapping[str, Passwords], *, shared: bool) -> None:
-    """Creates the roles and databases that the server lacks, and sets the roles' passwords, by the service's name.
+    """Creates missing roles and databases, and sets the roles' passwords, which are given by service name.
 
-    On a server that is shared with others, the server's own databases are left as they are. Raises StartError.
+    On a server that is shared with other systems, the privileges of its own databases are not changed.
+    Raises StartError.
     """
-    import asyncpg  # noqa: PLC0415 - costs 100 ms, spent while Postgres starts
+    import asyncpg  # noqa: PLC0415 - takes 100 ms, while Postgres starts
 
     try:
         connection = await asyncpg.connect(server, timeout=10)
@@ -83,7 +75,7 @@ async def create_databases(server: str, passwords: Mapping[str, Passwords], *, s
 
 
 async def _create_role(connection: "asyncpg.Connection", name: str, password: str, limits: Mapping[str, str]) -> None:
-    """Creates a role. Its name is one of ours, and needs no quoting."""
+    """Creates a role if it is missing, and sets its password and limits. The name needs no quoting."""
     if not await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", name):
         await connection.execute(f"CREATE ROLE {name} LOGIN")
     await connection.execute(f"ALTER ROLE {name} PASSWORD '{scram_verifier(password)}'")
@@ -92,24 +84,27 @@ async def _create_role(connection: "asyncpg.Connection", name: str, password: st
 
 
 async def _create_database(connection: "asyncpg.Connection", server: str, service: str) -> None:
-    """Creates a service's database. One that an earlier version has made still belongs to the service: it is taken."""
+    """Creates a service's database if it is missing.
+
+    In earlier versions the service's role owned the database. Such a database is transferred to the owner role.
+    """
     name, owner = database_name(service), owner_name(service)
-    # So that an admin who is no superuser may give things away.
+    # An administrator who is not a superuser can transfer ownership only to roles that it is a member of.
     await connection.execute(f"GRANT {name}, {owner} TO CURRENT_USER")
-    belongs_to = await connection.fetchval(
+    current_owner = await connection.fetchval(
         "SELECT rolname FROM pg_database JOIN pg_roles ON pg_roles.oid = datdba WHERE datname = $1", name
     )
-    if belongs_to is None:
+    if current_owner is None:
         await connection.execute(f"CREATE DATABASE {name} OWNER {owner}")
-    elif belongs_to == name:
-        await _run(urlsplit(server)._replace(path=f"/{name}").geturl(), f"REASSIGN OWNED BY {name} TO {owner}")
+    elif current_owner == name:
+        await _execute(urlsplit(server)._replace(path=f"/{name}").geturl(), f"REASSIGN OWNED BY {name} TO {owner}")
     await connection.execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC, {name}")
     await connection.execute(f"GRANT CONNECT ON DATABASE {name} TO {name}")
-    # For whatever else connects, as an administrator's session that is left open.
+    # Applies to all other connections, such as an administrator's idle session.
     await connection.execute(f"ALTER DATABASE {name} SET idle_in_transaction_session_timeout = '60s'")
 
 
-async def _run(url: str, statement: str) -> None:
+async def _execute(url: str, statement: str) -> None:
     import asyncpg  # noqa: PLC0415 - as above
 
     connection = await asyncpg.connect(url, timeout=10)
@@ -120,7 +115,7 @@ async def _run(url: str, statement: str) -> None:
 
 
 def scram_verifier(password: str) -> str:
-    """Returns what Postgres stores of an ASCII password (RFC 5803), so that the password is in no statement or log."""
+    """Returns the SCRAM verifier of an ASCII password (RFC 5803). Statements and logs never contain the password."""
     salt = os.urandom(16)
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, _SCRAM_ITERATIONS)
     stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()

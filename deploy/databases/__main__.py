@@ -1,4 +1,4 @@
-"""Makes the services' databases and roles on a server: `python -m deploy.databases`, the job before the migrations."""
+"""Creates the services' databases and roles on a server: `python -m deploy.databases`. Runs before the migrations."""
 
 import asyncio
 import sys
@@ -12,7 +12,7 @@ from services.common.settings import DatabaseSettings, SettingsError
 
 
 class DatabasesSettings(DatabaseSettings, frozen=True, kw_only=True):
-    """What the job is told: the URL of a role that may create databases and roles, and each role's password."""
+    """The settings of the job: the URL of a role that can create databases and roles, and each role's password."""
 
     auth_password: Annotated[str, Meta(description="The password of the role that auth runs as.")]
     auth_owner_password: Annotated[str, Meta(description="The password of the role that owns auth's tables.")]
@@ -24,7 +24,7 @@ class DatabasesSettings(DatabaseSettings, frozen=True, kw_only=True):
     analytics_owner_password: Annotated[str, Meta(description="The password of the role that owns analytics' tables.")]
 
     def passwords(self) -> dict[str, Passwords]:
-        """Returns the passwords by the service's name."""
+        """Returns the passwords by service name."""
         return {
             "auth": Passwords(self.auth_password, self.auth_owner_password),
             "patient": Passwords(self.patient_password, self.patient_owner_password),
@@ -34,7 +34,7 @@ class DatabasesSettings(DatabaseSettings, frozen=True, kw_only=True):
 
 
 def main() -> None:
-    """Makes what the server lacks. Ends with one sentence if that cannot be done."""
+    """Creates missing databases and roles. Exits with a one-line error if that fails."""
     try:
         settings = DatabasesSettings.read()
         asyncio.run(create_databases(settings.database_url, settings.passwords(), shared=False))

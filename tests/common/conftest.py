@@ -57,7 +57,7 @@ class Frail:
 
     def start(self) -> None:
         """Starts the server, unless it runs, and waits until it serves."""
-        if not self._running.runs:
+        if not self._running.is_running:
             self._background.run(self._running.start())
 
 

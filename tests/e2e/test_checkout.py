@@ -54,15 +54,17 @@ def test_targets_work_in_paths_with_spaces_and_umlauts(checkout: Path, tmp_path:
             ended = make(target, checkout, data)
             assert (ended.returncode, said in ended.stdout + ended.stderr) == (0, True), ended
     for target in ("rotate-keys", "audit-verify"):
-        assert sentence(make(target, checkout, data)).startswith(f"The database of the data dir {data} does not answer")
+        assert sentence(make(target, checkout, data)).startswith(
+            f"The database in the data folder {data} does not respond"
+        )
 
 
 @pytest.mark.parametrize(
     ("target", "said"),
     [
-        ("rotate-keys", "There is no system in the data dir {}: start one with `make up`."),
-        ("audit-verify", "There is no system in the data dir {}: start one with `make up`."),
-        ("status", "Nothing runs on the data dir {}."),
+        ("rotate-keys", "The data folder {} has no system. Start one with `make up`."),
+        ("audit-verify", "The data folder {} has no system. Start one with `make up`."),
+        ("status", "No instance is running in the data folder {}."),
     ],
 )
 def test_target_without_a_running_system_prints_one_line_error(tmp_path: Path, target: str, said: str) -> None:

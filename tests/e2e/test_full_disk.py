@@ -65,7 +65,7 @@ def test_start_on_a_full_disk_prints_one_line_error(small_disk: Path) -> None:
     command = [sys.executable, "-m", "tools.local"]
     ended = subprocess.run(command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr == f"The data dir {folder} cannot be used: No space left on device.\n"
+    assert ended.stderr == f"The data folder {folder} cannot be used: No space left on device.\n"
 
 
 def operate(copy: Instance, command: str) -> "subprocess.CompletedProcess[str]":

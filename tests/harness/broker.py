@@ -12,7 +12,7 @@ from services.common.messaging.topic import PARTITIONS
 from tests.harness.background import Background
 from tests.harness.waiting import eventually
 from tools.local.part import RunningPart
-from tools.local.system import broker
+from tools.local.system import build_broker
 from tools.ports import free_port
 
 
@@ -23,7 +23,7 @@ class Broker:
         port = free_port()
         self.address = f"{HOST}:{port}"
         self._background = background
-        self._running = RunningPart(broker(port), folder)
+        self._running = RunningPart(build_broker(port), folder)
 
     def start(self) -> None:
         """Starts it and waits until it is ready."""

@@ -1,4 +1,4 @@
-"""A plugin: one whole system for all tests of a worker that break nothing, and data folders for those that do."""
+"""Pytest plugin: a system that the tests of a worker share, and data folders for tests that need their own."""
 
 import os
 import shutil
@@ -13,15 +13,15 @@ from tools.instance import Instance, run_instance
 from tools.local.data_folder import State
 
 ORIGIN = "http://pages.test"
-"""The origin, other than the gateway's own, whose pages may call."""
+"""An allowed CORS origin, in addition to the gateway's own."""
 
 NewFolder = Callable[[str], Path]
-"""Returns a data folder for a copy of PulseTrack, inside a new temporary folder of the given name."""
+"""Returns a data folder for an instance, in a new temporary folder with the given name."""
 
 
 @pytest.fixture(scope="session")
 def new_folder(tmp_path_factory: pytest.TempPathFactory) -> NewFolder:
-    """Creates data folders. In a run with several workers they hold migrated databases, which are made only once."""
+    """Creates data folders. With several workers, they contain migrated databases, which are created once."""
     shared = tmp_path_factory.getbasetemp().parent
 
     def new(name: str) -> Path:
@@ -37,28 +37,28 @@ def new_folder(tmp_path_factory: pytest.TempPathFactory) -> NewFolder:
 
 
 def prepare(folder: Path) -> None:
-    """Creates a data folder whose copies start in half the time of an empty one."""
+    """Creates a data folder whose copies start in half the time of an empty folder."""
     new = folder.with_name("preparing")
     with run_instance(new):
         pass
-    State().write(new)  # its copies run side by side, each on ports of its own
+    State().write(new)  # instances run concurrently, each on its own ports
     with (new / "postgres" / "postgresql.conf").open("a") as configuration:
-        configuration.write("fsync = off\n")  # tests kill processes, never the machine
+        configuration.write("fsync = off\n")  # tests kill processes, but not the machine
     shutil.rmtree(new / "logs")
     new.rename(folder)
 
 
 @pytest.fixture(scope="session")
 def system(new_folder: NewFolder) -> Iterator[Instance]:
-    """The system that all tests share that break nothing, as `make up` runs it."""
+    """The system that tests share if they do not break it, as `make up` runs it."""
     settings = {"PULSETRACK_RATE_LIMITS": "off", "PULSETRACK_CORS_ORIGINS": ORIGIN}
-    with run_instance(new_folder("system"), **settings) as copy:
-        yield copy
+    with run_instance(new_folder("system"), **settings) as instance:
+        yield instance
 
 
 @pytest.fixture(scope="module")
 def user(system: Instance) -> Iterator[Session]:
-    """A user who has signed up. The log-in is per module, as its token lasts 15 minutes."""
+    """A user who has signed up. Each module logs in again, because tokens expire after 15 minutes."""
     with Session.sign_up(system) as session:
         yield session
 

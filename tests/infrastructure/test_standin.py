@@ -62,7 +62,7 @@ def deployed(installed: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """The first version of all images, deployed as `make deploy` does it."""
     from tests.infrastructure.engine import StandIn, build_images
 
-    if reason := engine.missing() or images.missing():
+    if reason := engine.find_problem() or images.pull_missing():
         pytest.skip(f"containers cannot be run here: {reason}")
     from infrastructure.deployment import Choices, Deployment
     from infrastructure.environments.localstack import LOCALSTACK

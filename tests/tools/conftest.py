@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def sleeper() -> Iterator[psutil.Process]:
-    """A process that may be ended."""
+    """A process that tests can end."""
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True) as process:
         yield psutil.Process(process.pid)
         process.kill()

@@ -1,4 +1,4 @@
-"""Locks as data: what each pins, and which requirements of the pinned packages they meet."""
+"""Reads locks: their pins, and the requirements that they do not meet."""
 
 import re
 from collections.abc import Iterator
@@ -16,14 +16,14 @@ PLATFORMS = (("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64"))
 
 @dataclass(frozen=True)
 class Environment:
-    """A Python on a platform, as environment markers (PEP 508) see it."""
+    """A Python version on a platform, with the values of its environment markers (PEP 508)."""
 
     python: str
     system: str
     machine: str
 
     def has(self, marker: Marker | None, extras: frozenset[str] = frozenset()) -> bool:
-        """Returns whether a marker holds here, with any of the extras or with none."""
+        """Returns whether a marker is true, with any of the extras or with none."""
         values = {
             "implementation_name": "cpython",
             "os_name": "posix",
@@ -47,16 +47,16 @@ def read(lock: Path) -> list[str]:
 
 
 def pins(lock: Path) -> dict[str, Requirement]:
-    """Returns what a lock pins, by the package's name."""
+    """Returns the pins of a lock by package name."""
     found = [Requirement(entry.partition("\\\n")[0].partition(" --hash")[0].strip()) for entry in read(lock)]
     return {canonicalize_name(requirement.name): requirement for requirement in found}
 
 
 def unmet(roots: list[Requirement], locked: dict[str, Requirement], environment: Environment) -> Iterator[str]:
-    """Yields each requirement, of the roots and of what they lead to, that a lock does not pin in an environment.
+    """Yields each direct or transitive requirement of the roots that a lock does not pin in an environment.
 
-    An extra is pinned only if the lock names it: an installer that knows of `package==1` alone may look for another
-    version that has `package[extra]`.
+    An extra counts as pinned only if the lock lists it. With only `package==1`, an installer can choose another version
+    for `package[extra]`.
     """
     seen: set[tuple[str, frozenset[str]]] = set()
     waiting = [("pyproject.toml", requirement, frozenset[str]()) for requirement in roots]
@@ -76,8 +76,8 @@ def unmet(roots: list[Requirement], locked: dict[str, Requirement], environment:
 
 
 def _requires(name: str) -> list[str]:
-    """Returns what a package says that it requires. Raises AssertionError if it is not installed here to say so."""
+    """Returns the requirements of a package. Raises AssertionError if the package is not installed."""
     try:
         return requires(name) or []
     except PackageNotFoundError:
-        raise AssertionError(f"{name} is locked for another platform, and cannot be examined on this one") from None
+        raise AssertionError(f"{name} is locked for another platform and cannot be examined on this one") from None

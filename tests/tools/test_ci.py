@@ -1,4 +1,4 @@
-"""`.ci/run`, which continuous integration calls."""
+"""`.ci/run`, the entry point of continuous integration."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""The suite is the same wherever and whenever it is collected: two workers that differ would run none of it."""
+"""Test ids do not depend on the environment. pytest-xdist requires that all workers collect the same tests."""
 
 import os
 import subprocess

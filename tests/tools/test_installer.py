@@ -1,4 +1,4 @@
-"""`tools/environment.py` installs exactly what a lock says, with any pip and whatever has been released since."""
+"""`tools/environment.py` installs exactly the packages of a lock, with any pip and despite newer releases."""
 
 import shutil
 import subprocess
@@ -11,12 +11,12 @@ from tests.tools.locks import PYTHONS, pins
 from tools.local.process import ROOT
 
 NEWER = {"coverage": "999.0", "pyjwt": "999.0", "sqlalchemy": "999.0"}
-"""Packages that are locked with an extra, and a newer release of each."""
+"""A newer release of each package that is locked with an extra."""
 
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of newer releases, which no lock names."""
+    """A folder of newer releases, which no lock lists."""
     folder = tmp_path_factory.mktemp("index")
     for name, version in NEWER.items():
         info = f"{name}-{version}.dist-info"
@@ -29,24 +29,24 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def python(version: str) -> str:
-    """Returns a Python of the version on this machine, or skips the test."""
+    """Returns a Python of the version, or skips the test if this machine has none."""
     on_path = shutil.which(f"python{version}")
     candidates = [
         *([on_path] if on_path else []),
         *map(str, Path.home().glob(f".pyenv/versions/{version}.*/bin/python")),
     ]
     for candidate in candidates:
-        answers = subprocess.run([candidate, "-c", "import venv, ensurepip"], check=False, capture_output=True)
-        if answers.returncode == 0:
+        found = subprocess.run([candidate, "-c", "import venv, ensurepip"], check=False, capture_output=True)
+        if found.returncode == 0:
             return candidate
     pytest.skip(f"there is no Python {version} on this machine")
 
 
 @pytest.mark.parametrize("version", PYTHONS)
-def test_a_newer_release_does_not_change_what_is_installed(
+def test_newer_release_does_not_change_the_installed_packages(
     version: str, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with_oldest_pip = tmp_path / "python"  # the pip that the Python itself brings
+    with_oldest_pip = tmp_path / "python"  # the pip that is bundled with Python
     subprocess.run([python(version), "-m", "venv", str(with_oldest_pip)], check=True)
     checkout = tmp_path / "a checkout of Träck"
     locks = ("requirements.lock", "tests/requirements.lock")

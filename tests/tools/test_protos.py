@@ -1,4 +1,4 @@
-"""`make proto`, as `make check` uses it."""
+"""The check of generated code, as `make check` runs it."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from tools import protos
 
 
-def test_generated_code_that_is_not_fresh_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stale_generated_code_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     protos.fetch_third_party()
     stale = protos.generate(tmp_path)
     (stale / "pulsetrack" / "auth" / "v1" / "__init__.py").write_text("")

@@ -1,1 +1,1 @@
-"""The whole system on this machine, without docker: `python -m tools.local`, or `make up`."""
+"""Runs the whole system on this machine, without Docker: `python -m tools.local`, or `make up`."""

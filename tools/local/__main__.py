@@ -9,7 +9,7 @@ import time
 from deploy.errors import StartError
 from deploy.settings import Settings
 from deploy.summary import summary
-from tools.local.console import Progress, progress
+from tools.local.console import Console, open_console
 from tools.local.data_folder import DataFolder
 from tools.local.part import Part
 from tools.local.supervisor import Supervisor
@@ -19,11 +19,11 @@ _SAVE_SECONDS = 2
 
 
 def main() -> int:
-    """Returns the exit code: 0 after a clean stop, 1 if PulseTrack cannot run, which one sentence explains."""
+    """Returns the exit code: 0 after a clean stop, 1 after an error, which is printed."""
     try:
         settings = Settings.read()
-        with DataFolder.taken(settings.data_dir) as folder, progress() as shown:
-            asyncio.run(_run(settings, folder, shown))
+        with DataFolder.lock(settings.data_dir) as folder, open_console() as console:
+            asyncio.run(_run(settings, folder, console))
     except StartError as error:
         print(error, file=sys.stderr)
         return 1
@@ -35,66 +35,66 @@ def main() -> int:
     return 0
 
 
-async def _run(settings: Settings, folder: DataFolder, shown: Progress) -> None:
+async def _run(settings: Settings, folder: DataFolder, console: Console) -> None:
     stop = asyncio.Event()
     system = System(settings, folder)
     for name in folder.stop_leftovers():
-        shown.say(f"{name} was left running by a supervisor that was killed, and has been stopped")
+        console.print(f"Stopped {name}, which a killed supervisor had left running")
     folder.record("supervisor", os.getpid(), ours=False)
-    for name in folder.keep_ports(settings.gateway_port, system.port_names()):
-        shown.say(f"the port of {name} is taken: it uses {folder.state.ports[name]} from now on")
+    for name in folder.assign_ports(settings.gateway_port, system.port_names()):
+        console.print(f"The previous port of {name} is in use. {name} now uses {folder.state.ports[name]}")
     if settings.admin_password not in {None, system.admin_password().read_text()}:
-        shown.say("PULSETRACK_ADMIN_PASSWORD has no effect: the first admin has a password already")
-    for remark in (*settings.remarks(), *system.remarks()):
-        shown.say(remark)
-    shown.say(f"PulseTrack starts; its data and logs are in {folder.path}")
+        console.print("PULSETRACK_ADMIN_PASSWORD is ignored: the first admin already has a password")
+    for warning in (*settings.warnings(), *system.warnings()):
+        console.print(warning)
+    console.print(f"Starting PulseTrack. Data and logs: {folder.path}")
 
-    def started(part: Part, pid: int) -> None:
+    def record_start(part: Part, pid: int) -> None:
         folder.record(part.name, pid, ours=part.ours)
 
-    def up() -> None:
-        new_password = settings.admin_password is None and folder.first_time_shown()
-        shown.finish()
-        shown.say(summary(settings, system.admin_password(), show_password=new_password, seconds=_age()))
+    def print_summary() -> None:
+        new_password = settings.admin_password is None and folder.mark_password_shown()
+        console.close()
+        console.print(summary(settings, system.admin_password(), show_password=new_password, seconds=_process_age()))
 
-    supervisor = Supervisor(system.nodes(), folder.logs, shown, started)
-    _on_signals(stop, supervisor, shown)
-    saving = asyncio.create_task(_keep_saving(folder, shown))
+    supervisor = Supervisor(system.nodes(), folder.logs, console, record_start)
+    _handle_signals(stop, supervisor, console)
+    saving = asyncio.create_task(_save_periodically(folder, console))
     try:
-        await supervisor.run(stop, up)
+        await supervisor.run(stop, print_summary)
     finally:
         saving.cancel()
         folder.forget_processes()
-    shown.say("PulseTrack has stopped")
+    console.print("PulseTrack has stopped")
 
 
-async def _keep_saving(folder: DataFolder, shown: Progress) -> None:
-    """Writes what could not be written when it changed, as soon as the disk has room. Says once that it has none."""
-    said = False
+async def _save_periodically(folder: DataFolder, console: Console) -> None:
+    """Saves changes of the state that a full disk did not accept. Reports the problem once."""
+    reported = False
     while True:
-        if (why := folder.save()) and not said:
-            shown.say(f"The state cannot be written: {why}. PulseTrack goes on; `make status` may be out of date")
-        said = bool(why)
+        if (error := folder.save()) and not reported:
+            console.print(f"The state cannot be saved: {error}. PulseTrack still runs; `make status` may be outdated")
+        reported = bool(error)
         await asyncio.sleep(_SAVE_SECONDS)
 
 
-def _on_signals(stop: asyncio.Event, supervisor: Supervisor, shown: Progress) -> None:
-    """Makes the first signal stop everything in order, and another one at once."""
+def _handle_signals(stop: asyncio.Event, supervisor: Supervisor, console: Console) -> None:
+    """Stops all parts in order after the first signal, and kills them after the second."""
 
-    def heard() -> None:
+    def handle() -> None:
         if stop.is_set():
-            supervisor.hurry()
+            supervisor.kill_all()
         else:
-            shown.say("PulseTrack stops")
+            console.print("Stopping PulseTrack")
             stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, heard)
+        asyncio.get_running_loop().add_signal_handler(number, handle)
 
 
-def _age() -> float:
-    """Returns for how many seconds this process runs."""
-    import psutil  # noqa: PLC0415 - is there by now
+def _process_age() -> float:
+    """Returns the number of seconds since this process started."""
+    import psutil  # noqa: PLC0415 - is already imported at this point
 
     return time.time() - psutil.Process(os.getpid()).create_time()
 

@@ -1,79 +1,79 @@
-"""What the user sees while parts come up: a line for each with its time, and on a terminal what is still under way."""
+"""The console output: a line per started part with its start time, and on a terminal the parts that are starting."""
 
 import sys
 from contextlib import suppress
 from typing import Self
 
 
-class Progress:
-    """Prints lines, for logs and pipes. Never fails: a supervisor must outlive its terminal."""
+class Console:
+    """Prints lines, for files and pipes. Never raises, because the supervisor must survive the loss of its terminal."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        """How long each part took, in the order in which they were done."""
+        self.start_seconds: dict[str, float] = {}
+        """The start times of the parts, in the order in which they became ready."""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.finish()
+        self.close()
 
     def begin(self, name: str) -> None:
-        """Notes that a part is under way."""
+        """Notes that a part is starting."""
 
-    def done(self, name: str, seconds: float) -> None:
-        """Shows that a part is up, and how long it took."""
-        self.seconds[name] = seconds
-        self.say(f"  {name:<20} {seconds:6.2f} s")
+    def complete(self, name: str, seconds: float) -> None:
+        """Prints that a part is up, and its start time."""
+        self.start_seconds[name] = seconds
+        self.print(f"  {name:<20} {seconds:6.2f} s")
 
-    def say(self, text: str) -> None:
-        """Prints a text."""
+    def print(self, text: str) -> None:
+        """Prints a line."""
         with suppress(OSError):
             print(text, flush=True)
 
-    def finish(self) -> None:
-        """Ends what moves on the screen."""
+    def close(self) -> None:
+        """Ends the animation."""
 
 
-class TerminalProgress(Progress):
-    """Shows also what is under way, with a spinner."""
+class TerminalConsole(Console):
+    """Also shows a spinner with the parts that are starting."""
 
     def __init__(self) -> None:
         super().__init__()
-        from rich.live import Live  # noqa: PLC0415 - costs 50 ms, and only terminals need it
+        from rich.live import Live  # noqa: PLC0415 - takes 50 ms, and only terminals need it
         from rich.spinner import Spinner  # noqa: PLC0415
 
         self._spinner = Spinner("dots")
         self._live = Live(self._spinner, transient=True, redirect_stdout=False, redirect_stderr=False)
-        self._under_way: list[str] = []
+        self._starting: list[str] = []
 
     def begin(self, name: str) -> None:
-        """Shows that a part is under way."""
-        self._under_way.append(name)
+        """Shows that a part is starting."""
+        self._starting.append(name)
         self._show()
 
-    def done(self, name: str, seconds: float) -> None:
-        """Shows that a part is up, and how long it took."""
-        self._under_way.remove(name)
+    def complete(self, name: str, seconds: float) -> None:
+        """Prints that a part is up, and its start time."""
+        self._starting.remove(name)
         self._show()
-        super().done(name, seconds)
+        super().complete(name, seconds)
 
-    def say(self, text: str) -> None:
-        """Prints a text above the spinner."""
+    def print(self, text: str) -> None:
+        """Prints a line above the spinner."""
         with suppress(OSError):
             self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def finish(self) -> None:
+    def close(self) -> None:
         """Removes the spinner."""
         with suppress(OSError):
             self._live.stop()
 
     def _show(self) -> None:
         with suppress(OSError):
-            self._spinner.update(text=f"starting {', '.join(self._under_way)}")
+            self._spinner.update(text=f"starting {', '.join(self._starting)}")
             self._live.start()
 
 
-def progress() -> Progress:
-    """Returns what suits the standard output."""
-    return TerminalProgress() if sys.stdout.isatty() else Progress()
+def open_console() -> Console:
+    """Returns a console that suits the standard output."""
+    return TerminalConsole() if sys.stdout.isatty() else Console()

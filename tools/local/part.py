@@ -1,4 +1,4 @@
-"""Parts of the system: what is started once, and what runs until it is stopped."""
+"""The parts of the system: steps that run once, servers that run until they are stopped, and their health checks."""
 
 import asyncio
 import os
@@ -11,53 +11,53 @@ from pathlib import Path
 from typing import Self
 
 from deploy.errors import StartError
-from tools.local.process import Command, LogPipe, failure, how_it_ended, kill_tree, spawn
+from tools.local.process import Command, LogPipe, describe_exit, describe_failure, kill_tree, spawn
 
 _POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """Something that is done once, when what it needs is up."""
+    """An action that runs once, after the nodes that it needs."""
 
     name: str
     run: Callable[[], Awaitable[None]]
     needs: tuple[str, ...] = ()
 
 
-async def _nothing(_: Path) -> None:
-    """Prepares nothing."""
+async def _prepare_nothing(_: Path) -> None:
+    """Does nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A server, as data."""
+    """The description of a server."""
 
     name: str
     command: Command
     ready: Callable[[], Awaitable[bool]]
-    """Tells whether the server does its work."""
+    """Returns whether the server is ready."""
     alive: Callable[[], Awaitable[bool]] | None = None
-    """Tells whether the server answers at all, as one that waits for another does too; None if that is `ready`."""
+    """Returns whether the server responds, even if it is not ready. None if that is the same as `ready`."""
     recovers: bool = False
-    """Whether a start lasts as long as the server is alive: a database may have to recover for minutes."""
+    """Whether the start may take as long as the server is alive. The recovery of a database can take minutes."""
     needs: tuple[str, ...] = ()
-    prepare: Callable[[Path], Awaitable[None]] = _nothing
-    """Done before every start, with the part's log."""
+    prepare: Callable[[Path], Awaitable[None]] = _prepare_nothing
+    """Runs before every start, with the part's log."""
     output: str = ""
-    """The name of the log of the standard output, if it has one of its own."""
+    """The name of the log of the standard output, if it differs from the part's log."""
     start_seconds: float = 60
-    """How long it may take to be ready."""
+    """The time in which it must become ready."""
     stop_seconds: float = 2
-    """How long it may take to end when asked; then it is killed."""
+    """The time in which it must stop before it is killed."""
     ours: bool = False
     """True for PulseTrack's own programs."""
 
 
 class RunningPart:
-    """A part that runs: ready inside `async with`, ended after it.
+    """A running part. As a context manager, it is ready inside the block and stopped after it.
 
-    All methods belong to one event loop. The part ends with the thread that started it.
+    All methods must run on one event loop. The part stops with the thread that started it.
     """
 
     def __init__(self, part: Part, logs: Path, *, started: Callable[[Part, int], None] | None = None) -> None:
@@ -85,12 +85,12 @@ class RunningPart:
         return self._last.pid
 
     @property
-    def runs(self) -> bool:
-        """Whether there is a process, ready or not."""
+    def is_running(self) -> bool:
+        """Whether the process is running, ready or not."""
         return self._process is not None and self._process.returncode is None
 
     async def start(self) -> None:
-        """Starts the part and waits until it is ready. Raises StartError if it does not get so far."""
+        """Starts the part and waits until it is ready. Raises StartError if it fails."""
         try:
             self.log.parent.mkdir(parents=True, exist_ok=True)
             await self.part.prepare(self.log)
@@ -101,15 +101,15 @@ class RunningPart:
             raise StartError(f"{self.part.name} cannot be started: {error}.") from None
         if self._started:
             self._started(self.part, self.pid)
-        await self._until_ready()
+        await self._wait_until_ready()
 
     async def wait(self) -> int:
-        """Waits for the end of the process and returns its code, negative for a signal."""
+        """Waits until the process exits and returns its code, which is negative for a signal."""
         return await self._last.wait()
 
     async def stop(self) -> None:
-        """Asks the part to end, kills it if it takes too long, and returns when it is gone."""
-        if self.runs:
+        """Stops the part, and kills it if it takes too long."""
+        if self.is_running:
             with suppress(ProcessLookupError):
                 self._last.send_signal(self.part.command.stop_signal)
             try:
@@ -121,12 +121,12 @@ class RunningPart:
         self._pipes = {}
 
     async def kill(self) -> None:
-        """Kills the part with all its processes, and returns when it is gone."""
+        """Kills the part and its descendants, and waits until the process has exited."""
         kill_tree(self.pid)
         await self.wait()
 
     async def restart(self) -> None:
-        """Stops the part if it runs, and starts it again. Raises StartError."""
+        """Stops the part if it is running, and starts it again. Raises StartError."""
         await self.stop()
         await self.start()
 
@@ -137,111 +137,111 @@ class RunningPart:
         return self._process
 
     async def is_alive(self) -> bool:
-        """Tells whether the part answers."""
+        """Returns whether the part responds."""
         return await (self.part.alive or self.part.ready)()
 
-    async def _until_ready(self) -> None:
+    async def _wait_until_ready(self) -> None:
         limit = time.monotonic() + self.part.start_seconds
         while True:
             ready = await self.part.ready()
             if (code := self._last.returncode) is not None:
-                raise self._failed(how_it_ended(code))
+                raise self._build_error(describe_exit(code))
             if ready:
                 return
             if time.monotonic() > limit and not (self.part.recovers and await self.is_alive()):
-                raise self._failed(f"was not ready after {self.part.start_seconds:.0f} s")
+                raise self._build_error(f"was not ready after {self.part.start_seconds:.0f} s")
             await asyncio.sleep(_POLL_SECONDS)
 
-    def _failed(self, what: str) -> StartError:
+    def _build_error(self, what: str) -> StartError:
         for pipe in self._pipes.values():
             pipe.drain()
-        return StartError(failure(self.part.name, what, self.log))
+        return StartError(describe_failure(self.part.name, what, self.log))
 
 
 _SECONDS = 2
 ALIVE_SECONDS = 5
-"""How long a server that answers at all may take, on a machine that has much else to do."""
+"""The time in which a live server responds, even on a busy machine."""
 
-# Kafka's ApiVersions, version 0: length, API key 18, version 0, correlation id 1, no client id. Its answer begins with
-# a length, the correlation id and the error code 0.
+# Kafka's ApiVersions request, version 0: length, API key 18, version 0, correlation id 1, no client id. The response
+# begins with a length, the correlation id and the error code 0.
 _API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 1, -1)
-_ANSWER = struct.Struct(">iih")
+_API_VERSIONS_RESPONSE = struct.Struct(">iih")
 
-# Postgres' SSLRequest, which the postmaster has answered by one byte before anybody is authenticated.
+# Postgres' SSLRequest. The postmaster responds with one byte before authentication.
 _SSL_REQUEST = struct.pack(">ii", 8, 80877103)
 
 
 async def serves_grpc(host: str, port: int) -> bool:
-    """Tells whether the health service of a gRPC server says that it serves."""
-    return await _health(host, port, _SECONDS) == "SERVING"
+    """Returns whether the health service of a gRPC server reports SERVING."""
+    return await _check_health(host, port, _SECONDS) == "SERVING"
 
 
 async def answers_grpc(host: str, port: int) -> bool:
-    """Tells whether a gRPC server answers a call to its health service, whatever it says."""
-    return bool(await _health(host, port, ALIVE_SECONDS))
+    """Returns whether the health service of a gRPC server responds with any status."""
+    return bool(await _check_health(host, port, ALIVE_SECONDS))
 
 
-async def _health(host: str, port: int, seconds: float) -> str:
-    """Returns the answer of the health service, or the name of the error; nothing if there is no answer."""
+async def _check_health(host: str, port: int, seconds: float) -> str:
+    """Returns the status of the health service or the name of its error. Empty if the server does not respond."""
     if not await listens(host, port):
         return ""
-    # Said before grpc is first imported: the supervisor starts processes, and its fork handlers would get in the way.
+    # Must be set before grpc is imported. Its fork handlers would affect the processes that the supervisor starts.
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
-    import grpc.aio  # noqa: PLC0415 - costs 100 ms, spent here while services start
+    import grpc.aio  # noqa: PLC0415 - takes 100 ms, while services start
     from grpc_health.v1 import health_pb2, health_pb2_grpc  # noqa: PLC0415
 
     async with grpc.aio.insecure_channel(f"{host}:{port}", [("grpc.enable_http_proxy", 0)]) as channel:
         try:
-            answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=seconds)
+            response = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=seconds)
         except grpc.aio.AioRpcError as error:
-            silent = error.code() in {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE}
-            return "" if silent else str(error.code().name)
-        return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
+            unreachable = error.code() in {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE}
+            return "" if unreachable else str(error.code().name)
+        return str(health_pb2.HealthCheckResponse.ServingStatus.Name(response.status))
 
 
 async def serves_http(host: str, port: int, path: str) -> bool:
-    """Tells whether a GET of the path is answered with status 200."""
+    """Returns whether the response to a GET of the path has status 200."""
     return await _get(host, port, path, _SECONDS) == b"HTTP/1.1 200"
 
 
 async def answers_http(host: str, port: int, path: str) -> bool:
-    """Tells whether a GET of the path is answered, with any status."""
+    """Returns whether a GET of the path gets a response with any status."""
     return bool(await _get(host, port, path, ALIVE_SECONDS))
 
 
 async def _get(host: str, port: int, path: str, seconds: float) -> bytes:
-    """Returns the beginning of the answer to a GET, with its status; nothing if there is none."""
+    """Returns the beginning of the response to a GET, which includes the status. Empty without a response."""
     request = f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n"
-    return await _ask(host, port, request.encode(), 12, seconds)
+    return await _send(host, port, request.encode(), 12, seconds)
 
 
 async def serves_kafka(host: str, port: int, seconds: float = _SECONDS) -> bool:
-    """Tells whether a broker answers the first request of every Kafka client."""
-    answer = await _ask(host, port, _API_VERSIONS, _ANSWER.size, seconds)
-    return bool(answer) and _ANSWER.unpack(answer)[1:] == (1, 0)
+    """Returns whether a broker responds to ApiVersions, the first request of every Kafka client."""
+    response = await _send(host, port, _API_VERSIONS, _API_VERSIONS_RESPONSE.size, seconds)
+    return bool(response) and _API_VERSIONS_RESPONSE.unpack(response)[1:] == (1, 0)
 
 
 async def serves_postgres(url: str) -> bool:
-    """Tells whether a Postgres server lets the user of the URL in. Raises StartError if the URL is wrong."""
-    import asyncpg  # noqa: PLC0415 - costs 100 ms, spent here while Postgres starts
+    """Returns whether a Postgres server accepts connections. Raises StartError if it rejects the credentials."""
+    import asyncpg  # noqa: PLC0415 - takes 100 ms, while Postgres starts
 
     try:
         connection = await asyncpg.connect(url, timeout=_SECONDS)
         await connection.close(timeout=_SECONDS)
     except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
-        raise StartError(f"Postgres does not admit its superuser: {error}.") from None
+        raise StartError(f"Postgres rejects its superuser: {error}.") from None
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
         return False
     return True
 
 
 async def answers_postgres(host: str, port: int) -> bool:
-    """Tells whether a Postgres server answers, as one that recovers does too."""
-    return bool(await _ask(host, port, _SSL_REQUEST, 1, ALIVE_SECONDS))
+    """Returns whether a Postgres server responds, even during recovery."""
+    return bool(await _send(host, port, _SSL_REQUEST, 1, ALIVE_SECONDS))
 
 
 async def listens(host: str, port: int) -> bool:
-    """Tells whether something accepts connections."""
+    """Returns whether a server accepts connections."""
     try:
         async with asyncio.timeout(_SECONDS):
             _, writer = await asyncio.open_connection(host, port)
@@ -251,8 +251,8 @@ async def listens(host: str, port: int) -> bool:
     return True
 
 
-async def _ask(host: str, port: int, request: bytes, size: int, seconds: float) -> bytes:
-    """Returns the first `size` bytes of the answer, or none if there is no such answer."""
+async def _send(host: str, port: int, request: bytes, size: int, seconds: float) -> bytes:
+    """Returns the first `size` bytes of the response to a request. Empty if it is shorter or missing."""
     try:
         async with asyncio.timeout(seconds):
             reader, writer = await asyncio.open_connection(host, port)

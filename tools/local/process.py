@@ -1,4 +1,4 @@
-"""Child processes, each in a session of its own and with its output in a log."""
+"""Child processes, each in its own session, and their log files, which are rotated while the processes write."""
 
 import asyncio
 import ctypes
@@ -18,13 +18,13 @@ from deploy.errors import StartError
 
 MAX_BYTES = 10_000_000
 KEPT_FILES = 5
-"""How many files a log has at most; the oldest is deleted."""
+"""The maximum number of files per log. The oldest is deleted."""
 
 _PIPE_BYTES = 1024 * 1024
 
 
 class RotatingFile:
-    """A log file that becomes NAME.log.1 when it is full. Output that cannot be written, to a full disk, is dropped."""
+    """A log file that is renamed to NAME.log.1 when it is full. If the disk is full, output is dropped and counted."""
 
     def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES, kept: int = KEPT_FILES) -> None:
         self._path = path
@@ -34,7 +34,7 @@ class RotatingFile:
         self._dropped = 0
 
     def write(self, data: bytes) -> None:
-        """Appends output. Lines are not torn apart by a rotation."""
+        """Appends output. A rotation does not split lines."""
         try:
             if self._file is None:
                 self._file = self._path.open("ab", buffering=0)
@@ -51,7 +51,7 @@ class RotatingFile:
             self.close()
 
     def close(self) -> None:
-        """Closes the file; the next write opens it again."""
+        """Closes the file. The next write opens it again."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -66,11 +66,11 @@ class RotatingFile:
 
 
 class LogPipe:
-    """A pipe from child processes to a log file, read by the event loop that made it."""
+    """A pipe from child processes to a log file. The event loop that creates it reads it."""
 
     def __init__(self, path: Path) -> None:
         self._file = RotatingFile(path)
-        self._file.write(b"")  # so that the file is there
+        self._file.write(b"")  # creates the file
         self._reading_end, self.writing_end = os.pipe()
         os.set_blocking(self._reading_end, False)
         _enlarge(self.writing_end)
@@ -84,12 +84,12 @@ class LogPipe:
         self.close()
 
     def drain(self) -> None:
-        """Writes to the file what the pipe holds."""
+        """Writes the content of the pipe to the file."""
         with suppress(BlockingIOError):
             self._file.write(os.read(self._reading_end, _PIPE_BYTES))
 
     def close(self) -> None:
-        """Writes what is left and closes the pipe, for processes that still have it too."""
+        """Writes the remaining output and closes both ends of the pipe."""
         self._loop.remove_reader(self._reading_end)
         self.drain()
         os.close(self._reading_end)
@@ -98,9 +98,9 @@ class LogPipe:
 
 
 def _enlarge(pipe: int) -> None:
-    """Enlarges the buffer of a pipe where the system lets us, so that a burst of output waits for no reader."""
+    """Enlarges the buffer of a pipe if the system permits, because writers block while the buffer is full."""
     if hasattr(fcntl, "F_SETPIPE_SZ"):
-        with suppress(PermissionError):  # the user has many large pipes already
+        with suppress(PermissionError):  # the user has reached the limit
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
@@ -113,7 +113,7 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True)
 class User:
-    """An account of this machine, by its numbers."""
+    """An account of this machine."""
 
     uid: int
     gid: int
@@ -121,24 +121,24 @@ class User:
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """A program and how it is run."""
+    """A program with its arguments and environment."""
 
     argv: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
-    """What is added to the environment. Never a secret: others can read the environment of a process."""
+    """Additional environment variables. Must not contain secrets: other processes can read the environment."""
     folder: Path = ROOT
     user: User | None = None
-    """Who runs it; None for the user of this process."""
+    """The account that runs it. None for the user of this process."""
     stop_signal: signal.Signals = signal.SIGTERM
-    """What asks it to end."""
+    """The signal that stops it."""
 
 
 async def spawn(
     command: Command, *, output: LogPipe, errors: LogPipe, stdin: IO[str] | None = None
 ) -> asyncio.subprocess.Process:
-    """Starts a command whose standard output and standard error go to logs, which may be one and the same.
+    """Starts a command that writes its standard output and standard error to logs.
 
-    On Linux the child is asked to end when the calling thread does. Raises OSError if the program cannot be run.
+    On Linux, the child receives its stop signal when the calling thread ends. Raises OSError if it cannot be started.
     """
     user = command.user
     return await asyncio.create_subprocess_exec(
@@ -152,18 +152,18 @@ async def spawn(
         user=user.uid if user else None,
         group=user.gid if user else None,
         extra_groups=() if user else None,
-        preexec_fn=_ends_with_parent(command.stop_signal),
+        preexec_fn=_stop_with_parent(command.stop_signal),
     )
 
 
 async def run_to_end(name: str, command: Command, log: Path, *, stdin: IO[str] | None = None) -> None:
-    """Runs a command until it ends. Raises StartError with the end of its log if it fails."""
+    """Runs a command until it exits. Raises StartError with the end of its log if it fails."""
     with LogPipe(log) as pipe:
         process = await spawn(command, output=pipe, errors=pipe, stdin=stdin)
         try:
             if code := await process.wait():
                 pipe.drain()
-                raise StartError(failure(name, how_it_ended(code), log))
+                raise StartError(describe_failure(name, describe_exit(code), log))
         finally:
             if process.returncode is None:
                 kill_tree(process.pid)
@@ -171,38 +171,38 @@ async def run_to_end(name: str, command: Command, log: Path, *, stdin: IO[str] |
 
 
 def kill_tree(pid: int) -> None:
-    """Kills a process and its descendants, whatever sessions they are in. Does nothing if it is gone."""
-    import psutil  # noqa: PLC0415 - costs 30 ms, and is rarely needed
+    """Kills a process and its descendants in all sessions. Does nothing if the process does not exist."""
+    import psutil  # noqa: PLC0415 - takes 30 ms, and is rarely needed
 
     try:
         process = psutil.Process(pid)
-        doomed = [process, *process.children(recursive=True)]
+        processes = [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:
         return
-    for victim in doomed:
-        if victim.is_running():
-            victim.kill()
+    for each in processes:
+        if each.is_running():
+            each.kill()
 
 
-def how_it_ended(code: int) -> str:
-    """Says in words what a return code means."""
-    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+def describe_exit(code: int) -> str:
+    """Returns a description of a return code."""
+    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
 
 
-def failure(name: str, what: str, log: Path) -> str:
-    """Returns the text that says what happened to a program, with the end of its log."""
+def describe_failure(name: str, what: str, log: Path) -> str:
+    """Returns an error message with the end of a program's log."""
     text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
     lines = "\n".join(f"  {line}" for line in text.splitlines()[-_LOG_LINES_SHOWN:])
     return f"{name} {what}. Its log, {log}, ends with:\n{lines or '  (nothing)'}"
 
 
 def _inherited() -> dict[str, str]:
-    """Returns this process's environment without what is meant for the supervisor, or would confuse Postgres."""
+    """Returns the environment of this process without the settings of the supervisor and of Postgres clients."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("PULSETRACK_", "PG"))}
 
 
-def _ends_with_parent(stop_signal: signal.Signals) -> Callable[[], object] | None:
-    """Returns what a child does before its program runs, so that it does not outlive a killed supervisor."""
+def _stop_with_parent(stop_signal: signal.Signals) -> Callable[[], object] | None:
+    """Returns a function for the child process that stops it when its supervisor is killed."""
     if sys.platform != "linux":
         return None
     return partial(ctypes.CDLL(None).prctl, _PR_SET_PDEATHSIG, int(stop_signal))

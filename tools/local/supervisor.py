@@ -1,4 +1,4 @@
-"""The supervisor: brings parts up as soon as what they need is up, keeps them up, and stops them in reverse."""
+"""The supervisor: starts each part after its dependencies, restarts failed parts, and stops them in reverse order."""
 
 import asyncio
 import time
@@ -6,32 +6,32 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from deploy.errors import StartError
-from tools.local.console import Progress
+from tools.local.console import Console
 from tools.local.part import Part, RunningPart, Step
-from tools.local.process import how_it_ended, kill_tree
+from tools.local.process import describe_exit, kill_tree
 
 _FIRST_DELAY_SECONDS = 0.2
 _LONGEST_DELAY_SECONDS = 5.0
 _HEALTHY_SECONDS = 30.0
 
-# A part that is frozen is back within 30 s: it is killed after at most 20 s of silence.
+# A frozen part is killed after at most 20 s without a response, so that it is back within 30 s.
 _CHECK_SECONDS = 5.0
 _CHECKS_FAILED = 3
 
 
 class Supervisor:
-    """Runs steps and parts, each after all that it needs."""
+    """Runs steps and parts, each after its dependencies."""
 
     def __init__(
         self,
         nodes: Iterable[Part | Step],
         logs: Path,
-        progress: Progress,
+        console: Console,
         started: Callable[[Part, int], None],
     ) -> None:
-        """Takes what is told of every process that is started: its part and its pid."""
+        """Takes a callback that receives the part and the pid of every started process."""
         self._nodes = {node.name: node for node in nodes}
-        self._progress = progress
+        self._console = console
         self._up = {name: asyncio.Event() for name in self._nodes}
         self._running = {
             node.name: RunningPart(node, logs, started=started)
@@ -40,84 +40,87 @@ class Supervisor:
         }
 
     async def run(self, stop: asyncio.Event, when_up: Callable[[], None]) -> None:
-        """Brings everything up, then calls `when_up`, keeps everything up until `stop`, and stops everything.
+        """Starts all parts, calls `when_up`, keeps the parts running until `stop` is set, and stops them.
 
-        Raises StartError if something does not come up.
+        Raises StartError if a part does not start.
         """
-        work = asyncio.create_task(self._work(when_up))
-        asked = asyncio.create_task(stop.wait())
+        work = asyncio.create_task(self._start_and_keep_all(when_up))
+        stop_requested = asyncio.create_task(stop.wait())
         try:
-            await asyncio.wait({work, asked}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({work, stop_requested}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            asked.cancel()
+            stop_requested.cancel()
             work.cancel()
-            (failure, _) = await asyncio.gather(work, asked, return_exceptions=True)
+            (failure, _) = await asyncio.gather(work, stop_requested, return_exceptions=True)
             await self._stop()
         if isinstance(failure, Exception):
-            raise _first(failure)
+            raise _find_first(failure)
 
-    def hurry(self) -> None:
-        """Kills everything that still runs, so that a stop under way ends now."""
+    def kill_all(self) -> None:
+        """Kills all running parts. A stop in progress then ends at once."""
         for running in self._running.values():
-            if running.runs:
+            if running.is_running:
                 kill_tree(running.pid)
 
-    async def _work(self, when_up: Callable[[], None]) -> None:
+    async def _start_and_keep_all(self, when_up: Callable[[], None]) -> None:
         async with asyncio.TaskGroup() as group:
             for node in self._nodes.values():
-                group.create_task(self._keep(node))
-            await self._all_up(self._nodes)
+                group.create_task(self._start_and_keep(node))
+            await self._wait_until_up(self._nodes)
             when_up()
 
-    async def _keep(self, node: Part | Step) -> None:
-        await self._all_up(node.needs)
+    async def _start_and_keep(self, node: Part | Step) -> None:
+        await self._wait_until_up(node.needs)
         begin = time.monotonic()
-        self._progress.begin(node.name)
+        self._console.begin(node.name)
         await (node.run() if isinstance(node, Step) else self._running[node.name].start())
-        self._progress.done(node.name, time.monotonic() - begin)
+        self._console.complete(node.name, time.monotonic() - begin)
         self._up[node.name].set()
         if isinstance(node, Part):
             await self._keep_running(self._running[node.name])
 
     async def _keep_running(self, running: RunningPart) -> None:
-        """Starts a part again whenever it ends: at once at first, ever later if it does not stay up."""
+        """Restarts a part whenever it ends, with exponential backoff until it stays up."""
         delay, up_since = _FIRST_DELAY_SECONDS, time.monotonic()
         while True:
-            what = await self._end_of(running)
+            what = await self._wait_for_failure(running)
             if time.monotonic() - up_since > _HEALTHY_SECONDS:
                 delay = _FIRST_DELAY_SECONDS
-            self._progress.say(f"{running.part.name} {what}; starting it again in {delay:.1f} s")
+            self._console.print(f"{running.part.name} {what}. Restarting in {delay:.1f} s")
             await asyncio.sleep(delay)
             delay = min(2 * delay, _LONGEST_DELAY_SECONDS)
             begin = time.monotonic()
             try:
                 await running.start()
             except StartError as error:
-                self._progress.say(str(error))
+                self._console.print(str(error))
                 await running.stop()
                 continue
             up_since = time.monotonic()
-            self._progress.say(f"{running.part.name} is up again after {up_since - begin:.2f} s")
+            self._console.print(f"{running.part.name} restarted in {up_since - begin:.2f} s")
 
-    async def _end_of(self, running: RunningPart) -> str:
-        """Waits until a part ends, or kills it when it no longer answers. Returns what happened in words."""
-        ended, silent = asyncio.create_task(running.wait()), asyncio.create_task(_until_silent(running))
+    async def _wait_for_failure(self, running: RunningPart) -> str:
+        """Waits until a part exits, or kills it when it no longer responds. Returns a description of what happened."""
+        ended, unresponsive = (
+            asyncio.create_task(running.wait()),
+            asyncio.create_task(_wait_until_unresponsive(running)),
+        )
         try:
-            await asyncio.wait({ended, silent}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({ended, unresponsive}, return_when=asyncio.FIRST_COMPLETED)
             if ended.done():
-                return how_it_ended(ended.result())
+                return describe_exit(ended.result())
             await running.kill()
-            return "did not answer and was killed"
+            return "did not respond and was killed"
         finally:
             ended.cancel()
-            silent.cancel()
+            unresponsive.cancel()
 
-    async def _all_up(self, names: Iterable[str]) -> None:
+    async def _wait_until_up(self, names: Iterable[str]) -> None:
         for name in names:
             await self._up[name].wait()
 
     async def _stop(self) -> None:
-        """Stops every part as soon as nothing that needs it runs."""
+        """Stops each part after all parts that need it have stopped."""
         stopped = {name: asyncio.Event() for name in self._nodes}
 
         async def stop(name: str) -> None:
@@ -131,8 +134,8 @@ class Supervisor:
         await asyncio.gather(*map(stop, self._nodes))
 
 
-async def _until_silent(running: RunningPart) -> None:
-    """Checks a part again and again, until it has failed to answer several times in a row."""
+async def _wait_until_unresponsive(running: RunningPart) -> None:
+    """Checks a part periodically, and returns after several consecutive failures."""
     failed = 0
     while failed < _CHECKS_FAILED:
         begin = time.monotonic()
@@ -140,8 +143,8 @@ async def _until_silent(running: RunningPart) -> None:
         await asyncio.sleep(max(0, _CHECK_SECONDS - (time.monotonic() - begin)))
 
 
-def _first(error: Exception) -> Exception:
-    """Returns the first exception of a group of exceptions, however deep."""
+def _find_first(error: Exception) -> Exception:
+    """Returns the first exception of a possibly nested exception group."""
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     return error

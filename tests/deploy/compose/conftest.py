@@ -24,7 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A copy that all tests share; who breaks something waits until it is whole again."""
-    if reason := engine.missing() or images.missing():
+    if reason := engine.find_problem() or images.pull_missing():
         pytest.skip(f"containers cannot be run here: {reason}")
     with running(tmp_path_factory.mktemp("compose") / "data") as stack:
         yield stack

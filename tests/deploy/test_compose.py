@@ -1,4 +1,4 @@
-"""The program behind `make compose`, without an engine."""
+"""The program behind `make compose`, without a Docker engine."""
 
 import stat
 import subprocess
@@ -8,74 +8,75 @@ from typing import Any
 
 import yaml
 
-from deploy.compose.secrets import SERVICES, Secrets
+from deploy.compose.secrets import Secrets
 from deploy.databases import Passwords
+from deploy.topology import TOPOLOGY
 from tools.local.data_folder import DataFolder
 from tools.local.process import ROOT
 
 
-def contents(secrets: Secrets) -> dict[str, str]:
+def read_all(secrets: Secrets) -> dict[str, str]:
     return {file.name: file.read_text() for file in secrets.folder.iterdir()}
 
 
-def test_secrets_that_are_there_stay(tmp_path: Path) -> None:
+def test_existing_secrets_do_not_change(tmp_path: Path) -> None:
     secrets = Secrets(tmp_path / "data" / "compose")
     assert secrets.are_new()
-    secrets.complete()
-    made = contents(secrets)
+    secrets.create_missing()
+    created = read_all(secrets)
     assert not secrets.are_new()
-    secrets.complete("another password")
-    assert contents(secrets) == made
+    secrets.create_missing("another password")
+    assert read_all(secrets) == created
 
 
-def test_every_secret_is_another(tmp_path: Path) -> None:
+def test_secrets_are_unique(tmp_path: Path) -> None:
     secrets, others = Secrets(tmp_path / "a"), Secrets(tmp_path / "b")
-    secrets.complete()
-    others.complete()
-    assert len(set(contents(secrets).values())) == len(contents(secrets))
-    assert not set(contents(secrets).values()) & set(contents(others).values())
+    secrets.create_missing()
+    others.create_missing()
+    assert len(set(read_all(secrets).values())) == len(read_all(secrets))
+    assert not set(read_all(secrets).values()) & set(read_all(others).values())
 
 
-def test_a_given_password_is_the_first_admins(tmp_path: Path) -> None:
+def test_given_password_is_the_first_admins(tmp_path: Path) -> None:
     secrets = Secrets(tmp_path / "compose")
-    secrets.complete("correct horse")
+    secrets.create_missing("correct horse")
     assert secrets.admin_password.read_text() == "correct horse"
 
 
-def test_the_folder_keeps_others_out_and_containers_can_read_the_files(tmp_path: Path) -> None:
+def test_only_the_owner_can_enter_the_folder_and_containers_can_read_files(tmp_path: Path) -> None:
     secrets = Secrets(tmp_path / "data" / "compose")
-    secrets.complete()
+    secrets.create_missing()
     assert [stat.S_IMODE(folder.stat().st_mode) for folder in (secrets.folder, secrets.folder.parent)] == [0o700] * 2
     assert {stat.S_IMODE(file.stat().st_mode) for file in secrets.folder.iterdir()} == {0o444}
 
 
-def test_urls_hold_the_passwords_that_the_roles_get(tmp_path: Path) -> None:
+def test_urls_contain_the_passwords_of_the_roles(tmp_path: Path) -> None:
     secrets = Secrets(tmp_path / "compose")
-    secrets.complete()
-    kept = contents(secrets)
-    for service in SERVICES:
-        of = Passwords(kept[f"{service}-database-password"], kept[f"{service}-owner-database-password"])
+    secrets.create_missing()
+    stored = read_all(secrets)
+    for service in TOPOLOGY:
+        passwords = Passwords(stored[f"{service}-database-password"], stored[f"{service}-owner-database-password"])
         place, role = f"postgres:5432/pulsetrack_{service}", f"pulsetrack_{service}"
-        assert kept[f"{service}-database-url"] == f"postgresql://{role}:{of.service}@{place}"
-        assert kept[f"{service}-owner-database-url"] == f"postgresql://{role}_owner:{of.owner}@{place}"
+        assert stored[f"{service}-database-url"] == f"postgresql://{role}:{passwords.service}@{place}"
+        assert stored[f"{service}-owner-database-url"] == f"postgresql://{role}_owner:{passwords.owner}@{place}"
 
 
-def test_compose_and_make_up_may_share_a_data_folder(tmp_path: Path) -> None:
-    Secrets(tmp_path / "data" / "compose").complete()
-    with DataFolder.taken(tmp_path / "data") as folder:
+def test_compose_and_make_up_can_share_a_data_folder(tmp_path: Path) -> None:
+    Secrets(tmp_path / "data" / "compose").create_missing()
+    with DataFolder.lock(tmp_path / "data") as folder:
         assert folder.path == tmp_path / "data"
 
 
-def test_it_needs_no_packages() -> None:
+def test_program_needs_no_packages() -> None:
     script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import deploy.compose.__main__"
     subprocess.run([sys.executable, "-I", "-S", "-c", script], check=True)
 
 
-def test_a_machine_without_docker_is_told_so(tmp_path: Path) -> None:
+def test_missing_docker_is_reported(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "deploy.compose", "up"]
-    told = {"PATH": str(tmp_path), "PULSETRACK_DATA_DIR": str(tmp_path / "data")}
-    done = subprocess.run(command, check=False, cwd=ROOT, env=told, capture_output=True, text=True)
-    assert (done.returncode, done.stderr[:20]) == (1, "`docker` is missing:")
+    environment = {"PATH": str(tmp_path), "PULSETRACK_DATA_DIR": str(tmp_path / "data")}
+    done = subprocess.run(command, check=False, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr[:20]) == (1, "`docker` is missing.")
     assert not (tmp_path / "data").exists()
 
 
@@ -89,7 +90,7 @@ esac
 
 
 def check_machine(folder: Path, *, status: int) -> subprocess.CompletedProcess[str]:
-    """Runs the check with a docker whose access to the image db:1 ends with a status."""
+    """Runs the check with a docker whose access to the image db:1 exits with a status."""
     (folder / "docker").write_text(DOCKER % status)
     (folder / "docker").chmod(0o755)
     command = [sys.executable, "-m", "deploy.compose", "check"]
@@ -100,9 +101,7 @@ def check_machine(folder: Path, *, status: int) -> subprocess.CompletedProcess[s
 def test_check_names_an_image_that_cannot_be_pulled(tmp_path: Path) -> None:
     done = check_machine(tmp_path, status=1)
     assert done.returncode == 1
-    assert done.stderr == (
-        "The image db:1 is not on this machine and cannot be pulled. `docker pull --quiet` failed: offline\n"
-    )
+    assert done.stderr == ("The image db:1 is missing and cannot be pulled. `docker pull --quiet` failed: offline\n")
 
 
 def test_check_is_silent_when_every_image_is_present(tmp_path: Path) -> None:
@@ -112,15 +111,15 @@ def test_check_is_silent_when_every_image_is_present(tmp_path: Path) -> None:
 
 def test_every_container_has_a_limited_log() -> None:
     limits = {"driver": "json-file", "options": {"max-size": "10m", "max-file": "5"}}
-    assert [name for name, container in containers().items() if container.get("logging") != limits] == []
+    assert [name for name, container in read_containers().items() if container.get("logging") != limits] == []
 
 
 def test_postgres_logs_no_row_and_no_statement() -> None:
-    command = containers()["postgres"]["command"]
+    command = read_containers()["postgres"]["command"]
     assert {"log_error_verbosity=terse", "log_min_error_statement=panic"} <= set(command)
 
 
-def containers() -> dict[str, Any]:
-    """Returns what docker-compose.yml says of each container."""
+def read_containers() -> dict[str, Any]:
+    """Returns the containers of docker-compose.yml."""
     containers: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
     return containers

@@ -15,9 +15,9 @@ EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
 SERVICES = [name for name in CLASSES if name != "migrations"]
 
 FIXED = {f"{PREFIX}{name}" for name in ("LISTEN", "AUTH", "BILLING", "KAFKA")}
-"""Addresses within Compose's networks, and the port that the image sets."""
+"""The addresses in Compose's networks, and the port, which the image sets."""
 OTHER_DEFAULTS = {
-    f"{PREFIX}LINGER_SECONDS": "3",  # there is a gateway to wait for
+    f"{PREFIX}LINGER_SECONDS": "3",  # the gateway needs time to notice
     f"{PREFIX}ADMIN_EMAIL": "admin@pulsetrack.local",
 }
 
@@ -33,6 +33,6 @@ def test_compose_passes_every_setting_with_its_default(service: str) -> None:
         assert environment.get(variable) in {f"${{{variable}:-{default}}}", f"${{{variable}:+/run/breached-passwords}}"}
 
 
-def test_the_example_lists_every_variable_of_compose() -> None:
+def test_example_lists_every_variable_of_compose() -> None:
     used = set(re.findall(rf"\$\{{({PREFIX}\w+)", COMPOSE)) - {f"{PREFIX}REVISION", f"{PREFIX}DATABASE_CA"}
     assert used - set(re.findall(rf"^#({PREFIX}\w+)=", EXAMPLE, re.MULTILINE)) == set()

@@ -1,0 +1,116 @@
+"""The topology of PulseTrack: the services, what each needs, and where its settings come from.
+
+The local system (tools/local) and the AWS stacks (infrastructure/) are wired from this table. docker-compose.yml is
+written by hand, and a test compares it with the table. This module imports nothing of PulseTrack.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+GATEWAY = "gateway"
+
+GATEWAY_PORT = 8080
+SERVICE_PORT = 50051
+POSTGRES_PORT = 5432
+KAFKA_PORT = 9092
+
+MIGRATIONS = "services.common.postgres.migrate"
+"""The module that migrates the database of the service that is its argument."""
+PROBE = ("python", "-I", "-S", "deploy/probe.py")
+"""The health check of a service's container."""
+
+CLIENT_SECRET = "PULSETRACK_SERVICE_SECRET"  # noqa: S105 - a variable's name
+"""The setting of services that request service tokens from auth."""
+CLIENT_SECRETS = "client-secrets"
+"""The secret with all client secrets, a JSON object by service name. It is derived from the others."""
+
+
+class DatabaseSecrets(NamedTuple):
+    """The names of the secrets of a service's database."""
+
+    url: str
+    password: str
+    owner_url: str
+    owner_password: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """A service. Each has a Postgres database of its own, and the gateway calls each."""
+
+    name: str
+    port: int = SERVICE_PORT
+    """The port in its container. Local processes listen on free ports."""
+    calls: tuple[str, ...] = ()
+    """The services that it calls."""
+    uses_kafka: bool = False
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    """The secrets it reads in addition to its database URL: their names, by setting."""
+    settings: tuple[str, ...] = ()
+    """The settings that no other service has, apart from secrets and addresses. The operator chooses their values."""
+
+    @property
+    def database_secrets(self) -> DatabaseSecrets:
+        """The names of the secrets of its database."""
+        names = ("database-url", "database-password", "owner-database-url", "owner-database-password")
+        return DatabaseSecrets(*(f"{self.name}-{name}" for name in names))
+
+    @property
+    def job_passwords(self) -> tuple[str, str]:
+        """The settings of the databases job that hold the passwords of the service's role and of the owner."""
+        prefix = f"PULSETRACK_{self.name.upper()}"
+        return f"{prefix}_PASSWORD", f"{prefix}_OWNER_PASSWORD"
+
+    def addresses(self, address_of: Callable[[str], str], kafka: str) -> dict[str, str]:
+        """Returns the settings with the addresses of the services that it calls and of Kafka."""
+        addresses = {f"PULSETRACK_{called.upper()}": address_of(called) for called in self.calls}
+        return addresses | ({"PULSETRACK_KAFKA": kafka} if self.uses_kafka else {})
+
+
+TOPOLOGY: Mapping[str, Service] = {
+    service.name: service
+    for service in (
+        Service(
+            name="auth",
+            secrets={
+                "PULSETRACK_SERVICE_SECRETS": CLIENT_SECRETS,
+                "PULSETRACK_KEY_PASSPHRASE": "key-passphrase",
+                "PULSETRACK_ADMIN_PASSWORD": "admin-password",
+            },
+            settings=(
+                "PULSETRACK_SIGN_UP",
+                "PULSETRACK_ADMIN_EMAIL",
+                "PULSETRACK_BREACHED_PASSWORDS",
+                "PULSETRACK_ACCESS_TOKEN_SECONDS",
+                "PULSETRACK_REFRESH_TOKEN_SECONDS",
+                "PULSETRACK_SERVICE_TOKEN_SECONDS",
+            ),
+        ),
+        Service(
+            name="patient",
+            calls=("auth", "billing"),
+            uses_kafka=True,
+            secrets={CLIENT_SECRET: "patient-client-secret"},
+            settings=("PULSETRACK_WATCH_HEARTBEAT_SECONDS", "PULSETRACK_CONCURRENT_SEARCHES"),
+        ),
+        Service(name="billing", calls=("auth",)),
+        Service(name="analytics", calls=("auth",), uses_kafka=True),
+    )
+}
+"""The services by name, in the order in which they start."""
+
+CLIENTS: Mapping[str, str] = {
+    name: service.secrets[CLIENT_SECRET] for name, service in TOPOLOGY.items() if CLIENT_SECRET in service.secrets
+}
+"""The names of the client secrets, by the service that authenticates with it."""
+
+
+def database_name(service: str) -> str:
+    """Returns the name of a service's database. The role that the service connects as has the same name."""
+    return f"pulsetrack_{service}"
+
+
+def owner_name(service: str) -> str:
+    """Returns the name of the role that owns a service's database and its tables."""
+    return f"{database_name(service)}_owner"

@@ -1,0 +1,188 @@
+"""docker-compose.yml matches the topology: services, dependencies, secrets, addresses and networks."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy.topology import (
+    CLIENTS,
+    GATEWAY_PORT,
+    KAFKA_PORT,
+    MIGRATIONS,
+    PROBE,
+    SERVICE_PORT,
+    TOPOLOGY,
+    Service,
+    database_name,
+)
+from services.common.protobuf.contract import SERVICES
+from tools.local.process import ROOT
+
+Containers = dict[str, dict[str, Any]]
+
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+DOCKERFILE = (ROOT / "services" / "Dockerfile").read_text(encoding="utf-8")
+
+COMPLETED, HEALTHY = {"condition": "service_completed_successfully"}, {"condition": "service_healthy"}
+BESIDE = {"postgres": {"databases"}, "kafka": {"events"}, "collector": {"calls"}}
+"""Containers of other projects, with their networks."""
+
+
+def read_containers() -> Containers:
+    """Returns the parts of each container that the topology determines."""
+    common = COMPOSE["x-service-environment"]
+    containers = {}
+    for name, container in COMPOSE["services"].items():
+        if name in BESIDE:
+            continue
+        environment = container.get("environment", {})
+        containers[name] = {
+            "image": container["image"].partition(":")[0],
+            "target": container.get("build", {}).get("target"),
+            "command": container.get("command"),
+            "wiring": {key: value for key, value in environment.items() if not str(value).startswith("$")},
+            "settings": {key for key, value in environment.items() if str(value).startswith("$")} - common.keys(),
+            "secrets": set(container.get("secrets", [])),
+            "networks": set(container["networks"]),
+            "depends_on": container["depends_on"],
+        }
+    return containers
+
+
+def describe_containers(topology: Mapping[str, Service]) -> Containers:
+    """Returns the same parts as a topology determines them."""
+    passwords = {
+        variable: secret
+        for service in topology.values()
+        for variable, secret in zip(
+            service.job_passwords,
+            (service.database_secrets.password, service.database_secrets.owner_password),
+            strict=True,
+        )
+    }
+    containers = {
+        "envoy": describe("envoy", None, networks={"outside", "calls"}, depends_on=[*topology]),
+        "databases": describe(
+            "databases",
+            "databases",
+            secrets={"PULSETRACK_DATABASE_URL": "postgres-url", **passwords},
+            networks={"databases"},
+            depends_on={"postgres": HEALTHY},
+        ),
+    }
+    for name, service in topology.items():
+        kafka = {"kafka": HEALTHY} if service.uses_kafka else {}
+        containers[name] = describe(
+            name,
+            name,
+            wiring=service.addresses(lambda called: f"{called}:{topology[called].port}", f"kafka:{KAFKA_PORT}"),
+            settings=service.settings,
+            secrets={"PULSETRACK_DATABASE_URL": service.database_secrets.url, **service.secrets},
+            networks={"calls", "databases", *(["events"] if service.uses_kafka else [])},
+            depends_on={f"{name}-migrations": COMPLETED, **kafka},
+        )
+        containers[f"{name}-migrations"] = describe(
+            name,
+            None,
+            command=[MIGRATIONS, name],
+            wiring={"PULSETRACK_DATABASE_ROLE": database_name(name)},
+            secrets={"PULSETRACK_DATABASE_URL": service.database_secrets.owner_url},
+            networks={"databases"},
+            depends_on={"databases": COMPLETED},
+        )
+    return containers
+
+
+def describe(
+    image: str,
+    target: str | None,
+    *,
+    command: list[str] | None = None,
+    wiring: Mapping[str, str] | None = None,
+    settings: tuple[str, ...] = (),
+    secrets: Mapping[str, str] | None = None,
+    networks: set[str],
+    depends_on: object,
+) -> dict[str, Any]:
+    files = {f"{variable}_FILE": f"/run/secrets/{name}" for variable, name in (secrets or {}).items()}
+    return {
+        "image": f"pulsetrack/{image}",
+        "target": target,
+        "command": command,
+        "wiring": {**(wiring or {}), **files},
+        "settings": set(settings),
+        "secrets": set((secrets or {}).values()),
+        "networks": networks,
+        "depends_on": depends_on,
+    }
+
+
+def test_topology_has_the_services_of_the_protos() -> None:
+    assert list(TOPOLOGY) == list(SERVICES)
+    assert all(name == service.name for name, service in TOPOLOGY.items())
+
+
+def test_compose_matches_the_topology() -> None:
+    assert read_containers() == describe_containers(TOPOLOGY)
+
+
+@pytest.mark.parametrize(
+    ("service", "change"),
+    [
+        ("auth", {"settings": ()}),
+        ("auth", {"secrets": {}}),
+        ("patient", {"calls": ("auth",)}),
+        ("billing", {"calls": ("auth", "patient")}),
+        ("analytics", {"uses_kafka": False}),
+        ("billing", {"uses_kafka": True}),
+        ("auth", {"port": 50052}),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else value,
+)
+def test_compose_does_not_match_a_changed_topology(service: str, change: dict[str, Any]) -> None:
+    changed = {**TOPOLOGY, service: replace(TOPOLOGY[service], **change)}
+    assert read_containers() != describe_containers(changed)
+
+
+def test_compose_does_not_match_a_topology_with_another_service() -> None:
+    assert read_containers() != describe_containers({**TOPOLOGY, "labs": Service(name="labs")})
+
+
+def test_compose_declares_exactly_the_secrets_that_containers_use() -> None:
+    used = {name for container in COMPOSE["services"].values() for name in container.get("secrets", [])}
+    folder = "${PULSETRACK_DATA_DIR:-.pulsetrack}/compose"
+    assert COMPOSE["secrets"] == {name: {"file": f"{folder}/{name}"} for name in used}
+    derived = {"postgres-url", "postgres-password"}
+    of_databases = {name for service in TOPOLOGY.values() for name in service.database_secrets}
+    of_services = {name for service in TOPOLOGY.values() for name in service.secrets.values()}
+    assert used == derived | of_databases | of_services
+
+
+def test_compose_networks_separate_containers_from_what_they_do_not_need() -> None:
+    assert COMPOSE["networks"] == {
+        "outside": {},
+        **{name: {"internal": True} for name in ("calls", "databases", "events")},
+    }
+    assert {name: set(COMPOSE["services"][name]["networks"]) for name in BESIDE} == BESIDE
+    assert [name for name, container in COMPOSE["services"].items() if "ports" in container] == ["envoy"]
+    [port] = COMPOSE["services"]["envoy"]["ports"]
+    assert port.endswith(f":{GATEWAY_PORT}")
+
+
+def test_every_client_secret_belongs_to_a_service_that_calls_another() -> None:
+    assert set(CLIENTS) <= {name for name, service in TOPOLOGY.items() if set(service.calls) - {"auth"}}
+
+
+def test_service_images_listen_on_the_port_of_the_topology() -> None:
+    assert {service.port for service in TOPOLOGY.values()} == {SERVICE_PORT}
+    assert f"ENV PULSETRACK_LISTEN=0.0.0.0:{SERVICE_PORT}\nEXPOSE {SERVICE_PORT}\n" in DOCKERFILE
+    assert f"CMD {list(PROBE)}".replace("'", '"') in DOCKERFILE
+
+
+def test_each_service_has_an_image_that_runs_it() -> None:
+    targets = re.findall(r'^FROM service AS (\w+)\nCOPY --from=code /images/(\w+) /\nCMD \["(\S+)"\]', DOCKERFILE, re.M)
+    assert targets == [(name, name, f"services.{name}") for name in TOPOLOGY]

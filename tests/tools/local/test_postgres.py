@@ -1,0 +1,191 @@
+"""The embedded Postgres."""
+
+import asyncio
+import os
+import pwd
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import asyncpg
+import psutil
+import pytest
+
+from deploy.errors import StartError
+from tests.tools.local.fakes import wait_until_ended
+from tools.local import postgres
+from tools.local.part import RunningPart
+from tools.local.postgres import Postgres
+from tools.local.process import ROOT
+from tools.ports import free_port
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another account")
+
+PASSWORD = "s3cret/with:marks@in"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder in a folder that only its owner can enter, such as the home of root."""
+    private = tmp_path_factory.mktemp("private", numbered=True)
+    private.chmod(0o700)
+    return private / "postgres"
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Postgres:
+    return Postgres(folder, free_port(), PASSWORD)
+
+
+def while_it_runs(server: Postgres, story: Callable[[RunningPart], Awaitable[None]]) -> None:
+    async def whole() -> None:
+        async with RunningPart(server.part(), server.folder.parent / "logs") as running:
+            await story(running)
+
+    asyncio.run(whole())
+
+
+async def ask(url: str, statement: str) -> object:
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetchval(statement)
+    finally:
+        await connection.close()
+
+
+def test_data_survives_a_kill_and_a_stop(server: Postgres) -> None:
+    async def write_and_kill(running: RunningPart) -> None:
+        await ask(server.url(), "CREATE TABLE kept AS SELECT 1 AS number")
+        first = running.pid
+        await running.kill()
+        await running.restart()
+        assert running.pid != first
+        assert await ask(server.url(), "SELECT number FROM kept") == 1
+
+    async def read(_: RunningPart) -> None:
+        assert await ask(server.url(), "SELECT number FROM kept") == 1
+
+    while_it_runs(server, write_and_kill)
+    while_it_runs(server, read)
+
+
+def test_server_requires_the_password(server: Postgres) -> None:
+    async def story(_: RunningPart) -> None:
+        for wrong in ("", ":wrong"):
+            with pytest.raises(asyncpg.InvalidPasswordError):
+                await ask(f"postgresql://postgres{wrong}@127.0.0.1:{server.port}/postgres", "SELECT 1")
+        methods = "SELECT string_agg(DISTINCT auth_method, ' ') FROM pg_hba_file_rules"
+        assert await ask(server.url(), methods) == "scram-sha-256"
+
+    while_it_runs(server, story)
+
+
+def test_server_does_not_run_as_root_and_its_process_shows_no_password(server: Postgres) -> None:
+    async def story(running: RunningPart) -> None:
+        process = psutil.Process(running.pid)
+        assert process.uids().real != 0
+        assert process.uids().real == server.folder.stat().st_uid
+        assert PASSWORD not in str([process.cmdline(), process.environ()])
+
+    while_it_runs(server, story)
+
+
+@as_root
+def test_root_runs_the_server_as_a_dedicated_account(server: Postgres) -> None:
+    async def story(running: RunningPart) -> None:
+        assert psutil.Process(running.pid).username() == postgres.ACCOUNT
+
+    while_it_runs(server, story)
+    assert not server.shares_account
+
+
+@as_root
+def test_data_of_nobody_is_given_to_the_dedicated_account(server: Postgres) -> None:
+    async def write(_: RunningPart) -> None:
+        await ask(server.url(), "CREATE TABLE of_nobody AS SELECT 1 AS number")
+
+    async def read(_: RunningPart) -> None:
+        assert await ask(server.url(), "SELECT number FROM of_nobody") == 1
+
+    while_it_runs(server, write)
+    for path in (server.folder, *server.folder.rglob("*")):
+        os.chown(path, *pwd.getpwnam("nobody")[2:4])
+    while_it_runs(Postgres(server.folder, server.port, PASSWORD), read)
+    assert server.folder.owner() == (server.folder / "base").owner() == postgres.ACCOUNT
+
+
+@as_root
+def test_server_runs_as_nobody_without_useradd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres, "ACCOUNT", "no-such-account")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert postgres.is_shared(postgres.choose_account(tmp_path))
+
+
+def test_server_folds_case_in_all_scripts(server: Postgres) -> None:
+    async def story(_: RunningPart) -> None:
+        assert await ask(server.url(), "SELECT lower('ÄÉЖ')") == "äéж"
+
+    while_it_runs(server, story)
+
+
+def test_log_contains_no_row_and_no_statement(server: Postgres) -> None:
+    log = server.folder.parent / "logs" / "postgres.log"
+
+    async def story(_: RunningPart) -> None:
+        await ask(server.url(), "CREATE TABLE unlike (email text CONSTRAINT email_key UNIQUE)")
+        for parameters in ("'ana@secret.test'), ('ana@secret.test'", "1 / 0), ('ana@secret.test'"):
+            with pytest.raises(asyncpg.PostgresError):
+                await ask(server.url(), f"INSERT INTO unlike VALUES ({parameters})")
+
+    while_it_runs(server, story)
+    assert "email_key" in log.read_text()
+    assert "ana@secret.test" not in log.read_text()
+
+
+def test_databases_of_another_version_are_rejected(server: Postgres) -> None:
+    version = server.folder / "PG_VERSION"
+    ours = version.read_text()
+    version.write_text("12\n")
+    try:
+        with pytest.raises(StartError, match=r"were created by Postgres 12, but this is Postgres 18\. Dump them"):
+            while_it_runs(server, do_nothing)
+    finally:
+        version.write_text(ours)
+
+
+def test_killed_initdb_is_repeated(tmp_path: Path) -> None:
+    unfinished = tmp_path / "postgres.new"
+    unfinished.mkdir()
+    (unfinished / "PG_VERSION").write_text("18")
+    while_it_runs(Postgres(tmp_path / "postgres", free_port(), PASSWORD), do_nothing)
+    assert not unfinished.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals the end of the parent")
+def test_server_ends_with_a_killed_supervisor(server: Postgres, tmp_path: Path) -> None:
+    code = f"""
+import asyncio
+from pathlib import Path
+from tools.local.part import RunningPart
+from tools.local.postgres import Postgres
+
+async def main():
+    server = Postgres(Path({str(server.folder)!r}), {server.port}, {PASSWORD!r})
+    async with RunningPart(server.part(), Path({str(tmp_path)!r})) as it:
+        print(it.pid, flush=True)
+        await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as supervisor:
+        assert supervisor.stdout is not None
+        process = psutil.Process(int(supervisor.stdout.readline()))
+        os.kill(supervisor.pid, signal.SIGKILL)
+    assert wait_until_ended(process)
+
+
+async def do_nothing(_: RunningPart) -> None:
+    """A story in which nothing happens."""

@@ -1,0 +1,137 @@
+"""The parts of the local system, and the embedded broker."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.errors import StartError
+from deploy.settings import HOST, Settings
+from deploy.topology import TOPOLOGY
+from tools.local.data_folder import DataFolder
+from tools.local.part import Part, RunningPart, Step, serves_kafka
+from tools.local.system import System, build_broker
+from tools.ports import free_port
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[DataFolder]:
+    with DataFolder.lock(tmp_path / "data") as folder:
+        yield folder
+
+
+def build_nodes(folder: DataFolder, **settings: str) -> dict[str, Part | Step]:
+    """Returns the parts and steps by name."""
+    system = System(Settings.read({f"PULSETRACK_{name}": value for name, value in settings.items()}), folder)
+    folder.assign_ports(free_port(), system.port_names())
+    return {node.name: node for node in system.nodes()}
+
+
+def read_environment(node: Part | Step) -> dict[str, str]:
+    assert isinstance(node, Part)
+    return dict(node.command.environment)
+
+
+def test_all_dependencies_exist(folder: DataFolder) -> None:
+    for settings in (
+        {},
+        {"WORKERS": "3"},
+        {"KAFKA": "kafka:9092"},
+        {"DATABASE_URL": "postgresql://admin@host/postgres"},
+    ):
+        found = build_nodes(folder, **settings)
+        assert {need for node in found.values() for need in node.needs} <= set(found)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "passed_on"), [({}, "open"), ({"SIGN_UP": "closed"}, "closed")], ids=["unset", "set"]
+)
+def test_sign_up_is_open_by_default(folder: DataFolder, chosen: dict[str, str], passed_on: str) -> None:
+    assert read_environment(build_nodes(folder, **chosen)["auth"])["PULSETRACK_SIGN_UP"] == passed_on
+
+
+def test_commands_and_environments_contain_no_secret(folder: DataFolder) -> None:
+    commands = str(
+        [
+            node.command
+            for node in build_nodes(folder, ADMIN_PASSWORD="correct horse").values()
+            if isinstance(node, Part)
+        ]
+    )
+    files = list((folder.path / "secrets").iterdir())
+    assert {"admin-password", "postgres-password", "auth-database-url", "client-secrets"} <= {
+        file.name for file in files
+    }
+    assert [file.name for file in files if file.read_text() in commands] == []
+    assert [file.name for file in files if file.stat().st_mode & 0o077] == []
+
+
+def test_workers_have_separate_ports_and_a_common_database(folder: DataFolder) -> None:
+    found = build_nodes(folder, WORKERS="2")
+    one, other = read_environment(found["patient"]), read_environment(found["patient-2"])
+    assert one["PULSETRACK_LISTEN"] != other["PULSETRACK_LISTEN"]
+    assert one["PULSETRACK_DATABASE_URL_FILE"] == other["PULSETRACK_DATABASE_URL_FILE"]
+    assert {"auth", "auth-2", "patient", "patient-2", "billing-2", "analytics-2"} <= set(found["gateway"].needs)
+
+
+def test_running_servers_are_used(folder: DataFolder) -> None:
+    found = build_nodes(
+        folder, KAFKA="kafka:9092", DATABASE_URL="postgresql://admin:pw@db:6543/postgres?sslmode=require"
+    )
+    assert "postgres" not in found
+    assert isinstance(found["broker"], Step)
+    patient = read_environment(found["patient"])
+    assert patient["PULSETRACK_KAFKA"] == "kafka:9092"
+    url = Path(patient["PULSETRACK_DATABASE_URL_FILE"]).read_text()
+    assert url.startswith("postgresql://pulsetrack_patient:")
+    assert url.endswith("@db:6543/pulsetrack_patient?sslmode=require")
+
+
+def test_traces_and_metrics_are_sent_to_the_chosen_receiver(folder: DataFolder) -> None:
+    for settings, endpoint in (({}, ""), ({"OTLP_ENDPOINT": "collector:4317"}, "collector:4317")):
+        found = build_nodes(folder, **settings)
+        endpoints = [read_environment(found[service]).get("PULSETRACK_OTLP_ENDPOINT") for service in TOPOLOGY]
+        assert endpoints == [endpoint] * len(TOPOLOGY)
+
+
+def test_embedded_broker_causes_a_warning(folder: DataFolder) -> None:
+    for settings, warned in (({}, 1), ({"PULSETRACK_KAFKA": "kafka:9092"}, 0)):
+        system = System(Settings.read(settings), folder)
+        folder.assign_ports(free_port(), system.port_names())
+        assert sum("broker checks no credentials" in warning for warning in system.warnings()) == warned
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("OTLP_ENDPOINT", "collector"), ("OTLP_ENDPOINT", "http://a:1"), ("TRACE_SAMPLE", "101")]
+)
+def test_invalid_receiver_is_named(name: str, value: str) -> None:
+    with pytest.raises(StartError, match=f"^PULSETRACK_{name} must be .*{re.escape(value)}"):
+        Settings.read({f"PULSETRACK_{name}": value})
+
+
+def test_local_services_are_wired_as_in_the_topology(folder: DataFolder) -> None:
+    found = build_nodes(folder)
+    addresses = {name: f"{HOST}:{port}" for name, port in folder.state.ports.items()}
+    for name, service in TOPOLOGY.items():
+        environment = read_environment(found[name])
+        assert service.addresses(addresses.__getitem__, addresses["broker"]).items() <= environment.items()
+        secrets = {variable: Path(environment[f"{variable}_FILE"]).name for variable in service.secrets}
+        assert secrets == service.secrets
+        assert ("broker" in found[name].needs) == service.uses_kafka
+
+
+def test_broker_serves_after_a_kill_and_a_restart(tmp_path: Path) -> None:
+    port = free_port()
+
+    async def run() -> None:
+        async with RunningPart(build_broker(port), tmp_path) as running:
+            assert await serves_kafka(HOST, port)
+            await running.kill()
+            assert not await serves_kafka(HOST, port)
+            await running.restart()
+            assert await serves_kafka(HOST, port)
+        assert not await serves_kafka(HOST, port)
+
+    asyncio.run(run())
