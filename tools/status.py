@@ -67,7 +67,7 @@ def _build_table(state: State, running: dict[str, psutil.Process]) -> Table:
     ours = [name for name, entry in state.processes.items() if entry.ours and name in usage]
     table.add_section()
     table.add_row(
-        f"* {len(ours)} PulseTrack processes", "", "", "", *_format_usage(sum((usage[name] for name in ours), Usage()))
+        f"* PulseTrack ({len(ours)})", "", "", "", *_format_usage(sum((usage[name] for name in ours), Usage()))
     )
     table.add_row("total", "", "", "", *_format_usage(sum(usage.values(), Usage())))
     return table
