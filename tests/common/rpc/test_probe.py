@@ -51,7 +51,7 @@ def test_a_service_that_serves_is_healthy_and_one_without_its_database_is_not(
     with background.during(serve_service("billing", frail.url, TokenVerifier(signer.trust))) as port:
         assert probed(port) == ""
         frail.kill()
-        eventually(lambda: probed(port) == "it does not serve")
+        eventually(lambda: probed(port) == "The service is not serving.")
         frail.start()
         eventually(lambda: probed(port) == "")
 
