@@ -58,7 +58,7 @@ class Settings(DatabaseSettings, frozen=True, kw_only=True):
         int,
         Meta(
             ge=0,
-            description="Patients or users that each caller may read per second, averaged over 20 s; 0 means no limit.",
+            description="Patients or users that each caller may list per second, averaged over 20 s; 0 means no limit.",
         ),
     ] = 1000
     slow_call_ms: Annotated[

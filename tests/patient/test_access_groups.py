@@ -23,11 +23,13 @@ from tests.harness.services import serve_service
 from tests.harness.sql import Sql
 from tests.harness.tokens import Signer
 from tests.harness.waiting import eventually
-from tests.patient.accesses import summarize, wait_for_events
+from tests.patient.access_events import summarize, wait_for_events
 from tests.patient.factory import create_request
 
 LIST_SIZE = 60
-LISTS = "SELECT subject FROM access_events, unnest(patient_ids) AS subject WHERE method LIKE '%/ListPatients %'"
+RECORDED_SUBJECTS = (
+    "SELECT subject FROM access_events, unnest(patient_ids) AS subject WHERE method LIKE '%/ListPatients %'"
+)
 
 
 @pytest.fixture
@@ -55,24 +57,24 @@ def admin(patients: Client, signer: Signer) -> Client:
 @pytest.fixture
 def listed_patients(patients: Client, sql: Sql) -> list[Patient]:
     """Patients of a recorded list."""
-    listed_patients = [patients.create_patient(create_request()) for _ in range(LIST_SIZE)]
-    read(patients, sql, 1)
-    return listed_patients
+    created = [patients.create_patient(create_request()) for _ in range(LIST_SIZE)]
+    list_patients_and_wait(patients, sql, 1)
+    return created
 
 
-def read(patients: Client, sql: Sql, times: int) -> None:
+def list_patients_and_wait(patients: Client, sql: Sql, times: int) -> None:
     """Lists all patients and waits until a number of lists is recorded."""
     patients.list_patients(ListPatientsRequest(page_size=1000))
     count = "SELECT count(*) FROM access_events WHERE method LIKE '%/ListPatients %'"
     eventually(lambda: sql(count)[0]["count"] == times)
 
 
-def groups(sql: Sql) -> set[UUID]:
+def get_group_ids(sql: Sql) -> set[UUID]:
     return {row["id"] for row in sql("SELECT id FROM access_groups")}
 
 
 def test_long_list_is_found_by_each_of_its_patients(admin: Client, sql: Sql, listed_patients: list[Patient]) -> None:
-    assert {row["subject"] for row in sql(LISTS)} == groups(sql)
+    assert {row["subject"] for row in sql(RECORDED_SUBJECTS)} == get_group_ids(sql)
     for patient in (listed_patients[0], listed_patients[LIST_SIZE // 2], listed_patients[-1]):
         assert summarize(wait_for_events(admin, patient.id, 2)) == [("CreatePatient", "OK"), ("ListPatients", "OK")]
 
@@ -86,33 +88,33 @@ def test_long_list_returns_its_first_patients_and_their_number(admin: Client, li
 
 
 def test_repeated_list_stores_no_new_group(patients: Client, sql: Sql, listed_patients: list[Patient]) -> None:
-    before = groups(sql)
-    read(patients, sql, 2)
-    assert groups(sql) == before
+    before = get_group_ids(sql)
+    list_patients_and_wait(patients, sql, 2)
+    assert get_group_ids(sql) == before
 
 
 def test_list_with_one_more_patient_stores_one_more_group(
     patients: Client, sql: Sql, listed_patients: list[Patient]
 ) -> None:
-    before = groups(sql)
+    before = get_group_ids(sql)
     patients.create_patient(create_request())
-    read(patients, sql, 2)
-    assert len(groups(sql) - before) == 1
+    list_patients_and_wait(patients, sql, 2)
+    assert len(get_group_ids(sql) - before) == 1
 
 
 def test_group_id_is_not_recorded_as_a_patient(patients: Client, sql: Sql, listed_patients: list[Patient]) -> None:
-    name = str(next(iter(groups(sql))))
+    group_id = str(next(iter(get_group_ids(sql))))
     with pytest.raises(Rejected, match="PATIENT_NOT_FOUND"):
-        patients.get_patient(GetPatientRequest(id=name))
+        patients.get_patient(GetPatientRequest(id=group_id))
     [event] = eventually(lambda: sql("SELECT patient_ids FROM access_events WHERE outcome = 'NOT_FOUND'"))
     assert event["patient_ids"] == []
 
 
 def test_groups_contain_each_subject_once() -> None:
     ids = [uuid4() for _ in range(1000)]
-    found = build_groups([*ids, *ids[:10]])
-    assert sorted(each for joined in found.values() for each in split_ids(joined)) == sorted(ids)
-    assert all(compute_group_id(joined) == name for name, joined in found.items())
+    groups = build_groups([*ids, *ids[:10]])
+    assert sorted(each for joined in groups.values() for each in split_ids(joined)) == sorted(ids)
+    assert all(compute_group_id(joined) == group_id for group_id, joined in groups.items())
 
 
 async def seal_and_verify(url: str) -> None:
@@ -124,17 +126,17 @@ async def seal_and_verify(url: str) -> None:
 
 @pytest.mark.usefixtures("listed_patients")
 @pytest.mark.parametrize(
-    ("change", "why"),
+    ("change", "violation"),
     [
         ("UPDATE access_groups SET subject_ids = subject_ids[2:]", "its subjects were changed"),
         ("DELETE FROM access_groups", "is missing, but events refer to it"),
     ],
 )
-def test_changed_group_is_reported(background: Background, url: str, sql: Sql, change: str, why: str) -> None:
+def test_changed_group_is_reported(background: Background, url: str, sql: Sql, change: str, violation: str) -> None:
     background.run(seal_and_verify(url))
-    first = min(groups(sql))
+    first = min(get_group_ids(sql))
     sql(change)
-    with pytest.raises(AuditIntegrityError, match=f"group {first}:? {why}"):
+    with pytest.raises(AuditIntegrityError, match=f"group {first}:? {violation}"):
         background.run(seal_and_verify(url))
 
 

@@ -23,7 +23,7 @@ from tests.harness.client import Client, Rejected, attempt
 from tests.harness.sql import Sql
 from tests.harness.tokens import ADMIN_ID, USER_ID
 from tests.harness.waiting import eventually
-from tests.patient.accesses import SERVICE, summarize, wait_for_events
+from tests.patient.access_events import SERVICE, summarize, wait_for_events
 from tests.patient.factory import a_patient, create_request, update_request
 
 Call = Callable[[Client, Patient], Any]

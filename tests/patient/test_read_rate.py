@@ -1,4 +1,4 @@
-"""Tests the limit on the number of patients that a user may read."""
+"""Tests the limit on the number of patients that a user may list."""
 
 from collections.abc import Callable, Iterator
 
@@ -16,7 +16,7 @@ from tests.patient.factory import create_request
 
 @pytest.fixture
 def user(background: Background, new_database: Callable[[str], str], signer: Signer) -> Iterator[Client]:
-    """A user who may read one patient per second."""
+    """A user who may list one patient per second."""
     url = new_database("patient")
     serving = serve_service("patient", url, TokenVerifier(signer.trust), people_per_second=1)
     with background.during(serving) as port, connect(port, "patient", signer.token("USER")) as user:

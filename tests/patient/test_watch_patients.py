@@ -22,7 +22,7 @@ from tests.harness.client import Client, Rejected, ResponseStream, connect
 from tests.harness.services import RESUME_KEY, serve_service
 from tests.harness.sql import Sql
 from tests.harness.tokens import USER_ID, Signer
-from tests.patient.accesses import summarize, wait_for_events
+from tests.patient.access_events import summarize, wait_for_events
 from tests.patient.factory import create_request, update_request
 
 TOKENS = b"the changes of patients" + RESUME_KEY

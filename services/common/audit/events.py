@@ -179,7 +179,9 @@ class AccessLog:
         """Buffers the event of the current call."""
         if len(subject_ids) > MAX_UNGROUPED_SUBJECTS:
             groups = build_groups(subject_ids)
-            self._groups |= {name: joined for name, joined in groups.items() if name not in self._known_groups}
+            self._groups |= {
+                group_id: joined for group_id, joined in groups.items() if group_id not in self._known_groups
+            }
             subject_ids = list(groups)
         self._waiting.append(current_access.get().build_event(outcome, subject_ids))
         if len(self._waiting) >= _BATCH_SIZE:
@@ -209,10 +211,10 @@ class AccessLog:
         if not groups:
             return
         async with self._db.begin() as tx:
-            rows = [{"id": name, "subject_ids": split_ids(joined)} for name, joined in sorted(groups.items())]
+            rows = [{"id": group_id, "subject_ids": split_ids(joined)} for group_id, joined in sorted(groups.items())]
             await tx.run_many(self.tables.insert_group, rows)
-        for name in groups:
-            self._groups.pop(name, None)
+        for group_id in groups:
+            self._groups.pop(group_id, None)
         if len(self._known_groups) > _MAX_KNOWN_GROUPS:
             self._known_groups.clear()
         self._known_groups |= groups.keys()
