@@ -1,1 +1,1 @@
-"""Events: the outbox, and Kafka."""
+"""Events: the transactional outbox, and Kafka topics with their producers and consumers."""

@@ -1,7 +1,7 @@
-"""The transactional outbox: what a change sends elsewhere is written with the change, and a relay delivers it.
+"""The transactional outbox: events are written in the transaction of a change, and relays deliver them afterwards.
 
-Delivery is at least once, and in order for each key: a row is not delivered before the earlier rows of its key and
-destination. A row that cannot be delivered waits without holding up those of other keys.
+Delivery is at least once, and in order for each key and destination. A row that cannot be delivered delays the later
+rows of its key only.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ from services.common.postgres.database import Database, Statement, Transaction
 
 
 def outbox_table(metadata: MetaData) -> Table:
-    """Adds the outbox to a service's tables."""
+    """Adds the table of Outbox to a service's tables."""
     table = Table(
         "outbox",
         metadata,
@@ -57,10 +57,10 @@ def outbox_table(metadata: MetaData) -> Table:
 
 
 class Outbox:
-    """A service's outbox: written to in the transaction of a change, emptied by one relay for each destination."""
+    """The outbox of a service, with one relay for each destination."""
 
     def __init__(self, table: Table) -> None:
-        """Takes the table that outbox_table made."""
+        """Takes a table that outbox_table created."""
         self._callbacks: list[Callable[[], None]] = []
         self._relays: list[Relay] = []
         self._add = Statement(
@@ -77,7 +77,7 @@ class Outbox:
     async def add(
         self, tx: Transaction, *, destinations: Sequence[str], event_id: UUID, key: str, kind: str, payload: bytes
     ) -> None:
-        """Adds a row for each destination, and wakes what waits in this process when the transaction is committed."""
+        """Adds a row for each destination. The callbacks of `on_commit` run after the commit."""
         await tx.run(
             self._add,
             destinations=list(destinations),
@@ -91,16 +91,16 @@ class Outbox:
             tx.after_commit(callback)
 
     def on_commit(self, callback: Callable[[], None]) -> None:
-        """Registers a callback that runs after this process has committed rows."""
+        """Registers a callback that runs after each commit of rows by this process."""
         self._callbacks.append(callback)
 
     async def measure(self) -> None:
-        """Sets the gauges of what waits. Raises DependencyUnavailable."""
+        """Sets the gauges of the undelivered events. Raises DependencyUnavailable."""
         for relay in self._relays:
             await relay.measure()
 
     def relay(self, db: Database, known: KnownTopics, destination: Destination) -> Relay:
-        """Returns a relay to a destination, which works while its context is open."""
+        """Creates the relay to a destination, which runs while its context is open."""
         relay = Relay(self._deliveries, db, known, destination)
         self.on_commit(relay.wake)
         self._relays.append(relay)

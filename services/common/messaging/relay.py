@@ -1,7 +1,8 @@
-"""Relays: each delivers the outbox rows of one destination, at least once, and the rows of one key in their order.
+"""Relays, which deliver outbox rows to one destination each: at least once, and in order for each key.
 
-A relay claims rows by moving their due time to the end of a lease, commits, delivers outside of any transaction, and
-then marks what was delivered. The end of the lease identifies the claim: a relay that lost its claim marks nothing.
+A relay claims rows: it sets their due time to the end of a lease and commits. It then delivers them outside of any
+transaction, and marks them as delivered. The end of the lease identifies the claim, so a relay whose lease has expired
+marks nothing.
 """
 
 import logging
@@ -39,50 +40,50 @@ from services.common.messaging.topic import KnownTopics
 from services.common.postgres.database import Database, Statement
 
 RETENTION = timedelta(days=7)
-"""How long a delivered row is kept, to be delivered again to a broker that lost it."""
+"""How long a delivered row is retained, for delivery to a new incarnation of its destination."""
 
 EVENT_COLUMNS = ("event_id", "key", "type", "payload", "traceparent")
 
 _LEASE = timedelta(seconds=10)
-"""How long a relay may take for a batch. The rows of a relay that was killed are claimed again after it."""
+"""How long a relay may take to deliver a batch. The claim of a relay that crashed expires after this time."""
 _IDLE_SECONDS = 1.0
 _PRUNE_SECONDS = 600.0
 _REPORT_SECONDS = 30.0
 _LATE_SECONDS = 10.0
-_LONGEST_WAIT_SECONDS = 5
+_MAX_WAIT_SECONDS = 5
 
 _log = logging.getLogger(__name__)
 _meter = metrics.get_meter("pulsetrack")
 _waiting = _meter.create_gauge(
-    "pulsetrack.outbox.waiting", unit="{event}", description="Events that are not delivered yet, by destination."
+    "pulsetrack.outbox.waiting", unit="{event}", description="Undelivered events, by destination."
 )
 _age = _meter.create_gauge(
-    "pulsetrack.outbox.age", unit="s", description="For how long the oldest of them has been waiting."
+    "pulsetrack.outbox.age", unit="s", description="The age of the oldest undelivered event, by destination."
 )
 
 
 class Destination(Protocol):
-    """Where a relay delivers to."""
+    """A destination of a relay."""
 
     name: str
     batch: int
-    """How many rows can be delivered at once, well within a lease."""
+    """The size of a batch, which must be delivered well within a lease."""
 
     async def find_incarnation(self) -> str | None:
-        """Returns what names the present life of a destination that may lose what it was given, None of any other.
+        """Returns the id of the current incarnation, or None if the destination never loses delivered events.
 
         Raises DependencyUnavailable.
         """
 
     async def deliver(self, rows: Sequence[Record]) -> Sequence[BaseException | None]:
-        """Delivers rows, no two of one key, and returns for each its error or None.
+        """Delivers rows with distinct keys, and returns an error or None for each.
 
-        Raises DependencyUnavailable if nothing can be delivered now.
+        Raises DependencyUnavailable if the destination is unavailable.
         """
 
 
 class Deliveries:
-    """The statements that relays run on an outbox table."""
+    """The statements of relays on an outbox table."""
 
     def __init__(self, table: Table) -> None:
         row = table.c
@@ -91,17 +92,15 @@ class Deliveries:
             row.id == any_(bindparam("ids", type_=ARRAY(BigInteger))),
             row.due_time == bindparam("lease_end", type_=DateTime(timezone=True)),
         )
-        self.claim = _claim(table)
+        self.claim = _build_claim(table)
         self.mark_delivered = Statement(
             update(table).where(*claimed).values(delivered_time=func.clock_timestamp()).returning(_has_successor(table))
         )
         self.release = Statement(update(table).where(*claimed).values(due_time=func.now()))
-        wait = func.make_interval(
-            0, 0, 0, 0, 0, 0, func.least(0.2 * func.power(2, row.attempts), _LONGEST_WAIT_SECONDS)
-        )
+        wait = func.make_interval(0, 0, 0, 0, 0, 0, func.least(0.2 * func.power(2, row.attempts), _MAX_WAIT_SECONDS))
         later = {"attempts": row.attempts + 1, "due_time": func.clock_timestamp() + wait}
         self.postpone = Statement(update(table).where(*claimed).values(later))
-        # Rows that a relay has claimed, too: it loses its claim, and cannot mark what only the old life had.
+        # Includes claimed rows: their relay loses its claim, and cannot mark what only the old incarnation received.
         self.deliver_again = Statement(
             update(table)
             .where(of_destination)
@@ -118,8 +117,8 @@ class Deliveries:
         self.prune = Statement(delete(table).where(of_destination, row.delivered_time < too_old))
 
 
-def _claim(table: Table) -> Statement:
-    """Returns the statement that leases the oldest due rows, of each key only the first that is not delivered."""
+def _build_claim(table: Table) -> Statement:
+    """Returns the statement that claims the oldest due rows, at most one for each key: its first undelivered row."""
     row, earlier = table.alias("due").c, table.alias("earlier").c
     predecessor = (
         select(literal(1))
@@ -136,9 +135,9 @@ def _claim(table: Table) -> Statement:
         .where(
             row.destination == bindparam("destination"),
             row.delivered_time.is_(None),
-            # No relay sets a due time beyond a lease: a later one was set before the database's clock was turned back.
+            # A due time beyond a lease was set before the clock of the database was turned back.
             or_(row.due_time <= func.now(), row.due_time > func.now() + bindparam("lease", type_=Interval)),
-            predecessor.scalar_subquery().is_(None),  # looked up by index for each row, whatever the planner estimates
+            predecessor.scalar_subquery().is_(None),  # forces an index lookup for each row
         )
         .order_by(row.id)
         .limit(bindparam("limit", type_=Integer))
@@ -161,8 +160,8 @@ def _has_successor(table: Table) -> Label[bool]:
 class Relay:
     """Delivers the outbox rows of one destination, oldest first.
 
-    Several processes may relay to one destination: each claims rows that no other has claimed. A relay is woken by
-    changes of its own process, and looks once a second for those of others.
+    Several processes can relay to one destination. A commit of its own process wakes a relay, which also polls once a
+    second for the commits of other processes.
     """
 
     def __init__(self, deliveries: Deliveries, db: Database, known: KnownTopics, destination: Destination) -> None:
@@ -171,7 +170,9 @@ class Relay:
         self._known = known
         self._destination = destination
         self._incarnation_checked = self._pruned = self._reported = float("-inf")
-        self._task = BackgroundTask(self._round, activity=f"delivering to {destination.name}", interval=_IDLE_SECONDS)
+        self._task = BackgroundTask(
+            self._run_round, activity=f"delivering to {destination.name}", interval=_IDLE_SECONDS
+        )
 
     async def __aenter__(self) -> Self:
         self._task.start()
@@ -181,38 +182,38 @@ class Relay:
         await self._task.stop()
 
     def wake(self) -> None:
-        """Wakes the relay: there may be something to deliver."""
+        """Wakes the relay."""
         self._task.wake()
 
     async def measure(self) -> None:
-        """Sets the gauges of what waits, here or in other processes. Raises DependencyUnavailable."""
-        waiting, age = await self._backlog()
+        """Sets the gauges of the undelivered events of all processes. Raises DependencyUnavailable."""
+        waiting, age = await self._measure_backlog()
         destination = {"pulsetrack.outbox.destination": self._destination.name}
         _waiting.set(waiting, destination)
         _age.set(age, destination)
 
-    async def _backlog(self) -> tuple[int, float]:
-        """Returns how many events wait, and for how many seconds the oldest of them does."""
+    async def _measure_backlog(self) -> tuple[int, float]:
+        """Returns the number of undelivered events, and the age of the oldest in seconds."""
         [row] = await self._db.rows(self._deliveries.backlog, destination=self._destination.name)
         return row["waiting"], float(row["age"])
 
     async def _report(self) -> None:
-        """Logs what has been waiting for long. On AWS the field outbox_age is a metric, by a filter of the log."""
-        waiting, age = await self._backlog()
+        """Logs late deliveries. On AWS, a metric filter reads the field outbox_age."""
+        waiting, age = await self._measure_backlog()
         if age >= _LATE_SECONDS:
             late = {"destination": self._destination.name, "outbox_waiting": waiting, "outbox_age": round(age, 1)}
             _log.warning("deliveries are late", extra=late)
 
-    async def _round(self) -> bool:
-        """Delivers one batch. Returns True if there may be more to deliver now."""
-        await self._keep_house()
+    async def _run_round(self) -> bool:
+        """Delivers one batch. Returns True if more rows may be due."""
+        await self._maintain()
         rows = await self._db.rows(
             self._deliveries.claim, destination=self._destination.name, limit=self._destination.batch, lease=_LEASE
         )
         return bool(rows) and await self._deliver(rows)
 
-    async def _keep_house(self) -> None:
-        """Does what is due now and then: reports, follows the destination's life, removes old rows."""
+    async def _maintain(self) -> None:
+        """Reports late deliveries, detects a new incarnation of the destination, and deletes old rows, when due."""
         if time.monotonic() - self._reported >= _REPORT_SECONDS:
             await self._report()
             self._reported = time.monotonic()
@@ -224,11 +225,11 @@ class Relay:
             self._pruned = time.monotonic()
 
     async def _deliver(self, rows: Sequence[Record]) -> bool:
-        """Delivers claimed rows. Returns True if there may be more, as the batch was full or a row has a successor."""
+        """Delivers claimed rows. Returns True if more may be due, as the batch was full or a row has a successor."""
         lease_end = rows[0]["due_time"]
         try:
             outcomes = list(zip(rows, await self._destination.deliver(rows), strict=True))
-        except BaseException:  # a cancellation, too: the next relay need not wait for the end of the lease
+        except BaseException:  # also on cancellation, so that another relay can claim the rows at once
             with suppress(DependencyUnavailable):
                 await self._db.rows(self._deliveries.release, ids=[row["id"] for row in rows], lease_end=lease_end)
             raise
@@ -239,11 +240,11 @@ class Relay:
             ids = [row["id"] for row, _ in failed]
             await self._db.rows(self._deliveries.postpone, ids=ids, lease_end=lease_end)
         for row, error in failed:
-            _log.error("event %s not delivered to %s: %r", row["event_id"], self._destination.name, error)
+            _log.error("cannot deliver event %s to %s: %r", row["event_id"], self._destination.name, error)
         return len(rows) == self._destination.batch or any(row["has_successor"] for row in marked)
 
     async def _follow_destination(self) -> None:
-        """Has all retained rows delivered again if the destination began a new life, without memory of them."""
+        """Makes all retained rows due again if the destination has a new incarnation."""
         name, incarnation = self._destination.name, await self._destination.find_incarnation()
         if incarnation is None or incarnation == (known := await self._known.find_incarnation(self._db, name)):
             return

@@ -1,1 +1,1 @@
-"""Postgres: connections, migrations, idempotency, journals and pages."""
+"""Postgres: connections, migrations, privileges, idempotency, journals and pagination."""

@@ -1,7 +1,7 @@
-"""Opaque tokens: a value that a client keeps and gives back, without a look into it.
+"""Opaque cursors: values that a client stores and sends back unread, such as page tokens and resume tokens.
 
-A token carries a digest of its value and of what it belongs to, so that neither can be changed without the other. The
-digest guards against mistakes, not attackers: a token must grant nothing.
+A cursor contains a digest of its value and its scope, so a client cannot change one or use it elsewhere by mistake.
+The digest does not stop an attacker, unless the scope contains a secret: a cursor must not grant access.
 """
 
 import hashlib
@@ -15,26 +15,27 @@ _DIGEST_BYTES = 8
 
 
 class InvalidCursorError(ValueError):
-    """Occurs when a token was changed, or belongs to something else."""
+    """Raised when a cursor was changed, or belongs to another scope."""
 
 
-def encode(value: Any, of: bytes) -> str:
-    """Returns the token of a value, which belongs to something that bytes name."""
+def encode(value: Any, scope: bytes) -> str:
+    """Returns the cursor of a value. The scope identifies what the cursor belongs to, such as a query."""
     payload = msgspec.msgpack.encode(value)
-    return urlsafe_b64encode(_digest(payload, of) + payload).rstrip(b"=").decode()
+    return urlsafe_b64encode(_compute_digest(payload, scope) + payload).rstrip(b"=").decode()
 
 
-def decode(token: str, of: bytes, kind: Any) -> Any:
-    """Returns the value of a token, which is of a type. Raises InvalidCursorError."""
+def decode(cursor: str, scope: bytes, kind: Any) -> Any:
+    """Returns the value of a cursor, converted to a type. Raises InvalidCursorError."""
     try:
-        raw = urlsafe_b64decode(token + "=" * (-len(token) % 4))
+        raw = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
         digest, payload = raw[:_DIGEST_BYTES], raw[_DIGEST_BYTES:]
-        if urlsafe_b64encode(raw).rstrip(b"=").decode() == token and hmac.compare_digest(digest, _digest(payload, of)):
+        is_canonical = urlsafe_b64encode(raw).rstrip(b"=").decode() == cursor
+        if is_canonical and hmac.compare_digest(digest, _compute_digest(payload, scope)):
             return msgspec.msgpack.decode(payload, type=kind)
     except (ValueError, msgspec.MsgspecError):
         raise InvalidCursorError from None
     raise InvalidCursorError
 
 
-def _digest(payload: bytes, of: bytes) -> bytes:
-    return hashlib.blake2b(payload, digest_size=_DIGEST_BYTES, key=hashlib.blake2b(of).digest()).digest()
+def _compute_digest(payload: bytes, scope: bytes) -> bytes:
+    return hashlib.blake2b(payload, digest_size=_DIGEST_BYTES, key=hashlib.blake2b(scope).digest()).digest()

@@ -1,4 +1,4 @@
-"""Postgres: SQLAlchemy Core statements, compiled once, run prepared by asyncpg."""
+"""Database access: SQLAlchemy Core statements that are compiled once and run by asyncpg as prepared statements."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -15,12 +15,12 @@ from sqlalchemy.sql.util import find_tables
 
 from services.common.errors import DependencyUnavailable, Failure
 from services.common.observability.tracing import start_span
-from services.common.postgres.sqlstates import failure_of
+from services.common.postgres.sqlstates import find_failure
 from services.common.retry import retry_while_unavailable
 from services.common.settings import SettingsError
 
 Conflicts = Mapping[str, type[Failure]]
-"""Which failure a violated unique constraint means, by the constraint's name."""
+"""The failures that violations of unique constraints stand for, by the name of the constraint."""
 
 _DIALECT = dialect()  # type: ignore[no-untyped-call]
 _POOL = {"db.client.connection.pool.name": "database"}
@@ -29,13 +29,13 @@ _connections = _meter.create_gauge(
     "db.client.connection.count", unit="{connection}", description="Connections in the pool, by state."
 )
 _most_connections = _meter.create_gauge(
-    "db.client.connection.max", unit="{connection}", description="How many connections the pool may have."
+    "db.client.connection.max", unit="{connection}", description="The maximum number of connections in the pool."
 )
 _WRONG_URL = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
 
 
 class Statement:
-    """A Core statement, compiled once to SQL and the order of its arguments."""
+    """A Core statement, compiled to SQL and the order of its arguments."""
 
     def __init__(self, statement: ClauseElement) -> None:
         compiled = statement.compile(dialect=_DIALECT)
@@ -54,21 +54,21 @@ class Statement:
             self.attributes["db.collection.name"] = next(iter(tables))
 
     def arguments(self, values: Mapping[str, Any]) -> list[Any]:
-        """Returns the values in the statement's order. Raises KeyError for one that is missing."""
+        """Returns the values in the order of the statement's parameters. Raises KeyError for a missing value."""
         if self._defaults:
             values = self._defaults | values  # type: ignore[operator]
         return [values[name] for name in self._order]
 
 
 class Transaction:
-    """A transaction under way, on one connection."""
+    """An open transaction on one connection."""
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self._connection = connection
-        self._afterwards: list[Callable[[], None]] = []
+        self._commit_callbacks: list[Callable[[], None]] = []
 
     async def row(self, statement: Statement, /, *, conflicts: Conflicts | None = None, **values: Any) -> Record | None:
-        """Runs a statement and returns its first row, if there is one."""
+        """Runs a statement and returns its first row, or None."""
         with _running(statement, conflicts):
             return await self._connection.fetchrow(statement.sql, *statement.arguments(values))
 
@@ -82,29 +82,29 @@ class Transaction:
         await self.row(statement, conflicts=conflicts, **values)
 
     async def run_many(self, statement: Statement, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Runs a statement once for each row of values, in few round trips."""
+        """Runs a statement for each row of values, in few round trips."""
         with _running(statement):
             await self._connection.executemany(statement.sql, [statement.arguments(values) for values in rows])
 
-    def after_commit(self, call: Callable[[], None]) -> None:
-        """Has something called when the transaction is committed, and not if it is rolled back."""
-        self._afterwards.append(call)
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Registers a callback that runs after the commit, and does not run after a rollback."""
+        self._commit_callbacks.append(callback)
 
-    def committed(self) -> None:
-        """Calls what waits for the commit."""
-        for call in self._afterwards:
-            call()
+    def run_commit_callbacks(self) -> None:
+        """Runs the registered callbacks."""
+        for callback in self._commit_callbacks:
+            callback()
 
 
 current_transaction: ContextVar[Transaction] = ContextVar("transaction")
-"""The transaction that an interceptor has begun for a call, and commits when its handler has returned."""
+"""The transaction of the current call, which an interceptor begins and commits when the handler returns."""
 
 
 class Database:
     """A pool of connections to the service's own database.
 
-    Every method raises DependencyUnavailable when the database does not answer, and what sqlstates.FAILURES says of
-    other errors. Opening it waits until the database answers, and raises SettingsError if the URL is wrong.
+    Every method raises DependencyUnavailable if the database is unavailable, and the failures of sqlstates.FAILURES.
+    Entering the context waits until the database is available, and raises SettingsError if the URL is invalid.
     """
 
     def __init__(self, url: str, *, connections: int = 10) -> None:
@@ -124,41 +124,42 @@ class Database:
             )
             await retry_while_unavailable(self._connect, activity="connecting to the database")
         except (ValueError, *_WRONG_URL) as error:
-            why = "it is no URL" if isinstance(error, ValueError) else error  # which could quote a part of the password
-            raise SettingsError(f"PULSETRACK_DATABASE_URL does not lead to the service's database: {why}") from None
+            # The text of a ValueError could quote a part of the password.
+            reason = "not a URL" if isinstance(error, ValueError) else error
+            raise SettingsError(f"PULSETRACK_DATABASE_URL is not the URL of the service's database: {reason}") from None
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._pool.close()
 
     async def row(self, statement: Statement, /, *, conflicts: Conflicts | None = None, **values: Any) -> Record | None:
-        """Runs one statement as its own transaction and returns its first row, if there is one."""
+        """Runs one statement in its own transaction and returns its first row, or None."""
         async with self._connection() as connection:
             with _running(statement, conflicts):
                 return await connection.fetchrow(statement.sql, *statement.arguments(values))
 
     async def rows(self, statement: Statement, /, **values: Any) -> list[Record]:
-        """Runs one statement as its own transaction and returns its rows."""
+        """Runs one statement in its own transaction and returns its rows."""
         async with self._connection() as connection:
             with _running(statement):
                 return await connection.fetch(statement.sql, *statement.arguments(values))  # type: ignore[no-any-return]
 
     async def copy(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """Adds rows to a table as its own transaction, all or none: the fastest way for many."""
+        """Inserts rows by COPY in its own transaction, all or none. This is the fastest way to insert many rows."""
         async with self._connection() as connection:
             await connection.copy_records_to_table(table, columns=columns, records=rows)
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Transaction]:
-        """Begins a transaction: committed at the end of the block, rolled back if an exception leaves it."""
+        """Begins a transaction, which commits at the end of the block, or rolls back if the block raises."""
         async with self._connection() as connection:
             transaction = Transaction(connection)
             async with connection.transaction():
                 yield transaction
-        transaction.committed()
+        transaction.run_commit_callbacks()
 
     async def ready(self) -> None:
-        """Returns if the database answers, and can be written to."""
+        """Returns if the database accepts writes."""
         async with self._connection() as connection:
             if await connection.fetchval("SELECT current_setting('transaction_read_only')") == "on":
                 raise asyncpg.ReadOnlySQLTransactionError("the database is read-only")
@@ -173,7 +174,7 @@ class Database:
             raise
 
     async def measure(self) -> None:
-        """Sets the gauges of the pool."""
+        """Sets the gauges of the connection pool."""
         idle = self._pool.get_idle_size()
         for state, count in {"idle": idle, "used": self._pool.get_size() - idle}.items():
             _connections.set(count, _POOL | {"db.client.connection.state": state})
@@ -187,18 +188,18 @@ class Database:
         except (OSError, TimeoutError) as error:
             raise DependencyUnavailable from error
         except asyncpg.PostgresError as error:
-            if failure := failure_of(error):
+            if failure := find_failure(error):
                 raise failure from error
             raise
         except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-            # What asyncpg raises of a connection that was lost under it; but also of a wrong argument, ours to mend.
+            # asyncpg raises these for a lost connection, and as ValueErrors for an invalid argument, which is a bug.
             if isinstance(error, ValueError):
                 raise
             raise DependencyUnavailable from error
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc]
-    """A connection that is given back without a round trip: nothing here changes a session's state."""
+    """A connection that returns to the pool without a round trip, because no statement changes the session state."""
 
     def get_reset_query(self) -> str:
         return ""
@@ -214,6 +215,6 @@ def _running(statement: Statement, conflicts: Conflicts | None = None) -> Iterat
             raise failure from None
         raise
     except asyncpg.PostgresError as error:
-        if failure := failure_of(error):
+        if failure := find_failure(error):
             raise failure from error
         raise

@@ -1,8 +1,8 @@
-"""Journals: tables to which rows are only added, read in an order in which none can appear behind the reader.
+"""Journals: append-only tables that are read in an order in which no row can appear before a reader's position.
 
-A sequence alone gives no such order: a row may be committed after one that has a higher number was read. So rows are
-read by the transactions that wrote them, and only when every transaction that began before is over. One that takes
-long therefore holds up the readers of all journals of its server.
+A sequence alone does not provide this order, because a row can be committed after a row with a higher number was read.
+Rows are therefore ordered by the transaction that wrote them, and a row is visible once all transactions that began
+earlier have ended. A long transaction delays the readers of all journals on its server.
 """
 
 from collections.abc import Sequence
@@ -25,11 +25,11 @@ from sqlalchemy import (
 
 from services.common.postgres.database import Database, Statement, Transaction
 
-_OLDEST_UNDER_WAY = literal_column("pg_snapshot_xmin(pg_current_snapshot())::text::bigint", BigInteger)
+_OLDEST_RUNNING = literal_column("pg_snapshot_xmin(pg_current_snapshot())::text::bigint", BigInteger)
 
 
 class JournalPosition(NamedTuple):
-    """A place in a journal: behind all rows of earlier transactions, and those of this one up to a position."""
+    """A position in a journal: after all rows of earlier transactions, and those of this one up to a position."""
 
     transaction: int
     position: int
@@ -39,7 +39,7 @@ START = JournalPosition(0, 0)
 
 
 def journal_columns() -> tuple[Column[int], Column[int]]:
-    """Returns the columns that make a table a journal: the transaction that wrote a row, and its position."""
+    """Returns the columns that a journal needs: the transaction that wrote a row, and the row's position."""
     return (
         Column("transaction", BigInteger, nullable=False, server_default=text("pg_current_xact_id()::text::bigint")),
         Column("position", BigInteger, Identity(always=True), nullable=False),
@@ -50,38 +50,41 @@ class Journal:
     """A table with journal_columns."""
 
     def __init__(self, table: Table) -> None:
-        """Takes the table, and adds the index that the journal is read by."""
+        """Takes the table, and adds the index of the journal to it."""
         row = table.c
         Index(f"{table.name}_journal", row.transaction, row.position)
-        place = tuple_(row.transaction, row.position)
-        behind = tuple_(bindparam("transaction", type_=BigInteger), bindparam("position", type_=BigInteger))
-        self._after = Statement(
+        position = tuple_(row.transaction, row.position)
+        given = tuple_(bindparam("transaction", type_=BigInteger), bindparam("position", type_=BigInteger))
+        self._read_after = Statement(
             select(table)
-            .where(place > behind, row.transaction < _OLDEST_UNDER_WAY)
+            .where(position > given, row.transaction < _OLDEST_RUNNING)
             .order_by(row.transaction, row.position)
             .limit(bindparam("limit", type_=Integer))
         )
-        last = select(row.transaction, row.position).where(row.transaction < _OLDEST_UNDER_WAY)
-        self._end = Statement(last.order_by(row.transaction.desc(), row.position.desc()).limit(1))
-        self._there = Statement(last.where(place == behind))
+        last = select(row.transaction, row.position).where(row.transaction < _OLDEST_RUNNING)
+        self._find_end = Statement(last.order_by(row.transaction.desc(), row.position.desc()).limit(1))
+        self._get = Statement(last.where(position == given))
 
-    async def read_after(self, db: Database | Transaction, place: JournalPosition, *, limit: int) -> Sequence[Record]:
-        """Returns the rows that follow a place, in order. A later call may return more, all behind these."""
-        return await db.rows(self._after, transaction=place.transaction, position=place.position, limit=limit)
+    async def read_after(
+        self, db: Database | Transaction, position: JournalPosition, *, limit: int
+    ) -> Sequence[Record]:
+        """Returns the rows after a position, in order. Rows that a later call returns in addition follow these."""
+        return await db.rows(self._read_after, **position._asdict(), limit=limit)
 
     async def find_end(self, db: Database) -> JournalPosition:
-        """Returns the place behind all rows that `after` can return now: that of a row, or START if there is none.
+        """Returns the position of the last row that `read_after` can return now, or START if there is none.
 
-        Not that of a transaction that wrote nothing here, whose number is given again if the server dies with it.
+        The number of a transaction without a row would be no stable position: it is assigned again if the server
+        crashes before the transaction is written to disk.
         """
-        row = await db.row(self._end)
+        row = await db.row(self._find_end)
         return position_of(row) if row else START
 
-    async def contains(self, db: Database, place: JournalPosition) -> bool:
-        """Returns whether `after` or `end` can have given a place: not if the rows up to it are not all there."""
-        return place == START or await db.row(self._there, **place._asdict()) is not None
+    async def contains(self, db: Database, position: JournalPosition) -> bool:
+        """Returns whether a position is START or that of a row, as `find_end` and `position_of` return."""
+        return position == START or await db.row(self._get, **position._asdict()) is not None
 
 
 def position_of(row: Record) -> JournalPosition:
-    """Returns the place behind a row."""
+    """Returns the position of a row."""
     return JournalPosition(row["transaction"], row["position"])
