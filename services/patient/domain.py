@@ -33,7 +33,7 @@ def normalize_patient(patient: Patient, *, default_registered_date: date) -> Pat
 def validate_patient(patient: Patient, *, today: date, current: Patient | None = None) -> None:
     """Checks a normalized patient against the rules that the proto cannot express.
 
-    Text that equals that of `current` is not checked for invisible or bidirectional characters: it may have been stored
+    Text that is unchanged from `current` may contain invisible or bidirectional characters: it may have been stored
     before that rule existed. Raises FieldsInvalid.
     """
     violations = {name: "value is required" for name in _REQUIRED if not getattr(patient, name)}
@@ -57,7 +57,7 @@ def merge_patient(current: Patient, change: Patient, mask: Iterable[str] | None)
 
 
 def to_columns(patient: Patient) -> dict[str, Any]:
-    """Returns the columns that a patient's writable fields determine."""
+    """Returns the columns for the writable fields of a patient."""
     number = patient.medical_record_number
     return {
         "name": patient.name,
@@ -74,13 +74,13 @@ def to_columns(patient: Patient) -> dict[str, Any]:
 
 
 def create_row(patient: Patient, patient_id: UUID, now: datetime) -> dict[str, Any]:
-    """Returns the row of a patient that is created now."""
+    """Returns the row of a new patient."""
     state = {"id": patient_id, "create_time": now, "update_time": now, "delete_time": None, "sequence": 1}
     return to_columns(patient) | state
 
 
 def advance_row(row: Mapping[str, Any], now: datetime, **changes: Any) -> dict[str, Any]:
-    """Returns the row that follows a row when columns change now."""
+    """Returns the row after a change, with the new columns, update time and sequence."""
     return {**row, **changes, "update_time": now, "sequence": row["sequence"] + 1}
 
 
@@ -90,12 +90,12 @@ def has_changes(row: Mapping[str, Any], columns: Mapping[str, Any]) -> bool:
 
 
 def is_relevant_to_billing(row: Mapping[str, Any], before: Mapping[str, Any] | None) -> bool:
-    """Returns whether billing must receive a change: any but an update of fields that billing does not copy."""
+    """Returns whether billing must receive a change. It ignores updates of fields that it does not copy."""
     return before is None or any(row[name] != before[name] for name in _COPIED_BY_BILLING)
 
 
 def is_calendar_date(text: str) -> bool:
-    """Returns whether text in the form YYYY-MM-DD is a date of the calendar."""
+    """Returns whether text in the form YYYY-MM-DD is a calendar date."""
     try:
         date.fromisoformat(text)
     except ValueError:
