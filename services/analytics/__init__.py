@@ -1,1 +1,1 @@
-"""Stores each patient event once, and counts."""
+"""The analytics service: stores each patient event once, and computes statistics."""

@@ -1,4 +1,4 @@
-"""Runs the analytics service, with the consumer that feeds it."""
+"""Runs the analytics service and its Kafka consumer."""
 
 import asyncio
 
@@ -30,7 +30,7 @@ class AnalyticsSettings(SettingsWithAuth, frozen=True, kw_only=True):
 
 
 async def main() -> None:
-    """Serves and consumes until it is told to stop. A consumer that fails ends the process, to be started again."""
+    """Serves and consumes until the process receives a signal to stop. Exits if the consumer fails."""
     settings = AnalyticsSettings.read()
     configure_logging("analytics", settings.log_level)
     verifier = TokenVerifier(create_trust_fetcher(open_channel(settings.auth)))
@@ -43,10 +43,10 @@ async def main() -> None:
             AccessLog(db, AUDIT, people_per_second=settings.people_per_second) as log,
             Sealer(db, AUDIT),
         ):
-            consuming = tasks.create_task(subscription.consume(store.store))
+            consumer = tasks.create_task(subscription.consume(store.store))
             service, audit = AnalyticsService(db), AccessInterceptors(log, path_ids_are_subjects=False)
             await serve(settings, SERVICES["analytics"], service, verifier=verifier, dependencies=[db], audit=audit)
-            consuming.cancel()
+            consumer.cancel()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Keeping messages aside that cannot be stored as events."""
+"""Dead letters: messages that cannot be stored as events."""
 
 import hashlib
 import logging
@@ -14,42 +14,46 @@ from services.common.postgres.database import Database
 TOPIC = "patient.events.v1.dlq"
 REASON_HEADER = "dead-letter-reason"
 
-_LONGEST_REASON = 1000
+_MAX_REASON_LENGTH = 1000
 _log = logging.getLogger(__name__)
 
 
 class DeadLetters:
-    """Keeps each message twice: in a table, to be listed and replayed, and in a topic, as it came."""
+    """Stores each dead letter in a table, to be listed and replayed, and publishes it unchanged to a topic."""
 
     def __init__(self, db: Database, publisher: Publisher) -> None:
         self._db = db
         self._publisher = publisher
 
-    async def keep(self, message: Message, reason: str) -> None:
-        """Keeps a message: once in the table, at least once in the topic.
+    async def store(self, message: Message, reason: str) -> None:
+        """Stores a message exactly once in the table and at least once in the topic.
 
-        Raises DependencyUnavailable: then it is to be kept again.
+        Raises DependencyUnavailable; the caller must then retry.
         """
-        _log.error("message %d of partition %d is kept aside: %s", message.offset(), message.partition(), reason)
-        await self._db.row(INSERT_DEAD_LETTER, reason=reason, **_columns(message))
+        _log.error("message %d of partition %d is a dead letter: %s", message.offset(), message.partition(), reason)
+        await self._db.row(INSERT_DEAD_LETTER, reason=reason, **_to_columns(message))
         await self._publisher.topic_id()  # creates the topic if it is missing
-        key: Any = message.key()  # which may be None
-        value: Any = message.value()  # as this
-        letter = OutgoingMessage(key, value, [*_headers(message), (REASON_HEADER, reason)])
+        key: Any = message.key()  # may be None
+        value: Any = message.value()  # may be None
+        letter = OutgoingMessage(key, value, [*_get_headers(message), (REASON_HEADER, reason)])
         try:
             await self._publisher.publish([letter])
-        except MessageTooLarge:  # with the reason: nothing more may wait for it, and the table has it
-            _log.exception("message %d of partition %d is in the table only", message.offset(), message.partition())
+        except MessageTooLarge:  # the reason header exceeds the limit; the table has the message
+            _log.exception(
+                "the dead letter of message %d of partition %d is too large for the topic; only the table has it",
+                message.offset(),
+                message.partition(),
+            )
 
 
-def reason_of(error: Exception) -> str:
-    """Returns why a message cannot be stored, as a dead letter says it."""
-    return repr(error.__cause__ or error)[:_LONGEST_REASON]
+def describe_error(error: Exception) -> str:
+    """Returns the reason field of a dead letter for an error."""
+    return repr(error.__cause__ or error)[:_MAX_REASON_LENGTH]
 
 
-def _columns(message: Message) -> dict[str, Any]:
+def _to_columns(message: Message) -> dict[str, Any]:
     key, value = message.key() or b"", message.value() or b""
-    headers = {name: _text(content) for name, content in _headers(message)}
+    headers = {name: _decode_header(content) for name, content in _get_headers(message)}
     return {
         "digest": hashlib.sha256(key + b"\0" + value).digest(),
         "topic": message.topic(),
@@ -61,10 +65,10 @@ def _columns(message: Message) -> dict[str, Any]:
     }
 
 
-def _headers(message: Message) -> list[tuple[str, bytes | None]]:
+def _get_headers(message: Message) -> list[tuple[str, bytes | None]]:
     return cast("list[tuple[str, bytes | None]]", message.headers() or [])
 
 
-def _text(content: bytes | None) -> str:
-    """Returns a header's content as JSONB can hold it."""
+def _decode_header(content: bytes | None) -> str:
+    """Returns the value of a header as text that JSONB accepts."""
     return str(content or b"", "utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")

@@ -1,4 +1,4 @@
-"""What analytics refuses."""
+"""Errors that analytics returns."""
 
 from grpc import StatusCode as Code
 
@@ -6,16 +6,16 @@ from services.common.errors import Failure
 
 
 class DeadLetterNotFound(Failure):
-    """Occurs when there is no such dead letter."""
+    """Raised when the dead letter does not exist."""
 
     code = Code.NOT_FOUND
     reason = "DEAD_LETTER_NOT_FOUND"
-    message = "There is no such dead letter."
+    message = "The dead letter does not exist."
 
 
 class DeadLetterUnreplayable(Failure):
-    """Occurs when a dead letter can still not be stored as an event."""
+    """Raised when a dead letter still cannot be stored as an event."""
 
     code = Code.FAILED_PRECONDITION
     reason = "DEAD_LETTER_UNREPLAYABLE"
-    message = "The message can still not be stored as an event. The dead letter says why."
+    message = "The dead letter still cannot be stored as an event. Its reason field contains the cause."

@@ -1,4 +1,4 @@
-"""The tables of analytics, and the statements that it runs."""
+"""The tables and SQL statements of analytics."""
 
 from sqlalchemy import (
     BigInteger,
@@ -26,6 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from gen.pulsetrack.analytics.v1 import PatientEventType
+from services.analytics.domain import AGE_BAND_COUNT, AGE_BAND_YEARS
 from services.common.audit.search import Search
 from services.common.audit.tables import AuditTables
 from services.common.messaging.topic import topics_table
@@ -49,7 +50,7 @@ events = Table(
     Column("receive_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("payload", LargeBinary, nullable=False),
 )
-"""Each event once. The payload is the event as it came, for whatever is to be counted later."""
+"""Patient events. The payload is the received message, so that later statistics can use all fields."""
 
 Index("events_newest", events.c.occur_time.desc(), events.c.event_id.desc())
 Index("events_of_patient", events.c.patient_id, events.c.occur_time.desc(), events.c.event_id.desc())
@@ -63,7 +64,7 @@ patients = Table(
     Column("sex", Integer, nullable=False, server_default="0"),
     Column("date_of_birth", Date),
 )
-"""What the newest event, by its sequence, says of each patient."""
+"""The state of each patient, from the event with the highest sequence."""
 
 dead_letters = Table(
     "dead_letters",
@@ -81,7 +82,7 @@ dead_letters = Table(
     Column("attempts", Integer, nullable=False, server_default="1"),
     Column("replay_time", DateTime(timezone=True)),
 )
-"""Messages that are no events, or none that can be stored, as they came."""
+"""Messages that could not be stored as events, unchanged."""
 
 Index("dead_letters_newest", dead_letters.c.receive_time.desc(), dead_letters.c.id.desc())
 
@@ -98,23 +99,23 @@ UPSERT_PATIENT = Statement(
         where=patients.c.sequence < _state.excluded.sequence,
     )
 )
-_LETTER = ("digest", "topic", "partition", "offset", "key", "value", "headers", "reason")
+_DEAD_LETTER = ("digest", "topic", "partition", "offset", "key", "value", "headers", "reason")
 INSERT_DEAD_LETTER = Statement(
-    insert(dead_letters).values({name: bindparam(name) for name in _LETTER}).on_conflict_do_nothing()
+    insert(dead_letters).values({name: bindparam(name) for name in _DEAD_LETTER}).on_conflict_do_nothing()
 )
 _event_id = func.coalesce(dead_letters.c.headers["ce_id"].astext, "").label("event_id")
-_letter = [
+_summary = [
     _event_id,
     *(column for column in dead_letters.c if column.name not in {"key", "value", "headers", "digest"}),
 ]
-_is_it = dead_letters.c.id == bindparam("letter_id", type_=Uuid)
-LIST_DEAD_LETTERS = Listing(select(*_letter), dead_letters.c.receive_time, dead_letters.c.id)
-GET_DEAD_LETTER = Statement(select(*_letter, dead_letters.c.key, dead_letters.c.value).where(_is_it))
-_once_more = update(dead_letters).where(_is_it).values(attempts=dead_letters.c.attempts + 1)
-DEAD_LETTER_REPLAYED = Statement(
-    _once_more.values(replay_time=func.coalesce(dead_letters.c.replay_time, func.now())).returning(*_letter)
+_has_id = dead_letters.c.id == bindparam("letter_id", type_=Uuid)
+LIST_DEAD_LETTERS = Listing(select(*_summary), dead_letters.c.receive_time, dead_letters.c.id)
+GET_DEAD_LETTER = Statement(select(*_summary, dead_letters.c.key, dead_letters.c.value).where(_has_id))
+_count_attempt = update(dead_letters).where(_has_id).values(attempts=dead_letters.c.attempts + 1)
+MARK_DEAD_LETTER_REPLAYED = Statement(
+    _count_attempt.values(replay_time=func.coalesce(dead_letters.c.replay_time, func.now())).returning(*_summary)
 )
-DEAD_LETTER_REFUSED = Statement(_once_more.values(reason=bindparam("why")))
+RECORD_FAILED_REPLAY = Statement(_count_attempt.values(reason=bindparam("why")))
 
 _any_type = bindparam("type", type_=SmallInteger) == int(PatientEventType.UNSPECIFIED)
 _newest = (events.c.occur_time, events.c.event_id)
@@ -123,7 +124,7 @@ LIST_EVENTS = Listing(_of_type, *_newest)
 LIST_EVENTS_OF_PATIENT = Listing(_of_type.where(events.c.patient_id == bindparam("patient_id")), *_newest)
 
 
-def _how_many(kind: PatientEventType, name: str) -> ColumnElement[int]:
+def _count_events(kind: PatientEventType, name: str) -> ColumnElement[int]:
     return func.count().filter(events.c.type == int(kind)).label(name)
 
 
@@ -133,24 +134,23 @@ _start_time = func.timezone(
 COUNT_EVENTS = Statement(
     select(
         _start_time,
-        _how_many(PatientEventType.CREATED, "registrations"),
-        _how_many(PatientEventType.UPDATED, "updates"),
-        _how_many(PatientEventType.DELETED, "deletions"),
+        _count_events(PatientEventType.CREATED, "registrations"),
+        _count_events(PatientEventType.UPDATED, "updates"),
+        _count_events(PatientEventType.DELETED, "deletions"),
     )
     .where(events.c.occur_time >= bindparam("start"), events.c.occur_time < bindparam("end"))
     .group_by(literal_column("1"))
     .order_by(literal_column("1"))
 )
-BAND_YEARS, BANDS = 10, 10
 _age = func.age(cast(bindparam("today", type_=Date), DateTime), cast(patients.c.date_of_birth, DateTime))
 _years = func.date_part("year", _age)
 COUNT_PATIENTS = Statement(
     select(
         patients.c.deleted,
         patients.c.sex,
-        # The number of the age's band from 1, 0 for who is yet to be born; NULL if the day of birth is.
-        func.width_bucket(_years, 0, BAND_YEARS * (BANDS - 1), BANDS - 1).label("band"),
+        # The number of the age band, starting at 1; 0 for a future date of birth, NULL for an unknown one.
+        func.width_bucket(_years, 0, AGE_BAND_YEARS * (AGE_BAND_COUNT - 1), AGE_BAND_COUNT - 1).label("band"),
         func.count().label("count"),
     ).group_by(literal_column("1"), literal_column("2"), literal_column("3"))
 )
-"""All that is counted of patients in one statement, so that it is of one moment and adds up."""
+"""Counts patients in one statement, so that all totals are consistent."""

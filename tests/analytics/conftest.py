@@ -9,7 +9,7 @@ import pytest
 from gen.pulsetrack.patient.v1 import PatientEvent
 from services.common.messaging.producer import OutgoingMessage, Publisher
 from services.patient.changes import TOPIC
-from tests.analytics.factory import message
+from tests.analytics.factory import build_message
 from tests.conftest import Serve
 from tests.harness.background import Background
 from tests.harness.client import Client
@@ -59,7 +59,7 @@ def tell(publish: Callable[..., None], consumer: None, sql: Sql) -> Callable[...
     """Publishes events and waits until they are stored."""
 
     def tell(*events: PatientEvent) -> None:
-        publish(*map(message, events))
+        publish(*map(build_message, events))
         ids = list({event.event_id for event in events})
         stored = "SELECT FROM events WHERE event_id = ANY($1::uuid[])"
         eventually(lambda: len(sql(stored, ids)) == len(ids))

@@ -30,7 +30,7 @@ KINDS: dict[str, Callable[..., Any]] = {
 }
 
 
-def happened(
+def build_event(
     kind: str, patient_id: str = "", *, sex: Sex = Sex.UNSPECIFIED, date_of_birth: str = "", **fields: Any
 ) -> PatientEvent:
     """Returns an event of a kind, of the patient or of one unlike any other, with the fields given."""
@@ -50,10 +50,10 @@ def happened(
     return PatientEvent(**(usual | fields))
 
 
-def message(event: PatientEvent) -> OutgoingMessage:
+def build_message(event: PatientEvent) -> OutgoingMessage:
     """Returns the message that tells of an event."""
-    _, happened = betterproto2.which_one_of(event, "event")
-    patient = happened.patient if happened else None
-    headers = {"ce_id": event.event_id, "ce_type": codec.full_name(type(happened)) if happened else ""}
+    _, change = betterproto2.which_one_of(event, "event")
+    patient = change.patient if change else None
+    headers = {"ce_id": event.event_id, "ce_type": codec.full_name(type(change)) if change else ""}
     key = patient.id if patient else KEY
     return OutgoingMessage(key=key, value=codec.codec_of(PatientEvent).dumps(event), headers=headers)

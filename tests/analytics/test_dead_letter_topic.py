@@ -10,7 +10,7 @@ import pytest
 from services.analytics.dead_letters import TOPIC as DEAD_LETTERS_TOPIC
 from services.common.messaging.producer import OutgoingMessage, Publisher
 from services.patient.changes import TOPIC
-from tests.analytics.factory import happened, message
+from tests.analytics.factory import build_event, build_message
 from tests.harness.background import Background
 from tests.harness.broker import Broker, open_topic
 from tests.harness.delivery import run_consumer
@@ -45,9 +45,9 @@ def test_a_dead_letter_too_large_to_say_why_is_kept_in_the_table_and_holds_nothi
 ) -> None:
     key = str(uuid4())
     publish(OutgoingMessage(key=key, value=b"\xff" * (1_000_000 - 100 - len(key)), headers={}))
-    tell(happened("created"))
+    tell(build_event("created"))
     eventually(lambda: sql("SELECT FROM dead_letters WHERE key = $1", key.encode()))
-    again = message(happened("created", key))
+    again = build_message(build_event("created", key))
     publish(again)  # of the same partition, behind it
     eventually(lambda: sql("SELECT FROM events WHERE payload = $1", again.value))
 
@@ -61,7 +61,7 @@ def test_while_the_topic_is_away_events_are_stored_and_no_dead_letter_is_lost(
 ) -> None:
     url, publisher, away = new_database("analytics"), Publisher(own_broker.address, TOPIC), Broker(background, tmp_path)
     sql, key = Sql(background, url), str(uuid4())
-    good = message(happened("created", key))
+    good = build_message(build_event("created", key))
     letter = OutgoingMessage(key=key, value=b"\xff\x00", headers={})
     background.run(publisher.topic_id())
     background.run(publisher.publish([letter, good]))

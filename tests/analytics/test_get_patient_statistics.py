@@ -10,7 +10,7 @@ import pytest
 from gen.pulsetrack.analytics.v1 import Bucket, GetPatientStatisticsRequest, PatientStatistics
 from gen.pulsetrack.patient.v1 import PatientEvent
 from services.common.protobuf import contract
-from tests.analytics.factory import happened
+from tests.analytics.factory import build_event
 from tests.harness.client import Client, Rejected
 
 Tell = Callable[..., None]
@@ -22,7 +22,7 @@ def at(text: str) -> datetime:
 
 def created_at(*times: str) -> list[PatientEvent]:
     """Returns the creations of patients at these times (UTC)."""
-    return [happened("created", occur_time=at(time)) for time in times]
+    return [build_event("created", occur_time=at(time)) for time in times]
 
 
 def counted(
@@ -38,11 +38,11 @@ def counted(
 def test_what_happened_is_counted_by_kind_and_day(analytics: Client, tell: Tell) -> None:
     day, next_day = at("2001-05-01T09:00"), at("2001-05-02T10:00")
     tell(
-        happened("created", occur_time=day),
-        happened("created", occur_time=day),
-        happened("updated", occur_time=day),
-        happened("deleted", occur_time=next_day),
-        happened("undeleted", occur_time=next_day),
+        build_event("created", occur_time=day),
+        build_event("created", occur_time=day),
+        build_event("updated", occur_time=day),
+        build_event("deleted", occur_time=next_day),
+        build_event("undeleted", occur_time=next_day),
     )
     assert counted(analytics, "2001-01-01", "2002-01-01") == {"2001-05-01": (2, 1, 0), "2001-05-02": (0, 0, 1)}
 
@@ -84,7 +84,7 @@ def test_the_last_thirty_days_are_counted_unless_told_otherwise(analytics: Clien
 
     before, end = days_counted(), at("2007-06-30")
     now = datetime.now(UTC)
-    tell(*(happened("created", occur_time=now - timedelta(days=days)) for days in (0, 29, 31)))
+    tell(*(build_event("created", occur_time=now - timedelta(days=days)) for days in (0, 29, 31)))
     tell(*created_at("2007-05-30", "2007-05-31", "2007-06-29"))
     assert days_counted() == before + 2
     assert days_counted(end=end) == 2
@@ -129,11 +129,11 @@ def test_the_totals_count_patients_as_they_are_now(analytics: Client, tell: Tell
         return found.total_patients, found.total_deleted
 
     (patients, deleted), leaving, returning = totals(), str(uuid4()), str(uuid4())
-    tell(happened("created"), happened("created", leaving), happened("created", returning))
+    tell(build_event("created"), build_event("created", leaving), build_event("created", returning))
     assert totals() == (patients + 3, deleted)
-    tell(happened("deleted", leaving, sequence=2), happened("deleted", returning, sequence=2))
+    tell(build_event("deleted", leaving, sequence=2), build_event("deleted", returning, sequence=2))
     assert totals() == (patients + 1, deleted + 2)
-    tell(happened("undeleted", returning, sequence=3))
+    tell(build_event("undeleted", returning, sequence=3))
     assert totals() == (patients + 2, deleted + 1)
 
 

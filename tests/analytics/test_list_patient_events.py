@@ -14,7 +14,7 @@ from gen.pulsetrack.analytics.v1 import (
     PatientEventType,
 )
 from gen.pulsetrack.patient.v1 import PatientEvent
-from tests.analytics.factory import happened
+from tests.analytics.factory import build_event
 from tests.harness.client import Client, Rejected
 from tests.harness.tokens import USER_ID
 
@@ -25,7 +25,7 @@ def story(patient_id: str, *kinds: str, minutes: int = 1, last: datetime | None 
     """Returns what happened to a patient, so many minutes apart, the last of it now unless told otherwise."""
     begin = (last or datetime.now(UTC)) - timedelta(minutes=minutes * (len(kinds) - 1))
     return [
-        happened(kind, patient_id, sequence=number + 1, occur_time=begin + timedelta(minutes=minutes * number))
+        build_event(kind, patient_id, sequence=number + 1, occur_time=begin + timedelta(minutes=minutes * number))
         for number, kind in enumerate(kinds)
     ]
 
@@ -45,7 +45,7 @@ def ids(events: Iterator[AnalyticsEvent] | list[PatientEvent]) -> list[str]:
 
 
 def test_an_event_is_listed_as_it_was_published(analytics: Client, tell: Tell) -> None:
-    event = happened("updated", patient_id := str(uuid4()), sequence=7)
+    event = build_event("updated", patient_id := str(uuid4()), sequence=7)
     tell(event)
     [listed] = analytics.list_patient_events(ListPatientEventsRequest(patient_id=patient_id)).events
     assert listed == AnalyticsEvent(
@@ -63,7 +63,7 @@ def test_an_event_is_listed_as_it_was_published(analytics: Client, tell: Tell) -
 def test_the_newest_comes_first(analytics: Client, tell: Tell) -> None:
     tomorrow = datetime.now(UTC) + timedelta(days=1)  # newer than what other tests published
     events = story(str(uuid4()), "created", "updated", last=tomorrow)
-    other = happened("created", occur_time=tomorrow - timedelta(seconds=30))
+    other = build_event("created", occur_time=tomorrow - timedelta(seconds=30))
     tell(*events, other)
     listed = analytics.list_patient_events(ListPatientEventsRequest(page_size=3)).events
     assert ids(listed) == ids([events[1], other, events[0]])

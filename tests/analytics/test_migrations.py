@@ -10,7 +10,7 @@ from alembic.config import Config
 
 from gen.pulsetrack.patient.v1 import PatientEvent, Sex
 from services.common.postgres.migrate import migrate
-from tests.analytics.factory import happened, message
+from tests.analytics.factory import build_event, build_message
 from tests.harness.background import Background
 from tests.harness.sql import Sql
 from tools.local.postgres import Postgres
@@ -37,15 +37,15 @@ def old_url(background: Background, postgres: Postgres, monkeypatch: pytest.Monk
 
 def store(sql: Sql, patient_id: UUID, event: PatientEvent) -> None:
     """Stores an event as the first version did."""
-    sql(STORE_EVENT, event.event_id, patient_id, event.sequence, message(event).value)
+    sql(STORE_EVENT, event.event_id, patient_id, event.sequence, build_message(event).value)
     sql(STORE_PATIENT, patient_id, event.sequence)
 
 
 def test_sex_and_day_of_birth_are_filled_in_from_the_newest_event(background: Background, old_url: str) -> None:
     sql, known, strange = Sql(background, old_url), uuid4(), uuid4()
-    store(sql, known, happened("updated", str(known), sequence=2, sex=Sex.FEMALE, date_of_birth="1990-05-01"))
-    store(sql, known, happened("created", str(known), sex=Sex.MALE, date_of_birth="1980-05-01"))
-    store(sql, strange, happened("deleted", str(strange), date_of_birth="nonsense"))
+    store(sql, known, build_event("updated", str(known), sequence=2, sex=Sex.FEMALE, date_of_birth="1990-05-01"))
+    store(sql, known, build_event("created", str(known), sex=Sex.MALE, date_of_birth="1980-05-01"))
+    store(sql, strange, build_event("deleted", str(strange), date_of_birth="nonsense"))
     migrate("analytics", old_url)
     rows = sql("SELECT patient_id, sex, date_of_birth FROM patients")
     assert {row["patient_id"]: (row["sex"], row["date_of_birth"]) for row in rows} == {

@@ -10,7 +10,7 @@ import pytest
 
 from gen.pulsetrack.analytics.v1 import GetPatientStatisticsRequest, PatientStatistics
 from gen.pulsetrack.patient.v1 import Sex
-from tests.analytics.factory import happened
+from tests.analytics.factory import build_event
 from tests.harness.client import Client
 
 Tell = Callable[..., None]
@@ -41,15 +41,15 @@ def born(years_ago: int, *, days: int = 0) -> str:
 def test_the_sexes_of_patients_are_counted_as_their_newest_event_says(analytics: Client, tell: Tell) -> None:
     before, changing, leaving = sexes(analytics), str(uuid4()), str(uuid4())
     tell(
-        happened("created", sex=Sex.FEMALE),
-        happened("created", sex=Sex.OTHER),
-        happened("updated", changing, sequence=2, sex=Sex.FEMALE),
-        happened("created", changing, sex=Sex.MALE),
-        happened("created", leaving, sex=Sex.MALE),
-        happened("deleted", leaving, sequence=2, sex=Sex.MALE),
+        build_event("created", sex=Sex.FEMALE),
+        build_event("created", sex=Sex.OTHER),
+        build_event("updated", changing, sequence=2, sex=Sex.FEMALE),
+        build_event("created", changing, sex=Sex.MALE),
+        build_event("created", leaving, sex=Sex.MALE),
+        build_event("deleted", leaving, sequence=2, sex=Sex.MALE),
     )
     assert sexes(analytics) - before == Counter({Sex.FEMALE: 2, Sex.OTHER: 1})
-    tell(happened("undeleted", leaving, sequence=3, sex=Sex.MALE))
+    tell(build_event("undeleted", leaving, sequence=3, sex=Sex.MALE))
     assert sexes(analytics) - before == Counter({Sex.FEMALE: 2, Sex.OTHER: 1, Sex.MALE: 1})
 
 
@@ -71,7 +71,7 @@ def test_a_patient_is_in_the_band_of_its_age(
     analytics: Client, tell: Tell, date_of_birth: str, band: tuple[int, int]
 ) -> None:
     before = bands(analytics)
-    tell(happened("created", date_of_birth=date_of_birth))
+    tell(build_event("created", date_of_birth=date_of_birth))
     assert bands(analytics) - before == Counter({band: 1})
 
 
@@ -80,19 +80,19 @@ def test_without_a_day_of_birth_a_patient_is_counted_but_in_no_band(
     analytics: Client, tell: Tell, date_of_birth: str
 ) -> None:
     before, patients = bands(analytics), counted(analytics).total_patients
-    tell(happened("created", date_of_birth=date_of_birth))
+    tell(build_event("created", date_of_birth=date_of_birth))
     assert bands(analytics) == before
     assert counted(analytics).total_patients == patients + 1
 
 
 def test_a_sex_that_is_unknown_to_analytics_is_counted_under_its_number(analytics: Client, tell: Tell) -> None:
     before = sexes(analytics)
-    tell(happened("created", sex=Sex(2**31 - 1)))
+    tell(build_event("created", sex=Sex(2**31 - 1)))
     assert sexes(analytics) - before == Counter({Sex(2**31 - 1): 1})
 
 
 def test_the_parts_add_up_to_the_total(analytics: Client, tell: Tell) -> None:
-    tell(happened("created", sex=Sex.MALE, date_of_birth=born(50)), happened("deleted", sex=Sex.MALE))
+    tell(build_event("created", sex=Sex.MALE, date_of_birth=born(50)), build_event("deleted", sex=Sex.MALE))
     found = counted(analytics)
     assert sum(each.count for each in found.sexes) == found.total_patients
     assert [each.sex for each in found.sexes] == sorted(each.sex for each in found.sexes)

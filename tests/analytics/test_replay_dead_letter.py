@@ -16,7 +16,7 @@ from gen.pulsetrack.analytics.v1 import (
 )
 from gen.pulsetrack.patient.v1 import PatientEvent
 from services.common.messaging.producer import OutgoingMessage
-from tests.analytics.factory import KEY, happened, message
+from tests.analytics.factory import KEY, build_event, build_message
 from tests.harness.client import Client, Rejected
 from tests.harness.concurrency import call_concurrently
 from tests.harness.sql import Sql
@@ -36,14 +36,14 @@ def refusing(sql: Sql, actor_id: str) -> Iterator[None]:
 
 @pytest.fixture
 def event() -> PatientEvent:
-    return happened("created", actor_id=str(uuid4()))
+    return build_event("created", actor_id=str(uuid4()))
 
 
 @pytest.fixture
 def kept(sql: Sql, dead_letter: Keep, event: PatientEvent) -> str:
     """The id of that event's dead letter, which could be stored by now."""
     with refusing(sql, event.actor_id):
-        return dead_letter(message(event))
+        return dead_letter(build_message(event))
 
 
 def replay(admin: Client, letter_id: str) -> DeadLetter:

@@ -12,7 +12,7 @@ from gen.pulsetrack.analytics.v1 import (
     ReplayDeadLetterRequest,
 )
 from gen.pulsetrack.audit.v1 import SearchAccessEventsRequest
-from tests.analytics.factory import happened, message
+from tests.analytics.factory import build_event, build_message
 from tests.analytics.test_replay_dead_letter import Keep, refusing
 from tests.harness.audit import summarize, wait_for_events
 from tests.harness.client import Client, Rejected
@@ -27,7 +27,7 @@ def test_listing_events_records_an_event_about_each_patient(
     analytics: Client, admin: Client, tell: Callable[..., None]
 ) -> None:
     patient_id = str(uuid4())
-    tell(happened("created", patient_id), happened("updated", patient_id, sequence=2))
+    tell(build_event("created", patient_id), build_event("updated", patient_id, sequence=2))
     analytics.list_patient_events(ListPatientEventsRequest(patient_id=patient_id))
     [event] = wait_for_events(admin, SEARCH, 1, subject_id=patient_id)
     assert summarize([event]) == [("ListPatientEvents", "OK", USER_ID)]
@@ -42,9 +42,9 @@ def test_empty_list_records_an_event_about_the_patient(analytics: Client, admin:
 
 
 def test_replay_records_an_event_about_the_patient(admin: Client, sql: Sql, dead_letter: Keep) -> None:
-    event = happened("created", actor_id=str(uuid4()))
+    event = build_event("created", actor_id=str(uuid4()))
     with refusing(sql, event.actor_id):
-        kept = dead_letter(message(event))
+        kept = dead_letter(build_message(event))
     admin.replay_dead_letter(ReplayDeadLetterRequest(id=kept))
     patient_id = event.created.patient.id if event.created and event.created.patient else ""
     assert summarize(wait_for_events(admin, SEARCH, 1, subject_id=patient_id)) == [("ReplayDeadLetter", "OK", ADMIN_ID)]
