@@ -1,6 +1,5 @@
 """Signing keys, access tokens and refresh tokens."""
 
-import asyncio
 import hashlib
 import logging
 import secrets
@@ -27,6 +26,7 @@ from msgspec import Meta
 
 from gen.pulsetrack.auth.v1 import Revocation, TrustBundle
 from services.auth.models import INSERT_SIGNING_KEY, LIST_REVOCATIONS, LIST_SIGNING_KEYS, LOCK_SIGNING_KEYS
+from services.common.background import BackgroundTask
 from services.common.errors import DependencyUnavailable
 from services.common.postgres.database import Database
 from services.common.rpc.tokens import ALGORITHM, CLOCK_SKEW_SECONDS, ISSUER, MAX_TOKEN_SECONDS, TOKEN_TYPE
@@ -64,19 +64,19 @@ class SigningKeys:
     def __init__(self, db: Database, passphrase: str, *, reload_seconds: float = 1) -> None:
         self._db = db
         self._passphrase = passphrase
-        self._reload_seconds = reload_seconds
         self._keys: Sequence[SigningKey] = ()
         self._revocations: list[Revocation] = []
         self._loaded = 0.0
-        self._reloading: asyncio.Task[None]
+        self._is_readable = True
+        self._reloading = BackgroundTask(self._reload, activity="reading the signing keys", interval=reload_seconds)
 
     async def __aenter__(self) -> Self:
         await self._load()
-        self._reloading = asyncio.create_task(self._reload())
+        self._reloading.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._reloading.cancel()
+        await self._reloading.stop()
 
     def sign(self, *, subject: str, role: str, audience: str, seconds: int, version: int = 0) -> str:
         """Returns an access token (RFC 9068) that expires after the given number of seconds.
@@ -132,16 +132,14 @@ class SigningKeys:
             return await tx.rows(INSERT_SIGNING_KEY, activates_in=timedelta(), **create_key(self._passphrase))
 
     async def _reload(self) -> None:
-        readable = True
-        while True:
-            await asyncio.sleep(self._reload_seconds)
-            try:
-                await self._load()
-                readable = True
-            except Exception as error:  # noqa: BLE001 - whatever is wrong, known keys stay in use
-                if readable:
-                    _log.warning("the signing keys cannot be read: %r", error.__cause__ or error)
-                readable = False
+        """Reloads the keys. If that fails, the loaded keys stay in use, and the first of several failures is logged."""
+        try:
+            await self._load()
+            self._is_readable = True
+        except Exception as error:  # noqa: BLE001 - also for a bug
+            if self._is_readable:
+                _log.warning("the signing keys cannot be read: %r", error.__cause__ or error)
+            self._is_readable = False
 
 
 def create_refresh_token() -> str:

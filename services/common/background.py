@@ -39,7 +39,7 @@ class BackgroundTask:
         await self.stop()
 
     def start(self) -> None:
-        """Starts the first round, at first or again after a stop.
+        """Starts the first round. A stopped task can be started again.
 
         Rounds see none of the context variables of a call that starts the task.
         """
@@ -50,14 +50,10 @@ class BackgroundTask:
         """Begins the next round without waiting for the end of the interval."""
         self._woken.set()
 
-    def cancel(self) -> None:
-        """Cancels the task, without waiting for the end of the round under way."""
-        self._task.cancel()
-
     async def stop(self, *, grace_seconds: float = 0) -> bool:
         """Stops the task, and returns whether it completed its work within the grace period.
 
-        Within the grace period, rounds begin until one returns without more work. A round that is still under way at
+        Within the grace period, rounds begin until one returns without more work. A round that has not returned at
         the end of the period is cancelled.
         """
         if grace_seconds:
@@ -65,7 +61,7 @@ class BackgroundTask:
             self.wake()
             await asyncio.wait([self._task], timeout=grace_seconds)
         is_complete = self._task.done()
-        self.cancel()
+        self._task.cancel()
         await asyncio.wait([self._task])
         return is_complete
 
@@ -82,4 +78,5 @@ class BackgroundTask:
                 _log.exception("%s failed", self._activity)
             if not has_more:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken.wait(), self._interval)
+                    async with asyncio.timeout(self._interval):
+                        await self._woken.wait()
