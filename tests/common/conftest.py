@@ -1,4 +1,4 @@
-"""Billing, the simplest of the services, as an example of what all have in common."""
+"""Fixtures for tests of the shared code. Billing, the simplest service, stands for all of them."""
 
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
@@ -32,19 +32,19 @@ def serve() -> Serve:
 
 
 @pytest.fixture(scope="module")
-def nobody(grpc_channel: grpc.Channel) -> Client:
-    """Somebody who calls billing without a token."""
+def anonymous(grpc_channel: grpc.Channel) -> Client:
+    """A client of billing without a token."""
     return Client(grpc_channel, "billing")
 
 
 @pytest.fixture(scope="module")
-def billing(nobody: Client, signer: Signer) -> Client:
-    """A user who calls billing."""
-    return nobody.with_token(signer.long_lived_token("USER"))
+def billing(anonymous: Client, signer: Signer) -> Client:
+    """A client of billing with a user's token."""
+    return anonymous.with_token(signer.long_lived_token("USER"))
 
 
 class Frail:
-    """Billing's database on a Postgres server of its own, which may be killed and started again."""
+    """Billing's database on its own Postgres server, which tests stop and restart."""
 
     def __init__(self, background: Background, running: RunningPart, url: str) -> None:
         self._background = background
@@ -52,11 +52,11 @@ class Frail:
         self.url = url
 
     def kill(self) -> None:
-        """Kills the server, with its connections."""
+        """Kills the server and its connections."""
         self._background.run(self._running.kill())
 
     def start(self) -> None:
-        """Starts the server, unless it runs, and waits until it serves."""
+        """Starts the server, if it is stopped, and waits until it is ready."""
         if not self._running.is_running:
             self._background.run(self._running.start())
 
@@ -72,6 +72,6 @@ def frail_server(background: Background, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def frail(frail_server: Frail) -> Iterator[Frail]:
-    """The frail database, which runs before and after each test."""
+    """The stoppable database. It runs before and after each test."""
     yield frail_server
     frail_server.start()

@@ -1,4 +1,4 @@
-"""What a caller learns when something goes wrong, and what the log does."""
+"""Errors: the status that the client receives, and the log record."""
 
 import logging
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ REQUEST_ID = (("x-request-id", "req-4711"),)
 
 
 class Broken(BillingService):
-    """A service with a mistake in it."""
+    """A service with a bug."""
 
     async def get_billing_account(self, request: GetBillingAccountRequest) -> BillingAccount:
         raise ZeroDivisionError("the patient's diagnosis is a secret")
@@ -34,47 +34,47 @@ class Broken(BillingService):
 
 @pytest.fixture(scope="module")
 def broken(background: Background, signer: Signer) -> Iterator[Client]:
-    """A user who calls it."""
+    """A user's client of the broken service."""
     serving = serve_servicer("billing", Broken(Database("")), TokenVerifier(signer.trust))
     with background.during(serving) as port, connect(port, "billing", signer.token("USER")) as client:
         yield client
 
 
-def test_a_refusal_says_why_in_the_words_of_google_rpc(billing: Client) -> None:
-    with pytest.raises(Rejected) as refused:
+def test_failure_is_returned_as_a_google_rpc_status(billing: Client) -> None:
+    with pytest.raises(Rejected) as rejected:
         billing.get_billing_account(UNKNOWN, metadata=REQUEST_ID)
-    assert (refused.value.code, refused.value.reason) == (StatusCode.NOT_FOUND, "BILLING_ACCOUNT_NOT_FOUND")
-    assert (refused.value.domain, refused.value.request_id) == ("pulsetrack", "req-4711")
-    assert refused.value.status.code == StatusCode.NOT_FOUND.value[0]
-    assert refused.value.status.message == refused.value.message == "The billing account does not exist."
+    assert (rejected.value.code, rejected.value.reason) == (StatusCode.NOT_FOUND, "BILLING_ACCOUNT_NOT_FOUND")
+    assert (rejected.value.domain, rejected.value.request_id) == ("pulsetrack", "req-4711")
+    assert rejected.value.status.code == StatusCode.NOT_FOUND.value[0]
+    assert rejected.value.status.message == rejected.value.message == "The billing account does not exist."
 
 
-def test_a_call_without_a_request_id_gets_one_of_its_own(billing: Client) -> None:
+def test_call_without_a_request_id_gets_a_new_one(billing: Client) -> None:
     ids = set()
     for _ in range(3):
-        with pytest.raises(Rejected) as refused:
+        with pytest.raises(Rejected) as rejected:
             billing.get_billing_account(UNKNOWN)
-        ids.add(UUID(refused.value.request_id))
+        ids.add(UUID(rejected.value.request_id))
     assert len(ids) == 3
 
 
-def test_an_endless_request_id_is_cut(billing: Client) -> None:
-    with pytest.raises(Rejected) as refused:
+def test_long_request_id_is_truncated(billing: Client) -> None:
+    with pytest.raises(Rejected) as rejected:
         billing.get_billing_account(UNKNOWN, metadata=(("x-request-id", "x" * 1000),))
-    assert refused.value.request_id == "x" * 64
+    assert rejected.value.request_id == "x" * 64
 
 
-def test_a_mistake_of_ours_is_answered_without_a_word_of_it(broken: Client) -> None:
-    with pytest.raises(Rejected) as refused:
+def test_unexpected_exception_returns_internal_without_details(broken: Client) -> None:
+    with pytest.raises(Rejected) as rejected:
         broken.get_billing_account(UNKNOWN, metadata=REQUEST_ID)
-    assert (refused.value.code, refused.value.reason) == (StatusCode.INTERNAL, "INTERNAL")
-    assert refused.value.request_id == "req-4711"
-    told = f"{refused.value.message} {refused.value.status}"
-    for inner in ("diagnosis", "ZeroDivisionError", "Traceback", ".py", "Broken", "Unexpected"):
-        assert inner not in told
+    assert (rejected.value.code, rejected.value.reason) == (StatusCode.INTERNAL, "INTERNAL")
+    assert rejected.value.request_id == "req-4711"
+    text = f"{rejected.value.message} {rejected.value.status}"
+    for detail in ("diagnosis", "ZeroDivisionError", "Traceback", ".py", "Broken", "Unexpected"):
+        assert detail not in text
 
 
-def test_a_mistake_of_ours_is_logged_whole_with_the_request_id(
+def test_unexpected_exception_is_logged_with_the_request_id(
     broken: Client, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(caplog.handler, "filters", [add_ids])
@@ -106,50 +106,48 @@ def test_slow_call_that_fails_unexpectedly_is_logged_as_internal(
     [b"\xff", b"\x0a", b"\x0a\x24cut off", b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", b"\x0a\x02\xc3\x28"],
     ids=["no tag", "no length", "truncated", "absurd length", "invalid UTF-8"],
 )
-def test_bytes_that_are_no_message_are_refused(billing: Client, request_bytes: bytes) -> None:
-    with pytest.raises(Rejected) as refused:
+def test_malformed_request_bytes_are_rejected(billing: Client, request_bytes: bytes) -> None:
+    with pytest.raises(Rejected) as rejected:
         billing.call(PATH, request_bytes)
-    assert (refused.value.code, refused.value.reason) == (StatusCode.INVALID_ARGUMENT, "FIELDS_INVALID")
-    assert refused.value.message == "The request is not a valid protobuf message."
+    assert (rejected.value.code, rejected.value.reason) == (StatusCode.INVALID_ARGUMENT, "FIELDS_INVALID")
+    assert rejected.value.message == "The request is not a valid protobuf message."
 
 
-def test_a_stranger_has_nothing_parsed(nobody: Client) -> None:
-    with pytest.raises(Rejected) as refused:
-        nobody.call(PATH, b"\xff")
-    assert refused.value.reason == "TOKEN_MISSING"
+def test_unauthorized_request_is_not_parsed(anonymous: Client) -> None:
+    with pytest.raises(Rejected) as rejected:
+        anonymous.call(PATH, b"\xff")
+    assert rejected.value.reason == "TOKEN_MISSING"
 
 
-def test_a_message_of_4_mib_is_read_and_a_longer_one_is_not(billing: Client) -> None:
+def test_message_above_4_mib_is_rejected(billing: Client) -> None:
     for size, code in ((4 * 2**20, StatusCode.INVALID_ARGUMENT), (4 * 2**20 + 1, StatusCode.RESOURCE_EXHAUSTED)):
-        with pytest.raises(Rejected) as refused:
+        with pytest.raises(Rejected) as rejected:
             billing.call(PATH, b"\xff" * size)
-        assert refused.value.code is code
+        assert rejected.value.code is code
 
 
 @pytest.mark.parametrize("path", [f"/{SERVICES['billing']}/Nothing", "/pulsetrack.Nothing/Get", "/", "/x"])
-def test_an_unknown_method_is_unimplemented(billing: Client, path: str) -> None:
-    with pytest.raises(Rejected) as refused:
+def test_unknown_method_is_unimplemented(billing: Client, path: str) -> None:
+    with pytest.raises(Rejected) as rejected:
         billing.call(path, b"")
-    assert refused.value.code is StatusCode.UNIMPLEMENTED
+    assert rejected.value.code is StatusCode.UNIMPLEMENTED
 
 
-def test_while_the_database_is_away_a_call_may_be_tried_again(
-    background: Background, signer: Signer, frail: Frail
-) -> None:
+def test_call_without_the_database_returns_unavailable(background: Background, signer: Signer, frail: Frail) -> None:
     serving = serve_service("billing", frail.url, TokenVerifier(signer.trust))
     with background.during(serving) as port, connect(port, "billing", signer.token("USER")) as billing:
-        assert reason(billing) == "BILLING_ACCOUNT_NOT_FOUND"
+        assert get_reason(billing) == "BILLING_ACCOUNT_NOT_FOUND"
         frail.kill()
-        with pytest.raises(Rejected) as refused:
+        with pytest.raises(Rejected) as rejected:
             billing.get_billing_account(UNKNOWN)
-        assert (refused.value.code, refused.value.reason) == (StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE")
+        assert (rejected.value.code, rejected.value.reason) == (StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE")
         frail.start()
-        eventually(lambda: reason(billing) == "BILLING_ACCOUNT_NOT_FOUND")
+        eventually(lambda: get_reason(billing) == "BILLING_ACCOUNT_NOT_FOUND")
 
 
-def reason(billing: Client) -> str:
-    """Returns why a call for an account that does not exist is refused."""
-    with pytest.raises(Rejected) as refused:
+def get_reason(billing: Client) -> str:
+    """Returns the reason of the error for an account that does not exist."""
+    with pytest.raises(Rejected) as rejected:
         billing.get_billing_account(UNKNOWN)
-    reason: str = refused.value.reason
+    reason: str = rejected.value.reason
     return reason

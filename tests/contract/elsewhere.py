@@ -4,7 +4,7 @@ ELSEWHERE = {
     "CALL_TOO_SLOW": "tests/envoy/test_errors.py::test_slow_call_times_out_in_grpc_and_rest",
     "DEPENDENCY_UNAVAILABLE": "tests/envoy/test_health.py::test_readiness_follows_service_failure_and_recovery",
     "TRANSACTION_CONFLICT": ("tests/patient/test_update_patient.py::test_concurrent_swap_of_two_emails_is_rejected"),
-    "INTERNAL": "tests/common/test_errors.py::test_a_mistake_of_ours_is_answered_without_a_word_of_it",
+    "INTERNAL": "tests/common/test_errors.py::test_unexpected_exception_returns_internal_without_details",
     "SIGN_UP_CLOSED": "tests/e2e/test_sign_up_closed.py::test_closed_sign_up_is_rejected_everywhere",
     "LAST_ADMIN": "tests/auth/test_update_user.py::test_the_last_enabled_admin_stays",
     "DEAD_LETTER_UNREPLAYABLE": (
@@ -14,9 +14,7 @@ ELSEWHERE = {
     "HEADERS_TOO_LARGE": "tests/envoy/test_errors.py::test_headers_over_limits_are_rejected",
     "REQUEST_TOO_SLOW": "tests/security/test_slow.py::test_slow_request_body_times_out",
     "RESUME_TOKEN_INVALID": ("tests/e2e/test_watch_patients.py::test_rejected_watch_has_an_error_status_and_a_reason"),
-    "READER_TOO_SLOW": (
-        "tests/common/rpc/test_streams.py::test_a_reader_who_is_too_slow_is_cut_off_and_told_so_when_he_reads_on"
-    ),
+    "READER_TOO_SLOW": ("tests/common/rpc/test_streams.py::test_stream_of_a_slow_reader_ends_with_reader_too_slow"),
 }
 """Error reasons that a single request cannot cause."""
 
@@ -134,8 +132,8 @@ RULES = {
         "tests/analytics/test_consuming.py::test_an_event_that_comes_twice_is_stored_once",
     ),
     "health and reflection need no token on any service or the gateway; reflection can be disabled": (
-        "tests/common/rpc/test_server.py::test_health_tells_of_the_server_and_of_its_service",
-        "tests/common/rpc/test_server.py::test_reflection_that_is_off_is_not_there",
+        "tests/common/rpc/test_server.py::test_health_reports_the_server_and_its_service",
+        "tests/common/rpc/test_server.py::test_disabled_reflection_is_unimplemented",
         "tests/envoy/test_health.py::test_health_and_reflection_require_no_token",
     ),
     "/healthz and /readyz": (
@@ -144,14 +142,14 @@ RULES = {
     ),
     "a message is at most 4 MiB over gRPC and REST": (
         "tests/envoy/test_errors.py::test_grpc_message_limit_is_4_mib",
-        "tests/common/test_errors.py::test_a_message_of_4_mib_is_read_and_a_longer_one_is_not",
+        "tests/common/test_errors.py::test_message_above_4_mib_is_rejected",
     ),
     "gRPC, gRPC-Web and REST return the same error": (
         "tests/e2e/test_parity.py::test_invalid_id_returns_the_same_error",
         "tests/envoy/test_errors.py::test_grpc_web_returns_same_results_as_grpc",
     ),
     "errors reveal no internals": (
-        "tests/common/test_errors.py::test_a_mistake_of_ours_is_answered_without_a_word_of_it",
+        "tests/common/test_errors.py::test_unexpected_exception_returns_internal_without_details",
     ),
     "no acknowledged write is lost or duplicated when a process is killed": (
         "tests/e2e/test_faults.py::test_killed_process_loses_and_duplicates_no_acknowledged_patient",

@@ -1,4 +1,4 @@
-"""The codec against google.protobuf itself, for every kind of field that proto3 has, and for every message we have."""
+"""The codec, compared with google.protobuf for every kind of proto3 field and every message of the contract."""
 
 import contextlib
 import importlib
@@ -36,11 +36,11 @@ MESSAGES = ["Sink", "Plain", "Optional", "Repeated", "Keys", "Values", "Choice",
 
 for module in pkgutil.walk_packages(gen.__path__, "gen."):
     importlib.import_module(module.name)
-OURS = sorted(default_message_pool.type_to_url, key=full_name)
+DATACLASSES = sorted(default_message_pool.type_to_url, key=full_name)
 
 
-def upb_class(files: FileDescriptorSet, name: str) -> type[Message]:
-    """Returns the class of a message, in a descriptor pool of its own."""
+def find_class(files: FileDescriptorSet, name: str) -> type[Message]:
+    """Returns the class of a message, in a separate descriptor pool."""
     pool = DescriptorPool()
     for file in files.file:
         pool.Add(file)
@@ -54,11 +54,11 @@ def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     (folder / "kitchen_gen").mkdir()
     options = ["--include_imports", "--descriptor_set_out=set.binpb", "--python_betterproto2_out=kitchen_gen"]
     includes = [f"-I{Path(__file__).parent}", f"-I{Path(httpbody_pb2.__file__).parents[2]}"]
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # has the compiler's plugin
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # contains the compiler plugin
     command = [sys.executable, "-m", "grpc_tools.protoc", *includes, *options, *PROTOS]
     subprocess.run(command, check=True, capture_output=True, cwd=folder, env=os.environ | {"PATH": path})
     files = FileDescriptorSet.FromString((folder / "set.binpb").read_bytes())
-    types: Any = upb_class(files, "kitchen.v1.Sink").DESCRIPTOR.file.message_types_by_name
+    types: Any = find_class(files, "kitchen.v1.Sink").DESCRIPTOR.file.message_types_by_name
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
         known = vars(importlib.import_module("kitchen_gen.google.protobuf"))
@@ -67,10 +67,10 @@ def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         yield SimpleNamespace(**known | ours, codecs=codecs, files=files)
 
 
-def sent(kitchen: Any, value: Any) -> Any:
-    """Returns what arrives when a dataclass goes over the wire."""
-    subject = kitchen.codecs[type(value).__name__]
-    return subject.loads(subject.dumps(value))
+def round_trip(kitchen: Any, value: Any) -> Any:
+    """Returns the dataclass after serialization and parsing."""
+    message_codec = kitchen.codecs[type(value).__name__]
+    return message_codec.loads(message_codec.dumps(value))
 
 
 SCALARS: dict[int, st.SearchStrategy[Any]] = {
@@ -124,11 +124,13 @@ def populate_field(draw: Any, message: Any, field: Any, depth: int) -> None:
                 inside[key] = draw(scalars(value_field))
 
 
-def check_round_trip(draw: Any, subject: Codec[Any]) -> None:
-    original = populate(draw, subject.message_class())
+def check_round_trip(draw: Any, message_codec: Codec[Any]) -> None:
+    original = populate(draw, message_codec.message_class())
     expected = original.SerializeToString(deterministic=True)
-    assert subject.encode(subject.decode(original)).SerializeToString(deterministic=True) == expected
-    arrived = subject.message_class.FromString(subject.dumps(subject.loads(original.SerializeToString())))
+    assert message_codec.encode(message_codec.decode(original)).SerializeToString(deterministic=True) == expected
+    arrived = message_codec.message_class.FromString(
+        message_codec.dumps(message_codec.loads(original.SerializeToString()))
+    )
     assert arrived.SerializeToString(deterministic=True) == expected
 
 
@@ -138,56 +140,56 @@ fuzz = settings(max_examples=60, deadline=None, suppress_health_check=list(Healt
 @pytest.mark.parametrize("name", MESSAGES)
 @fuzz
 @given(data=st.data())
-def test_every_kind_of_field_survives_both_ways(kitchen: Any, name: str, data: Any) -> None:
+def test_every_kind_of_field_round_trips(kitchen: Any, name: str, data: Any) -> None:
     check_round_trip(data.draw, kitchen.codecs[name])
 
 
-@pytest.mark.parametrize("dataclass_type", OURS, ids=full_name)
+@pytest.mark.parametrize("dataclass_type", DATACLASSES, ids=full_name)
 @fuzz
 @given(data=st.data())
-def test_every_message_of_ours_survives_both_ways(dataclass_type: Any, data: Any) -> None:
+def test_every_message_of_the_contract_round_trips(dataclass_type: Any, data: Any) -> None:
     check_round_trip(data.draw, codec_of(dataclass_type))
 
 
 @fuzz
 @given(data=st.data())
-def test_bytes_are_malformed_when_google_protobuf_says_so(kitchen: Any, data: Any) -> None:
-    subject = kitchen.codecs["Sink"]
-    whole = populate(data.draw, subject.message_class()).SerializeToString()
+def test_codec_rejects_the_bytes_that_google_protobuf_rejects(kitchen: Any, data: Any) -> None:
+    message_codec = kitchen.codecs["Sink"]
+    whole = populate(data.draw, message_codec.message_class()).SerializeToString()
     damaged = data.draw(st.binary() | st.integers(0, len(whole)).map(lambda end: whole[:end]))
     outcome: Any = contextlib.suppress(TimeRangeError)
     try:
-        subject.message_class.FromString(damaged)
+        message_codec.message_class.FromString(damaged)
     except DecodeError:
         outcome = pytest.raises(DecodeError)
     with outcome:
-        subject.loads(damaged)
+        message_codec.loads(damaged)
 
 
-def test_what_is_optional_tells_zero_from_absent(kitchen: Any) -> None:
+def test_optional_fields_distinguish_zero_from_abround_trip(kitchen: Any) -> None:
     scalars = kitchen.Optional(an_int32=0, a_string="", some_bytes=b"", a_bool=False, color=kitchen.Color(0))
     messages = kitchen.WellKnown(int64_value=0, string_value="", empty=kitchen.Empty(), duration=timedelta())
     assert len(kitchen.codecs["Optional"].encode(scalars).ListFields()) == 5
     assert len(kitchen.codecs["WellKnown"].encode(messages).ListFields()) == 4
-    assert (sent(kitchen, scalars), sent(kitchen, messages)) == (scalars, messages)
-    assert (sent(kitchen, scalars).a_double, sent(kitchen, messages).bool_value) == (None, None)
+    assert (round_trip(kitchen, scalars), round_trip(kitchen, messages)) == (scalars, messages)
+    assert (round_trip(kitchen, scalars).a_double, round_trip(kitchen, messages).bool_value) == (None, None)
 
 
-def test_a_oneof_holds_one_member_which_may_be_zero(kitchen: Any) -> None:
+def test_oneof_holds_one_member_which_may_be_zero(kitchen: Any) -> None:
     for member, zero in {"number": 0, "text": "", "data": b"", "bool_value": False}.items():
         choice = kitchen.Choice(**{member: zero}, yes=False)
         assert kitchen.codecs["Choice"].encode(choice).WhichOneof("one") == member
-        assert sent(kitchen, choice) == choice
+        assert round_trip(kitchen, choice) == choice
     with pytest.raises(CodecError, match=r"kitchen.v1.Choice has more than one member of a oneof"):
-        sent(kitchen, kitchen.Choice(number=0, text=""))
+        round_trip(kitchen, kitchen.Choice(number=0, text=""))
 
 
-def test_numbers_that_an_enum_does_not_know_are_kept(kitchen: Any) -> None:
+def test_unknown_enum_numbers_are_preserved(kitchen: Any) -> None:
     unknown = kitchen.Color(2**31 - 1)
-    assert isinstance(sent(kitchen, kitchen.Plain(color=unknown)).color, kitchen.Color)
-    assert sent(kitchen, kitchen.Plain(color=unknown)).color == unknown
-    assert sent(kitchen, kitchen.Values(colors={"a": unknown})).colors == {"a": unknown}
-    assert sent(kitchen, kitchen.Repeated(colors=[kitchen.Color.RED, unknown])).colors[0] is kitchen.Color.RED
+    assert isinstance(round_trip(kitchen, kitchen.Plain(color=unknown)).color, kitchen.Color)
+    assert round_trip(kitchen, kitchen.Plain(color=unknown)).color == unknown
+    assert round_trip(kitchen, kitchen.Values(colors={"a": unknown})).colors == {"a": unknown}
+    assert round_trip(kitchen, kitchen.Repeated(colors=[kitchen.Color.RED, unknown])).colors[0] is kitchen.Color.RED
 
 
 def test_maps_hold_messages_times_and_wrapped_values(kitchen: Any) -> None:
@@ -197,27 +199,27 @@ def test_maps_hold_messages_times_and_wrapped_values(kitchen: Any) -> None:
         int64_values={"zero": 0},
         values={"inner": kitchen.Values(durations={"d": timedelta(days=-1)})},
     )
-    assert sent(kitchen, value) == value
+    assert round_trip(kitchen, value) == value
 
 
-def test_messages_contain_their_own_type(kitchen: Any) -> None:
+def test_message_may_contain_its_own_type(kitchen: Any) -> None:
     leaf = kitchen.TreeLeaf(tree=kitchen.Tree(name="below"), kind=kitchen.TreeLeafKind.GREEN)
     tree = kitchen.Tree(left=kitchen.Tree(left=kitchen.Tree()), by_name={"a": kitchen.Tree(leaf=leaf)})
-    assert sent(kitchen, tree) == tree
+    assert round_trip(kitchen, tree) == tree
 
 
-def test_the_bytes_of_an_http_body_are_as_they_were() -> None:
+def test_http_body_bytes_are_unchanged() -> None:
     body = HttpBody(content_type="image/png", data=bytes(range(256)))
     message: Any = codec_of(HttpBody).encode(body)
     assert (message.content_type, message.data) == ("image/png", bytes(range(256)))
     assert codec_of(HttpBody).decode(message) == body
 
 
-def test_fields_that_python_renames_keep_their_proto_names(kitchen: Any) -> None:
+def test_fields_renamed_in_python_keep_their_proto_names(kitchen: Any) -> None:
     value = kitchen.Named(from_="a", class_="", import_=["b"], lambda_={"c": "d"}, async_=kitchen.Named(int=1))
     message = kitchen.codecs["Named"].encode(value)
     assert {field.name for field, _ in message.ListFields()} == {"from", "class", "import", "lambda", "async"}
-    assert sent(kitchen, value) == value
+    assert round_trip(kitchen, value) == value
 
 
 @pytest.mark.parametrize(
@@ -229,13 +231,13 @@ def test_fields_that_python_renames_keep_their_proto_names(kitchen: Any) -> None
         (datetime(1970, 1, 1, 1, tzinfo=timezone(timedelta(hours=2))), -3600, 0),
     ],
 )
-def test_times_are_instants_in_utc(time: datetime, seconds: int, nanos: int) -> None:
+def test_times_are_converted_to_utc(time: datetime, seconds: int, nanos: int) -> None:
     message: Any = codec_of(Patient).encode(Patient(create_time=time))
     assert (message.create_time.seconds, message.create_time.nanos) == (seconds, nanos)
     assert codec_of(Patient).decode(message).create_time == time.astimezone(UTC)
 
 
-def test_less_than_a_microsecond_is_cut_off(kitchen: Any) -> None:
+def test_times_are_truncated_to_microseconds(kitchen: Any) -> None:
     message = kitchen.codecs["WellKnown"].message_class()
     message.timestamp.seconds, message.timestamp.nanos = -1, 999_999_999
     message.duration.seconds, message.duration.nanos = -1, -999_999_999
@@ -244,14 +246,14 @@ def test_less_than_a_microsecond_is_cut_off(kitchen: Any) -> None:
 
 
 @pytest.mark.parametrize("seconds", [-62_135_596_801, 253_402_300_800, 2**63 - 1, -(2**63)])
-def test_a_time_out_of_range_is_named(seconds: int) -> None:
+def test_time_out_of_range_error_names_the_field(seconds: int) -> None:
     event: Any = codec_of(PatientEvent).message_class()
     event.created.patient.update_time.seconds = seconds
     with pytest.raises(TimeRangeError, match=r"pulsetrack.patient.v1.Patient.update_time is out of range"):
         codec_of(PatientEvent).decode(event)
 
 
-MISFITS: dict[str, dict[str, object]] = {
+INVALID_VALUES: dict[str, dict[str, object]] = {
     "Plain": {"a_string": 7, "some_bytes": "secret", "an_int32": 2**31, "a_uint64": None, "a_double": 10**400},
     "Optional": {"a_string": "secret \ud800", "an_int32": 1.5, "a_uint32": -1, "color": "secret", "plain": "secret"},
     "Repeated": {"strings": "secret", "string_values": ["secret", None], "plains": [None]},
@@ -261,14 +263,16 @@ MISFITS: dict[str, dict[str, object]] = {
 }
 
 
-@pytest.mark.parametrize(("message", "field"), [(message, field) for message in MISFITS for field in MISFITS[message]])
-def test_what_does_not_fit_is_refused_without_telling_it(kitchen: Any, message: str, field: str) -> None:
-    with pytest.raises(CodecError, match=r"^kitchen\.v1\.") as refusal:
-        kitchen.codecs[message].encode(getattr(kitchen, message)(**{field: MISFITS[message][field]}))
-    assert "secret" not in "".join(traceback.format_exception(refusal.value))
+@pytest.mark.parametrize(
+    ("message", "field"), [(message, field) for message in INVALID_VALUES for field in INVALID_VALUES[message]]
+)
+def test_invalid_value_is_rejected_without_quoting_it(kitchen: Any, message: str, field: str) -> None:
+    with pytest.raises(CodecError, match=r"^kitchen\.v1\.") as rejected:
+        kitchen.codecs[message].encode(getattr(kitchen, message)(**{field: INVALID_VALUES[message][field]}))
+    assert "secret" not in "".join(traceback.format_exception(rejected.value))
 
 
-def test_a_message_of_another_type_is_refused_though_its_fields_are_the_same() -> None:
+def test_message_of_another_type_with_the_same_fields_is_rejected() -> None:
     other: Any = PatientDeleted(patient=Patient())
     with pytest.raises(
         CodecError, match=r"pulsetrack.patient.v1.PatientUndeleted cannot be encoded from a PatientDeleted"
@@ -280,12 +284,12 @@ def test_a_message_of_another_type_is_refused_though_its_fields_are_the_same() -
         codec(PatientDeleted, contract.message_class("pulsetrack.patient.v1.PatientCreated"))
 
 
-def test_fields_that_a_message_does_not_know_are_dropped() -> None:
+def test_unknown_fields_are_dropped() -> None:
     request = codec_of(GetPatientRequest).loads(b"\x0a\x01x\xf8\x07\x01")
     assert (request, codec_of(GetPatientRequest).dumps(request)) == (GetPatientRequest(id="x"), b"\x0a\x01x")
 
 
-def test_a_codec_is_found_by_name_and_compiled_once(kitchen: Any) -> None:
+def test_codec_is_found_by_name_and_compiled_once(kitchen: Any) -> None:
     assert full_name(Patient) == "pulsetrack.patient.v1.Patient"
     assert codec_of(Patient) is codec(Patient, contract.message_class("pulsetrack.patient.v1.Patient"))
     with pytest.raises(CodecError, match=r"Plain is not a message of gen/"):
@@ -293,10 +297,10 @@ def test_a_codec_is_found_by_name_and_compiled_once(kitchen: Any) -> None:
 
 
 @pytest.mark.parametrize("change", [{"type": 3}, {"label": 3}, {"name": "renamed"}, {"number": 99}], ids=str)
-def test_a_field_that_differs_is_refused_however_deep(kitchen: Any, change: dict[str, Any]) -> None:
+def test_different_nested_field_is_rejected(kitchen: Any, change: dict[str, Any]) -> None:
     files = FileDescriptorSet.FromString(kitchen.files.SerializeToString())
     plain = next(message for file in files.file for message in file.message_type if message.name == "Plain")
     for key, value in change.items():
         setattr(plain.field[2], key, value)
     with pytest.raises(CodecError, match=r"Plain and kitchen.v1.Plain differ in .*3, 'anint32', False, False, 'int32'"):
-        codec(kitchen.Sink, upb_class(files, "kitchen.v1.Sink"))
+        codec(kitchen.Sink, find_class(files, "kitchen.v1.Sink"))

@@ -1,4 +1,4 @@
-"""What the protos and a servicer must agree on before anything is served."""
+"""Checks at start-up: the access options, and the signatures of a service class."""
 
 from typing import Any
 
@@ -34,17 +34,17 @@ class Plain(BillingService):
         return BillingAccount(id=request.id)
 
 
-class TakesAnother(BillingService):
+class TakesAnotherMessage(BillingService):
     async def get_billing_account(self, request: ListBillingAccountsRequest) -> BillingAccount:  # type: ignore[override]
         return BillingAccount(id=request.patient_id)
 
 
-class TakesAnything(BillingService):
+class TakesAny(BillingService):
     async def get_billing_account(self, request: Any) -> BillingAccount:
         return BillingAccount(id=request.id)
 
 
-class ReturnsAnother(BillingService):
+class ReturnsAnotherMessage(BillingService):
     async def get_billing_account(self, request: GetBillingAccountRequest) -> CreateBillingAccountRequest:  # type: ignore[override]
         return CreateBillingAccountRequest(name=request.id)
 
@@ -54,17 +54,17 @@ class ReturnsNothing(BillingService):
         return None
 
 
-class SaysNothing(BillingService):
+class HasNoTypes(BillingService):
     async def get_billing_account(self, request, caller):  # type: ignore[no-untyped-def, override]  # noqa: ANN001, ANN201
         return BillingAccount(id=request.id)
 
 
-class MistakesTheCaller(BillingService):
+class HasWrongCallerType(BillingService):
     async def get_billing_account(self, request: GetBillingAccountRequest, caller: str) -> BillingAccount:  # type: ignore[override]
         return BillingAccount(id=f"{request.id} {caller}")
 
 
-class WantsMore(BillingService):
+class HasUnknownParameter(BillingService):
     async def get_billing_account(  # type: ignore[override]
         self, request: GetBillingAccountRequest, caller: Caller, deadline: float
     ) -> BillingAccount:
@@ -72,27 +72,27 @@ class WantsMore(BillingService):
 
 
 @pytest.mark.parametrize(
-    ("servicer", "why"),
+    ("servicer", "message"),
     [
         (Missing, "is not implemented: Missing has no coroutine get_billing_account"),
         (Plain, "is not implemented: Plain has no coroutine get_billing_account"),
-        (TakesAnother, "takes pulsetrack.billing.v1.GetBillingAccountRequest, but its implementation declares"),
-        (TakesAnything, "takes pulsetrack.billing.v1.GetBillingAccountRequest, but its implementation declares"),
-        (ReturnsAnother, "returns pulsetrack.billing.v1.BillingAccount, but its implementation declares"),
+        (TakesAnotherMessage, "takes pulsetrack.billing.v1.GetBillingAccountRequest, but its implementation declares"),
+        (TakesAny, "takes pulsetrack.billing.v1.GetBillingAccountRequest, but its implementation declares"),
+        (ReturnsAnotherMessage, "returns pulsetrack.billing.v1.BillingAccount, but its implementation declares"),
         (ReturnsNothing, "returns pulsetrack.billing.v1.BillingAccount, but its implementation declares"),
-        (SaysNothing, "takes pulsetrack.billing.v1.GetBillingAccountRequest, but its implementation declares"),
-        (MistakesTheCaller, "get_billing_account has unsupported parameters: caller"),
-        (WantsMore, "get_billing_account has unsupported parameters: caller, deadline"),
+        (HasNoTypes, "takes pulsetrack.billing.v1.GetBillingAccountRequest, but its implementation declares"),
+        (HasWrongCallerType, "get_billing_account has unsupported parameters: caller"),
+        (HasUnknownParameter, "get_billing_account has unsupported parameters: caller, deadline"),
     ],
 )
-def test_a_handler_that_does_not_fit_its_method_is_not_served(
-    background: Background, signer: Signer, servicer: type[BillingService], why: str
+def test_service_with_a_mismatched_signature_does_not_start(
+    background: Background, signer: Signer, servicer: type[BillingService], message: str
 ) -> None:
     serving = serve_servicer("billing", servicer(Database("")), TokenVerifier(signer.trust))
-    with pytest.raises(ContractError) as refused, background.during(serving):
-        pytest.fail("it is served")
-    assert METHOD in str(refused.value)
-    assert why in str(refused.value)
+    with pytest.raises(ContractError) as rejected, background.during(serving):
+        pytest.fail("the service started")
+    assert METHOD in str(rejected.value)
+    assert message in str(rejected.value)
 
 
 @pytest.mark.parametrize(
@@ -101,29 +101,29 @@ def test_a_handler_that_does_not_fit_its_method_is_not_served(
         ("Undeclared", ""),
         ("Empty", "[pulsetrack.options.v1.access] {}"),
         ("Denied", "[pulsetrack.options.v1.access] {public: false}"),
-        ("Twofold", "[pulsetrack.options.v1.access] {public: true roles: ROLE_ADMIN}"),
+        ("TwoOptions", "[pulsetrack.options.v1.access] {public: true roles: ROLE_ADMIN}"),
         ("Mixed", "[pulsetrack.options.v1.access] {services: true client_credentials: true}"),
     ],
 )
-def test_a_method_that_does_not_say_clearly_who_may_call_is_not_served(service: str, options: str) -> None:
-    with pytest.raises(ContractError) as refused:
-        contract.methods(a_service(service, options=options))
-    assert f"{service}.Get must set exactly one field of its access option" in str(refused.value)
+def test_method_without_exactly_one_access_option_is_rejected(service: str, options: str) -> None:
+    with pytest.raises(ContractError) as rejected:
+        contract.methods(add_service(service, options=options))
+    assert f"{service}.Get must set exactly one field of its access option" in str(rejected.value)
 
 
-def test_a_method_for_a_role_that_nobody_has_is_not_served() -> None:
-    nobody = "[pulsetrack.options.v1.access] {roles: ROLE_UNSPECIFIED}"
-    with pytest.raises(ContractError, match=r"Nobodys\.Get permits ROLE_UNSPECIFIED"):
-        contract.methods(a_service("Nobodys", options=nobody))
+def test_method_for_the_unspecified_role_is_rejected() -> None:
+    options = "[pulsetrack.options.v1.access] {roles: ROLE_UNSPECIFIED}"
+    with pytest.raises(ContractError, match=r"Unspecified\.Get permits ROLE_UNSPECIFIED"):
+        contract.methods(add_service("Unspecified", options=options))
 
 
-def test_a_method_that_streams_requests_is_not_served() -> None:
+def test_method_with_streamed_requests_is_rejected() -> None:
     public = "[pulsetrack.options.v1.access] {public: true}"
     with pytest.raises(ContractError, match=r"Upload\.Get streams requests"):
-        contract.methods(a_service("Upload", options=public, client_streaming=True))
+        contract.methods(add_service("Upload", options=public, client_streaming=True))
 
 
-def a_service(name: str, *, options: str, **method: Any) -> str:
+def add_service(name: str, *, options: str, **method: Any) -> str:
     """Adds a service with one method, Get, to the pool of protos, and returns its full name."""
     pool = contract.pool()
     package = "pulsetrack.tests.v1"

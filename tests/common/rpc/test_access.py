@@ -1,4 +1,4 @@
-"""Who may call what: every method of the contract, by every kind of caller, at the port of the service itself."""
+"""Authorization: every method of the contract, called by every kind of caller at the service port."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -18,19 +18,19 @@ TABLE = [
     pytest.param(service, method, caller, id=f"{method.name}-{caller}")
     for service, name in contract.SERVICES.items()
     for method in contract.methods(name)
-    for caller in ("nobody", "USER", "ADMIN", "SERVICE")
+    for caller in ("anonymous", "USER", "ADMIN", "SERVICE")
 ]
-REFUSALS = {
+REJECTIONS = {
     "TOKEN_MISSING": (StatusCode.UNAUTHENTICATED, "TOKEN_MISSING"),
     "ROLE_REQUIRED": (StatusCode.PERMISSION_DENIED, "ROLE_REQUIRED"),
 }
-# What an empty request leads to when its caller is let in.
-ADMITTED = {StatusCode.OK, StatusCode.INVALID_ARGUMENT, StatusCode.NOT_FOUND}
+# The status codes of an empty request from an authorized caller.
+PERMITTED = {StatusCode.OK, StatusCode.INVALID_ARGUMENT, StatusCode.NOT_FOUND}
 
 
 @pytest.fixture(scope="module")
 def clients(background: Background, new_database: Callable[[str], str], signer: Signer) -> Iterator[dict[str, Client]]:
-    """A caller without a token of each service."""
+    """A client without a token for each service."""
     verifier = TokenVerifier(signer.trust)
     others = contract.SERVICES.keys() - {"auth"}
     servings = {name: serve_service(name, new_database(name), verifier) for name in others}
@@ -41,43 +41,43 @@ def clients(background: Background, new_database: Callable[[str], str], signer: 
 
 
 @pytest.mark.parametrize(("service", "method", "caller"), TABLE)
-def test_a_method_admits_whom_its_access_option_names(
+def test_method_permits_the_callers_of_its_access_option(
     clients: dict[str, Client], signer: Signer, service: str, method: contract.Method, caller: str
 ) -> None:
-    client = clients[service].with_token("" if caller == "nobody" else signer.token(caller))
-    outcome = outcome_of(client, method.path)
-    if refusal := refusal_of(method.access, caller):
-        assert outcome == REFUSALS[refusal]
+    client = clients[service].with_token("" if caller == "anonymous" else signer.token(caller))
+    outcome = call_empty(client, method.path)
+    if rejection := find_rejection(method.access, caller):
+        assert outcome == REJECTIONS[rejection]
     else:
-        assert outcome[0] in ADMITTED
+        assert outcome[0] in PERMITTED
 
 
-def test_every_service_of_the_contract_is_in_the_table() -> None:
-    in_the_table = {param.values[1].path for param in TABLE}  # type: ignore[union-attr]
+def test_table_covers_every_method_of_the_contract() -> None:
+    covered = {param.values[1].path for param in TABLE}  # type: ignore[union-attr]
     packages = [file for file in contract.descriptor_set().file if file.package.startswith("pulsetrack.")]
     for file in packages:
         for service in file.service:
-            assert {f"/{file.package}.{service.name}/{method.name}" for method in service.method} <= in_the_table
+            assert {f"/{file.package}.{service.name}/{method.name}" for method in service.method} <= covered
 
 
-def refusal_of(access: Access, caller: str) -> str | None:
-    """Returns why an option refuses a caller, None if it does not."""
+def find_rejection(access: Access, caller: str) -> str | None:
+    """Returns the reason for which an access option rejects a caller, None if it permits the caller."""
     match access.kind:
         case AccessKind.PUBLIC:
-            admitted = {"nobody", "USER", "ADMIN", "SERVICE"}
+            permitted = {"anonymous", "USER", "ADMIN", "SERVICE"}
         case AccessKind.USERS:
-            admitted = set(access.roles)
+            permitted = set(access.roles)
         case AccessKind.SERVICES:
-            admitted = {"SERVICE"}
+            permitted = {"SERVICE"}
         case AccessKind.CLIENT_CREDENTIALS | AccessKind.INTERNAL:
-            admitted = {"nobody", "SERVICE"}
-    if caller in admitted:
+            permitted = {"anonymous", "SERVICE"}
+    if caller in permitted:
         return None
-    return "TOKEN_MISSING" if caller == "nobody" else "ROLE_REQUIRED"
+    return "TOKEN_MISSING" if caller == "anonymous" else "ROLE_REQUIRED"
 
 
-def outcome_of(client: Client, path: str) -> tuple[StatusCode, str]:
-    """Returns the code and the reason of an empty request."""
+def call_empty(client: Client, path: str) -> tuple[StatusCode, str]:
+    """Returns the code and the reason of the response to an empty request."""
     try:
         client.call(path, b"")
     except Rejected as refused:

@@ -1,4 +1,4 @@
-"""A caller's deadline: passed on, and the end of the work for him."""
+"""Deadlines: propagation to outgoing calls, and cancellation of the handler."""
 
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,21 +26,21 @@ from tests.harness.waiting import eventually
 ACCOUNT = GetBillingAccountRequest(id=str(uuid4()))
 
 
-class Asking(BillingService):
-    """A service that asks another for its answers."""
+class Forwarding(BillingService):
+    """A service that calls another service."""
 
-    def __init__(self, other: int) -> None:
+    def __init__(self, called_port: int) -> None:
         super().__init__(Database(""))
-        to = open_channel(f"127.0.0.1:{other}")
-        self._ask = RemoteMethod(to, "billing", "GetBillingAccount", GetBillingAccountRequest, BillingAccount)
+        to = open_channel(f"127.0.0.1:{called_port}")
+        self._forward = RemoteMethod(to, "billing", "GetBillingAccount", GetBillingAccountRequest, BillingAccount)
 
     async def get_billing_account(self, request: GetBillingAccountRequest) -> BillingAccount:
-        return await self._ask(request)
+        return await self._forward(request)
 
 
 @contextmanager
-def other(seconds_left: list[float]) -> Iterator[int]:
-    """Runs the other, which writes down how long its callers wait, and yields its port."""
+def called_service(seconds_left: list[float]) -> Iterator[int]:
+    """Runs the called service, which records the time left of each call, and yields its port."""
 
     def answer(_: bytes, context: grpc.ServicerContext) -> bytes:
         seconds_left.append(context.time_remaining())
@@ -56,46 +56,46 @@ def other(seconds_left: list[float]) -> Iterator[int]:
     server.stop(None).wait(5)
 
 
-@pytest.mark.parametrize(("deadline", "passed_on"), [(2, 2), (60, 5), (None, 5)])
-def test_a_deadline_is_passed_on_and_is_five_seconds_at_most(
-    background: Background, signer: Signer, deadline: float | None, passed_on: float
+@pytest.mark.parametrize(("deadline", "propagated"), [(2, 2), (60, 5), (None, 5)])
+def test_outgoing_call_has_the_deadline_and_at_most_five_seconds(
+    background: Background, signer: Signer, deadline: float | None, propagated: float
 ) -> None:
     seconds_left: list[float] = []
     with (
-        other(seconds_left) as others_port,
-        background.during(asking(others_port, signer)) as port,
+        called_service(seconds_left) as called_port,
+        background.during(serve_forwarding(called_port, signer)) as port,
         grpc.insecure_channel(f"127.0.0.1:{port}") as to,
     ):
         call(to, signer, "GetBillingAccount", bytes(ACCOUNT), deadline)
     [left] = seconds_left
-    assert passed_on - 1 < left <= passed_on * 1.01  # grpc rounds a timeout up on the wire, to three digits
+    assert propagated - 1 < left <= propagated * 1.01  # grpc rounds timeouts up to three digits
 
 
-def test_whoever_still_listens_at_the_deadline_hears_that_it_was_too_slow(
+def test_call_past_its_deadline_returns_call_too_slow(
     background: Background, signer: Signer, database_url: str, sql: Sql
 ) -> None:
-    serving = with_one_connection(database_url, signer)
-    at_the_server = (("grpc-timeout", "1S"),)  # the caller himself goes on waiting
+    serving = serve_with_one_connection(database_url, signer)
+    server_deadline = (("grpc-timeout", "1S"),)  # the client itself has no deadline
     with (
         background.during(serving) as port,
         grpc.insecure_channel(f"127.0.0.1:{port}") as to,
         sql.hold_locks("LOCK TABLE accounts"),
-        pytest.raises(grpc.RpcError) as refused,
+        pytest.raises(grpc.RpcError) as rejected,
     ):
-        call(to, signer, "ListBillingAccounts", b"", None, metadata=at_the_server)
-    assert refused.value.code() is StatusCode.DEADLINE_EXCEEDED
-    assert Rejected(refused.value).reason == "CALL_TOO_SLOW"
+        call(to, signer, "ListBillingAccounts", b"", None, metadata=server_deadline)
+    assert rejected.value.code() is StatusCode.DEADLINE_EXCEEDED
+    assert Rejected(rejected.value).reason == "CALL_TOO_SLOW"
 
 
-def test_the_end_of_a_deadline_ends_the_statement_and_leaves_the_connection_good(
+def test_deadline_cancels_the_statement_and_keeps_the_connection(
     background: Background, signer: Signer, database_url: str, sql: Sql
 ) -> None:
-    serving = with_one_connection(database_url, signer)
+    serving = serve_with_one_connection(database_url, signer)
     with background.during(serving) as port, grpc.insecure_channel(f"127.0.0.1:{port}") as to:
         with sql.hold_locks("LOCK TABLE accounts"):
-            with pytest.raises(grpc.RpcError) as refused:
+            with pytest.raises(grpc.RpcError) as rejected:
                 call(to, signer, "ListBillingAccounts", b"", 1)
-            assert refused.value.code() is StatusCode.DEADLINE_EXCEEDED
+            assert rejected.value.code() is StatusCode.DEADLINE_EXCEEDED
             eventually(lambda: sql.count_waiting() == 0)
         call(to, signer, "ListBillingAccounts", b"", 5)
 
@@ -103,21 +103,21 @@ def test_the_end_of_a_deadline_ends_the_statement_and_leaves_the_connection_good
 def call(
     to: grpc.Channel, signer: Signer, method: str, request: bytes, deadline: float | None, *, metadata: Metadata = ()
 ) -> None:
-    """Calls billing as a user who waits so many seconds. Raises grpc.RpcError."""
+    """Calls billing as a user, with a deadline in seconds. Raises grpc.RpcError."""
     callable_: Any = to.unary_unary(f"/{SERVICES['billing']}/{method}")
     token = ("authorization", f"Bearer {signer.token('USER')}")
     callable_(request, metadata=(token, *metadata), timeout=deadline)
 
 
 @asynccontextmanager
-async def asking(other: int, signer: Signer) -> AsyncIterator[int]:
-    """Serves the one that asks the other."""
-    async with serve_servicer("billing", Asking(other), TokenVerifier(signer.trust)) as port:
+async def serve_forwarding(called_port: int, signer: Signer) -> AsyncIterator[int]:
+    """Serves the calling service."""
+    async with serve_servicer("billing", Forwarding(called_port), TokenVerifier(signer.trust)) as port:
         yield port
 
 
 @asynccontextmanager
-async def with_one_connection(url: str, signer: Signer) -> AsyncIterator[int]:
-    """Serves billing, whose calls wait for each other's connection."""
+async def serve_with_one_connection(url: str, signer: Signer) -> AsyncIterator[int]:
+    """Serves billing with a single database connection."""
     async with serve_service("billing", url, TokenVerifier(signer.trust), database_connections=1) as port:
         yield port

@@ -1,4 +1,4 @@
-"""The health check of the containers, as an engine runs it: a script, against a real service."""
+"""The health check script of the containers, run against a real service."""
 
 import os
 import socket
@@ -20,24 +20,24 @@ from tests.harness.waiting import eventually
 from tools.ports import free_port
 
 
-def probed(port: int) -> str:
-    """Runs the health check, and returns what it has against the service: nothing if all is well."""
-    told = os.environ | {"PULSETRACK_LISTEN": f"0.0.0.0:{port}"}
+def run_probe(port: int) -> str:
+    """Runs the health check and returns its error, "" if the service is healthy."""
+    environment = os.environ | {"PULSETRACK_LISTEN": f"0.0.0.0:{port}"}
     script = [sys.executable, "-I", "-S", str(probe.__file__)]
-    done = subprocess.run(script, check=False, env=told, capture_output=True, text=True)
+    done = subprocess.run(script, check=False, env=environment, capture_output=True, text=True)
     assert done.returncode == (1 if done.stderr else 0)
     return done.stderr.strip()
 
 
 @contextmanager
-def answering(answer: bytes) -> Iterator[int]:
-    """Has a server give one caller these bytes, whatever he asks, and hang up; yields its port."""
+def respond_with(response: bytes) -> Iterator[int]:
+    """Runs a server that sends these bytes to one client and disconnects. Yields its port."""
 
     def serve() -> None:
         connection, _ = server.accept()
         with connection:
             connection.recv(1)
-            connection.sendall(answer)
+            connection.sendall(response)
 
     with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as thread:
         done = thread.submit(serve)
@@ -45,37 +45,35 @@ def answering(answer: bytes) -> Iterator[int]:
         done.result()
 
 
-def test_a_service_that_serves_is_healthy_and_one_without_its_database_is_not(
-    background: Background, signer: Signer, frail: Frail
-) -> None:
+def test_probe_follows_the_health_of_the_service(background: Background, signer: Signer, frail: Frail) -> None:
     with background.during(serve_service("billing", frail.url, TokenVerifier(signer.trust))) as port:
-        assert probed(port) == ""
+        assert run_probe(port) == ""
         frail.kill()
-        eventually(lambda: probed(port) == "The service is not serving.")
+        eventually(lambda: run_probe(port) == "The service is not serving.")
         frail.start()
-        eventually(lambda: probed(port) == "")
+        eventually(lambda: run_probe(port) == "")
 
 
-def test_a_port_on_which_nothing_listens_is_not_healthy() -> None:
-    assert "Connection refused" in probed(free_port())
+def test_closed_port_is_unhealthy() -> None:
+    assert "Connection refused" in run_probe(free_port())
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         b"",
         b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
-        b"\0\0\0\4\0\0\0\0\0" + b"\0\0\x08\7\0\0\0\0\0" + bytes(8),  # settings, and GOAWAY
-        b"\0\0\1\1\5\0\0\0\1\x88",  # headers without an answer: a refusal
+        b"\0\0\0\4\0\0\0\0\0" + b"\0\0\x08\7\0\0\0\0\0" + bytes(8),  # SETTINGS and GOAWAY
+        b"\0\0\1\1\5\0\0\0\1\x88",  # headers without a message: an error
         b"\0\0\7\0\0\0\0\0\1\0\0\0\0\2\x08\2",  # NOT_SERVING
-        b"\0\0\7\0\0\0\0\0\1\0\0",  # a frame that breaks off
+        b"\0\0\7\0\0\0\0\0\1\0\0",  # a truncated frame
     ],
 )
-def test_another_answer_is_not_taken_for_health(answer: bytes) -> None:
-    with answering(answer) as port:
-        assert probed(port)
+def test_unexpected_response_is_unhealthy(response: bytes) -> None:
+    with respond_with(response) as port:
+        assert run_probe(port)
 
 
-def test_the_answer_of_health_is_health() -> None:
-    with answering(b"\0\0\7\0\0\0\0\0\1\0\0\0\0\2\x08\1") as port:
-        assert probed(port) == ""
+def test_serving_response_is_healthy() -> None:
+    with respond_with(b"\0\0\7\0\0\0\0\0\1\0\0\0\0\2\x08\1") as port:
+        assert run_probe(port) == ""
