@@ -43,7 +43,7 @@ def billing(anonymous: Client, signer: Signer) -> Client:
     return anonymous.with_token(signer.long_lived_token("USER"))
 
 
-class Frail:
+class StoppableDatabase:
     """Billing's database on its own Postgres server, which tests stop and restart."""
 
     def __init__(self, background: Background, running: RunningPart, url: str) -> None:
@@ -62,16 +62,16 @@ class Frail:
 
 
 @pytest.fixture(scope="session")
-def frail_server(background: Background, tmp_path_factory: pytest.TempPathFactory) -> Frail:
-    folder = tmp_path_factory.mktemp("frail")
+def database_server(background: Background, tmp_path_factory: pytest.TempPathFactory) -> StoppableDatabase:
+    folder = tmp_path_factory.mktemp("stoppable")
     server = Postgres(folder / "data", free_port(), "a password", {"fsync": "off"})
-    running = background.enter(RunningPart(server.part("frail"), folder))
+    running = background.enter(RunningPart(server.part("stoppable"), folder))
     migrate("billing", server.url())
-    return Frail(background, running, server.url())
+    return StoppableDatabase(background, running, server.url())
 
 
 @pytest.fixture
-def frail(frail_server: Frail) -> Iterator[Frail]:
+def stoppable_database(database_server: StoppableDatabase) -> Iterator[StoppableDatabase]:
     """The stoppable database. It runs before and after each test."""
-    yield frail_server
-    frail_server.start()
+    yield database_server
+    database_server.start()

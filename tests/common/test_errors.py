@@ -13,7 +13,7 @@ from services.common.observability.logging import add_ids
 from services.common.postgres.database import Database
 from services.common.protobuf.contract import SERVICES
 from services.common.rpc.tokens import TokenVerifier
-from tests.common.conftest import Frail
+from tests.common.conftest import StoppableDatabase
 from tests.harness.background import Background
 from tests.harness.client import Client, Rejected, connect
 from tests.harness.services import serve_service, serve_servicer
@@ -133,15 +133,17 @@ def test_unknown_method_is_unimplemented(billing: Client, path: str) -> None:
     assert rejected.value.code is StatusCode.UNIMPLEMENTED
 
 
-def test_call_without_the_database_returns_unavailable(background: Background, signer: Signer, frail: Frail) -> None:
-    serving = serve_service("billing", frail.url, TokenVerifier(signer.trust))
+def test_call_without_the_database_returns_unavailable(
+    background: Background, signer: Signer, stoppable_database: StoppableDatabase
+) -> None:
+    serving = serve_service("billing", stoppable_database.url, TokenVerifier(signer.trust))
     with background.during(serving) as port, connect(port, "billing", signer.token("USER")) as billing:
         assert get_reason(billing) == "BILLING_ACCOUNT_NOT_FOUND"
-        frail.kill()
+        stoppable_database.kill()
         with pytest.raises(Rejected) as rejected:
             billing.get_billing_account(UNKNOWN)
         assert (rejected.value.code, rejected.value.reason) == (StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE")
-        frail.start()
+        stoppable_database.start()
         eventually(lambda: get_reason(billing) == "BILLING_ACCOUNT_NOT_FOUND")
 
 

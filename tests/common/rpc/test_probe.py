@@ -12,7 +12,7 @@ import pytest
 
 from deploy import probe
 from services.common.rpc.tokens import TokenVerifier
-from tests.common.conftest import Frail
+from tests.common.conftest import StoppableDatabase
 from tests.harness.background import Background
 from tests.harness.services import serve_service
 from tests.harness.tokens import Signer
@@ -45,12 +45,14 @@ def respond_with(response: bytes) -> Iterator[int]:
         done.result()
 
 
-def test_probe_follows_the_health_of_the_service(background: Background, signer: Signer, frail: Frail) -> None:
-    with background.during(serve_service("billing", frail.url, TokenVerifier(signer.trust))) as port:
+def test_probe_follows_the_health_of_the_service(
+    background: Background, signer: Signer, stoppable_database: StoppableDatabase
+) -> None:
+    with background.during(serve_service("billing", stoppable_database.url, TokenVerifier(signer.trust))) as port:
         assert run_probe(port) == ""
-        frail.kill()
+        stoppable_database.kill()
         eventually(lambda: run_probe(port) == "The service is not serving.")
-        frail.start()
+        stoppable_database.start()
         eventually(lambda: run_probe(port) == "")
 
 

@@ -21,7 +21,7 @@ from services.common.postgres.database import Database
 from services.common.protobuf import contract
 from services.common.protobuf.contract import SERVICES
 from services.common.rpc.tokens import TokenVerifier
-from tests.common.conftest import Frail
+from tests.common.conftest import StoppableDatabase
 from tests.harness.background import Background
 from tests.harness.client import Rejected, connect
 from tests.harness.services import serve_service, serve_servicer
@@ -44,14 +44,16 @@ def test_health_of_another_service_is_not_found(grpc_channel: grpc.Channel) -> N
     assert rejected.value.code() is StatusCode.NOT_FOUND
 
 
-def test_health_follows_the_database(background: Background, signer: Signer, frail: Frail) -> None:
-    serving = serve_service("billing", frail.url, TokenVerifier(signer.trust))
+def test_health_follows_the_database(
+    background: Background, signer: Signer, stoppable_database: StoppableDatabase
+) -> None:
+    serving = serve_service("billing", stoppable_database.url, TokenVerifier(signer.trust))
     with background.during(serving) as port, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         watch = HealthStub(channel).Watch(HealthCheckRequest(), timeout=60)
         assert next(watch).status == SERVING
-        frail.kill()
+        stoppable_database.kill()
         assert next(watch).status == NOT_SERVING
-        frail.start()
+        stoppable_database.start()
         assert next(watch).status == SERVING
         watch.cancel()
 
