@@ -1,7 +1,7 @@
-"""A local system whose clocks tests can move: `python -m tests.e2e.clocks` starts it as `python -m tools.local` does.
+"""A local system with movable clocks. `python -m tests.e2e.clocks` starts it like `python -m tools.local`.
 
-Envoy does not start under libfaketime, and the embedded broker is linked statically. Both see the others' clocks move,
-which is the same to them as their own clock moving the other way.
+Envoy does not start under libfaketime, and the embedded broker is linked statically. Moving all other clocks has the
+same effect on them as moving their own in the opposite direction.
 """
 
 import os
@@ -25,23 +25,23 @@ _FOLDER = "CLOCKS_FOLDER"
 
 
 class Clocks:
-    """The clocks of the movable parts of one copy."""
+    """The clocks of the movable processes of one instance."""
 
     def __init__(self, folder: Path) -> None:
-        """Takes a folder that every account can read: Postgres has an account of its own."""
+        """Takes a folder that every account can read, because Postgres has its own account."""
         self._folder = folder
         self.environment = {_FOLDER: str(folder)}
-        """What the copy's supervisor needs."""
+        """The environment of the instance's supervisor."""
         self.set(MOVABLE, 0)
 
     def set(self, parts: tuple[str, ...], offset_seconds: int) -> None:
-        """Sets clocks to an offset from the machine's. The parts follow within a second."""
+        """Sets clocks to an offset from the machine's. Processes follow within a second."""
         for part in parts:
             (self._folder / part).write_text(f"{offset_seconds:+d}\n", encoding="utf-8")
 
 
 def clock_offset(pid: int) -> float:
-    """Returns how far a process's clock is ahead of the machine's, in seconds: its account and environment read it."""
+    """Returns the offset, in seconds, of a process's clock from the machine's, read as its user in its environment."""
     process = psutil.Process(pid)
     assert str(LIBRARY) in {file.path for file in process.memory_maps()}
     read = subprocess.run(

@@ -1,4 +1,4 @@
-"""Clients that create patients without a break, whatever happens to the system."""
+"""Clients that create patients continuously, with retries."""
 
 import threading
 import time
@@ -15,19 +15,19 @@ from tools.instance import Instance
 _CLIENTS = 3
 _PAUSE_SECONDS = 0.25
 _TRY_SECONDS = 5
-"""After which a client asks again."""
+"""The timeout after which a client retries."""
 
 
 class Creating:
-    """Creates patients while its context is open, each with one request id until it is acknowledged."""
+    """Creates patients while its context is open. Retries each with the same request id until it is acknowledged."""
 
-    def __init__(self, copy: Instance) -> None:
+    def __init__(self, instance: Instance) -> None:
         self.acknowledged: list[str] = []
-        """The ids of the patients."""
+        """The ids of acknowledged patients."""
         self.tries_failed = 0
-        self._copy = copy
+        self._instance = instance
         self._times = [time.monotonic()]
-        self._over = threading.Event()
+        self._stopped = threading.Event()
         self._threads = [threading.Thread(target=self._run) for _ in range(_CLIENTS)]
 
     def __enter__(self) -> Self:
@@ -36,44 +36,44 @@ class Creating:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
+        self._stopped.set()
         for thread in self._threads:
             thread.join()
         self._times.append(time.monotonic())
 
     def longest_silence(self) -> float:
-        """Returns the longest time, in seconds, in which no client had a patient acknowledged."""
+        """Returns the longest time, in seconds, without an acknowledged patient."""
         times = sorted(self._times)
         return max(later - earlier for earlier, later in pairwise(times))
 
     def _run(self) -> None:
-        with httpx.Client(base_url=self._copy.url, timeout=_TRY_SECONDS) as client:
-            while not self._over.wait(_PAUSE_SECONDS):
+        with httpx.Client(base_url=self._instance.url, timeout=_TRY_SECONDS) as client:
+            while not self._stopped.wait(_PAUSE_SECONDS):
                 created = self._create(client)
                 self.acknowledged.append(created)
                 self._times.append(time.monotonic())
 
     def _create(self, client: httpx.Client) -> str:
-        """Asks until the patient is acknowledged, logging in when the token is no longer good."""
+        """Retries until the patient is acknowledged, and logs in again when the token is rejected."""
         patient, request_id = a_patient(), str(uuid4())
         while True:
-            with suppress(httpx.TransportError):  # the gateway is away, or an answer takes too long
-                answer = client.post("/v1/patients", json=patient, params={"requestId": request_id})
-                if answer.is_success:
-                    return str(answer.json()["id"])
-                if answer.status_code == httpx.codes.UNAUTHORIZED:
-                    log_in(client, self._copy)
+            with suppress(httpx.TransportError):  # the gateway is unavailable, or the request timed out
+                response = client.post("/v1/patients", json=patient, params={"requestId": request_id})
+                if response.is_success:
+                    return str(response.json()["id"])
+                if response.status_code == httpx.codes.UNAUTHORIZED:
+                    log_in(client, self._instance)
                     continue
             self.tries_failed += 1
             time.sleep(_PAUSE_SECONDS)
 
 
-def log_in(client: httpx.Client, copy: Instance) -> None:
-    """Logs a client in as the first admin, if that can be done now."""
+def log_in(client: httpx.Client, instance: Instance) -> None:
+    """Logs a client in as the first admin, or pauses if the login fails."""
     client.headers.pop("authorization", None)
-    who = {"email": "admin@pulsetrack.local", "password": copy.admin_password}
-    answer: Any = client.post("/v1/auth/login", json=who)
-    if answer.is_success:
-        client.headers["authorization"] = f"Bearer {answer.json()['accessToken']}"
+    credentials = {"email": "admin@pulsetrack.local", "password": instance.admin_password}
+    response: Any = client.post("/v1/auth/login", json=credentials)
+    if response.is_success:
+        client.headers["authorization"] = f"Bearer {response.json()['accessToken']}"
     else:
         time.sleep(_PAUSE_SECONDS)

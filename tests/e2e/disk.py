@@ -1,4 +1,4 @@
-"""Small disks, to be filled."""
+"""Small file systems that tests fill."""
 
 import subprocess
 from collections.abc import Iterator
@@ -7,8 +7,8 @@ from pathlib import Path
 
 
 @contextmanager
-def mounted(folder: Path, *, megabytes: int) -> Iterator[Path | None]:
-    """Mounts a file system of a size on a folder and yields the folder, or None if this user may not mount one."""
+def mount_disk(folder: Path, *, megabytes: int) -> Iterator[Path | None]:
+    """Mounts a small file system and yields its folder, or None without the permission to mount."""
     command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
     if subprocess.run(command, check=False, capture_output=True).returncode:
         yield None
@@ -20,7 +20,7 @@ def mounted(folder: Path, *, megabytes: int) -> Iterator[Path | None]:
 
 
 def fill(disk: Path) -> Path:
-    """Takes all the room that is left, and returns the file that takes it."""
+    """Fills a disk, and returns the file that occupies the space."""
     filler = disk / "filler"
     with filler.open("wb", buffering=0) as file:
         for size in (1024 * 1024, 4096, 1):

@@ -1,6 +1,6 @@
-"""What Schemathesis cannot know by itself: texts of our own formats, and which reasons a refusal may have.
+"""Formats and checks that Schemathesis cannot derive from the OpenAPI document.
 
-It is read by the command `st`, as SCHEMATHESIS_HOOKS says.
+The command `st` loads this module through SCHEMATHESIS_HOOKS.
 """
 
 import json
@@ -17,7 +17,7 @@ DOCUMENT: dict[str, Any] = json.loads((GEN / "openapi.json").read_text(encoding=
 OPERATIONS = {op["operationId"]: op for verbs in DOCUMENT["paths"].values() for op in verbs.values()}
 
 FORM = {"FIELDS_INVALID", "JSON_INVALID", "QUERY_PARAMETER_INVALID", "QUERY_PARAMETER_UNKNOWN"}
-"""The reasons that say that a request has not the form that the document gives it."""
+"""Reasons of requests that do not match the schema."""
 
 BEYOND_FORM = {
     password_strength.GUESSABLE,
@@ -28,10 +28,10 @@ BEYOND_FORM = {
     "must equal the Idempotency-Key header if both are set",
     "must not be after the end",
     "must not be in the future",
-    "value is required",  # of a field that a mask names
-    r"does not match regex pattern `^[\p{L}\p{M}\p{N}._-]{1,50}$`",  # which no other dialect can say: a format for it
+    "value is required",  # for a field named in an update mask
+    r"does not match regex pattern `^[\p{L}\p{M}\p{N}._-]{1,50}$`",
 }
-"""What is wrong with fields that have the right form: no JSON Schema can compare fields, or knows what day it is."""
+"""Violations of fields that match the schema. JSON Schema cannot compare fields or dates with today."""
 
 schemathesis.openapi.format("username", st.from_regex(r"[\w.-]{1,50}", fullmatch=True))
 schemathesis.openapi.format("password", st.text(st.characters(codec="utf-8"), min_size=8, max_size=128))
@@ -39,7 +39,7 @@ schemathesis.openapi.format("password", st.text(st.characters(codec="utf-8"), mi
 
 @schemathesis.check
 def a_request_of_the_right_form_is_not_refused_for_its_form(_: Any, response: Any, case: Any) -> None:
-    """In place of positive_data_acceptance: what is valid may be refused, but only for what is behind its form."""
+    """Replaces positive_data_acceptance: such a request may only fail by rules that the schema cannot express."""
     if case.meta and case.meta.generation.mode.is_positive and response.status_code == 400:
         error = response.json()
         [reason, *_] = [detail["reason"] for detail in error["details"] if "reason" in detail]
@@ -49,7 +49,7 @@ def a_request_of_the_right_form_is_not_refused_for_its_form(_: Any, response: An
 
 @schemathesis.check
 def an_error_has_a_reason_that_the_document_gives_to_its_operation(_: Any, response: Any, case: Any) -> None:
-    """Holds the reasons against the examples, which the document has for each of them."""
+    """Compares the reason with the examples of the response in the document."""
     answers = OPERATIONS[case.operation.definition.raw["operationId"]]["responses"]
     answer = answers.get(str(response.status_code), {})
     if name := answer.get("$ref", "").rpartition("/")[2]:

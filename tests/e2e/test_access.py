@@ -1,4 +1,4 @@
-"""Who gets in through the gateway, at both doors: a row for every method of the contract and every kind of caller."""
+"""Access through the gateway, over gRPC and REST, for every method and every kind of caller."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,8 +11,8 @@ from tests.e2e.sessions import Session, fill_path, service_token
 from tests.harness.client import Rejected, attempt
 from tools.instance import Instance
 
-CALLERS = ("nobody", "user", "admin", "service")
-OUTSIDE = {
+CALLERS = ("anonymous", "user", "admin", "service")
+ACCESS_ERRORS = {
     "TOKEN_MISSING": (grpc.StatusCode.UNAUTHENTICATED, 401),
     "TOKEN_INVALID": (grpc.StatusCode.UNAUTHENTICATED, 401),
     "ROLE_REQUIRED": (grpc.StatusCode.PERMISSION_DENIED, 403),
@@ -20,50 +20,50 @@ OUTSIDE = {
 METHODS = list(all_methods())
 
 
-def expected(method: Method, caller: str) -> str | None:
-    """Returns the reason for which a caller is refused at the gateway, None if he is admitted."""
+def expected_reason(method: Method, caller: str) -> str | None:
+    """Returns the reason with which the gateway or the service rejects the caller, None if the caller has access."""
     if method.access.kind is AccessKind.PUBLIC:
         return None
-    if caller == "nobody":
+    if caller == "anonymous":
         return "TOKEN_MISSING"
     if caller == "service":
-        return "TOKEN_INVALID"  # its audience is not the gateway's
+        return "TOKEN_INVALID"  # the token has another audience
     return None if caller.upper() in method.access.roles else "ROLE_REQUIRED"
 
 
 @pytest.fixture(scope="module")
 def service(system: Instance) -> Iterator[Session]:
-    """The patient service, come to the wrong door."""
+    """The patient service as a client of the gateway."""
     with Session.open(system, service_token(system)) as session:
         yield session
 
 
 @pytest.fixture
 def caller(request: pytest.FixtureRequest, system: Instance) -> Iterator[Session]:
-    if request.param == "nobody":
+    if request.param == "anonymous":
         with Session.open(system) as session:
             yield session
     else:
         yield request.getfixturevalue(request.param)
 
 
-@pytest.mark.parametrize(("caller", "who"), [(who, who) for who in CALLERS], indirect=["caller"])
+@pytest.mark.parametrize(("caller", "kind"), [(kind, kind) for kind in CALLERS], indirect=["caller"])
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
-def test_access_over_grpc(method: Method, caller: Session, who: str) -> None:
-    answer = attempt(lambda: caller.client("auth").call(method.path, b""))
-    kept_out = isinstance(answer, Rejected) and answer.reason in OUTSIDE
-    assert (answer.reason if kept_out else None) == expected(method, who)
-    assert not kept_out or answer.code is OUTSIDE[answer.reason][0]
+def test_access_over_grpc(method: Method, caller: Session, kind: str) -> None:
+    response = attempt(lambda: caller.client("auth").call(method.path, b""))
+    is_rejected = isinstance(response, Rejected) and response.reason in ACCESS_ERRORS
+    assert (response.reason if is_rejected else None) == expected_reason(method, kind)
+    assert not is_rejected or response.code is ACCESS_ERRORS[response.reason][0]
 
 
-@pytest.mark.parametrize(("caller", "who"), [(who, who) for who in CALLERS], indirect=["caller"])
+@pytest.mark.parametrize(("caller", "kind"), [(kind, kind) for kind in CALLERS], indirect=["caller"])
 @pytest.mark.parametrize("method", [m for m in METHODS if m.http], ids=lambda method: method.name)
-def test_access_over_rest(method: Method, caller: Session, who: str) -> None:
+def test_access_over_rest(method: Method, caller: Session, kind: str) -> None:
     [http] = method.http
-    answer = caller.request(http.verb, fill_path(http.path), json={} if http.body else None)
+    response = caller.request(http.verb, fill_path(http.path), json={} if http.body else None)
     reason: Any = None
-    if answer.is_error:
-        found = answer.json()["details"][0]["reason"]
-        reason = found if found in OUTSIDE else None
-        assert reason is None or answer.status_code == OUTSIDE[reason][1]
-    assert reason == expected(method, who)
+    if response.is_error:
+        found = response.json()["details"][0]["reason"]
+        reason = found if found in ACCESS_ERRORS else None
+        assert reason is None or response.status_code == ACCESS_ERRORS[reason][1]
+    assert reason == expected_reason(method, kind)

@@ -1,4 +1,4 @@
-"""What no client should send: a clear error each, at both doors, and nothing secret in a log."""
+"""Invalid input over gRPC and REST returns a clear error, and logs contain no secrets."""
 
 import json
 
@@ -20,15 +20,15 @@ CREATE = "/pulsetrack.patient.v1.PatientService/CreatePatient"
     ids=["a length beyond the end", "a truncated message", "half a tag", "a name that is not UTF-8"],
 )
 def test_malformed_message_is_rejected_over_grpc(user: Session, request_bytes: bytes) -> None:
-    with pytest.raises(Rejected) as refused:
+    with pytest.raises(Rejected) as rejected:
         user.client("patient").call(CREATE, request_bytes)
-    assert (refused.value.code, refused.value.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "FIELDS_INVALID")
+    assert (rejected.value.code, rejected.value.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "FIELDS_INVALID")
 
 
 def test_oversized_message_is_rejected_over_grpc(user: Session) -> None:
-    with pytest.raises(Rejected) as refused:
+    with pytest.raises(Rejected) as rejected:
         user.client("patient").call(CREATE, b"\x00" * (MAX_MESSAGE_BYTES + 1))
-    assert (refused.value.code, refused.value.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "BODY_TOO_LARGE")
+    assert (rejected.value.code, rejected.value.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "BODY_TOO_LARGE")
 
 
 @pytest.mark.parametrize(
@@ -47,15 +47,15 @@ def test_oversized_message_is_rejected_over_grpc(user: Session) -> None:
     ],
 )
 def test_invalid_body_is_rejected_over_rest(user: Session, content: bytes, kind: str, status: int, reason: str) -> None:
-    answer = user.rest.post("/v1/patients", content=content, headers={"content-type": kind})
-    assert (answer.status_code, answer.json()["details"][0]["reason"]) == (status, reason)
+    response = user.rest.post("/v1/patients", content=content, headers={"content-type": kind})
+    assert (response.status_code, response.json()["details"][0]["reason"]) == (status, reason)
 
 
 def test_invalid_field_is_reported_as_a_field_violation(user: Session) -> None:
-    answer = user.rest.post("/v1/patients", json=a_patient(email="nobody", dateOfBirth="2999-01-01"))
-    details = {detail["@type"].split(".")[-1]: detail for detail in answer.json()["details"]}
+    response = user.rest.post("/v1/patients", json=a_patient(email="nobody", dateOfBirth="2999-01-01"))
+    details = {detail["@type"].split(".")[-1]: detail for detail in response.json()["details"]}
     assert [violation["field"] for violation in details["BadRequest"]["fieldViolations"]] == ["patient.email"]
-    assert details["RequestInfo"]["requestId"] == answer.headers["x-request-id"]
+    assert details["RequestInfo"]["requestId"] == response.headers["x-request-id"]
 
 
 def test_logs_contain_no_secrets(system: Instance, admin: Session) -> None:
@@ -68,12 +68,12 @@ def test_logs_contain_no_secrets(system: Instance, admin: Session) -> None:
         secret += [session.refresh_token, again["accessToken"], again["refreshToken"]]
     secret += [path.read_text() for path in (system.folder / "secrets").iterdir()]
 
-    eventually(lambda: logs(system).count(json.dumps("/v1/auth/refresh")) >= 2)
-    assert [text for text in secret if text in logs(system)] == []
+    eventually(lambda: read_logs(system).count(json.dumps("/v1/auth/refresh")) >= 2)
+    assert [text for text in secret if text in read_logs(system)] == []
 
 
 def test_logs_contain_no_personal_data(system: Instance, user: Session) -> None:
-    first, other = (personal(number) for number in (1, 2))
+    first, other = (personal_data(number) for number in (1, 2))
     _, another = (user.post("/v1/patients", a_patient(**fields)) for fields in (first, other))
     path = f"/v1/patients/{another['id']}"
     statuses = [
@@ -87,16 +87,16 @@ def test_logs_contain_no_personal_data(system: Instance, user: Session) -> None:
     ]
     assert statuses == [409, 409, 409, 400, 400, 400, 401]
     with user.rest.stream("GET", "/v1/patients", params={"query": first["email"]}) as last:
-        pass  # the client goes before it has read the answer
-    with pytest.raises(Rejected):  # a message that is cut off in the middle of its name
+        pass  # the client disconnects before reading the response
+    with pytest.raises(Rejected):  # the message is truncated within the name
         user.client("patient").call(CREATE, b"\x0a\x7f\x0a\x7f" + first["name"].encode())
-    eventually(lambda: last.headers["x-request-id"] in logs(system))
+    eventually(lambda: last.headers["x-request-id"] in read_logs(system))
     canaries = [value for fields in (first, other) for value in fields.values()]
-    assert [text for text in canaries if text in logs(system)] == []
+    assert [text for text in canaries if text in read_logs(system)] == []
 
 
-def personal(number: int) -> dict[str, str]:
-    """Returns personal data that occurs nowhere else."""
+def personal_data(number: int) -> dict[str, str]:
+    """Returns unique personal data."""
     return {
         "name": f"Canary Nightingale {number}",
         "email": f"canary.{number}@nightingale.test",
@@ -106,6 +106,6 @@ def personal(number: int) -> dict[str, str]:
     }
 
 
-def logs(system: Instance) -> str:
-    """Returns all that is in the logs of a copy."""
+def read_logs(system: Instance) -> str:
+    """Returns the contents of all logs of an instance."""
     return "".join(path.read_text(errors="replace") for path in (system.folder / "logs").iterdir())

@@ -1,4 +1,4 @@
-"""The page at /docs/ in a real browser: what a person does on it, and what a page may not."""
+"""The API reference at /docs/ in a real browser, and its security policy."""
 
 import json
 import shutil
@@ -16,17 +16,17 @@ from tools.instance import Instance
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine"),
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
     pytest.mark.timeout(300),
 ]
 
-STRANGER, CONFIGURED = "stranger.test", ORIGIN.removeprefix("http://")
+UNKNOWN, CONFIGURED = "unknown.test", ORIGIN.removeprefix("http://")
 SIZES = {"wide": (1280, 900), "phone": (390, 844)}
 
 
 @pytest.fixture(scope="module")
 def other_site() -> Iterator[int]:
-    """An empty page on a port of its own."""
+    """An empty page on another port."""
 
     class Blank(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -35,7 +35,7 @@ def other_site() -> Iterator[int]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Says nothing."""
+            """Logs nothing."""
 
     with HTTPServer(("127.0.0.1", 0), Blank) as server:
         Thread(target=server.serve_forever, daemon=True).start()
@@ -46,8 +46,8 @@ def other_site() -> Iterator[int]:
 @pytest.fixture(scope="module")
 def browser(other_site: int) -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        # Chromium's own sandbox does not work for root; what is opened here is ours.
-        rules = ",".join(f"MAP {host} 127.0.0.1:{other_site}" for host in (STRANGER, CONFIGURED))
+        # Chromium's sandbox does not work for root, and the tests open only pages of this repository.
+        rules = ",".join(f"MAP {host} 127.0.0.1:{other_site}" for host in (UNKNOWN, CONFIGURED))
         arguments = ["--no-sandbox", f"--host-resolver-rules={rules}"]
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         yield browser
@@ -55,21 +55,21 @@ def browser(other_site: int) -> Iterator[Browser]:
 
 
 class Reference:
-    """The page, open, by what a person sees of it."""
+    """The API reference, opened in a browser."""
 
     def __init__(self, browser: Browser, url: str, size: str = "wide") -> None:
         width, height = SIZES[size]
         self.page: Page = browser.new_page(viewport={"width": width, "height": height})
-        self.page.set_default_timeout(60_000)  # milliseconds: a browser is slow on a machine that does much else
-        self.complaints: list[str] = []
-        self.page.on("console", self._said)
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda request: self._asked(request.url, url))
+        self.page.set_default_timeout(60_000)  # milliseconds; browsers are slow on a loaded machine
+        self.errors: list[str] = []
+        self.page.on("console", self._record_message)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("request", lambda request: self._record_request(request.url, url))
         self.page.goto(f"{url}/docs/")
         self.page.wait_for_selector(".opblock")
 
     def call(self, name: str, body: str | None = None, **parameters: str) -> Locator:
-        """Sends a call, and returns the part of the page with its answer."""
+        """Sends a request, and returns the element that shows the response."""
         operation = self.page.locator(f"[id$=-{name}]")
         operation.locator(".opblock-summary-control").click()
         if body is not None:
@@ -77,30 +77,30 @@ class Reference:
         for parameter, value in parameters.items():
             operation.locator(f'tr[data-param-name="{parameter}"] input').fill(value)
         operation.get_by_role("button", name="Execute").click()
-        answer = operation.locator(".live-responses-table .response")
-        answer.wait_for()
-        return answer
+        response = operation.locator(".live-responses-table .response")
+        response.wait_for()
+        return response
 
     def authorise(self, token: str) -> None:
-        """Gives the page an access token, as a person does who has copied it."""
+        """Enters an access token in the dialog "Authorize"."""
         self.page.locator(".auth-wrapper .authorize").first.click()
         dialog = self.page.locator(".dialog-ux")
         dialog.locator("input").fill(token)
         dialog.get_by_role("button", name="Apply credentials").click()
         dialog.get_by_role("button", name="Close").click()
 
-    def _said(self, message: ConsoleMessage) -> None:
+    def _record_message(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"} and "status of 40" not in message.text:
-            self.complaints.append(message.text)
+            self.errors.append(message.text)
 
-    def _asked(self, asked: str, url: str) -> None:
-        if not asked.startswith((f"{url}/", "data:")):
-            self.complaints.append(f"{asked} is not the gateway's")
+    def _record_request(self, requested: str, url: str) -> None:
+        if not requested.startswith((f"{url}/", "data:")):
+            self.errors.append(f"{requested} is not the gateway's")
 
 
-def field(answer: Locator, name: str) -> str:
-    """Returns a field of the JSON that an answer shows."""
-    return str(json.loads(answer.locator("code").first.inner_text())[name])
+def field(response: Locator, name: str) -> str:
+    """Returns a field of a displayed JSON response."""
+    return str(json.loads(response.locator("code").first.inner_text())[name])
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -118,7 +118,7 @@ def test_user_signs_up_logs_in_and_creates_a_patient_in_the_reference(
     assert field(created, "email") == patient["email"]
     read = reference.call("GetPatient", id=field(created, "id"))
     assert field(read, "name") == "Ana Silva"
-    assert reference.complaints == []
+    assert reference.errors == []
     assert reference.page.evaluate("document.documentElement.scrollWidth") <= SIZES[size][0]
     reference.page.close()
 
@@ -128,16 +128,16 @@ def test_reference_page_runs_no_foreign_script_and_calls_no_other_origin(system:
     inline = "const s = document.createElement('script'); s.textContent = 'ran = true'; document.body.append(s)"
     assert reference.page.evaluate(f"() => {{ {inline}; return typeof ran }}") == "undefined"
     assert reference.page.evaluate("() => fetch('https://elsewhere.test/').catch(() => 'refused')") == "refused"
-    refused = [text for text in reference.complaints if "Content Security Policy" in text]
-    assert [text for text in refused if "script-src" in text]
-    assert [text for text in refused if "elsewhere.test" in text]
+    rejected = [text for text in reference.errors if "Content Security Policy" in text]
+    assert [text for text in rejected if "script-src" in text]
+    assert [text for text in rejected if "elsewhere.test" in text]
     reference.page.close()
 
 
 CALLING = """async ([url, token]) => {
     try {
-        const answer = await fetch(url, {headers: {authorization: `Bearer ${token}`}});
-        return `${answer.status} ${await answer.text()}`;
+        const response = await fetch(url, {headers: {authorization: `Bearer ${token}`}});
+        return `${response.status} ${await response.text()}`;
     } catch (error) {
         return String(error);
     }
@@ -148,7 +148,7 @@ CALLING = """async ([url, token]) => {
     ("host", "read"),
     [
         (CONFIGURED, "200 {}"),
-        (STRANGER, "TypeError: Failed to fetch"),
+        (UNKNOWN, "TypeError: Failed to fetch"),
         ("127.0.0.1:{port}", "TypeError: Failed to fetch"),
         ("localhost:{port}", "TypeError: Failed to fetch"),
     ],

@@ -1,4 +1,4 @@
-"""Faults under load: what was acknowledged is there once, and how long no create was answered is printed as a table."""
+"""Faults under load. Acknowledged patients exist once; a table shows the longest time without a successful create."""
 
 import logging
 import os
@@ -16,23 +16,23 @@ import pytest
 
 from tests.e2e.clocks import LIBRARY, MOVABLE, Clocks, clock_offset
 from tests.e2e.creating import Creating, log_in
-from tests.e2e.disk import fill, mounted
+from tests.e2e.disk import fill, mount_disk
 from tests.harness.waiting import eventually
 from tools.instance import Instance, run_instance
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(300)]
 
 _log = logging.getLogger(__name__)
-logging.getLogger("httpx").setLevel(logging.WARNING)  # it would write a line for each call
+logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs a line for each request
 
 PARTS = ("gateway", "auth", "patient", "billing", "analytics", "broker", "postgres")
 FROZEN_SECONDS = 20
 FULL_SECONDS = 15
 HOUR_SECONDS = 3600
 MOVED_SECONDS = 12
-"""How long a clock is wrong: more than a lease of the outbox, which is 10 s."""
+"""How long a clock is wrong. Longer than the lease of the outbox, 10 s."""
 AROUND_SECONDS = 3
-"""How long the load goes on before the fault and after it is over."""
+"""How long the load runs before and after the fault."""
 
 CLOCK_GROUPS = (MOVABLE, ("auth",), ("patient",), ("billing", "analytics"), ("postgres",))
 
@@ -42,7 +42,7 @@ Fault = Callable[[Instance], None]
 
 @pytest.fixture(scope="module")
 def table() -> Iterator[list[Row]]:
-    """The rows of the table, printed at the end."""
+    """The rows of the table, which is logged at the end."""
     rows: list[Row] = []
     yield rows
     lines = [f"| {name} | {created} | {failed} | {silence:.1f} s |" for name, created, failed, silence in rows]
@@ -52,22 +52,22 @@ def table() -> Iterator[list[Row]]:
 
 @pytest.fixture(scope="module")
 def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path | None]:
-    """A file system of its own, None if this user may not mount one."""
-    with mounted(tmp_path_factory.mktemp("disk"), megabytes=1500) as disk:
+    """A small file system, or None without the permission to mount."""
+    with mount_disk(tmp_path_factory.mktemp("disk"), megabytes=1500) as disk:
         yield disk
 
 
 @pytest.fixture(scope="module")
 def fragile(small_disk: Path | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    """A copy whose parts suffer."""
+    """An instance into which faults are injected."""
     folder = small_disk or tmp_path_factory.mktemp("fragile")
-    with run_instance(folder / "data", PULSETRACK_RATE_LIMITS="off") as copy:
-        yield copy
+    with run_instance(folder / "data", PULSETRACK_RATE_LIMITS="off") as instance:
+        yield instance
 
 
 @pytest.fixture(scope="module")
 def clocks() -> Iterator[Clocks]:
-    """The clocks of the parts of `moving`."""
+    """The clocks of the processes of `moving`."""
     if not LIBRARY.exists():
         pytest.skip("libfaketime is not installed")
     with tempfile.TemporaryDirectory(prefix="pulsetrack-clocks-") as folder:
@@ -77,42 +77,42 @@ def clocks() -> Iterator[Clocks]:
 
 @pytest.fixture(scope="module")
 def moving(clocks: Clocks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    """A copy whose clocks can be moved."""
+    """An instance with movable clocks."""
     folder = tmp_path_factory.mktemp("moving") / "data"
     environment = {"PULSETRACK_RATE_LIMITS": "off", **clocks.environment}
-    with run_instance(folder, module="tests.e2e.clocks", **environment) as copy:
-        yield copy
+    with run_instance(folder, module="tests.e2e.clocks", **environment) as instance:
+        yield instance
 
 
-def suffer(copy: Instance, name: str, fault: Fault, table: list[Row]) -> None:
-    """Lets a fault happen under load, adds its row, and checks that all is there once."""
-    before = settled(copy)
-    with Creating(copy) as creating:
+def check_fault(instance: Instance, name: str, fault: Fault, table: list[Row]) -> None:
+    """Injects a fault under load, adds its row, and checks that every acknowledged patient exists once."""
+    before = wait_until_settled(instance)
+    with Creating(instance) as creating:
         time.sleep(AROUND_SECONDS)
-        fault(copy)
-        answered = len(creating.acknowledged)
-        eventually(lambda: len(creating.acknowledged) > answered, seconds=60)
+        fault(instance)
+        acknowledged_before = len(creating.acknowledged)
+        eventually(lambda: len(creating.acknowledged) > acknowledged_before, seconds=60)
         time.sleep(AROUND_SECONDS)
     table.append((name, len(creating.acknowledged), creating.tries_failed, creating.longest_silence()))
     expected = before | set(creating.acknowledged)
     assert len(expected) == len(before) + len(creating.acknowledged)
-    assert settled(copy) == expected
+    assert wait_until_settled(instance) == expected
 
 
-def settled(copy: Instance) -> set[str]:
-    """Waits until every patient has an account and an event, and returns the patients' ids."""
-    ids: list[set[str]] = eventually(lambda: everything(copy), seconds=60)
+def wait_until_settled(instance: Instance) -> set[str]:
+    """Waits until every patient has an account and an event, and returns the ids of the patients."""
+    ids: list[set[str]] = eventually(lambda: find_settled_patients(instance), seconds=60)
     return ids[0]
 
 
-def everything(copy: Instance) -> list[set[str]]:
-    """Returns the set of all patients' ids if each has an account and an event and the system answers, else nothing.
+def find_settled_patients(instance: Instance) -> list[set[str]]:
+    """Returns the set of all patient ids in a list, or an empty list while the system is unavailable or incomplete.
 
     Fails if one has two.
     """
     try:
-        with httpx.Client(base_url=copy.url, timeout=20) as client:
-            log_in(client, copy)
+        with httpx.Client(base_url=instance.url, timeout=20) as client:
+            log_in(client, instance)
             patients, accounts, events = (
                 Counter(row[key] for row in rows(client, path, field))
                 for path, field, key in (
@@ -128,7 +128,7 @@ def everything(copy: Instance) -> list[set[str]]:
 
 
 def rows(client: httpx.Client, path: str, field: str) -> Iterator[dict[str, str]]:
-    """Yields everything that a list holds."""
+    """Yields the resources of all pages of a list."""
     token = ""
     while True:
         page = client.get(path, params={"pageSize": 1000, "pageToken": token}).raise_for_status().json()
@@ -137,55 +137,55 @@ def rows(client: httpx.Client, path: str, field: str) -> Iterator[dict[str, str]
             return
 
 
-def kill(copy: Instance, *parts: str) -> None:
-    """Kills parts, and waits until they have been started again."""
-    old = {part: copy.state().processes[part].pid for part in parts}
+def kill(instance: Instance, *parts: str) -> None:
+    """Kills processes, and waits until they are restarted."""
+    old = {part: instance.state().processes[part].pid for part in parts}
     for pid in old.values():
         os.kill(pid, signal.SIGKILL)
-    eventually(lambda: all(copy.state().processes[part].pid != pid for part, pid in old.items()))
+    eventually(lambda: all(instance.state().processes[part].pid != pid for part, pid in old.items()))
 
 
-def freeze(copy: Instance, part: str) -> None:
-    """Stops a part for some time, in which the supervisor may restart it."""
-    frozen = tree(copy.state().processes[part].process())
+def freeze(instance: Instance, part: str) -> None:
+    """Suspends a process for a while. The supervisor may restart it meanwhile."""
+    frozen = find_processes(instance.state().processes[part].process())
     for process in frozen:
         process.suspend()
     time.sleep(FROZEN_SECONDS)
     for process in frozen:
-        with suppress(psutil.NoSuchProcess):  # the supervisor has killed it
+        with suppress(psutil.NoSuchProcess):  # killed by the supervisor
             process.resume()
 
 
-def tree(process: psutil.Process | None) -> list[psutil.Process]:
+def find_processes(process: psutil.Process | None) -> list[psutil.Process]:
     """Returns a process with its descendants."""
     return [process, *process.children(recursive=True)] if process else []
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_killed_process(fragile: Instance, part: str, table: list[Row]) -> None:
-    suffer(fragile, f"kill {part}", lambda copy: kill(copy, part), table)
+    check_fault(fragile, f"kill {part}", lambda instance: kill(instance, part), table)
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_frozen_process(fragile: Instance, part: str, table: list[Row]) -> None:
-    suffer(fragile, f"stop {part} for {FROZEN_SECONDS} s", lambda copy: freeze(copy, part), table)
+    check_fault(fragile, f"stop {part} for {FROZEN_SECONDS} s", lambda instance: freeze(instance, part), table)
 
 
 def test_three_processes_killed_together(fragile: Instance, table: list[Row]) -> None:
     three = ("patient", "broker", "postgres")
-    suffer(fragile, f"kill {', '.join(three)} at once", lambda copy: kill(copy, *three), table)
+    check_fault(fragile, f"kill {', '.join(three)} at once", lambda instance: kill(instance, *three), table)
 
 
 def test_full_disk(fragile: Instance, small_disk: Path | None, table: list[Row]) -> None:
     if small_disk is None:
-        pytest.skip("only root may mount a small disk")
+        pytest.skip("mounting a file system requires root")
 
     def full(_: Instance) -> None:
         filler = fill(small_disk)
         time.sleep(FULL_SECONDS)
         filler.unlink()
 
-    suffer(fragile, f"disk full for {FULL_SECONDS} s", full, table)
+    check_fault(fragile, f"disk full for {FULL_SECONDS} s", full, table)
 
 
 @pytest.mark.parametrize("hours", [1, -1])
@@ -195,12 +195,12 @@ def test_clocks_off_by_an_hour(
 ) -> None:
     offset = hours * HOUR_SECONDS
 
-    def move(copy: Instance) -> None:
+    def move(instance: Instance) -> None:
         clocks.set(parts, offset)
         time.sleep(MOVED_SECONDS)
         for part in parts:
-            assert clock_offset(copy.state().processes[part].pid) == pytest.approx(offset, abs=60)
+            assert clock_offset(instance.state().processes[part].pid) == pytest.approx(offset, abs=60)
         clocks.set(parts, 0)
 
     names = "all but gateway and broker" if parts == MOVABLE else " and ".join(parts)
-    suffer(moving, f"clock of {names} {hours:+d} h for {MOVED_SECONDS} s", move, table)
+    check_fault(moving, f"clock of {names} {hours:+d} h for {MOVED_SECONDS} s", move, table)

@@ -1,4 +1,4 @@
-"""What is promised when a part dies: no acknowledged patient is lost, none has two accounts or two events."""
+"""A killed process loses no acknowledged patient, and creates no duplicate accounts or events."""
 
 import os
 import signal
@@ -22,37 +22,37 @@ KILL_AFTER = 50
 
 @pytest.fixture(scope="module")
 def fragile(new_folder: NewFolder) -> Iterator[Instance]:
-    """A copy whose parts are killed."""
-    with run_instance(new_folder("fragile"), PULSETRACK_RATE_LIMITS="off") as copy:
-        yield copy
+    """An instance whose processes are killed."""
+    with run_instance(new_folder("fragile"), PULSETRACK_RATE_LIMITS="off") as instance:
+        yield instance
 
 
-def patients_of(session: Session, path: str, field: str) -> Counter[str]:
-    """Counts the rows of a list by the patient that they are of."""
+def count_by_patient(session: Session, path: str, field: str) -> Counter[str]:
+    """Counts the resources of a list by patient."""
     return Counter(row["patientId"] for row in list_all(session, path, field))
 
 
-def create_while_it_dies(session: Session, copy: Instance, part: str) -> set[str]:
-    """Creates patients, kills a part in the middle, and returns the ids of those that were acknowledged."""
+def create_during_kill(session: Session, instance: Instance, part: str) -> set[str]:
+    """Creates patients, kills a process meanwhile, and returns the ids of acknowledged patients."""
     acknowledged: set[str] = set()
-    refusals: set[str] = set()
+    rejections: set[str] = set()
     killed = threading.Event()
 
     def create(_: int) -> None:
-        with suppress(httpx.TransportError):  # what the gateway's own death looks like
-            answer = session.rest.post("/v1/patients", json=a_patient())
-            if answer.is_success:
-                acknowledged.add(answer.json()["id"])
+        with suppress(httpx.TransportError):  # the gateway was killed
+            response = session.rest.post("/v1/patients", json=a_patient())
+            if response.is_success:
+                acknowledged.add(response.json()["id"])
             else:
-                refusals.add(answer.json()["details"][0]["reason"])
+                rejections.add(response.json()["details"][0]["reason"])
         if len(acknowledged) >= KILL_AFTER and not killed.is_set():
             killed.set()
-            os.kill(copy.state().processes[part].pid, signal.SIGKILL)
+            os.kill(instance.state().processes[part].pid, signal.SIGKILL)
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(create, range(PATIENTS)))
     assert killed.is_set()
-    assert refusals <= {"DEPENDENCY_UNAVAILABLE"}
+    assert rejections <= {"DEPENDENCY_UNAVAILABLE"}
     return acknowledged
 
 
@@ -61,15 +61,15 @@ def test_killed_process_loses_and_duplicates_no_acknowledged_patient(fragile: In
     eventually(lambda: httpx.get(f"{fragile.url}/.well-known/jwks.json").is_success)
     with Session.sign_up(fragile) as session:
         old = fragile.state().processes[part].pid
-        acknowledged = create_while_it_dies(session, fragile, part)
+        acknowledged = create_during_kill(session, fragile, part)
         eventually(lambda: fragile.state().processes[part].pid != old)
 
         def settled() -> bool:
             try:
-                accounts = patients_of(session, "/v1/billing/accounts", "billingAccounts")
-                events = patients_of(session, "/v1/analytics/events", "events")
+                accounts = count_by_patient(session, "/v1/billing/accounts", "billingAccounts")
+                events = count_by_patient(session, "/v1/analytics/events", "events")
             except (httpx.HTTPStatusError, httpx.TransportError):
-                return False  # the part is not back yet
+                return False  # the process has not restarted yet
             assert set(accounts.values()) | set(events.values()) <= {1}
             return acknowledged <= set(accounts) & set(events)
 
@@ -78,14 +78,14 @@ def test_killed_process_loses_and_duplicates_no_acknowledged_patient(fragile: In
 
 def test_restart_keeps_data_and_sessions(new_folder: NewFolder) -> None:
     folder = new_folder("restarted")
-    with run_instance(folder) as copy, Session.sign_up(copy) as session:
+    with run_instance(folder) as instance, Session.sign_up(instance) as session:
         created = session.post("/v1/patients", a_patient())
         token, refresh_token = session.token, session.refresh_token
-        assert copy.stop() == 0
-    with run_instance(folder) as copy, Session.open(copy, token) as session:
+        assert instance.stop() == 0
+    with run_instance(folder) as instance, Session.open(instance, token) as session:
         assert session.get(f"/v1/patients/{created['id']}") == created
         session.post("/v1/auth/refresh", {"refreshToken": refresh_token})
-        again = Session.log_in(copy, "admin@pulsetrack.local", copy.admin_password)
+        again = Session.log_in(instance, "admin@pulsetrack.local", instance.admin_password)
         with again as admin:
             assert admin.get("/v1/auth/me")["role"] == "ROLE_ADMIN"
         eventually(lambda: session.get("/v1/analytics/events", patientId=created["id"]).get("events"))

@@ -1,4 +1,4 @@
-"""What people come for: sign up, log in, create a patient, see its account and its event."""
+"""The main user journey: log in, create a patient, read its account and its event."""
 
 import json
 import shutil
@@ -79,8 +79,8 @@ def test_session_is_refreshed_and_logged_out(system: Instance) -> None:
 
 def test_admin_deletes_a_patient(user: Session, admin: Session) -> None:
     created = user.post("/v1/patients", a_patient())
-    refused = user.rest.delete(f"/v1/patients/{created['id']}")
-    assert (refused.status_code, refused.json()["details"][0]["reason"]) == (403, "ROLE_REQUIRED")
+    rejected = user.rest.delete(f"/v1/patients/{created['id']}")
+    assert (rejected.status_code, rejected.json()["details"][0]["reason"]) == (403, "ROLE_REQUIRED")
     deleted = admin.rest.delete(f"/v1/patients/{created['id']}").raise_for_status().json()
     assert deleted["deleteTime"]
     assert user.rest.get(f"/v1/patients/{created['id']}").status_code == 404
@@ -110,5 +110,5 @@ def test_deleting_a_patient_closes_the_account_and_updates_statistics(user: Sess
 
 def test_admin_reads_dead_letters(admin: Session) -> None:
     assert admin.get("/v1/analytics/dead-letters") == {}
-    answer = admin.rest.post(f"/v1/analytics/dead-letters/{uuid4()}:replay", json={})
-    assert (answer.status_code, answer.json()["details"][0]["reason"]) == (404, "DEAD_LETTER_NOT_FOUND")
+    response = admin.rest.post(f"/v1/analytics/dead-letters/{uuid4()}:replay", json={})
+    assert (response.status_code, response.json()["details"][0]["reason"]) == (404, "DEAD_LETTER_NOT_FOUND")

@@ -1,4 +1,4 @@
-"""The rate limits, which hold unless somebody says otherwise."""
+"""The default rate limits."""
 
 from uuid import uuid4
 
@@ -20,30 +20,30 @@ def test_ten_failed_logins_lock_the_account_and_return_the_retry_delay(system: I
         anonymous.post("/v1/auth/signup", {"email": email, "username": email[:32], "password": PASSWORD})
         auth, right = anonymous.client("auth"), LoginRequest(email=email, password=PASSWORD)
         wrong = [anonymous.rest.post("/v1/auth/login", json={"email": email, "password": GUESS}) for _ in range(10)]
-        assert {answer.status_code for answer in wrong} == {401}
-        at_native = attempt(lambda: auth.login(right))
-        at_rest = anonymous.rest.post("/v1/auth/login", json={"email": email, "password": PASSWORD})
-    assert (at_native.code, at_native.reason) == (StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED")
-    assert 840 < at_native.retry_after <= 900
-    assert at_native.retry_after_header == str(at_native.retry_after)
-    details = {detail["@type"].split(".")[-1]: detail for detail in at_rest.json()["details"]}
-    assert (at_rest.status_code, details["ErrorInfo"]["reason"]) == (429, "RATE_LIMITED")
-    assert details["RetryInfo"]["retryDelay"] == f"{at_rest.headers['retry-after']}s"
-    assert 840 < int(at_rest.headers["retry-after"]) <= 900
+        assert {response.status_code for response in wrong} == {401}
+        native = attempt(lambda: auth.login(right))
+        rest = anonymous.rest.post("/v1/auth/login", json={"email": email, "password": PASSWORD})
+    assert (native.code, native.reason) == (StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED")
+    assert 840 < native.retry_after <= 900
+    assert native.retry_after_header == str(native.retry_after)
+    details = {detail["@type"].split(".")[-1]: detail for detail in rest.json()["details"]}
+    assert (rest.status_code, details["ErrorInfo"]["reason"]) == (429, "RATE_LIMITED")
+    assert details["RetryInfo"]["retryDelay"] == f"{rest.headers['retry-after']}s"
+    assert 840 < int(rest.headers["retry-after"]) <= 900
 
 
 def test_login_rate_limit_covers_grpc_and_rest_but_not_reads(
     new_folder: NewFolder,
 ) -> None:
-    with run_instance(new_folder("limited")) as copy, Session.sign_up(copy) as session:
+    with run_instance(new_folder("limited")) as instance, Session.sign_up(instance) as session:
         guess = {"email": EMAIL, "password": GUESS}
-        at_rest = [session.rest.post("/v1/auth/login", json=guess) for _ in range(2 * Rates().credentials.calls)]
+        rest = [session.rest.post("/v1/auth/login", json=guess) for _ in range(2 * Rates().credentials.calls)]
         auth, same = session.client("auth"), LoginRequest(email=EMAIL, password=GUESS)
-        at_native = [attempt(lambda: auth.login(same)) for _ in range(5)]
+        native = [attempt(lambda: auth.login(same)) for _ in range(5)]
         assert session.get("/v1/auth/me")
-    assert at_rest[0].status_code == 401
-    refused = [answer for answer in at_rest if answer.status_code == 429]
-    assert len(refused) > 10
-    assert {answer.json()["details"][0]["reason"] for answer in refused} == {"RATE_LIMITED"}
-    assert "retry-after" in refused[-1].headers
-    assert (StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED") in [(answer.code, answer.reason) for answer in at_native]
+    assert rest[0].status_code == 401
+    rejected = [response for response in rest if response.status_code == 429]
+    assert len(rejected) > 10
+    assert {response.json()["details"][0]["reason"] for response in rejected} == {"RATE_LIMITED"}
+    assert "retry-after" in rejected[-1].headers
+    assert (StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED") in [(response.code, response.reason) for response in native]

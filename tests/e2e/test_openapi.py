@@ -1,6 +1,6 @@
-"""gen/openapi.json against a running copy: Schemathesis makes good and bad requests of it, and holds the answers to it.
+"""gen/openapi.json describes a running instance: Schemathesis sends generated requests and checks the responses.
 
-A finding is mended in the protos, the gateway or a service. What no JSON Schema can say is in schemathesis_checks.py.
+Fix findings in the protos, the gateway or a service. schemathesis_checks.py has the rules beyond JSON Schema.
 """
 
 import os
@@ -23,9 +23,9 @@ HERE = Path(__file__).parent
 
 @pytest.fixture
 def system(new_folder: NewFolder) -> Iterator[Instance]:
-    """A copy of its own: whatever Schemathesis thinks of is in no other test's way."""
-    with run_instance(new_folder("tried"), PULSETRACK_RATE_LIMITS="off") as copy:
-        yield copy
+    """A separate instance, so that generated requests do not affect other tests."""
+    with run_instance(new_folder("tried"), PULSETRACK_RATE_LIMITS="off") as instance:
+        yield instance
 
 
 @pytest.mark.timeout(600)
@@ -35,7 +35,7 @@ def test_responses_match_the_openapi_document(system: Instance, tmp_path: Path, 
     with Session.log_in(system, "admin@pulsetrack.local", system.admin_password) as admin:
         run = ["run", f"{system.url}/openapi.json", "--header", f"Authorization: Bearer {admin.token}", "--no-color"]
     run += ["--max-examples", str(examples)]
-    for stream in (method.name for method in all_methods() if method.streams):  # Schemathesis waits for the end of each
+    for stream in (method.name for method in all_methods() if method.streams):  # Schemathesis waits until a stream ends
         run += ["--exclude-operation-id", stream]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "SCHEMATHESIS_HOOKS": "tests.e2e.schemathesis_checks"}
     done = subprocess.run([*st, *run], check=False, capture_output=True, cwd=tmp_path, env=environment, text=True)

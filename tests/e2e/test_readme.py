@@ -1,4 +1,4 @@
-"""The README's commands, run as they stand there, on a system as `make up` runs it."""
+"""The commands of the README succeed on a running system."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def shell(system: Instance, tmp_path_factory: pytest.TempPathFactory) -> "Shell"
 
 
 class Shell:
-    """A shell that keeps its variables from one block to the next."""
+    """A shell that keeps variables between blocks."""
 
     def __init__(self, system: Instance, variables: Path) -> None:
         self._system = system

@@ -1,4 +1,4 @@
-"""A request id, through the gateway: in the query, in the header, in the message."""
+"""Request ids in the query, in the header and in the message."""
 
 from gen.pulsetrack.patient.v1 import CreatePatientRequest, Patient
 from tests.e2e.sessions import Session, a_patient
@@ -20,12 +20,12 @@ def test_request_id_is_the_same_in_query_header_and_message(user: Session) -> No
 
 def test_request_id_with_different_content_is_rejected(user: Session) -> None:
     for status in (200, 400):
-        answer = user.rest.post("/v1/patients", json=a_patient(), headers={KEY: "e2e-2"})
-        assert answer.status_code == status
-    assert answer.json()["details"][0]["reason"] == "REQUEST_ID_REUSED"
+        response = user.rest.post("/v1/patients", json=a_patient(), headers={KEY: "e2e-2"})
+        assert response.status_code == status
+    assert response.json()["details"][0]["reason"] == "REQUEST_ID_REUSED"
 
 
 def test_two_request_ids_are_rejected(user: Session) -> None:
     for headers in ([(KEY, "a")], [(KEY, "b"), (KEY, "c")]):
-        answer = user.rest.post("/v1/patients", json=a_patient(), params={"requestId": "b"}, headers=headers)
-        assert (answer.status_code, answer.json()["details"][0]["reason"]) == (400, "FIELDS_INVALID")
+        response = user.rest.post("/v1/patients", json=a_patient(), params={"requestId": "b"}, headers=headers)
+        assert (response.status_code, response.json()["details"][0]["reason"]) == (400, "FIELDS_INVALID")

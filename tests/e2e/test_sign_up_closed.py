@@ -1,4 +1,4 @@
-"""A copy whose sign-up is closed."""
+"""An instance with closed sign-up."""
 
 import json
 from collections.abc import Iterator
@@ -21,18 +21,18 @@ MESSAGE = "Sign-up is closed. Ask an administrator to create a user for you."
 @pytest.fixture(scope="module")
 def closed(new_folder: NewFolder) -> Iterator[Instance]:
     folder = new_folder("closed")
-    with run_instance(folder, PULSETRACK_SIGN_UP="closed", PULSETRACK_RATE_LIMITS="off") as copy:
-        yield copy
+    with run_instance(folder, PULSETRACK_SIGN_UP="closed", PULSETRACK_RATE_LIMITS="off") as instance:
+        yield instance
 
 
-def new(**fields: str) -> dict[str, str]:
+def new_user(**fields: str) -> dict[str, str]:
     return {"email": f"{uuid4()}@clinic.test", "username": uuid4().hex, "password": PASSWORD} | fields
 
 
 BODIES = {
-    "new user": new(),
-    "email of the admin": new(email=ADMIN_EMAIL),
-    "short password": new(password="x"),
+    "new user": new_user(),
+    "email of the admin": new_user(email=ADMIN_EMAIL),
+    "short password": new_user(password="x"),
     "empty": {},
 }
 
@@ -41,20 +41,29 @@ BODIES = {
 def test_closed_sign_up_is_rejected_everywhere(closed: Instance, body: dict[str, Any]) -> None:
     request = SignUpRequest(**body)
     with Session.open(closed) as visitor, connect(closed.state().ports["auth"], "auth") as direct:
-        at_rest = visitor.rest.post("/v1/auth/signup", json=body)
-        refusals = [attempt(partial(client.sign_up, request)) for client in (visitor.client("auth"), direct)]
-    said = at_rest.json()
-    assert (at_rest.status_code, said["code"], said["message"]) == (403, 7, MESSAGE)
-    assert [detail.get("reason") for detail in said["details"] if "reason" in detail] == ["SIGN_UP_CLOSED"]
-    assert [(refused.code.name, refused.reason) for refused in refusals] == [
+        rest = visitor.rest.post("/v1/auth/signup", json=body)
+        rejections = [attempt(partial(client.sign_up, request)) for client in (visitor.client("auth"), direct)]
+    error = rest.json()
+    assert (rest.status_code, error["code"], error["message"]) == (403, 7, MESSAGE)
+    assert [detail.get("reason") for detail in error["details"] if "reason" in detail] == ["SIGN_UP_CLOSED"]
+    assert [(rejected.code.name, rejected.reason) for rejected in rejections] == [
         ("PERMISSION_DENIED", "SIGN_UP_CLOSED")
     ] * 2
 
 
 def test_closed_sign_up_is_rejected_over_grpc_web(closed: Instance) -> None:
-    call = ("buf", "curl", "--protocol", "grpcweb", "--schema", "gen/descriptors.binpb", "--data", json.dumps(new()))
-    refused = run(*call, f"{closed.url}/pulsetrack.auth.v1.AuthService/SignUp")
-    assert json.loads(refused.stderr)["code"] == "permission_denied"
+    call = (
+        "buf",
+        "curl",
+        "--protocol",
+        "grpcweb",
+        "--schema",
+        "gen/descriptors.binpb",
+        "--data",
+        json.dumps(new_user()),
+    )
+    rejected = run(*call, f"{closed.url}/pulsetrack.auth.v1.AuthService/SignUp")
+    assert json.loads(rejected.stderr)["code"] == "permission_denied"
 
 
 def test_user_created_by_an_admin_can_create_patients(closed: Instance) -> None:
@@ -65,7 +74,8 @@ def test_user_created_by_an_admin_can_create_patients(closed: Instance) -> None:
 
 def test_start_prints_whether_sign_up_is_open(closed: Instance, system: Instance) -> None:
     outputs = [
-        copy.folder.with_name(f"{copy.folder.name}.out").read_text(encoding="utf-8") for copy in (closed, system)
+        instance.folder.with_name(f"{instance.folder.name}.out").read_text(encoding="utf-8")
+        for instance in (closed, system)
     ]
     assert ["Sign-up is open: anyone" in output for output in outputs] == [False, True]
     assert ["/v1/auth/signup" in output for output in outputs] == [False, True]

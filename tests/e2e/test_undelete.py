@@ -1,4 +1,4 @@
-"""A deletion and its taking back, through the gateway."""
+"""UndeletePatient, through the gateway."""
 
 from gen.pulsetrack.patient.v1 import UndeletePatientRequest
 from tests.e2e.sessions import Session, a_patient
@@ -16,17 +16,17 @@ def test_admin_undeletes_a_patient_over_grpc_and_rest(user: Session, admin: Sess
     admin.rest.delete(path).raise_for_status()
     native = admin.client("patient").undelete_patient(UndeletePatientRequest(id=created["id"]))
     assert native.delete_time is None
-    eventually(lambda: len(of(user, created["id"])) == 7)
-    assert of(user, created["id"])[0]["type"] == "PATIENT_EVENT_TYPE_UNDELETED"
+    eventually(lambda: len(list_events(user, created["id"])) == 7)
+    assert list_events(user, created["id"])[0]["type"] == "PATIENT_EVENT_TYPE_UNDELETED"
 
 
 def test_user_cannot_undelete(user: Session) -> None:
     created = user.post("/v1/patients", a_patient())
-    refused = user.rest.post(f"/v1/patients/{created['id']}:undelete", json={})
-    assert (refused.status_code, refused.json()["details"][0]["reason"]) == (403, "ROLE_REQUIRED")
+    rejected = user.rest.post(f"/v1/patients/{created['id']}:undelete", json={})
+    assert (rejected.status_code, rejected.json()["details"][0]["reason"]) == (403, "ROLE_REQUIRED")
 
 
-def of(session: Session, patient_id: str) -> list[dict[str, str]]:
-    """Returns the events of a patient."""
+def list_events(session: Session, patient_id: str) -> list[dict[str, str]]:
+    """Returns the analytics events of a patient."""
     events: list[dict[str, str]] = session.get("/v1/analytics/events", patientId=patient_id).get("events", [])
     return events

@@ -1,4 +1,4 @@
-"""WatchPatients through the gateway: natively, as NDJSON, and across the death of its parts."""
+"""WatchPatients through the gateway: over gRPC, as NDJSON, and while processes are killed."""
 
 import json
 import os
@@ -24,106 +24,110 @@ ALL = 60
 
 
 @contextmanager
-def lines(session: Session, **query: str) -> Iterator[Iterator[dict[str, object]]]:
-    """Watches by REST, and yields the answers as they come."""
-    with session.rest.stream("GET", PATH, params=query) as answer:
-        assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
-        yield map(json.loads, answer.iter_lines())
+def watch_lines(session: Session, **query: str) -> Iterator[Iterator[dict[str, object]]]:
+    """Watches over REST, and yields responses as they arrive."""
+    with session.rest.stream("GET", PATH, params=query) as response:
+        assert (response.status_code, response.headers["content-type"]) == (200, "application/json")
+        yield map(json.loads, response.iter_lines())
 
 
 def test_rest_watch_sends_each_change_as_a_json_line(user: Session) -> None:
-    with lines(user) as answers:
-        assert next(answers).keys() == {"resumeToken"}
+    with watch_lines(user) as responses:
+        assert next(responses).keys() == {"resumeToken"}
         for _ in range(3):
             created = user.post("/v1/patients", a_patient())
-            answer = next(answers)
-            assert answer["revision"]["patient"] == created  # type: ignore[index]
-            assert answer["resumeToken"]
+            response = next(responses)
+            assert response["revision"]["patient"] == created  # type: ignore[index]
+            assert response["resumeToken"]
 
 
 def test_resume_tokens_are_valid_across_grpc_and_rest(user: Session) -> None:
-    with lines(user) as answers:
-        token = str(next(answers)["resumeToken"])
+    with watch_lines(user) as responses:
+        token = str(next(responses)["resumeToken"])
     created = user.post("/v1/patients", a_patient())
     with user.client("patient").watch_patients(WatchPatientsRequest(resume_token=token)) as watch:
         assert next(watch).resume_token == token
-        answer = next(watch)
-        assert answer.revision.patient.id == created["id"]
-    with lines(user, resumeToken=token) as answers:
-        assert next(answers) == {"resumeToken": token}
-        assert next(answers)["resumeToken"] == answer.resume_token
+        response = next(watch)
+        assert response.revision.patient.id == created["id"]
+    with watch_lines(user, resumeToken=token) as responses:
+        assert next(responses) == {"resumeToken": token}
+        assert next(responses)["resumeToken"] == response.resume_token
 
 
 def test_rejected_watch_has_an_error_status_and_a_reason(user: Session) -> None:
-    answer = user.rest.get(PATH, params={"resumeToken": "garbage"})
-    assert (answer.status_code, answer.headers["content-type"]) == (400, "application/json")
-    assert answer.json()["details"][0]["reason"] == "RESUME_TOKEN_INVALID"
+    response = user.rest.get(PATH, params={"resumeToken": "garbage"})
+    assert (response.status_code, response.headers["content-type"]) == (400, "application/json")
+    assert response.json()["details"][0]["reason"] == "RESUME_TOKEN_INVALID"
 
 
 @pytest.fixture(scope="module")
 def fragile(new_folder: NewFolder) -> Iterator[Instance]:
-    """A copy whose parts are killed."""
-    with run_instance(new_folder("watched"), PULSETRACK_RATE_LIMITS="off") as copy:
-        yield copy
+    """An instance whose processes are killed."""
+    with run_instance(new_folder("watched"), PULSETRACK_RATE_LIMITS="off") as instance:
+        yield instance
 
 
 @pytest.mark.parametrize("part", ["patient", "postgres"])
 def test_resumed_watch_misses_no_change_when_a_process_is_killed(fragile: Instance, part: str) -> None:
     with Session.sign_up(fragile) as session:
-        begun, stopped = threading.Event(), threading.Event()
+        started, stopped = threading.Event(), threading.Event()
         seen: dict[str, list[int]] = defaultdict(list)
-        watcher = threading.Thread(target=watch_on, args=(session, seen, begun, stopped))
+        watcher = threading.Thread(target=keep_watching, args=(session, seen, started, stopped))
         watcher.start()
         try:
-            assert begun.wait(20)
-            written = write_while_it_dies(session, fragile, part)
+            assert started.wait(20)
+            written = write_during_kill(session, fragile, part)
             limit = time.monotonic() + 60
             while seen != written and time.monotonic() < limit:
                 time.sleep(0.1)
         finally:
             stopped.set()
-            until_it_succeeds(session, "POST", "/v1/patients", {}, a_patient())  # wakes the watcher
+            retry_until_success(session, "POST", "/v1/patients", {}, a_patient())  # wakes the watcher
             watcher.join(60)
     assert seen == written
 
 
-def watch_on(session: Session, seen: dict[str, list[int]], begun: threading.Event, stopped: threading.Event) -> None:
-    """Watches until it is stopped, and after each end goes on with the last token that it got."""
+def keep_watching(
+    session: Session, seen: dict[str, list[int]], started: threading.Event, stopped: threading.Event
+) -> None:
+    """Watches until stopped, and resumes with the last token whenever the stream ends."""
     token = ""
     while not stopped.is_set():
         request = WatchPatientsRequest(resume_token=token)
-        with suppress(Rejected), session.client("patient").watch_patients(request) as answers:
-            for answer in answers:
+        with suppress(Rejected), session.client("patient").watch_patients(request) as responses:
+            for response in responses:
                 if stopped.is_set():
                     return
-                token = answer.resume_token
-                begun.set()
-                if answer.revision:
-                    seen[answer.revision.patient.id].append(answer.revision.revision)
+                token = response.resume_token
+                started.set()
+                if response.revision:
+                    seen[response.revision.patient.id].append(response.revision.revision)
         time.sleep(0.1)
 
 
-def write_while_it_dies(session: Session, copy: Instance, part: str) -> dict[str, list[int]]:
-    """Creates patients and changes them, kills the part in between, tries again, and returns their revisions."""
+def write_during_kill(session: Session, instance: Instance, part: str) -> dict[str, list[int]]:
+    """Creates and updates patients with retries, kills a process meanwhile, and returns the expected revisions."""
     written = {}
     for number in range(ALL):
         if number in (ALL // 3, ALL // 2):
-            os.kill(copy.state().processes[part].pid, signal.SIGKILL)
-        created = until_it_succeeds(session, "POST", "/v1/patients", {"Idempotency-Key": str(uuid4())}, a_patient())
-        until_it_succeeds(session, "PATCH", f"/v1/patients/{created['id']}", {}, {"phone": "112"})
+            os.kill(instance.state().processes[part].pid, signal.SIGKILL)
+        created = retry_until_success(session, "POST", "/v1/patients", {"Idempotency-Key": str(uuid4())}, a_patient())
+        retry_until_success(session, "PATCH", f"/v1/patients/{created['id']}", {}, {"phone": "112"})
         written[created["id"]] = [1, 2]
     return written
 
 
-def until_it_succeeds(session: Session, verb: str, path: str, headers: dict[str, str], body: object) -> dict[str, str]:
-    """Makes a call again while it fails, and returns its answer."""
+def retry_until_success(
+    session: Session, verb: str, path: str, headers: dict[str, str], body: object
+) -> dict[str, str]:
+    """Retries a request until it succeeds, and returns the response."""
     limit = time.monotonic() + 60
     while True:
         with suppress(httpx.TransportError):
-            answer = session.rest.request(verb, path, headers=headers, json=body)
-            if answer.is_success:
-                patient: dict[str, str] = answer.json()
+            response = session.rest.request(verb, path, headers=headers, json=body)
+            if response.is_success:
+                patient: dict[str, str] = response.json()
                 return patient
-            assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE, answer.text
+            assert response.status_code == httpx.codes.SERVICE_UNAVAILABLE, response.text
         assert time.monotonic() < limit
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""Tokens of a leaked signing key, and what the gateway and the services answer to them."""
+"""Tokens of a leaked signing key, and the errors that they cause."""
 
 from functools import partial
 
@@ -14,7 +14,7 @@ from tools.instance import Instance
 
 
 def leaked_signer(background: Background, system: Instance) -> Signer:
-    """Returns a signer with the key of the running auth."""
+    """Returns a signer that uses the key of a running auth service."""
     url, passphrase = (
         (system.folder / "secrets" / name).read_text(encoding="utf-8")
         for name in ("auth-database-url", "key-passphrase")
@@ -32,13 +32,13 @@ def leaked_signer(background: Background, system: Instance) -> Signer:
 
 
 def reasons(system: Instance, token: str) -> list[str]:
-    """Returns why a list of patients is refused: by REST, by native gRPC, and at the patient service's own port."""
+    """Returns the reasons with which ListPatients fails over REST, over gRPC and at the port of the patient service."""
     request = ListPatientsRequest(page_size=1)
     with (
         Session.open(system, token) as session,
         connect(system.state().ports["patient"], "patient", token) as direct,
     ):
-        at_rest = session.rest.get("/v1/patients", params={"pageSize": 1})
-        refused = [attempt(partial(client.list_patients, request)) for client in (session.client("patient"), direct)]
-    reason = at_rest.json()["details"][0]["reason"] if at_rest.is_error else ""
-    return [reason, *(getattr(refusal, "reason", "") for refusal in refused)]
+        rest = session.rest.get("/v1/patients", params={"pageSize": 1})
+        rejected = [attempt(partial(client.list_patients, request)) for client in (session.client("patient"), direct)]
+    reason = rest.json()["details"][0]["reason"] if rest.is_error else ""
+    return [reason, *(getattr(rejection, "reason", "") for rejection in rejected)]

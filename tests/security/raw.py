@@ -1,4 +1,4 @@
-"""Requests that no well-behaved client would send."""
+"""Raw HTTP requests that HTTP libraries would normalize or refuse to send."""
 
 import json
 import socket
@@ -10,31 +10,31 @@ from deploy.settings import HOST
 from tools.instance import Instance
 
 
-class Answer(NamedTuple):
-    """What the gateway says."""
+class Response(NamedTuple):
+    """A response of the gateway."""
 
     status: int
     reason: str
-    """The reason in the error, empty if all is well."""
+    """The reason of an error, or an empty string."""
 
 
-def send(system: Instance, verb: str, path: str, headers: Mapping[str, str] | None = None) -> Answer:
-    """Sends a request whose path nobody has made tidy, on a connection of its own."""
+def send(system: Instance, verb: str, path: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Sends a request with an unnormalized path, on a new connection."""
     connection = HTTPConnection(HOST, system.port, timeout=20)
     try:
         connection.putrequest(verb, path, skip_accept_encoding=True)
         for name, value in (headers or {}).items():
             connection.putheader(name, value)
         connection.endheaders()
-        answer = connection.getresponse()
-        content = answer.read()
+        response = connection.getresponse()
+        content = response.read()
     finally:
         connection.close()
-    ok = answer.status < 400
-    return Answer(answer.status, "" if ok else json.loads(content)["details"][0]["reason"])
+    ok = response.status < 400
+    return Response(response.status, "" if ok else json.loads(content)["details"][0]["reason"])
 
 
-def connected(system: Instance, first: bytes = b"") -> socket.socket:
+def open_connection(system: Instance, first: bytes = b"") -> socket.socket:
     """Connects to the gateway and sends the first bytes of a request."""
     connection = socket.create_connection((HOST, system.port), timeout=20)
     connection.sendall(first)

@@ -1,4 +1,4 @@
-"""Callers who want to keep the system busy: too much, too deep, too slow, too many."""
+"""Denial of service by large, deeply nested, slow and numerous requests."""
 
 import asyncio
 import gzip
@@ -21,7 +21,7 @@ from services.common.protobuf.contract import all_methods
 from tests.e2e.sessions import Session, a_patient
 from tests.harness.background import Background
 from tests.harness.client import Rejected, attempt
-from tests.security.raw import connected
+from tests.security.raw import open_connection
 from tools.instance import Instance
 
 CREATE = "/pulsetrack.patient.v1.PatientService/CreatePatient"
@@ -34,7 +34,7 @@ LOGIN = "POST /v1/auth/login HTTP/1.1\r\nhost: localhost\r\ncontent-type: applic
 
 @pytest.fixture
 def many_files() -> Iterator[None]:
-    """Lets this process open many files."""
+    """Raises the limit of open files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2 * MANY), hard))
     yield
@@ -42,8 +42,8 @@ def many_files() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def unharmed(system: Instance, user: Session) -> Iterator[None]:
-    """After each of these, every process is the one it was, and calls are answered."""
+def check_no_restart(system: Instance, user: Session) -> Iterator[None]:
+    """Checks after each test that no process was restarted and calls succeed."""
     before = system.state().processes
     yield
     user.get("/v1/patients", pageSize=1)
@@ -53,22 +53,22 @@ def unharmed(system: Instance, user: Session) -> Iterator[None]:
 def test_gzip_bomb_over_rest_is_not_decompressed(user: Session) -> None:
     bomb = gzip.compress(b" " * BOMB_BYTES, 9)
     headers = {"content-encoding": "gzip", "content-type": "application/json"}
-    answer = user.rest.post("/v1/patients", content=bomb, headers=headers)
-    assert (answer.status_code, answer.json()["details"][0]["reason"]) == (400, "JSON_INVALID")
+    response = user.rest.post("/v1/patients", content=bomb, headers=headers)
+    assert (response.status_code, response.json()["details"][0]["reason"]) == (400, "JSON_INVALID")
 
 
-@pytest.mark.skipif(not Path("/proc").exists(), reason="only Linux tells the most memory that a process had")
+@pytest.mark.skipif(not Path("/proc").exists(), reason="peak memory is available only on Linux")
 def test_gzip_bomb_over_grpc_is_not_decompressed_completely(system: Instance, user: Session) -> None:
     before = memory_peak(system)
     call: Any = user.channel.unary_unary(CREATE)
-    with pytest.raises(grpc.RpcError) as refused:
+    with pytest.raises(grpc.RpcError) as rejected:
         call(b"\x00" * BOMB_BYTES, metadata=bearer(user), compression=grpc.Compression.Gzip, timeout=20)
-    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert rejected.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert memory_peak(system) - before < BOMB_BYTES / 2
 
 
 def memory_peak(system: Instance) -> int:
-    """Returns the most memory that the patient service ever had, in bytes."""
+    """Returns the peak memory of the patient service, in bytes."""
     status = Path(f"/proc/{system.state().processes['patient'].pid}/status").read_text(encoding="utf-8")
     [line] = [line for line in status.splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1]) * 1024
@@ -84,8 +84,8 @@ def memory_peak(system: Instance) -> int:
     ids=["lists", "objects", "objects in an unknown field"],
 )
 def test_deeply_nested_json_is_rejected(user: Session, body: bytes) -> None:
-    answer = user.rest.post("/v1/patients", content=body, headers={"content-type": "application/json"})
-    assert (answer.status_code, answer.json()["details"][0]["reason"]) == (400, "JSON_INVALID")
+    response = user.rest.post("/v1/patients", content=body, headers={"content-type": "application/json"})
+    assert (response.status_code, response.json()["details"][0]["reason"]) == (400, "JSON_INVALID")
 
 
 @pytest.mark.parametrize(
@@ -99,38 +99,38 @@ def test_deeply_nested_json_is_rejected(user: Session, body: bytes) -> None:
     ids=["many fields", "a long text", "a long list", "a long number"],
 )
 def test_huge_json_is_rejected(user: Session, body: str, reason: str) -> None:
-    answer = user.rest.post("/v1/patients", content=body, headers={"content-type": "application/json"})
-    assert (answer.status_code, answer.json()["details"][0]["reason"]) == (400, reason)
+    response = user.rest.post("/v1/patients", content=body, headers={"content-type": "application/json"})
+    assert (response.status_code, response.json()["details"][0]["reason"]) == (400, reason)
 
 
 @pytest.mark.parametrize("content", [TEN_MEGABYTES, iter([TEN_MEGABYTES])], ids=["its length said", "in chunks"])
 def test_ten_megabyte_body_is_rejected(user: Session, content: Any) -> None:
-    answer = user.rest.post("/v1/patients", content=content, headers={"content-type": "application/json"})
-    assert (answer.status_code, answer.json()["details"][0]["reason"]) == (413, "BODY_TOO_LARGE")
+    response = user.rest.post("/v1/patients", content=content, headers={"content-type": "application/json"})
+    assert (response.status_code, response.json()["details"][0]["reason"]) == (413, "BODY_TOO_LARGE")
 
 
 def test_ten_megabyte_message_is_rejected(user: Session) -> None:
-    answer = attempt(lambda: user.client("patient").call(CREATE, TEN_MEGABYTES))
-    assert isinstance(answer, Rejected)
-    assert answer.reason == "BODY_TOO_LARGE"
+    response = attempt(lambda: user.client("patient").call(CREATE, TEN_MEGABYTES))
+    assert isinstance(response, Rejected)
+    assert response.reason == "BODY_TOO_LARGE"
 
 
 def test_deeply_nested_groups_are_rejected_over_grpc(user: Session) -> None:
-    answer = attempt(lambda: user.client("patient").call(CREATE, b"\x0b" * 100_000 + b"\x0c" * 100_000))
-    assert isinstance(answer, Rejected)
-    assert answer.reason == "FIELDS_INVALID"
+    response = attempt(lambda: user.client("patient").call(CREATE, b"\x0b" * 100_000 + b"\x0c" * 100_000))
+    assert isinstance(response, Rejected)
+    assert response.reason == "FIELDS_INVALID"
 
 
 @pytest.mark.parametrize("number", [99, -1, 2**31 - 1])
 def test_undefined_enum_number_is_rejected_over_grpc_and_rest(user: Session, number: int) -> None:
     patient = a_patient(sex=number)
-    at_rest = user.rest.post("/v1/patients", json=patient)
-    assert (at_rest.status_code, at_rest.json()["details"][0]["reason"]) == (400, "FIELDS_INVALID")
+    rest = user.rest.post("/v1/patients", json=patient)
+    assert (rest.status_code, rest.json()["details"][0]["reason"]) == (400, "FIELDS_INVALID")
     [create] = [method for method in all_methods() if method.path == CREATE]
     request = ParseDict({"patient": patient}, create.input())
-    answer = attempt(lambda: user.client("patient").call(CREATE, request.SerializeToString()))
-    assert isinstance(answer, Rejected)
-    assert (answer.reason, [*answer.violations]) == ("FIELDS_INVALID", ["patient.sex"])
+    response = attempt(lambda: user.client("patient").call(CREATE, request.SerializeToString()))
+    assert isinstance(response, Rejected)
+    assert (response.reason, [*response.violations]) == ("FIELDS_INVALID", ["patient.sex"])
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_thousands_of_stalled_connections_do_not_delay_other_clients(
 ) -> None:
     with ExitStack() as stack:
         for _ in range(MANY):
-            stack.enter_context(connected(system, first))
+            stack.enter_context(open_connection(system, first))
         start = time.monotonic()
         with Session.open(system, user.token) as newcomer:
             newcomer.get("/v1/auth/me")
@@ -158,14 +158,14 @@ def test_thousands_of_stalled_connections_do_not_delay_other_clients(
 
 
 def test_unfinished_headers_time_out(system: Instance) -> None:
-    with connected(system, LOGIN.encode()) as slow:
+    with open_connection(system, LOGIN.encode()) as slow:
         start = time.monotonic()
-        answer = b""
+        response = b""
         while part := slow.recv(4096):
-            answer += part
+            response += part
         assert 5 < time.monotonic() - start < 15
-    assert answer.startswith(b"HTTP/1.1 408 ")
-    assert b"REQUEST_TOO_SLOW" in answer
+    assert response.startswith(b"HTTP/1.1 408 ")
+    assert b"REQUEST_TOO_SLOW" in response
 
 
 @pytest.mark.parametrize(
@@ -182,9 +182,9 @@ def test_thousands_of_anonymous_streams_do_not_affect_services(
 
 @asynccontextmanager
 async def streams(system: Instance, path: str) -> AsyncIterator[None]:
-    """Opens more streams than the gateway has calls of one service under way, each with one empty message."""
+    """Opens more streams than the gateway allows concurrent calls to a service, each with one empty message."""
     async with AsyncExitStack() as stack:
-        own = [("grpc.use_local_subchannel_pool", 1)]  # a connection each
+        own = [("grpc.use_local_subchannel_pool", 1)]  # separate connections
         for _ in range(1 + Capacity().calls // STREAMS_OF_A_CONNECTION):
             channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"{HOST}:{system.port}", own))
             method: Any = channel.stream_stream(path)

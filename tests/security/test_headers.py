@@ -1,4 +1,4 @@
-"""Headers that a service cannot parse, sent by a client without a token, and the calls of other clients after them."""
+"""Malformed and oversized headers of anonymous clients, and their effect on other clients."""
 
 import struct
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ MALFORMED = [
     (b"traceparent", b"\xff"),
     (b"baggage", b"\xff"),
 ]
-"""What grpc-core or a service parses, and more, each malformed; the bad content types are in test_headers of envoy."""
+"""Malformed values of headers, among them all that grpc-core or a service parses. tests/envoy covers content types."""
 
 EMPTY, CHECK = struct.pack(">BI", 0, 0), "/grpc.health.v1.Health/Check"
 LIST_SERVICES = struct.pack(">BI", 0, 2) + b"\x3a\x00"
@@ -68,7 +68,7 @@ _FAULTS = {"2", "13"}  # UNKNOWN, INTERNAL
 
 @pytest.mark.parametrize("route", ROUTES, ids=NAMES)
 def test_malformed_header_does_not_affect_other_calls(
-    system: Instance, user: Session, others: grpc.Channel, route: tuple[str, str, str, bytes]
+    system: Instance, user: Session, other_channel: grpc.Channel, route: tuple[str, str, str, bytes]
 ) -> None:
     verb, path, content_type, body = route
     tokens = [b"", f"Bearer {user.token}".encode()]
@@ -76,24 +76,24 @@ def test_malformed_header_does_not_affect_other_calls(
         for header in MALFORMED:
             for token in tokens:
                 headers = [header, (b"content-type", content_type.encode()), (b"authorization", token)]
-                answer = http.request(verb, path, headers=[item for item in headers if item[1]], content=body)
-                assert_ok_or_refused(answer)
+                response = http.request(verb, path, headers=[item for item in headers if item[1]], content=body)
+                assert_ok_or_refused(response)
     for _ in range(25):
-        make_good_calls(others, user)
+        make_good_calls(other_channel, user)
 
 
-def assert_ok_or_refused(answer: httpx.Response) -> None:
-    """Checks that an answer is good or one of the contract's errors, other than a fault of the server."""
-    assert answer.status_code < 500
-    if answer.status_code >= 400:
-        assert answer.json()["details"][0]["reason"]
-    status = answer.headers.get("grpc-status", "0")
+def assert_ok_or_refused(response: httpx.Response) -> None:
+    """Checks that a response is a success or a client error of the contract."""
+    assert response.status_code < 500
+    if response.status_code >= 400:
+        assert response.json()["details"][0]["reason"]
+    status = response.headers.get("grpc-status", "0")
     assert status not in _FAULTS
-    assert status == "0" or answer.headers["grpc-status-details-bin"]
+    assert status == "0" or response.headers["grpc-status-details-bin"]
 
 
 def make_good_calls(channel: grpc.Channel, user: Session) -> None:
-    """Calls each service as an ordinary client does: with a deadline, compressed, with binary metadata."""
+    """Calls each service with a deadline, compression and binary metadata."""
     metadata = [("x-trace-bin", b"\x01\x02"), ("grpc-tags-bin", b"\x00\x00"), ("authorization", f"Bearer {user.token}")]
     for path in (
         f"/{SERVICES['auth']}/GetCurrentUser",
@@ -106,8 +106,8 @@ def make_good_calls(channel: grpc.Channel, user: Session) -> None:
 
 
 @pytest.fixture
-def others(system: Instance) -> Iterator[grpc.Channel]:
-    """A connection of other clients."""
+def other_channel(system: Instance) -> Iterator[grpc.Channel]:
+    """A connection of another client."""
     with grpc.insecure_channel(system.url.removeprefix("http://")) as channel:
         yield channel
 
@@ -124,18 +124,18 @@ def test_non_ascii_headers_do_not_fill_service_logs(system: Instance, user: Sess
 
 
 def log_bytes(system: Instance) -> int:
-    """Returns how much the services have logged."""
+    """Returns the total size of the service logs, in bytes."""
     return sum((system.folder / "logs" / f"{service}.log").stat().st_size for service in SERVICES)
 
 
 @pytest.mark.parametrize("size", [9_500, 13_000, 31_000])
 def test_long_cookie_is_accepted(user: Session, size: int) -> None:
     for _ in range(30):
-        answer = user.rest.get("/v1/patients", params={"pageSize": 1}, headers={"cookie": "a" * size})
-        assert answer.status_code == 200
+        response = user.rest.get("/v1/patients", params={"pageSize": 1}, headers={"cookie": "a" * size})
+        assert response.status_code == 200
 
 
 def test_long_known_headers_are_accepted(user: Session) -> None:
     for _ in range(30):
-        answer = user.rest.get("/v1/patients", params={"pageSize": 1}, headers={"user-agent": "a" * 31_000})
-        assert answer.status_code == 200
+        response = user.rest.get("/v1/patients", params={"pageSize": 1}, headers={"user-agent": "a" * 31_000})
+        assert response.status_code == 200

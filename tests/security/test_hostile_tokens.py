@@ -1,6 +1,6 @@
-"""Page and resume tokens of the right structure with hostile values: refused, and never an internal error.
+"""Well-formed page and resume tokens with hostile values are rejected without an internal error.
 
-The digest of a token guards against mistakes only, so that anybody can make such a token.
+The digest of a page token detects mistakes only: any client can compute it.
 """
 
 from collections.abc import Callable, Iterator
@@ -57,7 +57,7 @@ REFUSALS = {"PAGE_TOKEN_INVALID", "PATIENT_NOT_FOUND"}
 
 @pytest.fixture(scope="module")
 def clients(background: Background, new_database: Callable[[str], str], signer: Signer) -> Iterator[dict[str, Client]]:
-    """An admin who calls each of the services."""
+    """A client of each service with the role ADMIN."""
     with ExitStack() as stack:
         port = stack.enter_context(background.during(serve_auth(new_database("auth"))))
         auth = stack.enter_context(connect(port, "auth"))
@@ -71,7 +71,7 @@ def clients(background: Background, new_database: Callable[[str], str], signer: 
 
 
 def listing(method: Method, clients: dict[str, Client]) -> Iterator[Any]:
-    """Yields requests of a list method: of a patient who exists, in several orders."""
+    """Yields requests of a list method, for an existing patient and in several orders."""
     fields: dict[str, Any] = {}
     if "id" in method.input.DESCRIPTOR.fields_by_name:
         fields["id"] = clients["patient"].create_patient(create_request()).id
@@ -89,9 +89,9 @@ def test_hostile_page_token_is_rejected(clients: dict[str, Client], method: Meth
             page = type(request)()
             page.CopyFrom(request)
             page.page_token = cursor.encode(place, query)
-            refused = attempt(partial(client.call, method.path, page.SerializeToString()))
-            if isinstance(refused, Rejected):
-                reasons.add(refused.reason)
+            rejected = attempt(partial(client.call, method.path, page.SerializeToString()))
+            if isinstance(rejected, Rejected):
+                reasons.add(rejected.reason)
     assert "PAGE_TOKEN_INVALID" in reasons
     assert reasons <= REFUSALS
 
@@ -100,7 +100,7 @@ def test_hostile_resume_token_is_rejected(clients: dict[str, Client]) -> None:
     reasons = set()
     for place in PLACES:
         request = WatchPatientsRequest(resume_token=cursor.encode(place, b"the changes of patients" + RESUME_KEY))
-        with pytest.raises(Rejected) as refused, clients["patient"].watch_patients(request) as answers:
-            next(answers)
-        reasons.add(refused.value.reason)
+        with pytest.raises(Rejected) as rejected, clients["patient"].watch_patients(request) as responses:
+            next(responses)
+        reasons.add(rejected.value.reason)
     assert reasons == {"RESUME_TOKEN_INVALID"}

@@ -1,4 +1,4 @@
-"""Callers who say that they are somebody else."""
+"""Spoofed identities, and calls with insufficient roles."""
 
 import struct
 from functools import partial
@@ -30,44 +30,44 @@ FOR_SERVICES = [
 ]
 
 
-def by_name(method: Method) -> str:
+def get_name(method: Method) -> str:
     return method.name
 
 
 @pytest.fixture(params=["user", "admin"])
 def session(request: pytest.FixtureRequest) -> Session:
-    """Somebody with a person's token."""
+    """A session of a user or an admin."""
     session: Session = request.getfixturevalue(request.param)
     return session
 
 
-@pytest.mark.parametrize("method", CLOSED, ids=by_name)
+@pytest.mark.parametrize("method", CLOSED, ids=get_name)
 def test_identity_headers_do_not_replace_a_token(system: Instance, method: Method) -> None:
     with Session.open(system) as anonymous:
-        answer = attempt(lambda: anonymous.client("auth").call(method.path, b"", tuple(SPOOFED.items())))
-        assert reason_of(answer) == "TOKEN_MISSING"
+        response = attempt(lambda: anonymous.client("auth").call(method.path, b"", tuple(SPOOFED.items())))
+        assert get_reason(response) == "TOKEN_MISSING"
         for http in method.http:
-            at_rest = anonymous.rest.request(
+            rest = anonymous.rest.request(
                 http.verb, fill_path(http.path), headers=SPOOFED, json={} if http.body else None
             )
-            assert at_rest.json()["details"][0]["reason"] == "TOKEN_MISSING"
+            assert rest.json()["details"][0]["reason"] == "TOKEN_MISSING"
 
 
-@pytest.mark.parametrize("method", FOR_ADMINS, ids=by_name)
+@pytest.mark.parametrize("method", FOR_ADMINS, ids=get_name)
 def test_identity_headers_grant_no_role(user: Session, method: Method) -> None:
-    answer = attempt(lambda: user.client("auth").call(method.path, b"", tuple(SPOOFED.items())))
-    assert reason_of(answer) == "ROLE_REQUIRED"
+    response = attempt(lambda: user.client("auth").call(method.path, b"", tuple(SPOOFED.items())))
+    assert get_reason(response) == "ROLE_REQUIRED"
     for http in method.http:
-        at_rest = user.rest.request(http.verb, fill_path(http.path), headers=SPOOFED, json={} if http.body else None)
-        assert at_rest.json()["details"][0]["reason"] == "ROLE_REQUIRED"
+        rest = user.rest.request(http.verb, fill_path(http.path), headers=SPOOFED, json={} if http.body else None)
+        assert rest.json()["details"][0]["reason"] == "ROLE_REQUIRED"
 
 
-@pytest.mark.parametrize("method", FOR_SERVICES, ids=by_name)
+@pytest.mark.parametrize("method", FOR_SERVICES, ids=get_name)
 def test_user_cannot_call_service_methods(system: Instance, session: Session, method: Method) -> None:
-    assert reason_of(attempt(lambda: session.client("auth").call(method.path, b""))) == "ROLE_REQUIRED"
+    assert get_reason(attempt(lambda: session.client("auth").call(method.path, b""))) == "ROLE_REQUIRED"
     as_json = session.rest.post(method.path, json={})
     assert (as_json.status_code, as_json.json()["details"][0]["reason"]) == (404, "ROUTE_NOT_FOUND")
-    in_browser = web(system, method.path, session.token)
+    in_browser = call_grpc_web(system, method.path, session.token)
     assert in_browser.headers["grpc-status"] == str(grpc.StatusCode.PERMISSION_DENIED.value[0])
 
 
@@ -76,8 +76,8 @@ def test_service_port_rejects_calls_without_a_token(system: Instance, service: s
     with connect(system.state().ports[service], service) as client:
         for method in methods(SERVICES[service]):
             if method.access.kind in {AccessKind.USERS, AccessKind.SERVICES}:
-                answer = attempt(partial(client.call, method.path, b"", tuple(SPOOFED.items())))
-                assert reason_of(answer) == "TOKEN_MISSING"
+                response = attempt(partial(client.call, method.path, b"", tuple(SPOOFED.items())))
+                assert get_reason(response) == "TOKEN_MISSING"
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -85,16 +85,16 @@ def test_service_port_enforces_roles(system: Instance, user: Session, service: s
     with connect(system.state().ports[service], service, user.token) as client:
         for method in methods(SERVICES[service]):
             if method in FOR_SERVICES or method in FOR_ADMINS:
-                answer = attempt(partial(client.call, method.path, b"", tuple(SPOOFED.items())))
-                assert reason_of(answer) == "ROLE_REQUIRED"
+                response = attempt(partial(client.call, method.path, b"", tuple(SPOOFED.items())))
+                assert get_reason(response) == "ROLE_REQUIRED"
 
 
-def reason_of(answer: object) -> str:
-    """Returns why a call was refused, empty if it was not."""
-    return answer.reason if isinstance(answer, Rejected) else ""
+def get_reason(response: object) -> str:
+    """Returns the reason of a rejected call, or an empty string."""
+    return response.reason if isinstance(response, Rejected) else ""
 
 
-def web(system: Instance, path: str, token: str) -> httpx.Response:
-    """Calls a method with an empty message as a browser does, by gRPC-Web."""
+def call_grpc_web(system: Instance, path: str, token: str) -> httpx.Response:
+    """Calls a method over gRPC-Web with an empty message."""
     headers = {"content-type": "application/grpc-web+proto", "authorization": f"Bearer {token}"}
     return httpx.post(system.url + path, content=struct.pack(">BI", 0, 0), headers=headers, timeout=20)

@@ -1,4 +1,4 @@
-"""A signing key that leaked is revoked: none of its tokens is accepted anywhere, and users log in again."""
+"""After a leaked signing key is revoked, its tokens are rejected everywhere and users can log in again."""
 
 import os
 import subprocess
@@ -21,39 +21,39 @@ from tests.security.leaked import leaked_signer, reasons
 from tools.instance import Instance, run_instance
 from tools.local.process import ROOT
 
-REFUSED = ["TOKEN_INVALID"] * 3
+REJECTED = ["TOKEN_INVALID"] * 3
 
 
 @pytest.fixture(scope="module")
 def rotated(new_folder: NewFolder, background: Background) -> Iterator[tuple[Instance, list[str]]]:
-    """A copy whose key leaked and was revoked, and tokens of that key: one was used before, one never."""
-    with run_instance(new_folder("leaked"), PULSETRACK_RATE_LIMITS="off") as copy:
-        signer = leaked_signer(background, copy)
+    """An instance with a revoked key, and tokens of that key, used and unused."""
+    with run_instance(new_folder("leaked"), PULSETRACK_RATE_LIMITS="off") as instance:
+        signer = leaked_signer(background, instance)
         used = [signer.long_lived_token("ADMIN") for _ in range(2)]
         never_used = [signer.long_lived_token("ADMIN") for _ in range(2)]
         eventually(
-            lambda: all(accepted(copy, token) for token in used)
-        )  # a service may still be reading its first keys
-        rotate_now(copy.folder)
-        yield copy, used + never_used
+            lambda: all(is_accepted(instance, token) for token in used)
+        )  # a service may still be fetching its first keys
+        rotate_now(instance.folder)
+        yield instance, used + never_used
 
 
-def accepted(copy: Instance, token: str) -> bool:
-    """Returns whether a token is accepted by REST, by native gRPC, and at the ports of patient, billing and auth."""
+def is_accepted(instance: Instance, token: str) -> bool:
+    """Returns whether a token is accepted over REST and gRPC and at the ports of the services."""
     not_found = ["BILLING_ACCOUNT_NOT_FOUND", "USER_NOT_FOUND"]
-    return reasons(copy, token) == ["", "", ""] and others(copy, token) == not_found
+    return reasons(instance, token) == ["", "", ""] and other_reasons(instance, token) == not_found
 
 
-def others(copy: Instance, token: str) -> list[str]:
-    """Returns why billing refuses a token at its own port, and auth at the gateway."""
+def other_reasons(instance: Instance, token: str) -> list[str]:
+    """Returns the reasons of billing at its port and of auth through the gateway."""
     with (
-        connect(copy.state().ports["billing"], "billing", token) as billing,
-        Session.open(copy, token) as session,
+        connect(instance.state().ports["billing"], "billing", token) as billing,
+        Session.open(instance, token) as session,
     ):
-        answer = session.rest.get("/v1/auth/me")
-        refused = attempt(partial(billing.get_billing_account, GetBillingAccountRequest(id=str(uuid4()))))
-    assert isinstance(refused, Rejected)
-    return [refused.reason, answer.json()["details"][0]["reason"] if answer.is_error else ""]
+        response = session.rest.get("/v1/auth/me")
+        rejected = attempt(partial(billing.get_billing_account, GetBillingAccountRequest(id=str(uuid4()))))
+    assert isinstance(rejected, Rejected)
+    return [rejected.reason, response.json()["details"][0]["reason"] if response.is_error else ""]
 
 
 def rotate_now(folder: Path) -> None:
@@ -64,16 +64,18 @@ def rotate_now(folder: Path) -> None:
 
 
 def test_every_token_of_a_revoked_key_is_rejected(rotated: tuple[Instance, list[str]]) -> None:
-    copy, tokens = rotated
-    eventually(lambda: reasons(copy, tokens[0]) == REFUSED and others(copy, tokens[0]) == ["TOKEN_INVALID"] * 2)
+    instance, tokens = rotated
+    eventually(
+        lambda: reasons(instance, tokens[0]) == REJECTED and other_reasons(instance, tokens[0]) == ["TOKEN_INVALID"] * 2
+    )
     for token in tokens[1:]:
-        assert reasons(copy, token) == REFUSED
-        assert others(copy, token) == ["TOKEN_INVALID"] * 2
+        assert reasons(instance, token) == REJECTED
+        assert other_reasons(instance, token) == ["TOKEN_INVALID"] * 2
 
 
 def test_users_can_log_in_after_a_key_is_revoked(rotated: tuple[Instance, list[str]], background: Background) -> None:
-    copy, _ = rotated
-    with Session.log_in(copy, "admin@pulsetrack.local", copy.admin_password) as admin:
-        eventually(lambda: admin.rest.get("/v1/patients").is_success)  # the gateway reads keys every 10 s
-    signer: Signer = leaked_signer(background, copy)
-    assert reasons(copy, signer.token("USER")) == ["", "", ""]
+    instance, _ = rotated
+    with Session.log_in(instance, "admin@pulsetrack.local", instance.admin_password) as admin:
+        eventually(lambda: admin.rest.get("/v1/patients").is_success)  # the gateway fetches keys every 10 s
+    signer: Signer = leaked_signer(background, instance)
+    assert reasons(instance, signer.token("USER")) == ["", "", ""]

@@ -1,4 +1,4 @@
-"""Paths written so that one reader sees an open method and another a closed one."""
+"""Paths that the gateway and a service might interpret differently."""
 
 import grpc
 import pytest
@@ -20,7 +20,7 @@ TO_CLOSED = [
     "/v1/auth/..;/patients",
     "http://elsewhere.test/v1/patients",
 ]
-"""What is /v1/patients in the end."""
+"""Paths that normalize to /v1/patients."""
 
 TO_NOTHING = [
     "/v1/patients/",
@@ -69,8 +69,8 @@ def test_ambiguous_path_is_rejected(system: Instance, user: Session, path: str) 
 )
 def test_no_path_lets_a_user_call_an_admin_method(system: Instance, user: Session, path: str) -> None:
     created = user.post("/v1/patients", a_patient())
-    answer = send(system, "DELETE", path.format(created["id"]), headers=bearer(user))
-    assert answer.reason in {"ROLE_REQUIRED", "ROUTE_NOT_FOUND", "METHOD_NOT_ALLOWED", "REQUEST_INVALID"}
+    response = send(system, "DELETE", path.format(created["id"]), headers=bearer(user))
+    assert response.reason in {"ROLE_REQUIRED", "ROUTE_NOT_FOUND", "METHOD_NOT_ALLOWED", "REQUEST_INVALID"}
     assert user.get(f"/v1/patients/{created['id']}") == created
 
 
@@ -111,7 +111,7 @@ NATIVE = [
 @pytest.mark.parametrize("path", NATIVE)
 def test_no_grpc_path_bypasses_authentication(system: Instance, path: str) -> None:
     with Session.open(system) as anonymous:
-        answer = attempt(lambda: anonymous.client("patient").call(path, b""))
-    assert isinstance(answer, Rejected)
-    assert answer.reason in {"TOKEN_MISSING", "ROUTE_NOT_FOUND", "REQUEST_INVALID"}
-    assert answer.code is not grpc.StatusCode.OK
+        response = attempt(lambda: anonymous.client("patient").call(path, b""))
+    assert isinstance(response, Rejected)
+    assert response.reason in {"TOKEN_MISSING", "ROUTE_NOT_FOUND", "REQUEST_INVALID"}
+    assert response.code is not grpc.StatusCode.OK

@@ -1,4 +1,4 @@
-"""Bodies that do not come to an end: cut off after the longest that a call may take, and in nobody's way until then."""
+"""Incomplete request bodies time out, and do not affect other clients until then."""
 
 import asyncio
 import time
@@ -16,7 +16,7 @@ from tests.e2e.sessions import Session, a_patient
 from tests.harness.background import Background
 from tests.harness.client import Rejected
 from tests.harness.waiting import eventually
-from tests.security.raw import connected
+from tests.security.raw import open_connection
 from tools.instance import Instance
 
 MANY = 300
@@ -28,22 +28,22 @@ WAYS = {
     "nothing after the first half": ('content-length: 4000\r\n\r\n{"name":', b""),
 }
 SHORTEST, LONGEST = 10, 25
-"""How long it may take, in seconds, until somebody is cut off."""
+"""The bounds, in seconds, of the time until a slow request is ended."""
 
-Ends = dict[str, Future[tuple[float, bytes]]]
+Results = dict[str, Future[tuple[float, bytes]]]
 
 
 @pytest.fixture(scope="module")
-def ends(system: Instance, user: Session) -> Iterator[Ends]:
-    """How those end who send a body in each of these ways: after how many seconds, and with which answer."""
+def results(system: Instance, user: Session) -> Iterator[Results]:
+    """The result of each way of sending a body: seconds until the end, and the response."""
     with ThreadPoolExecutor(len(WAYS)) as threads:
         yield {way: threads.submit(trickle, system, user, *parts) for way, parts in WAYS.items()}
 
 
 def trickle(system: Instance, user: Session, rest_of_head: str, part: bytes) -> tuple[float, bytes]:
-    """Sends the part again and again until there is an answer."""
+    """Sends the part repeatedly until a response arrives."""
     start = time.monotonic()
-    with connected(system, (HEAD.format(user.token) + rest_of_head).encode()) as slow:
+    with open_connection(system, (HEAD.format(user.token) + rest_of_head).encode()) as slow:
         slow.settimeout(0.2)
         while time.monotonic() - start < 2 * LONGEST:
             with suppress(TimeoutError):
@@ -52,28 +52,28 @@ def trickle(system: Instance, user: Session, rest_of_head: str, part: bytes) -> 
     return time.monotonic() - start, b""
 
 
-def active(system: Instance, where: str) -> int:
-    """Returns how many calls the gateway has under way: of its callers, or at a service."""
+def count_active_requests(system: Instance, where: str) -> int:
+    """Returns the number of active calls of the gateway, downstream or to a service."""
     admin = f"http://{HOST}:{system.state().ports['gateway-admin']}"
     stats = httpx.get(f"{admin}/stats", params={"filter": rf"^{where}_rq_active$"})
     return int(stats.text.split(": ")[1])
 
 
 def test_calls_without_a_message_wait_at_the_gateway_until_their_deadline(
-    system: Instance, user: Session, background: Background, ends: Ends
+    system: Instance, user: Session, background: Background, results: Results
 ) -> None:
     with ThreadPoolExecutor(1) as threads:
-        silent = threads.submit(background.run, silence(system, user))
-        eventually(lambda: active(system, "http.gateway.downstream") >= MANY)
+        silent = threads.submit(background.run, call_without_messages(system, user))
+        eventually(lambda: count_active_requests(system, "http.gateway.downstream") >= MANY)
         assert user.post("/v1/patients", a_patient())["id"]
-        eventually(lambda: active(system, "cluster.patient.upstream") == 0)
-        assert active(system, "http.gateway.downstream") >= MANY
+        eventually(lambda: count_active_requests(system, "cluster.patient.upstream") == 0)
+        assert count_active_requests(system, "http.gateway.downstream") >= MANY
         codes = silent.result()
     assert codes == {(grpc.StatusCode.DEADLINE_EXCEEDED, "REQUEST_TOO_SLOW")}
 
 
-async def silence(system: Instance, user: Session) -> set[tuple[grpc.StatusCode, str]]:
-    """Makes many calls that never send their message, and returns how they end."""
+async def call_without_messages(system: Instance, user: Session) -> set[tuple[grpc.StatusCode, str]]:
+    """Makes many calls that never send a message, and returns the distinct errors."""
 
     async def nothing() -> AsyncIterator[bytes]:
         await asyncio.sleep(2 * LONGEST)
@@ -84,10 +84,10 @@ async def silence(system: Instance, user: Session) -> set[tuple[grpc.StatusCode,
         try:
             await call(nothing(), metadata=[("authorization", f"Bearer {user.token}")])
         except grpc.aio.AioRpcError as error:
-            refused = Rejected(error)
-        return refused.code, refused.reason
+            rejected = Rejected(error)
+        return rejected.code, rejected.reason
 
-    own = [("grpc.use_local_subchannel_pool", 1)]  # a connection each: one carries 256 calls
+    own = [("grpc.use_local_subchannel_pool", 1)]  # separate connections: one carries 256 calls
     address = f"{HOST}:{system.port}"
     async with grpc.aio.insecure_channel(address, own) as one, grpc.aio.insecure_channel(address, own) as other:
         return set(await asyncio.gather(*(end(channel) for channel in (one, other) for _ in range(MANY // 2))))
@@ -99,13 +99,13 @@ async def silence(system: Instance, user: Session) -> set[tuple[grpc.StatusCode,
 )
 def test_call_with_a_truncated_message_fails_immediately(user: Session, path: str, code: str) -> None:
     headers = {"content-type": "application/grpc"}
-    answer = user.rest.post(path, content=b"\0\0\0\0\x09ab", headers=headers, timeout=4)
-    assert answer.headers["grpc-status"] == code
+    response = user.rest.post(path, content=b"\0\0\0\0\x09ab", headers=headers, timeout=4)
+    assert response.headers["grpc-status"] == code
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_slow_request_body_times_out(ends: Ends, way: str) -> None:
-    seconds, answer = ends[way].result()
+def test_slow_request_body_times_out(results: Results, way: str) -> None:
+    seconds, response = results[way].result()
     assert SHORTEST < seconds < LONGEST
-    assert answer.startswith(b"HTTP/1.1 408 ")
-    assert b"REQUEST_TOO_SLOW" in answer
+    assert response.startswith(b"HTTP/1.1 408 ")
+    assert b"REQUEST_TOO_SLOW" in response

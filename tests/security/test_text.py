@@ -1,4 +1,4 @@
-"""Text that means something to somebody else than its reader: to a terminal, a query, an eye. Through the gateway."""
+"""Text that a terminal, a query or a reader may misinterpret, through the gateway."""
 
 from uuid import uuid4
 
@@ -26,18 +26,18 @@ def test_name_is_returned_unchanged_over_grpc_and_rest(user: Session, name: str)
 @pytest.mark.parametrize("control", CONTROLS, ids=repr)
 def test_control_characters_are_rejected_over_grpc_and_rest(user: Session, control: str) -> None:
     body = a_patient(name=f"Ana{control}Silva")
-    at_rest = user.rest.post("/v1/patients", json=body)
-    assert (at_rest.status_code, at_rest.json()["details"][0]["reason"]) == (400, "FIELDS_INVALID")
+    rest = user.rest.post("/v1/patients", json=body)
+    assert (rest.status_code, rest.json()["details"][0]["reason"]) == (400, "FIELDS_INVALID")
     patient = Patient(name=body["name"], email=body["email"], address="1 High Street", date_of_birth="1980-02-29")
-    with pytest.raises(Rejected, match="FIELDS_INVALID") as refused:
+    with pytest.raises(Rejected, match="FIELDS_INVALID") as rejected:
         user.client("patient").create_patient(CreatePatientRequest(patient=patient))
-    assert list(refused.value.violations) == ["patient.name"]
+    assert list(rejected.value.violations) == ["patient.name"]
 
 
 @pytest.mark.parametrize("name", ["Ana\u202eavliS", "\u200fAna", "\u200b", "\u3164"], ids=ascii)
 def test_name_with_misleading_characters_is_rejected(user: Session, name: str) -> None:
-    refused = user.rest.post("/v1/patients", json=a_patient(name=name))
-    assert (refused.status_code, refused.json()["details"][0]["reason"]) == (400, "FIELDS_INVALID")
+    rejected = user.rest.post("/v1/patients", json=a_patient(name=name))
+    assert (rejected.status_code, rejected.json()["details"][0]["reason"]) == (400, "FIELDS_INVALID")
 
 
 @pytest.mark.parametrize("query", ["%", "_", "\\", "100%", "a_b", "' OR true --", "%00"])
@@ -45,7 +45,7 @@ def test_query_is_literal_over_grpc_and_rest(user: Session, query: str) -> None:
     decoy, mark = user.post("/v1/patients", a_patient(name="100 axb")), uuid4().hex
     named = user.post("/v1/patients", a_patient(name=f"{mark} {query}"))
     found = user.get("/v1/patients", query=query, pageSize=1000)["patients"]
-    at_native = user.client("patient").list_patients(ListPatientsRequest(query=query, page_size=1000)).patients
-    for ids in ({patient["id"] for patient in found}, {patient.id for patient in at_native}):
+    native = user.client("patient").list_patients(ListPatientsRequest(query=query, page_size=1000)).patients
+    for ids in ({patient["id"] for patient in found}, {patient.id for patient in native}):
         assert named["id"] in ids
         assert decoy["id"] not in ids

@@ -1,4 +1,4 @@
-"""Tokens that auth did not make, or not for this: refused at the gateway's doors and at the services' own ports."""
+"""Forged and misused tokens are rejected by the gateway and at the ports of the services."""
 
 import time
 from typing import Any
@@ -16,7 +16,7 @@ from tools.instance import Instance
 
 @pytest.fixture(scope="module")
 def signer(background: Background, system: Instance) -> Signer:
-    """Signs with the key of the running auth, as only auth can."""
+    """A signer that uses the key of the running auth service."""
     return leaked_signer(background, system)
 
 
@@ -47,7 +47,7 @@ def test_forged_token_is_rejected_everywhere(system: Instance, signer: Signer, f
 def test_token_with_an_invalid_claim_is_rejected_everywhere(
     system: Instance, signer: Signer, claims: dict[str, Any]
 ) -> None:
-    """Times are seconds from now."""
+    """Integer claims are seconds from now."""
     now = int(time.time())
     claims = {name: now + claim if isinstance(claim, int) else claim for name, claim in claims.items()}
     assert reasons(system, signer.token("USER", **claims)) == ["TOKEN_INVALID"] * 3
@@ -62,13 +62,13 @@ def test_refresh_token_is_rejected_as_access_token(system: Instance, user: Sessi
 
 
 def test_access_token_is_rejected_as_refresh_token(user: Session) -> None:
-    answer = user.rest.post("/v1/auth/refresh", json={"refreshToken": user.token})
-    assert (answer.status_code, answer.json()["details"][0]["reason"]) == (401, "REFRESH_TOKEN_INVALID")
+    response = user.rest.post("/v1/auth/refresh", json={"refreshToken": user.token})
+    assert (response.status_code, response.json()["details"][0]["reason"]) == (401, "REFRESH_TOKEN_INVALID")
 
 
 def test_service_token_is_rejected_for_user_methods(system: Instance) -> None:
-    at_gateway, at_native, at_port = reasons(system, service_token(system))
-    assert (at_gateway, at_native) == ("TOKEN_INVALID", "TOKEN_INVALID")
+    at_gateway, native, at_port = reasons(system, service_token(system))
+    assert (at_gateway, native) == ("TOKEN_INVALID", "TOKEN_INVALID")
     assert at_port == "ROLE_REQUIRED"
 
 
