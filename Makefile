@@ -1,4 +1,4 @@
-# PulseTrack's commands. Each installs what it needs into .venv, from a lock, whenever the lock has changed.
+# The commands of PulseTrack. Each installs its packages into .venv from a lock, and again after the lock has changed.
 
 .DEFAULT_GOAL := help
 .PHONY: help up compose compose-down images soak test check bench load proto postman status rotate-keys audit-verify \
@@ -7,43 +7,43 @@
 BIN := .venv/bin
 UV := .venv/installer/bin/uv
 
-# What is installed: enough to run the system, to deploy it, or to test it, which is everything.
+# The installed locks: to run the system, to deploy it, or to test it. The last one includes the others.
 READY := .venv/.ready
 DEPLOY := .venv/.ready-deploy
 TEST := .venv/.ready-test
 
-# The first supported Python. It is looked for only when .venv is to be created; PYTHON=... names another.
+# The first supported Python on PATH, for the creation of .venv. PYTHON=... selects another.
 SUPPORTED := 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))'
 ifneq ($(PYTHON),)
 ifneq ($(shell "$(PYTHON)" -c $(SUPPORTED) 2>&1 || echo no),)
-$(error PYTHON=$(PYTHON) does not run Python 3.11 to 3.14: give the name or path of one that does)
+$(error PYTHON=$(PYTHON) is not Python 3.11 to 3.14. Set PYTHON to the name or path of a supported one)
 endif
 endif
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3; do $$p -c $(SUPPORTED) 2>&- && echo $$p && break; done)
-NO_PYTHON = $(error PulseTrack needs Python 3.11 to 3.14: install it, or give its path as PYTHON=...)
+NO_PYTHON = $(error PulseTrack needs Python 3.11 to 3.14. Install it, or set PYTHON to its path)
 
-help: ## Lists these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-up: $(READY) ## Runs the whole system on this machine, without docker, until Ctrl-C
+up: $(READY) ## Run the system on this machine, without Docker, until Ctrl-C
 	@$(BIN)/python -m tools.local
 
-compose: ## Runs the whole system in containers, as on a server; needs docker and Python, no packages
+compose: ## Run the system in containers; needs only Docker and Python
 	@$(or $(PYTHON),$(NO_PYTHON)) -m deploy.compose up
 
-compose-down: ## Stops the containers and keeps their data
+compose-down: ## Stop the containers; their data is kept
 	@$(or $(PYTHON),$(NO_PYTHON)) -m deploy.compose down
 
-images: ## Builds the images and prints their size and how soon each service is ready
+images: ## Build the images, and print their sizes and start-up times
 	@$(or $(PYTHON),$(NO_PYTHON)) -m deploy.compose images
 
-test: $(TEST) ## Runs every test but those of `make soak`, two files at a time (COVERAGE=1 measures the coverage of services)
+test: $(TEST) ## Run the tests except those of `make soak` (COVERAGE=1 measures the coverage of services/)
 	@$(BIN)/python -m pytest -m 'not soak' -n 2 --dist loadfile --no-loadscope-reorder $(if $(COVERAGE),--cov)
 
-soak: $(TEST) ## Tests faults under load, which takes minutes: the local system, and with docker compose and a deployment
+soak: $(TEST) ## Run the long tests: faults under load, containers and a deployment
 	@$(BIN)/python -m pytest -m soak -o log_cli=true -o log_cli_level=INFO
 
-check: $(TEST) ## Checks format, lint, types, imports, protos, generated code, Envoy's configuration and CI workflows
+check: $(TEST) ## Check format, lint, types, imports, protos, generated code, Envoy's configuration and workflows
 	@$(BIN)/ruff format --check
 	@$(BIN)/ruff check
 	@$(BIN)/mypy
@@ -51,60 +51,60 @@ check: $(TEST) ## Checks format, lint, types, imports, protos, generated code, E
 	@$(BIN)/python -m tools.protos --check
 	@$(BIN)/python -m tools.postman --check
 	@$(BIN)/python -m envoy --check
-	@if command -v actionlint >/dev/null; then actionlint; else echo "actionlint is not on PATH: the workflows are not checked."; fi
+	@if command -v actionlint >/dev/null; then actionlint; else echo "actionlint is not on PATH. The workflows are not checked."; fi
 
-bench: $(TEST) ## Measures CPU and time per call, on a copy of its own
+bench: $(TEST) ## Measure CPU time and latency per call, on a separate instance
 	@$(BIN)/python -m tools.bench
 
-load: $(TEST) ## Puts load on the running system; OPTIONS=--help tells what it can be asked
+load: $(TEST) ## Generate load on the running system (OPTIONS=--help lists the options)
 	@$(BIN)/python -m tools.load $(OPTIONS)
 
-proto: $(TEST) ## Lints and formats the protos, and generates gen/ from them
+proto: $(TEST) ## Lint and format the protos, and generate gen/
 	@$(BIN)/python -m tools.protos
 
-postman: $(TEST) ## Writes Postman's collection and environment from requests/*.http
+postman: $(TEST) ## Generate the Postman collection and environments from requests/*.http
 	@$(BIN)/python -m tools.postman
 
-status: $(READY) ## Shows the running processes, their ports and what they use
+status: $(READY) ## Show the running processes, their ports and their resource usage
 	@$(BIN)/python -m tools.status
 
-rotate-keys: $(READY) ## Rotates the key that signs tokens, while the system runs (NOW=1 revokes the old keys at once)
+rotate-keys: $(READY) ## Rotate the signing key of tokens while the system is running (NOW=1 revokes the old keys at once)
 	@$(BIN)/python -m tools.operate rotate-keys $(if $(NOW),$(if $(filter 1,$(NOW)),--now,$(error NOW must be 1)))
 
-audit-verify: $(READY) ## Proves that no service's access events were changed or removed (SERVICE=..., HEAD=... a hash kept elsewhere)
+audit-verify: $(READY) ## Verify that access events were not changed or removed (SERVICE=..., HEAD=a hash that is stored elsewhere)
 	@$(BIN)/python -m tools.operate audit-verify $(if $(SERVICE)$(HEAD),'$(or $(SERVICE),patient)') $(if $(HEAD),--head '$(HEAD)')
 
-audit-archive: $(READY) ## Writes access events older than a day (BEFORE=2026-01-31) to files that prove themselves
+audit-archive: $(READY) ## Write access events before a date (BEFORE=2026-01-31) to verifiable files (SERVICE=...)
 	@$(BIN)/python -m tools.operate audit-archive $(if $(SERVICE),'$(SERVICE)') --before '$(BEFORE)'
 
-audit-prune: $(READY) ## Deletes the access events that are archived; audit-verify proves the rest
+audit-prune: $(READY) ## Delete archived access events; audit-verify still verifies the rest (SERVICE=...)
 	@$(BIN)/python -m tools.operate audit-prune $(if $(SERVICE),'$(SERVICE)')
 
-synth: $(DEPLOY) ## Writes the CloudFormation templates of every environment, checked for security, without an account
+synth: $(DEPLOY) ## Generate and check the CloudFormation templates of all environments; needs no account
 	@$(BIN)/python -m infrastructure synth
 
 ENVIRONMENT ?= localstack
-deploy: $(DEPLOY) ## Deploys to LocalStack, or to AWS with ENVIRONMENT=staging or production, and waits until it works
+deploy: $(DEPLOY) ## Deploy to LocalStack, or to AWS with ENVIRONMENT=staging or production, and wait until it is ready
 	@$(BIN)/python -m infrastructure deploy $(ENVIRONMENT)
 
-destroy: $(DEPLOY) ## Removes what deploy has made, unless the environment keeps its data
+destroy: $(DEPLOY) ## Delete a deployment, unless its environment retains data
 	@$(BIN)/python -m infrastructure destroy $(ENVIRONMENT)
 
-format: $(TEST) ## Formats the code
+format: $(TEST) ## Format the code
 	@$(BIN)/ruff check --fix-only
 	@$(BIN)/ruff format
 
 COMPILE = $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-strip-extras
-lock: $(READY) ## Pins the newest versions that pyproject.toml allows, in all locks
+lock: $(READY) ## Pin the newest versions that pyproject.toml permits, in all locks
 	@$(COMPILE) -U --group infrastructure --group local --group dev pyproject.toml -o tests/requirements.lock
-	@# The others are parts of that one.
+	@# The other locks are subsets of this one.
 	@$(COMPILE) -U -c tests/requirements.lock --group local pyproject.toml -o requirements.lock
 	@$(COMPILE) -U -c tests/requirements.lock --group infrastructure -o infrastructure/requirements.lock
 	@$(COMPILE) -U -c tests/requirements.lock pyproject.toml -o services/requirements.lock
 	@printf 'pyyaml\nswagger-ui-py\n' | $(COMPILE) -U -c tests/requirements.lock - -o envoy/requirements.lock
 	@echo uv | $(COMPILE) -U - -o tools/requirements.lock
 
-clean: ## Removes what these commands have made, but no data
+clean: ## Delete .venv and generated files, but no data
 	@rm -rf .venv build third_party .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage htmlcov
 
 $(READY): requirements.lock tools/requirements.lock tools/environment.py $(BIN)/python
@@ -120,5 +120,5 @@ $(TEST): tests/requirements.lock $(READY)
 	@$(BIN)/python tools/environment.py tests/requirements.lock --keep
 	@touch $@
 
-# Without a recipe: if .venv is gone, or links to a Python that is gone, the rule of $(READY) creates it.
+# No recipe: if .venv or the Python that it links to is missing, the rule of $(READY) creates .venv.
 $(BIN)/python:

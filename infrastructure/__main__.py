@@ -1,4 +1,4 @@
-"""`python -m infrastructure synth|deploy|destroy`: PulseTrack on AWS, or on an emulator of it."""
+"""Deploys PulseTrack to AWS or to an emulator: `python -m infrastructure synth|deploy|destroy`."""
 
 import argparse
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from infrastructure.app import synthesise
+from infrastructure.app import synthesize
 from infrastructure.deployment import Choices, Deployment
 from infrastructure.environments import ENVIRONMENTS
 from infrastructure.environments.localstack import LOCALSTACK
@@ -20,19 +20,19 @@ _LOCALSTACK_URL = "http://localhost:4566"
 
 
 def main() -> None:
-    """Exits with one sentence if something fails."""
-    said = _arguments()
+    """Runs the command. Exits with a one-line error if it fails."""
+    arguments = _parse_arguments()
     try:
-        if said.command == "synth":
+        if arguments.command == "synth":
             _synth()
         else:
-            _deploy_or_destroy(said.command, said.environment)
+            _deploy_or_destroy(arguments.command, arguments.environment)
     except (DeployError, ClientError, BotoCoreError) as error:
         sys.exit(str(error))
 
 
-def choices(name: str, environment: Mapping[str, str] = os.environ) -> Choices:
-    """Reads what is chosen for a deployment. An emulator needs neither an account nor a region."""
+def read_choices(name: str, environment: Mapping[str, str] = os.environ) -> Choices:
+    """Reads the options of a deployment. An emulator needs neither an account nor a region."""
     endpoint, account = environment.get("AWS_ENDPOINT_URL"), {}
     if name == LOCALSTACK.name:
         endpoint = endpoint or _LOCALSTACK_URL
@@ -46,24 +46,24 @@ def choices(name: str, environment: Mapping[str, str] = os.environ) -> Choices:
     )
 
 
-def _arguments() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m infrastructure", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("synth", help="write the templates of every environment, for which no account is needed")
-    for command, what in (("deploy", "deploy, wait and print the URL"), ("destroy", "remove everything")):
-        one = commands.add_parser(command, help=what)
-        one.add_argument("environment", nargs="?", choices=ENVIRONMENTS, default=LOCALSTACK.name)
+    commands.add_parser("synth", help="write the templates of all environments; needs no account")
+    for command, text in (("deploy", "deploy, wait and print the URL"), ("destroy", "delete all stacks")):
+        parser_of_command = commands.add_parser(command, help=text)
+        parser_of_command.add_argument("environment", nargs="?", choices=ENVIRONMENTS, default=LOCALSTACK.name)
     return parser.parse_args()
 
 
 def _synth() -> None:
     for name, environment in ENVIRONMENTS.items():
-        for stack in synthesise(environment, _FOLDER / name):
+        for stack in synthesize(environment, _FOLDER / name):
             print(_FOLDER / name / stack.template_file)
 
 
 def _deploy_or_destroy(command: str, name: str) -> None:
-    deployment = Deployment(ENVIRONMENTS[name], choices(name), _FOLDER / name, print)
+    deployment = Deployment(ENVIRONMENTS[name], read_choices(name), _FOLDER / name, print)
     if command == "destroy":
         deployment.destroy()
     else:

@@ -1,4 +1,4 @@
-"""What a person is told of: docs/operations.md says what to do when each alarm goes off."""
+"""The alarms. docs/operations.md describes the response to each."""
 
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -20,17 +20,17 @@ _GIB = 2**30
 
 
 class Alarms(Construct):
-    """The alarms of an environment, sent by email to whom it names."""
+    """The alarms of an environment, which are sent to its alarm address by email."""
 
     def __init__(self, scope: Construct, environment: Environment, *, metrics: Metrics, data: Data, edge: Edge) -> None:
         super().__init__(scope, "Alarms")
         self._environment = environment
-        self._topic = self._mailing(environment.alarm_email) if environment.alarm_email else None
+        self._topic = self._add_topic(environment.alarm_email) if environment.alarm_email else None
         database, minute = data.database, cdk.Duration.minutes(1)
         free = database.metric_free_storage_space(statistic="Minimum", period=minute)
         busy = database.metric_cpu_utilization(statistic="Average", period=minute)
         gateways = edge.gateway.metrics.healthy_host_count(statistic="Minimum", period=minute)
-        self._add("NoGateway", gateways, _LESS, 1, minutes=2, without="BREACHING")
+        self._add("NoGateway", gateways, _LESS, 1, minutes=2, missing="BREACHING")
         self._add("Refusals", metrics.refusals, _MORE, 5, minutes=3)
         self._add("Errors", metrics.errors, _MORE, 0, minutes=1)
         self._add("OutboxLate", metrics.outbox_age, _MORE, 120, minutes=3)
@@ -46,9 +46,9 @@ class Alarms(Construct):
         threshold: float,
         *,
         minutes: int,
-        without: str = "NOT_BREACHING",
+        missing: str = "NOT_BREACHING",
     ) -> None:
-        """Adds an alarm that goes off after so many minutes in a row."""
+        """Adds an alarm for a threshold that is crossed for a number of consecutive minutes."""
         alarm = cloudwatch.Alarm(
             self,
             name,
@@ -58,14 +58,14 @@ class Alarms(Construct):
             comparison_operator=comparison,
             threshold=threshold,
             evaluation_periods=minutes,
-            treat_missing_data=cloudwatch.TreatMissingData[without],
+            treat_missing_data=cloudwatch.TreatMissingData[missing],
         )
         if self._topic:
             alarm.add_alarm_action(actions.SnsAction(self._topic))
             alarm.add_ok_action(actions.SnsAction(self._topic))
 
-    def _mailing(self, email: str) -> sns.Topic:
-        """Returns a topic, encrypted by a key that alarms may use."""
+    def _add_topic(self, email: str) -> sns.Topic:
+        """Adds a topic, encrypted with a key that CloudWatch alarms may use."""
         key = kms.Key(self, "Key", enable_key_rotation=True, removal_policy=cdk.RemovalPolicy.DESTROY)
         key.grant_encrypt_decrypt(iam.ServicePrincipal("cloudwatch.amazonaws.com"))
         topic = sns.Topic(self, "Topic", master_key=key, enforce_ssl=True)

@@ -1,4 +1,4 @@
-"""The app: five stacks for an environment, in the order in which they are deployed.
+"""The CDK app: the five stacks of an environment, in the order of their deployment.
 
 network ──▶ data ──▶ jobs ──▶ services
    └──────▶ edge ───────────────┘
@@ -18,24 +18,24 @@ from infrastructure.settings import Environment
 from infrastructure.stack import Stack
 
 _FEATURES = {
-    # A stack's output that another one uses cannot be changed under it.
+    # CloudFormation rejects changes of a stack output that another stack imports.
     "@aws-cdk/core:defaultCrossStackReferences": "strong",
 }
 
 
-def synthesise(environment: Environment, folder: Path) -> list[Stack]:
-    """Writes an environment's templates into a folder and returns the stacks in the order of their deployment.
+def synthesize(environment: Environment, folder: Path) -> list[Stack]:
+    """Writes the templates of an environment to a folder, and returns the stacks in the order of their deployment.
 
-    Raises RuntimeError if a security rule is broken; what it is was printed.
+    Raises RuntimeError if a template violates a security rule. The rule is printed.
     """
     app = cdk.App(analytics_reporting=False, outdir=str(folder), context=_FEATURES)
-    made = stacks(app, environment)
+    stacks = add_stacks(app, environment)
     app.synth()
-    return made
+    return stacks
 
 
-def stacks(app: cdk.App, environment: Environment) -> list[Stack]:
-    """Adds an environment's stacks to an app, checked against the rules of AWS Solutions, and returns them in order."""
+def add_stacks(app: cdk.App, environment: Environment) -> list[Stack]:
+    """Adds the stacks of an environment to an app, checked by cdk-nag's AWS Solutions rules. Returns them in order."""
     network = Network(app, environment)
     data = Data(app, environment, network)
     edge = Edge(app, environment, network)

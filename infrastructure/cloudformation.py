@@ -1,4 +1,4 @@
-"""CloudFormation: a stack is made, brought up to date or removed, and waited for."""
+"""Creates, updates and deletes CloudFormation stacks."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,20 +9,20 @@ from botocore.exceptions import ClientError, WaiterError
 from infrastructure.errors import DeployError
 
 _POLL = {"Delay": 5, "MaxAttempts": 1080}
-"""Ninety minutes: a new Kafka cluster takes half an hour."""
+"""Ninety minutes. A new Kafka cluster takes half an hour."""
 
 _UNDEPLOYED = "unknown"
-"""The physical id that an emulator gives to what it has only written down."""
+"""The physical id of resources that an emulator stores but does not create."""
 
 
 class CloudFormation:
-    """The stacks at an endpoint. Its methods raise DeployError."""
+    """The stacks at an endpoint. The methods raise DeployError."""
 
     def __init__(self, session: Any, endpoint: str | None) -> None:
         self._client = session.client("cloudformation", endpoint_url=endpoint)
 
     def put(self, name: str, template: Path, parameters: Mapping[str, str], *, protect: bool) -> dict[str, str]:
-        """Makes a stack or brings it up to date, waits until that is done, and returns its outputs."""
+        """Creates or updates a stack, waits until that is complete, and returns its outputs."""
         arguments = {
             "StackName": name,
             "TemplateBody": template.read_text(encoding="utf-8"),
@@ -33,22 +33,22 @@ class CloudFormation:
             if self._update(arguments):
                 self._wait("stack_update_complete", name)
         else:
-            # What could not be made is removed again: there is nothing in it yet.
+            # A stack that cannot be created is deleted. It contains no data yet.
             self._client.create_stack(**arguments, OnFailure="DELETE", EnableTerminationProtection=protect)
             self._wait("stack_create_complete", name)
         self._check_deployed(name)
         return self.outputs(name)
 
     def outputs(self, name: str) -> dict[str, str]:
-        """Returns a stack's outputs by name, none if it is not there."""
+        """Returns the outputs of a stack by name. Empty if the stack does not exist."""
         try:
             [stack] = self._client.describe_stacks(StackName=name)["Stacks"]
         except ClientError:
             return {}
         return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
 
-    def remove(self, name: str) -> None:
-        """Removes a stack, and returns when it is gone."""
+    def delete(self, name: str) -> None:
+        """Deletes a stack, and waits until that is complete."""
         if self._exists(name):
             self._client.delete_stack(StackName=name)
             self._wait("stack_delete_complete", name)
@@ -63,7 +63,7 @@ class CloudFormation:
         return stack["StackStatus"] not in {"DELETE_COMPLETE", "REVIEW_IN_PROGRESS"}
 
     def _update(self, arguments: dict[str, Any]) -> bool:
-        """Begins an update. Returns False if the stack is up to date."""
+        """Starts an update. Returns False if the stack is up to date."""
         try:
             self._client.update_stack(**arguments)
         except ClientError as error:
@@ -72,13 +72,13 @@ class CloudFormation:
             raise
         return True
 
-    def _wait(self, what: str, name: str) -> None:
+    def _wait(self, event: str, name: str) -> None:
         try:
-            self._client.get_waiter(what).wait(StackName=name, WaiterConfig=_POLL)
+            self._client.get_waiter(event).wait(StackName=name, WaiterConfig=_POLL)
         except WaiterError as error:
-            raise DeployError(f"The stack {name} failed: {self._reasons(name) or error}") from None
+            raise DeployError(f"The stack {name} failed: {self._find_reasons(name) or error}") from None
 
-    def _reasons(self, name: str) -> str:
+    def _find_reasons(self, name: str) -> str:
         try:
             events = self._client.describe_stack_events(StackName=name)["StackEvents"]
         except ClientError:
@@ -90,9 +90,9 @@ class CloudFormation:
         )
 
     def _check_deployed(self, name: str) -> None:
-        """Raises DeployError if something of a stack is only written down: an emulator may do that without a word."""
+        """Raises DeployError if an emulator reports a stack as complete without having created all resources."""
         pages = self._client.get_paginator("list_stack_resources").paginate(StackName=name)
         resources = [resource for page in pages for resource in page["StackResourceSummaries"]]
         missing = [each["ResourceType"] for each in resources if each.get("PhysicalResourceId") in {None, _UNDEPLOYED}]
         if missing:
-            raise DeployError(f"This endpoint says that {name} is complete but has not made: {', '.join(missing)}.")
+            raise DeployError(f"The endpoint reports that {name} is complete, but did not create {', '.join(missing)}.")

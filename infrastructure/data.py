@@ -13,7 +13,7 @@ from constructs import Construct
 from deploy.topology import TOPOLOGY, database_name, owner_name
 from infrastructure.network import DATABASE, KAFKA, PRIVATE, Network
 from infrastructure.settings import Environment
-from infrastructure.stack import Stack, accept, logical
+from infrastructure.stack import Stack, accept, to_logical_id
 
 KAFKA_VERSION = "3.9.x.kraft"
 
@@ -77,9 +77,11 @@ class Data(Stack):
         )
         accept(database, "AwsSolutions::AwsSolutions-RDS11", "A port that is hard to guess protects nothing.")
         if not size.multi_az:
-            accept(database, "AwsSolutions::AwsSolutions-RDS3", "It holds no real records: it may be down for a while.")
+            accept(
+                database, "AwsSolutions::AwsSolutions-RDS3", "It contains no real records, so downtime is acceptable."
+            )
         if not environment.keep_data:
-            accept(database, "AwsSolutions::AwsSolutions-RDS10", "It holds no real records, and is to be destroyed.")
+            accept(database, "AwsSolutions::AwsSolutions-RDS10", "It contains no real records and can be deleted.")
         return database
 
     def _kafka(self, environment: Environment, network: Network) -> msk.CfnCluster:
@@ -115,7 +117,7 @@ class Data(Stack):
         )
         cluster.apply_removal_policy(self._removal_policy)
         if not size.tls:
-            accept(cluster, "AwsSolutions::AwsSolutions-MSK2", "An emulator's broker speaks no TLS.")
+            accept(cluster, "AwsSolutions::AwsSolutions-MSK2", "The broker of an emulator does not support TLS.")
         return cluster
 
     def _secret(self, name: str, description: str, *, field: str = "") -> secretsmanager.Secret:
@@ -128,10 +130,10 @@ class Data(Stack):
         )
         secret = secretsmanager.Secret(
             self,
-            f"{logical(name)}Secret",
+            f"{to_logical_id(name)}Secret",
             description=description,
             generate_secret_string=generated,
             removal_policy=self._removal_policy,
         )
-        accept(secret, _ROTATION, "Tasks read it when they start: it is changed by a deployment, not behind them.")
+        accept(secret, _ROTATION, "Tasks read it only when they start, so a deployment changes it.")
         return secret

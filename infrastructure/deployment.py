@@ -11,7 +11,7 @@ import boto3
 import httpx
 
 from deploy.topology import GATEWAY, TOPOLOGY
-from infrastructure.app import synthesise
+from infrastructure.app import synthesize
 from infrastructure.cloudformation import CloudFormation
 from infrastructure.errors import DeployError
 from infrastructure.settings import Environment
@@ -50,7 +50,7 @@ class Deployment:
     def deploy(self) -> str:
         """Deploys, waits until the system is ready, and returns its URL."""
         self._check_settings()
-        network, data, edge, jobs, services = synthesise(self._environment, self._folder)
+        network, data, edge, jobs, services = synthesize(self._environment, self._folder)
         images = {"Images": self._choices.images, "Version": self._choices.version}
         self._put(network)
         kafka = self._find_brokers(self._put(data))
@@ -64,12 +64,12 @@ class Deployment:
         return url
 
     def destroy(self) -> None:
-        """Removes all stacks, in reverse order."""
+        """Deletes all stacks, in reverse order."""
         if self._environment.keep_data:
             raise DeployError(f"{self._environment.name} retains its data and cannot be destroyed by this command.")
-        for stack in reversed(synthesise(self._environment, self._folder)):
-            self._report(f"removing {stack.stack_name}")
-            self._cloudformation.remove(stack.stack_name)
+        for stack in reversed(synthesize(self._environment, self._folder)):
+            self._report(f"deleting {stack.stack_name}")
+            self._cloudformation.delete(stack.stack_name)
 
     def _check_settings(self) -> None:
         environment = self._environment

@@ -35,7 +35,7 @@ class Edge(Stack):
         accept(
             self.balancer,
             "AwsSolutions::AwsSolutions-ELB2",
-            "The gateway writes the access log: it sees calls, and the balancer connections alone.",
+            "The gateway writes the access log. The load balancer sees only connections.",
         )
         self.gateway = self._add_target_group(network)
         if domain:

@@ -1,5 +1,5 @@
-"""The one error that whoever deploys sees."""
+"""The error of deployments."""
 
 
 class DeployError(Exception):
-    """Occurs when a deployment cannot go on, or what it has deployed does not work. Its text is all that is shown."""
+    """Raised when a deployment fails, or when the deployed system does not work. Its text is printed."""

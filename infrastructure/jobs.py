@@ -10,7 +10,7 @@ from deploy.topology import MIGRATIONS, TOPOLOGY, database_name, owner_name
 from infrastructure.data import ADMINISTRATOR, Data
 from infrastructure.network import JOBS, Network
 from infrastructure.settings import NAMESPACE, Environment, Scale
-from infrastructure.stack import Stack, logical
+from infrastructure.stack import Stack, to_logical_id
 from infrastructure.task import Images
 
 _SCALE = Scale(least=1, most=1)
@@ -106,4 +106,4 @@ class Jobs(Stack):
             environment=environment,
             secrets=secrets,
         )
-        cdk.CfnOutput(self, f"{logical(name)}Job", value=definition.task_definition_arn)
+        cdk.CfnOutput(self, f"{to_logical_id(name)}Job", value=definition.task_definition_arn)

@@ -1,4 +1,4 @@
-"""What CloudWatch counts beside its own: read from the log by filters, so that no task needs a right or an agent."""
+"""Metrics from log filters and from MSK. Tasks need no agent and no AWS permissions for them."""
 
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -9,30 +9,30 @@ from infrastructure.settings import Environment
 
 _MINUTE = cdk.Duration.minutes(1)
 _FAULTS = (2, 13, 14)
-"""UNKNOWN, INTERNAL, UNAVAILABLE: by gRPC the HTTP status is always 200. DEADLINE_EXCEEDED may be the caller's own."""
+"""UNKNOWN, INTERNAL and UNAVAILABLE. The HTTP status of gRPC is always 200. Clients cause most DEADLINE_EXCEEDED."""
 
 
 class Metrics(Construct):
-    """The metrics of an environment, in a namespace of its own."""
+    """The metrics of an environment, in a separate namespace."""
 
     def __init__(self, scope: Construct, environment: Environment, log: logs.ILogGroup) -> None:
         super().__init__(scope, "Metrics")
         self._namespace = f"PulseTrack/{environment.name}"
         self._log = log
-        self.outbox_age = self._filtered(
+        self.outbox_age = self._add_filter(
             "OutboxAge", logs.FilterPattern.number_value("$.outbox_age", ">", 0), value="$.outbox_age"
         ).metric(statistic="Maximum", period=_MINUTE)
-        """For how many seconds the oldest event has waited that patient has to deliver; 0 if it is not late."""
-        self.errors = self._filtered("Errors", logs.FilterPattern.string_value("$.level", "=", "ERROR")).metric(
+        """The age of the oldest undelivered outbox event of patient, in seconds. 0 if it is not late."""
+        self.errors = self._add_filter("Errors", logs.FilterPattern.string_value("$.level", "=", "ERROR")).metric(
             statistic="Sum", period=_MINUTE
         )
-        """Lines of the log that a person should read."""
-        by_rest = logs.FilterPattern.number_value("$.status", ">=", 500)
-        by_grpc = [logs.FilterPattern.number_value("$.grpc_status", "=", code) for code in _FAULTS]
-        self.refusals = self._filtered("Refusals", logs.FilterPattern.any(by_rest, *by_grpc)).metric(
+        """The number of log entries with level ERROR."""
+        rest = logs.FilterPattern.number_value("$.status", ">=", 500)
+        grpc = [logs.FilterPattern.number_value("$.grpc_status", "=", code) for code in _FAULTS]
+        self.refusals = self._add_filter("Refusals", logs.FilterPattern.any(rest, *grpc)).metric(
             statistic="Sum", period=_MINUTE
         )
-        """Calls that the gateway answered with a fault of ours."""
+        """The number of calls that failed with a server error."""
         self.consumer_lag = cloudwatch.Metric(
             namespace="AWS/Kafka",
             metric_name="SumOffsetLag",
@@ -44,10 +44,10 @@ class Metrics(Construct):
             statistic="Maximum",
             period=_MINUTE,
         )
-        """Events that analytics has not stored yet, as MSK counts them."""
+        """The number of events that analytics has not consumed yet, as MSK reports it."""
 
-    def _filtered(self, name: str, pattern: logs.IFilterPattern, *, value: str = "1") -> logs.MetricFilter:
-        """Counts the lines that fit a pattern; 0 is said of a minute in which none does."""
+    def _add_filter(self, name: str, pattern: logs.IFilterPattern, *, value: str = "1") -> logs.MetricFilter:
+        """Adds a metric of the log entries that match a pattern. It is 0 in minutes without a match."""
         return logs.MetricFilter(
             self,
             name,

@@ -82,7 +82,9 @@ class Network(Stack):
         clients = ec2.Peer.any_ipv4() if environment.domain else ec2.Peer.ipv4(ADDRESSES)
         group.add_ingress_rule(clients, ec2.Port.tcp(environment.port), "clients")
         if environment.domain:
-            accept(group, "AwsSolutions::AwsSolutions-EC23", "It is the public door, by TLS; what is behind it is not.")
+            accept(
+                group, "AwsSolutions::AwsSolutions-EC23", "The load balancer is public, with TLS. Nothing behind it is."
+            )
 
     def _add_endpoints(self) -> None:
         self.vpc.add_gateway_endpoint(

@@ -14,7 +14,7 @@ from infrastructure.metrics import Metrics
 from infrastructure.network import PRIVATE, Network
 from infrastructure.scaling import scale_by_delay, scale_by_load
 from infrastructure.settings import NAMESPACE, Environment
-from infrastructure.stack import Stack, logical
+from infrastructure.stack import Stack, to_logical_id
 from infrastructure.task import Images, build_health_check
 
 _LINGER_SECONDS = 15  # longer than the gateway can use an outdated DNS record
@@ -75,10 +75,10 @@ class Services(Stack):
         scale_by_load(service, self._environment.services[GATEWAY])
 
     def _run(self, name: str, definition: ecs.FargateTaskDefinition) -> ecs.FargateService:
-        cdk.CfnOutput(self, f"{logical(name)}Definition", value=definition.task_definition_arn)
+        cdk.CfnOutput(self, f"{to_logical_id(name)}Definition", value=definition.task_definition_arn)
         return ecs.FargateService(
             self,
-            f"{logical(name)}Service",
+            f"{to_logical_id(name)}Service",
             service_name=name,
             cluster=self._jobs.cluster,
             task_definition=definition,

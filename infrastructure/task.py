@@ -9,7 +9,7 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from infrastructure.settings import Scale
-from infrastructure.stack import Stack, accept, logical
+from infrastructure.stack import Stack, accept, to_logical_id
 
 REPOSITORY = "pulsetrack"
 
@@ -42,7 +42,7 @@ class Images:
     ) -> ecs.FargateTaskDefinition:
         """Adds a task definition. Only ECS may use AWS: to pull the image, write the log and read the secrets."""
         definition = ecs.FargateTaskDefinition(
-            scope, f"{logical(name)}Task", cpu=scale.cpu, memory_limit_mib=scale.memory_mib
+            scope, f"{to_logical_id(name)}Task", cpu=scale.cpu, memory_limit_mib=scale.memory_mib
         )
         definition.add_container(
             name,
@@ -59,7 +59,9 @@ class Images:
         )
         _allow_pull(definition, image)
         accept(
-            definition, "AwsSolutions::AwsSolutions-ECS2", "Only what is no secret: those come from Secrets Manager."
+            definition,
+            "AwsSolutions::AwsSolutions-ECS2",
+            "The variables contain no secrets. Those come from Secrets Manager.",
         )
         return definition
 
@@ -83,4 +85,4 @@ def _allow_pull(definition: ecs.FargateTaskDefinition, image: str) -> None:
     pull = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
     role.add_to_principal_policy(iam.PolicyStatement(actions=pull, resources=[repository]))
     role.add_to_principal_policy(iam.PolicyStatement(actions=["ecr:GetAuthorizationToken"], resources=["*"]))
-    accept(role, "AwsSolutions::AwsSolutions-IAM5[Resource::*]", "GetAuthorizationToken is of no resource.")
+    accept(role, "AwsSolutions::AwsSolutions-IAM5[Resource::*]", "GetAuthorizationToken does not apply to a resource.")

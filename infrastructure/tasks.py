@@ -1,4 +1,4 @@
-"""ECS: tasks that are run to their end, and services that are waited for."""
+"""Runs ECS tasks to completion, and waits for ECS services."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -14,10 +14,10 @@ _TRIES = 3
 
 
 class Cluster:
-    """The cluster at an endpoint. Its methods raise DeployError."""
+    """The cluster at an endpoint. The methods raise DeployError."""
 
     def __init__(self, session: Any, endpoint: str | None, outputs: dict[str, str]) -> None:
-        """Takes the outputs of the stack that made it."""
+        """Takes the outputs of the jobs stack."""
         self._ecs = session.client("ecs", endpoint_url=endpoint)
         self._logs = session.client("logs", endpoint_url=endpoint)
         self._name = outputs["ClusterName"]
@@ -31,60 +31,66 @@ class Cluster:
         }
 
     def run(self, definitions: Sequence[str]) -> None:
-        """Runs tasks side by side, and returns when all have ended well. One that fails is run again, up to twice."""
-        left = list(definitions)
+        """Runs tasks concurrently until all have succeeded. A task that fails is retried up to twice."""
+        remaining = list(definitions)
         for tries_left in reversed(range(_TRIES)):
-            failed = [task for task in self._run_to_end(left) if task["containers"][0].get("exitCode") != 0]
+            failed = [task for task in self._run_to_completion(remaining) if task["containers"][0].get("exitCode") != 0]
             if not failed:
                 return
             if not tries_left:
-                raise DeployError("; ".join(map(self._failure, failed)))
-            left = [task["taskDefinitionArn"] for task in failed]
+                raise DeployError("; ".join(map(self._describe_failure, failed)))
+            remaining = [task["taskDefinitionArn"] for task in failed]
 
-    def _run_to_end(self, definitions: Sequence[str]) -> list[dict[str, Any]]:
+    def _run_to_completion(self, definitions: Sequence[str]) -> list[dict[str, Any]]:
         arns = [self._start(definition) for definition in definitions]
         limit = time.monotonic() + _JOB_SECONDS
         while not all(task["lastStatus"] == "STOPPED" for task in self._tasks(arns)):
             if time.monotonic() > limit:
                 raise DeployError(
-                    f"A job still runs after {_JOB_SECONDS} s: {', '.join(map(_job, self._tasks(arns)))}."
+                    f"Jobs are not complete after {_JOB_SECONDS} s: {', '.join(map(_describe_job, self._tasks(arns)))}."
                 )
             time.sleep(_POLL_SECONDS)
         return self._tasks(arns)
 
-    def _failure(self, task: dict[str, Any]) -> str:
-        why = self._said(task) or task.get("stoppedReason") or "it said nothing"
-        return f"The job {task['containers'][0]['name']} failed: {why}"
+    def _describe_failure(self, task: dict[str, Any]) -> str:
+        reason = self._read_log(task) or task.get("stoppedReason") or "no log and no reason"
+        return f"The job {task['containers'][0]['name']} failed: {reason}"
 
     def wait_for_services(self, definitions: Mapping[str, str]) -> None:
-        """Returns when every service, by name, runs as many tasks as it should, and all of this definition."""
+        """Waits until every service runs its desired number of tasks, all with the given task definition."""
         limit = time.monotonic() + _SERVICE_SECONDS
-        while waiting := [service for service in self._services([*definitions]) if not _stable(service, definitions)]:
-            if back := [each for each in waiting if each["taskDefinition"] != definitions[each["serviceName"]]]:
-                raise DeployError("New tasks failed, and it was put back as it was: " + "; ".join(map(_report, back)))
+        while waiting := [
+            service for service in self._services([*definitions]) if not _is_stable(service, definitions)
+        ]:
+            if rolled_back := [each for each in waiting if each["taskDefinition"] != definitions[each["serviceName"]]]:
+                raise DeployError(
+                    "New tasks failed and were rolled back: " + "; ".join(map(_describe_service, rolled_back))
+                )
             if time.monotonic() > limit:
-                raise DeployError(f"Not running after {_SERVICE_SECONDS} s: " + "; ".join(map(_report, waiting)))
+                raise DeployError(
+                    f"Not stable after {_SERVICE_SECONDS} s: " + "; ".join(map(_describe_service, waiting))
+                )
             time.sleep(_POLL_SECONDS)
 
     def _start(self, definition: str) -> str:
-        answer = self._ecs.run_task(
+        response = self._ecs.run_task(
             cluster=self._name, taskDefinition=definition, launchType="FARGATE", networkConfiguration=self._network
         )
-        if answer["failures"]:
-            raise DeployError(f"A job cannot be started: {answer['failures'][0].get('reason')}.")
-        return str(answer["tasks"][0]["taskArn"])
+        if response["failures"]:
+            raise DeployError(f"A job cannot be started: {response['failures'][0].get('reason')}.")
+        return str(response["tasks"][0]["taskArn"])
 
     def _tasks(self, arns: Sequence[str]) -> list[dict[str, Any]]:
         return list(self._ecs.describe_tasks(cluster=self._name, tasks=list(arns))["tasks"])
 
     def _services(self, names: Sequence[str]) -> list[dict[str, Any]]:
-        answer = self._ecs.describe_services(cluster=self._name, services=list(names))
-        if answer.get("failures"):
-            raise DeployError(f"There is no service {answer['failures'][0]['arn']}.")
-        return list(answer["services"])
+        response = self._ecs.describe_services(cluster=self._name, services=list(names))
+        if response.get("failures"):
+            raise DeployError(f"The service {response['failures'][0]['arn']} does not exist.")
+        return list(response["services"])
 
-    def _said(self, task: dict[str, Any]) -> str:
-        """Returns the last lines of a task's log."""
+    def _read_log(self, task: dict[str, Any]) -> str:
+        """Returns the last lines of a task's log. Empty if there are none."""
         [container] = task["containers"]
         stream = f"{container['name']}/{container['name']}/{task['taskArn'].rpartition('/')[2]}"
         try:
@@ -94,12 +100,12 @@ class Cluster:
         return "\n".join(event["message"] for event in events["events"])
 
 
-def _job(task: dict[str, Any]) -> str:
+def _describe_job(task: dict[str, Any]) -> str:
     return f"{task['containers'][0]['name']} ({task['lastStatus']})"
 
 
-def _stable(service: dict[str, Any], definitions: Mapping[str, str]) -> bool:
-    """Tells whether all of a service's tasks run, of the definition that was deployed, and none of another."""
+def _is_stable(service: dict[str, Any], definitions: Mapping[str, str]) -> bool:
+    """Returns whether all tasks of a service are running, and all have the deployed task definition."""
     primary = [each for each in service["deployments"] if each["status"] == "PRIMARY"]
     return (
         service["taskDefinition"] == definitions[service["serviceName"]]
@@ -109,9 +115,9 @@ def _stable(service: dict[str, Any], definitions: Mapping[str, str]) -> bool:
     )
 
 
-def _report(service: dict[str, Any]) -> str:
-    said = service.get("events") or [{"message": "no event"}]
+def _describe_service(service: dict[str, Any]) -> str:
+    events = service.get("events") or [{"message": "no event"}]
     return (
         f"{service['serviceName']} runs {service['runningCount']} of {service['desiredCount']} tasks"
-        f" ({said[0]['message']})"
+        f" ({events[0]['message']})"
     )

@@ -1,4 +1,4 @@
-"""The environments that PulseTrack is deployed to, a typed file each."""
+"""The environments that PulseTrack is deployed to, one per module."""
 
 from infrastructure.environments.localstack import LOCALSTACK
 from infrastructure.environments.production import PRODUCTION

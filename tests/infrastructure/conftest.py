@@ -1,4 +1,4 @@
-"""The templates, written once for all tests. Where the CDK is not installed the tests are skipped."""
+"""The templates, generated once for all tests. Without the CDK, the tests are skipped."""
 
 from collections.abc import Callable
 from functools import cache
@@ -10,19 +10,19 @@ import pytest
 if TYPE_CHECKING:
     from tests.infrastructure.templates import Templates
 
-NOT_INSTALLED = "the CDK is not installed: `make test` installs it"
+NOT_INSTALLED = "the CDK is not installed. `make test` installs it"
 
 
 @pytest.fixture(scope="session", autouse=True)
 def installed() -> None:
-    """Needs the packages that write templates."""
+    """Skips the tests if the CDK is not installed."""
     if find_spec("aws_cdk") is None:
         pytest.skip(NOT_INSTALLED)
 
 
 @pytest.fixture(scope="session")
-def written(installed: None, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], "Templates"]:
-    """Gives the templates of an environment."""
+def generate(installed: None, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], "Templates"]:
+    """Returns a function that generates the templates of an environment."""
     from infrastructure.environments import ENVIRONMENTS
     from tests.infrastructure.templates import Templates
 
@@ -30,24 +30,24 @@ def written(installed: None, tmp_path_factory: pytest.TempPathFactory) -> Callab
 
 
 @pytest.fixture(params=["localstack", "staging", "production"])
-def templates(request: pytest.FixtureRequest, written: Callable[[str], "Templates"]) -> "Templates":
-    """The templates of each environment in turn."""
-    return written(request.param)
+def templates(request: pytest.FixtureRequest, generate: Callable[[str], "Templates"]) -> "Templates":
+    """The templates of each environment."""
+    return generate(request.param)
 
 
 @pytest.fixture(params=["staging", "production"])
-def on_aws(request: pytest.FixtureRequest, written: Callable[[str], "Templates"]) -> "Templates":
-    """The templates of each environment that is on AWS itself."""
-    return written(request.param)
+def on_aws(request: pytest.FixtureRequest, generate: Callable[[str], "Templates"]) -> "Templates":
+    """The templates of each environment on AWS."""
+    return generate(request.param)
 
 
 @pytest.fixture
-def localstack(written: Callable[[str], "Templates"]) -> "Templates":
-    """The emulator's templates."""
-    return written("localstack")
+def localstack(generate: Callable[[str], "Templates"]) -> "Templates":
+    """The templates of the emulator."""
+    return generate("localstack")
 
 
 @pytest.fixture
-def production(written: Callable[[str], "Templates"]) -> "Templates":
-    """Production's templates."""
-    return written("production")
+def production(generate: Callable[[str], "Templates"]) -> "Templates":
+    """The templates of production."""
+    return generate("production")

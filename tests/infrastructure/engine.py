@@ -1,4 +1,4 @@
-"""The stand-in for LocalStack, in containers of its own: its README.md says what it is."""
+"""Runs the stand-in for LocalStack in containers. standin/README.md describes it."""
 
 import os
 import re
@@ -13,6 +13,7 @@ from typing import Any, Self
 import boto3
 import httpx
 
+from deploy.topology import TOPOLOGY
 from tools.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,7 +22,7 @@ _SECONDS = 120
 
 
 class StandIn:
-    """The emulator with a Kafka broker beside it, on a network of its own. Stopping it removes all that it started."""
+    """The emulator and a Kafka broker on a separate network. On exit, all containers that it started are removed."""
 
     def __init__(self) -> None:
         self._name = f"pulsetrack-standin-{secrets.token_hex(3)}"
@@ -46,15 +47,15 @@ class StandIn:
         docker("network", "rm", self._name)
 
     def session(self) -> Any:
-        """Returns what boto3 calls the emulator with."""
+        """Returns a boto3 session for the emulator."""
         return boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1")
 
     def client(self, service: str) -> Any:
-        """Returns a client of a service of the emulator."""
+        """Returns a boto3 client for a service of the emulator."""
         return self.session().client(service, endpoint_url=self.endpoint)
 
     def outputs(self, stack: str) -> dict[str, str]:
-        """Returns a stack's outputs."""
+        """Returns the outputs of a stack."""
         [described] = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
         return {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
 
@@ -63,21 +64,21 @@ class StandIn:
         docker("kill", container)
 
     def published(self) -> set[int]:
-        """Returns the ports of this machine that lead to one of the containers."""
+        """Returns the published ports of the containers."""
         lines = docker("ps", "--filter", f"network={self._name}", "--format", "{{.Ports}}").splitlines()
         return {int(port) for line in lines for port in re.findall(r":(\d+)->", line)}
 
     def containers(self, service: str) -> list[str]:
-        """Returns the containers of a service's running tasks."""
+        """Returns the ids of the containers of a service's running tasks."""
         label = f"label=com.amazonaws.ecs.container-name={service}"
         return docker("ps", "--quiet", "--filter", f"network={self._name}", "--filter", label).split()
 
     def log(self) -> str:
-        """Returns what the emulator has said."""
+        """Returns the end of the emulator's log."""
         return docker("logs", "--tail", "100", self._name)
 
     def _start_kafka(self) -> None:
-        told = {
+        environment = {
             "CLUSTER_ID": "3JqJ2kYvR1m8Jm0pDqkq9w",
             "KAFKA_NODE_ID": "1",
             "KAFKA_PROCESS_ROLES": "broker,controller",
@@ -90,45 +91,45 @@ class StandIn:
             "KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS": "0",
             "KAFKA_HEAP_OPTS": "-Xms256m -Xmx512m",
         }
-        self._run("kafka", "apache/kafka:4.3.1", told, ["--network-alias", "kafka"])
+        self._run("kafka", "apache/kafka:4.3.1", environment, ["--network-alias", "kafka"])
 
     def _start_emulator(self) -> None:
         docker("build", "--quiet", "--tag", "pulsetrack/standin", str(ROOT / "tests" / "infrastructure" / "standin"))
-        told = {"MINISTACK_MSK_BOOTSTRAP": "kafka:9092"}
+        environment = {"MINISTACK_MSK_BOOTSTRAP": "kafka:9092"}
         ports = ["--publish", f"127.0.0.1:{self.port}:4566"]
         ports += ["--publish", f"127.0.0.1:{self.gateway_port}:{self.gateway_port}"]
         engine = ["--volume", "/var/run/docker.sock:/var/run/docker.sock"]
-        self._run("emulator", "pulsetrack/standin", told, [*ports, *engine])
+        self._run("emulator", "pulsetrack/standin", environment, [*ports, *engine])
         limit = time.monotonic() + _SECONDS
-        while not _answers(self.endpoint):
+        while not _is_ready(self.endpoint):
             assert time.monotonic() < limit, self.log()
             time.sleep(0.2)
 
-    def _run(self, name: str, image: str, told: Mapping[str, str], options: list[str]) -> None:
-        variables = [text for pair in told.items() for text in ("--env", "=".join(pair))]
+    def _run(self, name: str, image: str, environment: Mapping[str, str], options: list[str]) -> None:
+        variables = [text for pair in environment.items() for text in ("--env", "=".join(pair))]
         name = self._name if name == "emulator" else f"{self._name}-{name}"
         docker("run", "--detach", "--name", name, "--network", self._name, *variables, *options, image)
 
 
 def build_images(version: str) -> None:
-    """Builds all images of the checkout, as compose does."""
-    docker("compose", "build", "--quiet", told={"PULSETRACK_VERSION": version})
+    """Builds all images of the checkout with Compose."""
+    docker("compose", "build", "--quiet", variables={"PULSETRACK_VERSION": version})
 
 
-def next_version(version: str, new: str) -> None:
-    """Makes images of a next version: the same but for a migration of patient's tables."""
+def build_next_version(version: str, new: str) -> None:
+    """Builds images of a next version, which differ only in a migration of patient's tables."""
     newest = max(path.stem for path in (ROOT / "services" / "patient" / "migrations").glob("[0-9]*.py"))
     migration = _MIGRATION.format(newest=newest.partition("_")[0])
     _derive(version, new, "patient", "COPY file services/patient/migrations/9999_standin.py", file=migration)
 
 
-def broken_version(version: str, new: str) -> None:
-    """Makes images of a version whose billing service ends as soon as it is started."""
+def build_broken_version(version: str, new: str) -> None:
+    """Builds images of a version whose billing service exits at start-up."""
     _derive(version, new, "billing", 'CMD ["services.not_there"]')
 
 
 def _derive(version: str, new: str, changed: str, instruction: str, *, file: str = "") -> None:
-    for name in {"auth", "patient", "billing", "analytics", "databases", "envoy"} - {changed}:
+    for name in {*TOPOLOGY, "databases", "envoy"} - {changed}:
         docker("tag", f"pulsetrack/{name}:{version}", f"pulsetrack/{name}:{new}")
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "file").write_text(file, encoding="utf-8")
@@ -149,15 +150,15 @@ def upgrade():
 """
 
 
-def docker(*arguments: str, told: Mapping[str, str] | None = None) -> str:
-    """Runs docker and returns what it says."""
-    environment = {**os.environ, **(told or {})}
+def docker(*arguments: str, variables: Mapping[str, str] | None = None) -> str:
+    """Runs docker and returns its output."""
+    environment = {**os.environ, **(variables or {})}
     run = subprocess.run(["docker", *arguments], check=False, capture_output=True, text=True, cwd=ROOT, env=environment)
     assert run.returncode == 0, f"docker {' '.join(arguments)}: {run.stderr}"
     return run.stdout
 
 
-def _answers(url: str) -> bool:
+def _is_ready(url: str) -> bool:
     try:
         return httpx.get(f"{url}/_ministack/health", timeout=2).status_code < 500
     except httpx.TransportError:

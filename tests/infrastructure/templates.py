@@ -1,4 +1,4 @@
-"""The templates of one environment, to be looked at."""
+"""The templates of an environment, for assertions."""
 
 import json
 from collections.abc import Iterator
@@ -7,20 +7,20 @@ from typing import Any
 
 from aws_cdk.assertions import Annotations, Match, Template
 
-from infrastructure.app import synthesise
+from infrastructure.app import synthesize
 from infrastructure.settings import Environment
 
 Properties = dict[str, Any]
 
 
 class Templates:
-    """An environment's five templates."""
+    """The five templates of an environment."""
 
     def __init__(self, environment: Environment, folder: Path) -> None:
         self.environment = environment
-        stacks = synthesise(environment, folder)
+        stacks = synthesize(environment, folder)
         self.files = [folder / stack.template_file for stack in stacks]
-        self.said = [
+        self.warnings = [
             entry.entry.data
             for stack in stacks
             for annotations in [Annotations.from_stack(stack)]
@@ -33,14 +33,14 @@ class Templates:
         return self._stacks[stack]
 
     def counts(self, stack: str) -> dict[str, int]:
-        """Returns how many resources of each type a stack has."""
+        """Returns the number of resources of a stack by type."""
         counts: dict[str, int] = {}
         for resource in self[stack].to_json()["Resources"].values():
             counts[resource["Type"]] = counts.get(resource["Type"], 0) + 1
         return dict(sorted(counts.items()))
 
     def resources(self, kind: str) -> dict[str, Properties]:
-        """Returns the resources of a type, of all stacks, by their names in the template."""
+        """Returns the resources of a type in all stacks, by logical id."""
         found = [template.find_resources(kind) for template in self._stacks.values()]
         return {name: dict(resource) for resources in found for name, resource in resources.items()}
 
@@ -49,10 +49,10 @@ class Templates:
         return [resource["Properties"] for resource in self.resources(kind).values()]
 
     def containers(self) -> Iterator[Properties]:
-        """Yields every container of every task."""
+        """Yields the containers of all task definitions."""
         for task in self.properties("AWS::ECS::TaskDefinition"):
             yield from task["ContainerDefinitions"]
 
     def text(self) -> str:
-        """Returns all of it as JSON."""
+        """Returns all templates as JSON."""
         return json.dumps([template.to_json() for template in self._stacks.values()])

@@ -1,4 +1,4 @@
-"""What the templates count, when there are more tasks, and when a person is told."""
+"""Metrics, scaling and alarms."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,18 +10,18 @@ if TYPE_CHECKING:
     from tests.infrastructure.templates import Templates
 
 
-def test_there_are_more_tasks_when_the_outbox_or_a_consumer_lags(templates: "Templates") -> None:
+def test_services_scale_by_outbox_age_and_consumer_lag(templates: "Templates") -> None:
     policies = templates.properties("AWS::ApplicationAutoScaling::ScalingPolicy")
-    # A step would scale in what the processors scale out.
+    # A step policy would remove tasks that the CPU policy has added.
     tracked = [policy["TargetTrackingScalingPolicyConfiguration"] for policy in policies]
     delays = [each["CustomizedMetricSpecification"] for each in tracked if "CustomizedMetricSpecification" in each]
     assert {delay["MetricName"] for delay in delays} == {"OutboxAge", "SumOffsetLag"}
 
 
-def test_every_metric_of_our_own_is_read_from_the_log(templates: "Templates") -> None:
+def test_own_metrics_are_log_filters(templates: "Templates") -> None:
     filters = templates.properties("AWS::Logs::MetricFilter")
     transformations = [each["MetricTransformations"][0] for each in filters]
-    made = {(each["MetricNamespace"], each["MetricName"]) for each in transformations}
+    defined = {(each["MetricNamespace"], each["MetricName"]) for each in transformations}
     assert all(each["DefaultValue"] == 0 for each in transformations)
     assert {each["FilterPattern"] for each in filters} == {
         "{ $.outbox_age > 0 }",
@@ -30,10 +30,10 @@ def test_every_metric_of_our_own_is_read_from_the_log(templates: "Templates") ->
     }
     alarms = templates.properties("AWS::CloudWatch::Alarm")
     used = {(each["Namespace"], each["MetricName"]) for each in alarms if each["Namespace"].startswith("PulseTrack")}
-    assert used == made
+    assert used == defined
 
 
-def test_alarms_tell_somebody(on_aws: "Templates") -> None:
+def test_alarms_are_sent_by_email(on_aws: "Templates") -> None:
     [topic] = on_aws.resources("AWS::SNS::Topic")
     [subscription] = on_aws.properties("AWS::SNS::Subscription")
     assert subscription["Endpoint"] == on_aws.environment.alarm_email
@@ -41,14 +41,14 @@ def test_alarms_tell_somebody(on_aws: "Templates") -> None:
         assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": topic}]
 
 
-def test_every_alarm_is_in_the_handbook(templates: "Templates") -> None:
-    handbook = Path("docs/operations.md").read_text(encoding="utf-8")
+def test_every_alarm_is_documented(templates: "Templates") -> None:
+    document = Path("docs/operations.md").read_text(encoding="utf-8")
     for alarm in templates.properties("AWS::CloudWatch::Alarm"):
-        assert f"`{alarm['AlarmName'].rpartition('-')[2]}`" in handbook
+        assert f"`{alarm['AlarmName'].rpartition('-')[2]}`" in document
 
 
 @pytest.mark.parametrize("placeholder", ["domain", "alarm_email", "admin_email"])
-def test_a_placeholder_is_not_deployed(tmp_path: Path, placeholder: str) -> None:
+def test_placeholder_is_not_deployed(tmp_path: Path, placeholder: str) -> None:
     import boto3
 
     from infrastructure.deployment import Choices, Deployment

@@ -1,6 +1,6 @@
-"""The localstack environment's templates, deployed: against a patched emulator, never LocalStack or AWS themselves.
+"""Deploys the templates of the localstack environment to a patched emulator, not to LocalStack or AWS.
 
-See standin/README.md for what that proves and what not.
+standin/README.md describes what this proves.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from deploy.compose import engine, images
+from deploy.topology import GATEWAY, TOPOLOGY
 from tests.e2e.load import Load
 from tests.e2e.sessions import ADMIN_EMAIL, Session, a_patient
 from tests.e2e.test_journey import test_journey_by_grpc, test_journey_by_grpcurl, test_journey_by_rest
@@ -25,11 +26,11 @@ __all__ = [
     "test_journey_by_grpc",
     "test_journey_by_grpcurl",
     "test_journey_by_rest",
-]  # the same journeys as on a laptop
+]  # the same as on a local system
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(1200)]
 
-PARTS = ("auth", "patient", "billing", "analytics", "gateway")
+PARTS = (*TOPOLOGY, GATEWAY)
 FIRST, SECOND, BROKEN = "standin-1", "standin-2", "standin-3"
 
 
@@ -40,7 +41,7 @@ class Deployed:
     url: str
     standin: "StandIn"
     version: Callable[[str], "Deployment"]
-    """Gives the deployment of a version."""
+    """Returns the deployment of a version."""
 
     @property
     def admin_password(self) -> str:
@@ -50,7 +51,7 @@ class Deployed:
         return str(secret["SecretString"])
 
     def tasks(self) -> dict[str, tuple[int, int]]:
-        """Returns how many tasks of each service run, and how many should."""
+        """Returns the numbers of running and desired tasks by service."""
         ecs = self.standin.client("ecs")
         [cluster] = ecs.list_clusters()["clusterArns"]
         services = ecs.describe_services(cluster=cluster, services=list(PARTS))["services"]
@@ -59,11 +60,11 @@ class Deployed:
 
 @pytest.fixture(scope="module")
 def deployed(installed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    """The first version of all images, deployed as `make deploy` does it."""
+    """The first version of all images, deployed as by `make deploy`."""
     from tests.infrastructure.engine import StandIn, build_images
 
     if reason := engine.find_problem() or images.pull_missing():
-        pytest.skip(f"containers cannot be run here: {reason}")
+        pytest.skip(f"this machine cannot run containers: {reason}")
     from infrastructure.deployment import Choices, Deployment
     from infrastructure.environments.localstack import LOCALSTACK
 
@@ -80,44 +81,44 @@ def deployed(installed: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture(scope="module")
 def system(deployed: Deployed) -> Deployed:
-    """What the journeys go through: the load balancer."""
+    """The system behind the load balancer, for the journeys."""
     return deployed
 
 
 @pytest.fixture(scope="module")
 def user(deployed: Deployed) -> Iterator[Session]:
-    """A user whom the admin has created: sign-up is closed."""
+    """A user that the admin has created, because sign-up is closed."""
     with Session.create_user(deployed) as session:
         yield session
 
 
-def test_every_service_runs_as_many_tasks_as_it_should(deployed: Deployed) -> None:
+def test_every_service_runs_its_desired_number_of_tasks(deployed: Deployed) -> None:
     assert deployed.tasks() == dict.fromkeys(PARTS, (1, 1))
     assert all(len(deployed.standin.containers(part)) == 1 for part in PARTS)
 
 
-def test_the_first_admin_has_the_password_in_secrets_manager(deployed: Deployed) -> None:
+def test_first_admin_has_the_password_in_secrets_manager(deployed: Deployed) -> None:
     with Session.log_in(deployed, ADMIN_EMAIL, deployed.admin_password) as admin:
         assert admin.get("/v1/auth/me")["role"] == "ROLE_ADMIN"
 
 
-def test_nothing_but_the_load_balancer_can_be_called_from_outside(deployed: Deployed) -> None:
+def test_only_the_load_balancer_is_published(deployed: Deployed) -> None:
     assert deployed.standin.published() == {deployed.standin.gateway_port, deployed.standin.port}
 
 
-def test_a_task_that_is_killed_is_replaced(deployed: Deployed) -> None:
+def test_killed_task_is_replaced(deployed: Deployed) -> None:
     [killed] = deployed.standin.containers("patient")
     deployed.standin.kill(killed)
     with Session.create_user(deployed) as user:
         eventually(lambda: deployed.standin.containers("patient") not in ([], [killed]), seconds=60)
-        eventually(lambda: _creates(user), seconds=60)
+        eventually(lambda: _can_create(user), seconds=60)
     eventually(lambda: deployed.tasks() == dict.fromkeys(PARTS, (1, 1)), seconds=60)
 
 
-def test_a_second_version_with_a_migration_is_deployed_under_load_without_a_failed_write(deployed: Deployed) -> None:
-    from tests.infrastructure.engine import next_version
+def test_deployment_with_a_migration_fails_no_write(deployed: Deployed) -> None:
+    from tests.infrastructure.engine import build_next_version
 
-    next_version(FIRST, SECOND)
+    build_next_version(FIRST, SECOND)
     before = {part: deployed.standin.containers(part) for part in PARTS}
     with Session.create_user(deployed) as user, Load(user, per_second=10) as load:
         deployed.version(SECOND).deploy()
@@ -128,7 +129,7 @@ def test_a_second_version_with_a_migration_is_deployed_under_load_without_a_fail
         assert all(user.get(f"/v1/patients/{patient}") for patient in load.created)
 
 
-def test_a_version_whose_jobs_cannot_run_changes_no_service(deployed: Deployed) -> None:
+def test_deployment_whose_jobs_fail_changes_no_service(deployed: Deployed) -> None:
     from infrastructure.errors import DeployError
 
     with pytest.raises(DeployError, match="job databases failed"):
@@ -137,13 +138,13 @@ def test_a_version_whose_jobs_cannot_run_changes_no_service(deployed: Deployed) 
     assert deployed.tasks() == dict.fromkeys(PARTS, (1, 1))
 
 
-def test_a_version_whose_tasks_fail_is_taken_back_without_a_failed_write(deployed: Deployed) -> None:
+def test_rollback_of_failing_tasks_fails_no_write(deployed: Deployed) -> None:
     from infrastructure.errors import DeployError
-    from tests.infrastructure.engine import broken_version
+    from tests.infrastructure.engine import build_broken_version
 
-    broken_version(SECOND, BROKEN)
+    build_broken_version(SECOND, BROKEN)
     with Session.create_user(deployed) as user, Load(user, per_second=10) as load:
-        with pytest.raises(DeployError, match="put back as it was: billing"):
+        with pytest.raises(DeployError, match="rolled back: billing"):
             deployed.version(BROKEN).deploy()
         eventually(lambda: deployed.tasks() == dict.fromkeys(PARTS, (1, 1)), seconds=120)
     assert load.failed == []
@@ -152,13 +153,13 @@ def test_a_version_whose_tasks_fail_is_taken_back_without_a_failed_write(deploye
         assert all(user.get(f"/v1/patients/{patient}") for patient in load.created)
 
 
-def test_all_of_it_is_removed(deployed: Deployed) -> None:
+def test_destroy_removes_all_containers(deployed: Deployed) -> None:
     deployed.version(SECOND).destroy()
     assert all(deployed.standin.containers(part) == [] for part in PARTS)
     with pytest.raises(httpx.TransportError):
         httpx.get(f"{deployed.url}/readyz", timeout=5)
 
 
-def _creates(user: Session) -> bool:
-    answer = user.rest.post("/v1/patients", json=a_patient(), params={"requestId": str(uuid4())})
-    return answer.status_code == 200
+def _can_create(user: Session) -> bool:
+    response = user.rest.post("/v1/patients", json=a_patient(), params={"requestId": str(uuid4())})
+    return response.status_code == 200

@@ -8,27 +8,28 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from deploy.topology import TOPOLOGY
+
 if TYPE_CHECKING:
     from tests.infrastructure.templates import Templates
 
-SERVICES = ("auth", "patient", "billing", "analytics")
-EVERYBODY = "0.0.0.0/0"
+ANYWHERE = "0.0.0.0/0"
 
 
-def test_nothing_is_warned_of(templates: "Templates") -> None:
-    assert templates.said == []
+def test_templates_cause_no_warning(templates: "Templates") -> None:
+    assert templates.warnings == []
 
 
-def test_a_broken_security_rule_fails_the_synthesis(tmp_path: Path) -> None:
-    from infrastructure.app import synthesise
+def test_violated_security_rule_fails_the_synthesis(tmp_path: Path) -> None:
+    from infrastructure.app import synthesize
     from infrastructure.environments.production import PRODUCTION
 
-    careless = replace(PRODUCTION, database=replace(PRODUCTION.database, backup_days=0))
+    insecure = replace(PRODUCTION, database=replace(PRODUCTION.database, backup_days=0))
     with pytest.raises(RuntimeError, match="AwsSolutions-RDS13"):
-        synthesise(careless, tmp_path)
+        synthesize(insecure, tmp_path)
 
 
-def test_a_template_needs_no_bucket_to_be_deployed(templates: "Templates") -> None:
+def test_templates_can_be_deployed_without_a_bucket(templates: "Templates") -> None:
     for file in templates.files:
         assert file.stat().st_size <= 51_200, file.name
     assert not re.search(
@@ -36,14 +37,14 @@ def test_a_template_needs_no_bucket_to_be_deployed(templates: "Templates") -> No
     )
 
 
-def test_there_is_what_the_diagram_shows_and_no_more(templates: "Templates") -> None:
+def test_stacks_have_the_expected_resources(templates: "Templates") -> None:
     assert templates.counts("data") == {
         "AWS::Logs::LogGroup": 1,
         "AWS::MSK::Cluster": 1,
         "AWS::RDS::DBInstance": 1,
         "AWS::RDS::DBParameterGroup": 1,
         "AWS::RDS::DBSubnetGroup": 1,
-        "AWS::SecretsManager::Secret": 11,  # two roles for each service, the admin, the keys, the clients
+        "AWS::SecretsManager::Secret": 11,  # two roles per service, the admin, the keys, the clients
     }
     assert templates.counts("jobs") == {
         "AWS::ECS::Cluster": 1,
@@ -55,7 +56,7 @@ def test_there_is_what_the_diagram_shows_and_no_more(templates: "Templates") -> 
     }
     assert templates.counts("services") == {
         "AWS::ApplicationAutoScaling::ScalableTarget": 5,
-        "AWS::ApplicationAutoScaling::ScalingPolicy": 7,  # by processor all, by what waits two of them
+        "AWS::ApplicationAutoScaling::ScalingPolicy": 7,  # five by CPU, two by delay
         "AWS::CloudWatch::Alarm": 7,
         "AWS::ECS::Service": 5,
         "AWS::ECS::TaskDefinition": 5,
@@ -63,40 +64,40 @@ def test_there_is_what_the_diagram_shows_and_no_more(templates: "Templates") -> 
         "AWS::IAM::Role": 10,
         "AWS::Logs::MetricFilter": 3,
         "AWS::ServiceDiscovery::Service": 4,
-        **(_MAILING if templates.environment.alarm_email else {}),
+        **(_ALARM_TOPIC if templates.environment.alarm_email else {}),
     }
     assert templates.counts("network")["AWS::EC2::Subnet"] == 4
     assert templates.counts("network")["AWS::EC2::VPCEndpoint"] == 5
     assert "AWS::EC2::NatGateway" not in templates.counts("network")
 
 
-def test_the_door_has_tls_wherever_it_is_open_to_the_internet(on_aws: "Templates") -> None:
+def test_public_load_balancer_has_tls(on_aws: "Templates") -> None:
     domain = on_aws.environment.domain
     assert domain
-    [balancer], [listener] = (on_aws.properties(f"AWS::ElasticLoadBalancingV2::{kind}") for kind in _DOOR)
+    [balancer], [listener] = (on_aws.properties(f"AWS::ElasticLoadBalancingV2::{kind}") for kind in _LISTENER)
     assert balancer["Scheme"] == "internet-facing"
     assert (listener["Protocol"], listener["Port"], listener["AlpnPolicy"]) == ("TLS", 443, ["HTTP2Preferred"])
     [certificate] = on_aws.properties("AWS::CertificateManager::Certificate")
     assert certificate["DomainName"] == domain.name
 
 
-def test_without_a_domain_the_door_is_open_to_the_private_network_alone(localstack: "Templates") -> None:
-    [balancer], [listener] = (localstack.properties(f"AWS::ElasticLoadBalancingV2::{kind}") for kind in _DOOR)
+def test_load_balancer_without_a_domain_is_private(localstack: "Templates") -> None:
+    [balancer], [listener] = (localstack.properties(f"AWS::ElasticLoadBalancingV2::{kind}") for kind in _LISTENER)
     assert balancer["Scheme"] == "internal"
     assert (listener["Protocol"], listener["Port"]) == ("TCP", 8080)
-    assert _open_to(localstack, EVERYBODY) == []
+    assert _open_to(localstack, ANYWHERE) == []
 
 
-def test_only_the_door_is_open_to_everybody(on_aws: "Templates") -> None:
-    assert _open_to(on_aws, EVERYBODY) == [("PulseTrack door", 443)]
+def test_only_the_load_balancer_is_public(on_aws: "Templates") -> None:
+    assert _open_to(on_aws, ANYWHERE) == [("PulseTrack door", 443)]
 
 
-def test_the_gateway_sees_its_clients_addresses(templates: "Templates") -> None:
+def test_gateway_receives_the_client_address(templates: "Templates") -> None:
     [group] = templates.properties("AWS::ElasticLoadBalancingV2::TargetGroup")
     assert {"Key": "preserve_client_ip.enabled", "Value": "true"} in group["TargetGroupAttributes"]
 
 
-def test_nobody_calls_whom_it_need_not(templates: "Templates") -> None:
+def test_security_groups_allow_only_needed_connections(templates: "Templates") -> None:
     names = {logical: group["Properties"]["GroupDescription"] for logical, group in _groups(templates).items()}
     kafka = 9092 if templates.environment.domain is None else 9094
     rules = templates.properties("AWS::EC2::SecurityGroupIngress")
@@ -107,16 +108,16 @@ def test_nobody_calls_whom_it_need_not(templates: "Templates") -> None:
     assert all(rule["FromPort"] == rule["ToPort"] for rule in rules)
     assert found == {
         ("door", "gateway", 8080),
-        *(("gateway", service, 50051) for service in SERVICES),
+        *(("gateway", service, 50051) for service in ("auth", "patient", "billing", "analytics")),
         *((service, "auth", 50051) for service in ("patient", "billing", "analytics")),
         ("patient", "billing", 50051),
-        *((caller, "database", 5432) for caller in (*SERVICES, "jobs")),
+        *((caller, "database", 5432) for caller in (*TOPOLOGY, "jobs")),
         ("patient", "kafka", kafka),
         ("analytics", "kafka", kafka),
     }
 
 
-def test_no_database_is_public(templates: "Templates") -> None:
+def test_database_is_not_public(templates: "Templates") -> None:
     [database] = templates.properties("AWS::RDS::DBInstance")
     assert database["PubliclyAccessible"] is False
     [subnets] = templates.properties("AWS::RDS::DBSubnetGroup")
@@ -124,7 +125,7 @@ def test_no_database_is_public(templates: "Templates") -> None:
     assert all("privateSubnet" in json.dumps(subnet) for subnet in subnets["SubnetIds"])
 
 
-def test_what_is_stored_is_encrypted(templates: "Templates") -> None:
+def test_stored_data_is_encrypted(templates: "Templates") -> None:
     [database] = templates.properties("AWS::RDS::DBInstance")
     assert database["StorageEncrypted"] is True
     [cluster] = templates.properties("AWS::MSK::Cluster")
@@ -137,31 +138,31 @@ def test_postgres_logs_no_row_and_no_statement(on_aws: "Templates") -> None:
     assert parameters["Parameters"].items() >= expected.items()
 
 
-def test_what_is_sent_to_postgres_and_kafka_is_encrypted(on_aws: "Templates") -> None:
+def test_connections_to_postgres_and_kafka_are_encrypted(on_aws: "Templates") -> None:
     [parameters] = on_aws.properties("AWS::RDS::DBParameterGroup")
     assert parameters["Parameters"]["rds.force_ssl"] == "1"
     [cluster] = on_aws.properties("AWS::MSK::Cluster")
     assert cluster["EncryptionInfo"]["EncryptionInTransit"]["ClientBroker"] == "TLS"
     for container in on_aws.containers():
-        told = _told(container)
+        environment = _read_environment(container)
         verified = {"PGSSLMODE": "verify-full", "PGSSLROOTCERT": "/etc/pulsetrack/database-ca.pem"}
-        assert "PULSETRACK_DATABASE_URL" not in told or verified.items() <= told.items()
-        if "PULSETRACK_KAFKA" in told:
-            assert told["PULSETRACK_KAFKA"] == {"Fn::Join": ["", ["ssl://", {"Ref": "KafkaBootstrap"}]]}
+        assert "PULSETRACK_DATABASE_URL" not in environment or verified.items() <= environment.items()
+        if "PULSETRACK_KAFKA" in environment:
+            assert environment["PULSETRACK_KAFKA"] == {"Fn::Join": ["", ["ssl://", {"Ref": "KafkaBootstrap"}]]}
 
 
-def test_reflection_is_closed(on_aws: "Templates") -> None:
-    said = [_told(container).get("PULSETRACK_REFLECTION") for container in on_aws.containers()]
-    assert {each for each in said if each} == {"off"}
-    assert said.count("off") == 4
+def test_reflection_is_disabled(on_aws: "Templates") -> None:
+    values = [_read_environment(container).get("PULSETRACK_REFLECTION") for container in on_aws.containers()]
+    assert {each for each in values if each} == {"off"}
+    assert values.count("off") == 4
 
 
 def test_sign_up_is_closed(templates: "Templates") -> None:
-    said = [_told(container).get("PULSETRACK_SIGN_UP") for container in templates.containers()]
-    assert set(said) == {"closed", None}
+    values = [_read_environment(container).get("PULSETRACK_SIGN_UP") for container in templates.containers()]
+    assert set(values) == {"closed", None}
 
 
-def test_a_task_runs_without_rights(templates: "Templates") -> None:
+def test_tasks_have_no_aws_permissions(templates: "Templates") -> None:
     tasks = templates.properties("AWS::ECS::TaskDefinition")
     roles = {task["TaskRoleArn"]["Fn::GetAtt"][0] for task in tasks}
     assert len(roles) == len(tasks) == 10
@@ -171,17 +172,17 @@ def test_a_task_runs_without_rights(templates: "Templates") -> None:
         assert not role.keys() & {"ManagedPolicyArns", "Policies"}
 
 
-def test_no_right_has_a_wildcard(templates: "Templates") -> None:
+def test_no_permission_has_a_wildcard(templates: "Templates") -> None:
     for policy in templates.properties("AWS::IAM::Policy"):
         for statement in policy["PolicyDocument"]["Statement"]:
             actions, resources = _list(statement["Action"]), _list(statement["Resource"])
             assert not any("*" in action for action in actions), actions
-            if actions != ["ecr:GetAuthorizationToken"]:  # which is of no resource
+            if actions != ["ecr:GetAuthorizationToken"]:  # does not apply to a resource
                 assert "*" not in json.dumps(resources), resources
 
 
-def test_a_task_reads_no_secret_but_its_own(templates: "Templates") -> None:
-    wanted = {
+def test_task_can_read_only_its_own_secrets(templates: "Templates") -> None:
+    expected = {
         "auth": {"PulsetrackAuthSecret", "AdminSecret", "KeySecret", "ClientsSecret"},
         "patient": {"PulsetrackPatientSecret", "ClientsSecret"},
         "billing": {"PulsetrackBillingSecret"},
@@ -189,9 +190,9 @@ def test_a_task_reads_no_secret_but_its_own(templates: "Templates") -> None:
         "gateway": set(),
     }
     for container in templates.containers():
-        if container["Name"] in wanted:
+        if container["Name"] in expected:
             text = json.dumps(container.get("Secrets", []))
-            assert set(re.findall(r"OutputRef([A-Za-z]+Secret)", text)) == wanted[container["Name"]]
+            assert set(re.findall(r"OutputRef([A-Za-z]+Secret)", text)) == expected[container["Name"]]
 
 
 def test_no_secret_is_in_a_template(templates: "Templates") -> None:
@@ -199,15 +200,15 @@ def test_no_secret_is_in_a_template(templates: "Templates") -> None:
         assert secret["GenerateSecretString"]["PasswordLength"] == 40
         assert "SecretString" not in secret
     [database] = templates.properties("AWS::RDS::DBInstance")
-    assert database["ManageMasterUserPassword"] is True  # RDS keeps and rotates it
+    assert database["ManageMasterUserPassword"] is True  # RDS stores and rotates it
     assert "MasterUserPassword" not in database
     for container in templates.containers():
-        for name, value in _told(container).items():
+        for name, value in _read_environment(container).items():
             assert not re.search("SECRET|PASSWORD|PASSPHRASE|TOKEN|KEY", name), name
             assert not re.search(r"://[^/@]*:[^/@]*@", json.dumps(value)), name
 
 
-def test_a_container_can_write_nothing_but_its_log(templates: "Templates") -> None:
+def test_container_can_only_write_its_log(templates: "Templates") -> None:
     containers = list(templates.containers())
     assert len(containers) == 10
     for container in containers:
@@ -216,9 +217,9 @@ def test_a_container_can_write_nothing_but_its_log(templates: "Templates") -> No
         assert not container.get("Privileged")
 
 
-def test_a_deployment_that_fails_is_taken_back(templates: "Templates") -> None:
+def test_failed_deployment_is_rolled_back(templates: "Templates") -> None:
     services = templates.properties("AWS::ECS::Service")
-    assert {service["ServiceName"] for service in services} == {*SERVICES, "gateway"}
+    assert {service["ServiceName"] for service in services} == {*TOPOLOGY, "gateway"}
     for service in services:
         deployment = service["DeploymentConfiguration"]
         assert deployment["DeploymentCircuitBreaker"] == {"Enable": True, "Rollback": True}
@@ -228,21 +229,21 @@ def test_a_deployment_that_fails_is_taken_back(templates: "Templates") -> None:
 
 def test_services_have_private_names(templates: "Templates") -> None:
     names = templates.properties("AWS::ServiceDiscovery::Service")
-    assert {name["Name"] for name in names} == set(SERVICES)
+    assert {name["Name"] for name in names} == set(TOPOLOGY)
     assert all(name["DnsConfig"]["DnsRecords"] == [{"TTL": 10, "Type": "A"}] for name in names)
 
 
-def test_a_task_goes_on_serving_for_longer_than_its_name_may_be_remembered(templates: "Templates") -> None:
+def test_task_serves_until_clients_have_forgotten_its_address(templates: "Templates") -> None:
     names = templates.properties("AWS::ServiceDiscovery::Service")
     [ttl] = {name["DnsConfig"]["DnsRecords"][0]["TTL"] for name in names}
     for container in templates.containers():
-        told = _told(container)
-        if "PULSETRACK_LISTEN" in told:
-            linger, drain = int(told["PULSETRACK_LINGER_SECONDS"]), int(told["PULSETRACK_DRAIN_SECONDS"])
+        environment = _read_environment(container)
+        if "PULSETRACK_LISTEN" in environment:
+            linger, drain = int(environment["PULSETRACK_LINGER_SECONDS"]), int(environment["PULSETRACK_DRAIN_SECONDS"])
             assert ttl + 2 < linger < linger + drain < container["StopTimeout"]
 
 
-def test_production_keeps_what_it_must_not_lose(production: "Templates") -> None:
+def test_production_retains_data(production: "Templates") -> None:
     for kind in ("AWS::RDS::DBInstance", "AWS::MSK::Cluster", "AWS::SecretsManager::Secret"):
         for resource in production.resources(kind).values():
             assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("Retain", "Retain")
@@ -250,17 +251,17 @@ def test_production_keeps_what_it_must_not_lose(production: "Templates") -> None
     assert (database["DeletionProtection"], database["MultiAZ"], database["BackupRetentionPeriod"]) == (True, True, 35)
 
 
-def test_production_has_two_of_everything(production: "Templates") -> None:
+def test_production_is_redundant(production: "Templates") -> None:
     assert all(service["DesiredCount"] == 2 for service in production.properties("AWS::ECS::Service"))
     [cluster] = production.properties("AWS::MSK::Cluster")
     assert cluster["NumberOfBrokerNodes"] >= 2
 
 
-_DOOR = ("LoadBalancer", "Listener")
-_MAILING = dict.fromkeys(("AWS::KMS::Key", "AWS::SNS::Subscription", "AWS::SNS::Topic", "AWS::SNS::TopicPolicy"), 1)
+_LISTENER = ("LoadBalancer", "Listener")
+_ALARM_TOPIC = dict.fromkeys(("AWS::KMS::Key", "AWS::SNS::Subscription", "AWS::SNS::Topic", "AWS::SNS::TopicPolicy"), 1)
 
 
-def _told(container: dict[str, Any]) -> dict[str, Any]:
+def _read_environment(container: dict[str, Any]) -> dict[str, Any]:
     return {variable["Name"]: variable["Value"] for variable in container.get("Environment", [])}
 
 
@@ -285,12 +286,12 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def test_a_setting_of_the_environment_reaches_its_service_alone(tmp_path: Path) -> None:
+def test_setting_of_an_environment_reaches_only_its_service(tmp_path: Path) -> None:
     from infrastructure.environments.staging import STAGING
     from tests.infrastructure.templates import Templates
 
     variable = "PULSETRACK_CONCURRENT_SEARCHES"
     containers = Templates(replace(STAGING, settings={"patient": {variable: "4"}}), tmp_path).containers()
-    told = {container["Name"]: container.get("Environment", []) for container in containers}
+    variables_of = {container["Name"]: container.get("Environment", []) for container in containers}
     given = {"Name": variable, "Value": "4"}
-    assert [name for name, variables in told.items() if given in variables] == ["patient"]
+    assert [name for name, variables in variables_of.items() if given in variables] == ["patient"]

@@ -1,4 +1,4 @@
-"""What people come for, through the one port that is published."""
+"""The main use cases, through the published port."""
 
 from tests.deploy.compose.stack import Stack
 from tests.e2e.sessions import ADMIN_EMAIL, PASSWORD, Session
@@ -8,10 +8,10 @@ __all__ = [
     "test_journey_by_grpc",
     "test_journey_by_grpcurl",
     "test_journey_by_rest",
-]  # the journeys of a laptop, too
+]  # the same as on a local system
 
 
-def test_the_first_admin_logs_in_with_the_password_that_was_made(system: Stack) -> None:
+def test_first_admin_logs_in_with_the_generated_password(system: Stack) -> None:
     with Session.log_in(system, ADMIN_EMAIL, system.admin_password) as admin:
         assert admin.get("/v1/auth/me")["role"] == "ROLE_ADMIN"
 

@@ -1,4 +1,4 @@
-"""What is promised when containers die under load: nothing acknowledged is lost, and nothing is there twice."""
+"""Guarantees when containers are killed under load: acknowledged writes are neither lost nor duplicated."""
 
 import logging
 import threading
@@ -16,7 +16,7 @@ from tests.e2e.sessions import Session, a_patient, list_all
 from tests.harness.waiting import eventually
 
 _log = logging.getLogger(__name__)
-logging.getLogger("httpx").setLevel(logging.WARNING)  # it would write a line for each call
+logging.getLogger("httpx").setLevel(logging.WARNING)  # logs every call otherwise
 
 A_SECOND = 20
 SECONDS = 20
@@ -25,55 +25,55 @@ PATIENCE = 180
 
 
 def create(session: Session) -> str:
-    """Creates a patient, asking again with the same request id for as long as need be, and returns its id."""
+    """Creates a patient, with retries with the same request id, and returns its id."""
     patient, request_id = a_patient(), str(uuid4())
     limit = time.monotonic() + PATIENCE
     while time.monotonic() < limit:
-        with suppress(httpx.TransportError):  # what the gateway's own death looks like
-            answer = session.rest.post("/v1/patients", json=patient, params={"requestId": request_id})
-            if answer.is_success:
-                return str(answer.json()["id"])
-            assert answer.json()["details"][0]["reason"] == "DEPENDENCY_UNAVAILABLE"
+        with suppress(httpx.TransportError):  # raised while the gateway is down
+            response = session.rest.post("/v1/patients", json=patient, params={"requestId": request_id})
+            if response.is_success:
+                return str(response.json()["id"])
+            assert response.json()["details"][0]["reason"] == "DEPENDENCY_UNAVAILABLE"
         time.sleep(0.5)
     raise AssertionError(f"not created within {PATIENCE} s")
 
 
-def create_while_it_dies(system: Stack, session: Session, service: str) -> list[str]:
-    """Creates patients at a steady rate, kills a container meanwhile, and returns the ids that were acknowledged."""
+def create_during_kill(system: Stack, session: Session, service: str) -> list[str]:
+    """Creates patients at a fixed rate, kills a container meanwhile, and returns the acknowledged ids."""
     killer = threading.Timer(KILL_AFTER, system.crash, [service])
     begin = time.monotonic()
     with ThreadPoolExecutor(100) as threads:
         killer.start()
-        asked: list[Future[str]] = []
+        futures: list[Future[str]] = []
         for number in range(A_SECOND * SECONDS):
             time.sleep(max(0.0, begin + number / A_SECOND - time.monotonic()))
-            asked.append(threads.submit(create, session))
-        acknowledged = [future.result() for future in asked]
+            futures.append(threads.submit(create, session))
+        acknowledged = [future.result() for future in futures]
     killer.join()
     return acknowledged
 
 
 @pytest.mark.parametrize("service", SERVERS)
-def test_a_container_is_killed_while_patients_are_created(system: Stack, service: str) -> None:
-    system.until_healed(service)
+def test_acknowledged_patients_survive_the_kill_of_a_container(system: Stack, service: str) -> None:
+    system.wait_until_healthy(service)
     with Session.create_user(system) as session:
-        acknowledged = create_while_it_dies(system, session, service)
-        system.until_healed(service)
+        acknowledged = create_during_kill(system, session, service)
+        system.wait_until_healthy(service)
         assert len(set(acknowledged)) == A_SECOND * SECONDS
 
-        def rows(path: str, field: str) -> Counter[str]:
+        def count_rows(path: str, field: str) -> Counter[str]:
             return Counter(row["patientId"] for row in list_all(session, path, field))
 
-        def settled() -> bool:
+        def is_settled() -> bool:
             time.sleep(1)
-            accounts = rows("/v1/billing/accounts", "billingAccounts")
-            events = rows("/v1/analytics/events", "events")
+            accounts = count_rows("/v1/billing/accounts", "billingAccounts")
+            events = count_rows("/v1/analytics/events", "events")
             assert set(accounts.values()) | set(events.values()) <= {1}
             return set(acknowledged) <= set(accounts) & set(events)
 
         begin = time.monotonic()
-        eventually(settled, seconds=60)
-        _log.info("%s: settled %.1f s after the return", service, time.monotonic() - begin)
-        kept = Counter(row["email"] for row in list_all(session, "/v1/patients", "patients"))
-        assert set(kept.values()) == {1}
-        assert len(kept) == len(rows("/v1/billing/accounts", "billingAccounts"))
+        eventually(is_settled, seconds=60)
+        _log.info("%s: settled %.1f s after the recovery", service, time.monotonic() - begin)
+        stored = Counter(row["email"] for row in list_all(session, "/v1/patients", "patients"))
+        assert set(stored.values()) == {1}
+        assert len(stored) == len(count_rows("/v1/billing/accounts", "billingAccounts"))

@@ -1,4 +1,4 @@
-"""What a container may do, and whom it may reach."""
+"""Isolation of containers: privileges, networks and secrets."""
 
 import json
 import stat
@@ -11,7 +11,7 @@ from tests.deploy.compose.stack import SERVERS, Stack
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 3)"
 
 
-def test_nothing_but_the_gateways_port_is_published(system: Stack) -> None:
+def test_only_the_gateway_port_is_published(system: Stack) -> None:
     published = {
         (one["Config"]["Labels"]["com.docker.compose.service"], inside, binding["HostIp"], binding["HostPort"])
         for one in system.containers().values()
@@ -22,8 +22,8 @@ def test_nothing_but_the_gateways_port_is_published(system: Stack) -> None:
 
 
 @pytest.mark.parametrize("service", SERVERS)
-def test_a_process_has_no_rights(system: Stack, service: str) -> None:
-    status = system.inside(service, "cat", "/proc/1/status").stdout.splitlines()
+def test_process_has_no_privileges(system: Stack, service: str) -> None:
+    status = system.execute(service, "cat", "/proc/1/status").stdout.splitlines()
     facts = dict(line.split(":\t", 1) for line in status if ":\t" in line)
     assert "0" not in facts["Uid"].split()
     assert {facts[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
@@ -31,14 +31,14 @@ def test_a_process_has_no_rights(system: Stack, service: str) -> None:
 
 
 @pytest.mark.parametrize("service", SERVERS)
-def test_a_root_file_system_cannot_be_written(system: Stack, service: str) -> None:
+def test_root_file_system_is_read_only(system: Stack, service: str) -> None:
     root = next(
-        line.split() for line in system.inside(service, "cat", "/proc/mounts").stdout.splitlines() if " / " in line
+        line.split() for line in system.execute(service, "cat", "/proc/mounts").stdout.splitlines() if " / " in line
     )
     assert "ro" in root[3].split(",")
 
 
-def test_jobs_are_as_closed_as_servers(system: Stack) -> None:
+def test_all_containers_are_restricted(system: Stack) -> None:
     for one in system.containers().values():
         host = one["HostConfig"]
         assert one["Config"]["User"] not in {"", "0", "root"}
@@ -52,22 +52,22 @@ def test_jobs_are_as_closed_as_servers(system: Stack) -> None:
     ("service", "host", "port"),
     [("billing", "kafka", 9092), ("auth", "kafka", 9092), ("auth", "envoy", 9901), ("patient", "postgres", 8080)],
 )
-def test_a_service_does_not_reach_what_it_does_not_need(system: Stack, service: str, host: str, port: int) -> None:
-    assert system.inside(service, "python", "-c", CONNECT, host, str(port)).returncode
+def test_service_cannot_reach_other_servers(system: Stack, service: str, host: str, port: int) -> None:
+    assert system.execute(service, "python", "-c", CONNECT, host, str(port)).returncode
 
 
-def test_the_gateway_reaches_services_and_neither_databases_nor_events(system: Stack) -> None:
-    def reaches(host: str, port: int) -> bool:
-        return system.inside("envoy", "bash", "-c", f"exec 3<>/dev/tcp/{host}/{port}").returncode == 0
+def test_gateway_reaches_only_services(system: Stack) -> None:
+    def can_reach(host: str, port: int) -> bool:
+        return system.execute("envoy", "bash", "-c", f"exec 3<>/dev/tcp/{host}/{port}").returncode == 0
 
-    assert all(reaches(service, 50051) for service in SERVICES)
-    assert not reaches("postgres", 5432)
-    assert not reaches("kafka", 9092)
+    assert all(can_reach(service, 50051) for service in SERVICES)
+    assert not can_reach("postgres", 5432)
+    assert not can_reach("kafka", 9092)
 
 
-def test_a_container_sees_its_own_secrets_alone(system: Stack) -> None:
-    seen = {service: set(system.inside(service, "ls", "/run/secrets").stdout.split()) for service in SERVERS}
-    assert seen == {
+def test_container_can_read_only_its_own_secrets(system: Stack) -> None:
+    readable = {service: set(system.execute(service, "ls", "/run/secrets").stdout.split()) for service in SERVERS}
+    assert readable == {
         "envoy": set(),
         "kafka": set(),
         "postgres": {"postgres-password"},
@@ -78,16 +78,16 @@ def test_a_container_sees_its_own_secrets_alone(system: Stack) -> None:
     }
 
 
-def test_secrets_are_closed_to_others_on_the_server_and_in_no_container_s_settings(system: Stack) -> None:
+def test_secrets_are_in_no_configuration_and_no_log(system: Stack) -> None:
     assert stat.S_IMODE(system.secrets.stat().st_mode) == 0o700
-    shown = json.dumps(system.containers()) + system.compose("config") + system.compose("logs", "--no-color")
+    visible = json.dumps(system.containers()) + system.compose("config") + system.compose("logs", "--no-color")
     for file in system.secrets.iterdir():
-        assert file.read_text() not in shown, file.name
+        assert file.read_text() not in visible, file.name
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_an_image_can_install_nothing(system: Stack, service: str) -> None:
-    found = system.inside(service, "sh", "-c", "command -v pip pip3 uv gcc cc; python -m pip; python -m ensurepip")
+def test_image_cannot_install_software(system: Stack, service: str) -> None:
+    found = system.execute(service, "sh", "-c", "command -v pip pip3 uv gcc cc; python -m pip; python -m ensurepip")
     assert found.stdout == ""
     assert "No module named pip" in found.stderr
     assert "No module named ensurepip" in found.stderr

@@ -1,1 +1,1 @@
-"""ministack, mended where it does not run what our templates describe."""
+"""ministack with patches for the resources of the templates."""

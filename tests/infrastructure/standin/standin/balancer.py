@@ -1,6 +1,6 @@
-"""A network load balancer: each listener of a template is a port of this container, relayed to healthy targets.
+"""A network load balancer: each listener of a template is a port of this container that relays to healthy targets.
 
-It opens connections of its own, so that targets see its address and not the client's.
+Targets see the address of the balancer instead of the client's.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ _SECONDS = 1
 Target = tuple[str, int]
 
 
-def mend() -> None:
-    """Begins to listen, beside the emulator."""
+def patch() -> None:
+    """Starts the balancer in a thread."""
     threading.Thread(target=lambda: asyncio.run(_Balancer().run()), daemon=True).start()
 
 
@@ -28,7 +28,7 @@ class _Balancer:
         self._servers: dict[str, asyncio.Server] = {}
 
     async def run(self) -> None:
-        """Follows the listeners and targets that there are."""
+        """Follows the current listeners and targets."""
         while True:
             listeners = list(_listeners())
             for arn in set(self._servers) - {arn for arn, _, _ in listeners}:
@@ -42,8 +42,8 @@ class _Balancer:
     async def _check(self, group: str) -> None:
         targets = set(_targets(group))
         path = alb._tgs[group].get("HealthCheckPath") or "/"
-        answers = await asyncio.gather(*(_answers(target, path) for target in targets))
-        self._healthy[group] = {target for target, healthy in zip(targets, answers, strict=True) if healthy}
+        results = await asyncio.gather(*(_is_healthy(target, path) for target in targets))
+        self._healthy[group] = {target for target, healthy in zip(targets, results, strict=True) if healthy}
 
     def _relay(self, group: str) -> Any:
         async def relay(client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
@@ -71,7 +71,7 @@ async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
         sink.write_eof()
 
 
-async def _answers(target: Target, path: str) -> bool:
+async def _is_healthy(target: Target, path: str) -> bool:
     try:
         async with asyncio.timeout(_SECONDS):
             reader, writer = await asyncio.open_connection(*target)
@@ -96,5 +96,5 @@ def _targets(group: str) -> list[Target]:
 
 
 def _all(scoped: Any) -> list[tuple[str, Any]]:
-    """Returns what every account and region has: this thread belongs to none."""
+    """Returns the entries of all accounts and regions, because this thread belongs to none."""
     return [(key[-1] if isinstance(key, tuple) else key, value) for key, value in list(scoped._data.items())]

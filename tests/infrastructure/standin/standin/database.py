@@ -1,4 +1,4 @@
-"""RDS: CloudFormation really starts the database, and its administrator's password is a secret that RDS has made."""
+"""RDS: CloudFormation starts the database, and RDS creates the secret with the administrator's password."""
 
 import json
 import secrets
@@ -14,8 +14,8 @@ _SECONDS = 180
 _KIND = "AWS::RDS::DBInstance"
 
 
-def mend() -> None:
-    """Replaces how a database is made and removed."""
+def patch() -> None:
+    """Replaces the creation and the deletion of databases."""
     HANDLERS[_KIND] = {**HANDLERS[_KIND], "create": _create, "delete": _delete}
     run = rds._run_rds_container
 
@@ -28,20 +28,20 @@ def mend() -> None:
 def _create(logical_id: str, properties: Properties, stack: str) -> Made:
     name = provisioners._physical_name(stack, logical_id, lowercase=True, max_len=63)
     password = secrets.token_urlsafe(24)
-    wanted = {"DBInstanceIdentifier": name, "MasterUserPassword": password}
-    asked = {key: str(value) for key, value in properties.items() if isinstance(value, str | int | bool)}
-    asked.pop("ManageMasterUserPassword")
-    answer = rds._create_db_instance({key: [value] for key, value in (asked | wanted).items()})
-    if answer[0] >= 400:
-        raise ValueError(f"{_KIND}: {answer[2]!r}")
-    instance = _available(name)
+    identity = {"DBInstanceIdentifier": name, "MasterUserPassword": password}
+    simple = {key: str(value) for key, value in properties.items() if isinstance(value, str | int | bool)}
+    simple.pop("ManageMasterUserPassword")
+    response = rds._create_db_instance({key: [value] for key, value in (simple | identity).items()})
+    if response[0] >= 400:
+        raise ValueError(f"{_KIND}: {response[2]!r}")
+    instance = _wait_until_available(name)
     document = json.dumps({"username": properties["MasterUsername"], "password": password})
     secret = {"Name": f"rds!db-{name}", "SecretString": document}
     _, made = HANDLERS["AWS::SecretsManager::Secret"]["create"](f"{logical_id}Secret", secret, stack)
     return name, provisioners._rds_db_instance_attrs(instance) | {"MasterUserSecret.SecretArn": made["Arn"]}
 
 
-def _available(name: str) -> dict[str, Any]:
+def _wait_until_available(name: str) -> dict[str, Any]:
     limit = time.monotonic() + _SECONDS
     while (instance := rds._instances[name])["DBInstanceStatus"] == "creating" and time.monotonic() < limit:
         time.sleep(0.5)

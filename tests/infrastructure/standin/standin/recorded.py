@@ -1,6 +1,6 @@
-"""Resources that the emulator refuses: they are written down with the attributes that others ask for, and do nothing.
+"""Resources that the emulator does not support. They are recorded with their attributes and have no effect.
 
-Security groups keep their rules, but no packet is held back by them; nothing is scaled and no flow is logged.
+Security groups store their rules but block nothing. Nothing is scaled, and no flows are logged.
 """
 
 import json
@@ -18,8 +18,8 @@ Create = Callable[[str, Properties, str], Made]
 HANDLERS = provisioners._RESOURCE_HANDLERS
 
 
-def mend() -> None:
-    """Adds what is missing."""
+def patch() -> None:
+    """Adds handlers for the missing resource types."""
     HANDLERS["AWS::EC2::SecurityGroupIngress"] = _handler(_rule("IpPermissions"))
     HANDLERS["AWS::EC2::SecurityGroupEgress"] = _handler(_rule("IpPermissionsEgress"))
     HANDLERS["AWS::MSK::Cluster"] = _handler(_kafka)
@@ -28,7 +28,7 @@ def mend() -> None:
         "AWS::ApplicationAutoScaling::ScalableTarget",
         "AWS::ApplicationAutoScaling::ScalingPolicy",
     ):
-        HANDLERS[kind] = _handler(_written_down)
+        HANDLERS[kind] = _handler(_record)
     create = HANDLERS["AWS::ElasticLoadBalancingV2::LoadBalancer"]["create"]
     HANDLERS["AWS::ElasticLoadBalancingV2::LoadBalancer"]["create"] = _on_this_machine(create)
 
@@ -40,7 +40,7 @@ def _handler(create: Create) -> dict[str, Any]:
     return {"create": create, "update": update, "delete": lambda physical_id, properties: None}
 
 
-def _written_down(logical_id: str, properties: Properties, stack: str) -> Made:
+def _record(logical_id: str, properties: Properties, stack: str) -> Made:
     name = f"{stack}-{logical_id}-{secrets.token_hex(6)}"
     return name, {"Id": name, "Arn": f"arn:aws:standin:us-east-1:000000000000:{name}"}
 
@@ -49,13 +49,13 @@ def _rule(direction: str) -> Create:
     def create(logical_id: str, properties: Properties, stack: str) -> Made:
         group = ec2._security_groups[properties["GroupId"]]
         group.setdefault(direction, []).extend(provisioners._ec2_sg_permissions([properties]))
-        return _written_down(logical_id, properties, stack)
+        return _record(logical_id, properties, stack)
 
     return create
 
 
 def _kafka(logical_id: str, properties: Properties, stack: str) -> Made:
-    """Says that there is a cluster: its bootstrap servers are those of a broker that the test has started."""
+    """Records a cluster. Its bootstrap servers are those of a broker that the test has started."""
     status, _, body = msk._create_cluster(json.dumps(provisioners._pascal_to_camel(properties)).encode())
     if status >= 400:
         raise ValueError(f"AWS::MSK::Cluster: {body!r}")
@@ -64,7 +64,7 @@ def _kafka(logical_id: str, properties: Properties, stack: str) -> Made:
 
 
 def _on_this_machine(create: Create) -> Create:
-    """A load balancer's name is an address at which its listeners can be called."""
+    """Sets the DNS name of a load balancer to the address of its listeners."""
 
     def wrapped(logical_id: str, properties: Properties, stack: str) -> Made:
         arn, attributes = create(logical_id, properties, stack)

@@ -1,6 +1,6 @@
-"""ECS: tasks run as their definitions say, are found by name, count when they are healthy, and are stopped in order.
+"""ECS: tasks run as defined, have DNS names, count when they are healthy, and stop as on AWS.
 
-In order means as on AWS: out of the load balancer and of DNS first, then SIGTERM, then SIGKILL.
+A stopping task is removed from the load balancer and from DNS. Then it receives SIGTERM, and later SIGKILL.
 """
 
 import threading
@@ -18,7 +18,7 @@ from ministack.services.cloudformation import provisioners
 from standin.recorded import HANDLERS, Made, Properties
 
 DRAIN_SECONDS = 5
-"""How long a load balancer lets connections to a task go on before it is stopped; the template's is longer."""
+"""The time that connections to a stopping task have to finish. The template's is longer."""
 
 _HEALTHY_SECONDS = 180
 _NANOSECONDS = 1_000_000_000
@@ -26,15 +26,15 @@ _NANOSECONDS = 1_000_000_000
 _registries = threading.local()
 
 
-def mend() -> None:
-    """Replaces what stands in the way."""
-    _mend_definitions()
-    _mend_images()
-    _mend_running()
-    _mend_names()
+def patch() -> None:
+    """Replaces the functions of the emulator."""
+    _patch_definitions()
+    _patch_images()
+    _patch_running()
+    _patch_names()
 
 
-def _mend_definitions() -> None:
+def _patch_definitions() -> None:
     normalized = provisioners._normalize_container_defs
 
     def normalize(definitions: list[Properties]) -> list[Properties]:
@@ -51,7 +51,7 @@ def _mend_definitions() -> None:
 
 
 def _by_arn(value: str) -> str:
-    """Returns a reference to a secret by its ARN: the emulator's Ref of one is its name. A field's name stays."""
+    """Returns a reference to a secret by ARN, because the emulator's Ref is a name. A field name is preserved."""
     name, field = value, ""
     if not value.startswith("arn:"):
         name, _, rest = value.partition(":")
@@ -60,8 +60,8 @@ def _by_arn(value: str) -> str:
     return f"{known['ARN']}{field}" if known else value
 
 
-def _mend_images() -> None:
-    """Has images come from this machine alone: none of them was ever pushed."""
+def _patch_images() -> None:
+    """Uses only images of this machine, because none is in a registry."""
 
     def pull(self: ImageCollection, repository: str, tag: str | None = None, **_: Any) -> Any:
         return self.get(f"{repository}:{tag}" if tag else repository)
@@ -73,7 +73,7 @@ def _mend_images() -> None:
     ImageCollection.pull, ImageCollection.get_registry_data = pull, registry_data
 
 
-def _mend_running() -> None:
+def _patch_running() -> None:
     arguments, healthy, look = ecs._build_run_kwargs, ecs._record_service_task_healthy, ecs._maybe_mark_stopped
 
     def as_defined(definition: Properties, *others: Any) -> dict[str, Any]:
@@ -153,7 +153,7 @@ def _take_out(task: Properties) -> None:
         time.sleep(DRAIN_SECONDS)
 
 
-def _mend_names() -> None:
+def _patch_names() -> None:
     create, of_template, attach = ecs._create_service, provisioners._ecs_service_create, ecs._attach_started_container
 
     def template_create(logical_id: str, properties: Properties, stack: str) -> Made:
@@ -191,7 +191,7 @@ def _service_of(task: Properties) -> Properties | None:
 
 
 def _name(registry: Properties, task: Properties, container: Any, network: str) -> None:
-    """Gives a task's container its service's name, by docker's own DNS, and Cloud Map its address."""
+    """Registers a task's container in Docker's DNS under the name of its service, and in Cloud Map."""
     service_id = registry["registryArn"].rpartition("/")[2]
     service = names._services[service_id]
     namespace = names._namespaces[service.get("NamespaceId") or service["DnsConfig"]["NamespaceId"]]
