@@ -20,7 +20,7 @@ class Caller:
     role: str
     """"USER", "ADMIN" or "SERVICE"."""
     expires: float
-    """When the token expires, in seconds since the epoch."""
+    """The expiration time of the token, in seconds since the epoch."""
     key_id: str = ""
     """The id of the key that signed the token."""
     token_version: int = 0
@@ -31,7 +31,7 @@ class Outcome(NamedTuple):
     """How a call ended, for the log, the trace, the metrics and the audit. The interceptor `Outcomes` computes it."""
 
     code: StatusCode
-    """The status that the client receives. INTERNAL for an unexpected exception, CANCELLED if the client hung up."""
+    """The status of the call: INTERNAL for an unexpected exception, CANCELLED if the client disconnected."""
     failure: Failure | None
     """The Failure that ended the call, if one did."""
     seconds: float

@@ -150,7 +150,7 @@ def descriptor_set() -> descriptor_pb2.FileDescriptorSet:
     return descriptor_pb2.FileDescriptorSet.FromString(DESCRIPTORS.read_bytes())
 
 
-def service(full_name: str) -> ServiceDescriptor:
+def find_service(full_name: str) -> ServiceDescriptor:
     """Returns a service's descriptor. Raises KeyError for an unknown name."""
     return pool().FindServiceByName(full_name)
 
@@ -163,7 +163,7 @@ def message_class(full_name: str) -> type[Message]:
 @cache
 def methods(service_name: str) -> tuple[Method, ...]:
     """Returns the methods of the service with a full name. Raises ContractError, KeyError."""
-    return tuple(read_method(method) for method in service(service_name).methods)
+    return tuple(read_method(method) for method in find_service(service_name).methods)
 
 
 def all_methods() -> Iterator[Method]:

@@ -55,7 +55,7 @@ class ServiceCredentials:
         self._token = ""
         self._valid_until = 0.0
 
-    async def token(self) -> str:
+    async def get_token(self) -> str:
         """Returns a token that is valid for at least 30 seconds. Raises DependencyUnavailable."""
         if time.monotonic() > self._valid_until:
             issued = await self._issue(self._request)
@@ -64,7 +64,7 @@ class ServiceCredentials:
         return self._token
 
     def discard(self) -> None:
-        """Discards the cached token, after a service rejected it."""
+        """Discards the cached token. Called after a service has rejected it."""
         self._valid_until = 0.0
 
 
@@ -100,7 +100,7 @@ class RemoteMethod(Generic[Q, R]):
     async def _send(self, request: Q) -> R:
         metadata = []
         if self._credentials:
-            metadata.append(("authorization", f"Bearer {await self._credentials.token()}"))
+            metadata.append(("authorization", f"Bearer {await self._credentials.get_token()}"))
         if request_id := current_request_id.get():
             metadata.append(("x-request-id", request_id))
         if traceparent := current_traceparent.get():
@@ -132,8 +132,7 @@ def create_trust_fetcher(auth: grpc.aio.Channel) -> FetchTrust:
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
                 raise
-            return TrustBundle(
-                jwks=(await get_keys(GetJwksRequest())).data
-            )  # auth may run an older version during an upgrade
+            keys = await get_keys(GetJwksRequest())  # auth may run an older version during an upgrade
+            return TrustBundle(jwks=keys.data)
 
     return fetch

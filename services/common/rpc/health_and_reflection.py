@@ -22,7 +22,7 @@ from services.common.protobuf import contract
 _REFLECTION = ("grpc.reflection.v1alpha.ServerReflection", "grpc.reflection.v1.ServerReflection")
 
 
-def health_handlers(servicer: health.aio.HealthServicer) -> grpc.GenericRpcHandler:
+def create_health_handlers(servicer: health.aio.HealthServicer) -> grpc.GenericRpcHandler:
     """Returns the handlers of grpc.health.v1.Health. Malformed bytes count as a request for an unknown service."""
     unknown = HealthCheckRequest(service="?")
     parse, write = _create_parser(HealthCheckRequest, default=unknown), HealthCheckResponse.SerializeToString
@@ -40,7 +40,7 @@ def health_handlers(servicer: health.aio.HealthServicer) -> grpc.GenericRpcHandl
     )
 
 
-def reflection_handlers() -> tuple[grpc.GenericRpcHandler, ...]:
+def create_reflection_handlers() -> tuple[grpc.GenericRpcHandler, ...]:
     """Returns the handlers of reflection for all four services, in v1alpha and v1, which have the same messages.
 
     Malformed bytes count as an empty request. The response is INVALID_ARGUMENT.

@@ -23,7 +23,7 @@ from services.common.protobuf import contract
 from services.common.protobuf.contract import Method
 from services.common.rpc.authorization import Access, Admission, Identity
 from services.common.rpc.handlers import create_handler
-from services.common.rpc.health_and_reflection import health_handlers, reflection_handlers
+from services.common.rpc.health_and_reflection import create_health_handlers, create_reflection_handlers
 from services.common.rpc.interceptors import (
     Audit,
     Concurrency,
@@ -63,7 +63,7 @@ class Dependency(Protocol):
     """A component that the service needs in order to serve."""
 
     async def ready(self) -> None:
-        """Returns if the component works. Raises Failure."""
+        """Checks that the component works. Raises Failure."""
 
 
 class HandlerBuilder:
@@ -150,9 +150,13 @@ class _Health:
     """Reports SERVING in grpc.health.v1 while all dependencies are ready, and NOT_SERVING otherwise."""
 
     def __init__(self, service_name: str, dependencies: Sequence[Dependency]) -> None:
-        self.servicer = health.HealthServicer()
+        self._servicer = health.HealthServicer()
         self._names = ("", service_name)
         self._dependencies = dependencies
+
+    def create_handlers(self) -> grpc.GenericRpcHandler:
+        """Returns the handlers of the health service."""
+        return create_health_handlers(self._servicer)
 
     async def update(self) -> None:
         """Checks all dependencies and sets the status."""
@@ -164,7 +168,11 @@ class _Health:
                 _log.warning("%s is not ready: %s", type(dependency).__name__, failure.__cause__ or failure)
                 status = health_pb2.HealthCheckResponse.NOT_SERVING
         for name in self._names:
-            await self.servicer.set(name, status)
+            await self._servicer.set(name, status)
+
+    async def shut_down(self) -> None:
+        """Reports NOT_SERVING from now on."""
+        await self._servicer.enter_graceful_shutdown()
 
 
 @asynccontextmanager
@@ -187,9 +195,9 @@ async def start_server(
     builder = HandlerBuilder(settings, verifier, audit=audit, admission=admission)
     state = _Health(service_name, (verifier, *dependencies))
     server = grpc.aio.server(options=OPTIONS)
-    server.add_generic_rpc_handlers((builder.create_handlers(service_name, servicer), health_handlers(state.servicer)))
+    server.add_generic_rpc_handlers((builder.create_handlers(service_name, servicer), state.create_handlers()))
     if settings.reflection == "on":
-        server.add_generic_rpc_handlers(reflection_handlers())
+        server.add_generic_rpc_handlers(create_reflection_handlers())
     port = _bind_port(server, settings.listen)
 
     async def refresh_trust() -> None:
@@ -204,7 +212,7 @@ async def start_server(
             async with BackgroundTask(state.update, activity="checking dependencies", interval=READINESS_SECONDS):
                 yield port
         finally:
-            await state.servicer.enter_graceful_shutdown()
+            await state.shut_down()
             await asyncio.sleep(settings.linger_seconds)
             builder.streams.end()
             await server.stop(settings.drain_seconds)

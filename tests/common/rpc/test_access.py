@@ -80,6 +80,6 @@ def call_empty(client: Client, path: str) -> tuple[StatusCode, str]:
     """Returns the code and the reason of the response to an empty request."""
     try:
         client.call(path, b"")
-    except Rejected as refused:
-        return refused.code, refused.reason
+    except Rejected as error:
+        return error.code, error.reason
     return StatusCode.OK, ""

@@ -42,11 +42,11 @@ class Forwarding(BillingService):
 def called_service(seconds_left: list[float]) -> Iterator[int]:
     """Runs the called service, which records the time left of each call, and yields its port."""
 
-    def answer(_: bytes, context: grpc.ServicerContext) -> bytes:
+    def respond(_: bytes, context: grpc.ServicerContext) -> bytes:
         seconds_left.append(context.time_remaining())
         return b""
 
-    handler: Any = grpc.unary_unary_rpc_method_handler(answer)
+    handler: Any = grpc.unary_unary_rpc_method_handler(respond)
     server = grpc.server(ThreadPoolExecutor(1))
     name = SERVICES["billing"]
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, {"GetBillingAccount": handler}),))
