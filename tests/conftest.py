@@ -1,4 +1,4 @@
-"""Real servers for every test: one Postgres and one broker a run, a database and a gRPC server a module."""
+"""Fixtures with real servers: one Postgres and one broker per session, a database and a gRPC server per module."""
 
 import secrets
 from collections.abc import Callable, Iterator
@@ -19,29 +19,29 @@ from tools.local.system import build_broker
 from tools.ports import free_port
 
 Serve = Callable[[str, TokenVerifier], AbstractAsyncContextManager[int]]
-"""Serves a service on a database and yields its port."""
+"""Runs a service on a database and yields its port."""
 
-pytest_plugins = ["pytest_grpc.plugin", "tests.harness.system"]  # by which time tests/__init__.py has been read
+pytest_plugins = ["pytest_grpc.plugin", "tests.harness.system"]  # imported after tests/__init__.py
 
-_OPTIONS = {"fsync": "off", "timezone": "Asia/Kolkata"}  # far from UTC, on which nothing may rely
+_OPTIONS = {"fsync": "off", "timezone": "Asia/Kolkata"}  # not UTC, so that tests detect code that relies on it
 
 _LONGEST = ("e2e/test_openapi.py", "e2e/", "requests/", "security/", "observability/", "tools/", "infrastructure/")
-"""Where the tests are that take longest."""
+"""The folders and files with the slowest tests, slowest first."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the longest files first, so that the last ones are short and all workers end at about the same time."""
+    """Runs the slowest files first, so that all workers finish at about the same time."""
 
-    def place(item: pytest.Item) -> int:
+    def rank(item: pytest.Item) -> int:
         path = item.nodeid.removeprefix("tests/")
         return next((index for index, start in enumerate(_LONGEST) if path.startswith(start)), len(_LONGEST))
 
-    items.sort(key=place)
+    items.sort(key=rank)
 
 
 @pytest.fixture(scope="session")
 def background() -> Iterator[Background]:
-    """A loop for servers, until the end of the run."""
+    """An event loop for servers, which runs until the end of the session."""
     with Background() as background:
         yield background
 
@@ -65,7 +65,7 @@ def broker(background: Background, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module")
 def own_broker(background: Background, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """A broker of the module's own, to be killed and started again."""
+    """A broker for this module, which tests can kill and restart."""
     broker = Broker(background, tmp_path_factory.mktemp("broker"))
     broker.start()
     yield broker
@@ -74,7 +74,7 @@ def own_broker(background: Background, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="session")
 def new_database(postgres: Postgres, background: Background) -> Callable[[str], str]:
-    """Makes a new database of a service, migrated, and returns its URL."""
+    """Returns a function that creates a migrated database of a service and returns its URL."""
     templates: dict[str, str] = {}
 
     async def create(name: str, template: str) -> None:
@@ -82,7 +82,7 @@ def new_database(postgres: Postgres, background: Background) -> Callable[[str], 
         await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         await connection.close()
 
-    async def let_in(service: str, url: str) -> None:
+    async def create_role(service: str, url: str) -> None:
         connection = await asyncpg.connect(url)
         await connection.execute(f"CREATE ROLE {role_of(service)}")
         await connection.close()
@@ -93,7 +93,7 @@ def new_database(postgres: Postgres, background: Background) -> Callable[[str], 
             templates[service] = f"{service}_template"
             background.run(create(templates[service], "template1"))
             migrate(service, postgres.url(templates[service]))
-            background.run(let_in(service, postgres.url(templates[service])))
+            background.run(create_role(service, postgres.url(templates[service])))
         name = f"{service}_{secrets.token_hex(4)}"
         background.run(create(name, templates[service]))
         return postgres.url(name)
@@ -103,19 +103,19 @@ def new_database(postgres: Postgres, background: Background) -> Callable[[str], 
 
 @pytest.fixture(scope="session")
 def signer() -> Signer:
-    """Signs the tokens that the services under test take for auth's."""
+    """Signs tokens that the services under test accept."""
     return Signer()
 
 
 @pytest.fixture(scope="module")
 def database_url(new_database: Callable[[str], str], service_name: str) -> str:
-    """A database of the module's own, for the service that `service_name` says."""
+    """A database for this module, of the service `service_name`."""
     return new_database(service_name)
 
 
 @pytest.fixture(scope="module")
 def sql(background: Background, database_url: str) -> Sql:
-    """Looks into that database."""
+    """Runs SQL in that database."""
     return Sql(background, database_url)
 
 
@@ -123,18 +123,18 @@ def sql(background: Background, database_url: str) -> Sql:
 def grpc_server(
     background: Background, serve: Serve, database_url: str, service_name: str, signer: Signer
 ) -> Iterator[int]:
-    """In place of pytest-grpc's: a real grpc.aio server in the background, by its port, in the service's role."""
+    """Replaces the fixture of pytest-grpc: a real grpc.aio server that uses the database role of the service."""
     url = f"{database_url}?role={role_of(service_name)}"
     with background.during(serve(url, TokenVerifier(signer.trust))) as port:
         yield port
 
 
 def role_of(service: str) -> str:
-    """Returns the name of the role that may do in a service's database what the service may."""
+    """Returns the name of the database role of a service."""
     return f"{service}_service"
 
 
 @pytest.fixture(scope="module")
 def grpc_addr(grpc_server: int) -> str:
-    """In place of pytest-grpc's: where the server listens."""
+    """Replaces the fixture of pytest-grpc: the address of the server."""
     return f"127.0.0.1:{grpc_server}"

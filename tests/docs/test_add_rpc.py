@@ -1,4 +1,4 @@
-"""The recipe "Add an RPC" of CONTRIBUTING.md, followed in a copy of the repository."""
+"""The recipe "Add an RPC" of CONTRIBUTING.md works in a copy of the repository."""
 
 import re
 import shutil
@@ -110,7 +110,7 @@ def test_summary_is_served_by_rest(user: Session) -> None:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the repository in which the steps of the recipe are done."""
+    """A copy of the repository with the steps of the recipe applied."""
     copy = tmp_path_factory.mktemp("recipe") / "pulsetrack"
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "build", "node_modules"))
     (copy / ".venv").symlink_to(sys.prefix)
@@ -126,7 +126,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def edit(file: Path, change: Callable[[str], str]) -> None:
-    """Changes a file, which must differ afterwards."""
+    """Edits a file. Fails if the edit has no effect."""
     before = file.read_text(encoding="utf-8")
     after = change(before)
     assert after != before, file
@@ -154,7 +154,7 @@ def add_to_contract(text: str) -> str:
 
 
 def run(checkout: Path, module: str, *arguments: str) -> str:
-    """Runs a module in the copy, and returns what it prints. Fails if it does."""
+    """Runs a module in the copy and returns its output. Fails if the module fails."""
     command = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(command, check=False, cwd=checkout, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""What the documents name is there."""
+"""Files and tests named in Markdown documents exist."""
 
 import re
 from pathlib import Path
@@ -18,9 +18,9 @@ def test_linked_files_exist(document: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_tests_named_in_a_document_exist(document: Path) -> None:
     named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", document.read_text(encoding="utf-8"))
-    missing = [(file, test) for file, test in named if not _has(ROOT / file, test)]
+    missing = [(file, test) for file, test in named if not has_test(ROOT / file, test)]
     assert missing == []
 
 
-def _has(file: Path, test: str) -> bool:
+def has_test(file: Path, test: str) -> bool:
     return file.exists() and (not test or f"\ndef {test}(" in file.read_text(encoding="utf-8"))

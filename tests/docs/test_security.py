@@ -9,8 +9,8 @@ from tools.local.process import ROOT
 _NAMED = re.compile(r"`((?:tests/[\w/]+\.py)?(?:::test_\w+)?)(?:\[[^`]*\])?`")
 
 
-def named() -> list[tuple[str, str]]:
-    """Returns the file and the test of each name; one that begins with `::` is in the file of the name before."""
+def find_named_tests() -> list[tuple[str, str]]:
+    """Returns the file and the name of each test. A name that begins with `::` is in the file named before it."""
     found, file = [], ""
     for name in filter(None, _NAMED.findall((ROOT / "SECURITY.md").read_text(encoding="utf-8"))):
         path, _, test = name.partition("::")
@@ -19,6 +19,6 @@ def named() -> list[tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize(("file", "test"), sorted(set(named())))
+@pytest.mark.parametrize(("file", "test"), sorted(set(find_named_tests())))
 def test_named_test_exists(file: str, test: str) -> None:
     assert f"def {test}(" in (ROOT / file).read_text(encoding="utf-8") if test else (ROOT / file).is_file()

@@ -1,4 +1,4 @@
-"""The settings are documented as they are."""
+"""The table of settings in the documentation is current."""
 
 from tools.settings import DOCUMENT, insert_table
 

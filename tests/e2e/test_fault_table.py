@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from tests.e2e.clocks import LIBRARY, MOVABLE, Clocks, clock_offset
-from tests.e2e.creating import Creating, log_in
 from tests.e2e.disk import fill, mount_disk
+from tests.e2e.patient_creator import PatientCreator, log_in
 from tests.harness.waiting import eventually
 from tools.instance import Instance, run_instance
 
@@ -87,15 +87,15 @@ def moving(clocks: Clocks, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def check_fault(instance: Instance, name: str, fault: Fault, table: list[Row]) -> None:
     """Injects a fault under load, adds its row, and checks that every acknowledged patient exists once."""
     before = wait_until_settled(instance)
-    with Creating(instance) as creating:
+    with PatientCreator(instance) as creator:
         time.sleep(AROUND_SECONDS)
         fault(instance)
-        acknowledged_before = len(creating.acknowledged)
-        eventually(lambda: len(creating.acknowledged) > acknowledged_before, seconds=60)
+        acknowledged_before = len(creator.acknowledged)
+        eventually(lambda: len(creator.acknowledged) > acknowledged_before, seconds=60)
         time.sleep(AROUND_SECONDS)
-    table.append((name, len(creating.acknowledged), creating.tries_failed, creating.longest_silence()))
-    expected = before | set(creating.acknowledged)
-    assert len(expected) == len(before) + len(creating.acknowledged)
+    table.append((name, len(creator.acknowledged), creator.tries_failed, creator.longest_silence()))
+    expected = before | set(creator.acknowledged)
+    assert len(expected) == len(before) + len(creator.acknowledged)
     assert wait_until_settled(instance) == expected
 
 

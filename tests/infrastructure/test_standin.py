@@ -13,8 +13,8 @@ import pytest
 
 from deploy.compose import engine, images
 from deploy.topology import GATEWAY, TOPOLOGY
-from tests.e2e.load import Load
 from tests.e2e.sessions import ADMIN_EMAIL, Session, a_patient
+from tests.e2e.steady_load import Load
 from tests.e2e.test_journey import test_journey_by_grpc, test_journey_by_grpcurl, test_journey_by_rest
 from tests.harness.waiting import eventually
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from tests.deploy.compose.stack import SERVERS, Stack
-from tests.e2e.load import Load
 from tests.e2e.sessions import ADMIN_EMAIL, Session, a_patient
+from tests.e2e.steady_load import Load
 from tests.harness.waiting import eventually
 
 

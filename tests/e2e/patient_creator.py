@@ -18,7 +18,7 @@ _TRY_SECONDS = 5
 """The timeout after which a client retries."""
 
 
-class Creating:
+class PatientCreator:
     """Creates patients while its context is open. Retries each with the same request id until it is acknowledged."""
 
     def __init__(self, instance: Instance) -> None:
