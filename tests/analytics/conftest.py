@@ -1,4 +1,4 @@
-"""The analytics service with its consumer, its callers, and who publishes events. All tests share one database."""
+"""An analytics server with its consumer, its clients, and a publisher. All tests share one database."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -37,7 +37,7 @@ def serve() -> Serve:
 
 @pytest.fixture(scope="session")
 def publish(background: Background, broker: str) -> Callable[..., None]:
-    """Publishes messages in their order."""
+    """Publishes messages in order."""
     publisher = Publisher(broker, TOPIC)
     background.run(publisher.topic_id())
 
@@ -49,43 +49,43 @@ def publish(background: Background, broker: str) -> Callable[..., None]:
 
 @pytest.fixture(scope="session")
 def consumer(background: Background, broker: str, database_url: str, publish: Callable[..., None]) -> Iterator[None]:
-    """The consumer runs. It begins when the topic is there."""
+    """Runs the consumer. Starts after the topic has been created."""
     with background.during(run_consumer(database_url, broker)):
         yield
 
 
 @pytest.fixture
-def tell(publish: Callable[..., None], consumer: None, sql: Sql) -> Callable[..., None]:
+def store_events(publish: Callable[..., None], consumer: None, sql: Sql) -> Callable[..., None]:
     """Publishes events and waits until they are stored."""
 
-    def tell(*events: PatientEvent) -> None:
+    def store_events(*events: PatientEvent) -> None:
         publish(*map(build_message, events))
         ids = list({event.event_id for event in events})
         stored = "SELECT FROM events WHERE event_id = ANY($1::uuid[])"
         eventually(lambda: len(sql(stored, ids)) == len(ids))
 
-    return tell
+    return store_events
 
 
 @pytest.fixture(scope="module")
 def analytics(grpc_channel: grpc.Channel, signer: Signer) -> Client:
-    """A user who calls analytics."""
+    """A client with the role USER."""
     return Client(grpc_channel, "analytics", signer.long_lived_token("USER"))
 
 
 @pytest.fixture(scope="module")
 def admin(analytics: Client, signer: Signer) -> Client:
-    """An admin who does."""
+    """A client with the role ADMIN."""
     return analytics.with_token(signer.long_lived_token("ADMIN"))
 
 
 @pytest.fixture
-def dead_letter(publish: Callable[..., None], consumer: None, sql: Sql) -> Callable[[OutgoingMessage], str]:
+def create_dead_letter(publish: Callable[..., None], consumer: None, sql: Sql) -> Callable[[OutgoingMessage], str]:
     """Publishes a message that cannot be stored, and returns the id of its dead letter."""
 
-    def dead_letter(letter: OutgoingMessage) -> str:
-        publish(letter)
-        kept = "SELECT id::text FROM dead_letters WHERE value = $1"
-        return str(eventually(lambda: sql(kept, letter.value))[0]["id"])
+    def create_dead_letter(message: OutgoingMessage) -> str:
+        publish(message)
+        query = "SELECT id::text FROM dead_letters WHERE value = $1"
+        return str(eventually(lambda: sql(query, message.value))[0]["id"])
 
-    return dead_letter
+    return create_dead_letter

@@ -1,4 +1,4 @@
-"""Events, as the patient service publishes them."""
+"""Patient events and messages, as the patient service publishes them."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ from services.common.messaging.producer import OutgoingMessage
 from services.common.protobuf import codec
 from tests.harness.tokens import USER_ID
 
-KEY = "one key, so that all messages are of one partition and in order"
+KEY = "one key for all, which puts them into one partition in order"
 KINDS: dict[str, Callable[..., Any]] = {
     "created": PatientCreated,
     "updated": PatientUpdated,
@@ -33,25 +33,25 @@ KINDS: dict[str, Callable[..., Any]] = {
 def build_event(
     kind: str, patient_id: str = "", *, sex: Sex = Sex.UNSPECIFIED, date_of_birth: str = "", **fields: Any
 ) -> PatientEvent:
-    """Returns an event of a kind, of the patient or of one unlike any other, with the fields given."""
+    """Returns an event of a kind, by default of a new patient. The given fields replace the defaults."""
     patient = Patient(
         id=patient_id or str(uuid4()),
         sex=sex,
         date_of_birth=date_of_birth,
         delete_time=datetime.now(UTC) if kind == "deleted" else None,
     )
-    usual = {
+    defaults = {
         "event_id": str(uuid7()),
         "sequence": 1,
         "actor_id": USER_ID,
         "occur_time": datetime.now(UTC),
         kind: KINDS[kind](patient=patient),
     }
-    return PatientEvent(**(usual | fields))
+    return PatientEvent(**(defaults | fields))
 
 
 def build_message(event: PatientEvent) -> OutgoingMessage:
-    """Returns the message that tells of an event."""
+    """Returns the message of an event."""
     _, change = betterproto2.which_one_of(event, "event")
     patient = change.patient if change else None
     headers = {"ce_id": event.event_id, "ce_type": codec.full_name(type(change)) if change else ""}

@@ -1,9 +1,9 @@
-"""The consumer: each event is stored once, and nothing holds the others up."""
+"""The consumer: it stores each event once, and invalid messages do not block it."""
 
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from uuid_utils.compat import uuid7
 
 from gen.pulsetrack.analytics.v1 import GetPatientStatisticsRequest, ListPatientEventsRequest
 from gen.pulsetrack.patient.v1 import Patient, PatientCreated, PatientEvent
-from services.analytics.domain import max_sequence
 from services.common.messaging.producer import OutgoingMessage, Publisher
 from services.common.postgres.migrate import migrate
 from services.common.protobuf import contract
@@ -31,7 +30,7 @@ from tools.local.part import RunningPart
 from tools.local.postgres import Postgres
 from tools.ports import free_port
 
-Tell = Callable[..., None]
+StoreEvents = Callable[..., None]
 Publish = Callable[..., None]
 
 
@@ -40,34 +39,36 @@ def totals(analytics: Client) -> tuple[int, int]:
     return found.total_patients, found.total_deleted
 
 
-def test_an_event_that_comes_twice_is_stored_once(analytics: Client, tell: Tell) -> None:
+def test_duplicate_event_is_stored_once(analytics: Client, store_events: StoreEvents) -> None:
     event = build_event("created", patient_id := str(uuid4()))
     before = totals(analytics)
-    tell(event, event)
-    tell(event, build_event("created"))
+    store_events(event, event)
+    store_events(event, build_event("created"))
     assert len(analytics.list_patient_events(ListPatientEventsRequest(patient_id=patient_id)).events) == 1
     assert totals(analytics) == (before[0] + 2, before[1])
 
 
 @pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)
-def test_events_in_any_order_add_up_to_the_same(analytics: Client, tell: Tell, order: tuple[int, ...]) -> None:
+def test_event_order_does_not_affect_totals(
+    analytics: Client, store_events: StoreEvents, order: tuple[int, ...]
+) -> None:
     patient_id = str(uuid4())
-    story = [
+    events = [
         build_event("created", patient_id),
         build_event("deleted", patient_id, sequence=2),
         build_event("undeleted", patient_id, sequence=3),
     ]
     patients, deleted = totals(analytics)
-    tell(*(story[number] for number in order))
+    store_events(*(events[number] for number in order))
     assert totals(analytics) == (patients + 1, deleted)
     again = build_event("deleted", patient_id, sequence=4)
-    tell(again)
-    tell(*story, again, build_event("updated", patient_id, sequence=3))
+    store_events(again)
+    store_events(*events, again, build_event("updated", patient_id, sequence=3))
     assert totals(analytics) == (patients, deleted + 1)
 
 
-def raw(**fields: Any) -> bytes:
-    """Returns the bytes of an event that our own code would not write."""
+def serialize_raw(**fields: Any) -> bytes:
+    """Returns a serialized event with values that the generated classes cannot write."""
     good = contract.message_class("pulsetrack.patient.v1.PatientEvent").FromString(
         build_message(build_event("created")).value
     )
@@ -76,97 +77,95 @@ def raw(**fields: Any) -> bytes:
 
 
 NOW = datetime.now(UTC)
-NO_EVENTS: dict[str, bytes] = {
+INVALID_VALUES: dict[str, bytes] = {
     "garbage": b"\xff\xff\xff",
     "text": b"hello",
     "truncated": build_message(build_event("created")).value[:-3],
-    "an event of nothing": build_message(PatientEvent(event_id=str(uuid4()), occur_time=NOW)).value,
+    "an event without a change": build_message(PatientEvent(event_id=str(uuid4()), occur_time=NOW)).value,
     "no patient": build_message(build_event("created", created=PatientCreated())).value,
-    "no patient's id": build_message(build_event("created", created=PatientCreated(patient=Patient()))).value,
-    "a patient's id that is no UUID": build_message(build_event("created", "42")).value,
-    "an event's id that is no UUID": build_message(build_event("created", event_id="42")).value,
-    "no event's id": build_message(build_event("created", event_id="")).value,
+    "no patient id": build_message(build_event("created", created=PatientCreated(patient=Patient()))).value,
+    "a patient id that is not a UUID": build_message(build_event("created", "42")).value,
+    "an event id that is not a UUID": build_message(build_event("created", event_id="42")).value,
+    "no event id": build_message(build_event("created", event_id="")).value,
     "no time": build_message(build_event("created", occur_time=None)).value,
-    "a time in no year": raw(occur_time={"seconds": 10**12}),
-    "an actor with NUL in it": build_message(build_event("created", actor_id="a\x00b")).value,
+    "a time beyond the year 9999": serialize_raw(occur_time={"seconds": 10**12}),
+    "an actor with a NUL character": build_message(build_event("created", actor_id="a\x00b")).value,
 }
 
 
 @pytest.mark.usefixtures("consumer")
-@pytest.mark.parametrize("value", NO_EVENTS.values(), ids=NO_EVENTS)
-def test_what_is_no_event_is_kept_aside_and_holds_nothing_up(
-    publish: Publish, sql: Sql, tell: Tell, value: bytes
+@pytest.mark.parametrize("value", INVALID_VALUES.values(), ids=INVALID_VALUES)
+def test_invalid_message_becomes_a_dead_letter_and_delays_no_event(
+    publish: Publish, sql: Sql, store_events: StoreEvents, value: bytes
 ) -> None:
     letter = OutgoingMessage(key=KEY, value=value, headers={"ce_id": "42", "odd": b"\xff\x00", "none": None})
     publish(letter, letter)
-    tell(build_event("created"), build_event("created"))
-    [kept] = sql("SELECT * FROM dead_letters WHERE value = $1", value)
-    assert (kept["topic"], kept["key"]) == (TOPIC, KEY.encode())
-    assert kept["reason"]
-    assert '"ce_id": "42"' in kept["headers"]
+    store_events(build_event("created"), build_event("created"))
+    [dead_letter] = sql("SELECT * FROM dead_letters WHERE value = $1", value)
+    assert (dead_letter["topic"], dead_letter["key"]) == (TOPIC, KEY.encode())
+    assert dead_letter["reason"]
+    assert '"ce_id": "42"' in dead_letter["headers"]
 
 
-def forged(**fields: Any) -> OutgoingMessage:
-    """Returns a message with a deletion that the patient service would not publish."""
+def forge(**fields: Any) -> OutgoingMessage:
+    """Returns a message with a deletion that the patient service cannot have published."""
     return build_message(build_event("deleted", str(uuid7()), **fields))
 
 
 FORGED = {
-    "a sequence of 2^62": (forged(sequence=2**62), "the sequence 4611686018427387904 is not between 1 and"),
-    "a sequence that the patient is too young for": (forged(sequence=1_000_000), "the sequence 1000000 is not between"),
-    "no sequence": (forged(sequence=0), "the sequence 0 is not between"),
-    "a negative sequence": (forged(sequence=-1), "the sequence -1 is not between"),
-    "an event's id of another version": (forged(event_id=str(uuid4())), "is not a version 7 UUID"),
-    "another patient's key": (replace(forged(), key=str(uuid7())), "the key is not the patient id"),
-    "another event's id in a header": (
-        replace(forged(), headers=dict(forged().headers) | {"ce_type": "pulsetrack.patient.v1.PatientDeleted"}),
+    "a sequence of 2^62": (forge(sequence=2**62), "the sequence 4611686018427387904 is not between 1 and"),
+    "a sequence too large for the age of the patient": (
+        forge(sequence=1_000_000),
+        "the sequence 1000000 is not between",
+    ),
+    "no sequence": (forge(sequence=0), "the sequence 0 is not between"),
+    "a negative sequence": (forge(sequence=-1), "the sequence -1 is not between"),
+    "an event id of another UUID version": (forge(event_id=str(uuid4())), "is not a version 7 UUID"),
+    "another patient's key": (replace(forge(), key=str(uuid7())), "the key is not the patient id"),
+    "a header with another event id": (
+        replace(forge(), headers=dict(forge().headers) | {"ce_type": "pulsetrack.patient.v1.PatientDeleted"}),
         "the header ce_id is not",
     ),
-    "another event's type in a header": (
-        replace(sent := forged(), headers=dict(sent.headers) | {"ce_type": "pulsetrack.patient.v1.PatientCreated"}),
+    "a header with another event type": (
+        replace(sent := forge(), headers=dict(sent.headers) | {"ce_type": "pulsetrack.patient.v1.PatientCreated"}),
         "the header ce_type is not",
     ),
 }
 
 
 @pytest.mark.usefixtures("consumer")
-@pytest.mark.parametrize(("letter", "reason"), FORGED.values(), ids=FORGED)
-def test_a_forged_event_is_kept_aside_and_says_why(
-    publish: Publish, sql: Sql, tell: Tell, letter: OutgoingMessage, reason: str
+@pytest.mark.parametrize(("message", "reason"), FORGED.values(), ids=FORGED)
+def test_forged_event_becomes_a_dead_letter_with_a_reason(
+    publish: Publish, sql: Sql, store_events: StoreEvents, message: OutgoingMessage, reason: str
 ) -> None:
     before = sql("SELECT count(*) FROM patients")
-    publish(letter)
-    [kept] = eventually(lambda: sql("SELECT reason FROM dead_letters WHERE value = $1", letter.value))
-    assert reason in kept["reason"]
+    publish(message)
+    [dead_letter] = eventually(lambda: sql("SELECT reason FROM dead_letters WHERE value = $1", message.value))
+    assert reason in dead_letter["reason"]
     assert sql("SELECT count(*) FROM patients") == before
 
 
-def test_an_event_after_many_that_were_lost_is_stored(tell: Tell) -> None:
-    tell(build_event("updated", str(uuid7()), sequence=9_000))
-
-
-def test_the_sequence_may_grow_with_the_age_of_the_patient() -> None:
-    patient_id = uuid7()
-    created = datetime.fromtimestamp((patient_id.int >> 80) / 1000, UTC)
-    most = [max_sequence(patient_id, created + timedelta(seconds=seconds)) for seconds in (-3600, 0, 1, 86400)]
-    assert most == [10_000, 10_000, 10_100, 8_650_000]
+def test_event_after_many_lost_events_is_stored(store_events: StoreEvents) -> None:
+    store_events(build_event("updated", str(uuid7()), sequence=9_000))
 
 
 @pytest.mark.usefixtures("consumer")
-def test_a_message_without_key_or_value_is_kept_aside(publish: Publish, sql: Sql) -> None:
+def test_message_without_key_and_value_becomes_a_dead_letter(publish: Publish, sql: Sql) -> None:
     nothing: Any = None
     publish(OutgoingMessage(key=nothing, value=nothing, headers={"mark": "tombstone"}))
     eventually(lambda: sql("SELECT FROM dead_letters WHERE headers ->> 'mark' = 'tombstone'"))
 
 
-def test_good_events_of_a_batch_with_a_bad_one_are_stored(tell: Tell, publish: Publish, sql: Sql) -> None:
+def test_valid_events_in_a_batch_with_an_invalid_one_are_stored(
+    store_events: StoreEvents, publish: Publish, sql: Sql
+) -> None:
     bad = build_message(build_event("created", actor_id="\x00"))
     good = [build_event("created") for _ in range(20)]
     publish(*map(build_message, good[:10]), bad, *map(build_message, good[10:]))
-    tell(*good)
+    store_events(*good)
 
 
-def test_a_consumer_that_is_there_before_the_topic_gets_all_its_events(
+def test_consumer_started_before_the_topic_exists_gets_all_events(
     background: Background, own_broker: Broker, new_database: Callable[[str], str]
 ) -> None:
     url, publisher = new_database("analytics"), Publisher(own_broker.address, TOPIC)
@@ -176,7 +175,7 @@ def test_a_consumer_that_is_there_before_the_topic_gets_all_its_events(
         eventually(lambda: len(Sql(background, url)("SELECT FROM events")) == 3)
 
 
-def test_a_postgres_that_has_no_connection_left_loses_nothing(
+def test_no_event_is_lost_when_postgres_has_no_free_connection(
     background: Background, own_broker: Broker, new_database: Callable[[str], str], caplog: pytest.LogCaptureFixture
 ) -> None:
     url, publisher = new_database("analytics"), Publisher(own_broker.address, TOPIC)
@@ -196,7 +195,7 @@ def test_a_postgres_that_has_no_connection_left_loses_nothing(
     assert not owner("SELECT FROM dead_letters")
 
 
-def test_a_postgres_that_is_killed_loses_nothing(background: Background, own_broker: Broker, tmp_path: Path) -> None:
+def test_no_event_is_lost_when_postgres_is_killed(background: Background, own_broker: Broker, tmp_path: Path) -> None:
     postgres = Postgres(tmp_path / "data", free_port(), secrets.token_urlsafe())
     running = RunningPart(postgres.part(), tmp_path)
     publisher = Publisher(own_broker.address, TOPIC)

@@ -1,4 +1,4 @@
-"""The topic of dead letters: what cannot be stored is published there as it came, at least once."""
+"""The dead-letter topic: messages that cannot be stored are published there unchanged, at least once."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,12 +20,12 @@ from tests.harness.waiting import eventually
 Publish = Callable[..., None]
 
 
-def test_the_topic_is_the_one_of_the_contract() -> None:
+def test_topic_name_matches_the_contract() -> None:
     assert DEAD_LETTERS_TOPIC == "patient.events.v1.dlq"
 
 
 @pytest.mark.usefixtures("consumer")
-def test_a_dead_letter_keeps_its_bytes_its_key_and_its_headers_and_says_why(publish: Publish, broker: str) -> None:
+def test_dead_letter_retains_key_value_and_headers_and_adds_the_reason(publish: Publish, broker: str) -> None:
     key, value = str(uuid4()), b"\xff\x00 no event"
     headers = [("ce_id", b"42"), ("odd", b"\xff\x00"), ("none", None), ("twice", b"1"), ("twice", b"2")]
     publish(OutgoingMessage(key=key, value=value, headers=headers))
@@ -40,41 +40,42 @@ def test_a_dead_letter_keeps_its_bytes_its_key_and_its_headers_and_says_why(publ
 
 
 @pytest.mark.usefixtures("consumer")
-def test_a_dead_letter_too_large_to_say_why_is_kept_in_the_table_and_holds_nothing_up(
-    publish: Publish, tell: Publish, sql: Sql
+def test_dead_letter_too_large_for_the_topic_is_stored_in_the_table(
+    publish: Publish, store_events: Publish, sql: Sql
 ) -> None:
     key = str(uuid4())
     publish(OutgoingMessage(key=key, value=b"\xff" * (1_000_000 - 100 - len(key)), headers={}))
-    tell(build_event("created"))
+    store_events(build_event("created"))
     eventually(lambda: sql("SELECT FROM dead_letters WHERE key = $1", key.encode()))
     again = build_message(build_event("created", key))
-    publish(again)  # of the same partition, behind it
+    publish(again)  # in the same partition, after the dead letter
     eventually(lambda: sql("SELECT FROM events WHERE payload = $1", again.value))
 
 
-def test_while_the_topic_is_away_events_are_stored_and_no_dead_letter_is_lost(
+def test_unavailable_topic_delays_no_event_and_loses_no_dead_letter(
     background: Background,
     own_broker: Broker,
     new_database: Callable[[str], str],
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    url, publisher, away = new_database("analytics"), Publisher(own_broker.address, TOPIC), Broker(background, tmp_path)
+    url, publisher = new_database("analytics"), Publisher(own_broker.address, TOPIC)
+    unavailable = Broker(background, tmp_path)
     sql, key = Sql(background, url), str(uuid4())
     good = build_message(build_event("created", key))
     letter = OutgoingMessage(key=key, value=b"\xff\x00", headers={})
     background.run(publisher.topic_id())
     background.run(publisher.publish([letter, good]))
-    with background.during(run_consumer(url, own_broker.address, dead_letters=away.address)):
+    with background.during(run_consumer(url, own_broker.address, dead_letters=unavailable.address)):
         eventually(lambda: sql("SELECT FROM events WHERE payload = $1", good.value))
         eventually(lambda: "handling events failed, retrying" in caplog.text)
-    away.start()
+    unavailable.start()
     try:
         with (
-            background.during(run_consumer(url, own_broker.address, dead_letters=away.address)),
-            open_topic(away.address, DEAD_LETTERS_TOPIC) as topic,
+            background.during(run_consumer(url, own_broker.address, dead_letters=unavailable.address)),
+            open_topic(unavailable.address, DEAD_LETTERS_TOPIC) as topic,
         ):
             assert topic.of(key)[0].value() == letter.value
     finally:
-        away.kill()
+        unavailable.kill()
     assert len(sql("SELECT FROM dead_letters")) == 1

@@ -1,4 +1,4 @@
-"""GetPatientStatistics. Each test has a year of its own, as all share one database."""
+"""GetPatientStatistics. Each test uses its own year, because all share one database."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -13,38 +13,38 @@ from services.common.protobuf import contract
 from tests.analytics.factory import build_event
 from tests.harness.client import Client, Rejected
 
-Tell = Callable[..., None]
+StoreEvents = Callable[..., None]
 
 
-def at(text: str) -> datetime:
+def utc(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-def created_at(*times: str) -> list[PatientEvent]:
-    """Returns the creations of patients at these times (UTC)."""
-    return [build_event("created", occur_time=at(time)) for time in times]
+def build_creations(*times: str) -> list[PatientEvent]:
+    """Returns creations of patients at the given times (UTC)."""
+    return [build_event("created", occur_time=utc(time)) for time in times]
 
 
-def counted(
+def count_events(
     analytics: Client, start: str, end: str, bucket: Bucket = Bucket.UNSPECIFIED
 ) -> dict[str, tuple[int, int, int]]:
-    """Returns the registrations, updates and deletions by the day on which their bucket begins."""
-    request = GetPatientStatisticsRequest(start=at(start), end=at(end), bucket=bucket)
+    """Returns the registrations, updates and deletions by the start date of their bucket."""
+    request = GetPatientStatisticsRequest(start=utc(start), end=utc(end), bucket=bucket)
     buckets = analytics.get_patient_statistics(request).buckets
     assert all(bucket.start_time.time() == datetime.min.time() for bucket in buckets)
     return {str(b.start_time.date()): (b.registrations, b.updates, b.deletions) for b in buckets}
 
 
-def test_what_happened_is_counted_by_kind_and_day(analytics: Client, tell: Tell) -> None:
-    day, next_day = at("2001-05-01T09:00"), at("2001-05-02T10:00")
-    tell(
+def test_events_are_counted_by_type_and_day(analytics: Client, store_events: StoreEvents) -> None:
+    day, next_day = utc("2001-05-01T09:00"), utc("2001-05-02T10:00")
+    store_events(
         build_event("created", occur_time=day),
         build_event("created", occur_time=day),
         build_event("updated", occur_time=day),
         build_event("deleted", occur_time=next_day),
         build_event("undeleted", occur_time=next_day),
     )
-    assert counted(analytics, "2001-01-01", "2002-01-01") == {"2001-05-01": (2, 1, 0), "2001-05-02": (0, 0, 1)}
+    assert count_events(analytics, "2001-01-01", "2002-01-01") == {"2001-05-01": (2, 1, 0), "2001-05-02": (0, 0, 1)}
 
 
 @pytest.mark.parametrize(
@@ -56,88 +56,90 @@ def test_what_happened_is_counted_by_kind_and_day(analytics: Client, tell: Tell)
         (Bucket.MONTH, {"2003-12-01": 3, "2004-01-01": 3}),
     ],
 )
-def test_buckets_begin_at_midnight_utc_weeks_on_monday_months_on_the_first(
-    analytics: Client, tell: Tell, bucket: Bucket, expected: dict[str, int]
+def test_buckets_start_at_midnight_utc_on_days_mondays_and_firsts(
+    analytics: Client, store_events: StoreEvents, bucket: Bucket, expected: dict[str, int]
 ) -> None:
-    if not counted(analytics, "2003-01-01", "2005-01-01"):
+    if not count_events(analytics, "2003-01-01", "2005-01-01"):
         sunday, monday = "2003-12-28T23:59:59.999999", "2003-12-29T00:00:00"
         new_year = ("2003-12-31T23:59:59.999999", "2004-01-01T00:00:00")
         next_monday = ("2004-01-05T00:00:00", "2004-01-05T23:59:59.999999")
-        tell(*created_at(sunday, monday, *new_year, *next_monday))
-    found = counted(analytics, "2003-01-01", "2005-01-01", bucket)
+        store_events(*build_creations(sunday, monday, *new_year, *next_monday))
+    found = count_events(analytics, "2003-01-01", "2005-01-01", bucket)
     assert found == {day: (count, 0, 0) for day, count in expected.items()}
     assert list(found) == sorted(found), "oldest first"
 
 
-def test_the_start_is_counted_and_the_end_is_not(analytics: Client, tell: Tell) -> None:
-    tell(*created_at("2006-03-01T12:00:00", "2006-03-01T12:00:01", "2006-03-01T12:00:02"))
-    assert counted(analytics, "2006-03-01T12:00:00", "2006-03-01T12:00:02") == {"2006-03-01": (2, 0, 0)}
-    assert counted(analytics, "2006-03-01T12:00:00.000001", "2006-03-01T12:00:02.000001") == {"2006-03-01": (2, 0, 0)}
-    assert counted(analytics, "2006-03-01T12:00:00", "2006-03-01T12:00:00") == {}
+def test_period_includes_its_start_and_excludes_its_end(analytics: Client, store_events: StoreEvents) -> None:
+    store_events(*build_creations("2006-03-01T12:00:00", "2006-03-01T12:00:01", "2006-03-01T12:00:02"))
+    assert count_events(analytics, "2006-03-01T12:00:00", "2006-03-01T12:00:02") == {"2006-03-01": (2, 0, 0)}
+    assert count_events(analytics, "2006-03-01T12:00:00.000001", "2006-03-01T12:00:02.000001") == {
+        "2006-03-01": (2, 0, 0)
+    }
+    assert count_events(analytics, "2006-03-01T12:00:00", "2006-03-01T12:00:00") == {}
 
 
-def test_the_last_thirty_days_are_counted_unless_told_otherwise(analytics: Client, tell: Tell) -> None:
-    def days_counted(**request: Any) -> int:
+def test_period_defaults_to_the_last_30_days(analytics: Client, store_events: StoreEvents) -> None:
+    def count_registrations(**request: Any) -> int:
         return sum(
             b.registrations for b in analytics.get_patient_statistics(GetPatientStatisticsRequest(**request)).buckets
         )
 
-    before, end = days_counted(), at("2007-06-30")
+    before, end = count_registrations(), utc("2007-06-30")
     now = datetime.now(UTC)
-    tell(*(build_event("created", occur_time=now - timedelta(days=days)) for days in (0, 29, 31)))
-    tell(*created_at("2007-05-30", "2007-05-31", "2007-06-29"))
-    assert days_counted() == before + 2
-    assert days_counted(end=end) == 2
+    store_events(*(build_event("created", occur_time=now - timedelta(days=days)) for days in (0, 29, 31)))
+    store_events(*build_creations("2007-05-30", "2007-05-31", "2007-06-29"))
+    assert count_registrations() == before + 2
+    assert count_registrations(end=end) == 2
 
 
-def test_a_start_behind_the_end_is_refused(analytics: Client) -> None:
+def test_start_after_the_end_is_rejected(analytics: Client) -> None:
     for request in (
-        GetPatientStatisticsRequest(start=at("2008-01-02"), end=at("2008-01-01")),
+        GetPatientStatisticsRequest(start=utc("2008-01-02"), end=utc("2008-01-01")),
         GetPatientStatisticsRequest(start=datetime.now(UTC) + timedelta(hours=1)),
     ):
-        with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+        with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as rejected:
             analytics.get_patient_statistics(request)
-        assert list(refused.value.violations) == ["start"]
+        assert list(rejected.value.violations) == ["start"]
 
 
-def test_the_first_and_the_last_times_that_there_are_may_be_asked_for(analytics: Client) -> None:
-    first, last = at("0001-01-01"), at("9999-12-31T23:59:59.999999")
+def test_first_and_last_representable_times_are_accepted(analytics: Client) -> None:
+    first, last = utc("0001-01-01"), utc("9999-12-31T23:59:59.999999")
     assert not analytics.get_patient_statistics(GetPatientStatisticsRequest(end=first)).buckets
     assert not analytics.get_patient_statistics(GetPatientStatisticsRequest(start=last, end=last)).buckets
     assert analytics.get_patient_statistics(GetPatientStatisticsRequest(start=first, bucket=Bucket.MONTH)).as_of_time
 
 
 @pytest.mark.parametrize("seconds", [10**12, -(10**12), 2**63 - 1])
-def test_a_time_that_is_in_no_year_is_refused(analytics: Client, seconds: int) -> None:
+def test_unrepresentable_time_is_rejected(analytics: Client, seconds: int) -> None:
     path = "/pulsetrack.analytics.v1.AnalyticsService/GetPatientStatistics"
     request = contract.message_class("pulsetrack.analytics.v1.GetPatientStatisticsRequest")()
     request.end.seconds = seconds  # type: ignore[attr-defined]
-    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as rejected:
         analytics.call(path, request.SerializeToString())
-    assert list(refused.value.violations) == ["end"]
+    assert list(rejected.value.violations) == ["end"]
 
 
-def test_an_unknown_bucket_is_refused(analytics: Client) -> None:
-    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+def test_unknown_bucket_is_rejected(analytics: Client) -> None:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as rejected:
         analytics.get_patient_statistics(GetPatientStatisticsRequest(bucket=Bucket(9)))
-    assert list(refused.value.violations) == ["bucket"]
+    assert list(rejected.value.violations) == ["bucket"]
 
 
-def test_the_totals_count_patients_as_they_are_now(analytics: Client, tell: Tell) -> None:
+def test_totals_reflect_the_current_state_of_patients(analytics: Client, store_events: StoreEvents) -> None:
     def totals() -> tuple[int, int]:
         found: PatientStatistics = analytics.get_patient_statistics(GetPatientStatisticsRequest())
         return found.total_patients, found.total_deleted
 
     (patients, deleted), leaving, returning = totals(), str(uuid4()), str(uuid4())
-    tell(build_event("created"), build_event("created", leaving), build_event("created", returning))
+    store_events(build_event("created"), build_event("created", leaving), build_event("created", returning))
     assert totals() == (patients + 3, deleted)
-    tell(build_event("deleted", leaving, sequence=2), build_event("deleted", returning, sequence=2))
+    store_events(build_event("deleted", leaving, sequence=2), build_event("deleted", returning, sequence=2))
     assert totals() == (patients + 1, deleted + 2)
-    tell(build_event("undeleted", returning, sequence=3))
+    store_events(build_event("undeleted", returning, sequence=3))
     assert totals() == (patients + 2, deleted + 1)
 
 
-def test_the_answer_says_when_it_was_counted(analytics: Client) -> None:
+def test_response_contains_the_time_of_the_count(analytics: Client) -> None:
     before = datetime.now(UTC)
-    answer = analytics.get_patient_statistics(GetPatientStatisticsRequest(end=at("2009-01-01")))
-    assert before <= answer.as_of_time <= datetime.now(UTC)
+    response = analytics.get_patient_statistics(GetPatientStatisticsRequest(end=utc("2009-01-01")))
+    assert before <= response.as_of_time <= datetime.now(UTC)

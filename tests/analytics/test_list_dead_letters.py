@@ -13,11 +13,11 @@ from services.patient.changes import TOPIC
 from tests.analytics.factory import KEY
 from tests.harness.client import Client, Rejected
 
-Keep = Callable[[OutgoingMessage], str]
+CreateDeadLetter = Callable[[OutgoingMessage], str]
 
 
-def garbage(**headers: str) -> OutgoingMessage:
-    """Returns a message like no other, that is no event."""
+def build_invalid_message(**headers: str) -> OutgoingMessage:
+    """Returns a unique message that is not an event."""
     return OutgoingMessage(key=KEY, value=b"\xff" + uuid4().bytes, headers=headers)
 
 
@@ -31,9 +31,9 @@ def walk(admin: Client, **request: Any) -> Iterator[DeadLetter]:
             return
 
 
-def test_a_dead_letter_is_listed_as_it_came(admin: Client, dead_letter: Keep) -> None:
+def test_dead_letter_is_listed_as_received(admin: Client, create_dead_letter: CreateDeadLetter) -> None:
     before, event_id = datetime.now(UTC), str(uuid4())
-    letter_id = dead_letter(garbage(ce_id=event_id))
+    letter_id = create_dead_letter(build_invalid_message(ce_id=event_id))
     [listed] = admin.list_dead_letters(ListDeadLettersRequest(page_size=1)).dead_letters
     assert (listed.id, listed.topic, listed.event_id, listed.attempts) == (letter_id, TOPIC, event_id, 1)
     assert listed.partition >= 0
@@ -43,35 +43,39 @@ def test_a_dead_letter_is_listed_as_it_came(admin: Client, dead_letter: Keep) ->
     assert listed.replay_time is None
 
 
-def test_a_dead_letter_without_an_events_id_has_none(admin: Client, dead_letter: Keep) -> None:
-    dead_letter(garbage())
+def test_dead_letter_without_event_id_header_has_no_event_id(
+    admin: Client, create_dead_letter: CreateDeadLetter
+) -> None:
+    create_dead_letter(build_invalid_message())
     [listed] = admin.list_dead_letters(ListDeadLettersRequest(page_size=1)).dead_letters
     assert not listed.event_id
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
-def test_the_pages_hold_every_dead_letter_once_the_newest_first(admin: Client, dead_letter: Keep, size: int) -> None:
-    ids = [dead_letter(garbage()) for _ in range(5)]
+def test_pages_contain_every_dead_letter_once_newest_first(
+    admin: Client, create_dead_letter: CreateDeadLetter, size: int
+) -> None:
+    ids = [create_dead_letter(build_invalid_message()) for _ in range(5)]
     walked = [letter.id for letter in walk(admin, page_size=size)]
     assert walked[:5] == ids[::-1]
     assert len(set(walked)) == len(walked)
 
 
-def test_a_changed_token_is_refused(admin: Client, dead_letter: Keep) -> None:
+def test_modified_page_token_is_rejected(admin: Client, create_dead_letter: CreateDeadLetter) -> None:
     for _ in range(2):
-        dead_letter(garbage())
+        create_dead_letter(build_invalid_message())
     token = admin.list_dead_letters(ListDeadLettersRequest(page_size=1)).next_page_token
     with pytest.raises(Rejected, match="INVALID_ARGUMENT PAGE_TOKEN_INVALID"):
         admin.list_dead_letters(ListDeadLettersRequest(page_token=token[1:]))
 
 
-def test_only_admins_may_list_dead_letters(analytics: Client) -> None:
+def test_only_admins_can_list_dead_letters(analytics: Client) -> None:
     with pytest.raises(Rejected, match="PERMISSION_DENIED ROLE_REQUIRED"):
         analytics.list_dead_letters(ListDeadLettersRequest())
 
 
 @pytest.mark.parametrize(("field", "value"), [("page_size", -1), ("page_size", 1001), ("page_token", "x" * 513)])
-def test_a_field_that_breaks_its_rule_is_named(admin: Client, field: str, value: Any) -> None:
-    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+def test_invalid_field_is_reported(admin: Client, field: str, value: Any) -> None:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as rejected:
         admin.list_dead_letters(ListDeadLettersRequest(**{field: value}))
-    assert list(refused.value.violations) == [field]
+    assert list(rejected.value.violations) == [field]

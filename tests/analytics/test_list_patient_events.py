@@ -18,11 +18,11 @@ from tests.analytics.factory import build_event
 from tests.harness.client import Client, Rejected
 from tests.harness.tokens import USER_ID
 
-Tell = Callable[..., None]
+StoreEvents = Callable[..., None]
 
 
-def story(patient_id: str, *kinds: str, minutes: int = 1, last: datetime | None = None) -> list[PatientEvent]:
-    """Returns what happened to a patient, so many minutes apart, the last of it now unless told otherwise."""
+def build_history(patient_id: str, *kinds: str, minutes: int = 1, last: datetime | None = None) -> list[PatientEvent]:
+    """Returns events of a patient at the given intervals. The last one is now by default."""
     begin = (last or datetime.now(UTC)) - timedelta(minutes=minutes * (len(kinds) - 1))
     return [
         build_event(kind, patient_id, sequence=number + 1, occur_time=begin + timedelta(minutes=minutes * number))
@@ -44,9 +44,9 @@ def ids(events: Iterator[AnalyticsEvent] | list[PatientEvent]) -> list[str]:
     return [event.event_id for event in events]
 
 
-def test_an_event_is_listed_as_it_was_published(analytics: Client, tell: Tell) -> None:
+def test_event_is_listed_as_published(analytics: Client, store_events: StoreEvents) -> None:
     event = build_event("updated", patient_id := str(uuid4()), sequence=7)
-    tell(event)
+    store_events(event)
     [listed] = analytics.list_patient_events(ListPatientEventsRequest(patient_id=patient_id)).events
     assert listed == AnalyticsEvent(
         event_id=event.event_id,
@@ -60,19 +60,19 @@ def test_an_event_is_listed_as_it_was_published(analytics: Client, tell: Tell) -
     assert listed.receive_time > event.occur_time
 
 
-def test_the_newest_comes_first(analytics: Client, tell: Tell) -> None:
-    tomorrow = datetime.now(UTC) + timedelta(days=1)  # newer than what other tests published
-    events = story(str(uuid4()), "created", "updated", last=tomorrow)
+def test_events_are_listed_newest_first(analytics: Client, store_events: StoreEvents) -> None:
+    tomorrow = datetime.now(UTC) + timedelta(days=1)  # after the events of other tests
+    events = build_history(str(uuid4()), "created", "updated", last=tomorrow)
     other = build_event("created", occur_time=tomorrow - timedelta(seconds=30))
-    tell(*events, other)
+    store_events(*events, other)
     listed = analytics.list_patient_events(ListPatientEventsRequest(page_size=3)).events
     assert ids(listed) == ids([events[1], other, events[0]])
 
 
-def test_events_are_listed_by_patient_and_by_type(analytics: Client, tell: Tell) -> None:
+def test_events_can_be_filtered_by_patient_and_type(analytics: Client, store_events: StoreEvents) -> None:
     mine, other = str(uuid4()), str(uuid4())
-    events = story(mine, "created", "updated", "updated", "deleted", "undeleted")
-    tell(*events, *story(other, "created", "updated"))
+    events = build_history(mine, "created", "updated", "updated", "deleted", "undeleted")
+    store_events(*events, *build_history(other, "created", "updated"))
     assert ids(walk(analytics, patient_id=mine)) == ids(events)[::-1]
     assert ids(walk(analytics, patient_id=mine.upper(), type=PatientEventType.UPDATED)) == ids(events)[2:0:-1]
     assert ids(walk(analytics, patient_id=mine, type=PatientEventType.UNDELETED)) == ids(events)[-1:]
@@ -81,15 +81,15 @@ def test_events_are_listed_by_patient_and_by_type(analytics: Client, tell: Tell)
 
 @pytest.mark.parametrize("minutes", [0, 1])
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
-def test_the_pages_hold_every_event_once(analytics: Client, tell: Tell, size: int, minutes: int) -> None:
-    events = story(patient_id := str(uuid4()), "created", *["updated"] * 5, minutes=minutes)
-    tell(*events)
+def test_pages_contain_every_event_once(analytics: Client, store_events: StoreEvents, size: int, minutes: int) -> None:
+    events = build_history(patient_id := str(uuid4()), "created", *["updated"] * 5, minutes=minutes)
+    store_events(*events)
     walked = ids(walk(analytics, patient_id=patient_id, page_size=size))
     assert sorted(walked) == sorted(ids(events))
 
 
-def test_a_token_is_refused_with_another_query_or_changed(analytics: Client, tell: Tell) -> None:
-    tell(*story(patient_id := str(uuid4()), "created", "updated", "updated"))
+def test_modified_page_token_or_different_query_is_rejected(analytics: Client, store_events: StoreEvents) -> None:
+    store_events(*build_history(patient_id := str(uuid4()), "created", "updated", "updated"))
     query: dict[str, Any] = {"patient_id": patient_id}
     token = analytics.list_patient_events(ListPatientEventsRequest(**query, page_size=1)).next_page_token
     for request in (
@@ -103,16 +103,16 @@ def test_a_token_is_refused_with_another_query_or_changed(analytics: Client, tel
     assert len(analytics.list_patient_events(ListPatientEventsRequest(page_token=token, **query)).events) == 2
 
 
-def test_a_patient_of_whom_nothing_is_known_has_no_events(analytics: Client) -> None:
-    answer = analytics.list_patient_events(ListPatientEventsRequest(patient_id=str(uuid4())))
-    assert answer == ListPatientEventsResponse()
+def test_unknown_patient_has_no_events(analytics: Client) -> None:
+    response = analytics.list_patient_events(ListPatientEventsRequest(patient_id=str(uuid4())))
+    assert response == ListPatientEventsResponse()
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
     [("page_size", -1), ("page_size", 1001), ("patient_id", "42"), ("type", 9), ("page_token", "x" * 513)],
 )
-def test_a_field_that_breaks_its_rule_is_named(analytics: Client, field: str, value: Any) -> None:
-    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+def test_invalid_field_is_reported(analytics: Client, field: str, value: Any) -> None:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as rejected:
         analytics.list_patient_events(ListPatientEventsRequest(**{field: value}))
-    assert list(refused.value.violations) == [field]
+    assert list(rejected.value.violations) == [field]

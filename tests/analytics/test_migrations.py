@@ -1,4 +1,4 @@
-"""The migrations of analytics that deal with what is stored already."""
+"""Migrations of analytics that convert existing data."""
 
 import secrets
 from datetime import date
@@ -21,16 +21,16 @@ STORE_PATIENT = "INSERT INTO patients VALUES ($1, $2, false) ON CONFLICT DO NOTH
 
 @pytest.fixture
 def old_url(background: Background, postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A database with the first version of the tables."""
+    """A database with the tables of the first version."""
     name = f"analytics_{secrets.token_hex(4)}"
     Sql(background, postgres.url())(f"CREATE DATABASE {name}")
     upgrade = command.upgrade
 
-    def only_the_first(config: Config, _: str) -> None:
+    def upgrade_to_first(config: Config, _: str) -> None:
         upgrade(config, "0001")
 
     with monkeypatch.context() as patch:
-        patch.setattr(command, "upgrade", only_the_first)
+        patch.setattr(command, "upgrade", upgrade_to_first)
         migrate("analytics", postgres.url(name))
     return postgres.url(name)
 
@@ -41,27 +41,27 @@ def store(sql: Sql, patient_id: UUID, event: PatientEvent) -> None:
     sql(STORE_PATIENT, patient_id, event.sequence)
 
 
-def test_sex_and_day_of_birth_are_filled_in_from_the_newest_event(background: Background, old_url: str) -> None:
-    sql, known, strange = Sql(background, old_url), uuid4(), uuid4()
+def test_sex_and_date_of_birth_are_filled_from_the_newest_event(background: Background, old_url: str) -> None:
+    sql, known, invalid = Sql(background, old_url), uuid4(), uuid4()
     store(sql, known, build_event("updated", str(known), sequence=2, sex=Sex.FEMALE, date_of_birth="1990-05-01"))
     store(sql, known, build_event("created", str(known), sex=Sex.MALE, date_of_birth="1980-05-01"))
-    store(sql, strange, build_event("deleted", str(strange), date_of_birth="nonsense"))
+    store(sql, invalid, build_event("deleted", str(invalid), date_of_birth="nonsense"))
     migrate("analytics", old_url)
     rows = sql("SELECT patient_id, sex, date_of_birth FROM patients")
     assert {row["patient_id"]: (row["sex"], row["date_of_birth"]) for row in rows} == {
         known: (int(Sex.FEMALE), date(1990, 5, 1)),
-        strange: (int(Sex.UNSPECIFIED), None),
+        invalid: (int(Sex.UNSPECIFIED), None),
     }
 
 
-def test_dead_letters_that_are_kept_already_get_ids_and_still_come_once(background: Background, old_url: str) -> None:
+def test_existing_dead_letters_get_ids_and_stay_unique(background: Background, old_url: str) -> None:
     sql = Sql(background, old_url)
-    keep = """INSERT INTO dead_letters (digest, topic, partition, "offset", headers, reason)
+    insert = """INSERT INTO dead_letters (digest, topic, partition, "offset", headers, reason)
         VALUES ($1, 't', 0, 0, '{}', '') ON CONFLICT DO NOTHING"""
     for digest in (b"1", b"2"):
-        sql(keep, digest)
+        sql(insert, digest)
     migrate("analytics", old_url)
-    sql(keep, b"2")
+    sql(insert, b"2")
     rows = sql("SELECT id, attempts, replay_time FROM dead_letters")
     assert len({row["id"] for row in rows}) == 2
     assert [(row["attempts"], row["replay_time"]) for row in rows] == [(1, None), (1, None)]

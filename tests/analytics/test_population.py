@@ -1,4 +1,4 @@
-"""GetPatientStatistics: the sexes and ages of the patients that there are."""
+"""GetPatientStatistics: the sexes and ages of the current patients."""
 
 from calendar import isleap
 from collections import Counter
@@ -13,24 +13,24 @@ from gen.pulsetrack.patient.v1 import Sex
 from tests.analytics.factory import build_event
 from tests.harness.client import Client
 
-Tell = Callable[..., None]
+StoreEvents = Callable[..., None]
 
 
-def counted(analytics: Client) -> PatientStatistics:
-    answer: PatientStatistics = analytics.get_patient_statistics(GetPatientStatisticsRequest())
-    return answer
+def get_statistics(analytics: Client) -> PatientStatistics:
+    response: PatientStatistics = analytics.get_patient_statistics(GetPatientStatisticsRequest())
+    return response
 
 
-def sexes(analytics: Client) -> Counter[Sex]:
-    return Counter({each.sex: each.count for each in counted(analytics).sexes})
+def count_sexes(analytics: Client) -> Counter[Sex]:
+    return Counter({each.sex: each.count for each in get_statistics(analytics).sexes})
 
 
-def bands(analytics: Client) -> Counter[tuple[int, int]]:
-    return Counter({(each.from_age, each.to_age): each.count for each in counted(analytics).age_bands})
+def count_bands(analytics: Client) -> Counter[tuple[int, int]]:
+    return Counter({(each.from_age, each.to_age): each.count for each in get_statistics(analytics).age_bands})
 
 
-def born(years_ago: int, *, days: int = 0) -> str:
-    """Returns the day so many years and days before today (UTC)."""
+def birth_date(years_ago: int, *, days: int = 0) -> str:
+    """Returns the date a number of years and days before today (UTC)."""
     today = datetime.now(UTC).date()
     year = today.year - years_ago
     leap_day = (today.month, today.day) == (2, 29)
@@ -38,62 +38,64 @@ def born(years_ago: int, *, days: int = 0) -> str:
     return (birthday - timedelta(days=days)).isoformat()
 
 
-def test_the_sexes_of_patients_are_counted_as_their_newest_event_says(analytics: Client, tell: Tell) -> None:
-    before, changing, leaving = sexes(analytics), str(uuid4()), str(uuid4())
-    tell(
+def test_sexes_are_counted_from_the_newest_event_of_each_patient(analytics: Client, store_events: StoreEvents) -> None:
+    before, changing, deleted = count_sexes(analytics), str(uuid4()), str(uuid4())
+    store_events(
         build_event("created", sex=Sex.FEMALE),
         build_event("created", sex=Sex.OTHER),
         build_event("updated", changing, sequence=2, sex=Sex.FEMALE),
         build_event("created", changing, sex=Sex.MALE),
-        build_event("created", leaving, sex=Sex.MALE),
-        build_event("deleted", leaving, sequence=2, sex=Sex.MALE),
+        build_event("created", deleted, sex=Sex.MALE),
+        build_event("deleted", deleted, sequence=2, sex=Sex.MALE),
     )
-    assert sexes(analytics) - before == Counter({Sex.FEMALE: 2, Sex.OTHER: 1})
-    tell(build_event("undeleted", leaving, sequence=3, sex=Sex.MALE))
-    assert sexes(analytics) - before == Counter({Sex.FEMALE: 2, Sex.OTHER: 1, Sex.MALE: 1})
+    assert count_sexes(analytics) - before == Counter({Sex.FEMALE: 2, Sex.OTHER: 1})
+    store_events(build_event("undeleted", deleted, sequence=3, sex=Sex.MALE))
+    assert count_sexes(analytics) - before == Counter({Sex.FEMALE: 2, Sex.OTHER: 1, Sex.MALE: 1})
 
 
 @pytest.mark.parametrize(
     ("date_of_birth", "band"),
     [
-        (born(0), (0, 9)),
-        (born(10, days=-1), (0, 9)),
-        (born(10), (10, 19)),
-        (born(40, days=-1), (30, 39)),
-        (born(89), (80, 89)),
-        (born(90, days=-1), (80, 89)),
-        (born(90), (90, 0)),
+        (birth_date(0), (0, 9)),
+        (birth_date(10, days=-1), (0, 9)),
+        (birth_date(10), (10, 19)),
+        (birth_date(40, days=-1), (30, 39)),
+        (birth_date(89), (80, 89)),
+        (birth_date(90, days=-1), (80, 89)),
+        (birth_date(90), (90, 0)),
         ("0001-01-01", (90, 0)),
-        (born(-1), (0, 9)),
+        (birth_date(-1), (0, 9)),
     ],
 )
-def test_a_patient_is_in_the_band_of_its_age(
-    analytics: Client, tell: Tell, date_of_birth: str, band: tuple[int, int]
+def test_patient_is_counted_in_the_band_of_their_age(
+    analytics: Client, store_events: StoreEvents, date_of_birth: str, band: tuple[int, int]
 ) -> None:
-    before = bands(analytics)
-    tell(build_event("created", date_of_birth=date_of_birth))
-    assert bands(analytics) - before == Counter({band: 1})
+    before = count_bands(analytics)
+    store_events(build_event("created", date_of_birth=date_of_birth))
+    assert count_bands(analytics) - before == Counter({band: 1})
 
 
 @pytest.mark.parametrize("date_of_birth", ["", "yesterday", "2001-02-30"])
-def test_without_a_day_of_birth_a_patient_is_counted_but_in_no_band(
-    analytics: Client, tell: Tell, date_of_birth: str
+def test_patient_without_date_of_birth_is_counted_in_no_band(
+    analytics: Client, store_events: StoreEvents, date_of_birth: str
 ) -> None:
-    before, patients = bands(analytics), counted(analytics).total_patients
-    tell(build_event("created", date_of_birth=date_of_birth))
-    assert bands(analytics) == before
-    assert counted(analytics).total_patients == patients + 1
+    before, patients = count_bands(analytics), get_statistics(analytics).total_patients
+    store_events(build_event("created", date_of_birth=date_of_birth))
+    assert count_bands(analytics) == before
+    assert get_statistics(analytics).total_patients == patients + 1
 
 
-def test_a_sex_that_is_unknown_to_analytics_is_counted_under_its_number(analytics: Client, tell: Tell) -> None:
-    before = sexes(analytics)
-    tell(build_event("created", sex=Sex(2**31 - 1)))
-    assert sexes(analytics) - before == Counter({Sex(2**31 - 1): 1})
+def test_unknown_sex_is_counted_under_its_number(analytics: Client, store_events: StoreEvents) -> None:
+    before = count_sexes(analytics)
+    store_events(build_event("created", sex=Sex(2**31 - 1)))
+    assert count_sexes(analytics) - before == Counter({Sex(2**31 - 1): 1})
 
 
-def test_the_parts_add_up_to_the_total(analytics: Client, tell: Tell) -> None:
-    tell(build_event("created", sex=Sex.MALE, date_of_birth=born(50)), build_event("deleted", sex=Sex.MALE))
-    found = counted(analytics)
+def test_counts_by_sex_add_up_to_the_total(analytics: Client, store_events: StoreEvents) -> None:
+    store_events(
+        build_event("created", sex=Sex.MALE, date_of_birth=birth_date(50)), build_event("deleted", sex=Sex.MALE)
+    )
+    found = get_statistics(analytics)
     assert sum(each.count for each in found.sexes) == found.total_patients
     assert [each.sex for each in found.sexes] == sorted(each.sex for each in found.sexes)
     assert [each.from_age for each in found.age_bands] == sorted(each.from_age for each in found.age_bands)

@@ -13,7 +13,7 @@ from gen.pulsetrack.analytics.v1 import (
 )
 from gen.pulsetrack.audit.v1 import SearchAccessEventsRequest
 from tests.analytics.factory import build_event, build_message
-from tests.analytics.test_replay_dead_letter import Keep, refusing
+from tests.analytics.test_replay_dead_letter import CreateDeadLetter, reject_events
 from tests.harness.audit import summarize, wait_for_events
 from tests.harness.client import Client, Rejected
 from tests.harness.sql import Sql
@@ -24,10 +24,10 @@ SEARCH = "search_analytics_access_events"
 
 
 def test_listing_events_records_an_event_about_each_patient(
-    analytics: Client, admin: Client, tell: Callable[..., None]
+    analytics: Client, admin: Client, store_events: Callable[..., None]
 ) -> None:
     patient_id = str(uuid4())
-    tell(build_event("created", patient_id), build_event("updated", patient_id, sequence=2))
+    store_events(build_event("created", patient_id), build_event("updated", patient_id, sequence=2))
     analytics.list_patient_events(ListPatientEventsRequest(patient_id=patient_id))
     [event] = wait_for_events(admin, SEARCH, 1, subject_id=patient_id)
     assert summarize([event]) == [("ListPatientEvents", "OK", USER_ID)]
@@ -41,10 +41,12 @@ def test_empty_list_records_an_event_about_the_patient(analytics: Client, admin:
     assert summarize(wait_for_events(admin, SEARCH, 1, subject_id=patient_id)) == [("ListPatientEvents", "OK", USER_ID)]
 
 
-def test_replay_records_an_event_about_the_patient(admin: Client, sql: Sql, dead_letter: Keep) -> None:
+def test_replay_records_an_event_about_the_patient(
+    admin: Client, sql: Sql, create_dead_letter: CreateDeadLetter
+) -> None:
     event = build_event("created", actor_id=str(uuid4()))
-    with refusing(sql, event.actor_id):
-        kept = dead_letter(build_message(event))
+    with reject_events(sql, event.actor_id):
+        kept = create_dead_letter(build_message(event))
     admin.replay_dead_letter(ReplayDeadLetterRequest(id=kept))
     patient_id = event.created.patient.id if event.created and event.created.patient else ""
     assert summarize(wait_for_events(admin, SEARCH, 1, subject_id=patient_id)) == [("ReplayDeadLetter", "OK", ADMIN_ID)]

@@ -1,4 +1,4 @@
-"""The auth service, which takes the tokens that it issues, and its callers."""
+"""An auth server that verifies its own tokens, and clients of it."""
 
 from contextlib import AbstractAsyncContextManager
 
@@ -27,11 +27,11 @@ def serve() -> Serve:
 
 @pytest.fixture(scope="module")
 def auth(grpc_channel: grpc.Channel) -> Client:
-    """Somebody who calls the auth service without a token."""
+    """A client without a token."""
     return Client(grpc_channel, "auth")
 
 
 @pytest.fixture(scope="module")
 def admin(auth: Client) -> Client:
-    """The first admin, who does."""
+    """A client with a token of the first admin."""
     return auth.with_token(auth.login(LoginRequest(email=ADMIN_EMAIL, password=ADMIN_PASSWORD)).access_token)

@@ -1,4 +1,4 @@
-"""The first admin, whom the operator's settings name."""
+"""The first admin, whom auth creates from its settings."""
 
 from collections.abc import Callable
 
@@ -19,32 +19,32 @@ def url(new_database: Callable[[str], str]) -> str:
     return new_database("auth")
 
 
-def test_the_first_admin_is_there_from_the_first_start(background: Background, url: str) -> None:
+def test_first_start_creates_the_first_admin(background: Background, url: str) -> None:
     with background.during(serve_auth(url)) as port, connect(port, "auth") as auth:
-        admin = logged_in(auth, ADMIN_EMAIL, ADMIN_PASSWORD)
+        admin = login(auth, ADMIN_EMAIL, ADMIN_PASSWORD)
     assert (admin.email, admin.role) == (ADMIN_EMAIL, Role.ADMIN)
 
 
-def test_the_next_start_leaves_the_admin_as_he_is(background: Background, url: str) -> None:
+def test_later_start_does_not_change_the_admin(background: Background, url: str) -> None:
     with background.during(serve_auth(url)) as port, connect(port, "auth") as auth:
-        admin = logged_in(auth, ADMIN_EMAIL, ADMIN_PASSWORD)
+        admin = login(auth, ADMIN_EMAIL, ADMIN_PASSWORD)
     again = serve_auth(url, admin_email=ADMIN_EMAIL.upper(), admin_password="another password")
     with background.during(again) as port, connect(port, "auth") as auth:
-        assert logged_in(auth, ADMIN_EMAIL, ADMIN_PASSWORD) == admin
-        with pytest.raises(Rejected) as refused:
-            logged_in(auth, ADMIN_EMAIL, "another password")
-        assert refused.value.code is StatusCode.UNAUTHENTICATED
+        assert login(auth, ADMIN_EMAIL, ADMIN_PASSWORD) == admin
+        with pytest.raises(Rejected) as rejected:
+            login(auth, ADMIN_EMAIL, "another password")
+        assert rejected.value.code is StatusCode.UNAUTHENTICATED
 
 
-def test_a_user_who_has_the_admins_email_is_not_promoted(background: Background, url: str) -> None:
+def test_existing_user_with_the_admin_email_is_not_promoted(background: Background, url: str) -> None:
     with background.during(serve_auth(url)) as port, connect(port, "auth") as auth:
         new = create_user(auth)
     with background.during(serve_auth(url, admin_email=new.email)) as port, connect(port, "auth") as auth:
-        assert logged_in(auth, new.email, PASSWORD).role is Role.USER
+        assert login(auth, new.email, PASSWORD).role is Role.USER
 
 
-def logged_in(auth: Client, email: str, password: str) -> User:
-    """Logs in, and returns who did."""
+def login(auth: Client, email: str, password: str) -> User:
+    """Logs in, and returns the user."""
     session = auth.login(LoginRequest(email=email, password=password))
     user: User = auth.with_token(session.access_token).get_current_user(GetCurrentUserRequest())
     return user

@@ -11,25 +11,25 @@ from tests.harness.services import ADMIN_EMAIL, ADMIN_PASSWORD
 from tests.harness.sql import Sql
 
 
-def test_a_user_sees_himself(auth: Client) -> None:
+def test_user_gets_their_own_user(auth: Client) -> None:
     new = build_sign_up()
     user = auth.sign_up(new)
     token = auth.login(build_login(new)).access_token
     assert auth.with_token(token).get_current_user(GetCurrentUserRequest()) == user
 
 
-def test_an_admin_sees_himself(auth: Client) -> None:
+def test_admin_gets_their_own_user(auth: Client) -> None:
     token = auth.login(LoginRequest(email=ADMIN_EMAIL, password=ADMIN_PASSWORD)).access_token
     admin = auth.with_token(token).get_current_user(GetCurrentUserRequest())
     assert (admin.email, admin.role) == (ADMIN_EMAIL, Role.ADMIN)
 
 
-def test_a_user_who_is_gone_is_not_found(auth: Client, sql: Sql) -> None:
+def test_deleted_user_is_not_found(auth: Client, sql: Sql) -> None:
     new = build_sign_up()
     user = auth.sign_up(new)
     token = auth.login(build_login(new)).access_token
     sql("DELETE FROM refresh_tokens WHERE user_id = $1", user.id)
     sql("DELETE FROM users WHERE id = $1", user.id)
-    with pytest.raises(Rejected) as refused:
+    with pytest.raises(Rejected) as rejected:
         auth.with_token(token).get_current_user(GetCurrentUserRequest())
-    assert (refused.value.code, refused.value.reason) == (StatusCode.NOT_FOUND, "USER_NOT_FOUND")
+    assert (rejected.value.code, rejected.value.reason) == (StatusCode.NOT_FOUND, "USER_NOT_FOUND")

@@ -11,14 +11,14 @@ from tests.harness.services import LIFETIMES
 from tests.harness.sql import Sql
 
 
-def test_a_user_who_logs_in_gets_tokens_of_his_own(auth: Client) -> None:
+def test_login_returns_tokens_of_the_user(auth: Client) -> None:
     new = create_user(auth)
     session: TokenPair = auth.login(build_login(new))
     assert (session.token_type, session.expires_in) == ("Bearer", LIFETIMES.access_token)
     assert auth.with_token(session.access_token).get_current_user(GetCurrentUserRequest()).email == new.email
 
 
-def test_an_access_token_is_as_rfc_9068_has_it(auth: Client) -> None:
+def test_access_token_conforms_to_rfc_9068(auth: Client) -> None:
     new = build_sign_up()
     user = auth.sign_up(new)
     token = auth.login(build_login(new)).access_token
@@ -31,57 +31,57 @@ def test_an_access_token_is_as_rfc_9068_has_it(auth: Client) -> None:
     assert claims.keys() == {"iss", "aud", "sub", "role", "jti", "iat", "nbf", "exp", "token_version"}
 
 
-def test_every_token_is_unlike_every_other(auth: Client) -> None:
+def test_every_login_returns_different_tokens(auth: Client) -> None:
     new = create_user(auth)
     first, second = auth.login(build_login(new)), auth.login(build_login(new))
     assert first.access_token != second.access_token
     assert first.refresh_token != second.refresh_token
 
 
-def test_an_email_is_compared_without_case(auth: Client) -> None:
+def test_email_is_case_insensitive(auth: Client) -> None:
     new = create_user(auth)
     assert auth.login(build_login(new, email=new.email.upper())).access_token
 
 
-def test_a_password_is_compared_with_case(auth: Client) -> None:
+def test_password_is_case_sensitive(auth: Client) -> None:
     new = create_user(auth)
-    assert refusal(auth, build_login(new, password=new.password.upper())).reason == "INVALID_CREDENTIALS"
+    assert reject_login(auth, build_login(new, password=new.password.upper())).reason == "INVALID_CREDENTIALS"
 
 
-def test_a_wrong_password_and_an_unknown_email_get_the_same_answer(auth: Client) -> None:
+def test_wrong_password_and_unknown_email_return_the_same_response(auth: Client) -> None:
     new = create_user(auth)
-    wrong = refusal(auth, build_login(new, password="something else"))
-    unknown = refusal(auth, build_login(build_sign_up()))
+    wrong = reject_login(auth, build_login(new, password="something else"))
+    unknown = reject_login(auth, build_login(build_sign_up()))
     assert wrong.status == unknown.status
     assert (wrong.code, wrong.reason) == (StatusCode.UNAUTHENTICATED, "INVALID_CREDENTIALS")
     assert (unknown.code, unknown.message) == (wrong.code, wrong.message)
 
 
-@pytest.mark.parametrize("email", ["nobody", "' OR true --", "%", "\U0001f600" * 254])
-def test_an_email_that_nobody_can_have_is_just_unknown(auth: Client, email: str) -> None:
-    assert refusal(auth, LoginRequest(email=email, password="whatever it is")).reason == "INVALID_CREDENTIALS"
+@pytest.mark.parametrize("email", ["no address", "' OR true --", "%", "\U0001f600" * 254])
+def test_malformed_email_is_treated_as_unknown(auth: Client, email: str) -> None:
+    assert reject_login(auth, LoginRequest(email=email, password="whatever it is")).reason == "INVALID_CREDENTIALS"
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
     [("email", ""), ("email", "x" * 255), ("email", "ana\x00@clinic.test"), ("password", ""), ("password", "x" * 129)],
 )
-def test_a_field_that_breaks_its_rule_is_named(auth: Client, field: str, value: str) -> None:
-    refused = refusal(auth, build_login(build_sign_up(), **{field: value}))
-    assert (refused.code, refused.reason) == (StatusCode.INVALID_ARGUMENT, "FIELDS_INVALID")
-    assert list(refused.violations) == [field]
+def test_invalid_field_is_reported(auth: Client, field: str, value: str) -> None:
+    rejected = reject_login(auth, build_login(build_sign_up(), **{field: value}))
+    assert (rejected.code, rejected.reason) == (StatusCode.INVALID_ARGUMENT, "FIELDS_INVALID")
+    assert list(rejected.violations) == [field]
 
 
-def test_a_disabled_user_learns_it_only_with_the_right_password(auth: Client, sql: Sql) -> None:
+def test_only_the_right_password_reveals_that_a_user_is_disabled(auth: Client, sql: Sql) -> None:
     new = create_user(auth)
     sql("UPDATE users SET disabled = true WHERE email = $1", new.email)
-    right = refusal(auth, build_login(new))
+    right = reject_login(auth, build_login(new))
     assert (right.code, right.reason) == (StatusCode.PERMISSION_DENIED, "USER_DISABLED")
-    assert refusal(auth, build_login(new, password="something else")).reason == "INVALID_CREDENTIALS"
+    assert reject_login(auth, build_login(new, password="something else")).reason == "INVALID_CREDENTIALS"
 
 
-def refusal(auth: Client, request: LoginRequest) -> Rejected:
-    """Returns how a log-in is refused, to calls with the same request id."""
-    with pytest.raises(Rejected) as refused:
+def reject_login(auth: Client, request: LoginRequest) -> Rejected:
+    """Returns the error of a login. All calls have the same request id, so that errors can be compared."""
+    with pytest.raises(Rejected) as rejected:
         auth.login(request, metadata=(("x-request-id", "the same"),))
-    return refused.value
+    return rejected.value

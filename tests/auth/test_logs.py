@@ -1,4 +1,4 @@
-"""What auth logs: nothing that whoever reads it could use."""
+"""The logs of auth contain no secrets."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -24,25 +24,25 @@ GUESS = "a guess of a secret"
 
 @pytest.fixture
 def url(new_database: Callable[[str], str]) -> str:
-    """A database that the test may break."""
+    """A separate database, which the test may break."""
     return new_database("auth")
 
 
 @pytest.fixture
-def logged(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], str]]:
-    """All that is logged, at any level, with what a formatter could show of it."""
+def read_log(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], str]]:
+    """Returns all log records of any level, including every attribute that a formatter could print."""
     with caplog.at_level(logging.DEBUG):
         yield lambda: "\n".join([caplog.text, *(repr(vars(record)) for record in caplog.records)])
 
 
-def test_no_secret_is_logged_whatever_is_called(background: Background, url: str, logged: Callable[[], str]) -> None:
+def test_no_call_logs_a_secret(background: Background, url: str, read_log: Callable[[], str]) -> None:
     with background.during(serve_auth(url)) as port, connect(port, "auth") as auth:
-        secrets = [*used_well(auth), *used_badly(auth)]
-    assert "INVALID_CREDENTIALS" in logged()
-    assert_none_in(secrets, logged())
+        secrets = [*call_with_valid_secrets(auth), *call_with_invalid_secrets(auth)]
+    assert "INVALID_CREDENTIALS" in read_log()
+    assert_none_in(secrets, read_log())
 
 
-def test_no_secret_is_logged_when_auth_fails(background: Background, url: str, logged: Callable[[], str]) -> None:
+def test_internal_errors_log_no_secret(background: Background, url: str, read_log: Callable[[], str]) -> None:
     with background.during(serve_auth(url)) as port, connect(port, "auth") as auth:
         new = create_user(auth)
         session = auth.login(build_login(new))
@@ -57,12 +57,12 @@ def test_no_secret_is_logged_when_auth_fails(background: Background, url: str, l
             lambda: auth.with_token(session.access_token).get_current_user(GetCurrentUserRequest()),
         ):
             assert attempt(call).reason == "INTERNAL"
-    assert "UndefinedTableError" in logged()
-    assert_none_in([new.password, *tokens(session)], logged())
+    assert "UndefinedTableError" in read_log()
+    assert_none_in([new.password, *list_tokens(session)], read_log())
 
 
-def used_well(auth: Client) -> list[str]:
-    """Calls every RPC as it is meant, and returns the secrets in it."""
+def call_with_valid_secrets(auth: Client) -> list[str]:
+    """Calls the RPCs successfully, and returns the secrets in requests and responses."""
     new = create_user(auth)
     first: TokenPair = auth.login(build_login(new))
     second: TokenPair = auth.refresh_token(RefreshTokenRequest(refresh_token=first.refresh_token))
@@ -70,11 +70,11 @@ def used_well(auth: Client) -> list[str]:
     auth.logout(LogoutRequest(refresh_token=second.refresh_token))
     auth.get_jwks(GetJwksRequest())
     issued = auth.issue_service_token(IssueServiceTokenRequest(client_id=CLIENT_ID, client_secret=CLIENT_SECRET))
-    return [new.password, *tokens(first), *tokens(second), CLIENT_SECRET, issued.access_token, PASSPHRASE]
+    return [new.password, *list_tokens(first), *list_tokens(second), CLIENT_SECRET, issued.access_token, PASSPHRASE]
 
 
-def used_badly(auth: Client) -> list[str]:
-    """Calls the RPCs in ways that are refused, and returns the secrets in it."""
+def call_with_invalid_secrets(auth: Client) -> list[str]:
+    """Makes calls that are rejected, and returns the secrets in their requests."""
     new = create_user(auth)
     session: TokenPair = auth.login(build_login(new))
     used = RefreshTokenRequest(refresh_token=session.refresh_token)
@@ -90,14 +90,14 @@ def used_badly(auth: Client) -> list[str]:
         lambda: auth.issue_service_token(IssueServiceTokenRequest(client_id=CLIENT_ID, client_secret=GUESS)),
     ):
         assert isinstance(attempt(call), Rejected)
-    return [new.password, GUESS, *tokens(session)]
+    return [new.password, GUESS, *list_tokens(session)]
 
 
-def tokens(session: TokenPair) -> list[str]:
+def list_tokens(session: TokenPair) -> list[str]:
     return [session.access_token, session.refresh_token]
 
 
 def assert_none_in(secrets: list[str], text: str) -> None:
-    """Checks that neither a secret nor its end is in a text."""
+    """Asserts that a text contains neither a secret nor its last 16 characters."""
     for secret in secrets:
         assert secret[-16:] not in text

@@ -1,4 +1,4 @@
-"""Passwords that are refused because someone would guess them, or has them already."""
+"""Password rules: guessable and breached passwords are rejected."""
 
 import hashlib
 from collections.abc import Callable
@@ -34,24 +34,24 @@ STRONG = ["correct horse battery", "tr7#kQ9!wz", "violet-Anchor-97 rain", "aaaaa
 
 
 @pytest.mark.parametrize("password", WEAK)
-def test_a_password_that_is_easy_to_guess_is_refused(auth: Client, password: str) -> None:
-    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+def test_guessable_password_is_rejected(auth: Client, password: str) -> None:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as rejected:
         auth.sign_up(build_sign_up(email=EMAIL, username=USERNAME, password=password))
-    assert refused.value.violations == {"password": GUESSABLE}
+    assert rejected.value.violations == {"password": GUESSABLE}
 
 
 @pytest.mark.parametrize("password", STRONG)
-def test_a_password_that_is_hard_to_guess_is_accepted(auth: Client, password: str) -> None:
+def test_strong_password_is_accepted(auth: Client, password: str) -> None:
     assert auth.login(build_login(create_user(auth, password=password))).access_token
 
 
-def test_an_admin_cannot_give_a_user_an_easy_password(admin: Client) -> None:
-    with pytest.raises(Rejected, match="FIELDS_INVALID") as refused:
+def test_admin_cannot_set_a_guessable_password(admin: Client) -> None:
+    with pytest.raises(Rejected, match="FIELDS_INVALID") as rejected:
         admin.create_user(build_create_user(password="clinic2026"))
-    assert refused.value.violations == {"password": GUESSABLE}
+    assert rejected.value.violations == {"password": GUESSABLE}
 
 
-def test_an_easy_password_of_the_first_admin_ends_the_start(
+def test_guessable_password_of_the_first_admin_fails_the_start(
     background: Background, new_database: Callable[[str], str]
 ) -> None:
     with (
@@ -61,29 +61,29 @@ def test_an_easy_password_of_the_first_admin_ends_the_start(
         pass
 
 
-def test_a_breached_password_is_refused(
+def test_breached_password_is_rejected(
     background: Background, new_database: Callable[[str], str], tmp_path: Path
 ) -> None:
-    path = a_list(tmp_path, ["correct horse battery"])
+    path = write_list(tmp_path, ["correct horse battery"])
     running = serve_auth(new_database("auth"), breached=str(path))
     with background.during(running) as port, connect(port, "auth") as auth:
-        with pytest.raises(Rejected, match="FIELDS_INVALID") as refused:
+        with pytest.raises(Rejected, match="FIELDS_INVALID") as rejected:
             auth.sign_up(build_sign_up(password="correct horse battery"))
-        assert refused.value.violations == {"password": BREACHED}
+        assert rejected.value.violations == {"password": BREACHED}
         assert auth.sign_up(build_sign_up(password="violet anchor rain")).id
 
 
 @pytest.mark.parametrize("ending", ["", ":17", "\r"])
 @pytest.mark.parametrize("count", [1, 2, 3, 500])
-def test_every_hash_of_a_list_is_found_and_no_other(tmp_path: Path, count: int, ending: str) -> None:
+def test_exactly_the_listed_hashes_are_found(tmp_path: Path, count: int, ending: str) -> None:
     listed = [f"listed {number}" for number in range(count)]
-    breached = BreachedPasswords(a_list(tmp_path, listed, ending))
+    breached = BreachedPasswords(write_list(tmp_path, listed, ending))
     assert all(password in breached for password in listed)
     assert not any(f"another {number}" in breached for number in range(200))
 
 
 @pytest.mark.parametrize("content", [None, "", "password\n"])
-def test_a_file_that_is_no_list_of_hashes_is_named(tmp_path: Path, content: str | None) -> None:
+def test_invalid_list_of_hashes_is_reported(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "list"
     if content is not None:
         path.write_text(content)
@@ -92,20 +92,21 @@ def test_a_file_that_is_no_list_of_hashes_is_named(tmp_path: Path, content: str 
 
 
 @pytest.mark.parametrize("symbols", ["4@8({[<369&#!1/|0$5+7%2", "$5+7|1!0", "aA1"])
-def test_the_longest_passwords_are_judged_by_short_pieces(monkeypatch: pytest.MonkeyPatch, symbols: str) -> None:
-    judged: list[str] = []
+def test_long_password_is_checked_in_short_pieces(monkeypatch: pytest.MonkeyPatch, symbols: str) -> None:
+    checked: list[str] = []
 
-    def judge(piece: str, **_: object) -> dict[str, int]:
-        judged.append(piece)
+    def check(piece: str, **_: object) -> dict[str, int]:
+        checked.append(piece)
         return {"score": 0}
 
-    monkeypatch.setattr("services.auth.password_strength.zxcvbn", judge)
+    monkeypatch.setattr("services.auth.password_strength.zxcvbn", check)
     random = Random(0)
     assert is_guessable("".join(random.choice(symbols) for _ in range(128)), [EMAIL])
-    assert [len(piece) for piece in judged] == [16, 16]
+    assert [len(piece) for piece in checked] == [16, 16]
 
 
-def a_list(folder: Path, passwords: list[str], ending: str = "") -> Path:
+def write_list(folder: Path, passwords: list[str], ending: str = "") -> Path:
+    """Writes a list of breached passwords, with an ending after each hash."""
     hashes = sorted(hashlib.sha1(password.encode()).hexdigest().upper() for password in passwords)
     path = folder / "breached"
     path.write_bytes("".join(f"{each}{ending}\n" for each in hashes).encode())

@@ -1,4 +1,4 @@
-"""Key rotation: the new key is known before it signs, the old one as long as it is needed, and no call fails."""
+"""Key rotation: verifiers know a new key before it signs and an old one as long as needed, so no call fails."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ from services.common.rpc.client import create_trust_fetcher, open_channel
 from services.common.rpc.tokens import TokenVerifier
 from services.common.settings import SettingsError
 from tests.auth.factory import can_refresh, create_session
-from tests.auth.test_keys import key_ids
+from tests.auth.test_keys import list_key_ids
 from tests.harness.background import Background
 from tests.harness.client import Client, Rejected, attempt, connect
 from tests.harness.services import PASSPHRASE, serve_auth, serve_service
@@ -47,27 +47,27 @@ Rotate = Callable[..., None]
 
 @pytest.fixture
 def url(new_database: Callable[[str], str]) -> str:
-    """A database of the test's own."""
+    """A separate database for the test."""
     return new_database("auth")
 
 
 @pytest.fixture
 def own_sql(background: Background, url: str) -> Sql:
-    """Looks into it."""
+    """Queries that database."""
     return Sql(background, url)
 
 
 @pytest.fixture
 def both(background: Background, url: str) -> Iterator[list[Client]]:
-    """Callers of two auth processes that share it, and read their keys five times a second."""
+    """Clients of two auth servers that share the database and reload their keys every 0.2 s."""
     with ExitStack() as stack:
         ports = [stack.enter_context(background.during(serve_auth(url, reload_seconds=0.2))) for _ in range(2)]
         yield [stack.enter_context(connect(port, "auth")) for port in ports]
 
 
 @pytest.fixture
-def rotated(background: Background, url: str) -> Rotate:
-    """Rotates the key of that database: by default to one that signs at once."""
+def rotate_key(background: Background, url: str) -> Rotate:
+    """Rotates the key of that database. By default, the new key is active immediately."""
 
     async def once(passphrase: str, seconds: float) -> None:
         async with Database(url) as db:
@@ -77,8 +77,8 @@ def rotated(background: Background, url: str) -> Rotate:
 
 
 @pytest.fixture
-def revoked(background: Background, url: str) -> Callable[[], None]:
-    """Replaces the keys of that database at once."""
+def replace_keys(background: Background, url: str) -> Callable[[], None]:
+    """Replaces the keys of that database immediately."""
 
     async def once() -> None:
         async with Database(url) as db:
@@ -87,105 +87,111 @@ def revoked(background: Background, url: str) -> Callable[[], None]:
     return lambda: background.run(once())
 
 
-def kid(token: str) -> str:
+def get_key_id(token: str) -> str:
     """Returns the id of the key that signed a token."""
     return str(jwt.get_unverified_header(token)["kid"])
 
 
-def admits(service: Client, token: str) -> bool:
-    """Tells whether auth, or billing, takes a token."""
+def accepts(service: Client, token: str) -> bool:
+    """Returns whether auth or billing accepts a token."""
     path, request = CALLS[service._service]
-    answer = attempt(lambda: service.with_token(token).call(path, request))
-    return not isinstance(answer, Rejected) or answer.reason == "BILLING_ACCOUNT_NOT_FOUND"
+    response = attempt(lambda: service.with_token(token).call(path, request))
+    return not isinstance(response, Rejected) or response.reason == "BILLING_ACCOUNT_NOT_FOUND"
 
 
-def test_a_new_key_is_shown_by_every_process_and_does_not_sign_yet(both: list[Client], rotated: Rotate) -> None:
-    [old] = key_ids(both[0])
-    rotated(seconds=3600)
+def test_every_process_publishes_a_new_key_before_it_signs(both: list[Client], rotate_key: Rotate) -> None:
+    [old] = list_key_ids(both[0])
+    rotate_key(seconds=3600)
     for auth in both:
-        eventually(lambda auth=auth: len(key_ids(auth)) == 2)  # type: ignore[misc]
-        assert kid(create_session(auth).access_token) == old
-    assert key_ids(both[0]) == key_ids(both[1])
+        eventually(lambda auth=auth: len(list_key_ids(auth)) == 2)  # type: ignore[misc]
+        assert get_key_id(create_session(auth).access_token) == old
+    assert list_key_ids(both[0]) == list_key_ids(both[1])
 
 
-def test_from_its_time_on_the_new_key_signs_in_every_process(both: list[Client], rotated: Rotate) -> None:
-    [old] = key_ids(both[0])
-    rotated(seconds=ACTIVATION_SECONDS)
+def test_new_key_signs_in_every_process_after_its_activation(both: list[Client], rotate_key: Rotate) -> None:
+    [old] = list_key_ids(both[0])
+    rotate_key(seconds=ACTIVATION_SECONDS)
     for auth in both:
-        eventually(lambda auth=auth: kid(create_session(auth).access_token) != old)  # type: ignore[misc]
+        eventually(lambda auth=auth: get_key_id(create_session(auth).access_token) != old)  # type: ignore[misc]
 
 
-def test_tokens_of_before_during_and_after_are_good_everywhere(both: list[Client], rotated: Rotate) -> None:
-    one, other = both
-    [old] = key_ids(one)
-    before = create_session(one).access_token
-    rotated(seconds=ACTIVATION_SECONDS)
-    during = create_session(one).access_token
-    after = eventually(lambda: token if kid(token := create_session(one).access_token) != old else "")
-    assert kid(before) == kid(during) == old
-    for token in (before, during, after):
-        assert [admits(auth, token) for auth in (one, other)] == [True, True]
-
-
-def test_an_old_key_is_shown_until_the_last_token_that_it_may_have_signed_has_expired(
-    both: list[Client], rotated: Rotate, own_sql: Sql
+def test_tokens_from_any_stage_of_a_rotation_are_accepted_by_every_process(
+    both: list[Client], rotate_key: Rotate
 ) -> None:
-    rotated(seconds=ACTIVATION_SECONDS)
+    one, other = both
+    [old] = list_key_ids(one)
+    before = create_session(one).access_token
+    rotate_key(seconds=ACTIVATION_SECONDS)
+    during = create_session(one).access_token
+    after = eventually(lambda: token if get_key_id(token := create_session(one).access_token) != old else "")
+    assert get_key_id(before) == get_key_id(during) == old
+    for token in (before, during, after):
+        assert [accepts(auth, token) for auth in (one, other)] == [True, True]
+
+
+def test_old_key_is_published_until_its_last_token_has_expired(
+    both: list[Client], rotate_key: Rotate, own_sql: Sql
+) -> None:
+    rotate_key(seconds=ACTIVATION_SECONDS)
     [old, new] = own_sql("SELECT * FROM signing_keys ORDER BY activate_time")
     assert old["retire_time"] - new["activate_time"] >= timedelta(seconds=900 + 30)
     assert new["retire_time"] is None
     own_sql("UPDATE signing_keys SET retire_time = now() WHERE id = $1", old["id"])
-    eventually(lambda: key_ids(both[0]) == key_ids(both[1]) == [new["id"]])
+    eventually(lambda: list_key_ids(both[0]) == list_key_ids(both[1]) == [new["id"]])
 
 
-def test_a_second_rotation_leaves_when_a_key_retires(rotated: Rotate, both: list[Client], own_sql: Sql) -> None:
-    [first] = key_ids(both[0])
+def test_second_rotation_does_not_change_the_retirement_of_a_key(
+    rotate_key: Rotate, both: list[Client], own_sql: Sql
+) -> None:
+    [first] = list_key_ids(both[0])
     retires = "SELECT retire_time FROM signing_keys WHERE id = $1"
-    rotated()
+    rotate_key()
     before = own_sql(retires, first)
-    rotated(seconds=3600)
+    rotate_key(seconds=3600)
     assert own_sql(retires, first) == before
-    eventually(lambda: len(key_ids(both[1])) == 3)
+    eventually(lambda: len(list_key_ids(both[1])) == 3)
 
 
-def test_the_next_rotation_deletes_what_has_retired(rotated: Rotate, both: list[Client], own_sql: Sql) -> None:
-    [first] = key_ids(both[0])
-    rotated()
+def test_next_rotation_deletes_retired_keys(rotate_key: Rotate, both: list[Client], own_sql: Sql) -> None:
+    [first] = list_key_ids(both[0])
+    rotate_key()
     own_sql("UPDATE signing_keys SET retire_time = now() WHERE id = $1", first)
-    rotated()
+    rotate_key()
     assert first not in {row["id"] for row in own_sql("SELECT id FROM signing_keys")}
 
 
-def test_a_passphrase_that_does_not_open_the_keys_adds_none(rotated: Rotate, both: list[Client], own_sql: Sql) -> None:
+def test_rotation_with_a_wrong_passphrase_adds_no_key(rotate_key: Rotate, both: list[Client], own_sql: Sql) -> None:
     with pytest.raises(SettingsError, match="PULSETRACK_KEY_PASSPHRASE does not decrypt"):
-        rotated(passphrase="another passphrase")
-    assert [row["id"] for row in own_sql("SELECT id FROM signing_keys")] == key_ids(both[0])
+        rotate_key(passphrase="another passphrase")
+    assert [row["id"] for row in own_sql("SELECT id FROM signing_keys")] == list_key_ids(both[0])
 
 
-def test_keys_stay_in_use_while_they_cannot_be_read(both: list[Client], rotated: Rotate, own_sql: Sql) -> None:
-    auth, [old] = both[0], key_ids(both[0])
-    rotated()
+def test_known_keys_stay_in_use_while_the_database_fails(both: list[Client], rotate_key: Rotate, own_sql: Sql) -> None:
+    auth, [old] = both[0], list_key_ids(both[0])
+    rotate_key()
     own_sql("ALTER TABLE signing_keys RENAME TO gone")
-    known = key_ids(auth)
-    time.sleep(0.5)  # two attempts to read them
-    assert key_ids(auth) == known
-    assert admits(auth, create_session(auth).access_token)
+    known = list_key_ids(auth)
+    time.sleep(0.5)  # at least two attempts to reload
+    assert list_key_ids(auth) == known
+    assert accepts(auth, create_session(auth).access_token)
     own_sql("ALTER TABLE gone RENAME TO signing_keys")
-    eventually(lambda: kid(create_session(auth).access_token) != old)
+    eventually(lambda: get_key_id(create_session(auth).access_token) != old)
 
 
-def test_processes_make_one_new_key_when_all_were_deleted(both: list[Client], own_sql: Sql) -> None:
-    [stolen] = key_ids(both[0])
+def test_processes_create_one_key_after_all_are_deleted(both: list[Client], own_sql: Sql) -> None:
+    [stolen] = list_key_ids(both[0])
     own_sql("DELETE FROM signing_keys")
-    eventually(lambda: stolen not in key_ids(both[0]) + key_ids(both[1]))
-    assert key_ids(both[0]) == key_ids(both[1]) == [row["id"] for row in own_sql("SELECT id FROM signing_keys")]
+    eventually(lambda: stolen not in list_key_ids(both[0]) + list_key_ids(both[1]))
+    assert (
+        list_key_ids(both[0]) == list_key_ids(both[1]) == [row["id"] for row in own_sql("SELECT id FROM signing_keys")]
+    )
 
 
-def test_no_call_fails_while_the_key_is_rotated(
-    background: Background, both: list[Client], url: str, new_database: Callable[[str], str], rotated: Rotate
+def test_no_call_fails_during_a_rotation(
+    background: Background, both: list[Client], url: str, new_database: Callable[[str], str], rotate_key: Rotate
 ) -> None:
     sessions = [create_session(both[0]) for _ in range(THREADS)]
-    serving = serving_both(url, new_database("billing"))
+    serving = serve_auth_and_billing(url, new_database("billing"))
     with (
         background.during(serving) as port,
         connect(port, "billing") as billing,
@@ -193,86 +199,86 @@ def test_no_call_fails_while_the_key_is_rotated(
     ):
         stop = time.monotonic() + ACTIVATION_SECONDS + 2
         callings = [
-            threads.submit(kids_of_calls, both[number % 2], session, [*both, billing], stop)
+            threads.submit(call_until, both[number % 2], session, [*both, billing], stop)
             for number, session in enumerate(sessions)
         ]
-        rotated(seconds=ACTIVATION_SECONDS)
+        rotate_key(seconds=ACTIVATION_SECONDS)
         assert [len(each.result()) for each in callings] == [2] * THREADS
 
 
-def test_a_rotation_at_once_refuses_every_token_of_before(
+def test_immediate_rotation_invalidates_every_earlier_token(
     background: Background,
     both: list[Client],
     url: str,
     new_database: Callable[[str], str],
-    revoked: Callable[[], None],
+    replace_keys: Callable[[], None],
 ) -> None:
     tokens = [create_session(auth).access_token for auth in (*both, *both)]
     with (
-        background.during(serving_both(url, new_database("billing"))) as port,
+        background.during(serve_auth_and_billing(url, new_database("billing"))) as port,
         connect(port, "billing") as billing,
     ):
         services = [*both, billing]
-        assert [admits(service, token) for service in services for token in tokens[:2]] == [True] * 6
-        revoked()
+        assert [accepts(service, token) for service in services for token in tokens[:2]] == [True] * 6
+        replace_keys()
         for service in services:
-            eventually(lambda service=service: not admits(service, tokens[0]))  # type: ignore[misc]
-            assert not any(admits(service, token) for token in tokens)
+            eventually(lambda service=service: not accepts(service, tokens[0]))  # type: ignore[misc]
+            assert not any(accepts(service, token) for token in tokens)
 
 
-def test_a_rotation_at_once_ends_all_sessions(both: list[Client], revoked: Callable[[], None]) -> None:
+def test_immediate_rotation_ends_all_sessions(both: list[Client], replace_keys: Callable[[], None]) -> None:
     session = create_session(both[0])
-    revoked()
+    replace_keys()
     assert not can_refresh(both[1], session)
 
 
-def test_after_a_rotation_at_once_users_log_in_again(both: list[Client], revoked: Callable[[], None]) -> None:
-    [old] = key_ids(both[0])
-    revoked()
+def test_users_can_log_in_after_an_immediate_rotation(both: list[Client], replace_keys: Callable[[], None]) -> None:
+    [old] = list_key_ids(both[0])
+    replace_keys()
     for auth in both:
-        session = eventually(lambda auth=auth: new if kid((new := create_session(auth)).access_token) != old else None)  # type: ignore[misc]
-        assert session
+        eventually(lambda auth=auth: get_key_id(create_session(auth).access_token) != old)  # type: ignore[misc]
+        session = create_session(auth)
         for other in both:
-            eventually(lambda other=other, token=session.access_token: admits(other, token))  # type: ignore[misc]
+            eventually(lambda other=other, token=session.access_token: accepts(other, token))  # type: ignore[misc]
         assert can_refresh(auth, session)
 
 
-def test_the_command_replaces_the_keys_at_once(both: list[Client], url: str) -> None:
-    [old] = key_ids(both[0])
-    ended = commanded(url, PASSPHRASE, "--now")
+def test_command_replaces_the_keys_immediately(both: list[Client], url: str) -> None:
+    [old] = list_key_ids(both[0])
+    ended = run_command(url, PASSPHRASE, "--now")
     assert (ended.returncode, "Users must log in again" in ended.stderr) == (0, True)
-    eventually(lambda: old not in key_ids(both[0]))
-    assert len(key_ids(both[0])) == 1
+    eventually(lambda: old not in list_key_ids(both[0]))
+    assert len(list_key_ids(both[0])) == 1
 
 
-def test_the_command_rotates_once(both: list[Client], url: str) -> None:
-    ended = commanded(url, PASSPHRASE)
+def test_command_rotates_the_key(both: list[Client], url: str) -> None:
+    ended = run_command(url, PASSPHRASE)
     assert (ended.returncode, "A new key is published" in ended.stderr) == (0, True)
-    eventually(lambda: len(key_ids(both[0])) == 2)
-    assert kid(create_session(both[0]).access_token) == key_ids(both[0])[1]
+    eventually(lambda: len(list_key_ids(both[0])) == 2)
+    assert get_key_id(create_session(both[0]).access_token) == list_key_ids(both[0])[1]
 
 
-def test_the_command_says_what_is_wrong_in_one_sentence(both: list[Client], url: str) -> None:
-    assert key_ids(both[0])
-    ended = commanded(url, "another passphrase")
+def test_command_reports_a_wrong_passphrase_in_one_line(both: list[Client], url: str) -> None:
+    assert list_key_ids(both[0])
+    ended = run_command(url, "another passphrase")
     assert ended.returncode == 1
-    [sentence] = ended.stderr.splitlines()
-    assert sentence.startswith("PULSETRACK_KEY_PASSPHRASE does not decrypt")
+    [line] = ended.stderr.splitlines()
+    assert line.startswith("PULSETRACK_KEY_PASSPHRASE does not decrypt")
 
 
-def kids_of_calls(auth: Client, session: TokenPair, services: list[Client], stop: float) -> set[str]:
-    """Shows a fresh token to all services, again and again, and returns the ids of the keys that signed them."""
+def call_until(auth: Client, session: TokenPair, services: list[Client], stop: float) -> set[str]:
+    """Calls all services with fresh tokens until a time. Returns the ids of the keys that signed the tokens."""
     kids = set()
     while time.monotonic() < stop:
         session = auth.refresh_token(RefreshTokenRequest(refresh_token=session.refresh_token))
-        kids.add(kid(session.access_token))
-        assert [admits(service, session.access_token) for service in services] == [True] * len(services)
+        kids.add(get_key_id(session.access_token))
+        assert [accepts(service, session.access_token) for service in services] == [True] * len(services)
     return kids
 
 
 @asynccontextmanager
-async def serving_both(auth_url: str, billing_url: str) -> AsyncIterator[int]:
-    """Serves billing, which takes its keys from an auth process of its own, and yields billing's port."""
+async def serve_auth_and_billing(auth_url: str, billing_url: str) -> AsyncIterator[int]:
+    """Serves billing and an auth server from which it fetches keys. Yields the port of billing."""
     async with (
         serve_auth(auth_url, reload_seconds=0.2) as auth_port,
         open_channel(f"{HOST}:{auth_port}") as auth,
@@ -281,10 +287,10 @@ async def serving_both(auth_url: str, billing_url: str) -> AsyncIterator[int]:
         yield port
 
 
-def commanded(url: str, passphrase: str, *options: str) -> "subprocess.CompletedProcess[str]":
-    """Runs the command with settings from its environment, and returns how it ended."""
-    told = {"PULSETRACK_DATABASE_URL": url, "PULSETRACK_KEY_PASSPHRASE": passphrase}
+def run_command(url: str, passphrase: str, *options: str) -> "subprocess.CompletedProcess[str]":
+    """Runs the command with its settings in the environment."""
+    settings = {"PULSETRACK_DATABASE_URL": url, "PULSETRACK_KEY_PASSPHRASE": passphrase}
     command = [sys.executable, "-m", "services.auth.rotate", *options]
     return subprocess.run(
-        command, cwd=ROOT, env=os.environ | told, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=ROOT, env=os.environ | settings, capture_output=True, text=True, timeout=60, check=False
     )

@@ -1,4 +1,4 @@
-"""What auth is told."""
+"""The settings of auth."""
 
 import pytest
 
@@ -15,17 +15,17 @@ ENVIRONMENT = {
 }
 
 
-def test_the_services_secrets_are_a_json_object() -> None:
+def test_service_secrets_are_a_json_object() -> None:
     assert AuthSettings.read(ENVIRONMENT).parse_service_secrets() == {"patient": "a secret"}
 
 
-def test_sign_up_is_closed_unless_the_operator_opens_it() -> None:
+def test_sign_up_is_closed_by_default() -> None:
     assert AuthSettings.read(ENVIRONMENT).sign_up == "closed"
     assert AuthSettings.read(ENVIRONMENT | {"PULSETRACK_SIGN_UP": "open"}).sign_up == "open"
 
 
 @pytest.mark.parametrize("secrets", ["", "patient=a secret", '["a secret"]', '{"patient": 4711}'])
-def test_secrets_in_another_form_are_refused_without_showing_them(secrets: str) -> None:
+def test_malformed_secrets_are_rejected_without_revealing_them(secrets: str) -> None:
     settings = AuthSettings.read(ENVIRONMENT | {"PULSETRACK_SERVICE_SECRETS": secrets})
     with pytest.raises(SettingsError, match=r"^PULSETRACK_SERVICE_SECRETS is not") as error:
         settings.parse_service_secrets()
@@ -37,7 +37,7 @@ def test_secrets_in_another_form_are_refused_without_showing_them(secrets: str) 
     ("name", "value"),
     [("ADMIN_PASSWORD", "short"), ("KEY_PASSPHRASE", "too short"), ("ACCESS_TOKEN_SECONDS", "901")],
 )
-def test_a_weak_setting_is_refused_without_showing_it(name: str, value: str) -> None:
+def test_invalid_setting_is_rejected_without_revealing_it(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=name.lower()) as error:
         AuthSettings.read(ENVIRONMENT | {f"PULSETRACK_{name}": value})
     assert value not in str(error.value).replace("PULSETRACK_NAME", "")

@@ -1,4 +1,4 @@
-"""What the database holds of secrets: nothing that whoever reads it could use."""
+"""The database contains only hashes of secrets."""
 
 import hashlib
 
@@ -15,42 +15,50 @@ TABLES = ("users", "refresh_tokens", "failed_logins")
 EVERYTHING = " UNION ALL ".join(f"SELECT {table}::text AS row FROM {table}" for table in TABLES)
 
 
-def test_a_password_is_an_argon2id_hash_with_the_parameters_of_owasp(auth: Client, sql: Sql) -> None:
+def test_password_hash_uses_the_owasp_parameters_for_argon2id(auth: Client, sql: Sql) -> None:
     new = create_user(auth)
-    said = extract_parameters(hash_of(sql, new))
-    assert (said.type, said.memory_cost, said.time_cost, said.parallelism) == (Type.ID, 19 * 1024, 2, 1)
-    assert (said.salt_len, said.hash_len) == (16, 32)
-    assert PasswordHasher().verify(hash_of(sql, new), new.password)
+    parameters = extract_parameters(get_password_hash(sql, new))
+    assert (parameters.type, parameters.memory_cost, parameters.time_cost, parameters.parallelism) == (
+        Type.ID,
+        19 * 1024,
+        2,
+        1,
+    )
+    assert (parameters.salt_len, parameters.hash_len) == (16, 32)
+    assert PasswordHasher().verify(get_password_hash(sql, new), new.password)
 
 
 @pytest.mark.parametrize(
     "weaker", [PasswordHasher(time_cost=1, memory_cost=8192, parallelism=1), PasswordHasher(type=Type.I)]
 )
-def test_a_log_in_replaces_a_hash_that_was_made_with_other_parameters(
-    auth: Client, sql: Sql, weaker: PasswordHasher
-) -> None:
+def test_login_replaces_a_hash_with_outdated_parameters(auth: Client, sql: Sql, weaker: PasswordHasher) -> None:
     new = create_user(auth)
     sql("UPDATE users SET password_hash = $2 WHERE email = $1", new.email, weaker.hash(new.password))
     assert auth.login(build_login(new)).access_token
-    said = extract_parameters(hash_of(sql, new))
-    assert (said.type, said.memory_cost, said.time_cost, said.parallelism) == (Type.ID, 19 * 1024, 2, 1)
+    parameters = extract_parameters(get_password_hash(sql, new))
+    assert (parameters.type, parameters.memory_cost, parameters.time_cost, parameters.parallelism) == (
+        Type.ID,
+        19 * 1024,
+        2,
+        1,
+    )
     assert auth.login(build_login(new)).access_token
 
 
-def test_a_log_in_leaves_a_hash_of_todays_parameters(auth: Client, sql: Sql) -> None:
+def test_login_does_not_replace_a_current_hash(auth: Client, sql: Sql) -> None:
     new = create_user(auth)
-    before = hash_of(sql, new)
+    before = get_password_hash(sql, new)
     auth.login(build_login(new))
-    assert hash_of(sql, new) == before
+    assert get_password_hash(sql, new) == before
 
 
-def test_a_wrong_password_leaves_a_weaker_hash(auth: Client, sql: Sql) -> None:
+def test_wrong_password_does_not_replace_an_outdated_hash(auth: Client, sql: Sql) -> None:
     new = create_user(auth)
     weaker = PasswordHasher(time_cost=1, memory_cost=8192, parallelism=1).hash(new.password)
     sql("UPDATE users SET password_hash = $2 WHERE email = $1", new.email, weaker)
     with pytest.raises(Rejected, match="INVALID_CREDENTIALS"):
         auth.login(build_login(new, password="something else"))
-    assert hash_of(sql, new) == weaker
+    assert get_password_hash(sql, new) == weaker
 
 
 def test_equal_passwords_have_different_hashes(auth: Client, sql: Sql) -> None:
@@ -58,26 +66,26 @@ def test_equal_passwords_have_different_hashes(auth: Client, sql: Sql) -> None:
     assert sql("SELECT count(DISTINCT password_hash) FROM users WHERE email = ANY($1)", emails)[0]["count"] == 2
 
 
-def test_a_refresh_token_is_kept_as_its_digest(auth: Client, sql: Sql) -> None:
+def test_refresh_token_is_stored_as_a_digest(auth: Client, sql: Sql) -> None:
     first = create_session(auth)
     second = auth.refresh_token(RefreshTokenRequest(refresh_token=first.refresh_token))
     digests = [hashlib.sha256(pair.refresh_token.encode()).digest() for pair in (first, second)]
     assert sql("SELECT count(*) FROM refresh_tokens WHERE digest = ANY($1)", digests)[0]["count"] == 2
 
 
-def test_no_secret_is_anywhere_in_the_tables(auth: Client, sql: Sql) -> None:
+def test_tables_contain_no_secret(auth: Client, sql: Sql) -> None:
     new, session = create_user(auth), create_session(auth)
     with pytest.raises(Rejected, match="INVALID_CREDENTIALS"):
-        auth.login(LoginRequest(email="typed-in-the-wrong-box", password="something else"))
+        auth.login(LoginRequest(email="typed-into-the-wrong-field", password="something else"))
     stored = "\n".join(row["row"] for row in sql(EVERYTHING))
     assert new.email in stored
-    for secret in ("typed-in-the-wrong-box", new.password, session.access_token, session.refresh_token):
+    for secret in ("typed-into-the-wrong-field", new.password, session.access_token, session.refresh_token):
         assert secret not in stored
         assert secret.encode().hex() not in stored
 
 
-def hash_of(sql: Sql, new: SignUpRequest) -> str:
-    """Returns what is stored of a user's password."""
+def get_password_hash(sql: Sql, new: SignUpRequest) -> str:
+    """Returns the stored password hash of a user."""
     [row] = sql("SELECT password_hash FROM users WHERE email = $1", new.email)
     stored: str = row["password_hash"]
     return stored

@@ -1,4 +1,4 @@
-"""Usernames that people would take for each other."""
+"""Deceptive usernames: look-alikes, invisible characters and mixed scripts."""
 
 import secrets
 from collections.abc import Callable
@@ -28,7 +28,7 @@ USERS = (
 
 
 @pytest.mark.parametrize("disguise", LOOK_ALIKES.values(), ids=LOOK_ALIKES)
-def test_a_username_that_looks_like_a_taken_one_is_taken(auth: Client, disguise: Callable[[str], str]) -> None:
+def test_look_alike_of_an_existing_username_is_rejected(auth: Client, disguise: Callable[[str], str]) -> None:
     name = f"aoc{secrets.token_hex(8)}".replace("b", "0").replace("d", "1").replace("f", "2").replace("e", "3")
     auth.sign_up(build_sign_up(username=name))
     with pytest.raises(Rejected, match="ALREADY_EXISTS USERNAME_ALREADY_EXISTS"):
@@ -40,7 +40,7 @@ def test_a_username_that_looks_like_a_taken_one_is_taken(auth: Client, disguise:
     [("co\u00eb", "\u0441\u043e\u0451"), ("a\u00ef", "\u0430\u0457"), ("\u00f2", "\u03bf\u0300"), ("\u00f3", "\u03cc")],
     ids=ascii,
 )
-def test_accents_hide_no_look_alike(auth: Client, accented: str, disguised: str) -> None:
+def test_accented_look_alike_is_rejected(auth: Client, accented: str, disguised: str) -> None:
     number = str(secrets.randbits(64))
     auth.sign_up(build_sign_up(username=accented + number))
     with pytest.raises(Rejected, match="ALREADY_EXISTS USERNAME_ALREADY_EXISTS"):
@@ -58,10 +58,10 @@ def test_accents_hide_no_look_alike(auth: Client, accented: str, disguised: str)
     ],
     ids=ascii,
 )
-def test_a_username_that_deceives_is_refused(auth: Client, username: str, wrong: str) -> None:
-    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+def test_deceptive_username_is_rejected(auth: Client, username: str, wrong: str) -> None:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as rejected:
         auth.sign_up(build_sign_up(username=username))
-    assert refused.value.violations == {"username": wrong}
+    assert rejected.value.violations == {"username": wrong}
 
 
 @pytest.mark.parametrize(
@@ -75,13 +75,11 @@ def test_a_username_that_deceives_is_refused(auth: Client, username: str, wrong:
     ],
     ids=ascii,
 )
-def test_a_username_in_any_one_script_is_accepted(auth: Client, username: str) -> None:
+def test_username_in_a_single_script_is_accepted(auth: Client, username: str) -> None:
     assert auth.sign_up(build_sign_up(username=username)).username == username
 
 
-def test_users_of_the_version_before_get_skeletons_and_look_alikes_stay(
-    background: Background, postgres: Postgres
-) -> None:
+def test_migration_adds_skeletons_and_retains_look_alikes(background: Background, postgres: Postgres) -> None:
     name = f"auth_{secrets.token_hex(4)}"
     url = postgres.url(name)
     Sql(background, postgres.url())(f"CREATE DATABASE {name}")

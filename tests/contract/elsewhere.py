@@ -6,9 +6,9 @@ ELSEWHERE = {
     "TRANSACTION_CONFLICT": ("tests/patient/test_update_patient.py::test_concurrent_swap_of_two_emails_is_rejected"),
     "INTERNAL": "tests/common/test_errors.py::test_unexpected_exception_returns_internal_without_details",
     "SIGN_UP_CLOSED": "tests/e2e/test_sign_up_closed.py::test_closed_sign_up_is_rejected_everywhere",
-    "LAST_ADMIN": "tests/auth/test_update_user.py::test_the_last_enabled_admin_stays",
+    "LAST_ADMIN": "tests/auth/test_update_user.py::test_last_enabled_admin_cannot_be_demoted_or_disabled",
     "DEAD_LETTER_UNREPLAYABLE": (
-        "tests/analytics/test_replay_dead_letter.py::test_what_is_no_event_is_refused_and_says_why"
+        "tests/analytics/test_replay_dead_letter.py::test_replay_of_an_invalid_message_is_rejected_with_a_reason"
     ),
     "CONTENT_TYPE_UNSUPPORTED": "tests/envoy/test_errors.py::test_unsupported_content_type_is_rejected",
     "HEADERS_TOO_LARGE": "tests/envoy/test_errors.py::test_headers_over_limits_are_rejected",
@@ -20,27 +20,27 @@ ELSEWHERE = {
 
 RULES = {
     "SignUp assigns the role USER and returns no password hash": (
-        "tests/auth/test_sign_up.py::test_a_role_that_is_slipped_into_the_request_is_ignored",
-        "tests/auth/test_sign_up.py::test_the_answer_holds_nothing_of_the_password",
+        "tests/auth/test_sign_up.py::test_role_smuggled_into_the_request_is_ignored",
+        "tests/auth/test_sign_up.py::test_response_does_not_contain_the_password",
     ),
     "a refresh token can be used once, and token reuse revokes the session": (
-        "tests/auth/test_refresh_token.py::test_a_token_is_good_once",
-        "tests/auth/test_refresh_token.py::test_the_reuse_of_a_token_ends_the_session_for_whoever_holds_its_newest",
+        "tests/auth/test_refresh_token.py::test_refresh_token_can_be_used_once",
+        "tests/auth/test_refresh_token.py::test_token_reuse_revokes_the_session",
     ),
-    "Logout ends the session": ("tests/auth/test_logout.py::test_a_session_does_not_go_on_after_its_end",),
+    "Logout ends the session": ("tests/auth/test_logout.py::test_logout_ends_the_session",),
     "CreateUser and UpdateUser set the role and the disabled flag": (
-        "tests/auth/test_create_user.py::test_a_new_user_has_the_role_that_the_admin_chose",
-        "tests/auth/test_update_user.py::test_a_mask_says_which_fields_change",
+        "tests/auth/test_create_user.py::test_new_user_has_the_requested_role",
+        "tests/auth/test_update_user.py::test_mask_selects_the_fields_that_change",
     ),
     "a service exchanges its client credentials for a token": (
-        "tests/auth/test_issue_service_token.py::test_a_service_that_knows_its_secret_gets_a_token",
+        "tests/auth/test_issue_service_token.py::test_valid_client_secret_returns_a_service_token",
     ),
     "the JWKS is JSON and public": (
-        "tests/auth/test_get_jwks.py::test_the_keys_are_a_json_web_key_set",
+        "tests/auth/test_get_jwks.py::test_response_is_a_json_web_key_set",
         "tests/envoy/test_routes.py::test_rest_call_without_token_is_accepted_only_if_public",
     ),
     "a wrong password and an unknown email get the same response": (
-        "tests/auth/test_login.py::test_a_wrong_password_and_an_unknown_email_get_the_same_answer",
+        "tests/auth/test_login.py::test_wrong_password_and_unknown_email_return_the_same_response",
     ),
     "patient fields are validated, and the registered date defaults to today": (
         "tests/patient/test_create_patient.py::test_invalid_field_is_reported_by_its_path",
@@ -114,22 +114,22 @@ RULES = {
         "tests/patient/test_delivery.py::test_undeleting_a_patient_reopens_the_account",
     ),
     "events are listed by patient and type": (
-        "tests/analytics/test_list_patient_events.py::test_events_are_listed_by_patient_and_by_type",
+        "tests/analytics/test_list_patient_events.py::test_events_can_be_filtered_by_patient_and_type",
     ),
     "statistics per bucket, totals, sexes and age bands": (
-        "tests/analytics/test_get_patient_statistics.py::test_buckets_begin_at_midnight_utc_weeks_on_monday_months_on_the_first",
-        "tests/analytics/test_get_patient_statistics.py::test_the_totals_count_patients_as_they_are_now",
-        "tests/analytics/test_population.py::test_the_sexes_of_patients_are_counted_as_their_newest_event_says",
-        "tests/analytics/test_population.py::test_a_patient_is_in_the_band_of_its_age",
+        "tests/analytics/test_get_patient_statistics.py::test_buckets_start_at_midnight_utc_on_days_mondays_and_firsts",
+        "tests/analytics/test_get_patient_statistics.py::test_totals_reflect_the_current_state_of_patients",
+        "tests/analytics/test_population.py::test_sexes_are_counted_from_the_newest_event_of_each_patient",
+        "tests/analytics/test_population.py::test_patient_is_counted_in_the_band_of_their_age",
     ),
     "a dead letter keeps its bytes, and can be listed and replayed": (
-        "tests/analytics/test_dead_letter_topic.py::test_a_dead_letter_keeps_its_bytes_its_key_and_its_headers_and_says_why",
-        "tests/analytics/test_list_dead_letters.py::test_a_dead_letter_is_listed_as_it_came",
-        "tests/analytics/test_replay_dead_letter.py::test_a_replayed_event_is_stored_and_counted",
+        "tests/analytics/test_dead_letter_topic.py::test_dead_letter_retains_key_value_and_headers_and_adds_the_reason",
+        "tests/analytics/test_list_dead_letters.py::test_dead_letter_is_listed_as_received",
+        "tests/analytics/test_replay_dead_letter.py::test_replayed_event_is_stored_and_counted",
     ),
     "events are CloudEvents, delivered at least once, and stored once": (
         "tests/patient/test_delivery.py::test_events_are_published_as_cloudevents",
-        "tests/analytics/test_consuming.py::test_an_event_that_comes_twice_is_stored_once",
+        "tests/analytics/test_consuming.py::test_duplicate_event_is_stored_once",
     ),
     "health and reflection need no token on any service or the gateway; reflection can be disabled": (
         "tests/common/rpc/test_server.py::test_health_reports_the_server_and_its_service",
