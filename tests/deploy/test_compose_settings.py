@@ -6,13 +6,13 @@ import msgspec
 import pytest
 import yaml
 
+from deploy.topology import TOPOLOGY
 from services.common.settings import PREFIX
 from tools.local.process import ROOT
 from tools.settings import CLASSES
 
 COMPOSE = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
 EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
-SERVICES = [name for name in CLASSES if name != "migrations"]
 
 FIXED = {f"{PREFIX}{name}" for name in ("LISTEN", "AUTH", "BILLING", "KAFKA")}
 """The addresses in Compose's networks, and the port, which the image sets."""
@@ -22,7 +22,7 @@ OTHER_DEFAULTS = {
 }
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", TOPOLOGY)
 def test_compose_passes_every_setting_with_its_default(service: str) -> None:
     environment = yaml.safe_load(COMPOSE)["services"][service]["environment"]
     for field in msgspec.structs.fields(CLASSES[service]):

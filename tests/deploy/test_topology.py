@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 
+from deploy.databases.__main__ import DatabasesSettings
 from deploy.topology import (
     CLIENTS,
     GATEWAY_PORT,
@@ -19,7 +21,11 @@ from deploy.topology import (
     Service,
     database_name,
 )
+from envoy.__main__ import TARGETS
+from envoy.target import Address
+from infrastructure.settings import NAMESPACE
 from services.common.protobuf.contract import SERVICES
+from services.common.settings import PREFIX
 from tools.local.process import ROOT
 
 Containers = dict[str, dict[str, Any]]
@@ -55,15 +61,10 @@ def read_containers() -> Containers:
 
 def describe_containers(topology: Mapping[str, Service]) -> Containers:
     """Returns the same parts as a topology determines them."""
-    passwords = {
-        variable: secret
-        for service in topology.values()
-        for variable, secret in zip(
-            service.job_passwords,
-            (service.database_secrets.password, service.database_secrets.owner_password),
-            strict=True,
-        )
-    }
+    passwords: dict[str, str] = {}
+    for service in topology.values():
+        secrets = service.database_secrets
+        passwords |= dict(zip(service.job_passwords, (secrets.password, secrets.owner_password), strict=True))
     containers = {
         "envoy": describe("envoy", None, networks={"outside", "calls"}, depends_on=[*topology]),
         "databases": describe(
@@ -175,6 +176,20 @@ def test_compose_networks_separate_containers_from_what_they_do_not_need() -> No
 
 def test_every_client_secret_belongs_to_a_service_that_calls_another() -> None:
     assert set(CLIENTS) <= {name for name, service in TOPOLOGY.items() if set(service.calls) - {"auth"}}
+
+
+def test_gateway_connects_to_the_services_of_the_topology() -> None:
+    upstreams = {name: (Address(name, service.port),) for name, service in TOPOLOGY.items()}
+    assert TARGETS["compose"].upstreams == upstreams
+    assert TARGETS["compose"].listen.port == GATEWAY_PORT
+    in_zone = {name: (Address(f"{name}.{NAMESPACE}", service.port),) for name, service in TOPOLOGY.items()}
+    assert TARGETS["cloud"].upstreams == in_zone
+
+
+def test_databases_job_reads_the_passwords_of_the_topology() -> None:
+    fields = {f"{PREFIX}{field.name.upper()}" for field in msgspec.structs.fields(DatabasesSettings)}
+    passwords = {variable for service in TOPOLOGY.values() for variable in service.job_passwords}
+    assert passwords == {field for field in fields if field.endswith("_PASSWORD")}
 
 
 def test_service_images_listen_on_the_port_of_the_topology() -> None:
