@@ -1,4 +1,4 @@
-"""An event loop in a thread, on which servers live while tests, which are synchronous, call them over the network."""
+"""An event loop in a thread. It runs the servers that the synchronous tests call over the network."""
 
 import asyncio
 import threading
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Background:
-    """Runs coroutines, and keeps async contexts open, on a loop of its own."""
+    """Runs coroutines and async contexts on an event loop in another thread."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -27,16 +27,16 @@ class Background:
         self._thread.join()
 
     def run(self, coroutine: Coroutine[Any, Any, T], *, seconds: float = 60) -> T:
-        """Runs a coroutine to its end and returns its result."""
+        """Runs a coroutine and returns its result."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(seconds)
 
     def enter(self, context: AbstractAsyncContextManager[T]) -> T:
-        """Opens a context until the end of the session."""
+        """Opens an async context until the end of the session."""
         return self.run(self._stack.enter_async_context(context))
 
     @contextmanager
     def during(self, context: AbstractAsyncContextManager[T]) -> Iterator[T]:
-        """Keeps a context open during a block."""
+        """Keeps an async context open during a block."""
 
         async def enter(stack: AsyncExitStack) -> T:
             return await stack.enter_async_context(context)

@@ -1,4 +1,4 @@
-"""A Kafka-protocol broker of a test's own, and a look at what was published to it."""
+"""A Kafka-compatible broker for a single test, and access to its messages."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from tools.ports import free_port
 
 
 class Broker:
-    """A broker that can be killed, which makes it forget everything, and started again."""
+    """A broker that a test can kill and restart. It loses its data when it is killed."""
 
     def __init__(self, background: Background, folder: Path) -> None:
         port = free_port()
@@ -26,11 +26,11 @@ class Broker:
         self._running = RunningPart(build_broker(port), folder)
 
     def start(self) -> None:
-        """Starts it and waits until it is ready."""
+        """Starts the broker and waits until it is ready."""
         self._background.run(self._running.start())
 
     def kill(self) -> None:
-        """Kills it, as SIGKILL does."""
+        """Kills the broker with SIGKILL."""
         self._background.run(self._running.kill())
 
 
@@ -42,30 +42,30 @@ class Topic:
         self._messages: list[Message] = []
 
     def of(self, key: str, count: int = 1) -> list[Message]:
-        """Waits until there are so many messages of a key, and returns those that were read so far."""
+        """Waits for a number of messages with a key, and returns all messages with the key read so far."""
 
-        def look() -> list[Message]:
-            if len(found := self._seen(key)) < count:
+        def poll() -> list[Message]:
+            if len(found := self._find(key)) < count:
                 self._messages += [message for message in self._consumer.consume(500, 0.05) if not message.error()]
             return found if len(found) >= count else []
 
-        return eventually(look)
+        return eventually(poll)
 
-    def _seen(self, key: str) -> list[Message]:
+    def _find(self, key: str) -> list[Message]:
         return [message for message in self._messages if message.key() == key.encode()]
 
 
 def read_headers(message: Message) -> dict[str, str]:
-    """Returns a message's headers, all of them text."""
+    """Returns the headers of a message as text."""
     return {name: bytes(content or b"").decode() for name, content in cast("list[Any]", message.headers() or [])}
 
 
 @contextmanager
 def open_topic(address: str, topic: str) -> Iterator[Topic]:
-    """Reads a topic during a block."""
+    """Opens a topic for reading while the context is open."""
     settings = {
         "bootstrap.servers": address,
-        "group.id": "nobody",
+        "group.id": "unused",
         "enable.auto.commit": False,
         "fetch.wait.max.ms": 50,
     }

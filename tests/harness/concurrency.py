@@ -1,4 +1,4 @@
-"""Several callers at the same time."""
+"""Concurrent calls."""
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,15 +11,15 @@ T = TypeVar("T")
 
 
 def call_concurrently(calls: Iterable[Callable[[], T]]) -> tuple[list[T], list[Rejected]]:
-    """Makes calls at the same time, and returns their answers and their refusals."""
+    """Makes calls at the same time, and returns the responses and the rejections."""
     calls = list(calls)
-    everybody = Barrier(len(calls))
+    barrier = Barrier(len(calls))
 
-    def call_with_the_others(call: Callable[[], T]) -> T | Rejected:
-        everybody.wait()
+    def wait_and_call(call: Callable[[], T]) -> T | Rejected:
+        barrier.wait()
         return cast("T | Rejected", attempt(call))
 
     with ThreadPoolExecutor(len(calls)) as threads:
-        outcomes = list(threads.map(call_with_the_others, calls))
-    refusals = [each for each in outcomes if isinstance(each, Rejected)]
-    return [each for each in outcomes if not isinstance(each, Rejected)], refusals
+        outcomes = list(threads.map(wait_and_call, calls))
+    rejections = [outcome for outcome in outcomes if isinstance(outcome, Rejected)]
+    return [outcome for outcome in outcomes if not isinstance(outcome, Rejected)], rejections

@@ -1,4 +1,4 @@
-"""What runs beside the RPCs, as `__main__` wires it: the patient service's relays and analytics' consumer."""
+"""The relays of the patient service and the consumer of analytics, without their RPCs."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ from tests.harness.services import CLIENT_ID, CLIENT_SECRET, serve_service
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where the others listen: host:port."""
+    """The addresses of the dependencies: host:port."""
 
     kafka: str
     auth: str
@@ -33,7 +33,7 @@ class Addresses:
 
 @asynccontextmanager
 async def run_relays(url: str, to: Addresses) -> AsyncIterator[None]:
-    """Delivers the outbox of the patient service's database to Kafka and to billing."""
+    """Delivers the outbox of a patient database to Kafka and to billing."""
     credentials = ServiceCredentials(open_channel(to.auth), client_id=CLIENT_ID, client_secret=CLIENT_SECRET)
     outbox, known = Outbox(outbox_rows), KnownTopics(known_topics)
     async with (
@@ -46,7 +46,7 @@ async def run_relays(url: str, to: Addresses) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def serve_billing(url: str, to: Addresses) -> AsyncIterator[None]:
-    """Serves billing, which takes the tokens of a real auth, where it is expected."""
+    """Serves billing at its address, with the tokens of a real auth service."""
     verifier = TokenVerifier(create_trust_fetcher(open_channel(to.auth)))
     async with serve_service("billing", url, verifier, listen=to.billing):
         yield
@@ -54,7 +54,7 @@ async def serve_billing(url: str, to: Addresses) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def run_consumer(url: str, kafka: str, *, dead_letters: str = "") -> AsyncIterator[None]:
-    """Stores the events of the topic in analytics' database. Dead letters may go to another broker."""
+    """Stores the events of the topic in an analytics database. Dead letters can go to another broker."""
     async with Database(url) as db:
         subscription = Subscription(kafka, TOPIC, group=GROUP, db=db, known=KnownTopics(topics_of_analytics))
         store = EventStore(db, DeadLetters(db, Publisher(dead_letters or kafka, DEAD_LETTERS_TOPIC)))

@@ -1,4 +1,4 @@
-"""A look into a database from outside of the service that owns it."""
+"""Direct access to the database of a service."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -10,7 +10,7 @@ from tests.harness.background import Background
 
 
 class Sql:
-    """Runs statements on a database, each on a connection of its own: `sql("SELECT ...", value)`."""
+    """Runs statements on a database, each on a new connection: `sql("SELECT ...", value)`."""
 
     def __init__(self, background: Background, url: str) -> None:
         self._background = background
@@ -22,12 +22,12 @@ class Sql:
 
     @contextmanager
     def hold_locks(self, statement: str, *values: Any, commit: bool = False) -> Iterator[None]:
-        """Runs a statement and holds its locks during a block. Then its transaction is rolled back, or committed."""
+        """Runs a statement and holds its locks during a block, then rolls back or commits."""
         with self._background.during(self._holding(statement, values, commit=commit)):
             yield
 
     def count_waiting(self) -> int:
-        """Returns how many connections to the database wait for a lock."""
+        """Returns the number of connections to the database that wait for a lock."""
         waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         return int(self(waits)[0]["count"])
 

@@ -1,4 +1,4 @@
-"""Waiting for what happens in its own time."""
+"""Waiting for a condition."""
 
 import time
 from collections.abc import Callable
@@ -8,9 +8,9 @@ T = TypeVar("T")
 
 
 def eventually(condition: Callable[[], T], *, seconds: float = 30) -> T:
-    """Returns what the condition gives once that is true; fails if it takes far longer than it should."""
+    """Polls a condition, and returns its value once that is true. Fails after a time limit."""
     limit = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < limit, f"still not so after {seconds} s"
+    while not (value := condition()):
+        assert time.monotonic() < limit, f"the condition is still false after {seconds} s"
         time.sleep(0.02)
-    return found
+    return value

@@ -1,4 +1,4 @@
-"""A relay's leases: what other transactions notice of a delivery, and what becomes of one that is interrupted."""
+"""The leases of relays: slow, concurrent and interrupted deliveries, and incarnations of a destination."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -25,64 +25,62 @@ from tests.patient.factory import create_request, update_request
 
 DELIVERED = "SELECT FROM outbox WHERE key = $1 AND destination = $2 AND delivered_time IS NOT NULL"
 HEARTBEATS = 40
-"""How many answers of a watch to wait for, half a second between them."""
+"""The number of watch responses to wait for, half a second apart."""
 
 
 class Gate:
-    """A destination that does not answer until its gate is opened."""
+    """A destination that blocks deliveries until its gate is opened."""
 
     name = TOPIC
     batch = 100
 
-    def __init__(self, *, is_open: bool = False, first_life: str = "1") -> None:
-        self.taken: list[tuple[str, str]] = []
-        self.present_life = first_life
+    def __init__(self, *, is_open: bool = False, incarnation: str = "1") -> None:
+        self.received: list[tuple[str, str]] = []
+        self.incarnation = incarnation
         self._open = asyncio.Event()
         if is_open:
             self._open.set()
 
     async def find_incarnation(self) -> str:
-        """Returns the life that the test has set."""
-        return self.present_life
+        """Returns the incarnation that the test has set."""
+        return self.incarnation
 
     async def deliver(self, rows: Sequence[Record]) -> Sequence[None]:
-        """Takes the rows, and answers when the gate is open."""
-        self.taken += [(row["key"], row["type"].rpartition(".")[2]) for row in rows]
+        """Records the rows, and returns when the gate is open."""
+        self.received += [(row["key"], row["type"].rpartition(".")[2]) for row in rows]
         await self._open.wait()
         return [None] * len(rows)
 
     async def open(self) -> None:
-        """Opens the gate for good."""
+        """Opens the gate permanently."""
         self._open.set()
 
 
 @asynccontextmanager
-async def relaying_to(url: str, gate: Gate) -> AsyncIterator[None]:
-    """Delivers the outbox rows for Kafka to a gate."""
+async def relay_to(url: str, gate: Gate) -> AsyncIterator[None]:
+    """Delivers the outbox rows for Kafka to a gate instead."""
     async with Database(url) as db, Outbox(outbox_rows).relay(db, KnownTopics(known_topics), gate):
         yield
 
 
-async def claim(url: str, lease: timedelta) -> None:
-    """Claims what is due, as a relay does that is killed then."""
+async def claim_rows(url: str, lease: timedelta) -> None:
+    """Claims the due rows, as a relay that is then killed."""
     async with Database(url) as db:
         assert await db.rows(Deliveries(outbox_rows).claim, destination=TOPIC, limit=1000, lease=lease)
 
 
-def test_a_delivery_that_takes_long_delays_no_watch(
-    patients: Client, background: Background, database_url: str
-) -> None:
+def test_slow_delivery_does_not_delay_a_watch(patients: Client, background: Background, database_url: str) -> None:
     patients.create_patient(create_request())
     gate = Gate()
-    with background.during(relaying_to(database_url, gate)), patients.watch_patients(WatchPatientsRequest()) as answers:
-        eventually(lambda: gate.taken)
+    with background.during(relay_to(database_url, gate)), patients.watch_patients(WatchPatientsRequest()) as answers:
+        eventually(lambda: gate.received)
         next(answers)
         created = patients.create_patient(create_request())
         seen = (answer.revision.patient for answer in islice(answers, HEARTBEATS) if answer.revision)
         assert next(seen) == created
 
 
-def test_the_rows_of_a_patient_are_delivered_one_after_the_other(
+def test_rows_of_a_patient_are_delivered_in_order_by_several_relays(
     patients: Client, background: Background, database_url: str, sql: Sql
 ) -> None:
     patient = patients.create_patient(create_request())
@@ -90,9 +88,9 @@ def test_the_rows_of_a_patient_are_delivered_one_after_the_other(
         patient = patients.update_patient(update_request(patient, name=f"Ana {number}"))
     gates = [Gate(is_open=True) for _ in range(3)]
     with (
-        background.during(relaying_to(database_url, gates[0])),
-        background.during(relaying_to(database_url, gates[1])),
-        background.during(relaying_to(database_url, gates[2])),
+        background.during(relay_to(database_url, gates[0])),
+        background.during(relay_to(database_url, gates[1])),
+        background.during(relay_to(database_url, gates[2])),
     ):
         eventually(lambda: len(sql(DELIVERED, patient.id, TOPIC)) == 6)
     taken = sql(
@@ -101,48 +99,48 @@ def test_the_rows_of_a_patient_are_delivered_one_after_the_other(
     assert [row["type"].rpartition(".")[2] for row in taken] == ["PatientCreated", *["PatientUpdated"] * 5]
 
 
-def test_the_rows_of_a_relay_that_was_killed_are_delivered_when_its_lease_ends(
+def test_rows_of_a_killed_relay_are_delivered_after_its_lease(
     patients: Client, background: Background, database_url: str, sql: Sql
 ) -> None:
     created = patients.create_patient(create_request())
-    background.run(claim(database_url, timedelta(seconds=1)))
-    with background.during(relaying_to(database_url, Gate(is_open=True))):
+    background.run(claim_rows(database_url, timedelta(seconds=1)))
+    with background.during(relay_to(database_url, Gate(is_open=True))):
         eventually(lambda: sql(DELIVERED, created.id, TOPIC))
 
 
-def test_rows_written_before_the_clock_was_turned_back_are_delivered(
+def test_rows_with_a_due_time_beyond_a_lease_are_delivered(
     patients: Client, background: Background, database_url: str, sql: Sql
 ) -> None:
     created = patients.create_patient(create_request())
     sql("UPDATE outbox SET due_time = now() + interval '1 hour' WHERE key = $1", created.id)
-    with background.during(relaying_to(database_url, Gate(is_open=True))):
+    with background.during(relay_to(database_url, Gate(is_open=True))):
         eventually(lambda: sql(DELIVERED, created.id, TOPIC))
 
 
-def test_a_relay_that_stops_gives_its_claim_back(
+def test_stopped_relay_releases_its_claim(
     patients: Client, background: Background, database_url: str, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay, "_LEASE", timedelta(hours=1))
     created = patients.create_patient(create_request())
     gate = Gate()
-    with background.during(relaying_to(database_url, gate)):
-        eventually(lambda: gate.taken)
-    with background.during(relaying_to(database_url, Gate(is_open=True))):
+    with background.during(relay_to(database_url, gate)):
+        eventually(lambda: gate.received)
+    with background.during(relay_to(database_url, Gate(is_open=True))):
         eventually(lambda: sql(DELIVERED, created.id, TOPIC))
 
 
-def test_what_a_former_life_was_given_is_not_marked_as_delivered_in_the_next(
+def test_delivery_to_an_old_incarnation_marks_no_row_of_the_new_one(
     patients: Client, background: Background, database_url: str, sql: Sql
 ) -> None:
     created = patients.create_patient(create_request())
-    old, new = Gate(), Gate(first_life="2")
-    with background.during(relaying_to(database_url, old)):
-        eventually(lambda: (created.id, "PatientCreated") in old.taken)
-        with background.during(relaying_to(database_url, new)):
-            eventually(lambda: (created.id, "PatientCreated") in new.taken)
-            old.present_life = "2"
+    old, new = Gate(), Gate(incarnation="2")
+    with background.during(relay_to(database_url, old)):
+        eventually(lambda: (created.id, "PatientCreated") in old.received)
+        with background.during(relay_to(database_url, new)):
+            eventually(lambda: (created.id, "PatientCreated") in new.received)
+            old.incarnation = "2"
             background.run(old.open())
-            other = patients.create_patient(create_request())  # which the old one delivers next
+            other = patients.create_patient(create_request())  # the old relay delivers it next
             eventually(lambda: sql(DELIVERED, other.id, TOPIC))
             assert not sql(DELIVERED, created.id, TOPIC)
             background.run(new.open())
@@ -151,11 +149,11 @@ def test_what_a_former_life_was_given_is_not_marked_as_delivered_in_the_next(
 
 @pytest.fixture(scope="module")
 def database_url(new_database: Callable[[str], str]) -> str:
-    """A database of the module's own, as none of its rows is really delivered."""
+    """A database of its own for this module, because its rows are not delivered to Kafka."""
     return new_database("patient")
 
 
 @pytest.fixture(autouse=True)
-def _known_life(sql: Sql) -> None:
-    """Has relays know the first life of a gate: a new one would have every row delivered again."""
+def _known_incarnation(sql: Sql) -> None:
+    """Stores the first incarnation of a gate as known. A new one would cause a second delivery of every row."""
     sql("INSERT INTO topics (name, topic_id) VALUES ($1, '1') ON CONFLICT (name) DO UPDATE SET topic_id = '1'", TOPIC)

@@ -1,4 +1,4 @@
-"""How Kafka is called: by TLS or without."""
+"""The addresses of Kafka servers, with TLS and without."""
 
 import socket
 from contextlib import closing
@@ -13,7 +13,7 @@ _TLS_HANDSHAKE, _KAFKA_REQUEST = b"\x16", b"\0"
 
 
 @pytest.mark.parametrize(("scheme", "first"), [("ssl://", _TLS_HANDSHAKE), ("", _KAFKA_REQUEST)])
-def test_kafka_is_called_by_tls_only_if_its_address_says_so(scheme: str, first: bytes) -> None:
+def test_tls_is_used_only_for_ssl_addresses(scheme: str, first: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as broker:
         broker.settimeout(30)
         topic = Topic(f"{scheme}127.0.0.1:{broker.getsockname()[1]}", "any")
@@ -24,8 +24,8 @@ def test_kafka_is_called_by_tls_only_if_its_address_says_so(scheme: str, first: 
 
 
 @pytest.mark.parametrize("servers", ["https://kafka:9094", "ssl://", "kafka:9092/topic"])
-def test_servers_that_make_no_sense_are_refused(servers: str) -> None:
-    told = {
+def test_invalid_server_addresses_are_rejected(servers: str) -> None:
+    environment = {
         "PULSETRACK_DATABASE_URL": "postgresql://127.0.0.1/patient",
         "PULSETRACK_LISTEN": "127.0.0.1:5000",
         "PULSETRACK_AUTH": "127.0.0.1:5001",
@@ -34,4 +34,4 @@ def test_servers_that_make_no_sense_are_refused(servers: str) -> None:
         "PULSETRACK_KAFKA": servers,
     }
     with pytest.raises(SettingsError, match=r"\$\.kafka`$"):
-        PatientSettings.read(told)
+        PatientSettings.read(environment)

@@ -1,4 +1,4 @@
-"""A database server whose certificate is verified, as on AWS."""
+"""Verification of the certificate of the database server, as on AWS."""
 
 import asyncio
 import os
@@ -28,14 +28,14 @@ from tests.harness.background import Background
 
 @dataclass
 class Authority:
-    """Signs certificates."""
+    """A certificate authority."""
 
     name: x509.Name
     key: ec.EllipticCurvePrivateKey
 
     @classmethod
-    def named(cls, name: str) -> "Authority":
-        """Returns a new one."""
+    def create(cls, name: str) -> "Authority":
+        """Creates an authority."""
         return cls(_name(name), ec.generate_private_key(ec.SECP256R1()))
 
     def write(self, path: Path) -> Path:
@@ -46,21 +46,23 @@ class Authority:
         return _write(path, own.sign(self.key, hashes.SHA256()))
 
     def certify(self, folder: Path) -> SSLContext:
-        """Returns what a server at HOST speaks TLS with. Its files are in the folder."""
+        """Returns the TLS context of a server at HOST, and writes its files to the folder."""
         key = ec.generate_private_key(ec.SECP256R1())
         alternative = x509.SubjectAlternativeName([x509.IPAddress(ip_address(HOST))])
-        made = self._certificate(_name("server"), key).add_extension(alternative, critical=False)
+        certificate = self._certificate(_name("server"), key).add_extension(alternative, critical=False)
         private = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         (folder / "key.pem").write_bytes(key.private_bytes(*private))
         context = SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(_write(folder / "server.pem", made.sign(self.key, hashes.SHA256())), folder / "key.pem")
+        context.load_cert_chain(
+            _write(folder / "server.pem", certificate.sign(self.key, hashes.SHA256())), folder / "key.pem"
+        )
         return context
 
-    def _certificate(self, of: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    def _certificate(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
         now = datetime.now(UTC)
         return (
             x509.CertificateBuilder()
-            .subject_name(of)
+            .subject_name(subject)
             .issuer_name(self.name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
@@ -71,7 +73,7 @@ class Authority:
 
 @pytest.fixture(scope="module")
 def authority() -> Authority:
-    return Authority.named("authority")
+    return Authority.create("authority")
 
 
 @pytest.fixture(scope="module")
@@ -81,62 +83,60 @@ def server(
     new_database: Callable[[str], str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[str]:
-    """The URL of a database whose server has a certificate of the authority."""
+    """The URL of a database whose server has a certificate from the authority."""
     url = urlsplit(new_database("billing"))
     tls = authority.certify(tmp_path_factory.mktemp("tls"))
-    with background.during(speaking_tls(tls, url.port or 0)) as port:
+    with background.during(terminate_tls(tls, url.port or 0)) as port:
         yield url._replace(netloc=f"{url.username}:{url.password}@{HOST}:{port}").geturl()
 
 
 @asynccontextmanager
-async def speaking_tls(tls: SSLContext, postgres: int) -> AsyncIterator[int]:
-    """Does the TLS of a Postgres whose build has none, and yields its port."""
+async def terminate_tls(tls: SSLContext, postgres: int) -> AsyncIterator[int]:
+    """Terminates TLS in front of a Postgres that was built without it, and yields the port."""
 
     async def serve(reader: StreamReader, writer: StreamWriter) -> None:
         assert await reader.readexactly(8) == struct.pack(">II", 8, 80877103)  # SSLRequest
         writer.write(b"S")
-        with suppress(OSError):  # the client does not like the certificate
+        with suppress(OSError):  # the client rejects the certificate
             await writer.start_tls(tls)
             to_reader, to_writer = await asyncio.open_connection(HOST, postgres)
-            await asyncio.gather(pump(reader, to_writer), pump(to_reader, writer))
+            await asyncio.gather(copy_stream(reader, to_writer), copy_stream(to_reader, writer))
 
     server = await asyncio.start_server(serve, HOST, 0)
     async with server:
         yield server.sockets[0].getsockname()[1]
 
 
-async def pump(reader: StreamReader, writer: StreamWriter) -> None:
-    """Hands on what comes, until no more does."""
+async def copy_stream(reader: StreamReader, writer: StreamWriter) -> None:
+    """Copies a stream to its end."""
     while data := await reader.read(65536):
         writer.write(data)
         await writer.drain()
     writer.close()
 
 
-def test_a_server_with_a_certificate_of_the_authority_is_used(
-    server: str, authority: Authority, tmp_path: Path
-) -> None:
-    ended = migrated(server, authority.write(tmp_path / "ca.pem"))
+def test_server_certificate_of_the_authority_is_accepted(server: str, authority: Authority, tmp_path: Path) -> None:
+    ended = run_migration(server, authority.write(tmp_path / "ca.pem"))
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
-def test_one_with_another_certificate_is_not(server: str, tmp_path: Path) -> None:
-    ended = migrated(server, Authority.named("authority").write(tmp_path / "ca.pem"))
+def test_server_certificate_of_another_authority_is_rejected(server: str, tmp_path: Path) -> None:
+    ended = run_migration(server, Authority.create("authority").write(tmp_path / "ca.pem"))
     assert ended.returncode == 1
     assert "certificate verify failed" in ended.stderr
 
 
-def test_without_the_authorities_none_is_used(server: str, tmp_path: Path) -> None:
-    ended = migrated(server, tmp_path / "ca.pem")
+def test_missing_authority_file_is_an_error(server: str, tmp_path: Path) -> None:
+    ended = run_migration(server, tmp_path / "ca.pem")
     assert ended.returncode == 1
     assert str(tmp_path / "ca.pem") in ended.stderr
 
 
-def migrated(url: str, authorities: Path) -> "subprocess.CompletedProcess[str]":
-    """Returns how a migration ends that verifies the server."""
-    told = {"PULSETRACK_DATABASE_URL": url, "PGSSLMODE": "verify-full", "PGSSLROOTCERT": str(authorities)}
+def run_migration(url: str, authorities: Path) -> "subprocess.CompletedProcess[str]":
+    """Migrates in a process that verifies the server, and returns the ended process."""
+    settings = {"PULSETRACK_DATABASE_URL": url, "PGSSLMODE": "verify-full", "PGSSLROOTCERT": str(authorities)}
     program = [sys.executable, "-m", "services.common.postgres.migrate", "billing"]
-    return subprocess.run(program, check=False, capture_output=True, text=True, env=os.environ | told, timeout=60)
+    return subprocess.run(program, check=False, capture_output=True, text=True, env=os.environ | settings, timeout=60)
 
 
 def _name(text: str) -> x509.Name:

@@ -1,4 +1,4 @@
-"""Journals: the order in which they are followed, while others write."""
+"""Journals: the order in which rows are read during concurrent writes."""
 
 import asyncio
 from collections.abc import Sequence
@@ -32,8 +32,8 @@ def _empty(background: Background, database_url: str) -> None:
     background.run(empty())
 
 
-class Written:
-    """A database with a journal, and those who write to it."""
+class WordJournal:
+    """A journal of words, with a new connection for each write."""
 
     def __init__(self, db: Database, url: str) -> None:
         self.db = db
@@ -49,93 +49,91 @@ class Written:
                 await connection.execute(INSERT, word)
         await connection.close()
 
-    async def read(self, place: JournalPosition, *, limit: int = 100) -> tuple[Sequence[str], JournalPosition]:
-        """Returns what follows a place, and the place behind it."""
-        rows = await JOURNAL.read_after(self.db, place, limit=limit)
-        return [row["word"] for row in rows], position_of(rows[-1]) if rows else place
+    async def read(self, position: JournalPosition, *, limit: int = 100) -> tuple[Sequence[str], JournalPosition]:
+        """Returns the words after a position, and the position of the last one."""
+        rows = await JOURNAL.read_after(self.db, position, limit=limit)
+        return [row["word"] for row in rows], position_of(rows[-1]) if rows else position
 
 
-def test_rows_are_read_in_order_and_page_by_page(background: Background, database_url: str) -> None:
-    async def story() -> None:
+def test_rows_are_read_in_order_page_by_page(background: Background, database_url: str) -> None:
+    async def scenario() -> None:
         async with Database(database_url) as db:
-            written = Written(db, database_url)
-            await written.write("a", "b")
-            await written.write("c")
-            first, place = await written.read(START, limit=2)
-            assert (first, (await written.read(place))[0]) == (["a", "b"], ["c"])
+            journal = WordJournal(db, database_url)
+            await journal.write("a", "b")
+            await journal.write("c")
+            first, position = await journal.read(START, limit=2)
+            assert (first, (await journal.read(position))[0]) == (["a", "b"], ["c"])
 
-    background.run(story())
+    background.run(scenario())
 
 
-def test_what_was_begun_earlier_and_is_committed_late_is_not_missed(background: Background, database_url: str) -> None:
-    async def story() -> None:
+def test_row_that_is_committed_late_is_not_skipped(background: Background, database_url: str) -> None:
+    async def scenario() -> None:
         async with Database(database_url) as db:
-            written = Written(db, database_url)
-            await written.write("before")
-            slow = await written.connect()
+            journal = WordJournal(db, database_url)
+            await journal.write("before")
+            slow = await journal.connect()
             transaction = slow.transaction()
             await transaction.start()
             await slow.execute(INSERT, "slow")
-            await written.write("quick")  # has a higher number than "slow", and is committed first
-            words, place = await written.read(START)
+            await journal.write("quick")  # has a higher position than "slow", and is committed first
+            words, position = await journal.read(START)
             assert words == ["before"]
-            assert await JOURNAL.find_end(db) == place
+            assert await JOURNAL.find_end(db) == position
             await transaction.commit()
             await slow.close()
-            assert (await written.read(place))[0] == ["slow", "quick"]
+            assert (await journal.read(position))[0] == ["slow", "quick"]
 
-    background.run(story())
+    background.run(scenario())
 
 
-def test_a_reader_misses_nothing_and_reads_nothing_twice_while_many_write(
-    background: Background, database_url: str
-) -> None:
-    async def write(written: Written, writer: int) -> None:
+def test_reader_receives_each_row_once_during_concurrent_writes(background: Background, database_url: str) -> None:
+    async def write(journal: WordJournal, writer: int) -> None:
         for number in range(30):
-            await written.write(f"{writer}:{number}:a", f"{writer}:{number}:b")
+            await journal.write(f"{writer}:{number}:a", f"{writer}:{number}:b")
 
-    async def story() -> list[str]:
+    async def scenario() -> list[str]:
         async with Database(database_url) as db:
-            written = Written(db, database_url)
-            writers = asyncio.gather(*(write(written, writer) for writer in range(6)))
-            found, place = list[str](), START
+            journal = WordJournal(db, database_url)
+            writers = asyncio.gather(*(write(journal, writer) for writer in range(6)))
+            found, position = list[str](), START
             done = False
             while True:
-                words, place = await written.read(place, limit=7)
+                words, position = await journal.read(position, limit=7)
                 found += words
                 if done and not words:
                     return found
                 done = writers.done()
 
-    found = background.run(story())
+    found = background.run(scenario())
     assert len(found) == len(set(found)) == 6 * 30 * 2
     for writer in range(6):
-        mine = [word for word in found if word.startswith(f"{writer}:")]
-        assert mine == [f"{writer}:{number}:{half}" for number in range(30) for half in "ab"]
+        own = [word for word in found if word.startswith(f"{writer}:")]
+        assert own == [f"{writer}:{number}:{half}" for number in range(30) for half in "ab"]
 
 
-def test_the_end_is_behind_what_is_there_and_before_what_comes(background: Background, database_url: str) -> None:
-    async def story() -> None:
+def test_end_is_after_all_rows_and_before_later_rows(background: Background, database_url: str) -> None:
+    async def scenario() -> None:
         async with Database(database_url) as db:
-            written = Written(db, database_url)
+            journal = WordJournal(db, database_url)
             assert await JOURNAL.find_end(db) == START
-            await written.write("a", "b")
+            await journal.write("a", "b")
             end = await JOURNAL.find_end(db)
-            assert await written.read(end) == ([], end)
-            await written.write("c")
-            assert (await written.read(end))[0] == ["c"]
+            assert await journal.read(end) == ([], end)
+            await journal.write("c")
+            assert (await journal.read(end))[0] == ["c"]
 
-    background.run(story())
+    background.run(scenario())
 
 
-def test_only_the_places_of_rows_are_known(background: Background, database_url: str) -> None:
-    async def story() -> None:
+def test_journal_contains_only_the_positions_of_its_rows(background: Background, database_url: str) -> None:
+    async def scenario() -> None:
         async with Database(database_url) as db:
-            await Written(db, database_url).write("a")
+            await WordJournal(db, database_url).write("a")
             end = await JOURNAL.find_end(db)
             assert await JOURNAL.contains(db, START)
             assert await JOURNAL.contains(db, end)
             assert not await JOURNAL.contains(db, JournalPosition(end.transaction, end.position + 1))
             assert not await JOURNAL.contains(db, JournalPosition(end.transaction + 1, end.position))
 
-    background.run(story())
+    background.run(scenario())

@@ -1,4 +1,4 @@
-"""Migrations: a database is brought to the tables that the code has, once, whoever asks and how often."""
+"""Migrations of the databases, by one or several processes."""
 
 import os
 import secrets
@@ -27,7 +27,7 @@ from tools.local.postgres import Postgres
 ROOT = Path(__file__).resolve().parents[3]
 COLUMNS = "SELECT table_name, column_name, data_type, is_nullable, column_default FROM information_schema.columns"
 SHAPE = f"{COLUMNS} WHERE table_schema = 'public' ORDER BY 1, 2"
-VERSION = "SELECT version_num, xmin::text FROM alembic_version"  # xmin tells the transaction that wrote it
+VERSION = "SELECT version_num, xmin::text FROM alembic_version"  # xmin is the transaction that wrote the row
 
 Ended = subprocess.CompletedProcess[str]
 
@@ -41,7 +41,7 @@ def empty(background: Background, postgres: Postgres) -> str:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_fresh_database_gets_the_tables_that_the_code_has(
+def test_migrated_database_has_the_tables_of_the_models(
     background: Background, new_database: Callable[[str], str], service: str
 ) -> None:
     tables = import_module(f"services.{service}.models").metadata
@@ -59,7 +59,7 @@ def test_a_fresh_database_gets_the_tables_that_the_code_has(
     assert background.run(compare(new_database(service))) == []
 
 
-def test_a_migrated_database_is_left_alone(background: Background, empty: str) -> None:
+def test_second_migration_changes_nothing(background: Background, empty: str) -> None:
     sql = Sql(background, empty)
     migrate("billing", empty)
     before = sql(SHAPE), sql(VERSION)
@@ -68,16 +68,16 @@ def test_a_migrated_database_is_left_alone(background: Background, empty: str) -
     assert (sql(SHAPE), sql(VERSION)) == before
 
 
-def test_to_see_that_nothing_is_to_be_done_takes_no_alembic(empty: str) -> None:
+def test_alembic_is_imported_only_for_pending_migrations(empty: str) -> None:
     program = "import sys; from services.common.postgres.migrate import main; main(); print('alembic' in sys.modules)"
-    assert [migrated(empty, "-c", program).stdout.strip() for _ in range(2)] == ["True", "False"]
+    assert [run_migration(empty, "-c", program).stdout.strip() for _ in range(2)] == ["True", "False"]
 
 
-def test_two_who_migrate_at_once_get_it_done_once(background: Background, empty: str) -> None:
+def test_concurrent_migrations_both_succeed(background: Background, empty: str) -> None:
     sql = Sql(background, empty)
     with ThreadPoolExecutor() as threads:
         with sql.hold_locks("CREATE TABLE alembic_version ()"):
-            both = [threads.submit(migrated, empty, "-m", "services.common.postgres.migrate") for _ in range(2)]
+            both = [threads.submit(run_migration, empty, "-m", "services.common.postgres.migrate") for _ in range(2)]
             eventually(lambda: sql.count_waiting() == 2)
         assert [each.result().returncode for each in both] == [0, 0]
     newest = max(file.name[:4] for file in (ROOT / "services/billing/migrations").glob("[0-9]*.py"))
@@ -94,40 +94,38 @@ def test_two_who_migrate_at_once_get_it_done_once(background: Background, empty:
         "postgresql://nobody:a-secret@{server}/nowhere",
     ],
 )
-def test_a_wrong_url_gives_one_clear_sentence(database_url: str, url: str) -> None:
+def test_invalid_url_is_a_one_line_error(database_url: str, url: str) -> None:
     server = database_url.rpartition("@")[2].partition("/")[0]
-    ended = migrated(url.format(server=server), "-m", "services.common.postgres.migrate")
+    ended = run_migration(url.format(server=server), "-m", "services.common.postgres.migrate")
     assert ended.returncode == 1
-    [sentence] = ended.stderr.splitlines()
-    assert sentence.startswith("Cannot migrate the database of billing: ")
-    assert "a-secret" not in sentence
+    [error] = ended.stderr.splitlines()
+    assert error.startswith("Cannot migrate the database of billing: ")
+    assert "a-secret" not in error
 
 
-def test_tables_of_a_newer_version_give_one_clear_sentence(
-    new_database: Callable[[str], str], background: Background
-) -> None:
+def test_newer_database_version_is_a_one_line_error(new_database: Callable[[str], str], background: Background) -> None:
     url = new_database("billing")
     Sql(background, url)("UPDATE alembic_version SET version_num = '9999'")
-    ended = migrated(url, "-m", "services.common.postgres.migrate")
+    ended = run_migration(url, "-m", "services.common.postgres.migrate")
     assert ended.returncode == 1
-    [sentence] = ended.stderr.splitlines()
-    assert "does not support the version of its tables" in sentence
+    [error] = ended.stderr.splitlines()
+    assert "does not support the version of its tables" in error
 
 
-def test_an_unknown_service_is_refused() -> None:
-    ended = migrated("", "-m", "services.common.postgres.migrate", service="nothing")
+def test_unknown_service_is_rejected() -> None:
+    ended = run_migration("", "-m", "services.common.postgres.migrate", service="nothing")
     assert ended.returncode == 2
     assert "invalid choice: 'nothing'" in ended.stderr
 
 
-def migrated(url: str, *program: str, service: str = "billing") -> Ended:
-    """Migrates as a process does, and returns how it ended."""
-    ended: Ended = subprocess.run(**how(url, *program, service=service), timeout=60, check=False)
+def run_migration(url: str, *program: str, service: str = "billing") -> Ended:
+    """Migrates in a process, and returns the ended process."""
+    ended: Ended = subprocess.run(**process_arguments(url, *program, service=service), timeout=60, check=False)
     return ended
 
 
-def how(url: str, *program: str, service: str = "billing") -> dict[str, Any]:
-    """Returns how a process is started that migrates."""
+def process_arguments(url: str, *program: str, service: str = "billing") -> dict[str, Any]:
+    """Returns the arguments of subprocess.run for a migration."""
     environment = os.environ | {"PULSETRACK_DATABASE_URL": url}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return {"args": [sys.executable, *program, service], "cwd": ROOT, "env": environment} | pipes

@@ -1,4 +1,4 @@
-"""What a caller learns of each SQLSTATE that Postgres may answer with."""
+"""The failures that clients receive for the SQLSTATEs of Postgres."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -32,14 +32,14 @@ def service_name() -> str:
 
 @pytest.fixture(scope="module")
 def db(background: Background, database_url: str) -> Iterator[Database]:
-    """A database with a function that fails as it is asked to."""
+    """A database with a function that raises a given SQLSTATE."""
     Sql(background, database_url)(FAIL)
     with background.during(Database(database_url)) as db:
         yield db
 
 
-def raised(background: Background, db: Database, state: str) -> BaseException:
-    """Returns what a statement raises that fails with a SQLSTATE."""
+def catch_error(background: Background, db: Database, state: str) -> BaseException:
+    """Returns the exception of a statement that fails with a SQLSTATE."""
 
     async def run() -> BaseException:
         try:
@@ -52,51 +52,49 @@ def raised(background: Background, db: Database, state: str) -> BaseException:
 
 
 @pytest.mark.parametrize("state", [state for state in STATES if state.startswith(ENVIRONMENT)])
-def test_what_the_environment_causes_can_be_retried(background: Background, db: Database, state: str) -> None:
-    error = raised(background, db, state)
+def test_errors_of_the_environment_can_be_retried(background: Background, db: Database, state: str) -> None:
+    error = catch_error(background, db, state)
     assert isinstance(error, DependencyUnavailable)
     assert error.code in RETRYABLE
 
 
 @pytest.mark.parametrize("state", VALUES)
-def test_a_value_that_no_column_takes_is_an_invalid_argument(background: Background, db: Database, state: str) -> None:
-    error = raised(background, db, state)
+def test_invalid_value_is_an_invalid_argument(background: Background, db: Database, state: str) -> None:
+    error = catch_error(background, db, state)
     assert isinstance(error, Failure)
     assert error.code is StatusCode.INVALID_ARGUMENT
 
 
-def test_any_other_state_is_a_fault_of_the_program(background: Background, db: Database) -> None:
+def test_other_sqlstates_are_unexpected_errors(background: Background, db: Database) -> None:
     no_errors = ("00", "01", "02")
     others = [state for state in STATES if not state.startswith((*ENVIRONMENT, *VALUES, *no_errors))]
-    assert [state for state in others if not isinstance(raised(background, db, state), asyncpg.PostgresError)] == []
+    assert [
+        state for state in others if not isinstance(catch_error(background, db, state), asyncpg.PostgresError)
+    ] == []
 
 
-def test_every_entry_of_the_table_is_a_state_that_exists() -> None:
+def test_every_listed_sqlstate_exists() -> None:
     assert [entry for entry in FAILURES if not any(state.startswith(entry) for state in STATES)] == []
 
 
-def test_a_statement_that_takes_too_long_is_answered_as_too_slow(
-    background: Background, new_database: Callable[[str], str]
-) -> None:
+def test_statement_timeout_is_reported_as_too_slow(background: Background, new_database: Callable[[str], str]) -> None:
     url = f"{new_database('billing')}?statement_timeout=50"
     with pytest.raises(Failure) as failure:
         background.run(sleep(url))
     assert (failure.value.code, failure.value.reason) == (StatusCode.DEADLINE_EXCEEDED, "CALL_TOO_SLOW")
 
 
-def test_an_idle_transaction_is_ended_and_can_be_retried(
-    background: Background, new_database: Callable[[str], str]
-) -> None:
+def test_terminated_idle_transaction_can_be_retried(background: Background, new_database: Callable[[str], str]) -> None:
     url = f"{new_database('billing')}?idle_in_transaction_session_timeout=50"
     with pytest.raises(DependencyUnavailable):
         background.run(idle(url))
 
 
-def test_a_database_that_is_read_only_is_not_ready(background: Background, new_database: Callable[[str], str]) -> None:
+def test_read_only_database_is_not_ready(background: Background, new_database: Callable[[str], str]) -> None:
     url = new_database("billing")
-    with background.during(opened(url)) as db:
+    with background.during(open_database(url)) as db:
         background.run(db.ready())
-    with background.during(opened(f"{url}?default_transaction_read_only=on")) as db:
+    with background.during(open_database(f"{url}?default_transaction_read_only=on")) as db:
         with pytest.raises(DependencyUnavailable):
             background.run(db.ready())
         with pytest.raises(DependencyUnavailable):
@@ -104,7 +102,7 @@ def test_a_database_that_is_read_only_is_not_ready(background: Background, new_d
 
 
 @asynccontextmanager
-async def opened(url: str) -> AsyncIterator[Database]:
+async def open_database(url: str) -> AsyncIterator[Database]:
     async with Database(url) as db:
         yield db
 
