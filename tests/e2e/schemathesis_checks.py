@@ -38,7 +38,7 @@ schemathesis.openapi.format("password", st.text(st.characters(codec="utf-8"), mi
 
 
 @schemathesis.check
-def a_request_of_the_right_form_is_not_refused_for_its_form(_: Any, response: Any, case: Any) -> None:
+def valid_request_is_not_rejected_for_its_format(_: Any, response: Any, case: Any) -> None:
     """Replaces positive_data_acceptance: such a request may only fail by rules that the schema cannot express."""
     if case.meta and case.meta.generation.mode.is_positive and response.status_code == 400:
         error = response.json()
@@ -48,12 +48,12 @@ def a_request_of_the_right_form_is_not_refused_for_its_form(_: Any, response: An
 
 
 @schemathesis.check
-def an_error_has_a_reason_that_the_document_gives_to_its_operation(_: Any, response: Any, case: Any) -> None:
+def error_reason_is_documented(_: Any, response: Any, case: Any) -> None:
     """Compares the reason with the examples of the response in the document."""
-    answers = OPERATIONS[case.operation.definition.raw["operationId"]]["responses"]
-    answer = answers.get(str(response.status_code), {})
-    if name := answer.get("$ref", "").rpartition("/")[2]:
-        answer = DOCUMENT["components"]["responses"][name]
-    known = answer.get("content", {}).get("application/json", {}).get("examples")
+    documented = OPERATIONS[case.operation.definition.raw["operationId"]]["responses"]
+    expected = documented.get(str(response.status_code), {})
+    if name := expected.get("$ref", "").rpartition("/")[2]:
+        expected = DOCUMENT["components"]["responses"][name]
+    known = expected.get("content", {}).get("application/json", {}).get("examples")
     if known and case.method.upper() == case.operation.method.upper():
         assert response.json()["details"][0]["reason"] in known, response.text

@@ -83,9 +83,9 @@ def test_grpc_web_works_over_http_1_with_the_committed_descriptors(system: Insta
 
 
 def test_disabled_reflection_rejects_every_listing(new_folder: NewFolder) -> None:
-    with run_instance(new_folder("closed"), PULSETRACK_REFLECTION="off") as copy:
+    with run_instance(new_folder("closed"), PULSETRACK_REFLECTION="off") as instance:
         for endpoint in ("gateway", *SERVICES):
-            listing = run("grpcurl", "-plaintext", f"127.0.0.1:{find_port(copy, endpoint)}", "list")
+            listing = run("grpcurl", "-plaintext", f"127.0.0.1:{find_port(instance, endpoint)}", "list")
             assert (listing.returncode != 0, listing.stdout) == (True, ""), endpoint
 
 

@@ -103,7 +103,7 @@ def test_huge_json_is_rejected(user: Session, body: str, reason: str) -> None:
     assert (response.status_code, response.json()["details"][0]["reason"]) == (400, reason)
 
 
-@pytest.mark.parametrize("content", [TEN_MEGABYTES, iter([TEN_MEGABYTES])], ids=["its length said", "in chunks"])
+@pytest.mark.parametrize("content", [TEN_MEGABYTES, iter([TEN_MEGABYTES])], ids=["with its length", "in chunks"])
 def test_ten_megabyte_body_is_rejected(user: Session, content: Any) -> None:
     response = user.rest.post("/v1/patients", content=content, headers={"content-type": "application/json"})
     assert (response.status_code, response.json()["details"][0]["reason"]) == (413, "BODY_TOO_LARGE")
