@@ -42,7 +42,7 @@ _BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0
 _TRACEPARENT = re.compile("00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 _NOT_SAMPLED = nullcontext(INVALID_SPAN)
-_current_span: ContextVar[Span] = ContextVar("span", default=INVALID_SPAN)
+_current_span: ContextVar[Span | None] = ContextVar("span", default=None)
 _w3c = TraceContextTextMapPropagator()
 _tracer = trace.get_tracer("pulsetrack")
 _durations = metrics.get_meter("pulsetrack").create_histogram(
@@ -107,7 +107,8 @@ class Tracing(AsyncServerInterceptor):
     def observe(self, outcome: Outcome) -> None:
         """Records the call's duration and adds its status code to the span."""
         _durations.record(outcome.seconds, self._with_code[outcome.code])
-        _current_span.get().set_attribute("rpc.response.status_code", outcome.code.name)
+        if span := _current_span.get():
+            span.set_attribute("rpc.response.status_code", outcome.code.name)
 
 
 @contextmanager

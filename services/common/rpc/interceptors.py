@@ -92,11 +92,11 @@ class RequestLog(AsyncServerInterceptor):
 
     def observe(self, outcome: Outcome) -> None:
         """Logs a call that was rejected or slow. `Errors` logs unexpected exceptions."""
-        code = outcome.code.name
-        if outcome.failure:
-            _log.info("%s rejected", self._name, extra={"code": code, "reason": outcome.failure.reason})
-        if outcome.seconds > self._slow_seconds:
-            _log.warning("%s was slow", self._name, extra={"code": code, "ms": round(outcome.seconds * 1000)})
+        code, failure, seconds = outcome
+        if failure:
+            _log.info("%s rejected", self._name, extra={"code": code.name, "reason": failure.reason})
+        if seconds > self._slow_seconds:
+            _log.warning("%s was slow", self._name, extra={"code": code.name, "ms": round(seconds * 1000)})
 
 
 class Outcomes(AsyncServerInterceptor):

@@ -131,8 +131,10 @@ def bind_interceptors(handler: Next, interceptors: Sequence[AsyncServerIntercept
     """
 
     def wrap(interceptor: AsyncServerInterceptor, following: Next) -> Next:
+        intercept, path = interceptor.intercept, method.path
+
         def call(request: Any, context: Context) -> Awaitable[Any]:
-            return interceptor.intercept(following, request, context, method.path)
+            return intercept(following, request, context, path)
 
         return call
 
