@@ -17,7 +17,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Postgres:
     return Postgres(tmp_path_factory.mktemp("databases") / "postgres", free_port(), "s3cret")
 
 
-def while_it_runs(server: Postgres, story: Callable[[RunningPart], Awaitable[None]]) -> None:
+def run_story(server: Postgres, story: Callable[[RunningPart], Awaitable[None]]) -> None:
     async def whole() -> None:
         async with RunningPart(server.part(), server.folder.parent / "logs") as running:
             await story(running)
@@ -48,7 +48,7 @@ def test_service_reaches_only_its_own_database(server: Postgres) -> None:
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await ask(auth.removesuffix("pulsetrack_auth") + others, "SELECT 1")
 
-    while_it_runs(server, story)
+    run_story(server, story)
 
 
 def test_only_the_owner_creates_tables(server: Postgres) -> None:
@@ -61,7 +61,7 @@ def test_only_the_owner_creates_tables(server: Postgres) -> None:
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await ask(service_url(server.url(), "auth", passwords["auth"]), statement)
 
-    while_it_runs(server, story)
+    run_story(server, story)
 
 
 def test_database_that_its_service_owned_is_given_to_the_owner(server: Postgres) -> None:
@@ -79,7 +79,7 @@ def test_database_that_its_service_owned_is_given_to_the_owner(server: Postgres)
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await ask(service, "SELECT number FROM kept")
 
-    while_it_runs(server, story)
+    run_story(server, story)
 
 
 def test_transactions_of_every_role_are_limited(server: Postgres) -> None:
@@ -95,7 +95,7 @@ def test_transactions_of_every_role_are_limited(server: Postgres) -> None:
             names = ("statement_timeout", "transaction_timeout", "idle_in_transaction_session_timeout")
             assert " ".join([str(await ask(url, f"SHOW {name}")) for name in names]) == limits
 
-    while_it_runs(server, story)
+    run_story(server, story)
 
 
 def test_new_password_replaces_the_previous_one(server: Postgres) -> None:
@@ -107,4 +107,4 @@ def test_new_password_replaces_the_previous_one(server: Postgres) -> None:
                 await ask(url(server.url(), "auth", Passwords("old", "old")), "SELECT 1")
             assert await ask(url(server.url(), "auth", Passwords("new", "new")), "SELECT 1") == 1
 
-    while_it_runs(server, story)
+    run_story(server, story)

@@ -171,19 +171,19 @@ _API_VERSIONS_RESPONSE = struct.Struct(">iih")
 _SSL_REQUEST = struct.pack(">ii", 8, 80877103)
 
 
-async def serves_grpc(host: str, port: int) -> bool:
+async def is_grpc_ready(host: str, port: int) -> bool:
     """Returns whether the health service of a gRPC server reports SERVING."""
     return await _check_health(host, port, _SECONDS) == "SERVING"
 
 
-async def answers_grpc(host: str, port: int) -> bool:
+async def is_grpc_alive(host: str, port: int) -> bool:
     """Returns whether the health service of a gRPC server responds with any status."""
     return bool(await _check_health(host, port, ALIVE_SECONDS))
 
 
 async def _check_health(host: str, port: int, seconds: float) -> str:
     """Returns the status of the health service or the name of its error. Empty if the server does not respond."""
-    if not await listens(host, port):
+    if not await is_listening(host, port):
         return ""
     # Must be set before grpc is imported. Its fork handlers would affect the processes that the supervisor starts.
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
@@ -199,12 +199,12 @@ async def _check_health(host: str, port: int, seconds: float) -> str:
         return str(health_pb2.HealthCheckResponse.ServingStatus.Name(response.status))
 
 
-async def serves_http(host: str, port: int, path: str) -> bool:
+async def is_http_ready(host: str, port: int, path: str) -> bool:
     """Returns whether the response to a GET of the path has status 200."""
     return await _get(host, port, path, _SECONDS) == b"HTTP/1.1 200"
 
 
-async def answers_http(host: str, port: int, path: str) -> bool:
+async def is_http_alive(host: str, port: int, path: str) -> bool:
     """Returns whether a GET of the path gets a response with any status."""
     return bool(await _get(host, port, path, ALIVE_SECONDS))
 
@@ -215,13 +215,13 @@ async def _get(host: str, port: int, path: str, seconds: float) -> bytes:
     return await _send(host, port, request.encode(), 12, seconds)
 
 
-async def serves_kafka(host: str, port: int, seconds: float = _SECONDS) -> bool:
+async def is_kafka_ready(host: str, port: int, seconds: float = _SECONDS) -> bool:
     """Returns whether a broker responds to ApiVersions, the first request of every Kafka client."""
     response = await _send(host, port, _API_VERSIONS, _API_VERSIONS_RESPONSE.size, seconds)
     return bool(response) and _API_VERSIONS_RESPONSE.unpack(response)[1:] == (1, 0)
 
 
-async def serves_postgres(url: str) -> bool:
+async def is_postgres_ready(url: str) -> bool:
     """Returns whether a Postgres server accepts connections. Raises StartError if it rejects the credentials."""
     import asyncpg  # noqa: PLC0415 - takes 100 ms, while Postgres starts
 
@@ -235,12 +235,12 @@ async def serves_postgres(url: str) -> bool:
     return True
 
 
-async def answers_postgres(host: str, port: int) -> bool:
+async def is_postgres_alive(host: str, port: int) -> bool:
     """Returns whether a Postgres server responds, even during recovery."""
     return bool(await _send(host, port, _SSL_REQUEST, 1, ALIVE_SECONDS))
 
 
-async def listens(host: str, port: int) -> bool:
+async def is_listening(host: str, port: int) -> bool:
     """Returns whether a server accepts connections."""
     try:
         async with asyncio.timeout(_SECONDS):

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from deploy.errors import StartError
 from deploy.settings import HOST
-from tools.local.part import Part, answers_postgres, serves_postgres
+from tools.local.part import Part, is_postgres_alive, is_postgres_ready
 from tools.local.process import Command, User, run_to_end
 
 SUPERUSER = "postgres"
@@ -68,8 +68,8 @@ class Postgres:
         return Part(
             name=name,
             command=command,
-            ready=partial(serves_postgres, self.url()),
-            alive=partial(answers_postgres, HOST, self.port),
+            ready=partial(is_postgres_ready, self.url()),
+            alive=partial(is_postgres_alive, HOST, self.port),
             recovers=True,
             prepare=self._initialize,
             stop_seconds=3,

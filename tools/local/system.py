@@ -21,11 +21,11 @@ from tools.local.part import (
     ALIVE_SECONDS,
     Part,
     Step,
-    answers_grpc,
-    answers_http,
-    serves_grpc,
-    serves_http,
-    serves_kafka,
+    is_grpc_alive,
+    is_grpc_ready,
+    is_http_alive,
+    is_http_ready,
+    is_kafka_ready,
 )
 from tools.local.postgres import ACCOUNT, Postgres
 from tools.local.process import ROOT, Command, run_to_end
@@ -127,8 +127,8 @@ class System:
         return Part(
             name=worker,
             command=Command(argv=(sys.executable, "-m", f"services.{service.name}"), environment=environment),
-            ready=partial(serves_grpc, HOST, port),
-            alive=partial(answers_grpc, HOST, port),
+            ready=partial(is_grpc_ready, HOST, port),
+            alive=partial(is_grpc_alive, HOST, port),
             needs=(f"{service.name}-migrations", *(["broker"] if service.uses_kafka else [])),
             stop_seconds=4.5,
             ours=True,
@@ -169,8 +169,8 @@ class System:
         yield Part(
             name="gateway",
             command=Command(argv=argv),
-            ready=partial(serves_http, HOST, self._settings.gateway_port, "/readyz"),
-            alive=partial(answers_http, HOST, self._settings.gateway_port, "/readyz"),
+            ready=partial(is_http_ready, HOST, self._settings.gateway_port, "/readyz"),
+            alive=partial(is_http_alive, HOST, self._settings.gateway_port, "/readyz"),
             needs=("gateway-files", *(worker for names in self._workers.values() for worker in names)),
             output="access",
         )
@@ -200,8 +200,8 @@ def build_broker(port: int) -> Part:
     return Part(
         name="broker",
         command=Command(argv=(_find_tansu(), "broker", *listen, "--storage-engine", "memory://tansu/")),
-        ready=partial(serves_kafka, HOST, port),
-        alive=partial(serves_kafka, HOST, port, ALIVE_SECONDS),
+        ready=partial(is_kafka_ready, HOST, port),
+        alive=partial(is_kafka_ready, HOST, port, ALIVE_SECONDS),
     )
 
 
@@ -222,7 +222,7 @@ async def _check_broker(addresses: str) -> None:
     """Raises StartError if no broker responds at any of the addresses `host:port,...`."""
     for address in addresses.split(","):
         host, _, port = address.strip().rpartition(":")
-        if port.isdigit() and await serves_kafka(host, int(port)):
+        if port.isdigit() and await is_kafka_ready(host, int(port)):
             return
     raise StartError(f"No Kafka broker responds at {addresses}. Check PULSETRACK_KAFKA.")
 

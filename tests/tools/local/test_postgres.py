@@ -39,7 +39,7 @@ def server(folder: Path) -> Postgres:
     return Postgres(folder, free_port(), PASSWORD)
 
 
-def while_it_runs(server: Postgres, story: Callable[[RunningPart], Awaitable[None]]) -> None:
+def run_story(server: Postgres, story: Callable[[RunningPart], Awaitable[None]]) -> None:
     async def whole() -> None:
         async with RunningPart(server.part(), server.folder.parent / "logs") as running:
             await story(running)
@@ -67,8 +67,8 @@ def test_data_survives_a_kill_and_a_stop(server: Postgres) -> None:
     async def read(_: RunningPart) -> None:
         assert await ask(server.url(), "SELECT number FROM kept") == 1
 
-    while_it_runs(server, write_and_kill)
-    while_it_runs(server, read)
+    run_story(server, write_and_kill)
+    run_story(server, read)
 
 
 def test_server_requires_the_password(server: Postgres) -> None:
@@ -79,7 +79,7 @@ def test_server_requires_the_password(server: Postgres) -> None:
         methods = "SELECT string_agg(DISTINCT auth_method, ' ') FROM pg_hba_file_rules"
         assert await ask(server.url(), methods) == "scram-sha-256"
 
-    while_it_runs(server, story)
+    run_story(server, story)
 
 
 def test_server_does_not_run_as_root_and_its_process_shows_no_password(server: Postgres) -> None:
@@ -89,7 +89,7 @@ def test_server_does_not_run_as_root_and_its_process_shows_no_password(server: P
         assert process.uids().real == server.folder.stat().st_uid
         assert PASSWORD not in str([process.cmdline(), process.environ()])
 
-    while_it_runs(server, story)
+    run_story(server, story)
 
 
 @as_root
@@ -97,7 +97,7 @@ def test_root_runs_the_server_as_a_dedicated_account(server: Postgres) -> None:
     async def story(running: RunningPart) -> None:
         assert psutil.Process(running.pid).username() == postgres.ACCOUNT
 
-    while_it_runs(server, story)
+    run_story(server, story)
     assert not server.shares_account
 
 
@@ -109,10 +109,10 @@ def test_data_of_nobody_is_given_to_the_dedicated_account(server: Postgres) -> N
     async def read(_: RunningPart) -> None:
         assert await ask(server.url(), "SELECT number FROM of_nobody") == 1
 
-    while_it_runs(server, write)
+    run_story(server, write)
     for path in (server.folder, *server.folder.rglob("*")):
         os.chown(path, *pwd.getpwnam("nobody")[2:4])
-    while_it_runs(Postgres(server.folder, server.port, PASSWORD), read)
+    run_story(Postgres(server.folder, server.port, PASSWORD), read)
     assert server.folder.owner() == (server.folder / "base").owner() == postgres.ACCOUNT
 
 
@@ -127,7 +127,7 @@ def test_server_folds_case_in_all_scripts(server: Postgres) -> None:
     async def story(_: RunningPart) -> None:
         assert await ask(server.url(), "SELECT lower('ÄÉЖ')") == "äéж"
 
-    while_it_runs(server, story)
+    run_story(server, story)
 
 
 def test_log_contains_no_row_and_no_statement(server: Postgres) -> None:
@@ -139,7 +139,7 @@ def test_log_contains_no_row_and_no_statement(server: Postgres) -> None:
             with pytest.raises(asyncpg.PostgresError):
                 await ask(server.url(), f"INSERT INTO unlike VALUES ({parameters})")
 
-    while_it_runs(server, story)
+    run_story(server, story)
     assert "email_key" in log.read_text()
     assert "ana@secret.test" not in log.read_text()
 
@@ -150,7 +150,7 @@ def test_databases_of_another_version_are_rejected(server: Postgres) -> None:
     version.write_text("12\n")
     try:
         with pytest.raises(StartError, match=r"were created by Postgres 12, but this is Postgres 18\. Dump them"):
-            while_it_runs(server, do_nothing)
+            run_story(server, do_nothing)
     finally:
         version.write_text(ours)
 
@@ -159,7 +159,7 @@ def test_killed_initdb_is_repeated(tmp_path: Path) -> None:
     unfinished = tmp_path / "postgres.new"
     unfinished.mkdir()
     (unfinished / "PG_VERSION").write_text("18")
-    while_it_runs(Postgres(tmp_path / "postgres", free_port(), PASSWORD), do_nothing)
+    run_story(Postgres(tmp_path / "postgres", free_port(), PASSWORD), do_nothing)
     assert not unfinished.exists()
 
 

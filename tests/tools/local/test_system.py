@@ -11,7 +11,7 @@ from deploy.errors import StartError
 from deploy.settings import HOST, Settings
 from deploy.topology import TOPOLOGY
 from tools.local.data_folder import DataFolder
-from tools.local.part import Part, RunningPart, Step, serves_kafka
+from tools.local.part import Part, RunningPart, Step, is_kafka_ready
 from tools.local.system import System, build_broker
 from tools.ports import free_port
 
@@ -127,11 +127,11 @@ def test_broker_serves_after_a_kill_and_a_restart(tmp_path: Path) -> None:
 
     async def run() -> None:
         async with RunningPart(build_broker(port), tmp_path) as running:
-            assert await serves_kafka(HOST, port)
+            assert await is_kafka_ready(HOST, port)
             await running.kill()
-            assert not await serves_kafka(HOST, port)
+            assert not await is_kafka_ready(HOST, port)
             await running.restart()
-            assert await serves_kafka(HOST, port)
-        assert not await serves_kafka(HOST, port)
+            assert await is_kafka_ready(HOST, port)
+        assert not await is_kafka_ready(HOST, port)
 
     asyncio.run(run())
