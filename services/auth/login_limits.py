@@ -1,7 +1,7 @@
 """Limits failed logins per email address, whether or not a user has the address.
 
-The limit applies to verdicts: concurrent logins are counted after their passwords are verified. Beyond the first ten
-failures, no login learns whether its password was right.
+The limit applies to verdicts: concurrent logins are counted after their passwords are verified. After ten
+failures, the response no longer reveals whether a password was right.
 """
 
 import hashlib

@@ -25,7 +25,7 @@ from services.common.rpc.client import create_trust_fetcher, open_channel
 from services.common.rpc.tokens import TokenVerifier
 from services.common.settings import SettingsError
 from tests.auth.factory import can_refresh, create_session
-from tests.auth.test_keys import list_key_ids
+from tests.auth.test_signing_keys import list_key_ids
 from tests.harness.background import Background
 from tests.harness.client import Client, Rejected, attempt, connect
 from tests.harness.services import PASSPHRASE, serve_auth, serve_service

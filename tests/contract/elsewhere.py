@@ -119,8 +119,8 @@ RULES = {
     "statistics per bucket, totals, sexes and age bands": (
         "tests/analytics/test_get_patient_statistics.py::test_buckets_start_at_midnight_utc_on_days_mondays_and_firsts",
         "tests/analytics/test_get_patient_statistics.py::test_totals_reflect_the_current_state_of_patients",
-        "tests/analytics/test_population.py::test_sexes_are_counted_from_the_newest_event_of_each_patient",
-        "tests/analytics/test_population.py::test_patient_is_counted_in_the_band_of_their_age",
+        "tests/analytics/test_patient_totals.py::test_sexes_are_counted_from_the_newest_event_of_each_patient",
+        "tests/analytics/test_patient_totals.py::test_patient_is_counted_in_the_band_of_their_age",
     ),
     "a dead letter keeps its bytes, and can be listed and replayed": (
         "tests/analytics/test_dead_letter_topic.py::test_dead_letter_retains_key_value_and_headers_and_adds_the_reason",
@@ -129,7 +129,7 @@ RULES = {
     ),
     "events are CloudEvents, delivered at least once, and stored once": (
         "tests/patient/test_delivery.py::test_events_are_published_as_cloudevents",
-        "tests/analytics/test_consuming.py::test_duplicate_event_is_stored_once",
+        "tests/analytics/test_event_store.py::test_duplicate_event_is_stored_once",
     ),
     "health and reflection need no token on any service or the gateway; reflection can be disabled": (
         "tests/common/rpc/test_server.py::test_health_reports_the_server_and_its_service",
