@@ -1,4 +1,4 @@
-"""Background tasks: rounds of work that a service repeats beside its calls."""
+"""Background tasks, which repeat a round of work while a service runs."""
 
 import asyncio
 import logging
@@ -23,7 +23,7 @@ class BackgroundTask:
     """
 
     def __init__(self, run_round: Callable[[], Awaitable[bool | None]], *, activity: str, interval: float) -> None:
-        """Takes a round, what it does as the log names it ("sealing access events"), and the interval in seconds."""
+        """Takes a round, the activity as the log names it ("sealing access events"), and the interval in seconds."""
         self._run_round = run_round
         self._activity = activity
         self._interval = interval
@@ -39,10 +39,7 @@ class BackgroundTask:
         await self.stop()
 
     def start(self) -> None:
-        """Starts the first round. A stopped task can be started again.
-
-        Rounds see none of the context variables of a call that starts the task.
-        """
+        """Starts the first round, without the context variables of the caller. A stopped task can be started again."""
         self._is_stopping = False
         self._task = asyncio.create_task(self._run(), name=self._activity, context=Context())
 

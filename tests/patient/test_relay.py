@@ -72,11 +72,11 @@ async def claim_rows(url: str, lease: timedelta) -> None:
 def test_slow_delivery_does_not_delay_a_watch(patients: Client, background: Background, database_url: str) -> None:
     patients.create_patient(create_request())
     gate = Gate()
-    with background.during(relay_to(database_url, gate)), patients.watch_patients(WatchPatientsRequest()) as answers:
+    with background.during(relay_to(database_url, gate)), patients.watch_patients(WatchPatientsRequest()) as responses:
         eventually(lambda: gate.received)
-        next(answers)
+        next(responses)
         created = patients.create_patient(create_request())
-        seen = (answer.revision.patient for answer in islice(answers, HEARTBEATS) if answer.revision)
+        seen = (response.revision.patient for response in islice(responses, HEARTBEATS) if response.revision)
         assert next(seen) == created
 
 
@@ -93,10 +93,10 @@ def test_rows_of_a_patient_are_delivered_in_order_by_several_relays(
         background.during(relay_to(database_url, gates[2])),
     ):
         eventually(lambda: len(sql(DELIVERED, patient.id, TOPIC)) == 6)
-    taken = sql(
+    delivered = sql(
         "SELECT type FROM outbox WHERE key = $1 AND destination = $2 ORDER BY delivered_time", patient.id, TOPIC
     )
-    assert [row["type"].rpartition(".")[2] for row in taken] == ["PatientCreated", *["PatientUpdated"] * 5]
+    assert [row["type"].rpartition(".")[2] for row in delivered] == ["PatientCreated", *["PatientUpdated"] * 5]
 
 
 def test_rows_of_a_killed_relay_are_delivered_after_its_lease(

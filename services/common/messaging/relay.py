@@ -1,4 +1,4 @@
-"""Relays, which deliver outbox rows to one destination each: at least once, and in order for each key.
+"""Delivery of outbox rows by relays, one for each destination: at least once, and in order for each key.
 
 A relay claims rows: it sets their due time to the end of a lease and commits. It then delivers them outside of any
 transaction, and marks them as delivered. The end of the lease identifies the claim, so a relay whose lease has expired
@@ -160,8 +160,8 @@ def _has_successor(table: Table) -> Label[bool]:
 class Relay:
     """Delivers the outbox rows of one destination, oldest first.
 
-    Several processes can relay to one destination. A commit of its own process wakes a relay, which also polls once a
-    second for the commits of other processes.
+    Several processes can relay to one destination. A commit wakes the relay of the same process. Each relay also polls
+    once a second for the commits of other processes.
     """
 
     def __init__(self, deliveries: Deliveries, db: Database, known: KnownTopics, destination: Destination) -> None:

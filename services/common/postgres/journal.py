@@ -68,20 +68,20 @@ class Journal:
     async def read_after(
         self, db: Database | Transaction, position: JournalPosition, *, limit: int
     ) -> Sequence[Record]:
-        """Returns the rows after a position, in order. Rows that a later call returns in addition follow these."""
+        """Returns the rows after a position, in order. Rows that become visible later follow these."""
         return await db.rows(self._read_after, **position._asdict(), limit=limit)
 
     async def find_end(self, db: Database) -> JournalPosition:
         """Returns the position of the last row that `read_after` can return now, or START if there is none.
 
-        The number of a transaction without a row would be no stable position: it is assigned again if the server
-        crashes before the transaction is written to disk.
+        The position is always that of a row: the number of a transaction without rows can be assigned a second time
+        after a crash of the server.
         """
         row = await db.row(self._find_end)
         return position_of(row) if row else START
 
     async def contains(self, db: Database, position: JournalPosition) -> bool:
-        """Returns whether a position is START or that of a row, as `find_end` and `position_of` return."""
+        """Returns whether a position is START or the position of an existing row."""
         return position == START or await db.row(self._get, **position._asdict()) is not None
 
 

@@ -209,12 +209,14 @@ async def start_server(
     await verifier.refresh()  # a service without keys is not ready
     await state.update()
     await server.start()
-    async with BackgroundTask(refresh_trust, activity="refreshing the keys of auth", interval=REFRESH_SECONDS):
+    async with (
+        BackgroundTask(refresh_trust, activity="refreshing the keys of auth", interval=REFRESH_SECONDS),
+        BackgroundTask(state.update, activity="checking dependencies", interval=READINESS_SECONDS),
+    ):
         try:
-            async with BackgroundTask(state.update, activity="checking dependencies", interval=READINESS_SECONDS):
-                yield port
+            yield port
         finally:
-            await state.shut_down()
+            await state.shut_down()  # does not wait for a check in progress, whose status is ignored afterwards
             await asyncio.sleep(settings.linger_seconds)
             builder.streams.end()
             await server.stop(settings.drain_seconds)

@@ -1,4 +1,4 @@
-"""Runs a service's migrations over asyncpg, in one transaction, one process at a time."""
+"""Runs the migrations of a service in one transaction. A lock serializes concurrent processes."""
 
 import asyncio
 
@@ -7,7 +7,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-_LOCK = 7_081_301  # any number, the same for all who migrate
+_LOCK = 7_081_301  # any number, the same in all processes
 
 
 def _migrate(connection: Connection) -> None:
