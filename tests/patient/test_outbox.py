@@ -23,10 +23,10 @@ def read_events(sql: Sql, patient_id: str) -> list[PatientEvent]:
 def test_creation_adds_a_row_for_kafka_and_one_for_billing(patients: Client, sql: Sql) -> None:
     created = patients.create_patient(create_request())
     [row] = sql(ROWS, created.id, TOPIC)
-    [again] = sql(ROWS, created.id, "billing")
-    assert row["event_id"] == again["event_id"]
-    assert row["payload"] == again["payload"]
-    assert row["type"] == again["type"] == "pulsetrack.patient.v1.PatientCreated"
+    [for_billing] = sql(ROWS, created.id, "billing")
+    assert row["event_id"] == for_billing["event_id"]
+    assert row["payload"] == for_billing["payload"]
+    assert row["type"] == for_billing["type"] == "pulsetrack.patient.v1.PatientCreated"
     assert (row["delivered_time"], row["attempts"]) == (None, 0)
 
 
