@@ -52,7 +52,7 @@ HOSTILE: list[Any] = [
 ID, NOW = str(uuid4()), datetime.now(UTC)
 PLACES = [place for value in HOSTILE for place in ((value,), (value, ID), (NOW, value), (value, value))]
 ORDERS = ("", "name", "date_of_birth desc")
-REFUSALS = {"PAGE_TOKEN_INVALID", "PATIENT_NOT_FOUND"}
+EXPECTED_REASONS = {"PAGE_TOKEN_INVALID", "PATIENT_NOT_FOUND"}
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_hostile_page_token_is_rejected(clients: dict[str, Client], method: Meth
             if isinstance(rejected, Rejected):
                 reasons.add(rejected.reason)
     assert "PAGE_TOKEN_INVALID" in reasons
-    assert reasons <= REFUSALS
+    assert reasons <= EXPECTED_REASONS
 
 
 def test_hostile_resume_token_is_rejected(clients: dict[str, Client]) -> None:
