@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 class DeadLetters:
-    """Stores each dead letter in a table, to be listed and replayed, and publishes it unchanged to a topic."""
+    """Stores each dead letter in a table, for lists and replays, and publishes it with its reason to a topic."""
 
     def __init__(self, db: Database, publisher: Publisher) -> None:
         self._db = db

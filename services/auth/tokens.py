@@ -148,7 +148,7 @@ def create_refresh_token() -> str:
 
 
 def hash_refresh_token(refresh_token: str) -> bytes:
-    """Returns the digest that is stored of a refresh token. Random tokens need no slow password hash."""
+    """Returns the digest under which a refresh token is stored. A random token needs no slow password hash."""
     return hashlib.sha256(refresh_token.encode()).digest()
 
 
