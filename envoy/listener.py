@@ -4,6 +4,7 @@ from envoy.body_limits import MAX_BODY, MAX_RESPONSE, public_body_filter
 from envoy.clusters import health_checked_clusters
 from envoy.extension import Config, extension
 from envoy.headers import allow_list, message_present, size_limit
+from envoy.json_bodies import json_body_filter
 from envoy.names import BUFFER, CORS, JWT, TRANSCODER
 from envoy.overload import reset_limits
 from envoy.rate_limits import rate_limit_filter
@@ -112,6 +113,7 @@ def _filters(target: Target) -> list[Config]:
         extension(BUFFER, "filters.http.buffer.v3.Buffer", max_request_bytes=MAX_BODY),  # until the body is complete
         message_present(),
         health_filter(),  # needs the complete message
+        json_body_filter(),  # before the transcoder, which ignores unknown fields
         _transcoder(target),
         allow_list(),  # last, to apply to headers that other filters add
         extension("envoy.filters.http.router", "filters.http.router.v3.Router", suppress_envoy_headers=True),

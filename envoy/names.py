@@ -3,6 +3,7 @@
 BUFFER = "envoy.filters.http.buffer"
 CORS = "envoy.filters.http.cors"
 HEADER_SIZE = "header_size"
+JSON_BODY = "envoy.filters.http.lua"
 JWT = "envoy.filters.http.jwt_authn"
 MESSAGE = "message_present"
 PUBLIC_BODY = "envoy.filters.http.body_size_limit"

@@ -213,11 +213,18 @@ def local_reply_config() -> Config:
     """Returns the local reply mappers: gRPC status and details for gRPC calls, JSON for all other requests."""
     return {
         "mappers": [
+            _unchanged("lua_response"),
             *map(_grpc_mapper, REPLIES),
             *map(_rest_mapper, REPLIES),
             {**_condition("response.code == 200"), "body_format_override": _json({"status": "ok"})},
         ]
     }
+
+
+def _unchanged(details: str) -> Config:
+    """Returns the mapper of responses whose JSON body a filter has written."""
+    body = {"content_type": "application/json", "text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"}}
+    return {**_condition(_has_details(details)), "body_format_override": body, "headers_to_add": _headers(HEADERS)}
 
 
 def _grpc_mapper(reply: Reply) -> Config:

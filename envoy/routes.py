@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from envoy.clusters import streams_cluster
 from envoy.extension import Config, typed
 from envoy.headers import AUTHORIZATION, GRPC_CALL, PATH, VALUES
+from envoy.json_bodies import json_body_check
 from envoy.names import BUFFER, CORS, JWT, MESSAGE, PUBLIC_BODY, TRANSCODER
 from envoy.rate_limits import CREDENTIALS, rate_limits_of
 from envoy.replies import HEADERS, REST_VERBS
@@ -130,7 +131,10 @@ def _call_routes(target: Target) -> Iterator[Config]:
 
 
 def _method_routes(service: str, method: Method, target: Target) -> Iterator[Config]:
-    for match in ({"path": method.path, "headers": GRPC_CALL}, *map(_rest_match, method.http)):
+    filters = _without(JWT if method.access.kind is AccessKind.PUBLIC else PUBLIC_BODY)["typed_per_filter_config"]
+    grpc: Config = {"path": method.path, "headers": GRPC_CALL}
+    rest = [(_rest_match(http), json_body_check(method, http) if http.body else {}) for http in method.http]
+    for match, check in ((grpc, {}), *rest):
         yield {
             "name": method.name,
             "match": match,
@@ -138,7 +142,7 @@ def _method_routes(service: str, method: Method, target: Target) -> Iterator[Con
                 **_route_to(service, target, streams=method.streams),
                 **(rate_limits_of(method.name) if method.name in CREDENTIALS else {}),
             },
-            **_without(JWT if method.access.kind is AccessKind.PUBLIC else PUBLIC_BODY),
+            "typed_per_filter_config": filters | check,
         }
 
 

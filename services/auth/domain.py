@@ -11,7 +11,7 @@ from gen.pulsetrack.auth.v1 import User
 from gen.pulsetrack.options.v1 import Role
 from services.auth.usernames import build_skeleton
 from services.common.errors import FieldsInvalid
-from services.common.protobuf.masks import find_mask_violation, select_updated_fields
+from services.common.protobuf.masks import EMPTY_UPDATE, find_mask_violation, select_updated_fields
 from services.common.text import fold_case, normalize
 
 _UPDATABLE = ("role", "disabled")
@@ -47,13 +47,13 @@ def to_user(row: Record) -> User:
 def merge_user(current: User, change: User, mask: Iterable[str] | None) -> User:
     """Returns the current user with the fields of the change that the mask selects (AIP-134).
 
-    Raises FieldsInvalid for a mask or a change with fields that cannot be updated, and for an update that clears the
-    role.
+    Raises FieldsInvalid for a mask or a change with fields that cannot be updated, for an update that clears the role,
+    and if no field is updated.
     """
     violations = {f"user.{name}": "cannot be changed" for name in _IMMUTABLE if _differs(name, current, change)}
-    if rejected := find_mask_violation(mask, _UPDATABLE):
-        violations["update_mask"] = rejected
     updated = select_updated_fields(mask, change, _UPDATABLE)
+    if violation := find_mask_violation(mask, _UPDATABLE) or (None if updated else EMPTY_UPDATE):
+        violations["update_mask"] = violation
     if "role" in updated and not change.role:
         violations["user.role"] = "value is required"
     if violations:

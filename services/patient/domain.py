@@ -9,7 +9,7 @@ from uuid import UUID
 from gen.pulsetrack.patient.v1 import Patient, Sex
 from services.common.errors import FieldsInvalid
 from services.common.protobuf import contract
-from services.common.protobuf.masks import find_mask_violation, select_updated_fields
+from services.common.protobuf.masks import EMPTY_UPDATE, find_mask_violation, select_updated_fields
 from services.common.text import find_violation, fold_case, normalize
 
 _DESCRIPTOR = contract.message_class("pulsetrack.patient.v1.Patient").DESCRIPTOR
@@ -48,11 +48,12 @@ def validate_patient(patient: Patient, *, today: date, current: Patient | None =
 def merge_patient(current: Patient, change: Patient, mask: Iterable[str] | None) -> Patient:
     """Returns the current patient with the fields of the change that the mask selects (AIP-134).
 
-    Output-only fields are ignored. Raises FieldsInvalid for a path that is not a field of a patient.
+    Output-only fields are ignored. Raises FieldsInvalid for a path that is not a field of a patient, and if no field is
+    updated.
     """
-    if rejected := find_mask_violation(mask, _DESCRIPTOR.fields_by_name):
-        raise FieldsInvalid({"update_mask": rejected})
     updated = select_updated_fields(mask, change, _WRITABLE)
+    if violation := find_mask_violation(mask, _DESCRIPTOR.fields_by_name) or (None if updated else EMPTY_UPDATE):
+        raise FieldsInvalid({"update_mask": violation})
     return replace(current, **{name: getattr(change, name) for name in updated})
 
 

@@ -111,7 +111,8 @@ def error_reason(response: httpx.Response) -> str:
     error = response.json()
     assert response.headers["content-type"] == "application/json"
     assert error.keys() == {"code", "message", "details"}
-    detail, *retry = error["details"]
+    detail, *details = error["details"]
+    retry = [each for each in details if not each["@type"].endswith("google.rpc.BadRequest")]
     assert detail["@type"] == "type.googleapis.com/google.rpc.ErrorInfo"
     assert detail["domain"] == "pulsetrack"
     after = response.headers.get("retry-after")

@@ -136,7 +136,9 @@ class Schemas:
         schema: Schema = {"type": "object", "description": self._comments.get(message.full_name, "")}
         if use is not Use.RESPONSE:
             schemas = {name: field if name in required else allow_null(field) for name, field in schemas.items()}
-            schema["propertyNames"] = {"minLength": 1}  # other unknown fields are ignored
+            schema["additionalProperties"] = False
+        if use is Use.UPDATE:
+            schema["minProperties"] = 1
         if schemas:
             schema["properties"] = schemas
         if required:

@@ -6,6 +6,9 @@ from betterproto2 import Message
 
 ALL = "*"
 
+EMPTY_UPDATE = "must name a field to update, or the request must set one"
+"""The violation of `update_mask` by an update without effect on any field."""
+
 
 def select_updated_fields(mask: Iterable[str] | None, change: Message, updatable: Iterable[str]) -> set[str]:
     """Returns the updatable fields that an update sets.

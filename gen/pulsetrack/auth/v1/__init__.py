@@ -387,7 +387,7 @@ class UpdateUserRequest(betterproto2.Message):
     )
     """
     The fields to update (AIP-134): `role`, `disabled`, or `*` for both. Defaults to the fields that have a non-default
-    value, so enabling a user requires a mask.
+    value, so enabling a user requires a mask. In REST, it defaults to the fields in the request body.
     """
 
 

@@ -783,7 +783,8 @@ class UpdatePatientRequest(betterproto2.Message):
         2, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    The fields to update (AIP-134), or `*` for all. Defaults to the fields that have a value.
+    The fields to update (AIP-134), or `*` for all. Defaults to the fields that have a value. In REST, it defaults to the
+    fields in the request body, so `"phone": ""` and `"phone": null` clear the phone number. An update must name a field.
     """
 
 

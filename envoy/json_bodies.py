@@ -1,0 +1,72 @@
+"""Strict JSON bodies: a Lua filter in front of the transcoder, written from the protos."""
+
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+
+from envoy.extension import Config, extension, typed
+from envoy.names import JSON_BODY
+from services.common.protobuf.contract import ContractError, Http, Method, all_methods, output_only_fields
+
+_SCRIPT = Path(__file__).with_suffix(".lua")
+_MASK = "update_mask"
+
+
+def json_body_filter() -> Config:
+    """Returns the filter, which is disabled. `json_body_check` enables it for a route."""
+    return extension(
+        JSON_BODY,
+        "filters.http.lua.v3.Lua",
+        default_source_code={"inline_string": f"{_fields()}\n{_SCRIPT.read_text(encoding='utf-8')}"},
+    ) | {"disabled": True}
+
+
+def json_body_check(method: Method, http: Http) -> Config:
+    """Returns what a route with a body needs: the message of the body, and the mask that the body implies."""
+    message = _body_message(method, http)
+    context = {"message": message.full_name}
+    if http.verb == "PATCH" and _MASK in method.input.DESCRIPTOR.fields_by_name:
+        context["mask"] = "updateMask"
+    return {JSON_BODY: typed("filters.http.lua.v3.LuaPerRoute", filter_context=context)}
+
+
+def _body_message(method: Method, http: Http) -> Descriptor:
+    request: Any = method.input.DESCRIPTOR
+    message: Descriptor = request if http.body == "*" else request.fields_by_name[http.body].message_type
+    return message
+
+
+def _fields() -> str:
+    """Returns the definition of FIELDS in Lua."""
+    messages = {
+        message.full_name: message
+        for message in (_body_message(method, http) for method in all_methods() for http in method.http if http.body)
+    }
+    return f"local FIELDS = {{{''.join(map(_message, messages.values()))}}}"
+
+
+def _message(message: Descriptor) -> str:
+    fields = [
+        f'["{name}"] = {_field(field)},' for field in message.fields for name in sorted({field.name, field.json_name})
+    ]
+    return f'["{message.full_name}"] = {{{"".join(fields)}}},'
+
+
+def _field(field: FieldDescriptor) -> str:
+    """Returns a field as a Lua table. Raises ContractError for a kind that the script does not know."""
+    output = "true" if field.name in output_only_fields(field.containing_type) else "false"
+    known = f'name = "{field.json_name}", output = {output}'
+    if field.is_repeated:
+        raise ContractError(f"{field.full_name} is repeated, which json_bodies.lua does not support")
+    if field.enum_type is not None:
+        values = field.enum_type.values
+        accepted = "".join(f'["{key}"] = true,' for value in values for key in (value.name, value.number))
+        names = ", ".join(value.name for value in values)
+        return f'{{{known}, kind = "enum", names = "{names}", values = {{{accepted}}}}}'
+    if field.type == FieldDescriptor.TYPE_BOOL:
+        return f'{{{known}, kind = "boolean"}}'
+    timestamp = field.message_type is not None and field.message_type.full_name == "google.protobuf.Timestamp"
+    if field.type == FieldDescriptor.TYPE_STRING or timestamp:
+        return f'{{{known}, kind = "string"}}'
+    raise ContractError(f"{field.full_name} has a type that json_bodies.lua does not support")

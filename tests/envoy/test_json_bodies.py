@@ -1,0 +1,147 @@
+"""JSON bodies of REST requests: nothing that a client sends is silently ignored."""
+
+import json
+from typing import Any
+
+import pytest
+
+from services.common.protobuf.contract import Http, Method, all_methods
+from tests.envoy.gateway import Gateway
+from tests.envoy.test_routes import example_path
+
+BODIES = [
+    pytest.param(method, http, id=f"{http.verb} {http.path}")
+    for method in all_methods()
+    for http in method.http
+    if http.body
+]
+PATIENT = "/v1/patients/7f0c6e64-7c1b-7b6e-8f3e-1d2c3b4a5968"
+
+
+def send(gateway: Gateway, verb: str, path: str, body: str) -> Any:
+    """Sends a body as it is, and returns the response."""
+    return gateway.http.request(
+        verb, path, content=body, headers={**gateway.bearer, "content-type": "application/json"}
+    )
+
+
+def violations(response: Any) -> dict[str, str]:
+    """Returns the field violations of a response with the reason JSON_INVALID."""
+    assert response.status_code == 400
+    info, *details = response.json()["details"]
+    assert info["reason"] == "JSON_INVALID"
+    return {each["field"]: each["description"] for detail in details for each in detail["fieldViolations"]}
+
+
+@pytest.mark.parametrize(("method", "http"), BODIES)
+def test_unknown_field_is_rejected_on_every_path(gateway: Gateway, method: Method, http: Http) -> None:
+    response = send(gateway, http.verb, example_path(http), '{"mrn": "00042"}')
+    assert violations(response) == {"mrn": "is not a field of this request"}
+    assert not gateway.received_calls()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"name": "A",}',
+        '{name: "A"}',
+        "{'name': 'A'}",
+        '{"name": "\\q"}',
+        '{"name": "\\u12"}',
+        '{"name": "a\nb"}',
+        '{"name" "A"}',
+        '{"name": "A"} {}',
+        '{"name": "A"',
+        '{"name": "A}',
+        '{"name": tru}',
+        '{"sex": 01}',
+        '{"sex": 1.}',
+        '{"sex": +1}',
+        "{,}",
+        '[{"name": "A"}]',
+        '"name"',
+        "null",
+        "\ufeff{}",
+    ],
+)
+def test_invalid_json_is_rejected(gateway: Gateway, body: str) -> None:
+    assert violations(send(gateway, "POST", "/v1/patients", body)) == {}
+    assert not gateway.received_calls()
+
+
+def test_all_invalid_fields_are_reported_at_once(gateway: Gateway) -> None:
+    body = '{"mrn": "1", "sex": "FEMALE", "name": 7, "email": "a@x.test", "e_mail": null, "dateOfBirth": ["1984"]}'
+    assert violations(send(gateway, "POST", "/v1/patients", body)) == {
+        "mrn": "is not a field of this request",
+        "sex": "must be one of SEX_UNSPECIFIED, SEX_FEMALE, SEX_MALE, SEX_OTHER",
+        "name": "must be a string",
+        "e_mail": "is not a field of this request",
+        "dateOfBirth": "must be a string",
+    }
+
+
+@pytest.mark.parametrize("body", ['{"name": "A", "name": "B"}', '{"dateOfBirth": "1984-03-02", "date_of_birth": ""}'])
+def test_repeated_field_is_rejected(gateway: Gateway, body: str) -> None:
+    assert [*violations(send(gateway, "POST", "/v1/patients", body)).values()] == ["must not be repeated"]
+
+
+def test_unreadable_field_name_is_not_echoed(gateway: Gateway) -> None:
+    body = json.dumps({'"}],"x': 1, "%s" * 100: 1})
+    assert [*violations(send(gateway, "POST", "/v1/patients", body))] == ["(unreadable name)"]
+
+
+def test_white_space_escapes_and_proto_names_are_accepted(gateway: Gateway) -> None:
+    body = '\r\n{\t"name" : "A\\u0301\\n\\"" ,\n"date_of_birth":"1984-03-02","sex": 1, "phone":null } \n'
+    assert send(gateway, "POST", "/v1/patients", body).status_code == 200
+    [call] = gateway.received_calls()
+    patient = call.request.patient
+    assert (patient.name, patient.date_of_birth, patient.sex) == ('A\u0301\n"', "1984-03-02", 1)
+
+
+@pytest.mark.parametrize("body", ["", "{}", " { } "])
+def test_custom_method_accepts_an_empty_body(gateway: Gateway, body: str) -> None:
+    assert send(gateway, "POST", f"{PATIENT}:undelete", body).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "paths"),
+    [
+        ('{"phone": ""}', ["phone"]),
+        ('{"phone": null}', ["phone"]),
+        ('{"sex": "SEX_UNSPECIFIED", "name": "A"}', ["sex", "name"]),
+        ('{"date_of_birth": "1984-03-02", "etag": "7"}', ["date_of_birth"]),
+    ],
+)
+def test_fields_of_a_patch_become_its_update_mask(gateway: Gateway, body: str, paths: list[str]) -> None:
+    assert send(gateway, "PATCH", PATIENT, body).status_code == 200
+    [call] = gateway.received_calls()
+    assert [*call.request.update_mask.paths] == paths
+
+
+@pytest.mark.parametrize("query", ["updateMask=", "update_mask=", "updateMask=&"])
+def test_empty_update_mask_is_replaced(gateway: Gateway, query: str) -> None:
+    response = send(gateway, "PATCH", f"{PATIENT}?{query}", '{"sex": 0}')
+    assert response.status_code == 200, response.text
+    [call] = gateway.received_calls()
+    assert [*call.request.update_mask.paths] == ["sex"]
+
+
+@pytest.mark.parametrize("name", ["updateMask", "update_mask"])
+def test_explicit_update_mask_is_not_replaced(gateway: Gateway, name: str) -> None:
+    response = send(gateway, "PATCH", f"{PATIENT}?{name}=phone", '{"phone": "1", "createTime": "2020-01-01T00:00:00Z"}')
+    assert response.status_code == 200
+    [call] = gateway.received_calls()
+    assert [*call.request.update_mask.paths] == ["phone"]
+
+
+@pytest.mark.parametrize("body", ["", "{}", '{"etag": "7"}'])
+def test_patch_without_a_field_has_no_update_mask(gateway: Gateway, body: str) -> None:
+    assert send(gateway, "PATCH", PATIENT, body).status_code == 200
+    [call] = gateway.received_calls()
+    assert not call.request.HasField("update_mask")
+
+
+@pytest.mark.parametrize(("verb", "path"), [("POST", "/v1/patients"), ("PATCH", PATIENT)])
+def test_output_only_field_is_rejected(gateway: Gateway, verb: str, path: str) -> None:
+    response = send(gateway, verb, path, '{"createTime": "2020-01-01T00:00:00Z"}')
+    assert violations(response) == {"createTime": "is set by the server and cannot be changed"}
