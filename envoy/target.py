@@ -80,7 +80,7 @@ class Target:
     descriptors: Path
     """Path of descriptors.binpb."""
     site: Path | None = None
-    """Folder of the static site that tools.site writes (openapi.json and docs/). None disables it."""
+    """Folder of the static site that envoy.site writes (openapi.json and docs/). None disables it."""
     access_log: Path | None = None
     """File of the access log. None writes to standard output."""
     discovery: Literal["static", "dns"] = "static"

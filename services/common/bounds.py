@@ -8,7 +8,7 @@ from services.common.errors import RateLimited
 
 
 class Bound:
-    """Lets a number of blocks run at once. Others wait for a moment, and are refused then."""
+    """Limits how many blocks run at once. Further ones wait for a moment, then fail."""
 
     def __init__(self, most: int, *, wait_seconds: float = 1) -> None:
         self._slots = asyncio.Semaphore(most)

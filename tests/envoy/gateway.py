@@ -13,10 +13,10 @@ import httpx
 from google.rpc import error_details_pb2, status_pb2
 
 from envoy.config import Address, Target, command, render
+from envoy.site.files import write_site
 from services.common.protobuf.contract import DESCRIPTORS, SERVICES, Method, all_methods
 from tests.envoy.stub import Call, Keys, Stub
 from tests.harness.waiting import eventually
-from tools import site
 
 METHODS = {method.name: method for method in all_methods()}
 
@@ -72,7 +72,7 @@ def run_gateway(
                 for service, stub in stubs.items()
             },
             descriptors=DESCRIPTORS,
-            site=site.write(folder / "site"),
+            site=write_site(folder / "site"),
             access_log=folder / "access.log",
             **fields,
         )

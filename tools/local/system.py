@@ -15,7 +15,7 @@ from deploy.errors import StartError
 from deploy.settings import EMBEDDED, HOST, Settings
 from deploy.topology import CLIENT_SECRETS, CLIENTS, MIGRATIONS, TOPOLOGY, Service, database_name
 from envoy.config import Address, EnvoyMissingError, Target, command, render
-from tools import site
+from envoy.site.files import write_site
 from tools.local.data_folder import DataFolder
 from tools.local.part import (
     ALIVE_SECONDS,
@@ -233,5 +233,5 @@ def _name_workers(service: str, count: int) -> tuple[str, ...]:
 
 def _write_gateway_files(target: Target, file: Path) -> None:
     if target.site:
-        site.write(target.site)
+        write_site(target.site)
     file.write_text(render(target), encoding="utf-8")

@@ -10,7 +10,7 @@ _SWAGGER_UI = "swagger-ui-py"
 _SWAGGER_UI_FILES = ("swagger-ui-bundle.js", "swagger-ui.css", "LICENSE")
 
 
-def write(folder: Path) -> Path:
+def write_site(folder: Path) -> Path:
     """Writes the site to a folder and returns the folder. Creates the folder if it does not exist."""
     docs = folder / "docs"
     shutil.copytree(_PAGE, docs, dirs_exist_ok=True)
