@@ -8,6 +8,8 @@ local REJECTED = '{"code":3,"message":"%s","details":[{"@type":"type.googleapis.
   .. '"reason":"JSON_INVALID","domain":"pulsetrack"}%s]}'
 local BAD_REQUEST = ',{"@type":"type.googleapis.com/google.rpc.BadRequest","fieldViolations":[%s]}'
 
+local MAX_VIOLATIONS = 20
+
 local byte = string.byte
 local QUOTE, BACKSLASH, OPEN, CLOSE, OPEN_ARRAY, COLON, COMMA = byte('"\\{}[:,', 1, 7)
 
@@ -60,12 +62,13 @@ end
 local function mismatch(field, kind, text, at, stop)
   if kind == "null" or kind == field.kind then return nil end
   if field.kind ~= "enum" then return "must be a " .. field.kind end
-  local value = kind == "string" and text:sub(at + 1, stop - 2) or kind == "number" and text:sub(at, stop - 1)
+  if kind == "number" and text:sub(at, stop - 1):find("^%-?%d+$") then return nil end -- the service checks numbers
+  local value = kind == "string" and text:sub(at + 1, stop - 2)
   if not field.values[value] then return "must be one of " .. field.names end
 end
 
 -- Returns the violations of a body by the name in it and as text, and the list of JSON names; nil if it is not JSON.
-local function violations_of(text, fields, refuses_output)
+local function violations_of(text, fields, is_patch, has_mask)
   local found, names, seen = {}, {}, {}
   local function reject(name, description)
     local shown = #name <= 64 and not name:find("[^%w_%-. ]") and name or "(unreadable name)"
@@ -87,11 +90,13 @@ local function violations_of(text, fields, refuses_output)
     local why = field and mismatch(field, kind, text, at, stop)
     if not field then reject(name, "is not a field of this request")
     elseif seen[field.name] then reject(name, "must not be repeated")
-    elseif field.output and refuses_output then reject(name, "is set by the server and cannot be changed")
+    elseif is_patch and field.name == "id" then -- the transcoder compares it with the id in the path
+    elseif field.output and not has_mask then reject(name, "is set by the server and cannot be changed")
     elseif why then reject(name, why)
     elseif field.name ~= "etag" then names[#names + 1] = field.name end -- the etag is a condition, not a change
     if field then seen[field.name] = true end
-    if not stop then return found, names end -- the rest of a nested value is not read
+    -- The rest is not read after a nested value, which no field takes.
+    if not stop or #found == MAX_VIOLATIONS then return found, names end
     at, char = skip(text, stop)
     if char == COMMA then
       at, char = skip(text, at + 1)
@@ -119,7 +124,7 @@ function envoy_on_request(handle)
   local path = headers:get(":path")
   local has_mask = mask and path:find("[?&]update_?[mM]ask=[^&]")
   if text == "" then return end
-  local found, names = violations_of(text, fields, not has_mask)
+  local found, names = violations_of(text, fields, mask, has_mask)
   if not found then return respond(handle, "The request body is not valid JSON (RFC 8259).", {}) end
   if #found > 0 then return respond(handle, "The request body has invalid fields.", found) end
   if mask and not has_mask and #names > 0 then

@@ -61,7 +61,7 @@ def _field(field: FieldDescriptor) -> str:
         raise ContractError(f"{field.full_name} is repeated, which json_bodies.lua does not support")
     if field.enum_type is not None:
         values = field.enum_type.values
-        accepted = "".join(f'["{key}"] = true,' for value in values for key in (value.name, value.number))
+        accepted = "".join(f'["{value.name}"] = true,' for value in values)
         names = ", ".join(value.name for value in values)
         return f'{{{known}, kind = "enum", names = "{names}", values = {{{accepted}}}}}'
     if field.type == FieldDescriptor.TYPE_BOOL:

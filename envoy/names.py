@@ -3,7 +3,7 @@
 BUFFER = "envoy.filters.http.buffer"
 CORS = "envoy.filters.http.cors"
 HEADER_SIZE = "header_size"
-JSON_BODY = "envoy.filters.http.lua"
+JSON_BODY = "json_body"
 JWT = "envoy.filters.http.jwt_authn"
 MESSAGE = "message_present"
 PUBLIC_BODY = "envoy.filters.http.body_size_limit"

@@ -52,7 +52,7 @@ def merge_user(current: User, change: User, mask: Iterable[str] | None) -> User:
     """
     violations = {f"user.{name}": "cannot be changed" for name in _IMMUTABLE if _differs(name, current, change)}
     updated = select_updated_fields(mask, change, _UPDATABLE)
-    if violation := find_mask_violation(mask, _UPDATABLE) or (None if updated else EMPTY_UPDATE):
+    if violation := find_mask_violation(mask, _UPDATABLE) or (None if updated or violations else EMPTY_UPDATE):
         violations["update_mask"] = violation
     if "role" in updated and not change.role:
         violations["user.role"] = "value is required"

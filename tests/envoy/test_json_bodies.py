@@ -98,6 +98,11 @@ def test_white_space_escapes_and_proto_names_are_accepted(gateway: Gateway) -> N
     assert (patient.name, patient.date_of_birth, patient.sex) == ('A\u0301\n"', "1984-03-02", 1)
 
 
+def test_number_of_reported_violations_is_limited(gateway: Gateway) -> None:
+    body = json.dumps({f"field{number}": number for number in range(1000)})
+    assert len(violations(send(gateway, "POST", "/v1/patients", body))) == 20
+
+
 @pytest.mark.parametrize("body", ["", "{}", " { } "])
 def test_custom_method_accepts_an_empty_body(gateway: Gateway, body: str) -> None:
     assert send(gateway, "POST", f"{PATIENT}:undelete", body).status_code == 200
@@ -110,6 +115,7 @@ def test_custom_method_accepts_an_empty_body(gateway: Gateway, body: str) -> Non
         ('{"phone": null}', ["phone"]),
         ('{"sex": "SEX_UNSPECIFIED", "name": "A"}', ["sex", "name"]),
         ('{"date_of_birth": "1984-03-02", "etag": "7"}', ["date_of_birth"]),
+        (f'{{"id": "{PATIENT.rpartition("/")[2]}", "phone": "1"}}', ["phone"]),
     ],
 )
 def test_fields_of_a_patch_become_its_update_mask(gateway: Gateway, body: str, paths: list[str]) -> None:
