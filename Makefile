@@ -31,7 +31,7 @@ up: $(READY) ## Run the system on this machine, without Docker, until Ctrl-C
 compose: ## Run the system in containers; needs only Docker and Python
 	@$(or $(PYTHON),$(NO_PYTHON)) -m deploy.compose up
 
-compose-down: ## Stop the containers; their data is kept
+compose-down: ## Stop the containers and preserve their data
 	@$(or $(PYTHON),$(NO_PYTHON)) -m deploy.compose down
 
 images: ## Build the images, and print their sizes and start-up times

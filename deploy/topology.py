@@ -1,7 +1,7 @@
 """The topology of PulseTrack: the services, what each needs, and where its settings come from.
 
 The local system (tools/local) and the AWS stacks (infrastructure/) are wired from this table. docker-compose.yml is
-written by hand, and a test compares it with the table. This module imports nothing of PulseTrack.
+written by hand, and a test compares it with the table. This module imports no other PulseTrack module.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ POSTGRES_PORT = 5432
 KAFKA_PORT = 9092
 
 MIGRATIONS = "services.common.postgres.migrate"
-"""The module that migrates the database of the service that is its argument."""
+"""The module that migrates the database of the service given as its argument."""
 PROBE = ("python", "-I", "-S", "deploy/probe.py")
 """The health check of a service's container."""
 
@@ -37,7 +37,7 @@ class DatabaseSecrets(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """A service. Each has a Postgres database of its own, and the gateway calls each."""
+    """A service. Each service has its own Postgres database, and the gateway routes calls to it."""
 
     name: str
     port: int = SERVICE_PORT
@@ -103,7 +103,7 @@ TOPOLOGY: Mapping[str, Service] = {
 CLIENTS: Mapping[str, str] = {
     name: service.secrets[CLIENT_SECRET] for name, service in TOPOLOGY.items() if CLIENT_SECRET in service.secrets
 }
-"""The names of the client secrets, by the service that authenticates with it."""
+"""The name of each client secret, by the service that authenticates with it."""
 
 
 def database_name(service: str) -> str:

@@ -5,7 +5,7 @@ Unary calls, streams, health checks and reflection use separate clusters, so exh
 
 from collections.abc import Iterator
 
-from envoy.extension import Config, typed
+from envoy.extension import Config, to_any
 from envoy.standard import DEFAULT_SERVICE, REFLECTION_CLUSTER, health_cluster
 from envoy.target import Address, Target, socket_address
 from services.common.protobuf.contract import SERVICES, methods
@@ -18,7 +18,7 @@ _RETRY = {
     "retry_host_predicate": [
         {
             "name": "envoy.retry_host_predicates.previous_hosts",
-            "typed_config": typed("retry.host.previous_hosts.v3.PreviousHostsPredicate"),
+            "typed_config": to_any("retry.host.previous_hosts.v3.PreviousHostsPredicate"),
         }
     ],
     "host_selection_retry_max_attempts": 3,
@@ -77,7 +77,7 @@ def _with_health_checks(cluster: Config) -> Config:
 def http2(**options: object) -> Config:
     """Returns the protocol options of a cluster that uses HTTP/2, which gRPC requires, merged with other options."""
     name = "upstreams.http.v3.HttpProtocolOptions"
-    return {f"envoy.extensions.{name}": typed(name, explicit_http_config={"http2_protocol_options": {}}, **options)}
+    return {f"envoy.extensions.{name}": to_any(name, explicit_http_config={"http2_protocol_options": {}}, **options)}
 
 
 _HEALTH_CHECK = {
@@ -96,7 +96,7 @@ _LOAD_BALANCING = {
     "healthy_panic_threshold": {"value": 1},
     "update_merge_window": "0s",  # the default of 1s delays the second of two health changes
 }
-"""Unready endpoints receive traffic only when no endpoint is healthy. An endpoint that shuts down still serves."""
+"""Unready endpoints receive traffic only when no endpoint is healthy. An endpoint still serves while it shuts down."""
 
 _LIMITS = {
     "max_connections": 1024,

@@ -49,7 +49,7 @@ def command(target: Target, file: Path) -> list[str]:
         str(binary()),
         *("-c", str(file)),
         *("--concurrency", str(target.workers)),
-        *("--file-flush-interval-msec", "1000"),  # of the access log
+        *("--file-flush-interval-msec", "1000"),  # for the access log
         *("--log-level", "warn"),
         "--disable-hot-restart",  # allows several independent Envoys on one machine
     ]

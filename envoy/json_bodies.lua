@@ -22,7 +22,7 @@ local function skip(text, at)
   end
 end
 
--- Returns the position after the JSON string that begins at a quote, nil if it is not valid.
+-- Returns the position after the JSON string that begins at a quote, or nil if it is not valid.
 local function string_end(text, quote)
   local at = quote + 1
   while true do
@@ -36,7 +36,7 @@ local function string_end(text, quote)
   end
 end
 
--- Returns the position after a number, nil if none is there.
+-- Returns the position after a number, or nil if there is none.
 local function number_end(text, at)
   local _, last = text:find("^%-?[1-9]%d*", at)
   if not last then _, last = text:find("^%-?0", at) end
@@ -47,7 +47,7 @@ local function number_end(text, at)
 end
 
 -- Returns the kind of the value at a position and the position after it. The kind of an array or object is "nested", and
--- no position is returned: no field takes one. Returns no position for a value that is not valid.
+-- no position is returned: no field accepts one. Returns no position for a value that is not valid.
 local function scalar(text, at)
   local first = byte(text, at)
   if first == QUOTE then return "string", string_end(text, at) end
@@ -58,7 +58,7 @@ local function scalar(text, at)
   return "number", number_end(text, at)
 end
 
--- Returns why a field does not take the value between two positions, nil if it does.
+-- Returns why a field does not accept the value between two positions, or nil if it does.
 local function mismatch(field, kind, text, at, stop)
   if kind == "null" or kind == field.kind then return nil end
   if field.kind ~= "enum" then return "must be a " .. field.kind end

@@ -5,7 +5,7 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from envoy.extension import Config, extension, typed
+from envoy.extension import Config, extension, to_any
 from envoy.names import JSON_BODY
 from services.common.protobuf.contract import ContractError, Http, Method, all_methods, output_only_fields
 
@@ -23,12 +23,12 @@ def json_body_filter() -> Config:
 
 
 def json_body_check(method: Method, http: Http) -> Config:
-    """Returns what a route with a body needs: the message of the body, and the mask that the body implies."""
+    """Returns the options of a route with a body: the message type, and the field mask that the body implies."""
     message = _body_message(method, http)
     context = {"message": message.full_name}
     if http.verb == "PATCH" and _MASK in method.input.DESCRIPTOR.fields_by_name:
         context["mask"] = "updateMask"
-    return {JSON_BODY: typed("filters.http.lua.v3.LuaPerRoute", filter_context=context)}
+    return {JSON_BODY: to_any("filters.http.lua.v3.LuaPerRoute", filter_context=context)}
 
 
 def _body_message(method: Method, http: Http) -> Descriptor:
@@ -54,7 +54,7 @@ def _message(message: Descriptor) -> str:
 
 
 def _field(field: FieldDescriptor) -> str:
-    """Returns a field as a Lua table. Raises ContractError for a kind that the script does not know."""
+    """Returns a field as a Lua table. Raises ContractError for a type that the script does not support."""
     output = "true" if field.name in output_only_fields(field.containing_type) else "false"
     known = f'name = "{field.json_name}", output = {output}'
     if field.is_repeated:

@@ -1,12 +1,12 @@
 """Overload protection: the gateway sheds load before it runs out of memory or connections."""
 
-from envoy.extension import Config, extension, typed
+from envoy.extension import Config, extension, to_any
 from envoy.headers import REGEX_SIZE
 from envoy.target import Target
 
 _HEAP = "envoy.resource_monitors.fixed_heap"
 _CONNECTIONS = "envoy.resource_monitors.global_downstream_max_connections"
-_IDLE_TIMEOUT = typed(
+_IDLE_TIMEOUT = to_any(
     "envoy.config.overload.v3.ScaleTimersOverloadActionConfig",
     timer_scale_factors=[{"timer": "HTTP_DOWNSTREAM_CONNECTION_IDLE", "min_timeout": "2s"}],
 )

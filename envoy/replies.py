@@ -53,7 +53,7 @@ _GRPC = (
     "'content-type' in request.headers && request.headers['content-type'].startsWith('application/grpc')"
     f" && !({_ORIGINAL_PATH})"
 )
-"""True of gRPC and gRPC-Web calls."""
+"""True for gRPC and gRPC-Web calls."""
 
 
 def _has_details(prefix: str) -> str:

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from envoy.clusters import streams_cluster
-from envoy.extension import Config, typed
+from envoy.extension import Config, to_any
 from envoy.headers import AUTHORIZATION, GRPC_CALL, PATH, VALUES
 from envoy.json_bodies import json_body_check
 from envoy.names import BUFFER, CORS, JWT, MESSAGE, PUBLIC_BODY, TRANSCODER
@@ -192,7 +192,7 @@ def _without(*filters: str) -> Config:
     """Returns the options of a route that disable filters. A route that does not disable JWT requires a user token."""
     return {
         "typed_per_filter_config": {
-            name: typed("envoy.config.route.v3.FilterConfig", disabled=True) for name in filters
+            name: to_any("envoy.config.route.v3.FilterConfig", disabled=True) for name in filters
         }
     }
 
@@ -220,7 +220,7 @@ def _header(name: str, value: str) -> Config:
 
 
 def _cors(target: Target) -> Config:
-    return typed(
+    return to_any(
         "filters.http.cors.v3.CorsPolicy",
         allow_origin_string_match=[{"exact": origin} for origin in target.cors_origins],
         allow_methods=REST_VERBS,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from envoy.extension import Config, extension, typed
+from envoy.extension import Config, extension, to_any
 from envoy.headers import GRPC_CALL
 from envoy.names import BUFFER, JWT, MESSAGE, PUBLIC_BODY
 from envoy.rate_limits import REFLECTION_BUCKET, rate_limits_of
@@ -57,7 +57,7 @@ def standard_routes(target: Target) -> Iterator[Config]:
         "request_headers_to_remove": [_HEALTH_CLUSTER],
         "typed_per_filter_config": {
             JWT: _disabled(),
-            _LUA: typed("envoy.config.route.v3.FilterConfig", config=typed("filters.http.lua.v3.LuaPerRoute")),
+            _LUA: to_any("envoy.config.route.v3.FilterConfig", config=to_any("filters.http.lua.v3.LuaPerRoute")),
         },
     }
     for cluster in map(health_cluster, SERVICES):
@@ -87,4 +87,4 @@ def _route_to(cluster: str, seconds: int) -> Config:
 
 
 def _disabled() -> Config:
-    return typed("envoy.config.route.v3.FilterConfig", disabled=True)
+    return to_any("envoy.config.route.v3.FilterConfig", disabled=True)

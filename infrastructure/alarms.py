@@ -53,7 +53,7 @@ class Alarms(Construct):
             self,
             name,
             alarm_name=f"pulsetrack-{self._environment.name}-{name}",
-            alarm_description=f'docs/operations.md, "What to watch, and what to do", {name}',
+            alarm_description=f'docs/operations.md, "Monitoring and alarms", {name}',
             metric=metric,
             comparison_operator=comparison,
             threshold=threshold,

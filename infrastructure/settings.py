@@ -1,4 +1,4 @@
-"""The settings of an environment: the sizes of its parts and the protection of its data."""
+"""The settings of an environment: the sizes of its components and the protection of its data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

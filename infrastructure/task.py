@@ -21,7 +21,7 @@ class Images:
 
     def __init__(self, stack: Stack) -> None:
         self._repository = cdk.CfnParameter(
-            stack, "Images", default=REPOSITORY, description="What stands before an image's name: registry/pulsetrack"
+            stack, "Images", default=REPOSITORY, description="The prefix of image names: registry/pulsetrack"
         ).value_as_string
         self._version = cdk.CfnParameter(stack, "Version", default="dev", description="The images' tag").value_as_string
 

@@ -23,14 +23,14 @@ Serve = Callable[[str, TokenVerifier], AbstractAsyncContextManager[int]]
 
 pytest_plugins = ["pytest_grpc.plugin", "tests.harness.system"]  # imported after tests/__init__.py
 
-_OPTIONS = {"fsync": "off", "timezone": "Asia/Kolkata"}  # not UTC, so that tests detect code that relies on it
+_OPTIONS = {"fsync": "off", "timezone": "Asia/Kolkata"}  # not UTC, to detect code that relies on UTC
 
 _LONGEST = ("e2e/test_openapi.py", "e2e/", "requests/", "security/", "observability/", "tools/", "infrastructure/")
 """The folders and files with the slowest tests, slowest first."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Runs the slowest files first, so that all workers finish at about the same time."""
+    """Runs the slowest files first, so all workers finish at about the same time."""
 
     def rank(item: pytest.Item) -> int:
         path = item.nodeid.removeprefix("tests/")

@@ -1,4 +1,4 @@
-"""A PulseTrack instance for tests and benchmarks, in a process of its own that is stopped at the end."""
+"""A PulseTrack instance for tests and benchmarks, in its own process, which is stopped at the end."""
 
 import os
 import signal
@@ -66,7 +66,7 @@ class Instance:
 def run_instance(
     folder: Path, checkout: Path = ROOT, /, *, module: str = "tools.local", **environment: str
 ) -> Iterator[Instance]:
-    """Starts an instance, and stops it at the end. Its output goes to a file beside the data folder.
+    """Starts an instance, and stops it at the end. Its output goes to a file next to the data folder.
 
     The gateway listens on a free port. The port is reserved, because the gateway starts seconds after the choice.
     """

@@ -18,11 +18,11 @@ class Reservation:
     """A port that no other process takes from `free_port` or reserves, from now until the reservation is closed.
 
     The reservation is the name of a Unix socket in Linux' abstract namespace, which the kernel releases with the
-    process. The port itself stays free, so that a server can listen on it. On other platforms nothing is reserved.
+    process. The port itself stays free, so a server can listen on it. On other platforms nothing is reserved.
     """
 
     def __init__(self, port: int) -> None:
-        """Reserves the port. Raises OSError if another reservation has it."""
+        """Reserves the port. Raises OSError if it is already reserved."""
         self.port = port
         self._name = socket.socket(socket.AF_UNIX)
         if sys.platform == "linux":

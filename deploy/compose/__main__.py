@@ -58,7 +58,7 @@ def _up(environment: Mapping[str, str]) -> None:
     host = _gateway_host(environment)
     _wait_until_ready(host, settings.gateway_port)
     show = new and settings.admin_password is None
-    stop = "Run `make compose-down` to stop. The data is kept."
+    stop = "Run `make compose-down` to stop. Data is preserved."
     seconds = time.monotonic() - begin
     print(summary(settings, secrets.admin_password, show_password=show, seconds=seconds, host=host, stop=stop))
 
@@ -121,7 +121,7 @@ def _read_revision() -> str:
 
 
 def _check_volumes(secrets: Secrets, environment: Mapping[str, str]) -> None:
-    """Raises StartError if databases exist without their secrets, which are in another folder then."""
+    """Raises StartError if databases exist but the folder has no secrets, which must then be in another folder."""
     config = json.loads(engine.read_compose("config", "--format", "json", environment=environment))
     volume = config["volumes"]["postgres"]["name"]
     if engine.has_volume(volume):

@@ -1,4 +1,4 @@
-"""The secrets of the Compose deployment: a file each, created if missing, and mounted into the containers that need it.
+"""The secrets of the Compose deployment: one file each, created if missing, mounted into the containers that need it.
 
 Containers run as unprivileged accounts that do not own the files, so the files are world-readable. Only the owner can
 enter their folder: other accounts of the server cannot read them, and a container sees only its own secrets.

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from envoy.extension import Config, extension, typed
+from envoy.extension import Config, extension, to_any
 
 DESCRIPTION = "/openapi.json"
 PAGE = "/docs/"
@@ -58,10 +58,10 @@ def site_files(folder: Path) -> Config:
         for name, value in SITE_HEADERS.items()
     ]
     return {
-        _HEADERS_FILTER: typed(
+        _HEADERS_FILTER: to_any(
             "filters.http.header_mutation.v3.HeaderMutationPerRoute", mutations={"response_mutations": add}
         ),
-        _FILES_FILTER: typed(
+        _FILES_FILTER: to_any(
             "filters.http.file_server.v3.FileServerConfig",
             manager_config=_THREAD,
             path_mappings=[{"request_path_prefix": "/", "file_path_prefix": f"{folder}/"}],

@@ -35,12 +35,12 @@ class DeadLetters:
         await self._publisher.topic_id()  # creates the topic if it is missing
         key: Any = message.key()  # may be None
         value: Any = message.value()  # may be None
-        letter = OutgoingMessage(key, value, [*_get_headers(message), (REASON_HEADER, reason)])
+        dead_letter = OutgoingMessage(key, value, [*_get_headers(message), (REASON_HEADER, reason)])
         try:
-            await self._publisher.publish([letter])
+            await self._publisher.publish([dead_letter])
         except MessageTooLarge:  # the reason header exceeds the limit; the table has the message
             _log.exception(
-                "the dead letter of message %d of partition %d is too large for the topic; only the table has it",
+                "the dead letter of message %d of partition %d exceeds the limit of the topic and is only in the table",
                 message.offset(),
                 message.partition(),
             )

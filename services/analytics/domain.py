@@ -131,7 +131,7 @@ def _build_age_band(number: int, count: int) -> AgeBand:
 
 
 def _parse_date(text: str) -> date | None:
-    """Returns a date, None if the text is not a date: such a patient is counted, but in no age band."""
+    """Returns a date, or None if the text is not a date. A patient without a date is counted, but in no age band."""
     try:
         return date.fromisoformat(text)
     except ValueError:

@@ -50,7 +50,7 @@ events = Table(
     Column("receive_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("payload", LargeBinary, nullable=False),
 )
-"""Patient events. The payload is the received message, so that later statistics can use all fields."""
+"""Patient events. The payload is the received message. Later statistics can use all its fields."""
 
 Index("events_newest", events.c.occur_time.desc(), events.c.event_id.desc())
 Index("events_of_patient", events.c.patient_id, events.c.occur_time.desc(), events.c.event_id.desc())
@@ -153,4 +153,4 @@ COUNT_PATIENTS = Statement(
         func.count().label("count"),
     ).group_by(literal_column("1"), literal_column("2"), literal_column("3"))
 )
-"""Counts patients in one statement, so that all totals are consistent."""
+"""Counts patients in one statement, which makes all totals consistent."""

@@ -1,6 +1,6 @@
 """Limits failed logins per email address, whether or not a user has the address.
 
-The limit applies to verdicts: concurrent logins are counted after their passwords are verified. After ten
+The limit applies to results: concurrent logins are counted after their passwords are verified. After ten
 failures, the response no longer reveals whether a password was right.
 """
 

@@ -31,12 +31,12 @@ class PasswordRules:
     """Checks new passwords in a single worker thread, because zxcvbn stores the user's words in a global variable."""
 
     def __init__(self, breached: str = "") -> None:
-        """Takes the path of a list of breached passwords, empty for none. Raises SettingsError if it is invalid."""
+        """Takes the path of a list of breached passwords, or "". Raises SettingsError for an invalid list."""
         self._breached = BreachedPasswords(Path(breached)) if breached else None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="zxcvbn")
 
     async def find_violation(self, password: str, *names: str) -> str | None:
-        """Returns a description of why a user with these names must not use the password, None if it is acceptable."""
+        """Returns why a user with these names must not use the password, or None if it is acceptable."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._find_violation, password, names)
 
     async def check(self, password: str, *names: str) -> None:

@@ -30,7 +30,7 @@ class Passwords:
         return matches and stored_hash is not None
 
     def is_outdated(self, stored_hash: str) -> bool:
-        """Returns whether a hash was created with other parameters than the current ones."""
+        """Returns whether a hash was created with parameters other than the current ones."""
         return self._hasher.check_needs_rehash(stored_hash)
 
     def _matches(self, stored_hash: str, password: str) -> bool:

@@ -51,7 +51,7 @@ class SigningKey:
     id: str
     private: ec.EllipticCurvePrivateKey
     activate_time: datetime
-    """When the key starts to sign. Its public key is published earlier, so that every verifier has it by then."""
+    """When the key starts to sign. Its public key is published earlier, so every verifier has it by then."""
 
 
 class SigningKeys:

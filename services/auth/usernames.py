@@ -31,7 +31,7 @@ def build_skeleton(username: str) -> str:
 
 
 def find_violation(username: str) -> str | None:
-    """Returns a description of what makes a username deceptive, None if it is acceptable.
+    """Returns a description of what makes a username deceptive, or None if it is acceptable.
 
     Letters that look Latin count as Latin. A username that looks like another one is rejected only if the other exists.
     """

@@ -23,7 +23,7 @@ class BackgroundTask:
     """
 
     def __init__(self, run_round: Callable[[], Awaitable[bool | None]], *, activity: str, interval: float) -> None:
-        """Takes a round, the activity as the log names it ("sealing access events"), and the interval in seconds."""
+        """Takes a round, its description for the log ("sealing access events"), and the interval in seconds."""
         self._run_round = run_round
         self._activity = activity
         self._interval = interval

@@ -1,4 +1,4 @@
-"""Bounds on how much of one kind of work runs at once in a process."""
+"""Limits how much of one kind of work runs concurrently in a process."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ from services.common.errors import RateLimited
 
 
 class Bound:
-    """Limits how many blocks run at once. Further ones wait for a moment, then fail."""
+    """Limits the number of concurrent blocks. Further blocks wait briefly, then fail."""
 
     def __init__(self, most: int, *, wait_seconds: float = 1) -> None:
         self._slots = asyncio.Semaphore(most)

@@ -1,4 +1,4 @@
-"""What is known about the current call. Tasks that a call starts inherit these values."""
+"""The context of the current call. Tasks that a call starts inherit these values."""
 
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -45,10 +45,10 @@ current_traceparent: ContextVar[str] = ContextVar("traceparent", default="")
 """The current trace and span (W3C Trace Context). Empty if there is none."""
 
 current_caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
-"""The caller, None for a call without a token."""
+"""The caller, or None for a call without a token."""
 
 current_request: ContextVar[Message | None] = ContextVar("request", default=None)
 """The request message, once the caller is authorized and the message is parsed."""
 
 current_time_left: ContextVar[Callable[[], float | None]] = ContextVar("time_left", default=lambda: None)
-"""Returns the seconds until the call's deadline, None if it has none."""
+"""Returns the seconds until the call's deadline, or None if it has none."""

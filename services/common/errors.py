@@ -181,7 +181,7 @@ class Internal(Failure):
 
 
 def retry_info(seconds: int) -> RetryInfo:
-    """Returns the detail that asks the client to retry after a number of seconds."""
+    """Returns a google.rpc.RetryInfo with a delay in seconds."""
     return RetryInfo(retry_delay=Duration(seconds=seconds))
 
 

@@ -85,7 +85,7 @@ class Settings(DatabaseSettings, frozen=True, kw_only=True):
             description="Time after SIGTERM in which new calls are still accepted, until clients notice the shutdown.",
         ),
     ] = 0
-    drain_seconds: Annotated[int, Meta(ge=0, description="Time after that for calls in flight to finish.")] = 5
+    drain_seconds: Annotated[int, Meta(ge=0, description="Additional time for calls in flight to finish.")] = 5
     otlp_endpoint: Annotated[
         str,
         Meta(

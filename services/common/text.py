@@ -18,7 +18,7 @@ INVISIBLE = "must contain a visible character"
 
 
 def find_violation(text: str) -> str | None:
-    """Returns why a text could be displayed other than as it is stored, or None if it is safe or empty."""
+    """Returns why a text could be displayed differently from its stored form, or None if it is safe or empty."""
     if text.isascii():
         return None
     if _bidi.search(text):

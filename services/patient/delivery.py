@@ -57,7 +57,7 @@ class BillingAccounts:
         )
 
     async def find_incarnation(self) -> None:
-        """Returns None: billing does not lose what was delivered to it."""
+        """Returns None: billing never loses delivered events."""
 
     async def deliver(self, rows: Sequence[Record]) -> Sequence[BaseException | None]:
         """Calls billing for each row, and returns the outcomes. Raises DependencyUnavailable if it is down."""
@@ -67,7 +67,7 @@ class BillingAccounts:
         return outcomes
 
     async def _deliver_row(self, row: Record) -> None:
-        current_traceparent.set(row["traceparent"])  # gather runs each row in a task with a context of its own
+        current_traceparent.set(row["traceparent"])  # gather runs each row in a task with its own context
         try:
             async with asyncio.timeout(_BILLING_TIMEOUT_SECONDS):  # includes the request for a service token
                 await self._call_billing(row["payload"])

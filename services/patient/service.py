@@ -136,7 +136,7 @@ class PatientService:
         mask = request.update_mask.paths if request.update_mask else None
         async with self._db.begin() as tx:
             row = await _lock_patient(tx, change.id, change.etag)
-            now = datetime.now(UTC)  # read after locking, so that the update times of a patient increase
+            now = datetime.now(UTC)  # read after locking, so the update times of a patient increase
             current = to_patient(row)
             merged = merge_patient(current, change, mask)
             patient = normalize_patient(merged, default_registered_date=row["registered_date"])
@@ -227,7 +227,7 @@ async def _lock_patient(tx: Transaction, patient_id: str, etag: str) -> Record:
 
 
 def _to_access_event(row: Record, patient_id: str) -> AccessEvent:
-    """Returns the access event of a row, as it concerns one of its patients."""
+    """Returns the access event of a row for one of its patients."""
     method, query = split_call(row["method"])
     return AccessEvent(
         id=str(row["id"]),

@@ -167,7 +167,7 @@ class RecentChanges:
         self._notify()
 
     def after(self, position: JournalPosition) -> Sequence[Change] | None:
-        """Returns the changes that follow a position, None if the section begins after it."""
+        """Returns the changes that follow a position, or None if the section begins after it."""
         if self.end is None or position < self._start:
             return None
         return self._changes[bisect_right(self._changes, position, key=lambda change: change.position) :]

@@ -63,9 +63,9 @@ def test_unavailable_topic_delays_no_event_and_loses_no_dead_letter(
     unavailable = Broker(background, tmp_path)
     sql, key = Sql(background, url), str(uuid4())
     good = build_message(build_event("created", key))
-    letter = OutgoingMessage(key=key, value=b"\xff\x00", headers={})
+    dead_letter = OutgoingMessage(key=key, value=b"\xff\x00", headers={})
     background.run(publisher.topic_id())
-    background.run(publisher.publish([letter, good]))
+    background.run(publisher.publish([dead_letter, good]))
     with background.during(run_consumer(url, own_broker.address, dead_letters=unavailable.address)):
         eventually(lambda: sql("SELECT FROM events WHERE payload = $1", good.value))
         eventually(lambda: "handling events failed, retrying" in caplog.text)
@@ -75,7 +75,7 @@ def test_unavailable_topic_delays_no_event_and_loses_no_dead_letter(
             background.during(run_consumer(url, own_broker.address, dead_letters=unavailable.address)),
             open_topic(unavailable.address, DEAD_LETTERS_TOPIC) as topic,
         ):
-            assert topic.of(key)[0].value() == letter.value
+            assert topic.of(key)[0].value() == dead_letter.value
     finally:
         unavailable.kill()
     assert len(sql("SELECT FROM dead_letters")) == 1

@@ -98,8 +98,8 @@ INVALID_VALUES: dict[str, bytes] = {
 def test_invalid_message_becomes_a_dead_letter_and_delays_no_event(
     publish: Publish, sql: Sql, store_events: StoreEvents, value: bytes
 ) -> None:
-    letter = OutgoingMessage(key=KEY, value=value, headers={"ce_id": "42", "odd": b"\xff\x00", "none": None})
-    publish(letter, letter)
+    dead_letter = OutgoingMessage(key=KEY, value=value, headers={"ce_id": "42", "odd": b"\xff\x00", "none": None})
+    publish(dead_letter, dead_letter)
     store_events(build_event("created"), build_event("created"))
     [dead_letter] = sql("SELECT * FROM dead_letters WHERE value = $1", value)
     assert (dead_letter["topic"], dead_letter["key"]) == (TOPIC, KEY.encode())
@@ -205,16 +205,16 @@ def test_no_event_is_lost_when_postgres_is_killed(background: Background, own_br
     def publish(part: list[PatientEvent]) -> None:
         background.run(publisher.publish([build_message(event) for event in part]))
 
-    def stored() -> list[str]:
+    def list_stored() -> list[str]:
         return sorted(str(row["event_id"]) for row in Sql(background, postgres.url())("SELECT event_id FROM events"))
 
     with background.during(running):
         migrate("analytics", postgres.url())
         with background.during(run_consumer(postgres.url(), own_broker.address)):
             publish(events[:20])
-            eventually(stored)
+            eventually(list_stored)
             background.run(running.kill())
             publish(events[20:40])
             background.run(running.start())
             publish(events[40:])
-            eventually(lambda: stored() == sorted(event.event_id for event in events))
+            eventually(lambda: list_stored() == sorted(event.event_id for event in events))

@@ -33,9 +33,9 @@ def walk(admin: Client, **request: Any) -> Iterator[DeadLetter]:
 
 def test_dead_letter_is_listed_as_received(admin: Client, create_dead_letter: CreateDeadLetter) -> None:
     before, event_id = datetime.now(UTC), str(uuid4())
-    letter_id = create_dead_letter(build_invalid_message(ce_id=event_id))
+    dead_letter_id = create_dead_letter(build_invalid_message(ce_id=event_id))
     [listed] = admin.list_dead_letters(ListDeadLettersRequest(page_size=1)).dead_letters
-    assert (listed.id, listed.topic, listed.event_id, listed.attempts) == (letter_id, TOPIC, event_id, 1)
+    assert (listed.id, listed.topic, listed.event_id, listed.attempts) == (dead_letter_id, TOPIC, event_id, 1)
     assert listed.partition >= 0
     assert listed.offset >= 0
     assert "DecodeError" in listed.reason
@@ -56,7 +56,7 @@ def test_pages_contain_every_dead_letter_once_newest_first(
     admin: Client, create_dead_letter: CreateDeadLetter, size: int
 ) -> None:
     ids = [create_dead_letter(build_invalid_message()) for _ in range(5)]
-    walked = [letter.id for letter in walk(admin, page_size=size)]
+    walked = [dead_letter.id for dead_letter in walk(admin, page_size=size)]
     assert walked[:5] == ids[::-1]
     assert len(set(walked)) == len(walked)
 

@@ -70,12 +70,12 @@ def test_events_are_listed_newest_first(analytics: Client, store_events: StoreEv
 
 
 def test_events_can_be_filtered_by_patient_and_type(analytics: Client, store_events: StoreEvents) -> None:
-    mine, other = str(uuid4()), str(uuid4())
-    events = build_history(mine, "created", "updated", "updated", "deleted", "undeleted")
+    patient_id, other = str(uuid4()), str(uuid4())
+    events = build_history(patient_id, "created", "updated", "updated", "deleted", "undeleted")
     store_events(*events, *build_history(other, "created", "updated"))
-    assert ids(walk(analytics, patient_id=mine)) == ids(events)[::-1]
-    assert ids(walk(analytics, patient_id=mine.upper(), type=PatientEventType.UPDATED)) == ids(events)[2:0:-1]
-    assert ids(walk(analytics, patient_id=mine, type=PatientEventType.UNDELETED)) == ids(events)[-1:]
+    assert ids(walk(analytics, patient_id=patient_id)) == ids(events)[::-1]
+    assert ids(walk(analytics, patient_id=patient_id.upper(), type=PatientEventType.UPDATED)) == ids(events)[2:0:-1]
+    assert ids(walk(analytics, patient_id=patient_id, type=PatientEventType.UNDELETED)) == ids(events)[-1:]
     assert {event.type for event in walk(analytics, type=PatientEventType.DELETED)} == {PatientEventType.DELETED}
 
 

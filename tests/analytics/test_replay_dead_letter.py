@@ -40,20 +40,20 @@ def event() -> PatientEvent:
 
 
 @pytest.fixture
-def letter_id(sql: Sql, create_dead_letter: CreateDeadLetter, event: PatientEvent) -> str:
+def dead_letter_id(sql: Sql, create_dead_letter: CreateDeadLetter, event: PatientEvent) -> str:
     """The id of the dead letter of that event, which can be stored now."""
     with reject_events(sql, event.actor_id):
         return create_dead_letter(build_message(event))
 
 
-def replay(admin: Client, letter_id: str) -> DeadLetter:
-    response: DeadLetter = admin.replay_dead_letter(ReplayDeadLetterRequest(id=letter_id))
+def replay(admin: Client, dead_letter_id: str) -> DeadLetter:
+    response: DeadLetter = admin.replay_dead_letter(ReplayDeadLetterRequest(id=dead_letter_id))
     return response
 
 
-def find_in_list(admin: Client, letter_id: str) -> DeadLetter:
-    letters = admin.list_dead_letters(ListDeadLettersRequest(page_size=1000)).dead_letters
-    [found] = [letter for letter in letters if letter.id == letter_id]
+def find_in_list(admin: Client, dead_letter_id: str) -> DeadLetter:
+    dead_letters = admin.list_dead_letters(ListDeadLettersRequest(page_size=1000)).dead_letters
+    [found] = [dead_letter for dead_letter in dead_letters if dead_letter.id == dead_letter_id]
     return found  # type: ignore[no-any-return]
 
 
@@ -66,58 +66,58 @@ def list_stored_ids(analytics: Client, event: PatientEvent) -> list[str]:
 
 
 def test_replayed_event_is_stored_and_counted(
-    admin: Client, analytics: Client, letter_id: str, event: PatientEvent
+    admin: Client, analytics: Client, dead_letter_id: str, event: PatientEvent
 ) -> None:
     before = analytics.get_patient_statistics(GetPatientStatisticsRequest()).total_patients
     assert not list_stored_ids(analytics, event)
-    replayed = replay(admin, letter_id)
+    replayed = replay(admin, dead_letter_id)
     assert list_stored_ids(analytics, event) == [event.event_id]
     assert analytics.get_patient_statistics(GetPatientStatisticsRequest()).total_patients == before + 1
-    assert (replayed.id, replayed.event_id, replayed.attempts) == (letter_id, event.event_id, 2)
+    assert (replayed.id, replayed.event_id, replayed.attempts) == (dead_letter_id, event.event_id, 2)
     assert replayed.replay_time
     assert replayed.receive_time
     assert replayed.replay_time > replayed.receive_time
-    assert find_in_list(admin, letter_id) == replayed
+    assert find_in_list(admin, dead_letter_id) == replayed
 
 
 def test_second_replay_returns_the_same_dead_letter(
-    admin: Client, analytics: Client, letter_id: str, event: PatientEvent
+    admin: Client, analytics: Client, dead_letter_id: str, event: PatientEvent
 ) -> None:
-    assert replay(admin, letter_id) == replay(admin, letter_id)
+    assert replay(admin, dead_letter_id) == replay(admin, dead_letter_id)
     assert list_stored_ids(analytics, event) == [event.event_id]
 
 
 def test_concurrent_replays_store_the_event_once(
-    admin: Client, analytics: Client, letter_id: str, event: PatientEvent
+    admin: Client, analytics: Client, dead_letter_id: str, event: PatientEvent
 ) -> None:
-    responses, rejected = call_concurrently([partial(replay, admin, letter_id)] * 8)
+    responses, rejected = call_concurrently([partial(replay, admin, dead_letter_id)] * 8)
     assert not rejected
     assert len({response.replay_time for response in responses}) == 1
     assert list_stored_ids(analytics, event) == [event.event_id]
 
 
 def test_failed_replay_is_rejected_and_counts_as_an_attempt(
-    admin: Client, analytics: Client, sql: Sql, letter_id: str, event: PatientEvent
+    admin: Client, analytics: Client, sql: Sql, dead_letter_id: str, event: PatientEvent
 ) -> None:
     with reject_events(sql, event.actor_id):
         for attempts in (2, 3):
             with pytest.raises(Rejected, match="FAILED_PRECONDITION DEAD_LETTER_UNREPLAYABLE"):
-                replay(admin, letter_id)
-            assert find_in_list(admin, letter_id).attempts == attempts
+                replay(admin, dead_letter_id)
+            assert find_in_list(admin, dead_letter_id).attempts == attempts
     assert not list_stored_ids(analytics, event)
-    assert find_in_list(admin, letter_id).replay_time is None
-    assert replay(admin, letter_id).attempts == 4
+    assert find_in_list(admin, dead_letter_id).replay_time is None
+    assert replay(admin, dead_letter_id).attempts == 4
 
 
 def test_replay_of_an_invalid_message_is_rejected_with_a_reason(
     admin: Client, create_dead_letter: CreateDeadLetter
 ) -> None:
-    letter_id = create_dead_letter(OutgoingMessage(key=KEY, value=b"\xff" + uuid4().bytes, headers={}))
+    dead_letter_id = create_dead_letter(OutgoingMessage(key=KEY, value=b"\xff" + uuid4().bytes, headers={}))
     with pytest.raises(Rejected, match="FAILED_PRECONDITION DEAD_LETTER_UNREPLAYABLE"):
-        replay(admin, letter_id)
-    letter = find_in_list(admin, letter_id)
-    assert (letter.attempts, letter.replay_time) == (2, None)
-    assert "DecodeError" in letter.reason
+        replay(admin, dead_letter_id)
+    dead_letter = find_in_list(admin, dead_letter_id)
+    assert (dead_letter.attempts, dead_letter.replay_time) == (2, None)
+    assert "DecodeError" in dead_letter.reason
 
 
 def test_unknown_id_is_not_found(admin: Client) -> None:
@@ -125,13 +125,13 @@ def test_unknown_id_is_not_found(admin: Client) -> None:
         replay(admin, str(uuid4()))
 
 
-def test_only_admins_can_replay(analytics: Client, letter_id: str) -> None:
+def test_only_admins_can_replay(analytics: Client, dead_letter_id: str) -> None:
     with pytest.raises(Rejected, match="PERMISSION_DENIED ROLE_REQUIRED"):
-        replay(analytics, letter_id)
+        replay(analytics, dead_letter_id)
 
 
-@pytest.mark.parametrize("letter_id", ["", "42"])
-def test_malformed_id_is_rejected(admin: Client, letter_id: str) -> None:
+@pytest.mark.parametrize("dead_letter_id", ["", "42"])
+def test_malformed_id_is_rejected(admin: Client, dead_letter_id: str) -> None:
     with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as rejected:
-        replay(admin, letter_id)
+        replay(admin, dead_letter_id)
     assert list(rejected.value.violations) == ["id"]

@@ -46,8 +46,8 @@ def test_replay_records_an_event_about_the_patient(
 ) -> None:
     event = build_event("created", actor_id=str(uuid4()))
     with reject_events(sql, event.actor_id):
-        kept = create_dead_letter(build_message(event))
-    admin.replay_dead_letter(ReplayDeadLetterRequest(id=kept))
+        dead_letter_id = create_dead_letter(build_message(event))
+    admin.replay_dead_letter(ReplayDeadLetterRequest(id=dead_letter_id))
     patient_id = event.created.patient.id if event.created and event.created.patient else ""
     assert summarize(wait_for_events(admin, SEARCH, 1, subject_id=patient_id)) == [("ReplayDeadLetter", "OK", ADMIN_ID)]
 
@@ -65,6 +65,6 @@ def test_statistics_and_dead_letters_record_no_subjects(analytics: Client, admin
     assert [row["subject_ids"] for row in found] == [[], []]
 
 
-def test_user_may_not_search(analytics: Client) -> None:
+def test_users_cannot_search(analytics: Client) -> None:
     with pytest.raises(Rejected, match="ROLE_REQUIRED"):
         analytics.search_analytics_access_events(SearchAccessEventsRequest())

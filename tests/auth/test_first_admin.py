@@ -1,4 +1,4 @@
-"""The first admin, whom auth creates from its settings."""
+"""The first admin, created by auth from its settings."""
 
 from collections.abc import Callable
 

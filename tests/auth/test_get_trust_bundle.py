@@ -45,7 +45,7 @@ def ana(admin: Client, new: CreateUserRequest) -> User:
 
 
 def find_revocation(auth: Client, user: User) -> Revocation | None:
-    """Returns the revocation of a user, None if there is none."""
+    """Returns the revocation of a user, or None if there is none."""
     bundle: TrustBundle = auth.get_trust_bundle(GetTrustBundleRequest())
     return next((each for each in bundle.revocations if each.user_id == user.id), None)
 
@@ -56,7 +56,7 @@ def update(admin: Client, user: User, **fields: object) -> None:
 
 
 def find_rejection(auth: Client, token: str) -> str:
-    """Returns the error reason of GetCurrentUser with a token, empty if the call succeeds."""
+    """Returns the error reason of GetCurrentUser with a token, or an empty string if the call succeeds."""
     response = attempt(lambda: auth.with_token(token).get_current_user(GetCurrentUserRequest()))
     return response.reason if isinstance(response, Rejected) else ""
 

@@ -81,7 +81,7 @@ def test_only_the_right_password_reveals_that_a_user_is_disabled(auth: Client, s
 
 
 def reject_login(auth: Client, request: LoginRequest) -> Rejected:
-    """Returns the error of a login. All calls have the same request id, so that errors can be compared."""
+    """Returns the error of a login. All calls use the same request id, which makes errors comparable."""
     with pytest.raises(Rejected) as rejected:
         auth.login(request, metadata=(("x-request-id", "the same"),))
     return rejected.value

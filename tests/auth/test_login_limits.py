@@ -27,7 +27,7 @@ def fail(auth: Client, new: SignUpRequest, times: int = MAX_FAILURES) -> list[st
 
 
 def reject_login(auth: Client, request: LoginRequest) -> Rejected:
-    """Returns the error of a login. All calls have the same request id, so that errors can be compared."""
+    """Returns the error of a login. All calls use the same request id, which makes errors comparable."""
     with pytest.raises(Rejected) as rejected:
         auth.login(request, metadata=(("x-request-id", "the same"),))
     return rejected.value
@@ -102,7 +102,7 @@ def test_other_users_and_existing_sessions_are_unaffected(auth: Client) -> None:
     assert can_refresh(auth, session)
 
 
-def test_only_ten_of_many_concurrent_guesses_get_a_verdict(auth: Client) -> None:
+def test_only_ten_of_many_concurrent_guesses_are_checked(auth: Client) -> None:
     new = create_user(auth)
     wrong = build_login(new, password="something else")
     _, rejected = call_concurrently([lambda: auth.login(wrong)] * 30)
@@ -115,7 +115,7 @@ def test_concurrent_logins_with_the_right_password_succeed(auth: Client) -> None
     assert (len(sessions), rejected) == (20, [])
 
 
-def test_login_concurrent_with_ten_failures_is_rejected_and_keeps_them(auth: Client, sql: Sql) -> None:
+def test_login_concurrent_with_ten_failures_is_rejected_without_a_reset(auth: Client, sql: Sql) -> None:
     new = create_user(auth)
     fail(auth, new, 1)
     with ThreadPoolExecutor() as threads:

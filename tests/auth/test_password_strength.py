@@ -51,7 +51,7 @@ def test_admin_cannot_set_a_guessable_password(admin: Client) -> None:
     assert rejected.value.violations == {"password": GUESSABLE}
 
 
-def test_guessable_password_of_the_first_admin_fails_the_start(
+def test_guessable_password_of_the_first_admin_prevents_the_start(
     background: Background, new_database: Callable[[str], str]
 ) -> None:
     with (

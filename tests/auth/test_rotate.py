@@ -1,4 +1,4 @@
-"""Key rotation: verifiers know a new key before it signs and an old one as long as needed, so no call fails."""
+"""Key rotation: a new key is published before it signs, and an old one until its tokens expire, so no call fails."""
 
 import os
 import subprocess

@@ -158,7 +158,7 @@ def test_long_list_returns_the_first_twenty_subjects(auth: Client, admin: Client
     assert (event.subject_count, event.actor_id) == (25, admin_id)
 
 
-def test_user_may_not_search(auth: Client, user: User, new: SignUpRequest) -> None:
+def test_users_cannot_search(auth: Client, user: User, new: SignUpRequest) -> None:
     caller = auth.with_token(auth.login(build_login(new)).access_token)
     with pytest.raises(Rejected, match="ROLE_REQUIRED"):
         caller.search_user_access_events(SearchAccessEventsRequest())
@@ -166,9 +166,9 @@ def test_user_may_not_search(auth: Client, user: User, new: SignUpRequest) -> No
 
 def test_invalid_request_is_rejected(admin: Client) -> None:
     request = SearchAccessEventsRequest(actor_id="x" * 65, subject_id="42", page_size=1001, page_token="x" * 513)
-    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as rejected:
         admin.search_user_access_events(request)
-    assert list(refused.value.violations) == ["actor_id", "subject_id", "page_size", "page_token"]
+    assert list(rejected.value.violations) == ["actor_id", "subject_id", "page_size", "page_token"]
 
 
 def test_call_is_rejected_while_the_event_buffer_is_full(

@@ -72,7 +72,7 @@ def test_username_is_unique_regardless_of_case_and_unicode_form(auth: Client, wr
 
 
 @pytest.mark.parametrize("length", [9, 128])  # 8 characters alone are easy to guess
-def test_password_may_have_128_characters_of_any_script(auth: Client, length: int) -> None:
+def test_password_can_have_128_characters_of_any_script(auth: Client, length: int) -> None:
     new = create_user(auth, password=("βжאשкㅎ王あ한éñ" * 12)[:length])
     assert auth.login(build_login(new)).access_token
 

@@ -48,7 +48,7 @@ def test_key_is_stored_encrypted(auth: Client, sql: Sql) -> None:
     assert load_pem_private_key(row["encrypted_pem"].encode(), PASSPHRASE.encode())
 
 
-def test_wrong_passphrase_fails_the_start(background: Background, auth: Client, database_url: str) -> None:
+def test_wrong_passphrase_prevents_the_start(background: Background, auth: Client, database_url: str) -> None:
     assert list_key_ids(auth)
     with (
         pytest.raises(SettingsError, match=r"^PULSETRACK_KEY_PASSPHRASE does not decrypt the signing keys"),

@@ -75,6 +75,6 @@ def test_rejected_list_records_an_event_about_the_patient(
     assert summarize(find_events(admin, account, 2))[-1] == ("ListBillingAccounts", "PERMISSION_DENIED", SERVICE_ID)
 
 
-def test_user_may_not_search(billing: Client) -> None:
+def test_users_cannot_search(billing: Client) -> None:
     with pytest.raises(Rejected, match="ROLE_REQUIRED"):
         billing.search_billing_access_events(SearchAccessEventsRequest())

@@ -1,4 +1,4 @@
-"""Fixtures for tests of the shared code. Billing, the simplest service, stands for all of them."""
+"""Fixtures for tests of the shared code. They run on billing, the simplest service."""
 
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager

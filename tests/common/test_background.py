@@ -39,7 +39,7 @@ class Rounds:
         self._gate.clear()
 
     def unblock(self) -> None:
-        """Lets blocked rounds go on."""
+        """Lets blocked rounds continue."""
         self._gate.set()
 
     async def until(self, count: int) -> None:
@@ -136,7 +136,7 @@ def test_unavailable_dependency_is_retried_with_exponential_backoff(delays: list
     assert delays == [0.1, 0.2, 0.4, 0.8, 1.6, 3.0, 3.0]
 
 
-def test_unexpected_exception_is_logged_and_rounds_go_on(caplog: pytest.LogCaptureFixture) -> None:
+def test_unexpected_exception_is_logged_and_rounds_continue(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
         rounds = Rounds([KeyError("bug")])
         async with rounds.task(interval=0.001):
@@ -148,7 +148,7 @@ def test_unexpected_exception_is_logged_and_rounds_go_on(caplog: pytest.LogCaptu
     assert record.exc_info
 
 
-def test_stop_cancels_a_round_under_way() -> None:
+def test_stop_cancels_a_round_in_progress() -> None:
     async def scenario() -> None:
         rounds = Rounds()
         rounds.block()
@@ -202,15 +202,15 @@ def test_round_that_outlasts_the_grace_period_is_cancelled() -> None:
     asyncio.run(scenario())
 
 
-def test_rounds_see_no_context_variable_of_the_starter() -> None:
+def test_rounds_do_not_inherit_context_variables() -> None:
     async def scenario() -> None:
         seen = asyncio.Queue[str]()
 
-        async def look() -> None:
+        async def record_variable() -> None:
             seen.put_nowait(variable.get())
 
         variable.set("of a call")
-        async with BackgroundTask(look, activity="looking", interval=NEVER):
+        async with BackgroundTask(record_variable, activity="recording", interval=NEVER):
             assert await seen.get() == "unset"
 
     asyncio.run(scenario())

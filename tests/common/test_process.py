@@ -159,7 +159,7 @@ def build_arguments(service: str, settings: dict[str, str]) -> dict[str, Any]:
 
 
 def get_health(address: str) -> int | None:
-    """Returns the health status of a server, None if it does not respond."""
+    """Returns the health status of a server, or None if it does not respond."""
     with grpc.insecure_channel(address) as channel:
         try:
             response = HealthStub(channel).Check(HealthCheckRequest(), timeout=5)

@@ -1,4 +1,4 @@
-"""The public contract, kept separately from the protos so that tests detect unintended changes."""
+"""The public contract, stated separately from the protos to detect unintended changes."""
 
 from typing import NamedTuple
 

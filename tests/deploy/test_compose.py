@@ -37,7 +37,7 @@ def test_secrets_are_unique(tmp_path: Path) -> None:
     assert not set(read_all(secrets).values()) & set(read_all(others).values())
 
 
-def test_given_password_is_the_first_admins(tmp_path: Path) -> None:
+def test_given_password_is_used_for_the_first_admin(tmp_path: Path) -> None:
     secrets = Secrets(tmp_path / "compose")
     secrets.create_missing("correct horse")
     assert secrets.admin_password.read_text() == "correct horse"

@@ -17,15 +17,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Postgres:
     return Postgres(tmp_path_factory.mktemp("databases") / "postgres", free_port(), "s3cret")
 
 
-def run_story(server: Postgres, story: Callable[[RunningPart], Awaitable[None]]) -> None:
-    async def whole() -> None:
+def run_scenario(server: Postgres, scenario: Callable[[RunningPart], Awaitable[None]]) -> None:
+    async def main() -> None:
         async with RunningPart(server.part(), server.folder.parent / "logs") as running:
-            await story(running)
+            await scenario(running)
 
-    asyncio.run(whole())
+    asyncio.run(main())
 
 
-async def ask(url: str, statement: str) -> object:
+async def query(url: str, statement: str) -> object:
     connection = await asyncpg.connect(url)
     try:
         return await connection.fetchval(statement)
@@ -36,56 +36,56 @@ async def ask(url: str, statement: str) -> object:
 def test_service_reaches_only_its_own_database(server: Postgres) -> None:
     passwords = {"auth": Passwords("one", "two"), "billing": Passwords("three", "four")}
 
-    async def story(_: RunningPart) -> None:
+    async def scenario(_: RunningPart) -> None:
         for _again in range(2):
             await create_databases(server.url(), passwords, shared=False)
         auth, billing = (service_url(server.url(), name, passwords[name]) for name in passwords)
         assert (
-            await ask(billing, "SELECT rolsuper OR rolcreatedb OR rolcreaterole FROM pg_roles WHERE rolname = user")
+            await query(billing, "SELECT rolsuper OR rolcreatedb OR rolcreaterole FROM pg_roles WHERE rolname = user")
             is False
         )
         for others in ("pulsetrack_billing", "postgres", "template1"):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
-                await ask(auth.removesuffix("pulsetrack_auth") + others, "SELECT 1")
+                await query(auth.removesuffix("pulsetrack_auth") + others, "SELECT 1")
 
-    run_story(server, story)
+    run_scenario(server, scenario)
 
 
 def test_only_the_owner_creates_tables(server: Postgres) -> None:
     passwords = {"auth": Passwords("one", "two")}
 
-    async def story(_: RunningPart) -> None:
+    async def scenario(_: RunningPart) -> None:
         await create_databases(server.url(), passwords, shared=False)
-        await ask(owner_url(server.url(), "auth", passwords["auth"]), "CREATE TABLE mine AS SELECT 1 AS number")
+        await query(owner_url(server.url(), "auth", passwords["auth"]), "CREATE TABLE mine AS SELECT 1 AS number")
         for statement in ("CREATE TABLE other ()", "CREATE SCHEMA other", "CREATE TEMP TABLE other ()", "TABLE mine"):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
-                await ask(service_url(server.url(), "auth", passwords["auth"]), statement)
+                await query(service_url(server.url(), "auth", passwords["auth"]), statement)
 
-    run_story(server, story)
+    run_scenario(server, scenario)
 
 
-def test_database_that_its_service_owned_is_given_to_the_owner(server: Postgres) -> None:
+def test_database_owned_by_its_service_is_transferred_to_the_owner(server: Postgres) -> None:
     passwords = Passwords("one", "two")
     service = service_url(server.url(), "analytics", passwords)
 
-    async def story(_: RunningPart) -> None:
-        await ask(server.url(), "CREATE ROLE pulsetrack_analytics LOGIN PASSWORD 'one'")
-        await ask(server.url(), "CREATE DATABASE pulsetrack_analytics OWNER pulsetrack_analytics")
-        await ask(service, "CREATE EXTENSION pg_trgm")
-        await ask(service, "CREATE TABLE kept AS SELECT 1 AS number")
+    async def scenario(_: RunningPart) -> None:
+        await query(server.url(), "CREATE ROLE pulsetrack_analytics LOGIN PASSWORD 'one'")
+        await query(server.url(), "CREATE DATABASE pulsetrack_analytics OWNER pulsetrack_analytics")
+        await query(service, "CREATE EXTENSION pg_trgm")
+        await query(service, "CREATE TABLE numbers AS SELECT 1 AS number")
         for _again in range(2):
             await create_databases(server.url(), {"analytics": passwords}, shared=False)
-        assert await ask(owner_url(server.url(), "analytics", passwords), "ALTER TABLE kept ADD more int") is None
+        assert await query(owner_url(server.url(), "analytics", passwords), "ALTER TABLE numbers ADD more int") is None
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await ask(service, "SELECT number FROM kept")
+            await query(service, "SELECT number FROM numbers")
 
-    run_story(server, story)
+    run_scenario(server, scenario)
 
 
 def test_transactions_of_every_role_are_limited(server: Postgres) -> None:
     passwords = Passwords("one", "two")
 
-    async def story(_: RunningPart) -> None:
+    async def scenario(_: RunningPart) -> None:
         await create_databases(server.url(), {"auth": passwords}, shared=False)
         for url, limits in (
             (service_url(server.url(), "auth", passwords), "9s 15s 5s"),
@@ -93,18 +93,18 @@ def test_transactions_of_every_role_are_limited(server: Postgres) -> None:
             (server.url("pulsetrack_auth"), "0 0 1min"),
         ):
             names = ("statement_timeout", "transaction_timeout", "idle_in_transaction_session_timeout")
-            assert " ".join([str(await ask(url, f"SHOW {name}")) for name in names]) == limits
+            assert " ".join([str(await query(url, f"SHOW {name}")) for name in names]) == limits
 
-    run_story(server, story)
+    run_scenario(server, scenario)
 
 
 def test_new_password_replaces_the_previous_one(server: Postgres) -> None:
-    async def story(_: RunningPart) -> None:
+    async def scenario(_: RunningPart) -> None:
         for password in ("old", "new"):
             await create_databases(server.url(), {"auth": Passwords(password, password)}, shared=False)
         for url in (service_url, owner_url):
             with pytest.raises(asyncpg.InvalidPasswordError):
-                await ask(url(server.url(), "auth", Passwords("old", "old")), "SELECT 1")
-            assert await ask(url(server.url(), "auth", Passwords("new", "new")), "SELECT 1") == 1
+                await query(url(server.url(), "auth", Passwords("old", "old")), "SELECT 1")
+            assert await query(url(server.url(), "auth", Passwords("new", "new")), "SELECT 1") == 1
 
-    run_story(server, story)
+    run_scenario(server, scenario)

@@ -34,7 +34,7 @@ COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8
 DOCKERFILE = (ROOT / "services" / "Dockerfile").read_text(encoding="utf-8")
 
 COMPLETED, HEALTHY = {"condition": "service_completed_successfully"}, {"condition": "service_healthy"}
-BESIDE = {"postgres": {"databases"}, "kafka": {"events"}, "collector": {"calls"}}
+OTHER_CONTAINERS = {"postgres": {"databases"}, "kafka": {"events"}, "collector": {"calls"}}
 """Containers of other projects, with their networks."""
 
 
@@ -43,7 +43,7 @@ def read_containers() -> Containers:
     common = COMPOSE["x-service-environment"]
     containers = {}
     for name, container in COMPOSE["services"].items():
-        if name in BESIDE:
+        if name in OTHER_CONTAINERS:
             continue
         environment = container.get("environment", {})
         containers[name] = {
@@ -60,7 +60,7 @@ def read_containers() -> Containers:
 
 
 def describe_containers(topology: Mapping[str, Service]) -> Containers:
-    """Returns the same parts as a topology determines them."""
+    """Returns the same parts, derived from a topology."""
     passwords: dict[str, str] = {}
     for service in topology.values():
         secrets = service.database_secrets
@@ -168,7 +168,7 @@ def test_compose_networks_separate_containers_from_what_they_do_not_need() -> No
         "outside": {},
         **{name: {"internal": True} for name in ("calls", "databases", "events")},
     }
-    assert {name: set(COMPOSE["services"][name]["networks"]) for name in BESIDE} == BESIDE
+    assert {name: set(COMPOSE["services"][name]["networks"]) for name in OTHER_CONTAINERS} == OTHER_CONTAINERS
     assert [name for name, container in COMPOSE["services"].items() if "ports" in container] == ["envoy"]
     [port] = COMPOSE["services"]["envoy"]["ports"]
     assert port.endswith(f":{GATEWAY_PORT}")

@@ -1,4 +1,4 @@
-"""The names of tests are short enough to read."""
+"""Test names have at most 80 characters."""
 
 import re
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 @contextmanager
 def mount_disk(folder: Path, *, megabytes: int) -> Iterator[Path | None]:
-    """Mounts a small file system and yields its folder, or None without the permission to mount."""
+    """Mounts a small file system and yields its folder, or None if mounting is not permitted."""
     command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
     if subprocess.run(command, check=False, capture_output=True).returncode:
         yield None

@@ -21,7 +21,7 @@ METHODS = list(all_methods())
 
 
 def expected_reason(method: Method, caller: str) -> str | None:
-    """Returns the reason with which the gateway or the service rejects the caller, None if the caller has access."""
+    """Returns the reason with which the gateway or the service rejects the caller, or None if the caller has access."""
     if method.access.kind is AccessKind.PUBLIC:
         return None
     if caller == "anonymous":

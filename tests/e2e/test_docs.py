@@ -81,7 +81,7 @@ class Reference:
         response.wait_for()
         return response
 
-    def authorise(self, token: str) -> None:
+    def authorize(self, token: str) -> None:
         """Enters an access token in the dialog "Authorize"."""
         self.page.locator(".auth-wrapper .authorize").first.click()
         dialog = self.page.locator(".dialog-ux")
@@ -112,7 +112,7 @@ def test_user_signs_up_logs_in_and_creates_a_patient_in_the_reference(
     reference = Reference(browser, system.url, size)
     signed_up = reference.call("SignUp", json.dumps(login | {"username": name}))
     assert field(signed_up, "role") == "ROLE_USER"
-    reference.authorise(field(reference.call("Login", json.dumps(login)), "accessToken"))
+    reference.authorize(field(reference.call("Login", json.dumps(login)), "accessToken"))
     patient = a_patient(name="Ana Silva")
     created = reference.call("CreatePatient", json.dumps(patient))
     assert field(created, "email") == patient["email"]

@@ -52,22 +52,22 @@ def table() -> Iterator[list[Row]]:
 
 @pytest.fixture(scope="module")
 def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path | None]:
-    """A small file system, or None without the permission to mount."""
+    """A small file system, or None if mounting is not permitted."""
     with mount_disk(tmp_path_factory.mktemp("disk"), megabytes=1500) as disk:
         yield disk
 
 
 @pytest.fixture(scope="module")
-def fragile(small_disk: Path | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+def own_instance(small_disk: Path | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     """An instance into which faults are injected."""
-    folder = small_disk or tmp_path_factory.mktemp("fragile")
+    folder = small_disk or tmp_path_factory.mktemp("own_instance")
     with run_instance(folder / "data", PULSETRACK_RATE_LIMITS="off") as instance:
         yield instance
 
 
 @pytest.fixture(scope="module")
 def clocks() -> Iterator[Clocks]:
-    """The clocks of the processes of `moving`."""
+    """The clocks of the processes of `movable`."""
     if not LIBRARY.exists():
         pytest.skip("libfaketime is not installed")
     with tempfile.TemporaryDirectory(prefix="pulsetrack-clocks-") as folder:
@@ -76,9 +76,9 @@ def clocks() -> Iterator[Clocks]:
 
 
 @pytest.fixture(scope="module")
-def moving(clocks: Clocks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+def movable(clocks: Clocks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     """An instance with movable clocks."""
-    folder = tmp_path_factory.mktemp("moving") / "data"
+    folder = tmp_path_factory.mktemp("movable") / "data"
     environment = {"PULSETRACK_RATE_LIMITS": "off", **clocks.environment}
     with run_instance(folder, module="tests.e2e.clocks", **environment) as instance:
         yield instance
@@ -162,21 +162,21 @@ def find_processes(process: psutil.Process | None) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_killed_process(fragile: Instance, part: str, table: list[Row]) -> None:
-    check_fault(fragile, f"kill {part}", lambda instance: kill(instance, part), table)
+def test_killed_process(own_instance: Instance, part: str, table: list[Row]) -> None:
+    check_fault(own_instance, f"kill {part}", lambda instance: kill(instance, part), table)
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_frozen_process(fragile: Instance, part: str, table: list[Row]) -> None:
-    check_fault(fragile, f"stop {part} for {FROZEN_SECONDS} s", lambda instance: freeze(instance, part), table)
+def test_frozen_process(own_instance: Instance, part: str, table: list[Row]) -> None:
+    check_fault(own_instance, f"stop {part} for {FROZEN_SECONDS} s", lambda instance: freeze(instance, part), table)
 
 
-def test_three_processes_killed_together(fragile: Instance, table: list[Row]) -> None:
+def test_three_processes_killed_together(own_instance: Instance, table: list[Row]) -> None:
     three = ("patient", "broker", "postgres")
-    check_fault(fragile, f"kill {', '.join(three)} at once", lambda instance: kill(instance, *three), table)
+    check_fault(own_instance, f"kill {', '.join(three)} at once", lambda instance: kill(instance, *three), table)
 
 
-def test_full_disk(fragile: Instance, small_disk: Path | None, table: list[Row]) -> None:
+def test_full_disk(own_instance: Instance, small_disk: Path | None, table: list[Row]) -> None:
     if small_disk is None:
         pytest.skip("mounting a file system requires root")
 
@@ -185,13 +185,13 @@ def test_full_disk(fragile: Instance, small_disk: Path | None, table: list[Row])
         time.sleep(FULL_SECONDS)
         filler.unlink()
 
-    check_fault(fragile, f"disk full for {FULL_SECONDS} s", full, table)
+    check_fault(own_instance, f"disk full for {FULL_SECONDS} s", full, table)
 
 
 @pytest.mark.parametrize("hours", [1, -1])
 @pytest.mark.parametrize("parts", CLOCK_GROUPS, ids=",".join)
 def test_clocks_off_by_an_hour(
-    moving: Instance, clocks: Clocks, parts: tuple[str, ...], hours: int, table: list[Row]
+    movable: Instance, clocks: Clocks, parts: tuple[str, ...], hours: int, table: list[Row]
 ) -> None:
     offset = hours * HOUR_SECONDS
 
@@ -203,4 +203,4 @@ def test_clocks_off_by_an_hour(
         clocks.set(parts, 0)
 
     names = "all but gateway and broker" if parts == MOVABLE else " and ".join(parts)
-    check_fault(moving, f"clock of {names} {hours:+d} h for {MOVED_SECONDS} s", move, table)
+    check_fault(movable, f"clock of {names} {hours:+d} h for {MOVED_SECONDS} s", move, table)

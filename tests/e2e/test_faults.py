@@ -21,9 +21,9 @@ KILL_AFTER = 50
 
 
 @pytest.fixture(scope="module")
-def fragile(new_folder: NewFolder) -> Iterator[Instance]:
+def own_instance(new_folder: NewFolder) -> Iterator[Instance]:
     """An instance whose processes are killed."""
-    with run_instance(new_folder("fragile"), PULSETRACK_RATE_LIMITS="off") as instance:
+    with run_instance(new_folder("own_instance"), PULSETRACK_RATE_LIMITS="off") as instance:
         yield instance
 
 
@@ -33,7 +33,7 @@ def count_by_patient(session: Session, path: str, field: str) -> Counter[str]:
 
 
 def create_during_kill(session: Session, instance: Instance, part: str) -> set[str]:
-    """Creates patients, kills a process meanwhile, and returns the ids of acknowledged patients."""
+    """Creates patients while a process is killed, and returns the ids of acknowledged patients."""
     acknowledged: set[str] = set()
     rejections: set[str] = set()
     killed = threading.Event()
@@ -57,14 +57,14 @@ def create_during_kill(session: Session, instance: Instance, part: str) -> set[s
 
 
 @pytest.mark.parametrize("part", ["patient", "billing", "broker", "analytics", "postgres", "auth", "gateway"])
-def test_killed_process_loses_and_duplicates_no_acknowledged_patient(fragile: Instance, part: str) -> None:
-    eventually(lambda: httpx.get(f"{fragile.url}/.well-known/jwks.json").is_success)
-    with Session.sign_up(fragile) as session:
-        old = fragile.state().processes[part].pid
-        acknowledged = create_during_kill(session, fragile, part)
-        eventually(lambda: fragile.state().processes[part].pid != old)
+def test_killed_process_loses_and_duplicates_no_acknowledged_patient(own_instance: Instance, part: str) -> None:
+    eventually(lambda: httpx.get(f"{own_instance.url}/.well-known/jwks.json").is_success)
+    with Session.sign_up(own_instance) as session:
+        old = own_instance.state().processes[part].pid
+        acknowledged = create_during_kill(session, own_instance, part)
+        eventually(lambda: own_instance.state().processes[part].pid != old)
 
-        def settled() -> bool:
+        def is_settled() -> bool:
             try:
                 accounts = count_by_patient(session, "/v1/billing/accounts", "billingAccounts")
                 events = count_by_patient(session, "/v1/analytics/events", "events")
@@ -73,10 +73,10 @@ def test_killed_process_loses_and_duplicates_no_acknowledged_patient(fragile: In
             assert set(accounts.values()) | set(events.values()) <= {1}
             return acknowledged <= set(accounts) & set(events)
 
-        eventually(settled, seconds=60)
+        eventually(is_settled, seconds=60)
 
 
-def test_restart_keeps_data_and_sessions(new_folder: NewFolder) -> None:
+def test_restart_preserves_data_and_sessions(new_folder: NewFolder) -> None:
     folder = new_folder("restarted")
     with run_instance(folder) as instance, Session.sign_up(instance) as session:
         created = session.post("/v1/patients", a_patient())

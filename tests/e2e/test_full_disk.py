@@ -92,6 +92,6 @@ def is_responding(instance: Instance) -> bool:
 
 
 def list_patients(session: Session) -> list[Any]:
-    """Returns the patients, or nothing while the system is unavailable."""
+    """Returns the patients, or an empty list while the system is unavailable."""
     response = session.rest.get("/v1/patients")
     return response.json()["patients"] if response.is_success else []

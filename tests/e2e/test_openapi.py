@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 
 @pytest.fixture
 def system(new_folder: NewFolder) -> Iterator[Instance]:
-    """A separate instance, so that generated requests do not affect other tests."""
+    """A separate instance, because generated requests would affect other tests."""
     with run_instance(new_folder("tried"), PULSETRACK_RATE_LIMITS="off") as instance:
         yield instance
 

@@ -1,4 +1,4 @@
-"""PATCH by REST: the fields in the body are what changes."""
+"""PATCH over REST updates the fields in the body."""
 
 import pytest
 

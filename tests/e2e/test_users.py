@@ -14,7 +14,7 @@ from tools.instance import Instance
 
 @pytest.fixture
 def ana(system: Instance) -> Iterator[Session]:
-    """A user whom the admin manages."""
+    """A user that the admin manages."""
     with Session.sign_up(system) as session:
         yield session
 
@@ -77,8 +77,8 @@ def test_admin_creates_another_admin(system: Instance, admin: Session) -> None:
 
 
 def test_update_with_a_conflicting_id_is_rejected(admin: Session, ana: Session) -> None:
-    mine, other = admin.get("/v1/auth/me"), ana.get("/v1/auth/me")
-    response = admin.rest.patch(f"/v1/users/{other['id']}", json={"id": mine["id"], "role": "ROLE_ADMIN"})
+    own, other = admin.get("/v1/auth/me"), ana.get("/v1/auth/me")
+    response = admin.rest.patch(f"/v1/users/{other['id']}", json={"id": own["id"], "role": "ROLE_ADMIN"})
     assert response.status_code == 400
     assert ana.get("/v1/auth/me") == other
 

@@ -61,22 +61,22 @@ def test_rejected_watch_has_an_error_status_and_a_reason(user: Session) -> None:
 
 
 @pytest.fixture(scope="module")
-def fragile(new_folder: NewFolder) -> Iterator[Instance]:
+def own_instance(new_folder: NewFolder) -> Iterator[Instance]:
     """An instance whose processes are killed."""
     with run_instance(new_folder("watched"), PULSETRACK_RATE_LIMITS="off") as instance:
         yield instance
 
 
 @pytest.mark.parametrize("part", ["patient", "postgres"])
-def test_resumed_watch_misses_no_change_when_a_process_is_killed(fragile: Instance, part: str) -> None:
-    with Session.sign_up(fragile) as session:
+def test_resumed_watch_misses_no_change_when_a_process_is_killed(own_instance: Instance, part: str) -> None:
+    with Session.sign_up(own_instance) as session:
         started, stopped = threading.Event(), threading.Event()
         seen: dict[str, list[int]] = defaultdict(list)
         watcher = threading.Thread(target=keep_watching, args=(session, seen, started, stopped))
         watcher.start()
         try:
             assert started.wait(20)
-            written = write_during_kill(session, fragile, part)
+            written = write_during_kill(session, own_instance, part)
             limit = time.monotonic() + 60
             while seen != written and time.monotonic() < limit:
                 time.sleep(0.1)
@@ -106,7 +106,7 @@ def keep_watching(
 
 
 def write_during_kill(session: Session, instance: Instance, part: str) -> dict[str, list[int]]:
-    """Creates and updates patients with retries, kills a process meanwhile, and returns the expected revisions."""
+    """Creates and updates patients with retries while a process is killed, and returns the expected revisions."""
     written = {}
     for number in range(ALL):
         if number in (ALL // 3, ALL // 2):

@@ -50,16 +50,16 @@ class Gateway:
 
 @contextmanager
 def run_gateway(
-    folder: Path, *, without: tuple[str, ...] = (), beside: Sequence[Stub] = (), **fields: Any
+    folder: Path, *, without: tuple[str, ...] = (), extra_stubs: Sequence[Stub] = (), **fields: Any
 ) -> Iterator[Gateway]:
     """Runs a gateway with a stub for each service.
 
-    `without` names services whose stubs are stopped before the gateway starts. `beside` are additional stubs.
+    `without` names services whose stubs are stopped before the gateway starts. `extra_stubs` are started in addition.
     """
     keys = Keys()
     stubs = {service: Stub(service, keys) for service in SERVICES}
     with ExitStack() as stack:
-        for stub in (*stubs.values(), *beside):
+        for stub in (*stubs.values(), *extra_stubs):
             stub.start()
             stack.callback(stub.stop)
             if stub.service in without:
@@ -68,7 +68,9 @@ def run_gateway(
             listen=unused_address(),
             admin=unused_address(),
             upstreams={
-                service: tuple(Address("127.0.0.1", each.port) for each in (stub, *beside) if each.service == service)
+                service: tuple(
+                    Address("127.0.0.1", each.port) for each in (stub, *extra_stubs) if each.service == service
+                )
                 for service, stub in stubs.items()
             },
             descriptors=DESCRIPTORS,

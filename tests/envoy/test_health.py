@@ -52,7 +52,7 @@ def test_readiness_follows_service_failure_and_recovery(gateway: Gateway) -> Non
 
 def test_unready_endpoints_receive_traffic_only_if_none_is_ready(tmp_path: Path) -> None:
     others = [Stub("patient", Keys()) for _ in range(2)]
-    with run_gateway(tmp_path, beside=others) as gateway:
+    with run_gateway(tmp_path, extra_stubs=others) as gateway:
         first = gateway.stubs["patient"]
         eventually(lambda: count_ready(gateway) == 3)
         for stub in others:

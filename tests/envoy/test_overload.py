@@ -112,13 +112,13 @@ def test_unfinished_bodies_on_public_methods_use_no_memory(small: Gateway) -> No
 def test_requests_are_rejected_before_memory_is_exhausted(small: Gateway) -> None:
     with ExitStack() as stack:
         connections = [begin_upload(small, stack, "/v1/patients", **small.bearer) for _ in range(BODIES)]
-        answered = eventually(lambda: [each for each in connections if is_answered(each)])
-        assert {read_response(connection) for connection in answered} <= {(503, "DEPENDENCY_UNAVAILABLE"), (0, "")}
+        responded = eventually(lambda: [each for each in connections if has_response(each)])
+        assert {read_response(connection) for connection in responded} <= {(503, "DEPENDENCY_UNAVAILABLE"), (0, "")}
         assert allocated_bytes(small) < HEAP * 2 < BODIES * BODY
     eventually(lambda: has_status(small.http, "/v1/patients", 200, **small.bearer))
 
 
-def is_answered(connection: socket.socket) -> bool:
+def has_response(connection: socket.socket) -> bool:
     connection.setblocking(False)  # noqa: FBT003 - the parameter is positional
     try:
         connection.recv(1, socket.MSG_PEEK)

@@ -1,1 +1,1 @@
-"""What tests stand on: a loop in the background, tokens, and a client that speaks as a caller would."""
+"""Test infrastructure: background event loop, servers, tokens, and gRPC clients."""

@@ -28,7 +28,7 @@ class Span:
     trace: str
     id: str
     parent: str
-    """The id of the parent span, empty for the root of a trace."""
+    """The id of the parent span. Empty for the root of a trace."""
     attributes: dict[str, Any]
     failed: bool
     start: int

@@ -23,7 +23,7 @@ class Sql:
     @contextmanager
     def hold_locks(self, statement: str, *values: Any, commit: bool = False) -> Iterator[None]:
         """Runs a statement and holds its locks during a block, then rolls back or commits."""
-        with self._background.during(self._holding(statement, values, commit=commit)):
+        with self._background.during(self._hold(statement, values, commit=commit)):
             yield
 
     def count_waiting(self) -> int:
@@ -39,7 +39,7 @@ class Sql:
             await connection.close()
 
     @asynccontextmanager
-    async def _holding(self, statement: str, values: tuple[Any, ...], *, commit: bool) -> AsyncIterator[None]:
+    async def _hold(self, statement: str, values: tuple[Any, ...], *, commit: bool) -> AsyncIterator[None]:
         connection = await asyncpg.connect(self._url)
         try:
             transaction = connection.transaction()

@@ -63,7 +63,7 @@ class StandIn:
         """Kills a container."""
         docker("kill", container)
 
-    def published(self) -> set[int]:
+    def list_published_ports(self) -> set[int]:
         """Returns the published ports of the containers."""
         lines = docker("ps", "--filter", f"network={self._name}", "--format", "{{.Ports}}").splitlines()
         return {int(port) for line in lines for port in re.findall(r":(\d+)->", line)}

@@ -103,7 +103,7 @@ def test_first_admin_has_the_password_in_secrets_manager(deployed: Deployed) -> 
 
 
 def test_only_the_load_balancer_is_published(deployed: Deployed) -> None:
-    assert deployed.standin.published() == {deployed.standin.gateway_port, deployed.standin.port}
+    assert deployed.standin.list_published_ports() == {deployed.standin.gateway_port, deployed.standin.port}
 
 
 def test_killed_task_is_replaced(deployed: Deployed) -> None:

@@ -1,4 +1,4 @@
-"""What the templates say, of every environment."""
+"""The contents of the templates of every environment."""
 
 import json
 import re
@@ -233,7 +233,7 @@ def test_services_have_private_names(templates: "Templates") -> None:
     assert all(name["DnsConfig"]["DnsRecords"] == [{"TTL": 10, "Type": "A"}] for name in names)
 
 
-def test_task_serves_until_clients_have_forgotten_its_address(templates: "Templates") -> None:
+def test_task_serves_until_cached_addresses_expire(templates: "Templates") -> None:
     names = templates.properties("AWS::ServiceDiscovery::Service")
     [ttl] = {name["DnsConfig"]["DnsRecords"][0]["TTL"] for name in names}
     for container in templates.containers():

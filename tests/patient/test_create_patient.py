@@ -56,11 +56,11 @@ def test_record_number_is_unique_unless_empty(patients: Client) -> None:
 
 def test_output_only_fields_are_ignored(patients: Client) -> None:
     long_ago = datetime(1999, 1, 1, tzinfo=UTC)
-    theirs = str(uuid4())
+    given_id = str(uuid4())
     created = patients.create_patient(
-        create_request(id=theirs, create_time=long_ago, update_time=long_ago, delete_time=long_ago, etag="7")
+        create_request(id=given_id, create_time=long_ago, update_time=long_ago, delete_time=long_ago, etag="7")
     )
-    assert created.id != theirs
+    assert created.id != given_id
     assert UUID(created.id).version == 7
     assert created.create_time == created.update_time > long_ago
     assert created.delete_time is None

@@ -268,13 +268,13 @@ def test_events_are_republished_after_data_loss_and_stored_once(
     def create() -> set[str]:
         return {patients.create_patient(create_request()).id for _ in range(5)}
 
-    def stored() -> list[str]:
+    def list_stored() -> list[str]:
         found = Sql(delivery.background, analytics_url)("SELECT patient_id::text FROM events")
         return sorted(row["patient_id"] for row in found)
 
     with delivery.background.during(run_consumer(analytics_url, own_broker.address)):
         consumed = create()
-        eventually(lambda: consumed <= {*stored()})
+        eventually(lambda: consumed <= {*list_stored()})
     unconsumed = create()
     delivery.wait(TOPIC)
     own_broker.kill()
@@ -283,7 +283,7 @@ def test_events_are_republished_after_data_loss_and_stored_once(
     with delivery.background.during(run_consumer(analytics_url, own_broker.address)):
         create()
         published = sorted(row["key"] for row in sql("SELECT key FROM outbox WHERE destination = $1", TOPIC))
-        eventually(lambda: stored() == published)
+        eventually(lambda: list_stored() == published)
     with delivery.topic() as topic:
         assert all(topic.of(patient_id) for patient_id in consumed | unconsumed | unpublished)
 
@@ -295,7 +295,7 @@ def test_old_delivered_rows_are_removed(patients: Client, sql: Sql, delivery: De
     for key, age in ages.items():
         sql(f"UPDATE outbox SET delivered_time = now() - interval '{age}' WHERE key = $1", key)
     stored = "SELECT FROM outbox WHERE destination = 'patient.events.v1' AND key = $1"
-    old, young = ages
+    old, recent = ages
     with delivery.relays():  # a relay prunes when it starts
         eventually(lambda: not sql(stored, old))
-    assert sql(stored, young)
+    assert sql(stored, recent)

@@ -190,7 +190,7 @@ def test_change_and_its_event_share_a_transaction(patients: Client, sql: Sql) ->
     assert len(set(transactions)) == 1
 
 
-def test_deleted_patient_keeps_its_events(patients: Client, admin: Client) -> None:
+def test_events_of_a_deleted_patient_are_retained(patients: Client, admin: Client) -> None:
     created = patients.create_patient(create_request())
     admin.delete_patient(DeletePatientRequest(id=created.id))
     with pytest.raises(Rejected):
@@ -230,6 +230,6 @@ def test_page_token_of_another_patient_is_rejected(patients: Client, admin: Clie
 
 
 def test_invalid_request_is_rejected(admin: Client) -> None:
-    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as refused:
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as rejected:
         admin.list_access_events(ListAccessEventsRequest(id="42", page_size=1001, page_token="x" * 513))
-    assert list(refused.value.violations) == ["id", "page_size", "page_token"]
+    assert list(rejected.value.violations) == ["id", "page_size", "page_token"]

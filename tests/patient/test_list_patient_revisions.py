@@ -1,4 +1,4 @@
-"""ListPatientRevisions, and what each change of a patient leaves for it."""
+"""ListPatientRevisions, and the revision that each change of a patient records."""
 
 import secrets
 from uuid import uuid4

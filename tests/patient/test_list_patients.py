@@ -59,12 +59,12 @@ def test_patients_with_equal_create_times_are_listed_once(patients: Client, sql:
 
 
 def test_concurrent_creates_and_deletes_neither_hide_nor_repeat_patients(patients: Client, admin: Client) -> None:
-    there = ids_of(create_patients(patients, 40))
-    leaving, staying = there[::2], there[1::2]
+    existing = ids_of(create_patients(patients, 40))
+    deleted, remaining = existing[::2], existing[1::2]
     paged = Event()
 
     def create_and_delete() -> None:
-        for patient_id in leaving:
+        for patient_id in deleted:
             create_patients(patients, 1)
             admin.delete_patient(DeletePatientRequest(id=patient_id))
             if paged.is_set():
@@ -76,7 +76,7 @@ def test_concurrent_creates_and_deletes_neither_hide_nor_repeat_patients(patient
         paged.set()
         writer.result()
     assert len(seen) == len(set(seen))
-    assert set(staying) <= set(seen)
+    assert set(remaining) <= set(seen)
 
 
 def test_new_patients_do_not_shift_the_next_page(patients: Client) -> None:

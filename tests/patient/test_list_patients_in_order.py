@@ -38,7 +38,7 @@ def create_group(patients: Client, *births: str, **fields: str) -> tuple[str, li
 
 @pytest.fixture(scope="module")
 def tied_patients(patients: Client) -> tuple[str, list[Patient]]:
-    """Patients with equal names and equal dates of birth among them, one of which was updated."""
+    """Patients, some with equal names and dates of birth, one of them updated."""
     query, new = create_group(patients, "1980-02-29", "1999-12-31")
     new[3] = patients.update_patient(update_request(new[3], phone="112"))
     return query, new
@@ -64,7 +64,7 @@ def test_patients_with_equal_sort_keys_are_listed_once(patients: Client, sql: Sq
 
 @pytest.mark.parametrize("order_by", ORDERS)
 def test_concurrent_creates_neither_hide_nor_reorder_patients(patients: Client, order_by: str) -> None:
-    query, there = create_group(patients, "1980-02-29", "1999-12-31")
+    query, existing = create_group(patients, "1980-02-29", "1999-12-31")
     paged, numbers = Event(), count()
 
     def create() -> None:
@@ -73,18 +73,18 @@ def test_concurrent_creates_neither_hide_nor_reorder_patients(patients: Client, 
             patients.create_patient(create_request(name=name, email=f"{uuid4().hex[:6]}{query}"))
 
     with ThreadPoolExecutor() as threads:
-        newcomers = [threads.submit(create) for _ in range(2)]
+        creates = [threads.submit(create) for _ in range(2)]
         try:
-            pages = (list_ids_until(patients, set(ids_of(there)), query, order_by) for _ in range(3))
+            pages = (list_ids_until(patients, set(ids_of(existing)), query, order_by) for _ in range(3))
             seen = [*pages]
         finally:
             paged.set()
-        for newcomer in newcomers:
-            newcomer.result()
-    staying = sort_ids(there, order_by)
+        for future in creates:
+            future.result()
+    expected = sort_ids(existing, order_by)
     for walk in seen:
         assert len(walk) == len(set(walk))
-        assert [each for each in walk if each in staying] == staying
+        assert [each for each in walk if each in expected] == expected
 
 
 def list_ids_until(patients: Client, wanted: set[str], query: str, order_by: str) -> list[str]:

@@ -23,7 +23,7 @@ loads = codec.codec_of(WatchPatientsResponse).loads
 def test_one_thousand_watchers_receive_every_change(
     background: Background, grpc_addr: str, signer: Signer, patients: Client
 ) -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         async with grpc.aio.insecure_channel(grpc_addr) as channel:
             method: Any = channel.unary_stream(METHOD)
             users = [signer.token("USER", sub=str(uuid4())) for _ in range(WATCHERS)]
@@ -34,7 +34,7 @@ def test_one_thousand_watchers_receive_every_change(
             created = [(await asyncio.to_thread(patients.create_patient, create_request())).id for _ in range(CHANGES)]
             assert await seen == [created] * WATCHERS
 
-    background.run(story(), seconds=120)
+    background.run(scenario(), seconds=120)
 
 
 async def read_changed_ids(watch: AsyncIterator[bytes]) -> list[str]:

@@ -149,7 +149,7 @@ def test_delivery_to_an_old_incarnation_marks_no_row_of_the_new_one(
 
 @pytest.fixture(scope="module")
 def database_url(new_database: Callable[[str], str]) -> str:
-    """A database of its own for this module, because its rows are not delivered to Kafka."""
+    """A separate database for this module, because its rows are not delivered to Kafka."""
     return new_database("patient")
 
 

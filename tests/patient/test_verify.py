@@ -118,8 +118,8 @@ def test_violation_ends_the_command_with_a_one_line_error(url: str, sql: Sql) ->
 
 
 def test_chain_verifies_with_an_earlier_head(url: str, sql: Sql) -> None:
-    [noted] = sql("SELECT encode(hash, 'hex') AS hash FROM access_seals WHERE number = 5")
-    assert run_verify(url, "--head", noted["hash"]).returncode == 0
+    [earlier_head] = sql("SELECT encode(hash, 'hex') AS hash FROM access_seals WHERE number = 5")
+    assert run_verify(url, "--head", earlier_head["hash"]).returncode == 0
 
 
 def test_empty_chain_verifies(new_database: Callable[[str], str]) -> None:
@@ -181,11 +181,14 @@ def test_swapped_events_are_reported(sql: Sql, find_violation: FindViolation) ->
 
 
 def test_truncated_chain_is_detected_with_an_earlier_head(url: str, sql: Sql, find_violation: FindViolation) -> None:
-    noted, last = head(sql), event_of(sql, SEALED)
+    earlier_head, last = head(sql), event_of(sql, SEALED)
     sql("DELETE FROM access_events WHERE id = $1", last)
     sql("DELETE FROM access_seals WHERE number = $1", SEALED)
     assert run_verify(url).returncode == 0
-    assert find_violation(noted) == f"the chain ends at seal {SEALED - 1} and does not contain the seal {noted}"
+    assert (
+        find_violation(earlier_head)
+        == f"the chain ends at seal {SEALED - 1} and does not contain the seal {earlier_head}"
+    )
 
 
 def test_inserted_event_is_reported(sql: Sql, find_violation: FindViolation) -> None:

@@ -151,9 +151,9 @@ def test_thousands_of_stalled_connections_do_not_delay_other_clients(
         for _ in range(MANY):
             stack.enter_context(open_connection(system, first))
         start = time.monotonic()
-        with Session.open(system, user.token) as newcomer:
-            newcomer.get("/v1/auth/me")
-            newcomer.client("auth").get_current_user(GetCurrentUserRequest())
+        with Session.open(system, user.token) as session:
+            session.get("/v1/auth/me")
+            session.client("auth").get_current_user(GetCurrentUserRequest())
         assert time.monotonic() - start < 5
 
 

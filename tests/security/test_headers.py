@@ -40,7 +40,7 @@ MALFORMED = [
     (b"traceparent", b"\xff"),
     (b"baggage", b"\xff"),
 ]
-"""Malformed values of headers, among them all that grpc-core or a service parses. tests/envoy covers content types."""
+"""Malformed values of every header that grpc-core or a service parses, and others. tests/envoy covers content types."""
 
 EMPTY, CHECK = struct.pack(">BI", 0, 0), "/grpc.health.v1.Health/Check"
 LIST_SERVICES = struct.pack(">BI", 0, 2) + b"\x3a\x00"
@@ -77,12 +77,12 @@ def test_malformed_header_does_not_affect_other_calls(
             for token in tokens:
                 headers = [header, (b"content-type", content_type.encode()), (b"authorization", token)]
                 response = http.request(verb, path, headers=[item for item in headers if item[1]], content=body)
-                assert_ok_or_refused(response)
+                assert_ok_or_rejected(response)
     for _ in range(25):
         make_good_calls(other_channel, user)
 
 
-def assert_ok_or_refused(response: httpx.Response) -> None:
+def assert_ok_or_rejected(response: httpx.Response) -> None:
     """Checks that a response is a success or a client error of the contract."""
     assert response.status_code < 500
     if response.status_code >= 400:

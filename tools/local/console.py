@@ -19,7 +19,7 @@ class Console:
         self.close()
 
     def begin(self, name: str) -> None:
-        """Notes that a part is starting."""
+        """Records that a part is starting."""
 
     def complete(self, name: str, seconds: float) -> None:
         """Prints that a part is up, and its start time."""

@@ -48,11 +48,11 @@ class RecordedProcess(msgspec.Struct):
 
         try:
             process = psutil.Process(self.pid)
-            gone = process.status() == psutil.STATUS_ZOMBIE
+            is_zombie = process.status() == psutil.STATUS_ZOMBIE
             same = abs(process.create_time() - self.start_time) < _SAME_START_SECONDS
         except psutil.NoSuchProcess:
             return None
-        return process if same and not gone else None
+        return process if same and not is_zombie else None
 
 
 class State(msgspec.Struct, kw_only=True):
@@ -136,10 +136,10 @@ class DataFolder:
         left = {name: process for name, entry in self.state.processes.items() if (process := entry.process())}
         for process in left.values():
             process.terminate()
-        _, stubborn = psutil.wait_procs(list(left.values()), timeout=_LEFTOVER_SECONDS)
-        for process in stubborn:
+        _, alive = psutil.wait_procs(list(left.values()), timeout=_LEFTOVER_SECONDS)
+        for process in alive:
             kill_tree(process.pid)
-        psutil.wait_procs(stubborn)
+        psutil.wait_procs(alive)
         self.forget_processes()
         return list(left)
 

@@ -40,7 +40,7 @@ class Part:
     alive: Callable[[], Awaitable[bool]] | None = None
     """Returns whether the server responds, even if it is not ready. None if that is the same as `ready`."""
     recovers: bool = False
-    """Whether the start may take as long as the server is alive. The recovery of a database can take minutes."""
+    """Whether the start has no timeout while the server is alive. The recovery of a database can take minutes."""
     needs: tuple[str, ...] = ()
     prepare: Callable[[Path], Awaitable[None]] = _prepare_nothing
     """Runs before every start, with the part's log."""

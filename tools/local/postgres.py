@@ -98,7 +98,7 @@ class Postgres:
         """Gives the data to the account that runs the server, if another account ran it before."""
         user = self._user
         if user and self.folder.stat().st_uid != user.uid:
-            # The folder itself is last, so that an interrupted change is repeated.
+            # The folder itself is changed last: an interrupted change is then repeated.
             for path in (*self.folder.rglob("*"), self.folder):
                 os.chown(path, user.uid, user.gid, follow_symlinks=False)
 

@@ -17,7 +17,7 @@ from typing import IO, Self
 from deploy.errors import StartError
 
 MAX_BYTES = 10_000_000
-KEPT_FILES = 5
+MAX_FILES = 5
 """The maximum number of files per log. The oldest is deleted."""
 
 _PIPE_BYTES = 1024 * 1024
@@ -26,10 +26,10 @@ _PIPE_BYTES = 1024 * 1024
 class RotatingFile:
     """A log file that is renamed to NAME.log.1 when it is full. If the disk is full, output is dropped and counted."""
 
-    def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES, kept: int = KEPT_FILES) -> None:
+    def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES, max_files: int = MAX_FILES) -> None:
         self._path = path
         self._max_bytes = max_bytes
-        self._kept = kept
+        self._max_files = max_files
         self._file: IO[bytes] | None = None
         self._dropped = 0
 
@@ -58,7 +58,7 @@ class RotatingFile:
 
     def _rotate(self) -> None:
         self.close()
-        names = [self._path, *(self._path.with_suffix(f".log.{number}") for number in range(1, self._kept))]
+        names = [self._path, *(self._path.with_suffix(f".log.{number}") for number in range(1, self._max_files))]
         for newer, older in reversed(list(pairwise(names))):
             if newer.exists():
                 newer.replace(older)
@@ -147,7 +147,7 @@ async def spawn(
         stdout=output.writing_end,
         stderr=errors.writing_end,
         cwd=command.folder,
-        env={**_inherited(), **command.environment},
+        env={**_build_inherited_environment(), **command.environment},
         start_new_session=True,
         user=user.uid if user else None,
         group=user.gid if user else None,
@@ -196,7 +196,7 @@ def describe_failure(name: str, what: str, log: Path) -> str:
     return f"{name} {what}. Its log, {log}, ends with:\n{lines or '  (nothing)'}"
 
 
-def _inherited() -> dict[str, str]:
+def _build_inherited_environment() -> dict[str, str]:
     """Returns the environment of this process without the settings of the supervisor and of Postgres clients."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("PULSETRACK_", "PG"))}
 

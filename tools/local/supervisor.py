@@ -14,7 +14,7 @@ _FIRST_DELAY_SECONDS = 0.2
 _LONGEST_DELAY_SECONDS = 5.0
 _HEALTHY_SECONDS = 30.0
 
-# A frozen part is killed after at most 20 s without a response, so that it is back within 30 s.
+# A frozen part is killed after at most 20 s without a response, and is ready again within 30 s.
 _CHECK_SECONDS = 5.0
 _CHECKS_FAILED = 3
 

@@ -12,7 +12,7 @@ Comments = dict[str, str]
 Path = tuple[int, ...]
 
 _PARTS = ("message_type", "enum_type", "service", "field", "nested_type", "value", "method")
-"""The descriptor fields whose elements have comments of their own."""
+"""The descriptor fields whose elements have their own comments."""
 
 
 def read_comments(files: Iterable[FileDescriptorProto]) -> Comments:

@@ -29,8 +29,8 @@ def upgrade() -> None:
 
 def _to_columns(patient_id: Any, payload: bytes) -> dict[str, Any]:
     event = _codec.loads(payload)
-    happened = event.created or event.updated or event.deleted or event.undeleted
-    patient = happened.patient if happened else None
+    change = event.created or event.updated or event.deleted or event.undeleted
+    patient = change.patient if change else None
     return {
         "patient_id": patient_id,
         "sex": int(patient.sex) if patient else 0,

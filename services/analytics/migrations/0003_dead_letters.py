@@ -1,4 +1,4 @@
-"""Adds what ListDeadLetters and ReplayDeadLetter need."""
+"""Adds the columns that ListDeadLetters and ReplayDeadLetter need."""
 
 import sqlalchemy as sa
 from alembic import op

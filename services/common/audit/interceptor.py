@@ -35,14 +35,14 @@ class AccessInterceptors:
         self._path_ids_are_subjects = path_ids_are_subjects
 
     def __call__(self, method: Method) -> "AccessInterceptor | None":
-        """Returns the interceptor of a method, None if the method does not concern personal data."""
+        """Returns the interceptor of a method, or None if the method does not concern personal data."""
         public_data = method.access.kind is AccessKind.PUBLIC and not method.input.DESCRIPTOR.fields
         if public_data or method.access.kind in {AccessKind.CLIENT_CREDENTIALS, AccessKind.INTERNAL}:
             return None
         return AccessInterceptor(self._log, method, self._subject_field(method))
 
     def _subject_field(self, method: Method) -> str | None:
-        """Returns the path of the request field that identifies the subject, None if there is none."""
+        """Returns the path of the request field that identifies the subject, or None if there is none."""
         for name in _SUBJECT_FIELDS:
             if name in method.input.DESCRIPTOR.fields_by_name:
                 return name
@@ -51,7 +51,7 @@ class AccessInterceptors:
 
 
 class AccessInterceptor(CallAudit):
-    """Records each call of a method with its outcome and the subjects that it read or asked for.
+    """Records each call of a method with its outcome and the subjects that it read or requested.
 
     Calls that committed a change are already recorded by `record_change`.
     """
@@ -93,7 +93,7 @@ class AccessInterceptor(CallAudit):
 
 
 def _get_query(outcome: Code) -> str:
-    """Returns the query of the current call, empty if the call was rejected or the request was invalid."""
+    """Returns the query of the current call, or an empty string if the call was rejected or the request was invalid."""
     message = current_request.get()
     return "" if message is None or outcome is Code.INVALID_ARGUMENT else format_query(message)
 

@@ -59,7 +59,7 @@ TRY_TO_LOCK_SEALS = Statement(select(literal(1)).where(text("pg_try_advisory_xac
 class AuditTables:
     """The tables of the audit log in a service's metadata, as created by its migrations.
 
-    - `events` has one row per call, with its subjects: the patients or users whose data it read, changed or asked for.
+    - `events` has one row per call, with its subjects: the patients or users whose data it read, changed or requested.
       The column `method` also holds the query of a list (see `join_call`).
     - `seals` is the chain over the events: numbered from 1 without gaps, each with the journal position of its event.
     - `groups` has the subjects of long lists. Events refer to a group by its id instead of its subjects.
@@ -99,7 +99,7 @@ def join_call(method: str, query: str) -> str:
     """Returns the value of the column `method`: the method, and after a space the query of a list.
 
     The query has no column of its own. During an upgrade, the previous version may seal the events of this one, and it
-    covers only the columns that it knows.
+    covers only its own columns.
     """
     return f"{method} {query}" if query else method
 

@@ -225,11 +225,11 @@ class Relay:
             self._pruned = time.monotonic()
 
     async def _deliver(self, rows: Sequence[Record]) -> bool:
-        """Delivers claimed rows. Returns True if more may be due, as the batch was full or a row has a successor."""
+        """Delivers claimed rows. Returns True if more may be due: the batch was full, or a row has a successor."""
         lease_end = rows[0]["due_time"]
         try:
             outcomes = list(zip(rows, await self._destination.deliver(rows), strict=True))
-        except BaseException:  # also on cancellation, so that another relay can claim the rows at once
+        except BaseException:  # even on cancellation: another relay can then claim the rows at once
             with suppress(DependencyUnavailable):
                 await self._db.rows(self._deliveries.release, ids=[row["id"] for row in rows], lease_end=lease_end)
             raise

@@ -65,7 +65,7 @@ async def run_exporters(endpoint: str, service: str, measures: Sequence[Measure]
         _, pending = await asyncio.wait(shutdowns, timeout=_FLUSH_SECONDS)
         if pending:
             for exporter in (span_exporter, metric_exporter):
-                exporter.shutdown()  # makes the pending shutdowns give up
+                exporter.shutdown()  # aborts the exports that the pending shutdowns wait for
         await asyncio.gather(*shutdowns)
 
 

@@ -98,7 +98,7 @@ class Tracing(AsyncServerInterceptor):
         self._with_code = {code: self._attributes | {"rpc.response.status_code": code.name} for code in StatusCode}
 
     async def intercept(self, method: Any, request_or_iterator: Any, context: Any, method_name: str) -> Any:
-        """Calls the rest within the span."""
+        """Calls the next interceptor within the span."""
         with start_span(self._name, SpanKind.SERVER, self._attributes):
             if self._streams:  # a stream has no natural end: its trace would be too long to read
                 current_traceparent.set(current_traceparent.get()[:-2] + "00")
@@ -150,7 +150,7 @@ def _format_traceparent(span: Span) -> str:
 
 
 def _get_error_type(error: BaseException) -> str:
-    """Returns the type of an error: the code of a Failure, empty if the caller caused it, or the class name."""
+    """Returns the code of a Failure, or "" if the caller caused it. Returns the class name of other errors."""
     if isinstance(error, Failure):
         return error.code.name if error.code in _SERVER_ERRORS else ""
     return type(error).__name__

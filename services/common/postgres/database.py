@@ -20,7 +20,7 @@ from services.common.retry import retry_while_unavailable
 from services.common.settings import SettingsError
 
 Conflicts = Mapping[str, type[Failure]]
-"""The failures that violations of unique constraints stand for, by the name of the constraint."""
+"""The failure to raise when a unique constraint is violated, by the name of the constraint."""
 
 _DIALECT = dialect()  # type: ignore[no-untyped-call]
 _POOL = {"db.client.connection.pool.name": "database"}
@@ -69,12 +69,12 @@ class Transaction:
 
     async def row(self, statement: Statement, /, *, conflicts: Conflicts | None = None, **values: Any) -> Record | None:
         """Runs a statement and returns its first row, or None."""
-        with _running(statement, conflicts):
+        with _start_statement(statement, conflicts):
             return await self._connection.fetchrow(statement.sql, *statement.arguments(values))
 
     async def rows(self, statement: Statement, /, **values: Any) -> list[Record]:
         """Runs a statement and returns its rows."""
-        with _running(statement):
+        with _start_statement(statement):
             return await self._connection.fetch(statement.sql, *statement.arguments(values))  # type: ignore[no-any-return]
 
     async def run(self, statement: Statement, /, *, conflicts: Conflicts | None = None, **values: Any) -> None:
@@ -83,7 +83,7 @@ class Transaction:
 
     async def run_many(self, statement: Statement, rows: Iterable[Mapping[str, Any]]) -> None:
         """Runs a statement for each row of values, in few round trips."""
-        with _running(statement):
+        with _start_statement(statement):
             await self._connection.executemany(statement.sql, [statement.arguments(values) for values in rows])
 
     def after_commit(self, callback: Callable[[], None]) -> None:
@@ -135,13 +135,13 @@ class Database:
     async def row(self, statement: Statement, /, *, conflicts: Conflicts | None = None, **values: Any) -> Record | None:
         """Runs one statement in its own transaction and returns its first row, or None."""
         async with self._connection() as connection:
-            with _running(statement, conflicts):
+            with _start_statement(statement, conflicts):
                 return await connection.fetchrow(statement.sql, *statement.arguments(values))
 
     async def rows(self, statement: Statement, /, **values: Any) -> list[Record]:
         """Runs one statement in its own transaction and returns its rows."""
         async with self._connection() as connection:
-            with _running(statement):
+            with _start_statement(statement):
                 return await connection.fetch(statement.sql, *statement.arguments(values))  # type: ignore[no-any-return]
 
     async def copy(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -159,7 +159,7 @@ class Database:
         transaction.run_commit_callbacks()
 
     async def ready(self) -> None:
-        """Returns if the database accepts writes."""
+        """Checks that the database accepts writes."""
         async with self._connection() as connection:
             if await connection.fetchval("SELECT current_setting('transaction_read_only')") == "on":
                 raise asyncpg.ReadOnlySQLTransactionError("the database is read-only")
@@ -206,7 +206,7 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]
 
 
 @contextmanager
-def _running(statement: Statement, conflicts: Conflicts | None = None) -> Iterator[None]:
+def _start_statement(statement: Statement, conflicts: Conflicts | None = None) -> Iterator[None]:
     try:
         with start_span(statement.summary, SpanKind.CLIENT, statement.attributes):
             yield

@@ -29,7 +29,7 @@ _OLDEST_RUNNING = literal_column("pg_snapshot_xmin(pg_current_snapshot())::text:
 
 
 class JournalPosition(NamedTuple):
-    """A position in a journal: after all rows of earlier transactions, and those of this one up to a position."""
+    """A position in a journal: after all rows of earlier transactions, and the rows of this one up to a position."""
 
     transaction: int
     position: int

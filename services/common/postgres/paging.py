@@ -1,4 +1,4 @@
-"""Keyset pagination (AIP-158): a page begins after the last row of the page before."""
+"""Keyset pagination (AIP-158): a page begins after the last row of the previous page."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -54,7 +54,7 @@ class Listing:
         return rows[:size], cursor.encode(tuple(last[name] for name in self._names), query)
 
     def _decode(self, token: str, query: bytes) -> tuple[Any, ...]:
-        """Returns the values of the sort columns in the last row of the page before."""
+        """Returns the values of the sort columns in the last row of the previous page."""
         try:
             values: tuple[Any, ...] = cursor.decode(token, query, self._types)
         except cursor.InvalidCursorError:

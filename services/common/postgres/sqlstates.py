@@ -1,4 +1,4 @@
-"""The failures that errors of Postgres stand for, by SQLSTATE."""
+"""Maps Postgres errors to failures, by SQLSTATE."""
 
 import asyncpg
 
@@ -42,6 +42,6 @@ violation, or corrupted data. It is logged with a traceback, and the client rece
 
 
 def find_failure(error: asyncpg.PostgresError) -> type[Failure] | None:
-    """Returns the failure that an error stands for, or None if it is a bug or a deployment error."""
+    """Returns the failure that corresponds to an error, or None if it is a bug or a deployment error."""
     state = error.sqlstate or ""
     return FAILURES.get(state) or FAILURES.get(state[:2])

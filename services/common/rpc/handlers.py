@@ -37,7 +37,7 @@ _INJECTED: Mapping[str, tuple[type, ContextVar[Any]]] = {
 def create_handler(method: Method, servicer: object, streams: Streams) -> Callable[[Any, Context], Awaitable[Any]]:
     """Returns the handler of a method.
 
-    The handler of a stream sends the responses itself and returns None, so that the same interceptors fit both kinds.
+    The handler of a stream sends the responses itself and returns None, so the same interceptors apply to both kinds.
     Raises ContractError if the servicer does not implement the method, or its signature differs from the proto.
     """
     implementation = _find_implementation(method, servicer)

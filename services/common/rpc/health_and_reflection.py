@@ -68,7 +68,7 @@ def _create_parser(message: type[Message], *, default: Message) -> Callable[[byt
 
 
 def _add_reflection_v1_to_pool() -> None:
-    """Adds reflection v1, for which grpcio has no module, to the pool, so that reflection describes itself."""
+    """Adds reflection v1, for which grpcio has no module, to the pool, so reflection describes itself."""
     alpha = descriptor_pb2.FileDescriptorProto()
     reflection_pb2.DESCRIPTOR.CopyToProto(alpha)
     text = text_format.MessageToString(alpha).replace("v1alpha", "v1")

@@ -44,10 +44,10 @@ class CallAudit(AsyncServerInterceptor):
 
 
 Audit = Callable[[Method], CallAudit | None]
-"""Returns the interceptor that records a method's calls, None if the method is not audited."""
+"""Returns the interceptor that records a method's calls, or None if the method is not audited."""
 
 _GRACE_RATIO, _MAX_GRACE_SECONDS = 0.02, 0.3
-"""The share of the remaining time, and the maximum, by which a handler is cancelled before the deadline."""
+"""A handler is cancelled before the deadline, by this share of the remaining time, up to this maximum."""
 
 _log = logging.getLogger(__name__)
 _validator = protovalidate.Validator()

@@ -245,7 +245,7 @@ async def serve(
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Runs a service's main. Exits with status 1 and a one-line error if a setting or the database fails."""
+    """Runs a service's main function. Exits with status 1 and a one-line error if a setting or the database fails."""
     errors: tuple[BaseException, ...] = ()
     try:
         uvloop.run(main())

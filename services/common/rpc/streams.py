@@ -55,7 +55,7 @@ class Streams:
     async def send(
         self, responses: AsyncGenerator[T, None], dumps: Callable[[T], bytes], writer: Writer, caller: Caller | None
     ) -> None:
-        """Sends the responses. Closes their generator at the end, also if the client disconnects.
+        """Sends the responses. Closes their generator at the end, even if the client disconnects.
 
         Raises TokenInvalid when the caller's token expires or is revoked, UserDisabled, ReaderTooSlow, and
         DependencyUnavailable when the server stops.
@@ -77,7 +77,7 @@ class Streams:
             stream.end(DependencyUnavailable())
 
     def end_unauthorized(self, check: Callable[[Caller], None]) -> None:
-        """Ends each stream for whose caller the check raises a Failure, with that Failure."""
+        """Ends each stream whose caller fails the check, with the Failure that the check raises."""
         for stream in self._open:
             try:
                 if stream.caller:

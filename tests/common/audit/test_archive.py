@@ -213,7 +213,7 @@ def test_archive_of_another_chain_prunes_nothing(audited: AuditedBilling) -> Non
     assert audited.count() == 6
 
 
-def test_service_role_may_not_prune(audited: AuditedBilling) -> None:
+def test_service_role_cannot_prune(audited: AuditedBilling) -> None:
     audited.archive()
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         audited.prune(role=f"?role={role_of('billing')}")

@@ -24,8 +24,8 @@ def system(new_folder: NewFolder, receiver: Receiver) -> Iterator[Instance]:
     folder = new_folder("observed")
     with run_instance(
         folder, PULSETRACK_OTLP_ENDPOINT=receiver.address, PULSETRACK_RATE_LIMITS="off", **SHORT_INTERVALS
-    ) as copy:
-        yield copy
+    ) as instance:
+        yield instance
 
 
 @pytest.fixture(scope="session")

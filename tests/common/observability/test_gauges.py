@@ -123,7 +123,7 @@ class IdleDestination:
     batch = 1
 
     async def find_incarnation(self) -> None:
-        """Has none."""
+        """Returns None: the destination has no incarnations."""
 
     async def deliver(self, rows: Sequence[Record]) -> Sequence[None]:
         """Accepts the rows."""

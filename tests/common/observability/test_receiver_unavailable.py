@@ -18,17 +18,17 @@ def test_unavailable_receiver_does_not_affect_calls(new_folder: NewFolder) -> No
     port = free_port()
     with run_instance(
         new_folder("away"), PULSETRACK_OTLP_ENDPOINT=f"{HOST}:{port}", PULSETRACK_RATE_LIMITS="off", **SHORT_INTERVALS
-    ) as copy:
-        with Session.sign_up(copy) as user:
+    ) as instance:
+        with Session.sign_up(instance) as user:
             for _ in range(CALLS):
                 user.post("/v1/patients", a_patient())
-            lines = [line for log in (copy.folder / "logs").glob("*.log") for line in read_lines(log)]
+            lines = [line for log in (instance.folder / "logs").glob("*.log") for line in read_lines(log)]
             with run_receiver(port) as receiver:
                 user.post("/v1/patients", a_patient())
                 services = {"gateway", "patient", "billing", "analytics"}
                 eventually(lambda: services <= {span.service for span in receiver.spans})
                 eventually(lambda: receiver.points)
-        assert copy.stop() == 0
+        assert instance.stop() == 0
     assert len(lines) < CALLS, lines  # each process logs its attempts at a fixed interval
 
 

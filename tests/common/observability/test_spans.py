@@ -19,8 +19,8 @@ def call_handler(method: Method) -> str:
 
     async def call() -> str:
         current_traceparent.set(SAMPLED)
-        answer: str = await Tracing(method).intercept(handler, None, None, method.path)
-        return answer
+        response: str = await Tracing(method).intercept(handler, None, None, method.path)
+        return response
 
     return asyncio.run(call())
 

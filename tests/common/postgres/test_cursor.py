@@ -49,7 +49,7 @@ def test_cursor_with_any_changed_character_is_invalid() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "A", "AAAA", "?", "ä", "A" * 100, " "])
-def test_text_that_is_no_cursor_is_invalid(text: str) -> None:
+def test_text_that_is_not_a_cursor_is_invalid(text: str) -> None:
     with pytest.raises(cursor.InvalidCursorError):
         cursor.decode(text, SCOPE, int)
 

@@ -1,4 +1,4 @@
-"""The privileges of the role that a service runs as: it reads and writes rows, and cannot undo an audit record."""
+"""The privileges of the role that a service runs as: it reads and writes rows, and cannot change an audit record."""
 
 import secrets
 from collections.abc import Callable
@@ -24,24 +24,24 @@ GRANTED = """
 """
 
 
-def declared(service: str) -> Privileges:
+def read_declared(service: str) -> Privileges:
     """Returns the privileges that a service declares."""
     privileges: Privileges = import_module(f"services.{service}.privileges").PRIVILEGES
     return privileges
 
 
-def granted(sql: Sql, role: str) -> Privileges:
+def read_granted(sql: Sql, role: str) -> Privileges:
     """Returns the privileges of a role, by table."""
     return {row["relname"]: row["privileges"] for row in sql(GRANTED, role)}
 
 
-def append_only(privileges: Privileges) -> set[str]:
+def find_append_only(privileges: Privileges) -> set[str]:
     """Returns the tables to which rows can only be added."""
     return {table for table, granted in privileges.items() if granted == APPEND_ONLY}
 
 
 @pytest.fixture(scope="module")
-def as_service(background: Background, database_url: str) -> Sql:
+def service_sql(background: Background, database_url: str) -> Sql:
     """Runs statements in billing's database as billing's role."""
     return Sql(background, f"{database_url}?role={role_of('billing')}")
 
@@ -51,25 +51,27 @@ def test_a_service_has_the_declared_privileges_and_no_others(
     background: Background, new_database: Callable[[str], str], service: str
 ) -> None:
     sql = Sql(background, new_database(service))
-    assert granted(sql, role_of(service)) == {"alembic_version": READ_ONLY, **declared(service)}
+    assert read_granted(sql, role_of(service)) == {"alembic_version": READ_ONLY, **read_declared(service)}
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_privileges_are_declared_for_every_table(service: str) -> None:
     tables = import_module(f"services.{service}.models").metadata.tables
-    assert declared(service).keys() == tables.keys()
+    assert read_declared(service).keys() == tables.keys()
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_comments_mark_the_append_only_tables(service: str) -> None:
     tables = import_module(f"services.{service}.models").metadata.tables
-    assert append_only(declared(service)) == {name for name, table in tables.items() if table.comment == "append-only"}
+    assert find_append_only(read_declared(service)) == {
+        name for name, table in tables.items() if table.comment == "append-only"
+    }
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_audit_records_are_append_only(service: str) -> None:
     revisions = {"revisions"} if service == "patient" else set()
-    assert append_only(declared(service)) == {"access_events", "access_groups", "access_seals"} | revisions
+    assert find_append_only(read_declared(service)) == {"access_events", "access_groups", "access_seals"} | revisions
 
 
 @pytest.mark.parametrize("table", ["access_events", "access_seals", "revisions"])
@@ -94,9 +96,9 @@ def test_rows_of_append_only_tables_cannot_be_changed(
         "UPDATE alembic_version SET version_num = '0001'",
     ],
 )
-def test_a_service_cannot_change_its_schema(as_service: Sql, statement: str) -> None:
+def test_a_service_cannot_change_its_schema(service_sql: Sql, statement: str) -> None:
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
-        as_service(statement)
+        service_sql(statement)
 
 
 def test_undeclared_privileges_are_revoked(background: Background, postgres: Postgres) -> None:
@@ -108,4 +110,4 @@ def test_undeclared_privileges_are_revoked(background: Background, postgres: Pos
     sql(f'GRANT ALL ON access_events TO "{name}-role"')
     for _ in range(2):
         background.run(grant_privileges("patient", postgres.url(name), f"{name}-role"))
-    assert granted(sql, f"{name}-role")["access_events"] == APPEND_ONLY
+    assert read_granted(sql, f"{name}-role")["access_events"] == APPEND_ONLY

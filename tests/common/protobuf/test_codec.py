@@ -166,7 +166,7 @@ def test_codec_rejects_the_bytes_that_google_protobuf_rejects(kitchen: Any, data
         message_codec.loads(damaged)
 
 
-def test_optional_fields_distinguish_zero_from_abround_trip(kitchen: Any) -> None:
+def test_optional_fields_distinguish_zero_from_absent(kitchen: Any) -> None:
     scalars = kitchen.Optional(an_int32=0, a_string="", some_bytes=b"", a_bool=False, color=kitchen.Color(0))
     messages = kitchen.WellKnown(int64_value=0, string_value="", empty=kitchen.Empty(), duration=timedelta())
     assert len(kitchen.codecs["Optional"].encode(scalars).ListFields()) == 5
@@ -175,7 +175,7 @@ def test_optional_fields_distinguish_zero_from_abround_trip(kitchen: Any) -> Non
     assert (round_trip(kitchen, scalars).a_double, round_trip(kitchen, messages).bool_value) == (None, None)
 
 
-def test_oneof_holds_one_member_which_may_be_zero(kitchen: Any) -> None:
+def test_oneof_has_one_member_which_can_be_zero(kitchen: Any) -> None:
     for member, zero in {"number": 0, "text": "", "data": b"", "bool_value": False}.items():
         choice = kitchen.Choice(**{member: zero}, yes=False)
         assert kitchen.codecs["Choice"].encode(choice).WhichOneof("one") == member
@@ -192,7 +192,7 @@ def test_unknown_enum_numbers_are_preserved(kitchen: Any) -> None:
     assert round_trip(kitchen, kitchen.Repeated(colors=[kitchen.Color.RED, unknown])).colors[0] is kitchen.Color.RED
 
 
-def test_maps_hold_messages_times_and_wrapped_values(kitchen: Any) -> None:
+def test_maps_can_contain_messages_times_and_wrapped_values(kitchen: Any) -> None:
     value = kitchen.Values(
         plains={-1: kitchen.Plain(a_string="x"), 0: kitchen.Plain()},
         timestamps={"": datetime(1970, 1, 1, tzinfo=UTC)},
@@ -202,7 +202,7 @@ def test_maps_hold_messages_times_and_wrapped_values(kitchen: Any) -> None:
     assert round_trip(kitchen, value) == value
 
 
-def test_message_may_contain_its_own_type(kitchen: Any) -> None:
+def test_message_can_contain_its_own_type(kitchen: Any) -> None:
     leaf = kitchen.TreeLeaf(tree=kitchen.Tree(name="below"), kind=kitchen.TreeLeafKind.GREEN)
     tree = kitchen.Tree(left=kitchen.Tree(left=kitchen.Tree()), by_name={"a": kitchen.Tree(leaf=leaf)})
     assert round_trip(kitchen, tree) == tree

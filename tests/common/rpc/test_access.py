@@ -61,7 +61,7 @@ def test_table_covers_every_method_of_the_contract() -> None:
 
 
 def find_rejection(access: Access, caller: str) -> str | None:
-    """Returns the reason for which an access option rejects a caller, None if it permits the caller."""
+    """Returns the reason for which an access option rejects a caller, or None if it permits the caller."""
     match access.kind:
         case AccessKind.PUBLIC:
             permitted = {"anonymous", "USER", "ADMIN", "SERVICE"}

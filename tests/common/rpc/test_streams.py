@@ -250,17 +250,17 @@ def test_ended_stream_releases_its_quota(background: Background, signer: Signer,
 def test_streams_of_one_address_are_limited(
     background: Background, signer: Signer, streaming: Streaming, addresses: tuple[str, ...]
 ) -> None:
-    here, also_here, there = (((REMOTE_ADDRESS, address),) for address in addresses)
+    first_client, same_network, other_network = (((REMOTE_ADDRESS, address),) for address in addresses)
     with serve_streams(background, signer, streaming, streams_per_address=1) as client:
         other = client.with_token(signer.token("USER", sub="another"))
-        with client.watch_patients(REQUEST, metadata=here) as first:
+        with client.watch_patients(REQUEST, metadata=first_client) as first:
             next(first)
             with (
-                other.watch_patients(REQUEST, metadata=also_here) as second,
+                other.watch_patients(REQUEST, metadata=same_network) as second,
                 pytest.raises(Rejected) as rejected,
             ):
                 next(second)
-            with other.watch_patients(REQUEST, metadata=there) as third:
+            with other.watch_patients(REQUEST, metadata=other_network) as third:
                 assert next(third).resume_token == "first"
         assert rejected.value.reason == "RATE_LIMITED"
 

@@ -54,13 +54,13 @@ def test_scaling_a_service_out_and_in_fails_no_write(system: Stack, user: Sessio
     addresses = {one["NetworkSettings"]["Networks"][f"{system.project}_calls"]["IPAddress"] for one in containers}
     assert len(addresses) == 3
 
-    def all_serve() -> bool:
+    def are_all_serving() -> bool:
         user.get("/v1/patients")
         lines = system.compose("logs", "--no-color", "--no-log-prefix", "envoy").splitlines()
         upstreams = {json.loads(line).get("upstream") or "" for line in lines if line.startswith("{")}
         return addresses <= {upstream.rpartition(":")[0] for upstream in upstreams}
 
-    eventually(all_serve, seconds=60)
+    eventually(are_all_serving, seconds=60)
     create_and_follow(user)
     with Load(user, per_second=10) as load:
         system.compose("up", "--detach", "--wait", "--no-recreate", "--scale", "patient=1")

@@ -19,5 +19,5 @@ def test_first_admin_logs_in_with_the_generated_password(system: Stack) -> None:
 def test_sign_up_is_closed(system: Stack) -> None:
     new = {"email": "visitor@clinic.test", "username": "visitor", "password": PASSWORD}
     with Session.open(system) as visitor:
-        refused = visitor.rest.post("/v1/auth/signup", json=new)
-    assert (refused.status_code, refused.json()["details"][0]["reason"]) == (403, "SIGN_UP_CLOSED")
+        response = visitor.rest.post("/v1/auth/signup", json=new)
+    assert (response.status_code, response.json()["details"][0]["reason"]) == (403, "SIGN_UP_CLOSED")

@@ -39,7 +39,7 @@ def create(session: Session) -> str:
 
 
 def create_during_kill(system: Stack, session: Session, service: str) -> list[str]:
-    """Creates patients at a fixed rate, kills a container meanwhile, and returns the acknowledged ids."""
+    """Creates patients at a fixed rate while a container is killed, and returns the acknowledged ids."""
     killer = threading.Timer(KILL_AFTER, system.crash, [service])
     begin = time.monotonic()
     with ThreadPoolExecutor(100) as threads:

@@ -1,4 +1,4 @@
-"""Parts that start in milliseconds, and records of what they did."""
+"""Fake parts that start in milliseconds, and records of their activity."""
 
 import signal
 import sys
@@ -45,7 +45,7 @@ def part(name: str, *needs: str, code: str = _NEVER_ENDS, stop_seconds: float = 
     return Part(name=name, command=command, ready=ready, needs=needs, stop_seconds=stop_seconds)
 
 
-def noting_part(name: str, *needs: str, ends: Path) -> Part:
+def recording_part(name: str, *needs: str, ends: Path) -> Part:
     """Returns a server that appends its name to a file when it is stopped."""
     up = ends.with_name(f"{name}.up")
     end = f"lambda *_: (pathlib.Path({str(ends)!r}).open('a').write('{name}\\n'), sys.exit())"

@@ -39,15 +39,15 @@ def server(folder: Path) -> Postgres:
     return Postgres(folder, free_port(), PASSWORD)
 
 
-def run_story(server: Postgres, story: Callable[[RunningPart], Awaitable[None]]) -> None:
-    async def whole() -> None:
+def run_scenario(server: Postgres, scenario: Callable[[RunningPart], Awaitable[None]]) -> None:
+    async def main() -> None:
         async with RunningPart(server.part(), server.folder.parent / "logs") as running:
-            await story(running)
+            await scenario(running)
 
-    asyncio.run(whole())
+    asyncio.run(main())
 
 
-async def ask(url: str, statement: str) -> object:
+async def query(url: str, statement: str) -> object:
     connection = await asyncpg.connect(url)
     try:
         return await connection.fetchval(statement)
@@ -57,62 +57,62 @@ async def ask(url: str, statement: str) -> object:
 
 def test_data_survives_a_kill_and_a_stop(server: Postgres) -> None:
     async def write_and_kill(running: RunningPart) -> None:
-        await ask(server.url(), "CREATE TABLE kept AS SELECT 1 AS number")
+        await query(server.url(), "CREATE TABLE numbers AS SELECT 1 AS number")
         first = running.pid
         await running.kill()
         await running.restart()
         assert running.pid != first
-        assert await ask(server.url(), "SELECT number FROM kept") == 1
+        assert await query(server.url(), "SELECT number FROM numbers") == 1
 
     async def read(_: RunningPart) -> None:
-        assert await ask(server.url(), "SELECT number FROM kept") == 1
+        assert await query(server.url(), "SELECT number FROM numbers") == 1
 
-    run_story(server, write_and_kill)
-    run_story(server, read)
+    run_scenario(server, write_and_kill)
+    run_scenario(server, read)
 
 
 def test_server_requires_the_password(server: Postgres) -> None:
-    async def story(_: RunningPart) -> None:
+    async def scenario(_: RunningPart) -> None:
         for wrong in ("", ":wrong"):
             with pytest.raises(asyncpg.InvalidPasswordError):
-                await ask(f"postgresql://postgres{wrong}@127.0.0.1:{server.port}/postgres", "SELECT 1")
+                await query(f"postgresql://postgres{wrong}@127.0.0.1:{server.port}/postgres", "SELECT 1")
         methods = "SELECT string_agg(DISTINCT auth_method, ' ') FROM pg_hba_file_rules"
-        assert await ask(server.url(), methods) == "scram-sha-256"
+        assert await query(server.url(), methods) == "scram-sha-256"
 
-    run_story(server, story)
+    run_scenario(server, scenario)
 
 
 def test_server_does_not_run_as_root_and_its_process_shows_no_password(server: Postgres) -> None:
-    async def story(running: RunningPart) -> None:
+    async def scenario(running: RunningPart) -> None:
         process = psutil.Process(running.pid)
         assert process.uids().real != 0
         assert process.uids().real == server.folder.stat().st_uid
         assert PASSWORD not in str([process.cmdline(), process.environ()])
 
-    run_story(server, story)
+    run_scenario(server, scenario)
 
 
 @as_root
 def test_root_runs_the_server_as_a_dedicated_account(server: Postgres) -> None:
-    async def story(running: RunningPart) -> None:
+    async def scenario(running: RunningPart) -> None:
         assert psutil.Process(running.pid).username() == postgres.ACCOUNT
 
-    run_story(server, story)
+    run_scenario(server, scenario)
     assert not server.shares_account
 
 
 @as_root
-def test_data_of_nobody_is_given_to_the_dedicated_account(server: Postgres) -> None:
+def test_data_of_nobody_is_transferred_to_the_dedicated_account(server: Postgres) -> None:
     async def write(_: RunningPart) -> None:
-        await ask(server.url(), "CREATE TABLE of_nobody AS SELECT 1 AS number")
+        await query(server.url(), "CREATE TABLE of_nobody AS SELECT 1 AS number")
 
     async def read(_: RunningPart) -> None:
-        assert await ask(server.url(), "SELECT number FROM of_nobody") == 1
+        assert await query(server.url(), "SELECT number FROM of_nobody") == 1
 
-    run_story(server, write)
+    run_scenario(server, write)
     for path in (server.folder, *server.folder.rglob("*")):
         os.chown(path, *pwd.getpwnam("nobody")[2:4])
-    run_story(Postgres(server.folder, server.port, PASSWORD), read)
+    run_scenario(Postgres(server.folder, server.port, PASSWORD), read)
     assert server.folder.owner() == (server.folder / "base").owner() == postgres.ACCOUNT
 
 
@@ -124,22 +124,22 @@ def test_server_runs_as_nobody_without_useradd(tmp_path: Path, monkeypatch: pyte
 
 
 def test_server_folds_case_in_all_scripts(server: Postgres) -> None:
-    async def story(_: RunningPart) -> None:
-        assert await ask(server.url(), "SELECT lower('ÄÉЖ')") == "äéж"
+    async def scenario(_: RunningPart) -> None:
+        assert await query(server.url(), "SELECT lower('ÄÉЖ')") == "äéж"
 
-    run_story(server, story)
+    run_scenario(server, scenario)
 
 
 def test_log_contains_no_row_and_no_statement(server: Postgres) -> None:
     log = server.folder.parent / "logs" / "postgres.log"
 
-    async def story(_: RunningPart) -> None:
-        await ask(server.url(), "CREATE TABLE unlike (email text CONSTRAINT email_key UNIQUE)")
+    async def scenario(_: RunningPart) -> None:
+        await query(server.url(), "CREATE TABLE unlike (email text CONSTRAINT email_key UNIQUE)")
         for parameters in ("'ana@secret.test'), ('ana@secret.test'", "1 / 0), ('ana@secret.test'"):
             with pytest.raises(asyncpg.PostgresError):
-                await ask(server.url(), f"INSERT INTO unlike VALUES ({parameters})")
+                await query(server.url(), f"INSERT INTO unlike VALUES ({parameters})")
 
-    run_story(server, story)
+    run_scenario(server, scenario)
     assert "email_key" in log.read_text()
     assert "ana@secret.test" not in log.read_text()
 
@@ -150,7 +150,7 @@ def test_databases_of_another_version_are_rejected(server: Postgres) -> None:
     version.write_text("12\n")
     try:
         with pytest.raises(StartError, match=r"were created by Postgres 12, but this is Postgres 18\. Dump them"):
-            run_story(server, do_nothing)
+            run_scenario(server, do_nothing)
     finally:
         version.write_text(ours)
 
@@ -159,7 +159,7 @@ def test_killed_initdb_is_repeated(tmp_path: Path) -> None:
     unfinished = tmp_path / "postgres.new"
     unfinished.mkdir()
     (unfinished / "PG_VERSION").write_text("18")
-    run_story(Postgres(tmp_path / "postgres", free_port(), PASSWORD), do_nothing)
+    run_scenario(Postgres(tmp_path / "postgres", free_port(), PASSWORD), do_nothing)
     assert not unfinished.exists()
 
 
@@ -188,4 +188,4 @@ asyncio.run(main())
 
 
 async def do_nothing(_: RunningPart) -> None:
-    """A story in which nothing happens."""
+    """A scenario in which nothing happens."""

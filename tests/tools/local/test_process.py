@@ -8,7 +8,7 @@ import pytest
 
 from tests.tools.local.fakes import part
 from tools.local.part import Part, RunningPart
-from tools.local.process import KEPT_FILES, MAX_BYTES, Command, RotatingFile, run_to_end
+from tools.local.process import MAX_BYTES, MAX_FILES, Command, RotatingFile, run_to_end
 
 WRITES_100_MB = "import sys; [sys.stdout.write('x' * 99_999 + '\\n') for _ in range(1_000)]"
 
@@ -19,25 +19,25 @@ def test_log_of_a_part_that_writes_100_mb_is_bounded(tmp_path: Path) -> None:
     async def is_written() -> bool:
         return (tmp_path / "service.log").read_bytes().endswith(b"the end\n")
 
-    async def whole() -> None:
+    async def main() -> None:
         server = Part(name="service", command=part("service", code=code).command, ready=is_written)
         async with RunningPart(server, tmp_path):
             pass
 
-    asyncio.run(whole())
+    asyncio.run(main())
     files = list(tmp_path.glob("service.log*"))
-    assert len(files) == KEPT_FILES
+    assert len(files) == MAX_FILES
     assert all(file.stat().st_size <= MAX_BYTES + 100_000 for file in files)
 
 
 def test_log_of_a_step_that_writes_100_mb_is_bounded(tmp_path: Path) -> None:
     command = Command(argv=(sys.executable, "-S", "-c", WRITES_100_MB))
     asyncio.run(run_to_end("step", command, tmp_path / "step.log"))
-    assert sum(file.stat().st_size for file in tmp_path.glob("step.log*")) <= KEPT_FILES * (MAX_BYTES + 100_000)
+    assert sum(file.stat().st_size for file in tmp_path.glob("step.log*")) <= MAX_FILES * (MAX_BYTES + 100_000)
 
 
 def test_rotation_splits_no_line_and_deletes_the_oldest_file(tmp_path: Path) -> None:
-    log = RotatingFile(tmp_path / "a.log", max_bytes=100, kept=3)
+    log = RotatingFile(tmp_path / "a.log", max_bytes=100, max_files=3)
     for number in range(100):
         log.write(b"line %d\nsecond " % number)
     log.close()
@@ -66,11 +66,11 @@ def test_standard_output_can_have_its_own_log(tmp_path: Path) -> None:
     async def is_written() -> bool:
         return all((tmp_path / name).stat().st_size for name in ("service.log", "access.log"))
 
-    async def whole() -> None:
+    async def main() -> None:
         server = Part(name="service", command=part("", code=code).command, ready=is_written, output="access")
         async with RunningPart(server, tmp_path):
             pass
 
-    asyncio.run(whole())
+    asyncio.run(main())
     assert (tmp_path / "access.log").read_text() == "out\n"
     assert (tmp_path / "service.log").read_text() == "err\n"

@@ -17,8 +17,8 @@ from tests.tools.local.fakes import (
     Started,
     build_supervisor,
     freezable_part,
-    noting_part,
     part,
+    recording_part,
     step,
     stubborn_part,
     wait_until_ended,
@@ -27,31 +27,31 @@ from tools.local.part import Part, Step
 from tools.local.process import Command
 from tools.local.supervisor import Supervisor
 
-Story = Callable[[Supervisor, RecordingConsole, Started], Awaitable[None]]
+Scenario = Callable[[Supervisor, RecordingConsole, Started], Awaitable[None]]
 
 
 def run(
-    nodes: Sequence[Part | Step], logs: Path, story: Story, started: Started | None = None
+    nodes: Sequence[Part | Step], logs: Path, scenario: Scenario, started: Started | None = None
 ) -> tuple[RecordingConsole, Started]:
-    """Runs the nodes, runs the story once they are up, and stops them."""
+    """Runs the nodes, runs the scenario once they are up, and stops them."""
     supervised, console, started = build_supervisor(nodes, logs, started)
 
-    async def whole() -> None:
+    async def main() -> None:
         stop, up = asyncio.Event(), asyncio.Event()
         running = asyncio.create_task(supervised.run(stop, up.set))
         waiting = asyncio.create_task(up.wait())
         await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if up.is_set():
-            await story(supervised, console, started)
+            await scenario(supervised, console, started)
         stop.set()
         await running
 
-    asyncio.run(whole())
+    asyncio.run(main())
     return console, started
 
 
 async def nothing(*_: object) -> None:
-    """A story in which nothing happens."""
+    """A scenario in which nothing happens."""
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -72,46 +72,46 @@ def test_each_part_starts_after_its_dependencies(tmp_path: Path) -> None:
 
 
 def test_independent_parts_start_concurrently(tmp_path: Path) -> None:
-    met = asyncio.Barrier(2)
+    barrier = asyncio.Barrier(2)
 
-    async def meet() -> None:
+    async def wait_at_barrier() -> None:
         async with asyncio.timeout(5):
-            await met.wait()
+            await barrier.wait()
 
-    console, _ = run([step("one", run=meet), step("other", run=meet)], tmp_path, nothing)
+    console, _ = run([step("one", run=wait_at_barrier), step("other", run=wait_at_barrier)], tmp_path, nothing)
     assert sorted(console.order()) == ["one", "other"]
 
 
 def test_part_stops_after_all_parts_that_need_it(tmp_path: Path) -> None:
     ends = tmp_path / "ends"
     nodes: list[Part | Step] = [
-        noting_part("store", ends=ends),
-        noting_part("service", "store", ends=ends),
+        recording_part("store", ends=ends),
+        recording_part("service", "store", ends=ends),
         step("check", "service", run=nothing),
-        noting_part("gateway", "check", ends=ends),
+        recording_part("gateway", "check", ends=ends),
     ]
     _, started = run(nodes, tmp_path, nothing)
     assert ends.read_text().split() == ["gateway", "service", "store"]
     assert started.alive() == []
 
 
-def test_part_that_dies_is_restarted_and_reported(tmp_path: Path) -> None:
-    async def story(_: Supervisor, console: RecordingConsole, started: Started) -> None:
+def test_part_that_exits_is_restarted_and_reported(tmp_path: Path) -> None:
+    async def scenario(_: Supervisor, console: RecordingConsole, started: Started) -> None:
         started.kill("service")
         await until(lambda: len(console.lines) > 2)
 
-    console, started = run([part("service")], tmp_path, story)
+    console, started = run([part("service")], tmp_path, scenario)
     assert console.lines[1] == "service was ended by SIGKILL. Restarting in 0.2 s"
     assert console.lines[2].startswith("service restarted in")
     assert len(started.processes["service"]) == 2
     assert started.alive() == []
 
 
-def test_part_that_keeps_dying_is_restarted_with_backoff(tmp_path: Path) -> None:
-    async def story(_: Supervisor, console: RecordingConsole, __: Started) -> None:
+def test_part_that_exits_repeatedly_is_restarted_with_backoff(tmp_path: Path) -> None:
+    async def scenario(_: Supervisor, console: RecordingConsole, __: Started) -> None:
         await until(lambda: sum("Restarting" in line for line in console.lines) >= 3)
 
-    console, _ = run([part("service", code="import time; time.sleep(0.1); raise SystemExit(3)")], tmp_path, story)
+    console, _ = run([part("service", code="import time; time.sleep(0.1); raise SystemExit(3)")], tmp_path, scenario)
     delays = re.findall(r"exited with code 3. Restarting in ([\d.]+) s", "\n".join(console.lines))
     assert delays[:3] == ["0.2", "0.4", "0.8"]
 
@@ -120,11 +120,11 @@ def test_frozen_part_is_killed_and_restarted(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("tools.local.supervisor._CHECK_SECONDS", 0.1)
     processes = Started()
 
-    async def story(_: Supervisor, console: RecordingConsole, started: Started) -> None:
+    async def scenario(_: Supervisor, console: RecordingConsole, started: Started) -> None:
         started.last("service").send_signal(signal.SIGSTOP)
         await until(lambda: len(console.lines) > 2)
 
-    console, started = run([freezable_part("service", processes)], tmp_path, story, processes)
+    console, started = run([freezable_part("service", processes)], tmp_path, scenario, processes)
     assert console.lines[1] == "service did not respond and was killed. Restarting in 0.2 s"
     assert len(started.processes["service"]) == 2
     assert started.alive() == []
@@ -133,20 +133,20 @@ def test_frozen_part_is_killed_and_restarted(tmp_path: Path, monkeypatch: pytest
 def test_part_that_misses_single_checks_is_not_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tools.local.supervisor._CHECK_SECONDS", 0.05)
     responses = iter([True, False, False, True, False, False, True])
-    asked_all = asyncio.Event()
+    all_checked = asyncio.Event()
 
     async def alive() -> bool:
         response = next(responses, None)
         if response is None:
-            asked_all.set()
+            all_checked.set()
         return response is not False
 
-    async def story(*_: object) -> None:
+    async def scenario(*_: object) -> None:
         async with asyncio.timeout(10):
-            await asked_all.wait()
+            await all_checked.wait()
 
     slow = Part(name="service", command=part("").command, ready=part("").ready, alive=alive)
-    _, started = run([slow], tmp_path, story)
+    _, started = run([slow], tmp_path, scenario)
     assert len(started.processes["service"]) == 1
 
 
@@ -172,12 +172,12 @@ def test_restart_that_fails_on_a_full_disk_is_retried(tmp_path: Path) -> None:
         if starts == 2:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    async def story(_: Supervisor, console: RecordingConsole, started: Started) -> None:
+    async def scenario(_: Supervisor, console: RecordingConsole, started: Started) -> None:
         started.kill("service")
         await until(lambda: any("restarted in" in line for line in console.lines))
 
     server = Part(name="service", command=part("").command, ready=part("").ready, prepare=prepare)
-    console, _ = run([server], tmp_path, story)
+    console, _ = run([server], tmp_path, scenario)
     assert console.lines[2].startswith("service cannot be started: [Errno 28] No space left on device")
 
 
@@ -213,24 +213,24 @@ def test_missing_program_is_named(tmp_path: Path) -> None:
 
 
 def test_part_that_ignores_sigterm_is_killed_with_its_children(tmp_path: Path) -> None:
-    async def story(_: Supervisor, __: RecordingConsole, started: Started) -> None:
+    async def scenario(_: Supervisor, __: RecordingConsole, started: Started) -> None:
         await until(lambda: bool(started.last("stubborn").children()))
         children.extend(started.last("stubborn").children())
         await asyncio.sleep(0.1)  # until both ignore SIGTERM
 
     children: list[psutil.Process] = []
-    _, started = run([stubborn_part("stubborn")], tmp_path, story)
+    _, started = run([stubborn_part("stubborn")], tmp_path, scenario)
     assert started.alive() == []
     assert all(map(wait_until_ended, children))
 
 
 def test_second_signal_ends_a_slow_stop(tmp_path: Path) -> None:
-    async def story(supervised: Supervisor, _: RecordingConsole, started: Started) -> None:
+    async def scenario(supervised: Supervisor, _: RecordingConsole, started: Started) -> None:
         await until(lambda: bool(started.last("stubborn").children()))
         asyncio.get_running_loop().call_later(0.3, supervised.kill_all)
 
     begin = time.monotonic()
-    _, started = run([stubborn_part("stubborn", stop_seconds=60)], tmp_path, story)
+    _, started = run([stubborn_part("stubborn", stop_seconds=60)], tmp_path, scenario)
     assert time.monotonic() - begin < 5
     assert started.alive() == []
 
@@ -241,12 +241,12 @@ def test_stop_during_a_start_leaves_no_process(tmp_path: Path) -> None:
 
     supervised, _, started = build_supervisor([part("store"), step("tables", "store", run=forever)], tmp_path)
 
-    async def whole() -> None:
+    async def main() -> None:
         stop = asyncio.Event()
         running = asyncio.create_task(supervised.run(stop, lambda: None))
         await until(lambda: bool(started.processes))
         stop.set()
         await running
 
-    asyncio.run(whole())
+    asyncio.run(main())
     assert started.alive() == []

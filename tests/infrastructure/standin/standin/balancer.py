@@ -96,5 +96,5 @@ def _targets(group: str) -> list[Target]:
 
 
 def _all(scoped: Any) -> list[tuple[str, Any]]:
-    """Returns the entries of all accounts and regions, because this thread belongs to none."""
+    """Returns the entries of all accounts and regions, because this thread has no account and no region."""
     return [(key[-1] if isinstance(key, tuple) else key, value) for key, value in list(scoped._data.items())]

@@ -19,10 +19,10 @@ def patch() -> None:
     HANDLERS[_KIND] = {**HANDLERS[_KIND], "create": _create, "delete": _delete}
     run = rds._run_rds_container
 
-    def unpublished(client: Any, engine: str, arguments: dict[str, Any], **others: Any) -> Any:
+    def run_without_ports(client: Any, engine: str, arguments: dict[str, Any], **others: Any) -> Any:
         return run(client, engine, arguments | {"ports": None}, **others)
 
-    rds._run_rds_container = unpublished
+    rds._run_rds_container = run_without_ports
 
 
 def _create(logical_id: str, properties: Properties, stack: str) -> Made:

@@ -30,7 +30,7 @@ def patch() -> None:
     ):
         HANDLERS[kind] = _handler(_record)
     create = HANDLERS["AWS::ElasticLoadBalancingV2::LoadBalancer"]["create"]
-    HANDLERS["AWS::ElasticLoadBalancingV2::LoadBalancer"]["create"] = _on_this_machine(create)
+    HANDLERS["AWS::ElasticLoadBalancingV2::LoadBalancer"]["create"] = _localize(create)
 
 
 def _handler(create: Create) -> dict[str, Any]:
@@ -63,12 +63,12 @@ def _kafka(logical_id: str, properties: Properties, stack: str) -> Made:
     return arn, {"Arn": arn}
 
 
-def _on_this_machine(create: Create) -> Create:
+def _localize(create: Create) -> Create:
     """Sets the DNS name of a load balancer to the address of its listeners."""
 
-    def wrapped(logical_id: str, properties: Properties, stack: str) -> Made:
+    def create_local(logical_id: str, properties: Properties, stack: str) -> Made:
         arn, attributes = create(logical_id, properties, stack)
         alb._lbs[arn]["DNSName"] = "127.0.0.1"
         return arn, attributes | {"DNSName": "127.0.0.1"}
 
-    return wrapped
+    return create_local

@@ -38,14 +38,14 @@ def _patch_definitions() -> None:
     normalized = provisioners._normalize_container_defs
 
     def normalize(definitions: list[Properties]) -> list[Properties]:
-        made: list[Properties] = normalized(definitions)
-        for definition in made:
+        result: list[Properties] = normalized(definitions)
+        for definition in result:
             for name in ("secrets", "healthCheck", "linuxParameters"):
                 if name in definition:
                     definition[name] = provisioners._pascal_to_camel(definition[name])
             for secret in definition.get("secrets", []):
                 secret["valueFrom"] = _by_arn(secret["valueFrom"])
-        return made
+        return result
 
     provisioners._normalize_container_defs = normalize
 
@@ -74,40 +74,40 @@ def _patch_images() -> None:
 
 
 def _patch_running() -> None:
-    arguments, healthy, look = ecs._build_run_kwargs, ecs._record_service_task_healthy, ecs._maybe_mark_stopped
+    arguments, healthy, mark_stopped = ecs._build_run_kwargs, ecs._record_service_task_healthy, ecs._maybe_mark_stopped
 
-    def as_defined(definition: Properties, *others: Any) -> dict[str, Any]:
-        made: dict[str, Any] = arguments(definition, *others)
-        made["read_only"] = bool(definition.get("readonlyRootFilesystem"))
-        made["security_opt"] = ["no-new-privileges"]
+    def build_arguments(definition: Properties, *others: Any) -> dict[str, Any]:
+        result: dict[str, Any] = arguments(definition, *others)
+        result["read_only"] = bool(definition.get("readonlyRootFilesystem"))
+        result["security_opt"] = ["no-new-privileges"]
         if definition.get("entryPoint"):
-            made["entrypoint"] = definition["entryPoint"]
+            result["entrypoint"] = definition["entryPoint"]
         if check := definition.get("healthCheck"):
-            made["healthcheck"] = {
+            result["healthcheck"] = {
                 "test": check["command"],
                 "interval": 2 * _NANOSECONDS,
                 "timeout": check.get("timeout", 5) * _NANOSECONDS,
                 "retries": check.get("retries", 3),
                 "start_period": check.get("startPeriod", 0) * _NANOSECONDS,
             }
-        return made
+        return result
 
-    def when_healthy(service: str, task: Properties) -> None:
+    def record_if_healthy(service: str, task: Properties) -> None:
         limit = time.monotonic() + _HEALTHY_SECONDS
         while task.get("lastStatus") == "RUNNING" and _health(task) == "starting" and time.monotonic() < limit:
             time.sleep(0.5)
         if _health(task) in {"healthy", "none"}:
             healthy(service, task)
 
-    def look_at_health(task: Properties, client: Any = None) -> Any:
+    def kill_if_unhealthy(task: Properties, client: Any = None) -> Any:
         if task.get("lastStatus") == "RUNNING" and _health(task) == "unhealthy":
             for container in _containers(task):
                 container.kill()
-        return look(task, client)
+        return mark_stopped(task, client)
 
-    ecs._build_run_kwargs = as_defined
-    ecs._record_service_task_healthy = when_healthy
-    ecs._maybe_mark_stopped = look_at_health
+    ecs._build_run_kwargs = build_arguments
+    ecs._record_service_task_healthy = record_if_healthy
+    ecs._maybe_mark_stopped = kill_if_unhealthy
     ecs._remove_docker_container = _stop
 
 
@@ -136,7 +136,7 @@ def _stop(client: Any, container_or_id: Any) -> None:
         return
     task: Properties = next((each for each in list(ecs._tasks.values()) if each["taskArn"] == _task_of(container)), {})
     if container.status == "running" and task:
-        _take_out(task)
+        _remove_from_service(task)
     container.stop(timeout=30)
     container.remove(v=True)
 
@@ -145,7 +145,7 @@ def _task_of(container: Any) -> str:
     return str(container.labels.get("com.amazonaws.ecs.task-arn", ""))
 
 
-def _take_out(task: Properties) -> None:
+def _remove_from_service(task: Properties) -> None:
     service = _service_of(task) or {}
     for registry in service.get("serviceRegistries") or []:
         _forget(registry, task)
@@ -159,8 +159,8 @@ def _patch_names() -> None:
     def template_create(logical_id: str, properties: Properties, stack: str) -> Made:
         _registries.wanted = provisioners._pascal_to_camel(properties.get("ServiceRegistries") or [])
         try:
-            made: Made = of_template(logical_id, properties, stack)
-            return made
+            result: Made = of_template(logical_id, properties, stack)
+            return result
         finally:
             _registries.wanted = None
 
