@@ -160,7 +160,7 @@ def _transcoder(target: Target) -> Config:
             "reject_unknown_query_parameters": True,
             "reject_binding_body_field_collisions": True,
         },
-        print_options={"stream_newline_delimited": True},
+        print_options={"stream_newline_delimited": True, "always_print_primitive_fields": True},
         query_param_unescape_plus=True,  # forms and most clients encode a space as a plus
         max_request_body_size=MAX_BODY,
         max_response_body_size=MAX_RESPONSE,

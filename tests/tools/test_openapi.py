@@ -141,11 +141,14 @@ def test_field_has_the_rules_of_its_proto() -> None:
 
 
 def test_requests_and_responses_require_different_fields() -> None:
-    required = ["name", "email", "address", "dateOfBirth"]
-    assert (SCHEMAS["PatientInput"]["required"], SCHEMAS["Patient"]["required"]) == (required, required)
+    assert SCHEMAS["PatientInput"]["required"] == ["name", "email", "address", "dateOfBirth"]
     assert "required" not in SCHEMAS["PatientChanges"]
-    assert "required" not in SCHEMAS["ListPatientsResponse"]
-    assert "required" not in SCHEMAS["TokenPair"]
+    assert SCHEMAS["ListPatientsResponse"]["required"] == ["patients", "nextPageToken"]
+
+
+def test_response_requires_every_field_but_messages() -> None:
+    patient = SCHEMAS["Patient"]
+    assert {*patient["properties"]} - {*patient["required"]} == {"createTime", "updateTime", "deleteTime"}
 
 
 def test_output_only_fields_are_read_only_and_absent_from_requests() -> None:

@@ -21,8 +21,9 @@ _INFO = {
         "**Authentication.** Call Login and send the `accessToken` of the response in the header"
         " `Authorization: Bearer <accessToken>`. Public methods, such as Login, do not require a token.\n\n"
         "**JSON.** Requests and responses use the proto3 JSON format. Field names are in lowerCamelCase; descriptions"
-        " use the proto names, such as `page_size` for `pageSize`. Responses omit fields that have the default value of"
-        " their type (an empty string, 0 or false). 64-bit integers are strings.\n\n"
+        " use the proto names, such as `page_size` for `pageSize`. Responses contain every field, including those with"
+        " the default value of their type (an empty string, 0, false or an empty array). Timestamps and messages that"
+        " are not set are omitted. 64-bit integers are strings.\n\n"
         "**Errors.** Error responses are a `google.rpc.Status`. Handle errors by the `reason` in the `ErrorInfo`"
         " detail, not by the `message`."
     ),

@@ -15,7 +15,7 @@ class Use(Enum):
     """The use of a message. The value is the suffix of the schema name."""
 
     RESPONSE = ""
-    """Default values are omitted, so only fields that requests must set are required."""
+    """Every field without explicit presence is required: responses contain default values, too."""
     REQUEST = "Input"
     """Without output-only fields."""
     UPDATE = "Changes"
@@ -131,7 +131,7 @@ class Schemas:
 
     def _object(self, message: Descriptor, use: Use, without: frozenset[str]) -> Schema:
         fields = [field for field in self.fields(message, use) if field.name not in without]
-        required = [field.json_name for field in fields if is_required(field) and use is not Use.UPDATE]
+        required = [field.json_name for field in fields if _is_required_in(field, use)]
         schemas = {field.json_name: self.field(field, use) for field in fields}
         schema: Schema = {"type": "object", "description": self._comments.get(message.full_name, "")}
         if use is not Use.RESPONSE:
@@ -162,6 +162,13 @@ def behaviors(field: FieldDescriptor) -> list[Any]:
 def is_required(field: FieldDescriptor) -> bool:
     """Returns whether a request must set a field."""
     return behavior.REQUIRED in behaviors(field) or rules_of(field).required
+
+
+def _is_required_in(field: FieldDescriptor, use: Use) -> bool:
+    """Returns whether every message of a use has the field. The gateway prints each field without presence."""
+    if use is Use.RESPONSE:
+        return not field.has_presence
+    return is_required(field) and use is not Use.UPDATE
 
 
 def _annotations(field: FieldDescriptor, use: Use) -> Schema:
