@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -19,30 +19,54 @@ _WRITABLE = tuple(field.name for field in _DESCRIPTOR.fields if field.name not i
 _TEXTS = ("name", "email", "address", "phone", "medical_record_number")
 _DATES = ("date_of_birth", "registered_date")
 _MAX_LENGTHS = {name: length for name, length in contract.max_lengths(_DESCRIPTOR).items() if name in _TEXTS}
+_EARLIEST_TIME_ZONE = timedelta(hours=14)
 _COPIED_BY_BILLING = ("name", "email")
 
 
+IN_FUTURE = "must not be in the future"
+BEFORE_BIRTH = "must not be before the date of birth"
+
+
+def latest_date(now: datetime) -> date:
+    """Returns today's date in UTC+14, the latest date anywhere: a date up to it is not in the future."""
+    return (now + _EARLIEST_TIME_ZONE).date()
+
+
 def normalize_patient(patient: Patient, *, default_registered_date: date) -> Patient:
-    """Returns a patient as it is stored: text normalized, the registered date set, output-only fields cleared."""
+    """Returns a patient as it is stored: text normalized, the registered date set, output-only fields cleared.
+
+    A patient born on a date that has not begun in UTC is registered on that date by default.
+    """
     values = {name: getattr(patient, name) for name in _WRITABLE}
     values |= {name: normalize(values[name]) for name in _TEXTS}
-    values["registered_date"] = values["registered_date"] or default_registered_date.isoformat()
+    default = max(default_registered_date.isoformat(), patient.date_of_birth)
+    values["registered_date"] = values["registered_date"] or default
     return Patient(**values)
 
 
 def validate_patient(patient: Patient, *, today: date, current: Patient | None = None) -> None:
-    """Checks a normalized patient against the rules that the proto cannot express.
+    """Checks a normalized patient against the rules that the proto cannot express. `today` is the latest valid date.
 
-    Text that is unchanged from `current` may contain invisible or bidirectional characters: it may have been stored
-    before that rule existed. Raises FieldsInvalid.
+    Text that is unchanged from `current` may contain invisible or bidirectional characters, and unchanged dates may
+    contradict each other: they may have been stored before these rules existed. Raises FieldsInvalid.
     """
     violations = {name: "value is required" for name in _REQUIRED if not getattr(patient, name)}
     violations |= _find_text_violations(patient, current)
     violations |= {name: "is not a calendar date" for name in _DATES if not _is_empty_or_date(getattr(patient, name))}
-    if patient.date_of_birth > today.isoformat():
-        violations.setdefault("date_of_birth", "must not be in the future")
+    for name, text in _find_date_violations(patient, current, today).items():
+        violations.setdefault(name, text)
     if violations:
         raise FieldsInvalid({f"patient.{name}": text for name, text in violations.items()})
+
+
+def _find_date_violations(patient: Patient, current: Patient | None, today: date) -> dict[str, str]:
+    if current and all(getattr(patient, name) == getattr(current, name) for name in _DATES):
+        return {}
+    if patient.date_of_birth > today.isoformat():
+        return {"date_of_birth": IN_FUTURE}
+    if patient.registered_date > today.isoformat():
+        return {"registered_date": IN_FUTURE}
+    return {"registered_date": BEFORE_BIRTH} if patient.registered_date < patient.date_of_birth else {}
 
 
 def merge_patient(current: Patient, change: Patient, mask: Iterable[str] | None) -> Patient:

@@ -41,6 +41,7 @@ from services.patient.domain import (
     advance_row,
     create_row,
     has_changes,
+    latest_date,
     merge_patient,
     normalize_patient,
     to_columns,
@@ -100,7 +101,7 @@ class PatientService:
                 return earlier
             now = datetime.now(UTC)
             patient = normalize_patient(request.patient or Patient(), default_registered_date=now.date())
-            validate_patient(patient, today=now.date())
+            validate_patient(patient, today=latest_date(now))
             row = create_row(patient, uuid7(), now)
             await tx.run(INSERT_PATIENT, conflicts=_CONFLICTS, **row)
             created = await record_patient_change(tx, self._outbox, PatientCreated, row, caller)
@@ -140,7 +141,7 @@ class PatientService:
             current = to_patient(row)
             merged = merge_patient(current, change, mask)
             patient = normalize_patient(merged, default_registered_date=row["registered_date"])
-            validate_patient(patient, today=now.date(), current=current)
+            validate_patient(patient, today=latest_date(now), current=current)
             columns = to_columns(patient)
             if not has_changes(row, columns):
                 return current

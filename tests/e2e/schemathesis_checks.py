@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from services.auth import password_strength, usernames
 from services.common import text
+from services.patient import domain
 from tools.protos import GEN
 
 DOCUMENT: dict[str, Any] = json.loads((GEN / "openapi.json").read_text(encoding="utf-8"))
@@ -27,7 +28,8 @@ BEYOND_FORM = {
     usernames.MIXED,
     "must equal the Idempotency-Key header if both are set",
     "must not be after the end",
-    "must not be in the future",
+    domain.BEFORE_BIRTH,
+    domain.IN_FUTURE,
     "value is required",  # for a field named in an update mask
     r"does not match regex pattern `^[\p{L}\p{M}\p{N}._-]{1,50}$`",
 }

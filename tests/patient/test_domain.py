@@ -15,6 +15,7 @@ from services.patient.domain import (
     has_changes,
     is_calendar_date,
     is_relevant_to_billing,
+    latest_date,
     merge_patient,
     normalize_patient,
     to_columns,
@@ -83,6 +84,9 @@ def test_required_fields_must_have_values(field: str) -> None:
         ("date_of_birth", "1980-02-30", "is not a calendar date"),
         ("registered_date", "2020-13-01", "is not a calendar date"),
         ("date_of_birth", "2026-02-01", "must not be in the future"),
+        ("registered_date", "2026-02-01", "must not be in the future"),
+        ("registered_date", "9999-12-31", "must not be in the future"),
+        ("registered_date", "1980-02-28", "must not be before the date of birth"),
         ("date_of_birth", "2999-02-30", "is not a calendar date"),
     ],
 )
@@ -92,7 +96,24 @@ def test_violation_names_the_field_and_the_rule(field: str, value: str, violatio
 
 
 def test_birth_today_is_valid() -> None:
-    assert find_violations(replace(ANA, date_of_birth=TODAY.isoformat())) == {}
+    assert find_violations(replace(ANA, date_of_birth=TODAY.isoformat(), registered_date=TODAY.isoformat())) == {}
+
+
+def test_today_is_the_latest_date_anywhere() -> None:
+    assert latest_date(datetime(2026, 1, 31, 9, 59, tzinfo=UTC)) == date(2026, 1, 31)
+    assert latest_date(datetime(2026, 1, 31, 10, 0, tzinfo=UTC)) == date(2026, 2, 1)
+
+
+def test_default_registered_date_is_not_before_the_birth() -> None:
+    born_tomorrow_in_utc = replace(ANA, date_of_birth="2026-02-01", registered_date="")
+    assert normalize_patient(born_tomorrow_in_utc, default_registered_date=TODAY).registered_date == "2026-02-01"
+
+
+def test_unchanged_dates_are_exempt_from_the_date_rules() -> None:
+    stored = replace(ANA, registered_date="1979-01-01")
+    assert find_violations(replace(stored, phone="113"), current=stored) == {}
+    changed = replace(stored, registered_date="1979-01-02")
+    assert list(find_violations(changed, current=stored)) == ["patient.registered_date"]
 
 
 def test_all_violations_are_reported_together() -> None:

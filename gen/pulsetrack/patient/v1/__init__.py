@@ -493,12 +493,13 @@ class Patient(betterproto2.Message):
 
     date_of_birth: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    The date of birth, as YYYY-MM-DD. It must not be in the future.
+    The date of birth, as YYYY-MM-DD. It must not be after today in UTC+14, the latest time zone.
     """
 
     registered_date: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
     """
-    The date on which the clinic admitted the patient, as YYYY-MM-DD. Defaults to today in UTC.
+    The date on which the clinic admitted the patient, as YYYY-MM-DD. It must be neither before the date of birth nor in
+    the future. Defaults to today in UTC.
     """
 
     phone: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
