@@ -147,7 +147,7 @@ CALLING = """async ([url, token]) => {
 @pytest.mark.parametrize(
     ("host", "read"),
     [
-        (CONFIGURED, "200 {}"),
+        (CONFIGURED, '200 {"billingAccounts":[],"nextPageToken":""}'),
         (UNKNOWN, "TypeError: Failed to fetch"),
         ("127.0.0.1:{port}", "TypeError: Failed to fetch"),
         ("localhost:{port}", "TypeError: Failed to fetch"),

@@ -109,6 +109,6 @@ def test_deleting_a_patient_closes_the_account_and_updates_statistics(user: Sess
 
 
 def test_admin_reads_dead_letters(admin: Session) -> None:
-    assert admin.get("/v1/analytics/dead-letters") == {}
+    assert admin.get("/v1/analytics/dead-letters") == {"deadLetters": [], "nextPageToken": ""}
     response = admin.rest.post(f"/v1/analytics/dead-letters/{uuid4()}:replay", json={})
     assert (response.status_code, response.json()["details"][0]["reason"]) == (404, "DEAD_LETTER_NOT_FOUND")
