@@ -9,6 +9,7 @@ local REJECTED = '{"code":3,"message":"%s","details":[{"@type":"type.googleapis.
 local BAD_REQUEST = ',{"@type":"type.googleapis.com/google.rpc.BadRequest","fieldViolations":[%s]}'
 
 local MAX_VIOLATIONS = 20
+local MAX_DIGITS = 11 -- of a 32-bit number, with its sign
 
 local byte = string.byte
 local QUOTE, BACKSLASH, OPEN, CLOSE, OPEN_ARRAY, COLON, COMMA = byte('"\\{}[:,', 1, 7)
@@ -62,7 +63,9 @@ end
 local function mismatch(field, kind, text, at, stop)
   if kind == "null" or kind == field.kind then return nil end
   if field.kind ~= "enum" then return "must be a " .. field.kind end
-  if kind == "number" and text:sub(at, stop - 1):find("^%-?%d+$") then return nil end -- the service checks numbers
+  if kind == "number" and stop - at <= MAX_DIGITS and text:sub(at, stop - 1):find("^%-?%d+$") then
+    return nil -- the service checks the number
+  end
   local value = kind == "string" and text:sub(at + 1, stop - 2)
   if not field.values[value] then return "must be one of " .. field.names end
 end
@@ -90,9 +93,9 @@ local function violations_of(text, fields, is_patch, has_mask)
     local why = field and mismatch(field, kind, text, at, stop)
     if not field then reject(name, "is not a field of this request")
     elseif seen[field.name] then reject(name, "must not be repeated")
+    elseif why then reject(name, why)
     elseif is_patch and field.name == "id" then -- the transcoder compares it with the id in the path
     elseif field.output and not has_mask then reject(name, "is set by the server and cannot be changed")
-    elseif why then reject(name, why)
     elseif field.name ~= "etag" then names[#names + 1] = field.name end -- the etag is a condition, not a change
     if field then seen[field.name] = true end
     -- The rest is not read after a nested value, which no field takes.

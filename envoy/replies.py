@@ -27,6 +27,10 @@ REST_VERBS = "GET, POST, PATCH, DELETE, OPTIONS"
 """HTTP methods of the REST API."""
 
 
+PARAMETER_UNKNOWN = 421
+"""Status of a direct response that is returned as QUERY_PARAMETER_UNKNOWN, with status 400."""
+
+
 @dataclass(frozen=True)
 class Reply:
     """An error that the gateway returns, and its condition."""
@@ -89,7 +93,8 @@ REPLIES = (
         message=TokenInvalid.message,
     ),
     Reply(
-        when=f"{_has_details('early_grpc_json_transcode_failure{INVALID_ARGUMENT}')} && !({_ORIGINAL_PATH})",
+        when=f"{_has_details('early_grpc_json_transcode_failure{INVALID_ARGUMENT}')} && !({_ORIGINAL_PATH})"
+        f" || response.code == {PARAMETER_UNKNOWN}",
         http=400,
         code=code_pb2.INVALID_ARGUMENT,
         reason="QUERY_PARAMETER_UNKNOWN",

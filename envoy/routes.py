@@ -10,7 +10,7 @@ from envoy.headers import AUTHORIZATION, GRPC_CALL, PATH, VALUES
 from envoy.json_bodies import json_body_check
 from envoy.names import BUFFER, CORS, JWT, MESSAGE, PUBLIC_BODY, TRANSCODER
 from envoy.rate_limits import CREDENTIALS, rate_limits_of
-from envoy.replies import HEADERS, REST_VERBS
+from envoy.replies import HEADERS, PARAMETER_UNKNOWN, REST_VERBS
 from envoy.site import DESCRIPTION, PAGE, site_files
 from envoy.standard import HEALTH, REFLECTION, standard_routes
 from envoy.target import Target
@@ -78,6 +78,7 @@ def _routes(target: Target) -> Iterator[Config]:
     yield from _content_type_routes()
     # Exact paths precede templates that also match them.
     yield from sorted(_call_routes(target), key=lambda route: "safe_regex" in route["match"])
+    yield from _unknown_parameter_routes()
     yield from _rest_verb_routes(all_methods())
     yield from standard_routes(target)
     yield from _grpc_verb_routes(target)
@@ -133,7 +134,7 @@ def _call_routes(target: Target) -> Iterator[Config]:
 def _method_routes(service: str, method: Method, target: Target) -> Iterator[Config]:
     filters = _without(JWT if method.access.kind is AccessKind.PUBLIC else PUBLIC_BODY)["typed_per_filter_config"]
     grpc: Config = {"path": method.path, "headers": GRPC_CALL}
-    rest = [(_rest_match(http), json_body_check(method, http) if http.body else {}) for http in method.http]
+    rest = [(_known_match(method, http), json_body_check(method, http) if http.body else {}) for http in method.http]
     for match, check in ((grpc, {}), *rest):
         yield {
             "name": method.name,
@@ -155,6 +156,27 @@ def _content_type_routes() -> Iterator[Config]:
     not_json = _header_mismatch("content-type", _JSON_CONTENT)
     for match in (_rest_match(http) for http in bindings if http.body):
         yield _direct_response({**match, "headers": [*match["headers"], not_json]}, 415)
+
+
+def _unknown_parameter_routes() -> Iterator[Config]:
+    """Yields a route for each binding that rejects a query with other parameters. It follows the bindings."""
+    for method in all_methods():
+        for match in map(_rest_match, method.http):
+            yield _direct_response(match, PARAMETER_UNKNOWN)
+
+
+def _known_match(method: Method, http: Http) -> Config:
+    """Returns the route match of a binding whose query contains only parameters of the binding.
+
+    The transcoder would also set the id of the path and fields of the body from the query.
+    """
+    match = _rest_match(http)
+    bound = {variable.strip("{}") for variable in PATH_VARIABLE.findall(http.path)} | {http.body}
+    fields = [] if http.body == "*" else [f for f in method.input.DESCRIPTOR.fields if f.name not in bound]
+    names = "|".join(sorted({name for field in fields for name in (field.name, field.json_name)}))
+    parameter = f"(?:(?:{names})=[^&]*)?" if names else ""
+    known = {"name": ":path", "string_match": {"safe_regex": {"regex": rf"[^?]*(?:\?{parameter}(?:&{parameter})*)?"}}}
+    return {**match, "headers": [*match["headers"], known]}
 
 
 def _rest_verb_routes(methods: Iterable[Method]) -> Iterator[Config]:

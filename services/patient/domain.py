@@ -39,7 +39,9 @@ def normalize_patient(patient: Patient, *, default_registered_date: date) -> Pat
     """
     values = {name: getattr(patient, name) for name in _WRITABLE}
     values |= {name: normalize(values[name]) for name in _TEXTS}
-    default = max(default_registered_date.isoformat(), patient.date_of_birth)
+    default = default_registered_date.isoformat()
+    if is_calendar_date(patient.date_of_birth):
+        default = max(default, patient.date_of_birth)
     values["registered_date"] = values["registered_date"] or default
     return Patient(**values)
 
@@ -53,8 +55,8 @@ def validate_patient(patient: Patient, *, today: date, current: Patient | None =
     violations = {name: "value is required" for name in _REQUIRED if not getattr(patient, name)}
     violations |= _find_text_violations(patient, current)
     violations |= {name: "is not a calendar date" for name in _DATES if not _is_empty_or_date(getattr(patient, name))}
-    for name, text in _find_date_violations(patient, current, today).items():
-        violations.setdefault(name, text)
+    if not violations.keys() & {*_DATES}:
+        violations |= _find_date_violations(patient, current, today)
     if violations:
         raise FieldsInvalid({f"patient.{name}": text for name, text in violations.items()})
 

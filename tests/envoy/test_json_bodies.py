@@ -98,6 +98,16 @@ def test_white_space_escapes_and_proto_names_are_accepted(gateway: Gateway) -> N
     assert (patient.name, patient.date_of_birth, patient.sex) == ('A\u0301\n"', "1984-03-02", 1)
 
 
+@pytest.mark.parametrize("value", ['{"a": 1}', "5", "1" * 4000])
+def test_id_in_a_patch_must_be_a_string(gateway: Gateway, value: str) -> None:
+    response = send(gateway, "PATCH", PATIENT, f'{{"id": {value}, "phone": "1"}}')
+    assert violations(response) == {"id": "must be a string"}
+
+
+def test_enum_number_of_many_digits_is_rejected(gateway: Gateway) -> None:
+    assert [*violations(send(gateway, "POST", "/v1/patients", '{"sex": ' + "1" * 100_000 + "}"))] == ["sex"]
+
+
 def test_number_of_reported_violations_is_limited(gateway: Gateway) -> None:
     body = json.dumps({f"field{number}": number for number in range(1000)})
     assert len(violations(send(gateway, "POST", "/v1/patients", body))) == 20

@@ -120,3 +120,32 @@ def test_plus_in_query_is_a_space_unless_escaped(gateway: Gateway) -> None:
     gateway.http.get("/v1/patients?query=a+b%20c%2Bd", headers=gateway.bearer)
     [call] = [each for each in gateway.received_calls() if each.path == method_named("ListPatients").path]
     assert call.request.query == "a b c+d"
+
+
+@pytest.mark.parametrize(
+    ("verb", "path"),
+    [
+        ("GET", "/v1/patients/7?id=8"),
+        ("GET", "/v1/patients/7?%69d=8"),
+        ("DELETE", "/v1/patients/7?etag=1&id=8"),
+        ("GET", "/v1/patients/7/revisions?id=8"),
+        ("POST", "/v1/patients/7:undelete?id=8"),
+        ("PATCH", "/v1/patients/7?patient.id=8"),
+        ("PATCH", "/v1/patients/7?updateMask=phone&patient.phone=9"),
+        ("PATCH", "/v1/patients/7?update%4Dask=phone"),
+        ("PATCH", "/v1/patients/7?updateMask.paths=phone"),
+        ("PATCH", "/v1/users/7?user.role=ROLE_ADMIN"),
+        ("POST", "/v1/patients?patient.name=Ana"),
+        ("POST", "/v1/auth/login?email=a@x.test&password=secret"),
+    ],
+)
+def test_parameters_cannot_replace_the_path_or_the_body(gateway: Gateway, verb: str, path: str) -> None:
+    body: dict[str, str] | None = None if verb in {"GET", "DELETE"} else {}
+    response = gateway.http.request(verb, path, json=body, headers=gateway.bearer)
+    assert (response.status_code, error_reason(response)) == (400, "QUERY_PARAMETER_UNKNOWN")
+    assert not gateway.received_calls()
+
+
+@pytest.mark.parametrize("query", ["", "pageSize=1", "page_size=1&query=a%26id%3D8&", "orderBy=name&showDeleted=true"])
+def test_parameters_of_the_method_are_accepted(gateway: Gateway, query: str) -> None:
+    assert gateway.http.get(f"/v1/patients?{query}", headers=gateway.bearer).status_code == 200

@@ -116,6 +116,13 @@ def test_unchanged_dates_are_exempt_from_the_date_rules() -> None:
     assert list(find_violations(changed, current=stored)) == ["patient.registered_date"]
 
 
+@pytest.mark.parametrize("registered", ["", "1970-01-01"])
+def test_invalid_date_of_birth_is_the_only_violation(registered: str) -> None:
+    patient = replace(ANA, date_of_birth="2026-13-01", registered_date=registered)
+    normalized = normalize_patient(patient, default_registered_date=TODAY)
+    assert find_violations(normalized) == {"patient.date_of_birth": "is not a calendar date"}
+
+
 def test_all_violations_are_reported_together() -> None:
     patient = replace(ANA, name="", address="Ana\u202e", date_of_birth="2999-01-01")
     assert list(find_violations(patient)) == ["patient.name", "patient.address", "patient.date_of_birth"]

@@ -8,7 +8,8 @@ import pytest
 
 from gen.pulsetrack.audit.v1 import SearchAccessEventsRequest, ServiceAccessEvent
 from gen.pulsetrack.patient.v1 import GetPatientRequest, ListAccessEventsRequest, ListPatientsRequest, Sex
-from services.common.audit.interceptor import MAX_QUERY_BYTES
+from services.common.audit.interceptor import MAX_QUERY_BYTES, format_query
+from services.common.protobuf.contract import message_class
 from tests.harness.client import Client, Rejected
 from tests.harness.sql import Sql
 from tests.harness.waiting import eventually
@@ -57,10 +58,18 @@ def test_event_omits_the_page_token(patients: Client, admin: Client) -> None:
     assert (event.query, event.outcome) == ('{"page_size":1}', "OK")
 
 
-def test_long_query_is_truncated_between_characters(patients: Client, admin: Client) -> None:
-    query = list_and_get_event(patients, admin, ListPatientsRequest(query="\N{DOG FACE}" * 100)).query
+@pytest.mark.parametrize("text", ["\N{DOG FACE}" * 100, "\u3000" * 98 + "P1", '"' * 100])
+def test_longest_query_does_not_displace_other_filters(patients: Client, admin: Client, text: str) -> None:
+    event = list_and_get_event(
+        patients, admin, ListPatientsRequest(query=text, order_by="name desc", show_deleted=True)
+    )
+    recorded = json.loads(event.query)
+    assert recorded == {"query": text, "order_by": "name desc", "show_deleted": True, "page_size": 50}
+
+
+def test_query_is_truncated_between_characters() -> None:
+    query = format_query(message_class("pulsetrack.patient.v1.ListPatientsRequest")(query="\N{DOG FACE}" * 1000))
     assert MAX_QUERY_BYTES - 6 <= len(query.encode()) <= MAX_QUERY_BYTES
-    assert query.startswith('{"query":"\N{DOG FACE}')
     assert query.endswith("\N{DOG FACE}\N{HORIZONTAL ELLIPSIS}")
 
 

@@ -18,7 +18,7 @@ from services.common.postgres.paging import DEFAULT_PAGE_SIZE
 from services.common.protobuf.contract import PATH_VARIABLE, REMOTE_ADDRESS, AccessKind, Method
 from services.common.rpc.interceptors import CallAudit, Context, Next
 
-MAX_QUERY_BYTES = 256
+MAX_QUERY_BYTES = 1024
 """The maximum length of a query in UTF-8. Longer queries are truncated and end with an ellipsis."""
 
 _ELLIPSIS = "…"
