@@ -34,8 +34,17 @@ VALUES = {
     "user-agent": "[ -~]*",
 }
 """Allowed values of forwarded headers, as regular expressions. Other values are rejected."""
-PATH = "[!-~]+"
-"""Allowed values of the path. The path of a REST call is forwarded in a header."""
+_TAIL = "%[89ABab][0-9A-Fa-f]"
+PATH = (
+    r"(?:[!-$&-~]|%[0-7][0-9A-Fa-f]"
+    rf"|%(?:[Cc][2-9A-Fa-f]|[Dd][0-9A-Fa-f]){_TAIL}"
+    rf"|%(?:[Ee]0%[ABab][0-9A-Fa-f]|[Ee][1-9A-CEFa-cef]{_TAIL}|[Ee][Dd]%[89][0-9A-Fa-f]){_TAIL}"
+    rf"|%(?:[Ff]0%[9ABab][0-9A-Fa-f]|[Ff][1-3]{_TAIL}|[Ff]4%8[0-9A-Fa-f]){_TAIL}{_TAIL})+"
+)
+"""Allowed values of the path and query: printable ASCII and percent-encoded UTF-8 (RFC 3629).
+
+A proto string contains UTF-8 only. The path of a REST call is also forwarded in a header.
+"""
 AUTHORIZATION = "[ -~]*"
 """Allowed values of `authorization`."""
 

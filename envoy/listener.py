@@ -9,6 +9,7 @@ from envoy.names import BUFFER, CORS, JWT, TRANSCODER
 from envoy.overload import reset_limits
 from envoy.rate_limits import rate_limit_filter
 from envoy.replies import local_reply_config
+from envoy.rest_requests import custom_method_filter, head_filter, json_lines_filter
 from envoy.routes import route_config
 from envoy.site import site_filters
 from envoy.standard import health_filter
@@ -83,7 +84,12 @@ _LIMITS = {
         "max_headers_count": 1000,
         "headers_with_underscores_action": "DROP_HEADER",  # valid in gRPC metadata, but no service reads one
     },
-    "http_protocol_options": {"allow_custom_methods": True},  # the routes reject them with a standard error
+    "http_protocol_options": {
+        "allow_custom_methods": True,  # the routes reject them with a standard error
+        "accept_http_10": True,  # some proxies and probes still send it
+        "default_host_for_http_10": "pulsetrack",
+        "ignore_http_11_upgrade": [{"safe_regex": {"regex": ".*"}}],  # as RFC 9110 permits: no upgrade is supported
+    },
     "http2_protocol_options": {
         "max_concurrent_streams": 256,
         "initial_stream_window_size": 256 * 1024,
@@ -104,6 +110,7 @@ def _filters(target: Target) -> list[Config]:
         _readiness(),
         size_limit(),
         extension(CORS, "filters.http.cors.v3.Cors"),  # before authentication: a preflight carries no token
+        head_filter(),
         _compressor(),  # compresses the JSON that the transcoder writes
         extension("envoy.filters.http.grpc_web", "filters.http.grpc_web.v3.GrpcWeb"),
         *([rate_limit_filter(target)] if target.rate_limits else []),  # before the token is verified
@@ -113,6 +120,8 @@ def _filters(target: Target) -> list[Config]:
         extension(BUFFER, "filters.http.buffer.v3.Buffer", max_request_bytes=MAX_BODY),  # until the body is complete
         message_present(),
         health_filter(),  # needs the complete message
+        custom_method_filter(),
+        json_lines_filter(),
         json_body_filter(),  # before the transcoder, which ignores unknown fields
         _transcoder(target),
         allow_list(),  # last, to apply to headers that other filters add
@@ -125,7 +134,7 @@ def _readiness() -> Config:
         "envoy.filters.http.health_check",
         "filters.http.health_check.v3.HealthCheck",
         pass_through_mode=False,
-        headers=[{"name": ":path", "string_match": {"exact": "/readyz"}}],
+        headers=[{"name": ":path", "string_match": {"safe_regex": {"regex": r"/readyz(\?.*)?"}}}],
         cluster_min_healthy_percentages={name: {"value": 1.0} for name in health_checked_clusters()},
     )
 

@@ -2,8 +2,12 @@
 
 BUFFER = "envoy.filters.http.buffer"
 CORS = "envoy.filters.http.cors"
+CUSTOM_METHOD = "custom_method"
+HEAD = "head"
 HEADER_SIZE = "header_size"
+HEALTH_CHECK = "health_check_routing"
 JSON_BODY = "json_body"
+JSON_LINES = "json_lines"
 JWT = "envoy.filters.http.jwt_authn"
 MESSAGE = "message_present"
 PUBLIC_BODY = "envoy.filters.http.body_size_limit"

@@ -23,12 +23,14 @@ from services.common.protobuf.contract import MAX_HEADER_BYTES
 
 HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 """Default response headers."""
-REST_VERBS = "GET, POST, PATCH, DELETE, OPTIONS"
+REST_VERBS = "GET, HEAD, POST, PATCH, DELETE, OPTIONS"
 """HTTP methods of the REST API."""
 
 
 PARAMETER_UNKNOWN = 421
 """Status of a direct response that is returned as QUERY_PARAMETER_UNKNOWN, with status 400."""
+PARAMETER_INVALID = 422
+"""Status of a direct response that is returned as QUERY_PARAMETER_INVALID, with status 400."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,8 @@ REPLIES = (
         message="The query contains an unknown parameter.",
     ),
     Reply(
-        when=_has_details("early_grpc_json_transcode_failure{INVALID_ARGUMENT}"),
+        when=f"{_has_details('early_grpc_json_transcode_failure{INVALID_ARGUMENT}')}"
+        f" || response.code == {PARAMETER_INVALID}",
         http=400,
         code=code_pb2.INVALID_ARGUMENT,
         reason="QUERY_PARAMETER_INVALID",

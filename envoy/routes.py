@@ -2,15 +2,17 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from envoy.clusters import streams_cluster
 from envoy.extension import Config, to_any
 from envoy.headers import AUTHORIZATION, GRPC_CALL, PATH, VALUES
 from envoy.json_bodies import json_body_check
-from envoy.names import BUFFER, CORS, JWT, MESSAGE, PUBLIC_BODY, TRANSCODER
+from envoy.names import BUFFER, CORS, CUSTOM_METHOD, HEAD, JSON_LINES, JWT, MESSAGE, PUBLIC_BODY, TRANSCODER
 from envoy.rate_limits import CREDENTIALS, rate_limits_of
-from envoy.replies import HEADERS, PARAMETER_UNKNOWN, REST_VERBS
+from envoy.replies import HEADERS, PARAMETER_INVALID, PARAMETER_UNKNOWN, REST_VERBS
+from envoy.rest_requests import enable_lua
 from envoy.site import DESCRIPTION, PAGE, site_files
 from envoy.standard import HEALTH, REFLECTION, standard_routes
 from envoy.target import Target
@@ -28,7 +30,12 @@ from services.common.protobuf.contract import (
 STREAM_IDLE_TIMEOUT = "300s"
 """Maximum time without data on a stream."""
 
+_SEVERAL_HOSTS = {"name": ":authority", "string_match": {"contains": ","}}
+"""Envoy joins the values of several Host headers."""
 _GET_OR_HEAD = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}
+_COLON = "(?::|%3[Aa])"
+_SEGMENT = "[^/:]+"
+"""The value of a path variable: one segment without a colon, which starts a custom method."""
 _NOT_EMPTY = {"safe_regex": {"regex": ".+"}}
 _JSON_CONTENT = r"(?i)application/json\s*(;.*)?"
 
@@ -78,6 +85,7 @@ def _routes(target: Target) -> Iterator[Config]:
     yield from _content_type_routes()
     # Exact paths precede templates that also match them.
     yield from sorted(_call_routes(target), key=lambda route: "safe_regex" in route["match"])
+    yield from _head_routes(target)
     yield from _unknown_parameter_routes()
     yield from _rest_verb_routes(all_methods())
     yield from standard_routes(target)
@@ -88,7 +96,9 @@ def _routes(target: Target) -> Iterator[Config]:
 def _invalid_header_routes() -> Iterator[Config]:
     """Yields routes that reject header values that a service might fail to parse, for any path."""
     yield _direct_response({"connect_matcher": {}}, 405, allow=REST_VERBS)
-    for name, regex in ((":path", PATH), *VALUES.items()):
+    yield _direct_response({"prefix": "/", "headers": [_header_mismatch(":path", PATH)]}, PARAMETER_INVALID)
+    yield _direct_response({"prefix": "/", "headers": [_SEVERAL_HOSTS]}, 400)
+    for name, regex in VALUES.items():
         yield _direct_response({"prefix": "/", "headers": [_header_mismatch(name, regex)]}, 400)
     yield _direct_response({"prefix": "/", "headers": [_header_mismatch("authorization", AUTHORIZATION)]}, 401)
 
@@ -132,27 +142,49 @@ def _call_routes(target: Target) -> Iterator[Config]:
 
 
 def _method_routes(service: str, method: Method, target: Target) -> Iterator[Config]:
-    filters = _without(JWT if method.access.kind is AccessKind.PUBLIC else PUBLIC_BODY)["typed_per_filter_config"]
-    grpc: Config = {"path": method.path, "headers": GRPC_CALL}
-    rest = [(_known_match(method, http), json_body_check(method, http) if http.body else {}) for http in method.http]
-    for match, check in ((grpc, {}), *rest):
-        yield {
-            "name": method.name,
-            "match": match,
-            "route": {
-                **_route_to(service, target, streams=method.streams),
-                **(rate_limits_of(method.name) if method.name in CREDENTIALS else {}),
-            },
-            "typed_per_filter_config": filters | check,
-        }
+    yield _call_route(service, method, {"path": method.path, "headers": GRPC_CALL}, target)
+    for http in method.http:
+        check = json_body_check(method, http) if http.body else {}
+        lua = [*([CUSTOM_METHOD] if ":" in http.path else []), *([JSON_LINES] if method.streams else [])]
+        yield _call_route(service, method, _known_match(method, http), target, check | enable_lua(*lua))
+
+
+def _call_route(service: str, method: Method, match: Config, target: Target, filters: Config | None = None) -> Config:
+    """Returns the route of the matching requests to a method, with the options of filters beside the usual ones."""
+    usual = _without(JWT if method.access.kind is AccessKind.PUBLIC else PUBLIC_BODY)["typed_per_filter_config"]
+    return {
+        "name": method.name,
+        "match": match,
+        "route": {
+            **_route_to(service, target, streams=method.streams),
+            **(rate_limits_of(method.name) if method.name in CREDENTIALS else {}),
+        },
+        "typed_per_filter_config": usual | (filters or {}),
+    }
+
+
+def _head_routes(target: Target) -> Iterator[Config]:
+    """Yields a route for each GET path that accepts HEAD. A stream, which would have no end, does not."""
+    for service, full_name in SERVICES.items():
+        for method in methods(full_name):
+            for http in method.http:
+                if "HEAD" in _allowed_verbs(method, http):
+                    match = _known_match(method, replace(http, verb="HEAD"))
+                    yield _call_route(service, method, match, target, enable_lua(HEAD))
+
+
+def _allowed_verbs(method: Method, http: Http) -> Sequence[str]:
+    return ("GET", "HEAD") if http.verb == "GET" and not method.streams else (http.verb,)
 
 
 def _content_type_routes() -> Iterator[Config]:
-    """Yields routes that reject gRPC on a REST path, and a request body whose content type is not JSON."""
+    """Yields routes that reject gRPC and compressed bodies on a REST path, and bodies that are not JSON."""
     bindings = [http for method in all_methods() for http in method.http]
     grpc = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
+    compressed = _header_mismatch("content-encoding", "(?i)identity")
     for first in sorted({http.path.split("/")[1] for http in bindings}):
-        yield _direct_response({"prefix": f"/{first}/", "headers": [grpc]}, 415)
+        for header in (grpc, compressed):
+            yield _direct_response({"prefix": f"/{first}/", "headers": [header]}, 415)
     not_json = _header_mismatch("content-type", _JSON_CONTENT)
     for match in (_rest_match(http) for http in bindings if http.body):
         yield _direct_response({**match, "headers": [*match["headers"], not_json]}, 415)
@@ -161,8 +193,9 @@ def _content_type_routes() -> Iterator[Config]:
 def _unknown_parameter_routes() -> Iterator[Config]:
     """Yields a route for each binding that rejects a query with other parameters. It follows the bindings."""
     for method in all_methods():
-        for match in map(_rest_match, method.http):
-            yield _direct_response(match, PARAMETER_UNKNOWN)
+        for http in method.http:
+            for verb in _allowed_verbs(method, http):
+                yield _direct_response(_rest_match(replace(http, verb=verb)), PARAMETER_UNKNOWN)
 
 
 def _known_match(method: Method, http: Http) -> Config:
@@ -181,10 +214,10 @@ def _known_match(method: Method, http: Http) -> Config:
 
 def _rest_verb_routes(methods: Iterable[Method]) -> Iterator[Config]:
     """Yields a route for each REST path that rejects HTTP methods without a binding. It follows the bindings."""
-    verbs = defaultdict(list)
+    verbs: defaultdict[str, list[str]] = defaultdict(list)
     for method in methods:
         for http in method.http:
-            verbs[PATH_VARIABLE.sub("{}", http.path)].append(http.verb)
+            verbs[PATH_VARIABLE.sub("{}", http.path)].extend(_allowed_verbs(method, http))
     for path, allowed in verbs.items():
         yield _direct_response(_path_match(path), 405, allow=", ".join(allowed))
 
@@ -206,7 +239,7 @@ def _direct_response(match: Config, status: int, **headers: str) -> Config:
         "match": match,
         "direct_response": {"status": status},
         "response_headers_to_add": [_header(name, value) for name, value in headers.items()],
-        **_without(JWT, BUFFER, MESSAGE, TRANSCODER),
+        **_without(JWT, PUBLIC_BODY, BUFFER, MESSAGE, TRANSCODER),
     }
 
 
@@ -225,10 +258,10 @@ def _rest_match(http: Http) -> Config:
 
 def _path_match(template: str) -> Config:
     """Returns the route match of a google.api.http path template."""
-    if "{" not in template:
+    if "{" not in template and ":" not in template:
         return {"path": template}
-    # A variable matches one segment without a colon. A colon starts a custom verb.
-    return {"safe_regex": {"regex": "[^/:]+".join(map(re.escape, PATH_VARIABLE.split(template)))}}
+    parts = (re.escape(part).replace(":", _COLON) for part in PATH_VARIABLE.split(template))
+    return {"safe_regex": {"regex": _SEGMENT.join(parts)}}
 
 
 def _remote_address() -> Config:

@@ -1,37 +1,29 @@
 """Standard gRPC services at the gateway: health and reflection, without authentication and with their own limits."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from envoy.extension import Config, extension, to_any
 from envoy.headers import GRPC_CALL
-from envoy.names import BUFFER, JWT, MESSAGE, PUBLIC_BODY
+from envoy.names import BUFFER, HEALTH_CHECK, JWT, MESSAGE, PUBLIC_BODY
 from envoy.rate_limits import REFLECTION_BUCKET, rate_limits_of
+from envoy.rest_requests import enable_lua
 from envoy.target import Target
 from services.common.protobuf.contract import SERVICES
 
 HEALTH = "grpc.health.v1.Health"
+_CHECK_PATH = f"/{HEALTH}/Check"
 REFLECTION = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 REFLECTION_CLUSTER = "reflection"
 DEFAULT_SERVICE = "patient"
-"""Service for reflection, which covers all services, and for health checks that name no service."""
+"""Service for reflection, which covers all services, and for health checks that name an unknown service."""
 
 _CHECK_SECONDS = 5
 _REFLECTION_SECONDS = 30
 _REFLECTION_IDLE_SECONDS = 10
 
-_LUA = "envoy.filters.http.lua"
 _HEALTH_CLUSTER = "x-pulsetrack-health"
-_PICK_SERVICE = """
-local clusters = {%s}
-function envoy_on_request(handle)
-  local body = handle:body()
-  local message = body and body:getBytes(0, body:length()) or ""
-  -- An uncompressed gRPC frame: a 5-byte header, then field 1 of HealthCheckRequest (tag, length, service name).
-  local name = message:byte(1) == 0 and message:byte(6) == 10 and message:sub(8, 7 + message:byte(7)) or ""
-  handle:headers():replace("%s", clusters[name] or "%s")
-  handle:clearRouteCache()
-end
-"""
+_SCRIPT = Path(__file__).with_name("health_checks.lua")
 
 
 def health_cluster(service: str) -> str:
@@ -40,10 +32,15 @@ def health_cluster(service: str) -> str:
 
 
 def health_filter() -> Config:
-    """Returns the filter that routes a health check to the service in its request. Only the Check route enables it."""
+    """Returns the filter that routes a health check to the service in its request. Only the Check route enables it.
+
+    A check that names no service asks for all services. It is routed to one that is not serving, if there is one.
+    """
     clusters = ", ".join(f'["{name}"] = "{health_cluster(service)}"' for service, name in SERVICES.items())
-    script = _PICK_SERVICE % (clusters, _HEALTH_CLUSTER, health_cluster(DEFAULT_SERVICE))
-    lua = extension(_LUA, "filters.http.lua.v3.Lua", default_source_code={"inline_string": script})
+    default = health_cluster(DEFAULT_SERVICE)
+    values = f'{{{clusters}}}, "{default}", "{_HEALTH_CLUSTER}", "{_CHECK_PATH}"'
+    script = f"local CLUSTERS, DEFAULT, ROUTING, CHECK = {values}\n{_SCRIPT.read_text(encoding='utf-8')}"
+    lua = extension(HEALTH_CHECK, "filters.http.lua.v3.Lua", default_source_code={"inline_string": script})
     return {**lua, "disabled": True}
 
 
@@ -52,24 +49,23 @@ def standard_routes(target: Target) -> Iterator[Config]:
 
     Health.Watch has no route: anonymous clients could open many idle streams at no cost. Probes use Check.
     """
-    path = f"/{HEALTH}/Check"
     common = {
         "request_headers_to_remove": [_HEALTH_CLUSTER],
         "typed_per_filter_config": {
             JWT: _disabled(),
-            _LUA: to_any("envoy.config.route.v3.FilterConfig", config=to_any("filters.http.lua.v3.LuaPerRoute")),
+            **enable_lua(HEALTH_CHECK),
         },
     }
     for cluster in map(health_cluster, SERVICES):
         selected = {"name": _HEALTH_CLUSTER, "string_match": {"exact": cluster}}
         yield {
-            "match": {"path": path, "headers": [selected, *GRPC_CALL]},
+            "match": {"path": _CHECK_PATH, "headers": [selected, *GRPC_CALL]},
             "route": _route_to(cluster, _CHECK_SECONDS),
             **common,
         }
     # Every check matches this route first. The filter reads the request and selects one of the routes above.
     default = _route_to(health_cluster(DEFAULT_SERVICE), _CHECK_SECONDS)
-    yield {"match": {"path": path, "headers": GRPC_CALL}, "route": default, **common}
+    yield {"match": {"path": _CHECK_PATH, "headers": GRPC_CALL}, "route": default, **common}
     for name in REFLECTION if target.reflection else ():
         yield {
             "match": {"path": f"/{name}/ServerReflectionInfo", "headers": GRPC_CALL},

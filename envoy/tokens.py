@@ -9,6 +9,8 @@ from services.common.rpc.tokens import CLOCK_SKEW_SECONDS, ISSUER, MAX_TOKEN_SEC
 METADATA = "token"
 """Dynamic metadata key of a verified token's claims, which the access log reads."""
 
+_SCHEMES = ("Bearer", "bearer", "BEARER")
+"""Accepted spellings of the scheme, which is case-insensitive (RFC 9110). Envoy compares it literally."""
 _KEYS_CLUSTER = "keys"
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - a key of the mapping, not a bind address
 
@@ -26,7 +28,7 @@ def jwt_filter() -> Config:
                 "clock_skew_seconds": CLOCK_SKEW_SECONDS,
                 # Envoy compares `exp` with the current time. The services compare it with `iat`.
                 "max_lifetime": f"{MAX_TOKEN_SECONDS + CLOCK_SKEW_SECONDS}s",
-                "from_headers": [{"name": "Authorization", "value_prefix": "Bearer "}],
+                "from_headers": [{"name": "Authorization", "value_prefix": f"{scheme} "} for scheme in _SCHEMES],
                 "forward": True,  # each service verifies the token again
                 "payload_in_metadata": METADATA,
                 # A cached result is valid until the token expires, even if its key is revoked. The services then
