@@ -70,9 +70,10 @@ local function mismatch(field, kind, text, at, stop)
   if not field.values[value] then return "must be one of " .. field.names end
 end
 
--- Returns the violations of a body by the name in it and as text, and the list of JSON names; nil if it is not JSON.
+-- Returns the violations of a body by the name in it and as text, the list of JSON names, and the id in it; nil if it is
+-- not JSON.
 local function violations_of(text, fields, is_patch, has_mask)
-  local found, names, seen = {}, {}, {}
+  local found, names, seen, id = {}, {}, {}, nil
   local function reject(name, description)
     local shown = #name <= 64 and not name:find("[^%w_%-. ]") and name or "(unreadable name)"
     found[#found + 1] = string.format('{"field":"%s","description":"%s"}', shown, description)
@@ -91,6 +92,7 @@ local function violations_of(text, fields, is_patch, has_mask)
     if not stop and kind ~= "nested" then return nil end
     local field = fields[name]
     local why = field and mismatch(field, kind, text, at, stop)
+    if name == "id" and kind == "string" then id = text:sub(at + 1, stop - 2) end
     if not field then reject(name, "is not a field of this request")
     elseif seen[field.name] then reject(name, "must not be repeated")
     elseif why then reject(name, why)
@@ -99,7 +101,7 @@ local function violations_of(text, fields, is_patch, has_mask)
     elseif field.name ~= "etag" then names[#names + 1] = field.name end -- the etag is a condition, not a change
     if field then seen[field.name] = true end
     -- The rest is not read after a nested value, which no field takes.
-    if not stop or #found == MAX_VIOLATIONS then return found, names end
+    if not stop or #found == MAX_VIOLATIONS then return found, names, id end
     at, char = skip(text, stop)
     if char == COMMA then
       at, char = skip(text, at + 1)
@@ -109,7 +111,7 @@ local function violations_of(text, fields, is_patch, has_mask)
     end
   end
   local _, beyond = skip(text, at + 1)
-  return not beyond and found or nil, names
+  return not beyond and found or nil, names, id
 end
 
 local function respond(handle, message, violations)
@@ -127,9 +129,14 @@ function envoy_on_request(handle)
   local path = headers:get(":path")
   local has_mask = mask and path:find("[?&]update_?[mM]ask=[^&]")
   if text == "" then return end
-  local found, names = violations_of(text, fields, mask, has_mask)
+  local found, names, id = violations_of(text, fields, mask, has_mask)
   if not found then return respond(handle, "The request body is not valid JSON (RFC 8259).", {}) end
   if #found > 0 then return respond(handle, "The request body has invalid fields.", found) end
+  local path_id = id and path:match("^[^?]*/(%x[%x-]+)")
+  if path_id and id ~= path_id and id:lower() == path_id:lower() then -- the transcoder compares them literally
+    path = path:gsub("^([^?]*/)%x[%x-]+", "%1" .. id)
+    headers:replace(":path", path)
+  end
   if mask and not has_mask and #names > 0 then
     local query = mask .. "=" .. table.concat(names, ",")
     local replaced, count = path:gsub("([?&])update_?[mM]ask=", "%1" .. query, 1)

@@ -157,6 +157,34 @@ def test_patch_without_a_field_has_no_update_mask(gateway: Gateway, body: str) -
     assert not call.request.HasField("update_mask")
 
 
+ID = PATIENT.rpartition("/")[2]
+
+
+@pytest.mark.parametrize("query", ["", "?updateMask=phone"])
+@pytest.mark.parametrize(("path_id", "body_id"), [(ID, ID), (ID.upper(), ID), (ID, ID.upper())])
+def test_id_of_the_path_may_be_repeated_in_the_body(gateway: Gateway, path_id: str, body_id: str, query: str) -> None:
+    body = json.dumps({"id": body_id, "phone": "112"})
+    response = send(gateway, "PATCH", f"/v1/patients/{path_id}{query}", body)
+    assert response.status_code == 200, response.text
+    [call] = gateway.received_calls()
+    assert (call.request.patient.id, [*call.request.update_mask.paths]) == (body_id, ["phone"])
+
+
+@pytest.mark.parametrize("path_id", [ID, ID.upper()])
+def test_id_of_the_path_may_be_repeated_for_a_custom_method(gateway: Gateway, path_id: str) -> None:
+    response = send(gateway, "POST", f"/v1/patients/{path_id}:undelete", json.dumps({"id": ID}))
+    assert response.status_code == 200, response.text
+    [call] = gateway.received_calls()
+    assert call.request.id == ID
+
+
+@pytest.mark.parametrize("query", ["", "?updateMask=phone"])
+def test_another_id_in_the_body_is_rejected(gateway: Gateway, query: str) -> None:
+    response = send(gateway, "PATCH", f"{PATIENT}{query}", json.dumps({"id": ID.replace("7", "8"), "phone": "112"}))
+    assert response.status_code == 400
+    assert not gateway.received_calls()
+
+
 @pytest.mark.parametrize(("verb", "path"), [("POST", "/v1/patients"), ("PATCH", PATIENT)])
 def test_output_only_field_is_rejected(gateway: Gateway, verb: str, path: str) -> None:
     response = send(gateway, verb, path, '{"createTime": "2020-01-01T00:00:00Z"}')
