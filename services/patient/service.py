@@ -232,7 +232,7 @@ def _to_access_event(row: Record, patient_id: str) -> AccessEvent:
     method, query = split_call(row["method"])
     return AccessEvent(
         id=str(row["id"]),
-        patient_id=patient_id,
+        patient_id=patient_id.lower(),
         actor_id=row["actor_id"],
         method=method,
         query=query,

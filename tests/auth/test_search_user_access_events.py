@@ -128,6 +128,7 @@ def test_events_are_found_by_actor(auth: Client, admin: Client, user: User, new:
     assert summarize(events) == [("SignUp", "OK", user.id), ("Login", "OK", user.id)]
     by_both = wait_for_events(admin, "search_user_access_events", 1, actor_id=user.id, subject_id=user.id)
     assert by_both == events
+    assert wait_for_events(admin, "search_user_access_events", 2, actor_id=user.id.upper()) == events
 
 
 @pytest.mark.parametrize("query", ["", "actor_id", "subject_id"])
@@ -165,7 +166,7 @@ def test_users_cannot_search(auth: Client, user: User, new: SignUpRequest) -> No
 
 
 def test_invalid_request_is_rejected(admin: Client) -> None:
-    request = SearchAccessEventsRequest(actor_id="x" * 65, subject_id="42", page_size=1001, page_token="x" * 513)
+    request = SearchAccessEventsRequest(actor_id="x" * 65, subject_id="42", page_size=-1, page_token="x" * 513)
     with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as rejected:
         admin.search_user_access_events(request)
     assert list(rejected.value.violations) == ["actor_id", "subject_id", "page_size", "page_token"]

@@ -1,5 +1,6 @@
 """Searches the access events of a service by actor and by subject."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -13,6 +14,7 @@ from services.common.audit.tables import AuditTables, is_group_id, split_call
 from services.common.postgres.database import Database, Transaction
 from services.common.postgres.paging import Listing
 
+_USER_ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAX_SUBJECTS_RETURNED = 20
 _MAX_IDS_READ = 200  # more than the number of groups in a list of 1,000
 
@@ -47,7 +49,8 @@ class Search:
     async def page(self, db: Database | Transaction, request: SearchAccessEventsRequest) -> SearchAccessEventsResponse:
         """Returns a page of the events that match a request, newest first. Raises PageTokenInvalid."""
         listing = self._listings[bool(request.actor_id), bool(request.subject_id)]
-        values: dict[str, Any] = {"actor_id": request.actor_id, "subject_ids": [request.subject_id]}
+        actor_id = _normalize_actor_id(request.actor_id)
+        values: dict[str, Any] = {"actor_id": actor_id, "subject_ids": [request.subject_id]}
         rows, next_page_token = await listing.read_page(db, request, **values)
         groups = await self._get_groups(db, rows)
         return SearchAccessEventsResponse(
@@ -59,6 +62,12 @@ class Search:
         ids = {each for row in rows for each in row["first_subject_ids"] if is_group_id(each)}
         found = await db.rows(self._tables.get_groups, ids=list(ids)) if ids else []
         return {row["id"]: row["subject_ids"] for row in found}
+
+
+def _normalize_actor_id(actor_id: str) -> str:
+    """Returns a user id in lower case, as it is stored. A client id is returned unchanged."""
+    lower = actor_id.lower()
+    return lower if _USER_ID.fullmatch(lower) else actor_id
 
 
 def _build_event(row: Record, groups: Mapping[UUID, Sequence[UUID]]) -> ServiceAccessEvent:
