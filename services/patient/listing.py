@@ -1,8 +1,9 @@
 """The queries of ListPatients: one statement for each combination of filters and order, compiled on first use."""
 
+import re
 from datetime import date
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import Date, SmallInteger, bindparam, select
 
@@ -28,6 +29,30 @@ _CONDITIONS = {
 _DATE_FILTERS = ("born_after", "born_before", "registered_after", "registered_before")
 
 
+_DEFAULT_ORDER = "create_time desc"
+
+Order: TypeAlias = tuple[tuple[str, bool], ...]
+"""The names of the sort columns, and whether each is descending."""
+
+
+def normalize_order(order_by: str) -> str:
+    """Returns the canonical form of an order (AIP-132), which is empty for the default order.
+
+    Requests with the same order then have the same page tokens.
+    """
+    order = ",".join(f"{name} desc" if descending else name for name, descending in _parse_order(order_by))
+    return "" if order == _DEFAULT_ORDER else order
+
+
+def _parse_order(order_by: str) -> Order:
+    """Returns an order, with each field once. The proto validates the text."""
+    order: dict[str, bool] = {}
+    for field in (order_by or _DEFAULT_ORDER).split(","):
+        name, *desc = field.split()
+        order.setdefault(re.sub("([A-Z])", r"_\1", name).lower(), bool(desc))
+    return tuple(order.items())
+
+
 def build_listing(request: ListPatientsRequest) -> tuple[Listing, dict[str, Any]]:
     """Returns the listing that a request selects, and the values of its parameters. Raises FieldsInvalid."""
     values: dict[str, Any] = _parse_dates(request)
@@ -36,7 +61,7 @@ def build_listing(request: ListPatientsRequest) -> tuple[Listing, dict[str, Any]
     if request.sex:
         values["sex"] = int(request.sex)
     conditions = frozenset(values) if request.show_deleted else frozenset((*values, "not_deleted"))
-    return _compile_listing(request.order_by or "create_time desc", conditions), values
+    return _compile_listing(_parse_order(request.order_by), conditions), values
 
 
 def _parse_dates(request: ListPatientsRequest) -> dict[str, date]:
@@ -47,7 +72,7 @@ def _parse_dates(request: ListPatientsRequest) -> dict[str, date]:
 
 
 @lru_cache(maxsize=512)
-def _compile_listing(order_by: str, conditions: frozenset[str]) -> Listing:
-    name, _, direction = order_by.partition(" ")
+def _compile_listing(order: Order, conditions: frozenset[str]) -> Listing:
+    directions = [descending for _, descending in order]
     rows = select(patients).where(*(_CONDITIONS[condition] for condition in sorted(conditions)))
-    return Listing(rows, _row[name], _row.id, descending=direction == "desc")
+    return Listing(rows, *(_row[name] for name, _ in order), _row.id, descending=[*directions, directions[-1]])

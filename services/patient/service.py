@@ -49,7 +49,7 @@ from services.patient.domain import (
     validate_patient,
 )
 from services.patient.errors import EmailAlreadyExists, EtagMismatch, PatientNotFound, RecordNumberAlreadyExists
-from services.patient.listing import build_listing
+from services.patient.listing import build_listing, normalize_order
 from services.patient.models import (
     GET_ANY_PATIENT_FOR_UPDATE,
     GET_PATIENT,
@@ -70,7 +70,7 @@ _CONFLICTS = {
 }
 
 CONCURRENT_SEARCHES = 2
-"""The number of listings with a query or a filter that run at once. Each may read the whole table."""
+"""The number of listings with a query, a filter or several sort fields that run at once. Each may read all patients."""
 
 
 class PatientService:
@@ -122,8 +122,9 @@ class PatientService:
 
         Raises FieldsInvalid, PageTokenInvalid; RateLimited if too many searches are running.
         """
+        request.order_by = normalize_order(request.order_by)
         listing, values = build_listing(request)
-        async with self._searches.slot() if values else nullcontext():
+        async with self._searches.slot() if values or "," in request.order_by else nullcontext():
             rows, next_page_token = await listing.read_page(self._db, request, **values)
         record_read(row["id"] for row in rows)
         return ListPatientsResponse(patients=[to_patient(row) for row in rows], next_page_token=next_page_token)

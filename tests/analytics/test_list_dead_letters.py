@@ -74,7 +74,7 @@ def test_only_admins_can_list_dead_letters(analytics: Client) -> None:
         analytics.list_dead_letters(ListDeadLettersRequest())
 
 
-@pytest.mark.parametrize(("field", "value"), [("page_size", -1), ("page_size", 1001), ("page_token", "x" * 513)])
+@pytest.mark.parametrize(("field", "value"), [("page_size", -1), ("page_token", "x" * 513)])
 def test_invalid_field_is_reported(admin: Client, field: str, value: Any) -> None:
     with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as rejected:
         admin.list_dead_letters(ListDeadLettersRequest(**{field: value}))

@@ -110,7 +110,7 @@ def test_unknown_patient_has_no_events(analytics: Client) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("page_size", -1), ("page_size", 1001), ("patient_id", "42"), ("type", 9), ("page_token", "x" * 513)],
+    [("page_size", -1), ("patient_id", "42"), ("type", 9), ("page_token", "x" * 513)],
 )
 def test_invalid_field_is_reported(analytics: Client, field: str, value: Any) -> None:
     with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as rejected:

@@ -66,7 +66,7 @@ def test_modified_page_token_is_rejected(admin: Client) -> None:
             admin.list_users(ListUsersRequest(page_token=changed))
 
 
-@pytest.mark.parametrize(("field", "value"), [("page_size", -1), ("page_size", 1001), ("page_token", "x" * 513)])
+@pytest.mark.parametrize(("field", "value"), [("page_size", -1), ("page_token", "x" * 513)])
 def test_invalid_field_is_reported(admin: Client, field: str, value: object) -> None:
     with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as rejected:
         admin.list_users(ListUsersRequest(**{field: value}))  # type: ignore[arg-type]

@@ -87,7 +87,7 @@ def test_altered_page_token_or_query_is_rejected(billing: Client, service: Clien
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("page_size", -1), ("page_size", 1001), ("patient_id", "42"), ("status", 9), ("page_token", "x" * 513)],
+    [("page_size", -1), ("patient_id", "42"), ("status", 9), ("page_token", "x" * 513)],
 )
 def test_invalid_field_is_reported_by_its_path(billing: Client, field: str, value: object) -> None:
     with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as rejected:

@@ -27,7 +27,7 @@ ALL = 60
 def watch_lines(session: Session, **query: str) -> Iterator[Iterator[dict[str, object]]]:
     """Watches over REST, and yields responses as they arrive."""
     with session.rest.stream("GET", PATH, params=query) as response:
-        assert (response.status_code, response.headers["content-type"]) == (200, "application/json")
+        assert (response.status_code, response.headers["content-type"]) == (200, "application/x-ndjson")
         yield map(json.loads, response.iter_lines())
 
 

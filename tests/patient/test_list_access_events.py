@@ -231,5 +231,5 @@ def test_page_token_of_another_patient_is_rejected(patients: Client, admin: Clie
 
 def test_invalid_request_is_rejected(admin: Client) -> None:
     with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as rejected:
-        admin.list_access_events(ListAccessEventsRequest(id="42", page_size=1001, page_token="x" * 513))
+        admin.list_access_events(ListAccessEventsRequest(id="42", page_size=-1, page_token="x" * 513))
     assert list(rejected.value.violations) == ["id", "page_size", "page_token"]

@@ -115,7 +115,7 @@ def test_unknown_patient_is_not_found(patients: Client) -> None:
 
 def test_invalid_request_is_rejected(patients: Client) -> None:
     with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as rejected:
-        revisions(patients, "42", page_size=1001, page_token="x" * 513)
+        revisions(patients, "42", page_size=-1, page_token="x" * 513)
     assert list(rejected.value.violations) == ["id", "page_size", "page_token"]
 
 

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -10,7 +11,7 @@ from gen.pulsetrack.patient.v1 import DeletePatientRequest, ListPatientsRequest,
 from tests.harness.client import Client, Rejected
 from tests.harness.concurrency import call_concurrently
 from tests.harness.sql import Sql
-from tests.patient.factory import create_request, update_request
+from tests.patient.factory import OLD_PATIENTS, create_request, update_request
 from tests.patient.paging import create_patients, ids_of, list_ids, read_pages
 
 
@@ -32,16 +33,35 @@ def test_default_page_size_is_fifty(patients: Client) -> None:
     assert page.next_page_token
 
 
-@pytest.mark.parametrize("size", [-1, 1001])
-def test_page_size_out_of_range_is_rejected(patients: Client, size: int) -> None:
+def test_negative_page_size_is_rejected(patients: Client) -> None:
     with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as rejected:
-        patients.list_patients(ListPatientsRequest(page_size=size))
+        patients.list_patients(ListPatientsRequest(page_size=-1))
     assert list(rejected.value.violations) == ["page_size"]
 
 
-def test_page_size_of_one_thousand_is_accepted(patients: Client) -> None:
-    create_patients(patients, 1)
-    assert patients.list_patients(ListPatientsRequest(page_size=1000)).patients
+@pytest.mark.parametrize("size", [1000, 1001, 5000, 2**31 - 1])
+def test_page_size_is_at_most_one_thousand(patients: Client, sql: Sql, size: int) -> None:
+    ids = [str(uuid4()) for _ in range(1002)]  # the third one is deleted
+    sql(OLD_PATIENTS, ids)
+    try:
+        page = patients.list_patients(ListPatientsRequest(page_size=size))
+        assert (len(page.patients), bool(page.next_page_token)) == (1000, True)
+    finally:
+        sql("DELETE FROM patients WHERE id = ANY ($1::uuid[])", ids)
+
+
+@pytest.mark.parametrize(
+    "explicit", [{"page_size": 50}, {"order_by": "create_time desc"}, {"order_by": "createTime  desc"}]
+)
+@pytest.mark.parametrize("comes_first", [True, False])
+def test_page_token_is_valid_with_an_explicit_default(
+    patients: Client, explicit: dict[str, Any], *, comes_first: bool
+) -> None:
+    new = [patients.create_patient(create_request()) for _ in range(51)]
+    first, second = (explicit, {}) if comes_first else ({}, explicit)
+    token = patients.list_patients(ListPatientsRequest(**first)).next_page_token
+    following = patients.list_patients(ListPatientsRequest(**second, page_token=token))
+    assert following.patients[0] == new[0]
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 6])

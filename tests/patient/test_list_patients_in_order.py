@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
+from operator import attrgetter
 from threading import Event
 from uuid import uuid4
 
@@ -124,7 +125,38 @@ def test_page_token_of_another_order_is_rejected(patients: Client, tied_patients
 
 
 @pytest.mark.parametrize(
-    "order_by", ["email", "id", "name asc", "name  desc", " name", "Name", "name,create_time", "name; DROP TABLE x"]
+    ("written", "order_by"),
+    [
+        ("name  desc", "name desc"),
+        ("  dateOfBirth desc ", "date_of_birth desc"),
+        ("createTime", "create_time"),
+        ("updateTime   desc", "update_time desc"),
+        ("name desc, name", "name desc"),
+    ],
+)
+def test_order_accepts_spaces_and_camel_case(
+    patients: Client, tied_patients: tuple[str, list[Patient]], written: str, order_by: str
+) -> None:
+    query, new = tied_patients
+    assert list_ids(patients, query=query, order_by=written, page_size=5) == sort_ids(new, order_by)
+
+
+@pytest.mark.parametrize("births", ["date_of_birth", "dateOfBirth desc"])
+@pytest.mark.parametrize("names", ["name", "name desc"])
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_order_accepts_several_fields(
+    patients: Client, tied_patients: tuple[str, list[Patient]], births: str, names: str, size: int
+) -> None:
+    query, new = tied_patients
+    expected = sorted(new, key=attrgetter("name", "id"), reverse="desc" in names)
+    expected.sort(key=attrgetter("date_of_birth"), reverse="desc" in births)
+    listed = list_ids(patients, query=query, order_by=f"{births}, {names}", page_size=size)
+    assert listed == ids_of(expected)
+
+
+@pytest.mark.parametrize(
+    "order_by",
+    ["email", "id", "name asc", "Name", "name,", ",name", "name create_time", "namedesc", "name; DROP TABLE x"],
 )
 def test_unsupported_order_is_rejected(patients: Client, order_by: str) -> None:
     with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as rejected:

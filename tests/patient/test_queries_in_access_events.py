@@ -46,8 +46,12 @@ def test_event_contains_filters_order_and_page_size(patients: Client, admin: Cli
     }
 
 
-def test_event_contains_the_default_page_size(patients: Client, admin: Client) -> None:
-    assert list_and_get_event(patients, admin, ListPatientsRequest()).query == '{"page_size":50}'
+@pytest.mark.parametrize(("requested", "effective"), [(0, 50), (1001, 1000)])
+def test_event_contains_the_effective_page_size(
+    patients: Client, admin: Client, requested: int, effective: int
+) -> None:
+    request = ListPatientsRequest(page_size=requested)
+    assert list_and_get_event(patients, admin, request).query == f'{{"page_size":{effective}}}'
 
 
 def test_event_omits_the_page_token(patients: Client, admin: Client) -> None:

@@ -12,6 +12,7 @@ from tools.openapi.rules import Schema, examples, rules_of
 from tools.openapi.schemas import Schemas, Use, is_required
 
 JSON = "application/json"
+JSON_LINES = "application/x-ndjson"
 
 _MASK = "google.protobuf.FieldMask"
 _BODY = "google.api.HttpBody"
@@ -99,9 +100,9 @@ class Operations:
         if message.full_name == _BODY:
             return {"description": "The response body.", "content": {"*/*": {}}}
         schema = self._schemas.message(message, Use.RESPONSE)
-        if method.streams:  # Envoy sets the content type application/json
+        if method.streams:
             description += " The response is a stream of newline-delimited JSON objects, one for each message."
-        return {"description": description, "content": {JSON: {"schema": schema}}}
+        return {"description": description, "content": {JSON_LINES if method.streams else JSON: {"schema": schema}}}
 
 
 def template_path(http: Http) -> str:

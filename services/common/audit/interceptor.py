@@ -14,7 +14,7 @@ from grpc import StatusCode as Code
 from services.common.audit.events import Access, AccessLog, current_access
 from services.common.audit.tables import is_group_id
 from services.common.context import Outcome, current_caller, current_request
-from services.common.postgres.paging import DEFAULT_PAGE_SIZE
+from services.common.postgres.paging import effective_page_size
 from services.common.protobuf.contract import PATH_VARIABLE, REMOTE_ADDRESS, AccessKind, Method
 from services.common.rpc.interceptors import CallAudit, Context, Next
 
@@ -114,9 +114,9 @@ def is_list(request: type[Message]) -> bool:
 
 def format_query(request: Message) -> str:
     """Returns the query of a list request as JSON: every field that is set, except the page token."""
-    fields = {field.name: _convert_value(field, value) for field, value in request.ListFields()}
+    fields: dict[str, Any] = {field.name: _convert_value(field, value) for field, value in request.ListFields()}
     fields.pop("page_token", None)
-    fields.setdefault("page_size", DEFAULT_PAGE_SIZE)
+    fields["page_size"] = effective_page_size(fields.get("page_size", 0))
     query = msgspec.json.encode(fields, enc_hook=str)
     if len(query) > MAX_QUERY_BYTES:
         cut = query[: MAX_QUERY_BYTES - len(_ELLIPSIS.encode())]

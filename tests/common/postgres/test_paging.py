@@ -15,7 +15,7 @@ from services.common.postgres.paging import DEFAULT_PAGE_SIZE, Listing
 from services.common.protobuf import codec
 
 WORDS = Table("words", MetaData(), Column("word", Text, nullable=False), Column("number", Integer, nullable=False))
-ASCENDING = Listing(select(WORDS), WORDS.c.word, WORDS.c.number, descending=False)
+ASCENDING = Listing(select(WORDS), WORDS.c.word, WORDS.c.number, descending=[False, False])
 DESCENDING = Listing(select(WORDS), WORDS.c.word, WORDS.c.number)
 
 Row = dict[str, Any]

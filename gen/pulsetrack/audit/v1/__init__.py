@@ -38,7 +38,8 @@ class SearchAccessEventsRequest(betterproto2.Message):
 
     page_size: "int" = betterproto2.field(3, betterproto2.TYPE_INT32)
     """
-    The maximum number of events to return, up to 1000. Defaults to 50.
+    The maximum number of events to return. Defaults to 50. Values above 1000 are
+    treated as 1000.
     """
 
     page_token: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)

@@ -217,7 +217,8 @@ class ListBillingAccountsRequest(betterproto2.Message):
 
     page_size: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
     """
-    The maximum number of accounts to return, up to 1000. Defaults to 50.
+    The maximum number of accounts to return. Defaults to 50. Values above 1000 are
+    treated as 1000.
     """
 
     page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)

@@ -279,7 +279,8 @@ class ListAccessEventsRequest(betterproto2.Message):
 
     page_size: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
     """
-    The maximum number of events to return, up to 1000. Defaults to 50.
+    The maximum number of events to return. Defaults to 50. Values above 1000 are
+    treated as 1000.
     """
 
     page_token: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
@@ -330,7 +331,8 @@ class ListPatientRevisionsRequest(betterproto2.Message):
 
     page_size: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
     """
-    The maximum number of revisions to return, up to 1000. Defaults to 50.
+    The maximum number of revisions to return. Defaults to 50. Values above 1000 are
+    treated as 1000.
     """
 
     page_token: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
@@ -378,7 +380,8 @@ class ListPatientsRequest(betterproto2.Message):
 
     page_size: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
     """
-    The maximum number of patients to return, up to 1000. Defaults to 50.
+    The maximum number of patients to return. Defaults to 50. Values above 1000 are
+    treated as 1000.
     """
 
     page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -394,9 +397,9 @@ class ListPatientsRequest(betterproto2.Message):
 
     order_by: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    The sort order: `name` (by Unicode code point), `create_time`, `update_time` or `date_of_birth`. The order is
-    ascending; append ` desc` for descending order. Patients with equal values are sorted by ID. Defaults to
-    `create_time desc`.
+    The sort order (AIP-132): a comma-separated list of `name` (by Unicode code point), `create_time`, `update_time` and
+    `date_of_birth`, in snake case or lower camel case. The order is ascending; append ` desc` to a field for descending
+    order. Patients with equal values are sorted by ID. Defaults to `create_time desc`.
     """
 
     show_deleted: "bool" = betterproto2.field(5, betterproto2.TYPE_BOOL)
