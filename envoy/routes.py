@@ -191,11 +191,17 @@ def _content_type_routes() -> Iterator[Config]:
 
 
 def _unknown_parameter_routes() -> Iterator[Config]:
-    """Yields a route for each binding that rejects a query with other parameters. It follows the bindings."""
+    """Yields a route for each binding that rejects a query with other parameters. It follows the bindings.
+
+    It requires a token if the method does.
+    """
     for method in all_methods():
         for http in method.http:
             for verb in _allowed_verbs(method, http):
-                yield _direct_response(_rest_match(replace(http, verb=verb)), PARAMETER_UNKNOWN)
+                route = _direct_response(_rest_match(replace(http, verb=verb)), PARAMETER_UNKNOWN)
+                if method.access.kind is not AccessKind.PUBLIC:
+                    del route["typed_per_filter_config"][JWT]
+                yield route
 
 
 def _known_match(method: Method, http: Http) -> Config:
