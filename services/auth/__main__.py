@@ -88,17 +88,14 @@ async def main() -> None:
         async def fetch_trust() -> TrustBundle:
             return keys.trust_bundle()
 
-        authorization = create_authorization(db, open_sign_up=settings.sign_up == "open")
-        audit = AccessInterceptors(log, path_ids_are_subjects=True)
-        verifier = TokenVerifier(fetch_trust)
         await serve(
             settings,
             SERVICES["auth"],
             auth,
-            verifier=verifier,
+            verifier=TokenVerifier(fetch_trust),
             dependencies=[db],
-            audit=audit,
-            admission=authorization,
+            audit=AccessInterceptors(log, path_ids_are_subjects=True),
+            admission=create_authorization(db, open_sign_up=settings.sign_up == "open"),
         )
 
 

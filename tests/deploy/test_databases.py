@@ -1,12 +1,10 @@
 """The services' databases and roles."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-
 import asyncpg
 import pytest
 
 from deploy.databases import Passwords, create_databases, owner_url, service_url
+from tests.harness.embedded_postgres import query, run_scenario
 from tools.local.part import RunningPart
 from tools.local.postgres import Postgres
 from tools.ports import free_port
@@ -15,22 +13,6 @@ from tools.ports import free_port
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Postgres:
     return Postgres(tmp_path_factory.mktemp("databases") / "postgres", free_port(), "s3cret")
-
-
-def run_scenario(server: Postgres, scenario: Callable[[RunningPart], Awaitable[None]]) -> None:
-    async def main() -> None:
-        async with RunningPart(server.part(), server.folder.parent / "logs") as running:
-            await scenario(running)
-
-    asyncio.run(main())
-
-
-async def query(url: str, statement: str) -> object:
-    connection = await asyncpg.connect(url)
-    try:
-        return await connection.fetchval(statement)
-    finally:
-        await connection.close()
 
 
 def test_service_reaches_only_its_own_database(server: Postgres) -> None:

@@ -1,12 +1,10 @@
 """The embedded Postgres."""
 
-import asyncio
 import os
 import pwd
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import asyncpg
@@ -14,6 +12,7 @@ import psutil
 import pytest
 
 from deploy.errors import StartError
+from tests.harness.embedded_postgres import query, run_scenario
 from tests.tools.local.fakes import wait_until_ended
 from tools.local import postgres
 from tools.local.part import RunningPart
@@ -37,22 +36,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Postgres:
     return Postgres(folder, free_port(), PASSWORD)
-
-
-def run_scenario(server: Postgres, scenario: Callable[[RunningPart], Awaitable[None]]) -> None:
-    async def main() -> None:
-        async with RunningPart(server.part(), server.folder.parent / "logs") as running:
-            await scenario(running)
-
-    asyncio.run(main())
-
-
-async def query(url: str, statement: str) -> object:
-    connection = await asyncpg.connect(url)
-    try:
-        return await connection.fetchval(statement)
-    finally:
-        await connection.close()
 
 
 def test_data_survives_a_kill_and_a_stop(server: Postgres) -> None:
