@@ -24,7 +24,8 @@ def gateway_listener(target: Target) -> Config:
     return {
         "name": "gateway",
         "address": socket_address(target.listen),
-        "per_connection_buffer_limit_bytes": 1024 * 1024,
+        # Envoy reads up to this many bytes of a request that it has rejected, for as long as the connection lingers.
+        "per_connection_buffer_limit_bytes": 128 * 1024,
         "filter_chains": [{"filters": [_connection_manager(target)]}],
     }
 
