@@ -15,6 +15,7 @@ from sqlalchemy.sql.util import find_tables
 
 from services.common.errors import DependencyUnavailable, Failure
 from services.common.observability.tracing import start_span
+from services.common.postgres.pool import Pool
 from services.common.postgres.sqlstates import find_failure
 from services.common.retry import retry_while_unavailable
 from services.common.settings import SettingsError
@@ -108,25 +109,16 @@ class Database:
     """
 
     def __init__(self, url: str, *, connections: int = 10) -> None:
-        self._url = url
-        self._connections = connections
-        self._pool: asyncpg.Pool
+        self._pool = Pool(url, size=connections)
 
     async def __aenter__(self) -> Self:
         try:
-            self._pool = await asyncpg.create_pool(
-                self._url,
-                min_size=0,
-                max_size=self._connections,
-                timeout=5,
-                command_timeout=10,
-                connection_class=_Connection,
-            )
             await retry_while_unavailable(self._connect, activity="connecting to the database")
         except (ValueError, *_WRONG_URL) as error:
             # The text of a ValueError could quote a part of the password.
             reason = "not a URL" if isinstance(error, ValueError) else error
             raise SettingsError(f"PULSETRACK_DATABASE_URL is not the URL of the service's database: {reason}") from None
+        self._pool.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -175,15 +167,14 @@ class Database:
 
     async def measure(self) -> None:
         """Sets the gauges of the connection pool."""
-        idle = self._pool.get_idle_size()
-        for state, count in {"idle": idle, "used": self._pool.get_size() - idle}.items():
+        for state, count in {"idle": self._pool.idle, "used": self._pool.used}.items():
             _connections.set(count, _POOL | {"db.client.connection.state": state})
-        _most_connections.set(self._pool.get_max_size(), _POOL)
+        _most_connections.set(self._pool.size, _POOL)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
         try:
-            async with self._pool.acquire(timeout=5) as connection:
+            async with self._pool.connection() as connection:
                 yield connection
         except (OSError, TimeoutError) as error:
             raise DependencyUnavailable from error
@@ -196,13 +187,6 @@ class Database:
             if isinstance(error, ValueError):
                 raise
             raise DependencyUnavailable from error
-
-
-class _Connection(asyncpg.Connection):  # type: ignore[misc]
-    """A connection that returns to the pool without a round trip, because no statement changes the session state."""
-
-    def get_reset_query(self) -> str:
-        return ""
 
 
 @contextmanager
