@@ -1,21 +1,22 @@
 """Builds the OpenAPI document, with every REST path of the contract."""
 
-from collections.abc import Iterable
 from typing import Any
 
-from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
 
-from services.common.protobuf.contract import SERVICES, add_to_pool, read_method
-from tools.openapi.comments import read_comments
-from tools.openapi.errors import STATUS
+from services.common.protobuf.contract import SERVICES, read_method
+from tools.openapi.comments import Comments
 from tools.openapi.operations import Operations, tag_name, template_path
 from tools.openapi.rules import Schema
 from tools.openapi.schemas import Schemas
+from tools.openapi.status import status_schemas
 
 _INFO = {
     "title": "PulseTrack",
     "version": "1",
     "summary": "Manages patients, billing accounts and statistics.",
+    "contact": {"name": "The operator of this system"},
+    "license": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
     "description": (
         "The REST API of PulseTrack's four gRPC services.\n\n"
         "**Authentication.** Call Login and send the `accessToken` of the response in the header"
@@ -40,10 +41,8 @@ _BEARER = {
 }
 
 
-def build_document(files: Iterable[FileDescriptorProto]) -> dict[str, Any]:
-    """Returns the OpenAPI 3.1 document of a contract's files. Raises ContractError for unsupported definitions."""
-    files = [*files]
-    comments, pool = read_comments(files), add_to_pool(files)
+def build_document(pool: DescriptorPool, comments: Comments) -> dict[str, Any]:
+    """Returns the OpenAPI 3.1 document of the services in a pool. Raises ContractError for unsupported definitions."""
     schemas = Schemas(comments)
     operations = Operations(schemas, comments)
     paths: dict[str, Schema] = {}
@@ -59,7 +58,7 @@ def build_document(files: Iterable[FileDescriptorProto]) -> dict[str, Any]:
         "tags": [{"name": tag_name(name), "description": comments.get(name, "")} for name in SERVICES.values()],
         "paths": paths,
         "components": {
-            "schemas": dict(sorted({**schemas.components, "Status": STATUS}.items())),
+            "schemas": dict(sorted({**schemas.components, **status_schemas()}.items())),
             "responses": operations.responses.components,
             "headers": {"Retry-After": _RETRY_AFTER},
             "securitySchemes": {"bearer": _BEARER},

@@ -128,7 +128,7 @@ def _common_errors(method: Method, http: Http) -> Iterator[Error]:
         yield _error(errors.UserDisabled)
         if "USER" not in method.access.roles:
             yield _error(errors.RoleRequired)
-    if http.verb != "get":
+    if http.verb != "GET":
         yield _error(errors.TransactionConflict)
     for reason in (*reasons, "RATE_LIMITED", "INTERNAL", "DEPENDENCY_UNAVAILABLE", "CALL_TOO_SLOW"):
         reply = _GATEWAY[reason]
@@ -172,70 +172,3 @@ def _example(error: Error) -> dict[str, Any]:
         violation = {"field": "patient.email", "description": "must be a valid email address"}
         details.append({"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": [violation]})
     return {"code": error.code, "message": error.message, "details": details}
-
-
-def _detail(name: str, description: str, properties: dict[str, Schema], *required: str) -> Schema:
-    kind = {"const": f"type.googleapis.com/google.rpc.{name}"}
-    return {
-        "type": "object",
-        "title": name,
-        "description": description,
-        "properties": {"@type": kind, **properties},
-        "required": ["@type", *required],
-    }
-
-
-_TEXT = {"type": "string"}
-_VIOLATION = {"type": "object", "properties": {"field": _TEXT, "description": _TEXT}}
-STATUS: Schema = {
-    "type": "object",
-    "description": "An error, in the format of `google.rpc.Status`.",
-    "properties": {
-        "code": {
-            "type": "integer",
-            "description": "The gRPC status code.",
-            "minimum": 1,
-            "maximum": max(code_pb2.Code.values()),
-        },
-        "message": {
-            "type": "string",
-            "description": "A description of the error for developers. Do not parse it.",
-        },
-        "details": {
-            "type": "array",
-            "description": "Machine-readable details of the error.",
-            "items": {
-                "anyOf": [
-                    _detail(
-                        "ErrorInfo",
-                        "Identifies the error. Handle errors by `reason`.",
-                        {
-                            "reason": {"type": "string", "pattern": "^[A-Z][A-Z_]+$"},
-                            "domain": {"const": DOMAIN},
-                            "metadata": {"type": "object", "additionalProperties": _TEXT},
-                        },
-                        "reason",
-                        "domain",
-                    ),
-                    _detail(
-                        "BadRequest",
-                        "Lists the invalid fields of the request.",
-                        {"fieldViolations": {"type": "array", "items": _VIOLATION}},
-                    ),
-                    _detail(
-                        "RetryInfo",
-                        "The minimum delay before a retry.",
-                        {"retryDelay": {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?s$"}},
-                    ),
-                    _detail(
-                        "RequestInfo",
-                        "Identifies the request. Include `requestId` in support requests.",
-                        {"requestId": _TEXT},
-                    ),
-                ]
-            },
-        },
-    },
-    "required": ["code", "message", "details"],
-}
-"""The schema of every error response body."""

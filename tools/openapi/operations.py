@@ -64,14 +64,13 @@ class Operations:
             if field.name not in bound:
                 parameter = self._parameter(field.json_name, field, location="query", required=is_required(field))
                 if getattr(field.message_type, "full_name", "") == _MASK:
-                    parameter["schema"] |= self._mask(message, bound)
+                    parameter = parameter | {"schema": parameter["schema"] | self._mask(message, bound)}
                 yield parameter
 
     def _parameter(self, name: str, field: FieldDescriptor, *, location: str, required: bool = False) -> Schema:
-        schema = self._schemas.field(field, Use.REQUEST, required=required)
-        schema.pop("readOnly", None)
-        description = schema.pop("description", "")
-        parameter = {"name": name, "in": location, "description": description, "schema": schema}
+        keywords = self._schemas.field(field, Use.REQUEST, required=required)
+        schema = {keyword: value for keyword, value in keywords.items() if keyword not in {"readOnly", "description"}}
+        parameter = {"name": name, "in": location, "description": keywords["description"], "schema": schema}
         return parameter | {"required": True} if required else parameter
 
     def _mask(self, message: Any, bound: set[str]) -> Schema:

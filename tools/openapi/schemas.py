@@ -1,5 +1,6 @@
 """Builds JSON Schemas of messages, one for each use of a message."""
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
@@ -27,11 +28,14 @@ _OMITTED = {
     Use.REQUEST: {behavior.OUTPUT_ONLY},
     Use.UPDATE: {behavior.OUTPUT_ONLY, behavior.IMMUTABLE},
 }
-_INT64 = {"type": "string", "format": "int64", "pattern": "^-?[0-9]+$"}
-_INT32 = {"type": "integer", "format": "int32"}
-_UINT32 = {"type": "integer", "minimum": 0, "maximum": 2**32 - 1}
-_NUMBER = {"type": "number"}
-_SCALARS: dict[int, Schema] = {
+Template = Mapping[str, Any]
+"""The keywords of a type. Read-only: each use is a copy."""
+
+_INT64: Template = {"type": "string", "format": "int64", "pattern": "^-?[0-9]+$"}
+_INT32: Template = {"type": "integer", "format": "int32"}
+_UINT32: Template = {"type": "integer", "minimum": 0, "maximum": 2**32 - 1}
+_NUMBER: Template = {"type": "number"}
+_SCALARS: Mapping[int, Template] = {
     FieldDescriptor.TYPE_BOOL: {"type": "boolean"},
     FieldDescriptor.TYPE_STRING: {"type": "string"},
     FieldDescriptor.TYPE_BYTES: {"type": "string", "contentEncoding": "base64"},
@@ -48,7 +52,7 @@ _SCALARS: dict[int, Schema] = {
     FieldDescriptor.TYPE_UINT64: _INT64,
     FieldDescriptor.TYPE_FIXED64: _INT64,
 }
-_WELL_KNOWN: dict[str, Schema] = {
+_WELL_KNOWN: Mapping[str, Template] = {
     "google.protobuf.Timestamp": {"type": "string", "format": "date-time"},
     "google.protobuf.Duration": {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]{1,9})?s$"},
     "google.protobuf.FieldMask": {"type": "string"},
@@ -89,9 +93,8 @@ class Schemas:
             schema = self._single(
                 field, use, rules, required=required or (is_required(field) and use is not Use.UPDATE)
             )
-        rules_text: str = schema.pop("description", "")
-        schema["description"] = f"{self._comments.get(field.full_name, '')} {rules_text}".strip()
-        return schema | _annotations(field, use) | _examples(field, schema)
+        description = f"{self._comments.get(field.full_name, '')} {schema.get('description', '')}".strip()
+        return schema | {"description": description} | _annotations(field, use) | _examples(field, schema)
 
     def fields(self, message: Descriptor, use: Use) -> list[FieldDescriptor]:
         """Returns the fields of a message that are present in a use."""
@@ -102,9 +105,9 @@ class Schemas:
         schema, limits = self._value(field, use), keywords(rules)
         if use is Use.RESPONSE:
             return schema | {key: value for key, value in limits.items() if key == "format"}
-        schema |= limits
+        schema = schema | limits
         if field.type == FieldDescriptor.TYPE_INT32:
-            schema = {"minimum": -(2**31), "maximum": 2**31 - 1} | schema
+            schema = {"minimum": -(2**31), "maximum": 2**31 - 1, **schema}
         if rules.string.pattern and not limits.keys() & {"pattern", "format"}:
             schema["format"] = field.name  # the pattern is only in the description: a custom format marks the field
         if required and field.type == FieldDescriptor.TYPE_STRING and not schema.keys() & _NOT_EMPTY:
