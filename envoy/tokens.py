@@ -1,5 +1,7 @@
 """Verification of access tokens at the gateway."""
 
+from itertools import product
+
 from envoy.extension import Config, extension
 from envoy.names import JWT
 from envoy.target import Address, Target, socket_address
@@ -9,8 +11,8 @@ from services.common.rpc.tokens import CLOCK_SKEW_SECONDS, ISSUER, MAX_TOKEN_SEC
 METADATA = "token"
 """Dynamic metadata key of a verified token's claims, which the access log reads."""
 
-_SCHEMES = ("Bearer", "bearer", "BEARER")
-"""Accepted spellings of the scheme, which is case-insensitive (RFC 9110). Envoy compares it literally."""
+_SCHEMES = tuple("".join(letters) for letters in product(*zip("Bearer", "bEARER", strict=True)))
+"""All spellings of the scheme, which is case-insensitive (RFC 9110). Envoy compares it literally."""
 _KEYS_CLUSTER = "keys"
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - a key of the mapping, not a bind address
 

@@ -41,7 +41,7 @@ def exchange(gateway: Gateway, *lines: str) -> bytes:
     return response
 
 
-@pytest.mark.parametrize("scheme", ["bearer", "BEARER"])
+@pytest.mark.parametrize("scheme", ["bearer", "BEARER", "bEaReR"])
 def test_scheme_of_authorization_is_case_insensitive(gateway: Gateway, scheme: str) -> None:
     headers = {"authorization": f"{scheme} {gateway.keys.token()}"}
     assert gateway.http.get("/v1/patients/x", headers=headers).status_code == 200
