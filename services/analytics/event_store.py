@@ -10,8 +10,9 @@ from google.protobuf.message import DecodeError
 
 from services.analytics.dead_letters import DeadLetters, describe_error
 from services.analytics.domain import parse_event
-from services.analytics.models import INSERT_EVENT, UPSERT_PATIENT
+from services.analytics.models import EVENT_COLUMNS, INSERT_EVENTS, STATE_COLUMNS, UPSERT_PATIENTS
 from services.common.errors import ValueRejected
+from services.common.postgres.batches import to_arrays
 from services.common.postgres.database import Database, Transaction
 
 TOPIC = "patient.events.v1"
@@ -60,8 +61,8 @@ class EventStore:
 
 async def insert_events(tx: Transaction, rows: list[dict[str, Any]]) -> None:
     """Inserts events that are not yet stored, and updates their patients. Raises one of EVENT_ERRORS."""
-    await tx.run_many(INSERT_EVENT, rows)
-    await tx.run_many(UPSERT_PATIENT, sorted(rows, key=lambda row: row["patient_id"]))
+    await tx.run(INSERT_EVENTS, **to_arrays(rows, EVENT_COLUMNS))
+    await tx.run(UPSERT_PATIENTS, **to_arrays(rows, STATE_COLUMNS))
 
 
 def _parse_message(message: Message) -> dict[str, Any]:

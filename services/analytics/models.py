@@ -30,6 +30,7 @@ from services.analytics.domain import AGE_BAND_COUNT, AGE_BAND_YEARS
 from services.common.audit.search import Search
 from services.common.audit.tables import AuditTables
 from services.common.messaging.topic import topics_table
+from services.common.postgres.batches import select_last, unnest_rows
 from services.common.postgres.database import Statement
 from services.common.postgres.paging import Listing
 
@@ -88,14 +89,17 @@ Index("dead_letters_newest", dead_letters.c.receive_time.desc(), dead_letters.c.
 
 known_topics = topics_table(metadata)
 
-_EVENT = ("event_id", "patient_id", "type", "sequence", "actor_id", "occur_time", "payload")
-INSERT_EVENT = Statement(insert(events).values({name: bindparam(name) for name in _EVENT}).on_conflict_do_nothing())
-_STATE = ("sequence", "deleted", "sex", "date_of_birth")
-_state = insert(patients).values({name: bindparam(name) for name in ("patient_id", *_STATE)})
-UPSERT_PATIENT = Statement(
+EVENT_COLUMNS = ("event_id", "patient_id", "type", "sequence", "actor_id", "occur_time", "payload")
+_new_events = unnest_rows([events.c[name] for name in EVENT_COLUMNS])
+INSERT_EVENTS = Statement(insert(events).from_select(EVENT_COLUMNS, select(_new_events)).on_conflict_do_nothing())
+
+STATE_COLUMNS = ("patient_id", "sequence", "deleted", "sex", "date_of_birth")
+_last_states = select_last([patients.c[name] for name in STATE_COLUMNS], key="patient_id", order="sequence")
+_state = insert(patients).from_select(STATE_COLUMNS, _last_states)
+UPSERT_PATIENTS = Statement(
     _state.on_conflict_do_update(
         index_elements=[patients.c.patient_id],
-        set_={name: _state.excluded[name] for name in _STATE},
+        set_={name: _state.excluded[name] for name in STATE_COLUMNS[1:]},
         where=patients.c.sequence < _state.excluded.sequence,
     )
 )

@@ -19,10 +19,11 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import ARRAY, Insert, insert
 
 from services.common.audit.search import Search
 from services.common.audit.tables import AuditTables
+from services.common.postgres.batches import select_last
 from services.common.postgres.database import Statement
 from services.common.postgres.paging import Listing
 
@@ -55,14 +56,25 @@ Index("accounts_newest", accounts.c.create_time.desc(), accounts.c.id.desc())
 
 _new = insert(accounts).values({name: bindparam(name) for name in ("id", "patient_id", "name", "email")})
 INSERT_ACCOUNT = Statement(_new.on_conflict_do_nothing(index_elements=[accounts.c.patient_id]).returning(*accounts.c))
-_followed = _new.values({name: bindparam(name) for name in ("patient_deleted", "sequence")})
-FOLLOW_PATIENT = Statement(
-    _followed.on_conflict_do_update(
+
+
+def _apply_if_newer(events: Insert) -> Insert:
+    """Returns the upsert that opens the accounts of events, or updates those whose last event is older."""
+    return events.on_conflict_do_update(
         index_elements=[accounts.c.patient_id],
-        set_={name: _followed.excluded[name] for name in ("name", "email", "patient_deleted", "sequence")},
-        where=accounts.c.sequence < _followed.excluded.sequence,
-    ).returning(*accounts.c)
+        set_={name: events.excluded[name] for name in ("name", "email", "patient_deleted", "sequence")},
+        where=accounts.c.sequence < events.excluded.sequence,
+    )
+
+
+FOLLOWED_COLUMNS = ("id", "patient_id", "name", "email", "patient_deleted", "sequence")
+FOLLOW_PATIENT = Statement(
+    _apply_if_newer(insert(accounts).values({name: bindparam(name) for name in FOLLOWED_COLUMNS})).returning(
+        *accounts.c
+    )
 )
+_last_events = select_last([accounts.c[name] for name in FOLLOWED_COLUMNS], key="patient_id", order="sequence")
+FOLLOW_PATIENTS = Statement(_apply_if_newer(insert(accounts).from_select(FOLLOWED_COLUMNS, _last_events)))
 CLOSE_ACCOUNT = Statement(
     update(accounts).where(accounts.c.id == bindparam("account_id")).values(closed=true()).returning(*accounts.c)
 )

@@ -2,6 +2,8 @@
 
 from gen.pulsetrack.audit.v1 import SearchAccessEventsRequest, SearchAccessEventsResponse
 from gen.pulsetrack.billing.v1 import (
+    BatchFollowPatientsRequest,
+    BatchFollowPatientsResponse,
     BillingAccount,
     CloseBillingAccountRequest,
     CreateBillingAccountRequest,
@@ -15,6 +17,8 @@ from services.billing.errors import BillingAccountNotFound
 from services.billing.models import (
     CLOSE_ACCOUNT,
     FOLLOW_PATIENT,
+    FOLLOW_PATIENTS,
+    FOLLOWED_COLUMNS,
     GET_ACCOUNT,
     GET_ACCOUNT_OF_PATIENT,
     INSERT_ACCOUNT,
@@ -23,7 +27,9 @@ from services.billing.models import (
     SEARCH,
 )
 from services.common.audit.events import record_change, record_read
+from services.common.postgres.batches import to_arrays
 from services.common.postgres.database import Database
+from services.common.rpc.batches import select_valid
 
 
 class BillingService:
@@ -46,6 +52,14 @@ class BillingService:
         row = await self._db.row(FOLLOW_PATIENT, **create_row(request))
         row = row or await self._db.row(GET_ACCOUNT_OF_PATIENT, patient_id=request.patient_id)
         return to_account(row)
+
+    async def batch_follow_patients(self, request: BatchFollowPatientsRequest) -> BatchFollowPatientsResponse:
+        """Applies events of patients, as `follow_patient` does. Does not apply the invalid ones."""
+        valid, failed = select_valid(request.requests)
+        if valid:
+            rows = [create_row(each) for each in valid]
+            await self._db.row(FOLLOW_PATIENTS, **to_arrays(rows, FOLLOWED_COLUMNS))
+        return BatchFollowPatientsResponse(failed_requests=failed)
 
     async def get_billing_account(self, request: GetBillingAccountRequest) -> BillingAccount:
         """Returns an account.

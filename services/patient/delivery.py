@@ -1,21 +1,39 @@
 """The destinations of the outbox: the Kafka topic of patient events, and billing."""
 
 import asyncio
-from collections.abc import Sequence
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 import betterproto2
 import grpc
 from asyncpg import Record
+from google.protobuf.message import DecodeError
 
-from gen.pulsetrack.billing.v1 import BillingAccount, CreateBillingAccountRequest, FollowPatientRequest
-from gen.pulsetrack.patient.v1 import PatientCreated
-from services.common.context import current_traceparent
+from gen.google.rpc import Status
+from gen.pulsetrack.billing.v1 import (
+    BatchFollowPatientsRequest,
+    BatchFollowPatientsResponse,
+    BillingAccount,
+    FollowPatientRequest,
+)
 from services.common.errors import DependencyUnavailable
 from services.common.messaging.producer import OutgoingMessage, Publisher
 from services.common.rpc.client import RemoteMethod, ServiceCredentials
 from services.patient.changes import BILLING, EVENT_CODEC, TOPIC
 
-_BILLING_TIMEOUT_SECONDS = 5
+_BILLING_TIMEOUT_SECONDS = 4
+"""How long a call may take. A batch and its single calls are delivered within a lease of 10 s."""
+
+_log = logging.getLogger(__name__)
+
+
+class EventRejected(Exception):  # noqa: N818 - billing rejected it
+    """Raised when billing does not accept an event."""
+
+    def __init__(self, status: Status) -> None:
+        super().__init__(f"{status.code} {status.message}")
 
 
 class EventsTopic:
@@ -41,15 +59,16 @@ class BillingAccounts:
     """Opens a billing account for each new patient, and updates its name, email address and deletion state."""
 
     name = BILLING
-    batch = 32
+    batch = 100
+    """The maximum number of requests in BatchFollowPatientsRequest."""
 
     def __init__(self, billing: grpc.aio.Channel, credentials: ServiceCredentials) -> None:
-        self._create_account = RemoteMethod(
+        self._follow_patients = RemoteMethod(
             billing,
             "billing",
-            "CreateBillingAccount",
-            CreateBillingAccountRequest,
-            BillingAccount,
+            "BatchFollowPatients",
+            BatchFollowPatientsRequest,
+            BatchFollowPatientsResponse,
             credentials=credentials,
         )
         self._follow_patient = RemoteMethod(
@@ -60,32 +79,74 @@ class BillingAccounts:
         """Returns None: billing never loses delivered events."""
 
     async def deliver(self, rows: Sequence[Record]) -> Sequence[BaseException | None]:
-        """Calls billing for each row, and returns the outcomes. Raises DependencyUnavailable if it is down."""
-        outcomes = await asyncio.gather(*(self._deliver_row(row) for row in rows), return_exceptions=True)
+        """Passes all rows to billing in one call, and returns the outcomes. Raises DependencyUnavailable."""
+        outcomes: dict[int, BaseException | None] = {}
+        batch: list[_Event] = []
+        for row in rows:
+            try:
+                batch.append(_Event(row["id"], _build_request(row["payload"]), row["traceparent"]))
+            except (ValueError, DecodeError) as error:
+                outcomes[row["id"]] = error
+        if batch:
+            outcomes |= zip((event.row_id for event in batch), await self._deliver_batch(batch), strict=True)
+        return [outcomes[row["id"]] for row in rows]
+
+    async def _deliver_batch(self, batch: Sequence["_Event"]) -> Sequence[BaseException | None]:
+        """Falls back to one call for each event if billing rejects the batch as a whole.
+
+        This isolates an event that makes the batch fail, and serves a billing of the previous version.
+        """
+        request = BatchFollowPatientsRequest(requests=[event.request for event in batch])
+        try:
+            async with _limit_time():
+                response = await self._follow_patients(request, parents=[event.traceparent for event in batch])
+        except grpc.aio.AioRpcError as error:
+            _log.warning("billing rejected a batch, calling it for each event: %s", error.code().name)
+            return await self._deliver_singly(batch)
+        failed = response.failed_requests
+        return [EventRejected(failed[index]) if index in failed else None for index in range(len(batch))]
+
+    async def _deliver_singly(self, batch: Sequence["_Event"]) -> Sequence[BaseException | None]:
+        outcomes = await asyncio.gather(*map(self._deliver_event, batch), return_exceptions=True)
         if all(isinstance(outcome, DependencyUnavailable) for outcome in outcomes):
             raise DependencyUnavailable from outcomes[0]
         return outcomes
 
-    async def _deliver_row(self, row: Record) -> None:
-        current_traceparent.set(row["traceparent"])  # gather runs each row in a task with its own context
-        try:
-            async with asyncio.timeout(_BILLING_TIMEOUT_SECONDS):  # includes the request for a service token
-                await self._call_billing(row["payload"])
-        except TimeoutError as error:
-            raise DependencyUnavailable from error
+    async def _deliver_event(self, event: "_Event") -> None:
+        async with _limit_time():
+            await self._follow_patient(event.request, parents=[event.traceparent])
 
-    async def _call_billing(self, payload: bytes) -> None:
-        event = EVENT_CODEC.loads(payload)
-        _, change = betterproto2.which_one_of(event, "event")
-        patient = change.patient if change else None
-        if patient is None:
-            raise ValueError("the event has no patient")
-        copied = {"patient_id": patient.id, "name": patient.name, "email": patient.email}
-        if isinstance(change, PatientCreated):
-            await self._create_account(CreateBillingAccountRequest(**copied))
-        else:
-            deleted = patient.delete_time is not None
-            await self._follow_patient(FollowPatientRequest(**copied, sequence=event.sequence, deleted=deleted))
+
+class _Event(NamedTuple):
+    row_id: int
+    request: FollowPatientRequest
+    traceparent: str
+
+
+@asynccontextmanager
+async def _limit_time() -> AsyncIterator[None]:
+    """Limits the time of a call to billing, including the request for a service token."""
+    try:
+        async with asyncio.timeout(_BILLING_TIMEOUT_SECONDS):
+            yield
+    except TimeoutError as error:
+        raise DependencyUnavailable from error
+
+
+def _build_request(payload: bytes) -> FollowPatientRequest:
+    """Returns the request for the event in a payload. Raises ValueError, DecodeError."""
+    event = EVENT_CODEC.loads(payload)
+    _, change = betterproto2.which_one_of(event, "event")
+    patient = change.patient if change else None
+    if patient is None:
+        raise ValueError("the event has no patient")
+    return FollowPatientRequest(
+        patient_id=patient.id,
+        name=patient.name,
+        email=patient.email,
+        sequence=event.sequence,
+        deleted=patient.delete_time is not None,
+    )
 
 
 def _to_message(row: Record) -> OutgoingMessage:

@@ -7,6 +7,7 @@ import pytest
 
 from gen.pulsetrack.audit.v1 import SearchAccessEventsRequest, ServiceAccessEvent
 from gen.pulsetrack.billing.v1 import (
+    BatchFollowPatientsRequest,
     BillingAccount,
     CloseBillingAccountRequest,
     CreateBillingAccountRequest,
@@ -53,6 +54,16 @@ def test_every_call_records_an_event_about_the_patient(
         ("GetBillingAccount", "OK", USER_ID),
         ("ListBillingAccounts", "OK", USER_ID),
     ]
+
+
+def test_batch_records_one_event_about_all_its_patients(service: Client, admin: Client) -> None:
+    events = [follow_request(create_request(), 1, deleted=False) for _ in range(40)]
+    invalid = follow_request(create_request(patient_id="42"), 1, deleted=False)
+    service.batch_follow_patients(BatchFollowPatientsRequest(requests=[*events, invalid]))
+    for event in (events[0], events[-1]):
+        [recorded] = wait_for_events(admin, "search_billing_access_events", 1, subject_id=event.patient_id)
+        assert (recorded.subject_count, recorded.outcome) == (40, "OK")
+        assert recorded.method.endswith("/BatchFollowPatients")
 
 
 def test_list_event_contains_the_query(billing: Client, admin: Client, account: BillingAccount) -> None:

@@ -42,6 +42,7 @@ METHODS = (
     Row("patient", "SearchPatientAccessEvents", ADMIN, "GET", "/v1/access-events"),
     Row("billing", "CreateBillingAccount", SERVICES),
     Row("billing", "FollowPatient", SERVICES),
+    Row("billing", "BatchFollowPatients", SERVICES),
     Row("billing", "GetBillingAccount", USERS, "GET", "/v1/billing/accounts/{id}"),
     Row("billing", "ListBillingAccounts", USERS, "GET", "/v1/billing/accounts"),
     Row("billing", "CloseBillingAccount", ADMIN, "POST", "/v1/billing/accounts/{id}:close"),

@@ -5,10 +5,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from unittest.mock import AsyncMock
 from uuid import uuid4
 
 import asyncpg
 import pytest
+from grpc import StatusCode as Code
 
 from deploy.settings import HOST
 from gen.pulsetrack.patient.v1 import (
@@ -18,6 +20,8 @@ from gen.pulsetrack.patient.v1 import (
     PatientEvent,
     UndeletePatientRequest,
 )
+from services.billing.service import BillingService
+from services.common.errors import Failure
 from services.common.messaging import relay
 from services.common.protobuf import codec
 from services.patient.changes import TOPIC
@@ -243,6 +247,44 @@ def test_row_that_billing_rejects_does_not_block_other_patients(patients: Client
         eventually(partial(delivery.accounts, late.id))
         sql(SET_PAYLOAD, row_id, payload)
         eventually(partial(delivery.accounts, rejected.id))
+
+
+class BatchRejected(Failure):
+    """Raised instead of the response to a batch."""
+
+    code = Code.UNIMPLEMENTED
+    reason = "BATCH_REJECTED"
+    message = "The batch is rejected."
+
+
+@pytest.mark.usefixtures("billing")
+@pytest.mark.parametrize("code", [Code.UNIMPLEMENTED, Code.INTERNAL], ids=lambda code: code.name)
+def test_events_of_a_batch_that_billing_rejects_are_delivered_singly(
+    patients: Client, sql: Sql, delivery: Delivery, monkeypatch: pytest.MonkeyPatch, code: Code
+) -> None:
+    monkeypatch.setattr(BatchRejected, "code", code)
+    monkeypatch.setattr(BillingService, "batch_follow_patients", AsyncMock(side_effect=BatchRejected))
+    rejected, *others = (patients.create_patient(create_request()) for _ in range(4))
+    row_id, payload = make_undeliverable(sql, rejected.id)
+    with delivery.relays():
+        eventually(lambda: all(delivery.accounts(other.id) for other in others))
+        eventually(partial(sql, f"{WAITING} AND id = $1 AND attempts >= 1", row_id))
+        sql(SET_PAYLOAD, row_id, payload)
+        delivery.wait()
+
+
+@pytest.mark.usefixtures("billing")
+def test_row_that_cannot_be_parsed_does_not_block_other_patients(
+    patients: Client, sql: Sql, delivery: Delivery
+) -> None:
+    invalid, other = (patients.create_patient(create_request()) for _ in range(2))
+    row_id, payload = make_undeliverable(sql, invalid.id)
+    sql(SET_PAYLOAD, row_id, b"\xff")
+    with delivery.relays():
+        eventually(partial(delivery.accounts, other.id))
+        eventually(partial(sql, f"{WAITING} AND id = $1 AND attempts >= 1", row_id))
+        sql(SET_PAYLOAD, row_id, payload)
+        delivery.wait()
 
 
 @pytest.mark.usefixtures("billing")

@@ -1,13 +1,13 @@
 """Records every call of an audited method, whatever its outcome."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from operator import attrgetter
 from typing import Any
 from urllib.parse import unquote
 from uuid import UUID
 
 import msgspec
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from grpc import StatusCode as Code
 
@@ -24,6 +24,11 @@ MAX_QUERY_BYTES = 1024
 _ELLIPSIS = "…"
 
 _SUBJECT_FIELDS = ("subject_id", "patient_id")
+_BATCH_FIELD = "requests"
+"""The field of a batch method (AIP-231) that contains its requests."""
+
+ReadIds = Callable[[Any], Iterable[str]]
+"""Returns the ids of the subjects that a request names. They may be invalid."""
 
 
 class AccessInterceptors:
@@ -39,15 +44,26 @@ class AccessInterceptors:
         public_data = method.access.kind is AccessKind.PUBLIC and not method.input.DESCRIPTOR.fields
         if public_data or method.access.kind in {AccessKind.CLIENT_CREDENTIALS, AccessKind.INTERNAL}:
             return None
-        return AccessInterceptor(self._log, method, self._subject_field(method))
+        return AccessInterceptor(self._log, method, self._find_subjects(method))
 
-    def _subject_field(self, method: Method) -> str | None:
-        """Returns the path of the request field that identifies the subject, or None if there is none."""
-        for name in _SUBJECT_FIELDS:
-            if name in method.input.DESCRIPTOR.fields_by_name:
-                return name
+    def _find_subjects(self, method: Method) -> ReadIds | None:
+        """Returns a function that reads the subjects from a request, or None if the method's requests name none."""
+        request: Any = method.input.DESCRIPTOR
+        if get := _get_subject_of(request):
+            return lambda request: [get(request)]
+        batch = request.fields_by_name.get(_BATCH_FIELD)
+        if batch and (get_each := _get_subject_of(batch.message_type)):
+            return lambda request: map(get_each, getattr(request, _BATCH_FIELD))
         variables = [name.strip("{}") for http in method.http for name in PATH_VARIABLE.findall(http.path)]
-        return variables[0] if variables and self._path_ids_are_subjects else None
+        if not variables or not self._path_ids_are_subjects:
+            return None
+        get_path_id = attrgetter(variables[0])
+        return lambda request: [get_path_id(request)]
+
+
+def _get_subject_of(message: Descriptor) -> Callable[[Any], str] | None:
+    """Returns the getter of the field of a message that names its subject, or None if it has no such field."""
+    return next((attrgetter(name) for name in _SUBJECT_FIELDS if name in message.fields_by_name), None)
 
 
 class AccessInterceptor(CallAudit):
@@ -56,12 +72,12 @@ class AccessInterceptor(CallAudit):
     Calls that committed a change are already recorded by `record_change`.
     """
 
-    def __init__(self, log: AccessLog, method: Method, subject_field: str | None) -> None:
+    def __init__(self, log: AccessLog, method: Method, read_subjects: ReadIds | None) -> None:
         self._log = log
         self._name = method.path.removeprefix("/")
         self._parse: Callable[[bytes], Message] = method.input.FromString
         self._is_list = is_list(method.input)
-        self._subject_of = attrgetter(subject_field) if subject_field else None
+        self._read_subjects = read_subjects
 
     async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
         """Calls the method. Raises DependencyUnavailable if the buffer of events is full."""
@@ -79,17 +95,26 @@ class AccessInterceptor(CallAudit):
             self._log.record(outcome.code.name, access.subject_ids or self._requested_subjects(access.request))
 
     def _requested_subjects(self, request: bytes) -> list[UUID]:
-        """Returns the subject that a request identifies, if any. Requests are parsed only for authorized callers."""
-        if self._subject_of is None:
+        """Returns the subjects that a request names. Requests are parsed only for authorized callers."""
+        if self._read_subjects is None:
             return []
         message = current_request.get()
         if message is None and current_caller.get() is None:
             return []
         try:
-            subject_id = UUID(self._subject_of(self._parse(request) if message is None else message))
-        except (DecodeError, ValueError):  # the call failed for that reason
+            subject_ids = self._read_subjects(self._parse(request) if message is None else message)
+        except DecodeError:  # the call failed for that reason
             return []
-        return [] if is_group_id(subject_id) else [subject_id]
+        return [subject_id for text in dict.fromkeys(subject_ids) if (subject_id := _parse_subject(text))]
+
+
+def _parse_subject(text: str) -> UUID | None:
+    """Returns the id of a subject, or None if it is invalid, which is why the request failed."""
+    try:
+        subject_id = UUID(text)
+    except ValueError:
+        return None
+    return None if is_group_id(subject_id) else subject_id
 
 
 def _get_query(outcome: Code) -> str:

@@ -22,7 +22,7 @@ from google.protobuf import (
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
-from google.rpc import error_details_pb2
+from google.rpc import error_details_pb2, status_pb2
 
 DESCRIPTORS = Path(__file__).resolve().parents[3] / "gen" / "descriptors.binpb"
 """The serialized FileDescriptorSet: our protos, their imports, and the error details of google.rpc."""
@@ -48,7 +48,7 @@ SERVICES = {
 """The full name of each service by its short name, in start order."""
 
 
-_FROM_PACKAGES = {"google/api/http.proto", "google/rpc/status.proto"} | {
+_FROM_PACKAGES = {"google/api/http.proto"} | {
     module.DESCRIPTOR.name
     for module in (
         annotations_pb2,
@@ -60,6 +60,7 @@ _FROM_PACKAGES = {"google/api/http.proto", "google/rpc/status.proto"} | {
         field_behavior_pb2,
         field_mask_pb2,
         httpbody_pb2,
+        status_pb2,
         timestamp_pb2,
         wrappers_pb2,
     )

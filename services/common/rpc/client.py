@@ -1,7 +1,7 @@
 """Calls to other services."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 import betterproto2
@@ -18,7 +18,7 @@ from gen.pulsetrack.auth.v1 import (
 )
 from services.common.context import current_request_id, current_time_left, current_traceparent
 from services.common.errors import DependencyUnavailable
-from services.common.observability.tracing import rpc_attributes, start_span
+from services.common.observability.tracing import rpc_attributes, start_spans
 from services.common.protobuf import codec, contract
 from services.common.rpc.tokens import FetchTrust
 
@@ -92,9 +92,10 @@ class RemoteMethod(Generic[Q, R]):
         self._credentials = credentials
         self._timeout_seconds = timeout_seconds
 
-    async def __call__(self, request: Q) -> R:
-        """Calls the method."""
-        with start_span(self._name, SpanKind.CLIENT, rpc_attributes(self._name)):
+    async def __call__(self, request: Q, *, parents: Sequence[str] | None = None) -> R:
+        """Calls the method. A batch has one span for each of its parents, which are the traceparents of its items."""
+        parents = [current_traceparent.get()] if parents is None else parents
+        with start_spans(self._name, SpanKind.CLIENT, rpc_attributes(self._name), parents=parents):
             return await self._send(request)
 
     async def _send(self, request: Q) -> R:

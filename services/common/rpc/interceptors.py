@@ -203,9 +203,14 @@ class Validation(AsyncServerInterceptor):
 
     async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
         """Calls the next interceptor. Raises FieldsInvalid."""
-        if violations := _validator.collect_violations(request_or_iterator):
-            raise FieldsInvalid(_describe_violations(violations))
+        validate_message(request_or_iterator)
         return await method(request_or_iterator, context)
+
+
+def validate_message(message: Message) -> None:
+    """Validates a message against the buf.validate rules of its proto. Raises FieldsInvalid."""
+    if violations := _validator.collect_violations(message):
+        raise FieldsInvalid(_describe_violations(violations))
 
 
 def read_metadata(context: Context, name: str) -> list[str]:

@@ -15,7 +15,7 @@ from tools.local.process import ROOT
 
 RPC = "pulsetrack.{}.v1.{}Service/{}".format
 LIST = RPC("patient", "Patient", "ListPatients")
-CREATE, OPEN = RPC("patient", "Patient", "CreatePatient"), RPC("billing", "Billing", "CreateBillingAccount")
+CREATE, OPEN = RPC("patient", "Patient", "CreatePatient"), RPC("billing", "Billing", "BatchFollowPatients")
 SEND, PROCESS = "send patient.events.v1", "process patient.events.v1"
 LAST = (("patient", CREATE), ("patient", OPEN), ("billing", OPEN), ("analytics", PROCESS))
 

@@ -5,6 +5,8 @@
 
 __all__ = (
     "AccountStatus",
+    "BatchFollowPatientsRequest",
+    "BatchFollowPatientsResponse",
     "BillingAccount",
     "CloseBillingAccountRequest",
     "CreateBillingAccountRequest",
@@ -60,6 +62,48 @@ class AccountStatus(betterproto2.Enum):
             "ACCOUNT_STATUS_ACTIVE": 1,
             "ACCOUNT_STATUS_CLOSED": 2,
         }
+
+
+@dataclass(eq=False, repr=False)
+class BatchFollowPatientsRequest(betterproto2.Message):
+    """
+    Request message for BatchFollowPatients.
+    """
+
+    requests: "list[FollowPatientRequest]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    The events, in any order. A patient may occur more than once. Each event is validated separately.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.billing.v1", "BatchFollowPatientsRequest", BatchFollowPatientsRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class BatchFollowPatientsResponse(betterproto2.Message):
+    """
+    Response message for BatchFollowPatients.
+    """
+
+    failed_requests: "dict[int, ___google__rpc__.Status]" = betterproto2.field(
+        1,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(
+            betterproto2.TYPE_INT32, betterproto2.TYPE_MESSAGE
+        ),
+    )
+    """
+    The status of each event that was not applied, by its index in `requests`.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.billing.v1", "BatchFollowPatientsResponse", BatchFollowPatientsResponse
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -269,3 +313,4 @@ default_message_pool.register_message(
 
 
 from ....google import protobuf as ___google__protobuf__
+from ....google import rpc as ___google__rpc__
