@@ -103,6 +103,7 @@ lock: $(READY) ## Pin the newest versions that pyproject.toml permits, in all lo
 	@$(COMPILE) -U -c tests/requirements.lock pyproject.toml -o services/requirements.lock
 	@printf 'pyyaml\nswagger-ui-py\n' | $(COMPILE) -U -c tests/requirements.lock - -o envoy/requirements.lock
 	@echo uv | $(COMPILE) -U - -o tools/requirements.lock
+	@echo openapi-python-client | $(COMPILE) -U - -o tests/clients/requirements.lock
 
 clean: ## Delete .venv and generated files, but no data
 	@rm -rf .venv build third_party .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage htmlcov

@@ -13,13 +13,18 @@ from tools.local.process import ROOT
 _PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
 
 
+def find_program(name: str) -> Path:
+    """Returns the path of a program. Skips the test if it is not installed."""
+    program = shutil.which(name, path=_PATH)
+    if program is None:
+        pytest.skip(f"{name} is not installed")
+    return Path(program)
+
+
 def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Runs a command in the project folder. Skips the test if the program is not installed."""
-    program = shutil.which(command[0], path=_PATH)
-    if program is None:
-        pytest.skip(f"{command[0]} is not installed")
     return subprocess.run(
-        [program, *command[1:]],
+        [str(find_program(command[0])), *command[1:]],
         check=False,
         capture_output=True,
         text=True,

@@ -42,7 +42,15 @@ def test_stripped_extra_is_reported(tmp_path: Path) -> None:
     assert missing.startswith("pytest-cov requires coverage[toml]")
 
 
-@pytest.mark.parametrize("lock", [*ROOTS, "tools/requirements.lock", "tests/infrastructure/standin/requirements.txt"])
+SEPARATE = (
+    "tools/requirements.lock",
+    "tests/clients/requirements.lock",
+    "tests/infrastructure/standin/requirements.txt",
+)
+"""Locks of other environments than .venv."""
+
+
+@pytest.mark.parametrize("lock", [*ROOTS, *SEPARATE])
 def test_every_entry_is_pinned_and_hashed(lock: str) -> None:
     entries = read(ROOT / lock)
     assert entries

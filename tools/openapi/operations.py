@@ -97,7 +97,7 @@ class Operations:
         message: Any = method.output.DESCRIPTOR
         description = f"{first_sentence(self._comments.get(message.full_name, 'The response is empty'))}."
         if message.full_name == _BODY:
-            return {"description": "The response body.", "content": {"*/*": {}}}
+            return {"description": "A JSON object.", "content": {JSON: {"schema": {"type": "object"}}}}
         schema = self._schemas.message(message, Use.RESPONSE)
         if method.streams:
             description += " The response is a stream of newline-delimited JSON objects, one for each message."

@@ -116,21 +116,20 @@ class Schemas:
 
     def _value(self, field: FieldDescriptor, use: Use) -> Schema:
         if field.enum_type:
-            return self._enum(field.enum_type, use)
+            return self._enum(field.enum_type)
         if field.message_type:
             return self.message(field.message_type, Use.REQUEST if use is Use.UPDATE else use)
         return dict(_SCALARS[field.type])
 
-    def _enum(self, enum: EnumDescriptor, use: Use) -> Schema:
-        """Returns the schema of an enum. Responses contain names; requests may contain names or numbers."""
+    def _enum(self, enum: EnumDescriptor) -> Schema:
+        """Returns the schema of an enum: its names. The gateway also accepts numbers, which no client needs."""
 
         def schema() -> Schema:
             values = [f"- `{v.name}`: {self._comments.get(f'{enum.full_name}.{v.name}', '')}" for v in enum.values]
             description = "\n".join((self._comments.get(enum.full_name, ""), "", *values))
             return {"type": "string", "enum": [value.name for value in enum.values], "description": description}
 
-        names = self._component(enum.name, enum, schema)
-        return names if use is Use.RESPONSE else {"anyOf": [names, {"enum": [value.number for value in enum.values]}]}
+        return self._component(enum.name, enum, schema)
 
     def _object(self, message: Descriptor, use: Use, without: frozenset[str]) -> Schema:
         fields = [field for field in self.fields(message, use) if field.name not in without]
