@@ -31,8 +31,8 @@ from services.common.audit.search import Search
 from services.common.audit.tables import AuditTables
 from services.common.messaging.topic import topics_table
 from services.common.postgres.batches import select_last, unnest_rows
-from services.common.postgres.database import Statement
 from services.common.postgres.paging import Listing
+from services.common.postgres.statement import Statement
 
 metadata = MetaData()
 

@@ -98,7 +98,7 @@ class AnalyticsService:
             event = parse_event(row["key"], row["value"], now=datetime.now(UTC))
             async with self._db.begin() as tx:
                 await insert_events(tx, [event])
-                await record_change(tx, event["patient_id"])
+                record_change(tx, event["patient_id"])
                 return _to_dead_letter(await tx.row(MARK_DEAD_LETTER_REPLAYED, letter_id=request.id))
         except EVENT_ERRORS as error:
             await self._db.row(RECORD_FAILED_REPLAY, letter_id=request.id, why=describe_error(error))

@@ -14,7 +14,8 @@ from sqlalchemy.dialects.postgresql import array, insert
 
 from services.auth.errors import TooManyFailedLogins
 from services.auth.models import failed_logins
-from services.common.postgres.database import Database, Statement, Transaction
+from services.common.postgres.database import Database, Transaction
+from services.common.postgres.statement import Statement
 
 MAX_FAILURES = 10
 """The number of logins with one email address that may fail within the window."""

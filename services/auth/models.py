@@ -29,8 +29,8 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from services.common.audit.search import Search
 from services.common.audit.tables import AuditTables
-from services.common.postgres.database import Statement
 from services.common.postgres.paging import Listing
+from services.common.postgres.statement import Statement
 
 metadata = MetaData()
 

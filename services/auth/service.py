@@ -162,7 +162,7 @@ class AuthService:
             await tx.run(LOCK_REFRESH_FAMILY, digest=digest)  # waits for a concurrent refresh, whose token must end too
             if ended := await tx.row(DELETE_REFRESH_FAMILY, digest=digest):
                 record_actor(ended["user_id"])
-                await record_change(tx, ended["user_id"])
+                record_change(tx, ended["user_id"])
         return Empty()
 
     async def get_current_user(self, request: GetCurrentUserRequest, caller: Caller, tx: Transaction) -> User:
@@ -211,7 +211,7 @@ class AuthService:
             await tx.run(REVOKE_TOKENS, user_id=row["id"])
         if await tx.row(GET_AN_ENABLED_ADMIN) is None:
             raise LastAdmin
-        await record_change(tx, row["id"])
+        record_change(tx, row["id"])
         return user
 
     async def search_user_access_events(
@@ -271,7 +271,7 @@ class AuthService:
         if user is None or user["disabled"]:
             raise UserDisabled
         record_actor(user["id"])
-        await record_change(tx, user["id"])
+        record_change(tx, user["id"])
         refresh_token = create_refresh_token()
         await tx.run(
             INSERT_REFRESH_TOKEN,
@@ -296,5 +296,5 @@ async def _insert_user(tx: Transaction, columns: dict[str, Any]) -> User:
     """Inserts a user. Raises EmailAlreadyExists, UsernameAlreadyExists."""
     row = await tx.row(INSERT_USER, conflicts=_CONFLICTS, **columns)
     record_actor(columns["id"])  # the new user is the actor of a sign-up
-    await record_change(tx, columns["id"])
+    record_change(tx, columns["id"])
     return to_user(row)

@@ -24,8 +24,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, Insert, insert
 from services.common.audit.search import Search
 from services.common.audit.tables import AuditTables
 from services.common.postgres.batches import select_last
-from services.common.postgres.database import Statement
 from services.common.postgres.paging import Listing
+from services.common.postgres.statement import Statement
 
 metadata = MetaData()
 

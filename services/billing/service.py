@@ -93,7 +93,7 @@ class BillingService:
             row = await tx.row(CLOSE_ACCOUNT, account_id=request.id)
             if row is None:
                 raise BillingAccountNotFound
-            await record_change(tx, row["patient_id"])
+            record_change(tx, row["patient_id"])
             return to_account(row)
 
     async def search_billing_access_events(self, request: SearchAccessEventsRequest) -> SearchAccessEventsResponse:

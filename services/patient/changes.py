@@ -48,7 +48,7 @@ _KINDS: dict[ChangeType, _Kind] = {
 }
 
 
-async def record_patient_change(
+def record_patient_change(
     tx: Transaction,
     outbox: Outbox,
     change: ChangeType,
@@ -57,12 +57,12 @@ async def record_patient_change(
     *,
     before: Mapping[str, Any] | None = None,
 ) -> Patient:
-    """Records a change in its transaction, and returns the changed patient.
+    """Adds the records of a change to its transaction, and returns the changed patient.
 
     Takes the row after the change and, for an update, the row `before` it.
     """
     patient = to_patient(row)
-    await tx.run(
+    tx.add(
         INSERT_REVISION,
         patient_id=patient.id,
         revision=row["sequence"],
@@ -71,7 +71,7 @@ async def record_patient_change(
         type=int(_KINDS[change].revision_type),
         patient=_PATIENT_CODEC.dumps(patient),
     )
-    await record_change(tx, row["id"])
+    record_change(tx, row["id"])
     event_id = uuid7()
     event = PatientEvent(
         event_id=str(event_id),
@@ -80,7 +80,7 @@ async def record_patient_change(
         occur_time=row["update_time"],
         **{_KINDS[change].event_field: change(patient=patient)},  # type: ignore[arg-type]
     )
-    await outbox.add(
+    outbox.add(
         tx,
         destinations=[TOPIC, BILLING] if is_relevant_to_billing(row, before) else [TOPIC],
         event_id=event_id,

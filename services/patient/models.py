@@ -24,10 +24,10 @@ from services.common.audit.search import Search
 from services.common.audit.tables import AuditTables
 from services.common.messaging.outbox import outbox_table
 from services.common.messaging.topic import topics_table
-from services.common.postgres.database import Statement
 from services.common.postgres.idempotency import StoredResponses, responses_table
 from services.common.postgres.journal import Journal, journal_columns
 from services.common.postgres.paging import Listing
+from services.common.postgres.statement import Statement
 
 metadata = MetaData()
 

@@ -95,17 +95,19 @@ class PatientService:
 
         Raises FieldsInvalid, RequestIdReused, EmailAlreadyExists, RecordNumberAlreadyExists.
         """
-        async with self._db.begin() as tx:
-            if earlier := await RESPONSES.find(tx, caller, request, Patient):
-                record_read([UUID(earlier.id)])
-                return earlier
-            now = datetime.now(UTC)
+        now = datetime.now(UTC)
+
+        def create(tx: Transaction) -> Patient:
             patient = normalize_patient(request.patient or Patient(), default_registered_date=now.date())
             validate_patient(patient, today=latest_date(now))
             row = create_row(patient, uuid7(), now)
-            await tx.run(INSERT_PATIENT, conflicts=_CONFLICTS, **row)
-            created = await record_patient_change(tx, self._outbox, PatientCreated, row, caller)
-            return await RESPONSES.store(tx, caller, request, created)
+            tx.add(INSERT_PATIENT, conflicts=_CONFLICTS, **row)
+            return record_patient_change(tx, self._outbox, PatientCreated, row, caller)
+
+        patient, is_first = await RESPONSES.respond_once(self._db, caller, request, Patient, create)
+        if not is_first:
+            record_read([UUID(patient.id)])
+        return patient
 
     async def get_patient(self, request: GetPatientRequest) -> Patient:
         """Returns a patient.
@@ -147,8 +149,8 @@ class PatientService:
             if not has_changes(row, columns):
                 return current
             updated = advance_row(row, now, **columns)
-            await tx.run(UPDATE_PATIENT, conflicts=_CONFLICTS, **updated)
-            return await record_patient_change(tx, self._outbox, PatientUpdated, updated, caller, before=row)
+            tx.add(UPDATE_PATIENT, conflicts=_CONFLICTS, **updated)
+            return record_patient_change(tx, self._outbox, PatientUpdated, updated, caller, before=row)
 
     async def delete_patient(self, request: DeletePatientRequest, caller: Caller) -> Patient:
         """Marks a patient as deleted.
@@ -159,8 +161,8 @@ class PatientService:
             row = await _lock_patient(tx, request.id, request.etag)
             now = datetime.now(UTC)
             deleted = advance_row(row, now, delete_time=now)
-            await tx.run(UPDATE_PATIENT, **deleted)
-            return await record_patient_change(tx, self._outbox, PatientDeleted, deleted, caller)
+            tx.add(UPDATE_PATIENT, **deleted)
+            return record_patient_change(tx, self._outbox, PatientDeleted, deleted, caller)
 
     async def undelete_patient(self, request: UndeletePatientRequest, caller: Caller) -> Patient:
         """Restores a deleted patient. A patient that is not deleted is returned unchanged.
@@ -174,8 +176,8 @@ class PatientService:
             if row["delete_time"] is None:
                 return to_patient(row)
             undeleted = advance_row(row, datetime.now(UTC), delete_time=None)
-            await tx.run(UPDATE_PATIENT, **undeleted)
-            return await record_patient_change(tx, self._outbox, PatientUndeleted, undeleted, caller)
+            tx.add(UPDATE_PATIENT, **undeleted)
+            return record_patient_change(tx, self._outbox, PatientUndeleted, undeleted, caller)
 
     async def list_patient_revisions(self, request: ListPatientRevisionsRequest) -> ListPatientRevisionsResponse:
         """Returns a page of the revisions of a patient, deleted or not, newest first.

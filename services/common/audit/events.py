@@ -126,11 +126,11 @@ def record_read(subject_ids: Iterable[UUID]) -> None:
     access.subject_ids += ids
 
 
-async def record_change(tx: Transaction, subject_id: UUID) -> None:
-    """Writes the event of the current call in the transaction that changes the subject's data."""
+def record_change(tx: Transaction, subject_id: UUID) -> None:
+    """Adds the event of the current call to the transaction that changes the subject's data."""
     access = current_access.get()
     values = access.build_event(_OK, [subject_id])
-    await tx.run(access.log.tables.insert_event, **dict(zip(EVENT_COLUMNS, values, strict=True)))
+    tx.add(access.log.tables.insert_event, **dict(zip(EVENT_COLUMNS, values, strict=True)))
 
     def mark_recorded() -> None:
         access.is_recorded = True

@@ -12,7 +12,8 @@ from sqlalchemy import BigInteger, bindparam, delete, func, select
 from services.common.audit.archive import Archive, CommandParser, verify_archives
 from services.common.audit.seals import AuditIntegrityError, load_audit_tables
 from services.common.audit.tables import AuditTables
-from services.common.postgres.database import Database, Statement
+from services.common.postgres.database import Database
+from services.common.postgres.statement import Statement
 from services.common.rpc.server import run
 from services.common.settings import DatabaseSettings
 

@@ -30,8 +30,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from services.common.postgres.database import Statement
 from services.common.postgres.journal import Journal, journal_columns
+from services.common.postgres.statement import Statement
 
 EVENT_COLUMNS = (
     "id",

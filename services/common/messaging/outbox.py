@@ -29,7 +29,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from services.common.context import current_traceparent
 from services.common.messaging.relay import EVENT_COLUMNS, Deliveries, Destination, Relay
 from services.common.messaging.topic import KnownTopics
-from services.common.postgres.database import Database, Statement, Transaction
+from services.common.postgres.database import Database, Transaction
+from services.common.postgres.statement import Statement
 
 
 def outbox_table(metadata: MetaData) -> Table:
@@ -74,11 +75,11 @@ class Outbox:
         )
         self._deliveries = Deliveries(table)
 
-    async def add(
+    def add(
         self, tx: Transaction, *, destinations: Sequence[str], event_id: UUID, key: str, kind: str, payload: bytes
     ) -> None:
-        """Adds a row for each destination. The callbacks of `on_commit` run after the commit."""
-        await tx.run(
+        """Adds a row for each destination to a transaction. The callbacks of `on_commit` run after the commit."""
+        tx.add(
             self._add,
             destinations=list(destinations),
             event_id=event_id,

@@ -37,7 +37,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from services.common.background import BackgroundTask
 from services.common.errors import DependencyUnavailable
 from services.common.messaging.topic import KnownTopics
-from services.common.postgres.database import Database, Statement
+from services.common.postgres.database import Database
+from services.common.postgres.statement import Statement
 
 RETENTION = timedelta(days=7)
 """How long a delivered row is retained, for delivery to a new incarnation of its destination."""

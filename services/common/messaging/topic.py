@@ -14,7 +14,8 @@ from sqlalchemy import Column, MetaData, Table, Text, bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 
 from services.common.errors import DependencyUnavailable
-from services.common.postgres.database import Database, Statement, Transaction
+from services.common.postgres.database import Database, Transaction
+from services.common.postgres.statement import Statement
 
 PARTITIONS = 6
 TIMEOUT_SECONDS = 5

@@ -1,4 +1,4 @@
-"""Database access: SQLAlchemy Core statements that are compiled once and run by asyncpg as prepared statements."""
+"""Database access: statements that asyncpg runs, in transactions of one or more."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -9,21 +9,18 @@ import asyncpg
 from asyncpg import Record
 from opentelemetry import metrics
 from opentelemetry.trace import SpanKind
-from sqlalchemy.dialects.postgresql.asyncpg import dialect
-from sqlalchemy.sql import ClauseElement
-from sqlalchemy.sql.util import find_tables
 
 from services.common.errors import DependencyUnavailable, Failure
 from services.common.observability.tracing import start_span
 from services.common.postgres.pool import Pool
 from services.common.postgres.sqlstates import find_failure
+from services.common.postgres.statement import CombinedStatement, Statement, combine
 from services.common.retry import retry_while_unavailable
 from services.common.settings import SettingsError
 
 Conflicts = Mapping[str, type[Failure]]
 """The failure to raise when a unique constraint is violated, by the name of the constraint."""
 
-_DIALECT = dialect()  # type: ignore[no-untyped-call]
 _POOL = {"db.client.connection.pool.name": "database"}
 _meter = metrics.get_meter("pulsetrack")
 _connections = _meter.create_gauge(
@@ -35,46 +32,28 @@ _most_connections = _meter.create_gauge(
 _WRONG_URL = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
 
 
-class Statement:
-    """A Core statement, compiled to SQL and the order of its arguments."""
-
-    def __init__(self, statement: ClauseElement) -> None:
-        compiled = statement.compile(dialect=_DIALECT)
-        self.sql = str(compiled)
-        self._defaults = {name: value for name, value in compiled.params.items() if value is not None}
-        self._order: Sequence[str] = compiled.positiontup or ()  # type: ignore[attr-defined]
-        operation = statement.__visit_name__.upper()
-        tables = dict.fromkeys(str(table.name) for table in find_tables(statement, include_crud=True))
-        self.summary = " ".join((operation, *tables))
-        self.attributes = {
-            "db.system.name": "postgresql",
-            "db.operation.name": operation,
-            "db.query.summary": self.summary,
-        }
-        if len(tables) == 1:
-            self.attributes["db.collection.name"] = next(iter(tables))
-
-    def arguments(self, values: Mapping[str, Any]) -> list[Any]:
-        """Returns the values in the order of the statement's parameters. Raises KeyError for a missing value."""
-        if self._defaults:
-            values = self._defaults | values  # type: ignore[operator]
-        return [values[name] for name in self._order]
-
-
 class Transaction:
-    """An open transaction on one connection."""
+    """A transaction on one connection. It begins with the first statement that runs by itself.
+
+    `add` collects statements, which run as one. A transaction of added statements alone takes a single round trip.
+    """
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self._connection = connection
+        self._has_begun = False
+        self._added: list[tuple[Statement, Mapping[str, Any]]] = []
+        self._conflicts: dict[str, type[Failure]] = {}
         self._commit_callbacks: list[Callable[[], None]] = []
 
     async def row(self, statement: Statement, /, *, conflicts: Conflicts | None = None, **values: Any) -> Record | None:
         """Runs a statement and returns its first row, or None."""
+        await self._begin()
         with _start_statement(statement, conflicts):
             return await self._connection.fetchrow(statement.sql, *statement.arguments(values))
 
     async def rows(self, statement: Statement, /, **values: Any) -> list[Record]:
         """Runs a statement and returns its rows."""
+        await self._begin()
         with _start_statement(statement):
             return await self._connection.fetch(statement.sql, *statement.arguments(values))  # type: ignore[no-any-return]
 
@@ -84,8 +63,18 @@ class Transaction:
 
     async def run_many(self, statement: Statement, rows: Iterable[Mapping[str, Any]]) -> None:
         """Runs a statement for each row of values, in few round trips."""
+        await self._begin()
         with _start_statement(statement):
             await self._connection.executemany(statement.sql, [statement.arguments(values) for values in rows])
+
+    def add(self, statement: Statement, /, *, conflicts: Conflicts | None = None, **values: Any) -> None:
+        """Adds a statement that returns no rows.
+
+        It runs before the next statement or at the commit, together with the others added. None of them sees the
+        effects of another, and no two may change the same row.
+        """
+        self._added.append((statement, values))
+        self._conflicts |= conflicts or {}
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Registers a callback that runs after the commit, and does not run after a rollback."""
@@ -95,6 +84,30 @@ class Transaction:
         """Runs the registered callbacks."""
         for callback in self._commit_callbacks:
             callback()
+
+    async def commit(self) -> None:
+        """Runs the added statements and commits."""
+        await self._run_added()
+        if self._has_begun:
+            await self._connection.execute("COMMIT")
+
+    async def roll_back(self) -> None:
+        """Rolls back what has run."""
+        if self._has_begun and not self._connection.is_closed():
+            await self._connection.execute("ROLLBACK")
+
+    async def _begin(self) -> None:
+        if not self._has_begun:
+            await self._connection.execute("BEGIN")
+            self._has_begun = True
+        await self._run_added()
+
+    async def _run_added(self) -> None:
+        if added := self._added:
+            self._added = []
+            combined = combine(tuple(statement for statement, _ in added))
+            with _start_statement(combined, self._conflicts):
+                await self._connection.fetch(combined.sql, *combined.arguments([values for _, values in added]))
 
 
 current_transaction: ContextVar[Transaction] = ContextVar("transaction")
@@ -146,8 +159,12 @@ class Database:
         """Begins a transaction, which commits at the end of the block, or rolls back if the block raises."""
         async with self._connection() as connection:
             transaction = Transaction(connection)
-            async with connection.transaction():
+            try:
                 yield transaction
+                await transaction.commit()
+            except BaseException:
+                await transaction.roll_back()
+                raise
         transaction.run_commit_callbacks()
 
     async def ready(self) -> None:
@@ -190,7 +207,7 @@ class Database:
 
 
 @contextmanager
-def _start_statement(statement: Statement, conflicts: Conflicts | None = None) -> Iterator[None]:
+def _start_statement(statement: Statement | CombinedStatement, conflicts: Conflicts | None = None) -> Iterator[None]:
     try:
         with start_span(statement.summary, SpanKind.CLIENT, statement.attributes):
             yield

@@ -1,10 +1,11 @@
 """Idempotent requests (AIP-155): the first response is stored with the change, and returned to every retry.
 
-The row of a request is inserted first in its transaction. A concurrent retry waits at the unique key until the first
-request is committed, and then reads the stored response. A failed request leaves no row.
+The response is inserted in the transaction of the change. A concurrent retry waits at a unique key until the first
+request is committed, fails, and then reads the stored response. A failed request leaves no row.
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -22,16 +23,15 @@ from sqlalchemy import (
     bindparam,
     delete,
     func,
-    null,
+    insert,
     select,
     tuple_,
-    update,
 )
-from sqlalchemy.dialects.postgresql import insert
 
 from services.common.context import Caller
-from services.common.errors import RequestIdReused
-from services.common.postgres.database import Statement, Transaction
+from services.common.errors import Failure, RequestIdReused, TransactionConflict
+from services.common.postgres.database import Database, Transaction
+from services.common.postgres.statement import Statement
 from services.common.protobuf import codec
 
 RETENTION = timedelta(hours=24)
@@ -65,40 +65,46 @@ class StoredResponses:
         row = table.c
         key = [row[name] for name in _KEY]
         is_request = [column == bindparam(column.name) for column in key]
-        expired = row.create_time < func.now() - bindparam("retention", type_=Interval)
-        new = insert(table).values({name: bindparam(name) for name in (*_KEY, "digest")})
-        reset = {"digest": new.excluded.digest, "answer": null(), "create_time": func.now()}
-        self._claim = Statement(
-            new.on_conflict_do_update(index_elements=key, set_=reset, where=expired).returning(row.request_id)
-        )
-        self._find = Statement(select(row.digest, row.answer).where(*is_request))
-        self._store = Statement(update(table).where(*is_request).values(answer=bindparam("stored", type_=LargeBinary)))
-        # Skips locked rows, because the transaction that holds the lock may wait for the row that is claimed here.
-        oldest = select(*key).where(expired).limit(_PRUNE_LIMIT).with_for_update(skip_locked=True)
+        is_expired = row.create_time < func.now() - bindparam("retention", type_=Interval)
+        self._insert = Statement(insert(table).values({name: bindparam(name) for name in (*_KEY, "digest", "answer")}))
+        self._find = Statement(select(row.digest, row.answer, is_expired.label("is_expired")).where(*is_request))
+        self._delete_expired = Statement(delete(table).where(*is_request, is_expired))
+        # Skips locked rows, because the transaction that holds the lock may wait for the row that is inserted here.
+        oldest = select(*key).where(is_expired).limit(_PRUNE_LIMIT).with_for_update(skip_locked=True)
         self._prune = Statement(delete(table).where(tuple_(*key).in_(oldest)))
+        self._conflicts = {f"{table.name}_pkey": TransactionConflict}
 
-    async def find(self, tx: Transaction, caller: Caller, request: Any, response: type[A]) -> A | None:
-        """Returns the response to the caller's first request with this id, or None if this is the first.
+    async def respond_once(
+        self, db: Database, caller: Caller, request: Any, response: type[A], create: Callable[[Transaction], A]
+    ) -> tuple[A, bool]:
+        """Returns the response to the caller's first request with this id, and whether this is the first.
 
-        Must be the first step of the transaction. Waits for a concurrent first request. Raises RequestIdReused.
+        `create` adds a change to a transaction and returns the response. If the request is a repetition, a unique
+        constraint rejects the transaction, and the stored response is returned. Raises the failures of `create`,
+        RequestIdReused.
         """
         if not request.request_id:
-            return None
+            async with db.begin() as tx:
+                return create(tx), True
         key, digest = _build_key(caller, request), _compute_digest(request)
-        if await tx.row(self._claim, **key, digest=digest, retention=RETENTION):
-            await tx.run(self._prune, retention=RETENTION)
-            return None
-        [first] = await tx.rows(self._find, **key)
+        while True:
+            try:
+                async with db.begin() as tx:
+                    created = create(tx)
+                    answer = codec.codec_of(response).dumps(created)
+                    tx.add(self._insert, conflicts=self._conflicts, **key, digest=digest, answer=answer)
+                    tx.add(self._prune, retention=RETENTION)
+            except Failure:
+                if (first := await db.row(self._find, **key, retention=RETENTION)) is None:
+                    raise
+            else:
+                return created, True
+            if not first["is_expired"]:
+                break
+            await db.row(self._delete_expired, **key, retention=RETENTION)
         if first["digest"] != digest:
             raise RequestIdReused
-        return codec.codec_of(response).loads(first["answer"])
-
-    async def store(self, tx: Transaction, caller: Caller, request: Any, response: A) -> A:
-        """Stores the response to a first request, and returns it."""
-        if request.request_id:
-            stored = codec.codec_of(type(response)).dumps(response)
-            await tx.run(self._store, **_build_key(caller, request), stored=stored)
-        return response
+        return codec.codec_of(response).loads(first["answer"]), False
 
 
 def _build_key(caller: Caller, request: Any) -> dict[str, Any]:

@@ -23,7 +23,8 @@ from sqlalchemy import (
     tuple_,
 )
 
-from services.common.postgres.database import Database, Statement, Transaction
+from services.common.postgres.database import Database, Transaction
+from services.common.postgres.statement import Statement
 
 _OLDEST_RUNNING = literal_column("pg_snapshot_xmin(pg_current_snapshot())::text::bigint", BigInteger)
 

@@ -10,7 +10,8 @@ from sqlalchemy import BindParameter, Column, ColumnElement, Integer, Select, an
 
 from services.common.errors import PageTokenInvalid, ValueRejected
 from services.common.postgres import cursor
-from services.common.postgres.database import Database, Statement, Transaction
+from services.common.postgres.database import Database, Transaction
+from services.common.postgres.statement import Statement
 from services.common.protobuf import codec
 
 DEFAULT_PAGE_SIZE = 50

@@ -133,7 +133,7 @@ class IdleDestination:
 async def add_to_outbox(url: str, destination: str) -> None:
     event: dict[str, Any] = {"event_id": uuid4(), "key": "a key", "kind": "a type", "payload": b"a payload"}
     async with Database(url) as db, db.begin() as tx:
-        await Outbox(outbox_rows).add(tx, destinations=[destination], **event)
+        Outbox(outbox_rows).add(tx, destinations=[destination], **event)
 
 
 async def measure_outbox(url: str) -> None:

@@ -10,8 +10,9 @@ from sqlalchemy import Column, Integer, MetaData, Table, Text, select
 from gen.pulsetrack.patient.v1 import ListPatientRevisionsRequest, ListPatientsRequest
 from services.common.errors import PageTokenInvalid, ValueRejected
 from services.common.postgres import cursor
-from services.common.postgres.database import Database, Statement
+from services.common.postgres.database import Database
 from services.common.postgres.paging import DEFAULT_PAGE_SIZE, Listing
+from services.common.postgres.statement import Statement
 from services.common.protobuf import codec
 
 WORDS = Table("words", MetaData(), Column("word", Text, nullable=False), Column("number", Integer, nullable=False))

@@ -10,8 +10,9 @@ from grpc import StatusCode
 from sqlalchemy import bindparam, func, select, text
 
 from services.common.errors import DependencyUnavailable, Failure
-from services.common.postgres.database import Database, Statement
+from services.common.postgres.database import Database
 from services.common.postgres.sqlstates import FAILURES
+from services.common.postgres.statement import Statement
 from tests.harness.background import Background
 from tests.harness.sql import Sql
 

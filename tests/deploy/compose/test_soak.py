@@ -22,6 +22,7 @@ A_SECOND = 20
 SECONDS = 20
 KILL_AFTER = 5
 PATIENCE = 180
+RETRYABLE = {"DEPENDENCY_UNAVAILABLE", "CALL_TOO_SLOW"}
 
 
 def create(session: Session) -> str:
@@ -33,7 +34,7 @@ def create(session: Session) -> str:
             response = session.rest.post("/v1/patients", json=patient, params={"requestId": request_id})
             if response.is_success:
                 return str(response.json()["id"])
-            assert response.json()["details"][0]["reason"] == "DEPENDENCY_UNAVAILABLE"
+            assert response.json()["details"][0]["reason"] in RETRYABLE
         time.sleep(0.5)
     raise AssertionError(f"not created within {PATIENCE} s")
 
