@@ -25,7 +25,16 @@ pytest_plugins = ["pytest_grpc.plugin", "tests.harness.system"]  # imported afte
 
 _OPTIONS = {"fsync": "off", "timezone": "Asia/Kolkata"}  # not UTC, to detect code that relies on UTC
 
-_LONGEST = ("e2e/test_openapi.py", "e2e/", "requests/", "security/", "observability/", "tools/", "infrastructure/")
+_LONGEST = (
+    "e2e/test_openapi.py",
+    "e2e/",
+    "requests/",
+    "clients/",
+    "security/",
+    "observability/",
+    "tools/",
+    "infrastructure/",
+)
 """The folders and files with the slowest tests, slowest first."""
 
 

@@ -17,8 +17,6 @@ DOCUMENT: dict[str, Any] = json.loads((ROOT / "gen" / "openapi.json").read_text(
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
 ERRORS = {"Status", "ErrorInfo", "BadRequest", "FieldViolation", "RetryInfo", "RequestInfo"}
 """Schemas of google.rpc messages, which proto/ does not contain."""
-GENERAL = {"Idempotency-Key"}
-"""Parameters that describe a header, not a field."""
 REST = [method for method in all_methods() if method.http]
 
 _OPENING = re.compile(r"^(?:message|enum|service|oneof|rpc) (\w+).*{$")
@@ -73,7 +71,7 @@ def parameters() -> Iterator[Any]:
         paths = {path.rpartition(".")[2]: path for path in bound}
         for parameter in DOCUMENT["paths"][template_path(http)][http.verb.lower()].get("parameters", []):
             name = parameter["name"]
-            if name not in GENERAL:
+            if parameter["in"] != "header":  # a header has its own description
                 field = find_field(method, paths.get(name, to_snake_case(name)))
                 yield pytest.param(field, parameter, id=f"{method.name}.{name}")
 
