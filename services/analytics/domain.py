@@ -10,7 +10,6 @@ import betterproto2
 
 from gen.pulsetrack.analytics.v1 import AgeBand, PatientEventType, SexCount
 from gen.pulsetrack.patient.v1 import PatientEvent, Sex
-from services.common.errors import FieldsInvalid
 from services.common.protobuf import codec
 
 AGE_BAND_YEARS, AGE_BAND_COUNT = 10, 10
@@ -95,15 +94,14 @@ def max_sequence(patient_id: UUID, time: datetime) -> int:
 
 
 def resolve_period(start: datetime | None, end: datetime | None, *, now: datetime) -> tuple[datetime, datetime]:
-    """Returns the period of a statistics request: by default, the 30 days before the end, and now as the end.
-
-    Raises FieldsInvalid if the start is after the end.
-    """
+    """Returns the period of a statistics request: by default, the 30 days before the end, and now as the end."""
     end = end or now
-    start = start or end - min(_DEFAULT_PERIOD, end - _MIN_TIME)
-    if start > end:
-        raise FieldsInvalid({"start": "must not be after the end"})
-    return start, end
+    return start or end - min(_DEFAULT_PERIOD, end - _MIN_TIME), end
+
+
+def find_period_violations(start: datetime, end: datetime) -> dict[str, str]:
+    """Returns the violations of a period that starts after its end."""
+    return {"start": "must not be after the end"} if start > end else {}
 
 
 def summarize_patients(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -19,8 +19,9 @@ from gen.pulsetrack.analytics.v1 import (
     StatisticsBucket,
 )
 from gen.pulsetrack.audit.v1 import SearchAccessEventsRequest, SearchAccessEventsResponse
+from services.analytics.checks import StatisticsChecks
 from services.analytics.dead_letters import describe_error
-from services.analytics.domain import parse_event, resolve_period, summarize_patients
+from services.analytics.domain import find_period_violations, parse_event, resolve_period, summarize_patients
 from services.analytics.errors import DeadLetterNotFound, DeadLetterUnreplayable
 from services.analytics.event_store import EVENT_ERRORS, insert_events
 from services.analytics.models import (
@@ -35,6 +36,7 @@ from services.analytics.models import (
     SEARCH,
 )
 from services.common.audit.events import record_change, record_read
+from services.common.errors import FieldsInvalid
 from services.common.postgres.database import Database
 
 _UNITS = {Bucket.UNSPECIFIED: "day", Bucket.DAY: "day", Bucket.WEEK: "week", Bucket.MONTH: "month"}
@@ -42,6 +44,8 @@ _UNITS = {Bucket.UNSPECIFIED: "day", Bucket.DAY: "day", Bucket.WEEK: "week", Buc
 
 class AnalyticsService:
     """Lists patient events and dead letters, and computes statistics."""
+
+    checks = StatisticsChecks()
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -65,6 +69,8 @@ class AnalyticsService:
         """
         now = datetime.now(UTC)
         start, end = resolve_period(request.start, request.end, now=now)
+        if violations := find_period_violations(start, end):
+            raise FieldsInvalid(violations)
         async with self._db.begin() as tx:
             rows = await tx.rows(COUNT_EVENTS, bucket=_UNITS[request.bucket], start=start, end=end)
             patients = await tx.rows(COUNT_PATIENTS, today=now.date())

@@ -12,10 +12,13 @@ from gen.pulsetrack.options.v1 import Role
 from services.auth.usernames import build_skeleton
 from services.common.errors import FieldsInvalid
 from services.common.protobuf.masks import EMPTY_UPDATE, find_mask_violation, select_updated_fields
+from services.common.protobuf.violations import REQUIRED
 from services.common.text import fold_case, normalize
 
 _UPDATABLE = ("role", "disabled")
 _IMMUTABLE = ("email", "username")
+
+IMMUTABLE = "must not be changed"
 
 
 def to_columns(email: str, username: str, password_hash: str, *, role: Role) -> dict[str, Any]:
@@ -50,15 +53,24 @@ def merge_user(current: User, change: User, mask: Iterable[str] | None) -> User:
     Raises FieldsInvalid for a mask or a change with fields that cannot be updated, for an update that clears the role,
     and if no field is updated.
     """
-    violations = {f"user.{name}": "cannot be changed" for name in _IMMUTABLE if _differs(name, current, change)}
+    violations = {f"user.{name}": IMMUTABLE for name in _IMMUTABLE if _differs(name, current, change)}
+    violations |= find_change_violations(change, mask)
     updated = select_updated_fields(mask, change, _UPDATABLE)
-    if violation := find_mask_violation(mask, _UPDATABLE) or (None if updated or violations else EMPTY_UPDATE):
-        violations["update_mask"] = violation
-    if "role" in updated and not change.role:
-        violations["user.role"] = "value is required"
+    if not updated and not violations:
+        violations["update_mask"] = EMPTY_UPDATE
     if violations:
         raise FieldsInvalid(violations)
     return replace(current, **{name: getattr(change, name) for name in updated})
+
+
+def find_change_violations(change: User, mask: Iterable[str] | None) -> dict[str, str]:
+    """Returns the violations of an update that do not depend on the current user, by field path."""
+    violations = {}
+    if violation := find_mask_violation(mask, _UPDATABLE):
+        violations["update_mask"] = violation
+    if "role" in select_updated_fields(mask, change, _UPDATABLE) and not change.role:
+        violations["user.role"] = REQUIRED
+    return violations
 
 
 def _differs(name: str, current: User, change: User) -> bool:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from zxcvbn import zxcvbn
 
-from services.common.errors import FieldsInvalid
 from services.common.settings import SettingsError
 
 _MIN_SCORE = 3
@@ -38,11 +37,6 @@ class PasswordRules:
     async def find_violation(self, password: str, *names: str) -> str | None:
         """Returns why a user with these names must not use the password, or None if it is acceptable."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._find_violation, password, names)
-
-    async def check(self, password: str, *names: str) -> None:
-        """Raises FieldsInvalid if a user with these names must not use the password."""
-        if violation := await self.find_violation(password, *names):
-            raise FieldsInvalid({"password": violation})
 
     def _find_violation(self, password: str, names: Iterable[str]) -> str | None:
         if is_guessable(password, names):

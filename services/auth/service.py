@@ -33,6 +33,7 @@ from gen.pulsetrack.auth.v1 import (
     User,
 )
 from gen.pulsetrack.options.v1 import Role
+from services.auth.checks import UserChecks
 from services.auth.domain import has_fewer_rights, merge_user, to_columns, to_user
 from services.auth.errors import (
     EmailAlreadyExists,
@@ -64,7 +65,6 @@ from services.auth.models import (
 from services.auth.password_strength import PasswordRules
 from services.auth.passwords import Passwords
 from services.auth.tokens import SigningKeys, create_refresh_token, hash_refresh_token
-from services.auth.usernames import find_violation
 from services.common.audit.events import record_actor, record_change, record_read
 from services.common.context import Caller
 from services.common.errors import FieldsInvalid, UserDisabled
@@ -107,6 +107,7 @@ class AuthService:
         self._keys = keys
         self._passwords = passwords
         self._rules = rules
+        self.checks = UserChecks(rules)
         self._service_secrets = service_secrets
         self._lifetimes = lifetimes
 
@@ -262,9 +263,8 @@ class AuthService:
 
     async def _validate_new_user(self, request: SignUpRequest | CreateUserRequest, role: Role) -> dict[str, Any]:
         """Returns the columns of a new user. Raises FieldsInvalid."""
-        if violation := find_violation(request.username):
-            raise FieldsInvalid({"username": violation})
-        await self._rules.check(request.password, request.email, request.username)
+        if violations := await self.checks.new_user(request):
+            raise FieldsInvalid(violations)
         return to_columns(request.email, request.username, await self._passwords.hash(request.password), role=role)
 
     async def _issue_tokens(self, tx: Transaction, user: Record | None, *, family: UUID) -> TokenPair:

@@ -1,5 +1,6 @@
 """Errors that a call returns, in the model of google.rpc (AIP-193): a code, a reason, a message and details."""
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from google.protobuf.any_pb2 import Any
@@ -45,7 +46,7 @@ class FieldsInvalid(Failure):
     reason = "FIELDS_INVALID"
     message = "The request has invalid fields."
 
-    def __init__(self, violations: dict[str, str]) -> None:
+    def __init__(self, violations: Mapping[str, str]) -> None:
         super().__init__()
         self.violations = violations
 

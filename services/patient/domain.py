@@ -10,6 +10,7 @@ from gen.pulsetrack.patient.v1 import Patient, Sex
 from services.common.errors import FieldsInvalid
 from services.common.protobuf import contract
 from services.common.protobuf.masks import EMPTY_UPDATE, find_mask_violation, select_updated_fields
+from services.common.protobuf.violations import NOT_A_DATE, REQUIRED
 from services.common.text import find_violation, fold_case, normalize
 
 _DESCRIPTOR = contract.message_class("pulsetrack.patient.v1.Patient").DESCRIPTOR
@@ -47,18 +48,34 @@ def normalize_patient(patient: Patient, *, default_registered_date: date) -> Pat
 
 
 def validate_patient(patient: Patient, *, today: date, current: Patient | None = None) -> None:
-    """Checks a normalized patient against the rules that the proto cannot express. `today` is the latest valid date.
+    """Raises FieldsInvalid if a normalized patient breaks a rule that the proto cannot express."""
+    if violations := find_patient_violations(patient, today=today, current=current):
+        raise FieldsInvalid(violations)
+
+
+def find_patient_violations(patient: Patient, *, today: date, current: Patient | None = None) -> dict[str, str]:
+    """Returns the rules that a normalized patient breaks, by field path. `today` is the latest valid date.
 
     Text that is unchanged from `current` may contain invisible or bidirectional characters, and unchanged dates may
-    contradict each other: they may have been stored before these rules existed. Raises FieldsInvalid.
+    contradict each other: they may have been stored before these rules existed.
     """
-    violations = {name: "value is required" for name in _REQUIRED if not getattr(patient, name)}
+    violations = {name: REQUIRED for name in _REQUIRED if not getattr(patient, name)}
     violations |= _find_text_violations(patient, current)
-    violations |= {name: "is not a calendar date" for name in _DATES if not _is_empty_or_date(getattr(patient, name))}
+    violations |= {name: NOT_A_DATE for name in _DATES if not _is_empty_or_date(getattr(patient, name))}
     if not violations.keys() & {*_DATES}:
         violations |= _find_date_violations(patient, current, today)
-    if violations:
-        raise FieldsInvalid({f"patient.{name}": text for name, text in violations.items()})
+    return {f"patient.{name}": text for name, text in violations.items()}
+
+
+def find_change_violations(change: Patient, mask: Iterable[str] | None, *, today: date) -> dict[str, str]:
+    """Returns the violations of an update that do not depend on the current patient, by field path."""
+    updated = select_updated_fields(mask, change, _WRITABLE)
+    patient = normalize_patient(change, default_registered_date=today)
+    found = find_patient_violations(patient, today=today)
+    violations = {path: text for path, text in found.items() if path.removeprefix("patient.") in updated}
+    if violation := find_mask_violation(mask, _DESCRIPTOR.fields_by_name) or (None if updated else EMPTY_UPDATE):
+        violations["update_mask"] = violation
+    return violations
 
 
 def _find_date_violations(patient: Patient, current: Patient | None, today: date) -> dict[str, str]:
@@ -71,15 +88,15 @@ def _find_date_violations(patient: Patient, current: Patient | None, today: date
     return {"registered_date": BEFORE_BIRTH} if patient.registered_date < patient.date_of_birth else {}
 
 
-def merge_patient(current: Patient, change: Patient, mask: Iterable[str] | None) -> Patient:
+def merge_patient(current: Patient, change: Patient, mask: Iterable[str] | None, *, today: date) -> Patient:
     """Returns the current patient with the fields of the change that the mask selects (AIP-134).
 
     Output-only fields are ignored. Raises FieldsInvalid for a path that is not a field of a patient, and if no field is
     updated.
     """
     updated = select_updated_fields(mask, change, _WRITABLE)
-    if violation := find_mask_violation(mask, _DESCRIPTOR.fields_by_name) or (None if updated else EMPTY_UPDATE):
-        raise FieldsInvalid({"update_mask": violation})
+    if not updated or find_mask_violation(mask, _DESCRIPTOR.fields_by_name):
+        raise FieldsInvalid(find_change_violations(change, mask, today=today))
     return replace(current, **{name: getattr(change, name) for name in updated})
 
 

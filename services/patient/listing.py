@@ -1,6 +1,7 @@
 """The queries of ListPatients: one statement for each combination of filters and order, compiled on first use."""
 
 import re
+from collections.abc import Iterator
 from datetime import date
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -10,6 +11,7 @@ from sqlalchemy import Date, SmallInteger, bindparam, select
 from gen.pulsetrack.patient.v1 import ListPatientsRequest
 from services.common.errors import FieldsInvalid
 from services.common.postgres.paging import Listing
+from services.common.protobuf.violations import NOT_A_DATE
 from services.common.text import build_like_pattern
 from services.patient.domain import is_calendar_date
 from services.patient.models import patients
@@ -55,7 +57,9 @@ def _parse_order(order_by: str) -> Order:
 
 def build_listing(request: ListPatientsRequest) -> tuple[Listing, dict[str, Any]]:
     """Returns the listing that a request selects, and the values of its parameters. Raises FieldsInvalid."""
-    values: dict[str, Any] = _parse_dates(request)
+    if wrong := find_date_violations(request):
+        raise FieldsInvalid(wrong)
+    values: dict[str, Any] = {name: date.fromisoformat(value) for name, value in _date_filters(request)}
     if request.query:
         values["pattern"] = build_like_pattern(request.query)
     if request.sex:
@@ -64,11 +68,13 @@ def build_listing(request: ListPatientsRequest) -> tuple[Listing, dict[str, Any]
     return _compile_listing(_parse_order(request.order_by), conditions), values
 
 
-def _parse_dates(request: ListPatientsRequest) -> dict[str, date]:
-    given = {name: value for name in _DATE_FILTERS if (value := getattr(request, name))}
-    if wrong := {name: "is not a calendar date" for name, value in given.items() if not is_calendar_date(value)}:
-        raise FieldsInvalid(wrong)
-    return {name: date.fromisoformat(value) for name, value in given.items()}
+def find_date_violations(request: ListPatientsRequest) -> dict[str, str]:
+    """Returns the violations of filters that are not calendar dates."""
+    return {name: NOT_A_DATE for name, value in _date_filters(request) if not is_calendar_date(value)}
+
+
+def _date_filters(request: ListPatientsRequest) -> Iterator[tuple[str, str]]:
+    return ((name, value) for name in _DATE_FILTERS if (value := getattr(request, name)))
 
 
 @lru_cache(maxsize=512)

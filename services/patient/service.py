@@ -37,6 +37,7 @@ from services.common.context import Caller
 from services.common.messaging.outbox import Outbox
 from services.common.postgres.database import Database, Transaction
 from services.patient.changes import record_patient_change, to_revision
+from services.patient.checks import PatientChecks
 from services.patient.domain import (
     advance_row,
     create_row,
@@ -75,6 +76,8 @@ CONCURRENT_SEARCHES = 2
 
 class PatientService:
     """Implements PatientService. Every change commits with its revision, its access event and its outbox rows."""
+
+    checks = PatientChecks()
 
     def __init__(
         self,
@@ -142,7 +145,7 @@ class PatientService:
             row = await _lock_patient(tx, change.id, change.etag)
             now = datetime.now(UTC)  # read after locking, so the update times of a patient increase
             current = to_patient(row)
-            merged = merge_patient(current, change, mask)
+            merged = merge_patient(current, change, mask, today=latest_date(now))
             patient = normalize_patient(merged, default_registered_date=row["registered_date"])
             validate_patient(patient, today=latest_date(now), current=current)
             columns = to_columns(patient)

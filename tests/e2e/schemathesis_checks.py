@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from services.auth import password_strength, usernames
 from services.common import text
+from services.common.protobuf.violations import REQUIRED
 from services.patient import domain
 from tools.protos import GEN
 
@@ -31,8 +32,8 @@ BEYOND_FORM = {
     "must not be after the end",
     domain.BEFORE_BIRTH,
     domain.IN_FUTURE,
-    "value is required",  # for a field named in an update mask
-    r"does not match regex pattern `^[\p{L}\p{M}\p{N}._-]{1,50}$`",
+    REQUIRED,  # for a field named in an update mask
+    "must be 1 to 50 letters, digits, dots, hyphens or underscores",
 }
 """Violations of fields that match the schema. JSON Schema cannot compare fields or dates with today."""
 

@@ -54,7 +54,7 @@ def test_invalid_body_is_rejected_over_rest(user: Session, content: bytes, kind:
 def test_invalid_field_is_reported_as_a_field_violation(user: Session) -> None:
     response = user.rest.post("/v1/patients", json=a_patient(email="nobody", dateOfBirth="2999-01-01"))
     details = {detail["@type"].split(".")[-1]: detail for detail in response.json()["details"]}
-    assert [violation["field"] for violation in details["BadRequest"]["fieldViolations"]] == ["patient.email"]
+    assert [violation["field"] for violation in details["BadRequest"]["fieldViolations"]] == ["dateOfBirth", "email"]
     assert details["RequestInfo"]["requestId"] == response.headers["x-request-id"]
 
 

@@ -1,5 +1,7 @@
 """gRPC and REST return the same google.rpc.Status, from the gateway and from the services."""
 
+import re
+from collections.abc import Container
 from typing import Any
 from uuid import uuid4
 
@@ -10,7 +12,7 @@ from google.protobuf.json_format import ParseDict
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RequestInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
-from services.common.protobuf.contract import MAX_MESSAGE_BYTES, PATH_VARIABLE, AccessKind, Method, all_methods
+from services.common.protobuf.contract import MAX_MESSAGE_BYTES, PATH_VARIABLE, AccessKind, Http, Method, all_methods
 from tests.e2e.sessions import PASSWORD, Session, a_patient
 from tests.harness.client import Rejected, attempt
 from tools.instance import Instance
@@ -69,7 +71,21 @@ def call_both(session: Session, method: Method, value: str, **query: str) -> tup
         setattr(request, name, type(getattr(request, name))(text))
     path = PATH_VARIABLE.sub(value, http.path)
     response = session.request(http.verb, path, json={} if http.body else None, params=query)
-    return call_grpc(session, method.path, request.SerializeToString()), parse_response(response)
+    grpc_error = call_grpc(session, method.path, request.SerializeToString())
+    return name_as_in_rest(grpc_error, http, query), parse_response(response)
+
+
+def name_as_in_rest(error: Error, http: Http, query: Container[str] = ()) -> Error:
+    """Returns an error whose violations have the names of the REST request: of the query, or of the JSON body."""
+    if error is None:
+        return None
+    *others, violations, retry = error
+
+    def rename(path: str) -> str:
+        name = path.removeprefix(f"{http.body}.")
+        return name if name in query else re.sub("_([a-z])", lambda match: match[1].upper(), name)
+
+    return (*others, sorted((rename(path), text) for path, text in violations), retry)
 
 
 @pytest.mark.parametrize("method", WITH_TOKEN, ids=get_name)
@@ -154,7 +170,7 @@ def test_rejected_body_returns_the_same_error(user: Session, name: str, body: di
         user.rest.post(http.path, json=body)  # creates the conflicting resource if necessary
     ParseDict(body if http.body == "*" else {http.body: body}, request)
     rest_error = parse_response(user.rest.post(http.path, json=body))
-    assert call_grpc(user, method.path, request.SerializeToString()) == rest_error
+    assert name_as_in_rest(call_grpc(user, method.path, request.SerializeToString()), http) == rest_error
     assert rest_error
     assert rest_error[2] == reason
 

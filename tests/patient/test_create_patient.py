@@ -97,4 +97,5 @@ def test_invalid_field_is_reported_by_its_path(patients: Client, field: str, val
 def test_request_without_a_patient_is_rejected(patients: Client) -> None:
     with pytest.raises(Rejected) as rejected:
         patients.create_patient(CreatePatientRequest())
-    assert list(rejected.value.violations) == ["patient"]
+    required = ["name", "email", "address", "date_of_birth"]
+    assert list(rejected.value.violations) == [f"patient.{field}" for field in required]

@@ -1,5 +1,6 @@
 """Unit tests of the decisions about patient records."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
@@ -38,7 +39,7 @@ ANA = Patient(
 )
 
 
-def find_violations(patient: Patient, current: Patient | None = None) -> dict[str, str]:
+def find_violations(patient: Patient, current: Patient | None = None) -> Mapping[str, str]:
     """Returns the violations that validate_patient reports."""
     try:
         validate_patient(patient, today=TODAY, current=current)
@@ -72,7 +73,7 @@ def test_valid_patient_has_no_violations() -> None:
 @pytest.mark.parametrize("field", ["name", "email", "address", "date_of_birth"])
 def test_required_fields_must_have_values(field: str) -> None:
     patient = replace(ANA, **{field: ""})  # type: ignore[arg-type]
-    assert find_violations(patient) == {f"patient.{field}": "value is required"}
+    assert find_violations(patient) == {f"patient.{field}": "must be set"}
 
 
 @pytest.mark.parametrize(
@@ -81,13 +82,13 @@ def test_required_fields_must_have_values(field: str) -> None:
         ("name", "x" * 101, "must be at most 100 characters in Unicode NFC"),
         ("address", "x" * 201, "must be at most 200 characters in Unicode NFC"),
         ("address", "\u200b", "must contain a visible character"),
-        ("date_of_birth", "1980-02-30", "is not a calendar date"),
-        ("registered_date", "2020-13-01", "is not a calendar date"),
+        ("date_of_birth", "1980-02-30", "must be a calendar date, as YYYY-MM-DD"),
+        ("registered_date", "2020-13-01", "must be a calendar date, as YYYY-MM-DD"),
         ("date_of_birth", "2026-02-01", "must not be in the future"),
         ("registered_date", "2026-02-01", "must not be in the future"),
         ("registered_date", "9999-12-31", "must not be in the future"),
         ("registered_date", "1980-02-28", "must not be before the date of birth"),
-        ("date_of_birth", "2999-02-30", "is not a calendar date"),
+        ("date_of_birth", "2999-02-30", "must be a calendar date, as YYYY-MM-DD"),
     ],
 )
 def test_violation_names_the_field_and_the_rule(field: str, value: str, violation: str) -> None:
@@ -120,7 +121,7 @@ def test_unchanged_dates_are_exempt_from_the_date_rules() -> None:
 def test_invalid_date_of_birth_is_the_only_violation(registered: str) -> None:
     patient = replace(ANA, date_of_birth="2026-13-01", registered_date=registered)
     normalized = normalize_patient(patient, default_registered_date=TODAY)
-    assert find_violations(normalized) == {"patient.date_of_birth": "is not a calendar date"}
+    assert find_violations(normalized) == {"patient.date_of_birth": "must be a calendar date, as YYYY-MM-DD"}
 
 
 def test_all_violations_are_reported_together() -> None:
@@ -136,22 +137,22 @@ def test_unchanged_text_is_exempt_from_the_character_rules() -> None:
 
 def test_merge_sets_the_fields_of_the_mask() -> None:
     change = Patient(name="Ana Costa", phone="999")
-    assert merge_patient(ANA, change, ["name"]) == replace(ANA, name="Ana Costa")
-    assert merge_patient(ANA, change, None) == replace(ANA, name="Ana Costa", phone="999")
-    assert merge_patient(ANA, change, ["phone", "address"]) == replace(ANA, phone="999", address="")
+    assert merge_patient(ANA, change, ["name"], today=TODAY) == replace(ANA, name="Ana Costa")
+    assert merge_patient(ANA, change, None, today=TODAY) == replace(ANA, name="Ana Costa", phone="999")
+    assert merge_patient(ANA, change, ["phone", "address"], today=TODAY) == replace(ANA, phone="999", address="")
 
 
 def test_merge_ignores_output_only_fields() -> None:
     stored = replace(ANA, id=str(ID), etag="3")
     change = Patient(id="another", etag="4", name="Ana Costa")
     for mask in (None, ["id", "etag", "name"]):
-        assert merge_patient(stored, change, mask) == replace(stored, name="Ana Costa")
+        assert merge_patient(stored, change, mask, today=TODAY) == replace(stored, name="Ana Costa")
 
 
 def test_merge_rejects_unknown_paths() -> None:
     with pytest.raises(FieldsInvalid) as failure:
-        merge_patient(ANA, ANA, ["name", "surname"])
-    assert failure.value.violations == {"update_mask": "contains fields that cannot be updated: surname"}
+        merge_patient(ANA, ANA, ["name", "surname"], today=TODAY)
+    assert failure.value.violations == {"update_mask": "must not contain fields that cannot be updated: surname"}
 
 
 def test_keys_ignore_case() -> None:

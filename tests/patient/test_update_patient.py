@@ -192,15 +192,17 @@ def test_unknown_patient_is_not_found(patients: Client) -> None:
 @pytest.mark.parametrize(
     ("request_", "violated"),
     [
-        (UpdatePatientRequest(), "patient"),
-        (UpdatePatientRequest(patient=Patient(name="Ana")), "patient"),
-        (UpdatePatientRequest(patient=Patient(id="42")), "patient.id"),
+        (UpdatePatientRequest(), ["update_mask", "patient"]),
+        (UpdatePatientRequest(patient=Patient(name="Ana")), ["patient"]),
+        (UpdatePatientRequest(patient=Patient(id="42", name="Ana")), ["patient.id"]),
     ],
 )
-def test_update_without_a_valid_id_is_rejected(patients: Client, request_: UpdatePatientRequest, violated: str) -> None:
+def test_update_without_a_valid_id_is_rejected(
+    patients: Client, request_: UpdatePatientRequest, violated: list[str]
+) -> None:
     with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as rejected:
         patients.update_patient(request_)
-    assert list(rejected.value.violations) == [violated]
+    assert list(rejected.value.violations) == violated
 
 
 def test_concurrent_swap_of_two_emails_is_rejected(patients: Client) -> None:

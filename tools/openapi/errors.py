@@ -169,6 +169,6 @@ def _example(error: Error) -> dict[str, Any]:
     info = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": error.reason, "domain": DOMAIN}
     details: list[dict[str, Any]] = [info]
     if error.reason == errors.FieldsInvalid.reason:
-        violation = {"field": "patient.email", "description": "must be a valid email address"}
+        violation = {"field": "email", "description": "must be a valid email address"}
         details.append({"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": [violation]})
     return {"code": error.code, "message": error.message, "details": details}

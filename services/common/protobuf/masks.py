@@ -24,4 +24,4 @@ def select_updated_fields(mask: Iterable[str] | None, change: Message, updatable
 def find_mask_violation(mask: Iterable[str] | None, allowed: Collection[str]) -> str | None:
     """Returns a description of the paths that a mask must not contain, or None if all are allowed."""
     rejected = sorted(path for path in set(mask or ()) if path != ALL and path not in allowed)
-    return f"contains fields that cannot be updated: {', '.join(rejected)}" if rejected else None
+    return f"must not contain fields that cannot be updated: {', '.join(rejected)}" if rejected else None

@@ -9,7 +9,7 @@ from gen.google.rpc import Status
 from services.common.context import current_request_id
 from services.common.errors import FieldsInvalid
 from services.common.protobuf import codec
-from services.common.rpc.interceptors import validate_message
+from services.common.rpc.validation import validate_message
 
 R = TypeVar("R", bound=betterproto2.Message)
 

@@ -10,6 +10,9 @@ from a parsed request to a serialized response. For example, given
 the handler of GetBillingAccount takes the parsed google.protobuf message `id: "7"`, calls
 `get_billing_account(GetBillingAccountRequest(id="7"), caller=<the current caller>)`, whose arguments are dataclasses,
 and returns the serialized BillingAccount.
+
+A service class may have an attribute `checks`: an object with coroutines of the same names, which take a request and
+return the violations that the handler would report, by field path. They complete the violations of an invalid request.
 """
 
 import inspect
@@ -24,8 +27,10 @@ from services.common.errors import FieldsInvalid
 from services.common.postgres.database import Transaction, current_transaction
 from services.common.protobuf import codec
 from services.common.protobuf.contract import ContractError, Method
+from services.common.protobuf.violations import find_time_violations
 from services.common.rpc.interceptors import Context
 from services.common.rpc.streams import Streams
+from services.common.rpc.validation import Check
 
 _INJECTED: Mapping[str, tuple[type, ContextVar[Any]]] = {
     "caller": (Caller, current_caller),
@@ -48,8 +53,8 @@ def create_handler(method: Method, servicer: object, streams: Streams) -> Callab
     def call(message: Any) -> Any:
         try:
             request = decode(message)
-        except codec.TimeRangeError as error:
-            raise FieldsInvalid({error.field: "must be a time in the years 1 to 9999"}) from None
+        except codec.TimeRangeError:
+            raise FieldsInvalid(dict(find_time_violations(message))) from None
         return implementation(request, **{name: variable.get() for name, variable in injected.items()})
 
     async def respond(message: Any, _: Context) -> bytes:
@@ -59,6 +64,24 @@ def create_handler(method: Method, servicer: object, streams: Streams) -> Callab
         await streams.send(call(message), dumps, context, current_caller.get())
 
     return stream if method.streams else respond
+
+
+def create_check(method: Method, servicer: object) -> Check | None:
+    """Returns the check of a method, or None if the servicer has none.
+
+    Raises ContractError if its request differs from the proto.
+    """
+    implementation = getattr(getattr(servicer, "checks", None), method.snake_name, None)
+    if implementation is None:
+        return None
+    hint = get_type_hints(implementation)["request"]
+    _check_type(method, "takes", hint, method.input)
+    decode = codec.codec_of(hint).decode
+
+    def check(message: Any) -> Awaitable[Mapping[str, str]]:
+        return implementation(decode(message))  # type: ignore[no-any-return]
+
+    return check
 
 
 def _find_implementation(method: Method, servicer: object) -> Callable[..., Any]:

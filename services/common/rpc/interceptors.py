@@ -9,7 +9,6 @@ from typing import Any
 from uuid import uuid4
 
 import grpc
-import protovalidate
 from google.protobuf.message import DecodeError, Message
 from grpc import StatusCode
 from grpc.aio import AbortError
@@ -22,7 +21,7 @@ from services.common.context import (
     current_time_left,
     current_traceparent,
 )
-from services.common.errors import CallTooSlow, Failure, FieldsInvalid, Internal, MessageMalformed, RateLimited
+from services.common.errors import CallTooSlow, Failure, Internal, MessageMalformed, RateLimited
 from services.common.observability.tracing import continue_trace
 from services.common.protobuf.contract import Method
 
@@ -50,7 +49,6 @@ _GRACE_RATIO, _MAX_GRACE_SECONDS = 0.02, 0.3
 """A handler is cancelled before the deadline, by this share of the remaining time, up to this maximum."""
 
 _log = logging.getLogger(__name__)
-_validator = protovalidate.Validator()
 
 
 class Errors(AsyncServerInterceptor):
@@ -183,36 +181,6 @@ class Parsing(AsyncServerInterceptor):
         return await method(message, context)
 
 
-class IdempotencyKey(AsyncServerInterceptor):
-    """Copies the Idempotency-Key header into the request's `request_id` field (AIP-155)."""
-
-    async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
-        """Calls the next interceptor. Raises FieldsInvalid if the header and the field differ."""
-        ids = {*read_metadata(context, "idempotency-key"), request_or_iterator.request_id} - {""}
-        if len(ids) > 1:
-            raise FieldsInvalid({"request_id": "must equal the Idempotency-Key header if both are set"})
-        request_or_iterator.request_id = "".join(ids)
-        return await method(request_or_iterator, context)
-
-
-class Validation(AsyncServerInterceptor):
-    """Validates the request against the buf.validate rules of its proto."""
-
-    def __init__(self, method: Method) -> None:
-        _validator.collect_violations(method.input())  # compiles the rules at start-up instead of in the first call
-
-    async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
-        """Calls the next interceptor. Raises FieldsInvalid."""
-        validate_message(request_or_iterator)
-        return await method(request_or_iterator, context)
-
-
-def validate_message(message: Message) -> None:
-    """Validates a message against the buf.validate rules of its proto. Raises FieldsInvalid."""
-    if violations := _validator.collect_violations(message):
-        raise FieldsInvalid(_describe_violations(violations))
-
-
 def read_metadata(context: Context, name: str) -> list[str]:
     """Returns the values of a metadata key."""
     return [
@@ -224,13 +192,3 @@ def read_metadata(context: Context, name: str) -> list[str]:
 
 def _first(values: Sequence[str]) -> str:
     return values[0] if values else ""
-
-
-def _describe_violations(violations: list[protovalidate.Violation]) -> dict[str, str]:
-    """Returns messages by field path, as in google.rpc.BadRequest: `patient.name`, `mask.paths[0]`."""
-    found: dict[str, list[str]] = {}
-    for violation in violations:
-        elements = violation.proto.field.elements if violation.proto.field else ()
-        path = ".".join(e.field_name + (f"[{e.subscript.value}]" if e.subscript else "") for e in elements)
-        found.setdefault(path, []).append(violation.proto.message)
-    return {path: "; ".join(messages) for path, messages in found.items()}

@@ -22,7 +22,7 @@ from services.common.observability.tracing import Tracing
 from services.common.protobuf import contract
 from services.common.protobuf.contract import Method
 from services.common.rpc.authorization import Access, Admission, Identity
-from services.common.rpc.handlers import create_handler
+from services.common.rpc.handlers import create_check, create_handler
 from services.common.rpc.health_and_reflection import create_health_handlers, create_reflection_handlers
 from services.common.rpc.interceptors import (
     Audit,
@@ -30,15 +30,14 @@ from services.common.rpc.interceptors import (
     Context,
     Deadline,
     Errors,
-    IdempotencyKey,
     Next,
     Outcomes,
     Parsing,
     RequestLog,
-    Validation,
 )
 from services.common.rpc.streams import StreamQuota, Streams
 from services.common.rpc.tokens import REFRESH_SECONDS, TokenVerifier
+from services.common.rpc.validation import Check, FieldNames, Validation
 from services.common.settings import Settings, SettingsError
 
 READINESS_SECONDS = 1.0
@@ -97,10 +96,11 @@ class HandlerBuilder:
         for method in contract.methods(service_name):
             kind = grpc.stream_stream_rpc_method_handler if method.streams else grpc.stream_unary_rpc_method_handler
             handler = create_handler(method, servicer, self.streams)
-            handlers[method.name] = kind(bind_interceptors(handler, self._interceptors(method), method))
+            interceptors = self._interceptors(method, create_check(method, servicer))
+            handlers[method.name] = kind(bind_interceptors(handler, interceptors, method))
         return grpc.method_handlers_generic_handler(service_name, handlers)
 
-    def _interceptors(self, method: Method) -> Sequence[AsyncServerInterceptor]:
+    def _interceptors(self, method: Method, check: Check | None) -> Sequence[AsyncServerInterceptor]:
         """Returns a method's interceptors, the outermost first."""
         log = RequestLog(method, slow_call_ms=math.inf if method.streams else self._settings.slow_call_ms)
         tracing, recorder = Tracing(method), self._audit(method) if self._audit else None
@@ -119,8 +119,8 @@ class HandlerBuilder:
             Deadline(),  # after Identity: fetching auth's keys serves all callers and must not be cancelled
             *(self._admission(method) if self._admission else ()),  # before parsing, within the deadline
             Parsing(method),
-            *([IdempotencyKey()] if "request_id" in method.input.DESCRIPTOR.fields_by_name else []),
-            Validation(method),
+            FieldNames(method),  # before all that rejects fields
+            Validation(method, check),
         )
 
 

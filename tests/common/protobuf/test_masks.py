@@ -32,4 +32,4 @@ def test_mask_of_allowed_paths_has_no_violation(mask: list[str] | None) -> None:
 
 def test_violation_lists_rejected_paths_in_order() -> None:
     violation = find_mask_violation(["zip", "*", "name", "id", "zip"], UPDATABLE)
-    assert violation == "contains fields that cannot be updated: id, zip"
+    assert violation == "must not contain fields that cannot be updated: id, zip"
