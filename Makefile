@@ -11,6 +11,8 @@ UV := .venv/installer/bin/uv
 READY := .venv/.ready
 DEPLOY := .venv/.ready-deploy
 TEST := .venv/.ready-test
+# The environment of the reference service, which shares no packages with .venv.
+REFERENCE := build/bench/.ready
 
 # The first supported Python on PATH, for the creation of .venv. PYTHON=... selects another.
 SUPPORTED := 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))'
@@ -40,7 +42,7 @@ images: ## Build the images, and print their sizes and start-up times
 test: $(TEST) ## Run the tests except those of `make soak` (COVERAGE=1 measures the coverage of services/)
 	@$(BIN)/python -m pytest -m 'not soak' -n 2 --dist loadfile --no-loadscope-reorder $(if $(COVERAGE),--cov)
 
-soak: $(TEST) ## Run the long tests: faults under load, containers and a deployment
+soak: $(TEST) $(REFERENCE) ## Run the long tests: faults under load, containers and a deployment
 	@$(BIN)/python -m pytest -m soak -o log_cli=true -o log_cli_level=INFO
 
 check: $(TEST) ## Check format, lint, types, imports, protos, generated code, Envoy's configuration and workflows
@@ -53,8 +55,8 @@ check: $(TEST) ## Check format, lint, types, imports, protos, generated code, En
 	@$(BIN)/python -m envoy --check
 	@if command -v actionlint >/dev/null; then actionlint; else echo "actionlint is not on PATH. The workflows are not checked."; fi
 
-bench: $(TEST) ## Measure CPU time and latency per call, on a separate instance
-	@$(BIN)/python -m tools.bench
+bench: $(TEST) $(REFERENCE) ## Compare CPU time and latency with a reference service (QUICK=1, ROUNDS=3, CALLS=1500)
+	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds '$(ROUNDS)') $(if $(CALLS),--calls '$(CALLS)')
 
 load: $(TEST) ## Generate load on the running system (OPTIONS=--help lists the options)
 	@$(BIN)/python -m tools.load $(OPTIONS)
@@ -104,6 +106,8 @@ lock: $(READY) ## Pin the newest versions that pyproject.toml permits, in all lo
 	@printf 'pyyaml\nswagger-ui-py\n' | $(COMPILE) -U -c tests/requirements.lock - -o envoy/requirements.lock
 	@echo uv | $(COMPILE) -U - -o tools/requirements.lock
 	@echo openapi-python-client | $(COMPILE) -U - -o tests/clients/requirements.lock
+	@# Packages that PulseTrack uses too have the same versions. The others are those of the reference service only.
+	@$(COMPILE) -U -c tests/requirements.lock --group reference -o bench/requirements.lock
 
 clean: ## Delete .venv and generated files, but no data
 	@rm -rf .venv build third_party .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage htmlcov
@@ -119,6 +123,13 @@ $(DEPLOY): infrastructure/requirements.lock $(READY)
 
 $(TEST): tests/requirements.lock $(READY)
 	@$(BIN)/python tools/environment.py tests/requirements.lock --keep
+	@touch $@
+
+$(REFERENCE): bench/requirements.lock $(READY)
+	@echo "Installing bench/requirements.lock into build/bench"
+	@$(UV) venv -q --clear --python $(BIN)/python build/bench
+	@$(UV) pip install -q --no-deps --require-hashes --only-binary :all: --compile-bytecode --python build/bench -r $<
+	@$(UV) pip check -q --python build/bench
 	@touch $@
 
 # No recipe: if .venv or the Python that it links to is missing, the rule of $(READY) creates .venv.

@@ -25,6 +25,9 @@ ROOTS = {
 }
 """The requirements that each lock is compiled from."""
 
+REFERENCE = "bench/requirements.lock"
+"""The lock of the benchmark's reference service, which is not installed with the others. `uv pip check` checks it."""
+
 _LISTED = re.compile(r"^\| `([\w-]+)` \| ([\d.]+) \|", re.MULTILINE)
 
 
@@ -43,6 +46,7 @@ def test_stripped_extra_is_reported(tmp_path: Path) -> None:
 
 
 SEPARATE = (
+    REFERENCE,
     "tools/requirements.lock",
     "tests/clients/requirements.lock",
     "tests/infrastructure/standin/requirements.txt",
@@ -60,6 +64,19 @@ def test_every_entry_is_pinned_and_hashed(lock: str) -> None:
 @pytest.mark.parametrize("lock", list(ROOTS)[1:])
 def test_lock_is_a_subset_of_the_lock_of_tests(lock: str) -> None:
     assert set(read(ROOT / lock)) <= set(read(EVERYTHING))
+
+
+def test_reference_service_uses_the_versions_of_pulsetrack() -> None:
+    ours, reference = pins(EVERYTHING), pins(ROOT / REFERENCE)
+    shared = ours.keys() & reference.keys()
+    assert {"argon2-cffi", "asyncpg", "confluent-kafka", "sqlalchemy", "uvloop"} <= shared
+    assert {name: reference[name].specifier for name in shared} == {name: ours[name].specifier for name in shared}
+
+
+def test_lock_of_the_reference_service_has_its_requirements() -> None:
+    locked = pins(ROOT / REFERENCE)
+    wanted = [Requirement(text) for text in GROUPS["reference"]]
+    assert [each for each in wanted if each.name not in locked or not each.extras <= locked[each.name].extras] == []
 
 
 def test_installer_is_only_uv() -> None:

@@ -1,0 +1,1 @@
+"""Benchmarks of PulseTrack beside a reference service: `make bench`."""

@@ -1,0 +1,5 @@
+"""The errors of the benchmark."""
+
+
+class BenchError(Exception):
+    """Raised when the benchmark cannot run or a measured call fails. The text says why."""
