@@ -39,9 +39,3 @@ def normalize(text: str) -> str:
 def fold_case(text: str) -> str:
     """Returns a key that is equal for texts that differ only in case (Unicode default caseless matching)."""
     return unicodedata.normalize("NFC", normalize(text).casefold())
-
-
-def build_like_pattern(query: str) -> str:
-    """Returns a LIKE pattern, escaped by backslashes, that matches keys of fold_case that contain the query."""
-    escaped = re.sub(r"([%_\\])", r"\\\1", fold_case(query))
-    return f"%{escaped}%"

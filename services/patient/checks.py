@@ -10,7 +10,7 @@ from services.patient.domain import (
     latest_date,
     normalize_patient,
 )
-from services.patient.listing import find_date_violations
+from services.patient.listing import find_listing_violations
 
 
 class PatientChecks:
@@ -29,4 +29,4 @@ class PatientChecks:
 
     async def list_patients(self, request: ListPatientsRequest) -> Mapping[str, str]:
         """Returns the violations of the filters."""
-        return find_date_violations(request)
+        return find_listing_violations(request)

@@ -1,32 +1,33 @@
 """The queries of ListPatients: one statement for each combination of filters and order, compiled on first use."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from sqlalchemy import Date, SmallInteger, bindparam, select
+from sqlalchemy import ColumnElement, Date, SmallInteger, bindparam, false, select
 
 from gen.pulsetrack.patient.v1 import ListPatientsRequest
 from services.common.errors import FieldsInvalid
 from services.common.postgres.paging import Listing
 from services.common.protobuf.violations import NOT_A_DATE
-from services.common.text import build_like_pattern
+from services.common.text import normalize
 from services.patient.domain import is_calendar_date
-from services.patient.models import patients
+from services.patient.models import PATIENT, patients
+from services.patient.search import Row, SearchListing
+from services.patient.words import MAX_WORDS, build_patterns
 
-_row = patients.c
-_CONDITIONS = {
-    "not_deleted": _row.delete_time.is_(None),
-    "pattern": _row.search_key.like(bindparam("pattern"), escape="\\"),
-    "sex": _row.sex == bindparam("sex", type_=SmallInteger),
-    "born_after": _row.date_of_birth > bindparam("born_after", type_=Date),
-    "born_before": _row.date_of_birth < bindparam("born_before", type_=Date),
-    "registered_after": _row.registered_date > bindparam("registered_after", type_=Date),
-    "registered_before": _row.registered_date < bindparam("registered_before", type_=Date),
+_CONDITIONS: dict[str, Callable[[Row], ColumnElement[bool]]] = {
+    "not_deleted": lambda row: row.delete_time.is_(None),
+    "nothing": lambda _: false(),
+    "sex": lambda row: row.sex == bindparam("sex", type_=SmallInteger),
+    "born_after": lambda row: row.date_of_birth > bindparam("born_after", type_=Date),
+    "born_before": lambda row: row.date_of_birth < bindparam("born_before", type_=Date),
+    "registered_after": lambda row: row.registered_date > bindparam("registered_after", type_=Date),
+    "registered_before": lambda row: row.registered_date < bindparam("registered_before", type_=Date),
 }
-"""The conditions of a listing, by the names of their parameters. `not_deleted` has no parameter."""
+"""The conditions of a listing, by the names of their parameters. `not_deleted` and `nothing` have no parameter."""
 
 _DATE_FILTERS = ("born_after", "born_before", "registered_after", "registered_before")
 
@@ -37,13 +38,16 @@ Order: TypeAlias = tuple[tuple[str, bool], ...]
 """The names of the sort columns, and whether each is descending."""
 
 
-def normalize_order(order_by: str) -> str:
+def normalize_order(order_by: str, *, ranked: bool) -> str:
     """Returns the canonical form of an order (AIP-132), which is empty for the default order.
 
-    Requests with the same order then have the same page tokens.
+    Requests with the same order then have the same page tokens. If the default order ranks matches, a request for
+    newest patients first differs from it.
     """
+    if not order_by:
+        return ""
     order = ",".join(f"{name} desc" if descending else name for name, descending in _parse_order(order_by))
-    return "" if order == _DEFAULT_ORDER else order
+    return "" if order == _DEFAULT_ORDER and not ranked else order
 
 
 def _parse_order(order_by: str) -> Order:
@@ -57,20 +61,29 @@ def _parse_order(order_by: str) -> Order:
 
 def build_listing(request: ListPatientsRequest) -> tuple[Listing, dict[str, Any]]:
     """Returns the listing that a request selects, and the values of its parameters. Raises FieldsInvalid."""
-    if wrong := find_date_violations(request):
+    if wrong := find_listing_violations(request):
         raise FieldsInvalid(wrong)
     values: dict[str, Any] = {name: date.fromisoformat(value) for name, value in _date_filters(request)}
-    if request.query:
-        values["pattern"] = build_like_pattern(request.query)
     if request.sex:
         values["sex"] = int(request.sex)
-    conditions = frozenset(values) if request.show_deleted else frozenset((*values, "not_deleted"))
-    return _compile_listing(_parse_order(request.order_by), conditions), values
+    conditions = {*values} if request.show_deleted else {*values, "not_deleted"}
+    order = _parse_order(request.order_by)
+    if not normalize(request.query):
+        return _compile_listing(order, frozenset(conditions)), values
+    patterns = build_patterns(request.query)
+    words = len(patterns.part)
+    if not words:
+        return _compile_listing(order, frozenset(conditions | {"nothing"})), values
+    values["patterns"] = patterns.without_ranks() if request.order_by else patterns
+    return _compile_search(order, frozenset(conditions), words), values
 
 
-def find_date_violations(request: ListPatientsRequest) -> dict[str, str]:
-    """Returns the violations of filters that are not calendar dates."""
-    return {name: NOT_A_DATE for name, value in _date_filters(request) if not is_calendar_date(value)}
+def find_listing_violations(request: ListPatientsRequest) -> dict[str, str]:
+    """Returns the violations of filters that are not calendar dates, and of a query with too many words."""
+    violations = {name: NOT_A_DATE for name, value in _date_filters(request) if not is_calendar_date(value)}
+    if len(build_patterns(request.query).part) > MAX_WORDS:
+        violations["query"] = f"must have at most {MAX_WORDS} words"
+    return violations
 
 
 def _date_filters(request: ListPatientsRequest) -> Iterator[tuple[str, str]]:
@@ -79,6 +92,21 @@ def _date_filters(request: ListPatientsRequest) -> Iterator[tuple[str, str]]:
 
 @lru_cache(maxsize=512)
 def _compile_listing(order: Order, conditions: frozenset[str]) -> Listing:
-    directions = [descending for _, descending in order]
-    rows = select(patients).where(*(_CONDITIONS[condition] for condition in sorted(conditions)))
-    return Listing(rows, *(_row[name] for name, _ in order), _row.id, descending=[*directions, directions[-1]])
+    names, descending = _sort_columns(order)
+    rows = select(*PATIENT).where(*_build_conditions(patients.c, conditions))
+    return Listing(rows, *(patients.c[name] for name in names), descending=descending)
+
+
+@lru_cache(maxsize=512)
+def _compile_search(order: Order, conditions: frozenset[str], words: int) -> SearchListing:
+    return SearchListing(*_sort_columns(order), lambda row: _build_conditions(row, conditions), words)
+
+
+def _sort_columns(order: Order) -> tuple[list[str], list[bool]]:
+    """Returns the names of the sort columns and their directions. The last one is the id, in the direction before."""
+    names, directions = zip(*order, strict=True)
+    return [*names, "id"], [*directions, directions[-1]]
+
+
+def _build_conditions(row: Row, names: frozenset[str]) -> list[ColumnElement[bool]]:
+    return [_CONDITIONS[name](row) for name in sorted(names)]

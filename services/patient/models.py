@@ -3,6 +3,7 @@
 from sqlalchemy import (
     BigInteger,
     Column,
+    Computed,
     Date,
     DateTime,
     Index,
@@ -31,6 +32,12 @@ from services.common.postgres.statement import Statement
 
 metadata = MetaData()
 
+_WORDS = r"""
+    ' ' || translate(encode(fold_words(
+        name || U&'\E000' || email || U&'\E000' || coalesce(medical_record_number, '') || U&'\E000' || phone
+    )::bytea, 'escape'), '\', 'U') || ' '
+"""
+
 patients = Table(
     "patients",
     metadata,
@@ -49,11 +56,21 @@ patients = Table(
     Column("update_time", DateTime(timezone=True), nullable=False),
     Column("delete_time", DateTime(timezone=True)),
     Column("sequence", BigInteger, nullable=False),
+    Column("words", Text, Computed(_WORDS, persisted=True), nullable=False),
 )
-"""Patients, including deleted ones. `sequence` is the number of changes so far; queries search `search_key`."""
+"""Patients, including deleted ones.
+
+- `sequence` is the number of changes so far.
+- `words` are the folded words that queries search, in ASCII, each after a space (services.patient.words).
+- `search_key` is searched by the previous version only.
+"""
+
+PATIENT = [column for column in patients.c if column.computed is None]
+"""The columns of a patient."""
 
 for column in (patients.c.name, patients.c.create_time, patients.c.update_time, patients.c.date_of_birth):
     Index(f"patients_by_{column.name}", column, patients.c.id)
+Index("patients_by_words", patients.c.words, postgresql_using="gin", postgresql_ops={"words": "gin_trgm_ops"})
 Index("patients_search", patients.c.search_key, postgresql_using="gin", postgresql_ops={"search_key": "gin_trgm_ops"})
 
 _RECORD_NUMBER_KEY = (
@@ -88,14 +105,14 @@ known_topics = topics_table(metadata)
 
 RESPONSES = StoredResponses(responses_table(metadata))
 
-_values = {column.name: bindparam(column.name, type_=column.type) for column in patients.c}
+_values = {column.name: bindparam(column.name, type_=column.type) for column in PATIENT}
 _not_deleted = patients.c.delete_time.is_(None)
 _has_id = patients.c.id == bindparam("id", type_=Uuid)
 
 INSERT_PATIENT = Statement(insert(patients).values(_values))
-GET_PATIENT = Statement(select(patients).where(_has_id, _not_deleted))
-GET_PATIENT_FOR_UPDATE = Statement(select(patients).where(_has_id, _not_deleted).with_for_update())
-GET_ANY_PATIENT_FOR_UPDATE = Statement(select(patients).where(_has_id).with_for_update())
+GET_PATIENT = Statement(select(*PATIENT).where(_has_id, _not_deleted))
+GET_PATIENT_FOR_UPDATE = Statement(select(*PATIENT).where(_has_id, _not_deleted).with_for_update())
+GET_ANY_PATIENT_FOR_UPDATE = Statement(select(*PATIENT).where(_has_id).with_for_update())
 UPDATE_PATIENT = Statement(
     update(patients).where(_has_id).values({name: value for name, value in _values.items() if name != "id"})
 )

@@ -123,11 +123,11 @@ class PatientService:
         return to_patient(row)
 
     async def list_patients(self, request: ListPatientsRequest) -> ListPatientsResponse:
-        """Returns a page of patients, newest first by default.
+        """Returns a page of patients. By default, the best matches of a query are first, then the newest patients.
 
         Raises FieldsInvalid, PageTokenInvalid; RateLimited if too many searches are running.
         """
-        request.order_by = normalize_order(request.order_by)
+        request.order_by = normalize_order(request.order_by, ranked=bool(request.query))
         listing, values = build_listing(request)
         async with self._searches.slot() if values or "," in request.order_by else nullcontext():
             rows, next_page_token = await listing.read_page(self._db, request, **values)

@@ -5,7 +5,6 @@ import pytest
 from services.common.text import (
     BIDIRECTIONAL,
     INVISIBLE,
-    build_like_pattern,
     find_violation,
     fold_case,
     normalize,
@@ -65,11 +64,3 @@ def test_key_differs_for_other_texts(one: str, other: str) -> None:
 @pytest.mark.parametrize("text", ["ANA", "Straße", "ΐ", "\u0130", "\u01c5", "ﬁ"], ids=ascii)
 def test_key_of_a_key_is_the_key(text: str) -> None:
     assert fold_case(fold_case(text)) == fold_case(text)
-
-
-@pytest.mark.parametrize(
-    ("query", "pattern"),
-    [("Ana", "%ana%"), ("50%", r"%50\%%"), ("a_b", r"%a\_b%"), ("a\\b", r"%a\\b%"), ("", "%%")],
-)
-def test_query_is_escaped_in_a_like_pattern(query: str, pattern: str) -> None:
-    assert build_like_pattern(query) == pattern

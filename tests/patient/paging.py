@@ -29,3 +29,9 @@ def ids_of(listed: Iterable[Patient]) -> list[str]:
 def list_ids(patients: Client, **request: object) -> list[str]:
     """Returns the ids of the patients on all pages."""
     return [patient.id for page in read_pages(patients, **request) for patient in page.patients]
+
+
+def find_names(patients: Client, query: str) -> list[str]:
+    """Returns the names of the first patients that match a query."""
+    listed = patients.list_patients(ListPatientsRequest(query=query)).patients
+    return [patient.name for patient in listed]

@@ -6,7 +6,7 @@ from types import GenericAlias
 from typing import Any
 
 from asyncpg import Record
-from sqlalchemy import BindParameter, Column, ColumnElement, Integer, Select, and_, bindparam, or_, tuple_
+from sqlalchemy import BindParameter, ColumnElement, Integer, Select, and_, bindparam, or_, tuple_
 
 from services.common.errors import PageTokenInvalid, ValueRejected
 from services.common.postgres import cursor
@@ -17,29 +17,51 @@ from services.common.protobuf import codec
 DEFAULT_PAGE_SIZE = 50
 MAX_PAGE_SIZE = 1000
 
+LIMIT = bindparam("limit", type_=Integer)
+"""The parameter of a statement that limits the number of its rows."""
+
 
 def effective_page_size(requested: int) -> int:
     """Returns the page size for the one in a request, where 0 stands for the default (AIP-158)."""
     return min(requested or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
 
 
+class Keyset:
+    """The sort columns of a listing, which together identify a row, and their directions."""
+
+    def __init__(self, columns: Sequence[ColumnElement[Any]], descending: Sequence[bool]) -> None:
+        self.names = tuple(str(column.key) for column in columns)
+        self.parameters = tuple(f"after_{name}" for name in self.names)
+        self.types = GenericAlias(tuple, tuple(column.type.python_type for column in columns))
+        self._columns = columns
+        self._descending = descending
+
+    def sort(self, rows: Select[Any]) -> Select[Any]:
+        """Returns the select in this order."""
+        directed = zip(self._columns, self._descending, strict=True)
+        return rows.order_by(*(column.desc() if down else column.asc() for column, down in directed))
+
+    def skip(self, rows: Select[Any]) -> Select[Any]:
+        """Returns the select of the rows after the row whose values are the parameters."""
+        columns = zip(self.parameters, self._columns, strict=True)
+        last_values = [bindparam(name, type_=column.type) for name, column in columns]
+        return rows.where(_is_after(self._columns, last_values, self._descending))
+
+
 class Listing:
     """A select that is read page by page, sorted by columns that together identify a row."""
 
-    def __init__(self, rows: Select[Any], *columns: Column[Any], descending: Sequence[bool] | None = None) -> None:
+    def __init__(
+        self, rows: Select[Any], *columns: ColumnElement[Any], descending: Sequence[bool] | None = None
+    ) -> None:
         """Takes a select, its sort columns, which it must select and which must not be null, and their directions.
 
         By default, all are descending.
         """
-        descending = descending or [True] * len(columns)
-        self._names = tuple(column.name for column in columns)
-        self._parameters = tuple(f"after_{name}" for name in self._names)
-        self._types = GenericAlias(tuple, tuple(column.type.python_type for column in columns))
-        last_values = [bindparam(name, type_=c.type) for name, c in zip(self._parameters, columns, strict=True)]
-        directed = (column.desc() if down else column.asc() for column, down in zip(columns, descending, strict=True))
-        ordered = rows.order_by(*directed).limit(bindparam("limit", type_=Integer))
+        self._keyset = Keyset(columns, descending or [True] * len(columns))
+        ordered = self._keyset.sort(rows).limit(LIMIT)
         self._first = Statement(ordered)
-        self._following = Statement(ordered.where(_is_after(columns, last_values, descending)))
+        self._following = Statement(self._keyset.skip(ordered))
 
     async def read_page(self, db: Database | Transaction, request: Any, **values: Any) -> tuple[Sequence[Record], str]:
         """Returns the rows of the requested page, and the token of the next page, which is empty on the last page.
@@ -48,32 +70,37 @@ class Listing:
         Raises PageTokenInvalid.
         """
         query, size = _encode_query(request), effective_page_size(request.page_size)
-        statement = self._first
-        if request.page_token:
-            statement = self._following
-            values |= zip(self._parameters, self._decode(request.page_token, query), strict=True)
+        after = self._decode(request.page_token, query) if request.page_token else None
         try:
-            rows = await db.rows(statement, limit=size + 1, **values)
+            rows = await self.read_rows(db, after, limit=size + 1, **values)
         except ValueRejected:
-            if request.page_token:  # a forged token can contain any value
+            if after:  # a forged token can contain any value
                 raise PageTokenInvalid from None
             raise
         if len(rows) <= size:
             return rows, ""
         last = rows[size - 1]
-        return rows[:size], cursor.encode(tuple(last[name] for name in self._names), query)
+        return rows[:size], cursor.encode(tuple(last[name] for name in self._keyset.names), query)
+
+    async def read_rows(
+        self, db: Database | Transaction, after: Sequence[Any] | None, **values: Any
+    ) -> Sequence[Record]:
+        """Returns rows up to a limit: the first ones, or those after the row whose sort columns have the values."""
+        if after is None:
+            return await db.rows(self._first, **values)
+        return await db.rows(self._following, **values, **dict(zip(self._keyset.parameters, after, strict=True)))
 
     def _decode(self, token: str, query: bytes) -> tuple[Any, ...]:
         """Returns the values of the sort columns in the last row of the previous page."""
         try:
-            values: tuple[Any, ...] = cursor.decode(token, query, self._types)
+            values: tuple[Any, ...] = cursor.decode(token, query, self._keyset.types)
         except cursor.InvalidCursorError:
             raise PageTokenInvalid from None
         return values
 
 
 def _is_after(
-    columns: Sequence[Column[Any]], values: Sequence[BindParameter[Any]], descending: Sequence[bool]
+    columns: Sequence[ColumnElement[Any]], values: Sequence[BindParameter[Any]], descending: Sequence[bool]
 ) -> ColumnElement[bool]:
     """Returns the condition of the rows after the row with these values."""
     if len(set(descending)) == 1:

@@ -391,15 +391,20 @@ class ListPatientsRequest(betterproto2.Message):
 
     query: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Returns only patients whose name, email address or record number contains this text. The search ignores case. At
-    most 100 characters.
+    Returns only patients who match every word of this text, in any order. A word matches a part of a word in the name,
+    email address, phone number or record number. A word of one or two letters matches only the beginning of a word.
+    The search ignores case, accents, apostrophes and width (`oneil` finds O’Neil, `lukasz` finds Łukasz).
+    Punctuation separates words; in a number, punctuation and spaces are ignored (`21 000` finds +351 21 000 000). A text
+    without letters and digits finds no patient. At most 100 characters and 10 words; each ideograph is a word.
     """
 
     order_by: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
     The sort order (AIP-132): a comma-separated list of `name` (by Unicode code point), `create_time`, `update_time` and
     `date_of_birth`, in snake case or lower camel case. The order is ascending; append ` desc` to a field for descending
-    order. Patients with equal values are sorted by ID. Defaults to `create_time desc`.
+    order. Patients with equal values are sorted by ID. Defaults to `create_time desc`; with a `query`, to the
+    best matches first: patients with all of its words, then patients with words that begin with them, then all others,
+    each newest first.
     """
 
     show_deleted: "bool" = betterproto2.field(5, betterproto2.TYPE_BOOL)
