@@ -55,7 +55,7 @@ check: $(TEST) ## Check format, lint, types, imports, protos, generated code, En
 	@$(BIN)/python -m envoy --check
 	@if command -v actionlint >/dev/null; then actionlint; else echo "actionlint is not on PATH. The workflows are not checked."; fi
 
-bench: $(TEST) $(REFERENCE) ## Compare CPU time and latency with a reference service (QUICK=1, ROUNDS=3, CALLS=1500)
+bench: $(TEST) $(REFERENCE) ## Compare CPU time and latency with a reference service (QUICK=1, ROUNDS=3, CALLS=3000)
 	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds '$(ROUNDS)') $(if $(CALLS),--calls '$(CALLS)')
 
 load: $(TEST) ## Generate load on the running system (OPTIONS=--help lists the options)

@@ -20,7 +20,7 @@ from bench.run import measure_all, start_ours
 from deploy.errors import StartError
 from tools.local.process import ROOT
 
-_FULL, _QUICK = (3, 1500), (1, 500)
+_FULL, _QUICK = (3, 3000), (1, 500)
 _QUICK_FOLDER = ROOT / "build" / "bench-quick"
 _WIDTH = 130
 
@@ -62,7 +62,7 @@ def _parse_options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one short round, whose results stay out of docs/")
     parser.add_argument("--alone", action="store_true", help="only PulseTrack, to compare two revisions")
     parser.add_argument("--rounds", type=int, help="number of rounds (3)")
-    parser.add_argument("--calls", type=int, help="number of calls of GET per round and system (1500)")
+    parser.add_argument("--calls", type=int, help="number of calls of GET per round and system (3000)")
     parser.add_argument("--output", type=Path, help="folder for performance.md and its plots (docs)")
     options = parser.parse_args()
     rounds, calls = _QUICK if options.quick else _FULL

@@ -6,9 +6,9 @@ from statistics import median
 
 from bench.cases import CASES
 from bench.results import Results
-from bench.system import UNCOUNTED
 
-_WIDTH, _LEFT, _RIGHT, _TOP, _BAR, _GAP = 860, 300, 90, 40, 16, 12
+_WIDTH, _LEFT, _RIGHT, _TOP, _BAR, _GAP = 900, 340, 60, 40, 16, 12
+_PARTS = ("gateway", "api", "auth", "patient", "billing", "analytics", "postgres")
 _COLORS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")
 
 Row = tuple[str, Mapping[str, float]]
@@ -23,9 +23,9 @@ def plot_cpu(results: Results) -> str:
         rows = []
         for variant in case.variants:
             parts = results.part_us(case.name, variant)
-            rows.append((variant, {part: us / base for part, us in parts.items() if part != UNCOUNTED}))
+            rows.append((variant, {part: parts[part] / base for part in _PARTS if part in parts}))
         groups.append((case.name, rows))
-    return _render("CPU time per call, by part; the reference is 1", groups, is_stacked=True)
+    return _render("CPU time per call, by part; the reference is 1", groups)
 
 
 def plot_latency(results: Results) -> str:
@@ -39,12 +39,13 @@ def plot_latency(results: Results) -> str:
             p50, p99 = median(each.p50_ms for each in found), median(each.p99_ms for each in found)
             rows.append((variant, {"p50": p50 / base, "p99": (p99 - p50) / base}))
         groups.append((case.name, rows))
-    return _render("Latency p50 and p99; the p50 of the reference is 1", groups, is_stacked=False)
+    return _render("Latency p50 and p99 (end of the bar); the p50 of the reference is 1", groups)
 
 
-def _render(title: str, groups: Sequence[tuple[str, Sequence[Row]]], *, is_stacked: bool) -> str:
+def _render(title: str, groups: Sequence[tuple[str, Sequence[Row]]]) -> str:
     """Returns horizontal bars. The number at the end of a bar is its length."""
-    names = list(dict.fromkeys(name for _, rows in groups for _, values in rows for name in values))
+    found = {name for _, rows in groups for _, values in rows for name in values}
+    names = [name for name in (*_PARTS, "p50", "p99") if name in found]
     longest = max(sum(values.values()) for _, rows in groups for _, values in rows)
     scale = (_WIDTH - _LEFT - _RIGHT) / longest
     y, content = float(_TOP), []
@@ -56,11 +57,10 @@ def _render(title: str, groups: Sequence[tuple[str, Sequence[Row]]], *, is_stack
         y += _GAP
     legend = _legend(names)
     style = "text{font:12px system-ui,sans-serif;fill:#555}.b{font-weight:600}"
-    note = "" if is_stacked else " (bars end at p99)"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {y:.0f}" role="img" '
         f'aria-label="{escape(title)}"><style>{style}</style><rect width="100%" height="100%" fill="#fff"/>'
-        f"{_text(8, 14, title + note, is_bold=True)}{legend}{''.join(content)}</svg>\n"
+        f"{_text(8, 14, title, is_bold=True)}{legend}{''.join(content)}</svg>\n"
     )
 
 
