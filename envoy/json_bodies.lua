@@ -4,10 +4,6 @@
 -- FIELDS is generated from the protos. It maps a message to its fields by JSON and proto name. Each field has its JSON
 -- name, its kind ("string", "boolean" or "enum"), the values of an enum, and whether it is output-only.
 
-local REJECTED = '{"code":3,"message":"%s","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo",'
-  .. '"reason":"JSON_INVALID","domain":"pulsetrack"}%s]}'
-local BAD_REQUEST = ',{"@type":"type.googleapis.com/google.rpc.BadRequest","fieldViolations":[%s]}'
-
 local MAX_VIOLATIONS = 20
 local MAX_DIGITS = 11 -- of a 32-bit number, with its sign
 
@@ -75,8 +71,7 @@ end
 local function violations_of(text, fields, is_patch, has_mask)
   local found, names, seen, id = {}, {}, {}, nil
   local function reject(name, description)
-    local shown = #name <= 64 and not name:find("[^%w_%-. ]") and name or "(unreadable name)"
-    found[#found + 1] = string.format('{"field":"%s","description":"%s"}', shown, description)
+    found[#found + 1] = violation(name, description)
   end
   local at, char = skip(text, 1)
   if char ~= OPEN then return nil end
@@ -97,7 +92,7 @@ local function violations_of(text, fields, is_patch, has_mask)
     elseif seen[field.name] then reject(name, "must not be repeated")
     elseif why then reject(name, why)
     elseif is_patch and field.name == "id" then -- the transcoder compares it with the id in the path
-    elseif field.output and not has_mask then reject(name, "is set by the server and cannot be changed")
+    elseif field.output and not has_mask then reject(name, "must not be set, because the server sets it")
     elseif field.name ~= "etag" then names[#names + 1] = field.name end -- the etag is a condition, not a change
     if field then seen[field.name] = true end
     -- The rest is not read after a nested value, which no field takes.
@@ -114,15 +109,9 @@ local function violations_of(text, fields, is_patch, has_mask)
   return not beyond and found or nil, names, id
 end
 
-local function respond(handle, message, violations)
-  local details = #violations > 0 and string.format(BAD_REQUEST, table.concat(violations, ",")) or ""
-  local body = string.format(REJECTED, message, details)
-  handle:respond({ [":status"] = "400", ["content-type"] = "application/json" }, body)
-end
-
 function envoy_on_request(handle)
   local context = handle:filterContext() -- not valid after body(), which may suspend the script
-  local fields, mask = FIELDS[context:get("message")], context:get("mask")
+  local fields, mask, roles = FIELDS[context:get("message")], context:get("mask"), context:get("roles")
   local body = handle:body()
   local text = body and body:length() > 0 and body:getBytes(0, body:length()) or ""
   local headers = handle:headers()
@@ -130,8 +119,12 @@ function envoy_on_request(handle)
   local has_mask = mask and path:find("[?&]update_?[mM]ask=[^&]")
   if text == "" then return end
   local found, names, id = violations_of(text, fields, mask, has_mask)
-  if not found then return respond(handle, "The request body is not valid JSON (RFC 8259).", {}) end
-  if #found > 0 then return respond(handle, "The request body has invalid fields.", found) end
+  if (not found or #found > 0) and not is_permitted(handle, roles) then
+    body:setBytes("{}") -- the service rejects the caller, and records the call
+    return
+  end
+  if not found then return respond(handle, "JSON_INVALID", "The request body is not valid JSON (RFC 8259).", {}) end
+  if #found > 0 then return respond(handle, "JSON_INVALID", "The request body has invalid fields.", found) end
   local path_id = id and path:match("^[^?]*/(%x[%x-]+)")
   if path_id and id ~= path_id and id:lower() == path_id:lower() then -- the transcoder compares them literally
     path = path:gsub("^([^?]*/)%x[%x-]+", "%1" .. id)

@@ -7,27 +7,27 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from envoy.extension import Config, extension, to_any
 from envoy.names import JSON_BODY
-from services.common.protobuf.contract import ContractError, Http, Method, all_methods, output_only_fields
+from services.common.protobuf.contract import AccessKind, ContractError, Http, Method, all_methods, output_only_fields
 
-_SCRIPT = Path(__file__).with_suffix(".lua")
+_SCRIPTS = (Path(__file__).with_name("violations.lua"), Path(__file__).with_suffix(".lua"))
 _MASK = "update_mask"
 
 
 def json_body_filter() -> Config:
     """Returns the filter, which is disabled. `json_body_check` enables it for a route."""
-    return extension(
-        JSON_BODY,
-        "filters.http.lua.v3.Lua",
-        default_source_code={"inline_string": f"{_fields()}\n{_SCRIPT.read_text(encoding='utf-8')}"},
-    ) | {"disabled": True}
+    scripts = (file.read_text(encoding="utf-8") for file in _SCRIPTS)
+    source = {"inline_string": "\n".join((_fields(), *scripts))}
+    return extension(JSON_BODY, "filters.http.lua.v3.Lua", default_source_code=source) | {"disabled": True}
 
 
 def json_body_check(method: Method, http: Http) -> Config:
-    """Returns the options of a route with a body: the message type, and the field mask that the body implies."""
+    """Returns the options of a route with a body: the message type, the implied field mask, and the roles."""
     message = _body_message(method, http)
     context = {"message": message.full_name}
     if http.verb == "PATCH" and _MASK in method.input.DESCRIPTOR.fields_by_name:
         context["mask"] = "updateMask"
+    if method.access.kind is AccessKind.USERS:
+        context["roles"] = f"|{'|'.join(sorted(method.access.roles))}|"
     return {JSON_BODY: to_any("filters.http.lua.v3.LuaPerRoute", filter_context=context)}
 
 

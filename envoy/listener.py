@@ -7,6 +7,7 @@ from envoy.headers import allow_list, message_present, size_limit
 from envoy.json_bodies import json_body_filter
 from envoy.names import BUFFER, CORS, JWT, TRANSCODER
 from envoy.overload import reset_limits
+from envoy.queries import query_filter
 from envoy.rate_limits import rate_limit_filter
 from envoy.replies import local_reply_config
 from envoy.rest_requests import custom_method_filter, head_filter, json_lines_filter
@@ -118,6 +119,7 @@ def _filters(target: Target) -> list[Config]:
         *site_filters(),
         public_body_filter(),  # before a filter buffers the body
         jwt_filter(),
+        query_filter(),
         extension(BUFFER, "filters.http.buffer.v3.Buffer", max_request_bytes=MAX_BODY),  # until the body is complete
         message_present(),
         health_filter(),  # needs the complete message

@@ -253,9 +253,14 @@ def _rest_mapper(reply: Reply) -> Config:
     return {
         **_condition(reply.when),
         "status_code": reply.http,
-        "body_format_override": _json(MessageToDict(_status(reply, reply.code))),
+        "body_format_override": _json(_to_json(_status(reply, reply.code))),
         "headers_to_add": _headers({**HEADERS, **_retry_header(reply), **allow}),
     }
+
+
+def _to_json(status: status_pb2.Status) -> Config:
+    """Returns a status as the transcoder prints it: with empty fields."""
+    return MessageToDict(status, always_print_fields_with_no_presence=True)
 
 
 def _status(reply: Reply, code: int) -> status_pb2.Status:

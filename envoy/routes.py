@@ -10,6 +10,7 @@ from envoy.extension import Config, to_any
 from envoy.headers import AUTHORIZATION, GRPC_CALL, PATH, VALUES
 from envoy.json_bodies import json_body_check
 from envoy.names import BUFFER, CORS, CUSTOM_METHOD, HEAD, JSON_LINES, JWT, MESSAGE, PUBLIC_BODY, TRANSCODER
+from envoy.queries import query_check, query_regex
 from envoy.rate_limits import CREDENTIALS, rate_limits_of
 from envoy.replies import HEADERS, PARAMETER_INVALID, PARAMETER_UNKNOWN, REST_VERBS
 from envoy.rest_requests import enable_lua
@@ -86,7 +87,7 @@ def _routes(target: Target) -> Iterator[Config]:
     # Exact paths precede templates that also match them.
     yield from sorted(_call_routes(target), key=lambda route: "safe_regex" in route["match"])
     yield from _head_routes(target)
-    yield from _unknown_parameter_routes()
+    yield from _rejected_query_routes()
     yield from _rest_verb_routes(all_methods())
     yield from standard_routes(target)
     yield from _grpc_verb_routes(target)
@@ -190,8 +191,8 @@ def _content_type_routes() -> Iterator[Config]:
         yield _direct_response({**match, "headers": [*match["headers"], not_json]}, 415)
 
 
-def _unknown_parameter_routes() -> Iterator[Config]:
-    """Yields a route for each binding that rejects a query with other parameters. It follows the bindings.
+def _rejected_query_routes() -> Iterator[Config]:
+    """Yields a route for each binding that rejects all other queries. It follows the bindings.
 
     It requires a token if the method does.
     """
@@ -201,20 +202,14 @@ def _unknown_parameter_routes() -> Iterator[Config]:
                 route = _direct_response(_rest_match(replace(http, verb=verb)), PARAMETER_UNKNOWN)
                 if method.access.kind is not AccessKind.PUBLIC:
                     del route["typed_per_filter_config"][JWT]
+                route["typed_per_filter_config"] |= query_check(method)
                 yield route
 
 
 def _known_match(method: Method, http: Http) -> Config:
-    """Returns the route match of a binding whose query contains only parameters of the binding.
-
-    The transcoder would also set the id of the path and fields of the body from the query.
-    """
+    """Returns the route match of a binding whose query contains only its parameters, with plausible values."""
     match = _rest_match(http)
-    bound = {variable.strip("{}") for variable in PATH_VARIABLE.findall(http.path)} | {http.body}
-    fields = [] if http.body == "*" else [f for f in method.input.DESCRIPTOR.fields if f.name not in bound]
-    names = "|".join(sorted({name for field in fields for name in (field.name, field.json_name)}))
-    parameter = f"(?:(?:{names})=[^&]*)?" if names else ""
-    known = {"name": ":path", "string_match": {"safe_regex": {"regex": rf"[^?]*(?:\?{parameter}(?:&{parameter})*)?"}}}
+    known = {"name": ":path", "string_match": {"safe_regex": {"regex": f"[^?]*{query_regex(method, http)}"}}}
     return {**match, "headers": [*match["headers"], known]}
 
 

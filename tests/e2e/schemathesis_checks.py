@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from services.auth import password_strength, usernames
 from services.common import text
+from services.common.protobuf.masks import EMPTY_UPDATE
 from services.common.protobuf.violations import REQUIRED
 from services.patient import domain
 from tools.protos import GEN
@@ -33,6 +34,7 @@ BEYOND_FORM = {
     domain.BEFORE_BIRTH,
     domain.IN_FUTURE,
     REQUIRED,  # for a field named in an update mask
+    EMPTY_UPDATE,  # an update needs a body or a mask
     "must be 1 to 50 letters, digits, dots, hyphens or underscores",
 }
 """Violations of fields that match the schema. JSON Schema cannot compare fields or dates with today."""

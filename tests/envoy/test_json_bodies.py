@@ -18,10 +18,11 @@ BODIES = [
 PATIENT = "/v1/patients/7f0c6e64-7c1b-7b6e-8f3e-1d2c3b4a5968"
 
 
-def send(gateway: Gateway, verb: str, path: str, body: str) -> Any:
-    """Sends a body as it is, and returns the response."""
+def send(gateway: Gateway, verb: str, path: str, body: str, role: str = "ADMIN") -> Any:
+    """Sends a body as it is, and returns the response. The caller is an admin by default."""
+    token = gateway.keys.token(role=role)
     return gateway.http.request(
-        verb, path, content=body, headers={**gateway.bearer, "content-type": "application/json"}
+        verb, path, content=body, headers={"authorization": f"Bearer {token}", "content-type": "application/json"}
     )
 
 
@@ -188,4 +189,19 @@ def test_another_id_in_the_body_is_rejected(gateway: Gateway, query: str) -> Non
 @pytest.mark.parametrize(("verb", "path"), [("POST", "/v1/patients"), ("PATCH", PATIENT)])
 def test_output_only_field_is_rejected(gateway: Gateway, verb: str, path: str) -> None:
     response = send(gateway, verb, path, '{"createTime": "2020-01-01T00:00:00Z"}')
-    assert violations(response) == {"createTime": "is set by the server and cannot be changed"}
+    assert violations(response) == {"createTime": "must not be set, because the server sets it"}
+
+
+@pytest.mark.parametrize("body", ['{"mrn": 1}', "{"])
+def test_invalid_body_of_a_caller_without_the_role_reaches_the_service(gateway: Gateway, body: str) -> None:
+    send(gateway, "PATCH", PATIENT.replace("patients", "users"), body, role="USER")  # a stub permits all roles
+    [call] = gateway.received_calls()
+    assert call.request.user.ByteSize() == len(PATIENT.rpartition("/")[2]) + 2
+    assert not call.request.HasField("update_mask")
+
+
+def test_errors_have_the_empty_fields_of_the_errors_of_services(gateway: Gateway) -> None:
+    info, bad = send(gateway, "POST", "/v1/patients", '{"mrn": "1"}').json()["details"]
+    assert info["metadata"] == {}
+    assert bad["fieldViolations"][0]["reason"] == ""
+    assert gateway.http.get("/v1/nothing").json()["details"][0]["metadata"] == {}

@@ -167,8 +167,8 @@ def _response(status: int, found: list[Error]) -> Schema:
 
 def _example(error: Error) -> dict[str, Any]:
     info = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": error.reason, "domain": DOMAIN}
-    details: list[dict[str, Any]] = [info]
+    details: list[dict[str, Any]] = [{**info, "metadata": {}}]
     if error.reason == errors.FieldsInvalid.reason:
-        violation = {"field": "email", "description": "must be a valid email address"}
+        violation = {"field": "email", "description": "must be a valid email address", "reason": ""}
         details.append({"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": [violation]})
     return {"code": error.code, "message": error.message, "details": details}

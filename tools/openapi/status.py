@@ -64,12 +64,11 @@ def _details() -> dict[str, Schema]:
 def _detail(name: str, description: str, **properties: Schema) -> Schema:
     """Returns the schema of a google.rpc message in an Any: `@type` tells the details apart."""
     kind = _text("The type of this detail.", const=f"type.googleapis.com/google.rpc.{name}")
-    required = [field for field in properties if field != "metadata"]
     return {
         "type": "object",
         "description": description,
         "properties": {"@type": kind, **properties},
-        "required": ["@type", *required],
+        "required": ["@type", *properties],
     }
 
 
@@ -78,10 +77,11 @@ def _violation() -> Schema:
         "type": "object",
         "description": "An invalid field.",
         "properties": {
-            "field": _text("The path of the field in the request."),
+            "field": _text("The name of the field in the body, path or query of the request."),
             "description": _text("A sentence that says what is wrong."),
+            "reason": _text("Not used: always empty."),
         },
-        "required": ["field", "description"],
+        "required": ["field", "description", "reason"],
     }
 
 

@@ -1,0 +1,37 @@
+-- Names the invalid parameters of a query that no route has accepted. The route rejects the request in any case.
+--
+-- PARAMETERS is generated from the protos. It maps a method to its parameters by JSON and proto name, and a parameter to
+-- the sentence for an invalid value and to patterns, of which a valid value matches one.
+
+local MAX_VIOLATIONS = 20
+
+-- Returns whether a value matches one of the patterns. A value with escapes is left to the transcoder.
+local function is_valid(value, patterns)
+  if value == "" or value:find("[%%+]") then return true end
+  for _, pattern in ipairs(patterns) do
+    if value:find(pattern) then return true end
+  end
+  return false
+end
+
+function envoy_on_request(handle)
+  local parameters = PARAMETERS[handle:filterContext():get("method")]
+  local query = handle:headers():get(":path"):match("%?(.*)") or ""
+  local found, has_unknown = {}, false
+  for pair in query:gmatch("[^&]+") do
+    local name, value = pair:match("^([^=]*)=?(.*)$")
+    local parameter = parameters[name]
+    if #found == MAX_VIOLATIONS then break end
+    if not parameter then
+      has_unknown = true
+      found[#found + 1] = violation(name, "is not a parameter of this request")
+    elseif not pair:find("=", 1, true) or not is_valid(value, parameter.patterns) then
+      found[#found + 1] = violation(name, parameter.sentence)
+    end
+  end
+  if has_unknown then
+    respond(handle, "QUERY_PARAMETER_UNKNOWN", "The query contains an unknown parameter.", found)
+  elseif #found > 0 then
+    respond(handle, "QUERY_PARAMETER_INVALID", "A path or query parameter has an invalid value.", found)
+  end
+end
