@@ -139,3 +139,9 @@ def test_long_known_headers_are_accepted(user: Session) -> None:
     for _ in range(30):
         response = user.rest.get("/v1/patients", params={"pageSize": 1}, headers={"user-agent": "a" * 31_000})
         assert response.status_code == 200
+
+
+def test_too_long_cookie_is_rejected_every_time(user: Session) -> None:
+    for _ in range(30):
+        response = user.rest.get("/v1/patients", params={"pageSize": 1}, headers={"cookie": "a" * 33_000})
+        assert (response.status_code, response.json()["details"][0]["reason"]) == (431, "HEADERS_TOO_LARGE")
