@@ -107,3 +107,9 @@ def test_statistics_count_patients_of_unspecified_sex(api: Surface) -> None:
         return [each["sex"] for each in api("GetPatientStatistics").body["sexes"]]
 
     eventually(lambda: "SEX_UNSPECIFIED" in list_sexes())
+
+
+def test_every_violation_is_reported_at_once(api: Surface) -> None:
+    rejected = api("CreatePatient", patient={"name": "", "email": "x"})
+    assert (rejected.code, rejected.reason) == ("INVALID_ARGUMENT", "FIELDS_INVALID")
+    assert {*rejected.violations} == api.names("name", "email", "address", "dateOfBirth")

@@ -175,6 +175,51 @@ def test_rejected_body_returns_the_same_error(user: Session, name: str, body: di
     assert rest_error[2] == reason
 
 
+QUERIES = [
+    ("ListPatients", {"order_by": "email"}, "FIELDS_INVALID"),
+    ("ListPatients", {"order_by": "name,"}, "FIELDS_INVALID"),
+    ("ListPatients", {"query": "a\tb", "born_after": "1980"}, "FIELDS_INVALID"),
+    ("ListPatients", {"page_token": "x"}, "PAGE_TOKEN_INVALID"),
+    ("ListUsers", {"page_token": "x"}, "PAGE_TOKEN_INVALID"),
+    ("ListBillingAccounts", {"patient_id": "x", "page_size": "-1"}, "FIELDS_INVALID"),
+    ("ListPatientEvents", {"patient_id": "x"}, "FIELDS_INVALID"),
+    ("SearchUserAccessEvents", {"actor_id": "\x00"}, "FIELDS_INVALID"),
+]
+
+
+@pytest.mark.parametrize(("name", "query", "reason"), QUERIES, ids=[f"{row[0]} {' '.join(row[1])}" for row in QUERIES])
+def test_rejected_query_returns_the_same_error(admin: Session, name: str, query: dict[str, str], reason: str) -> None:
+    [method] = [method for method in BOTH if method.name == name]
+    grpc_error, rest_error = call_both(admin, method, "", **query)
+    assert grpc_error == rest_error
+    assert rest_error
+    assert rest_error[2] == reason
+
+
+CHANGES = [
+    ({}, "FIELDS_INVALID"),
+    ({"phone": "112", "etag": "0"}, "ETAG_MISMATCH"),
+    ({"name": "", "email": "x", "phone": "((("}, "FIELDS_INVALID"),
+    ({"registeredDate": "1900-01-01"}, "FIELDS_INVALID"),
+    ({"dateOfBirth": "9999-12-31"}, "FIELDS_INVALID"),
+    ({"email": "taken@clinic.test"}, "EMAIL_ALREADY_EXISTS"),
+]
+
+
+@pytest.mark.parametrize(("change", "reason"), CHANGES, ids=[" ".join(row[0]) or "nothing" for row in CHANGES])
+def test_rejected_change_returns_the_same_error(user: Session, change: dict[str, str], reason: str) -> None:
+    [method] = [method for method in BOTH if method.name == "UpdatePatient"]
+    [http] = method.http
+    user.rest.post("/v1/patients", json=a_patient(email="taken@clinic.test"))
+    created = user.post("/v1/patients", a_patient())
+    fields = {"patient": {**change, "id": created["id"]}, "updateMask": ",".join(change.keys() - {"etag"})}
+    request = ParseDict(fields, method.input())
+    rest_error = parse_response(user.rest.patch(f"/v1/patients/{created['id']}", json=change))
+    assert name_as_in_rest(call_grpc(user, method.path, request.SerializeToString()), http) == rest_error
+    assert rest_error
+    assert rest_error[2] == reason
+
+
 def test_unknown_route_is_unimplemented_in_grpc_and_not_found_in_rest(user: Session) -> None:
     grpc_error, rest_error = call_grpc(user, "/a.B/C", b""), parse_response(user.rest.get("/v1/nothing"))
     assert grpc_error
