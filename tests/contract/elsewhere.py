@@ -72,8 +72,8 @@ RULES = {
         "tests/patient/test_list_patients.py::test_page_token_of_another_query_is_rejected",
     ),
     "a query matches part of a name, an email or a record number": (
-        "tests/patient/test_list_patients.py::test_query_matches_part_of_a_name_regardless_of_case",
-        "tests/patient/test_list_patients.py::test_query_matches_part_of_an_email_or_record_number",
+        "tests/patient/test_search.py::test_query_finds_a_name_as_users_type_it",
+        "tests/patient/test_search.py::test_query_finds_an_email_or_record_number",
     ),
     "order_by, filters and show_deleted": (
         "tests/patient/test_list_patients_in_order.py::test_pages_contain_each_patient_once_in_order",
