@@ -2,10 +2,11 @@
 
 from envoy.body_limits import MAX_BODY, MAX_RESPONSE, public_body_filter
 from envoy.clusters import health_checked_clusters
+from envoy.conditions import condition_filter, etag_filters
 from envoy.extension import Config, extension
 from envoy.headers import allow_list, message_present, size_limit
 from envoy.json_bodies import json_body_filter
-from envoy.names import BUFFER, CORS, JWT, TRANSCODER
+from envoy.names import BUFFER, COMPRESSOR, CORS, JWT, TRANSCODER
 from envoy.overload import reset_limits
 from envoy.queries import query_filter
 from envoy.rate_limits import rate_limit_filter
@@ -125,7 +126,9 @@ def _filters(target: Target) -> list[Config]:
         health_filter(),  # needs the complete message
         custom_method_filter(),
         json_lines_filter(),
+        condition_filter(),
         json_body_filter(),  # before the transcoder, which ignores unknown fields
+        *etag_filters(),
         _transcoder(target),
         allow_list(),  # last, to apply to headers that other filters add
         extension("envoy.filters.http.router", "filters.http.router.v3.Router", suppress_envoy_headers=True),
@@ -144,7 +147,7 @@ def _readiness() -> Config:
 
 def _compressor() -> Config:
     return extension(
-        "envoy.filters.http.compressor",
+        COMPRESSOR,
         "filters.http.compressor.v3.Compressor",
         response_direction_config={
             "common_config": {

@@ -1,8 +1,12 @@
 """Names of HTTP filters that several modules refer to."""
 
 BUFFER = "envoy.filters.http.buffer"
+COMPRESSOR = "envoy.filters.http.compressor"
+CONDITION = "condition"
 CORS = "envoy.filters.http.cors"
 CUSTOM_METHOD = "custom_method"
+ETAG_FIELD = "etag_field"
+ETAG_HEADER = "etag_header"
 HEAD = "head"
 HEADER_SIZE = "header_size"
 HEALTH_CHECK = "health_check_routing"

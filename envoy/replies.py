@@ -26,11 +26,8 @@ HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 REST_VERBS = "GET, HEAD, POST, PATCH, DELETE, OPTIONS"
 """HTTP methods of the REST API."""
 
-
-PARAMETER_UNKNOWN = 421
-"""Status of a direct response that is returned as QUERY_PARAMETER_UNKNOWN, with status 400."""
-PARAMETER_INVALID = 422
-"""Status of a direct response that is returned as QUERY_PARAMETER_INVALID, with status 400."""
+PARAMETER_UNKNOWN, PARAMETER_INVALID, CONDITION_INVALID = 421, 422, 423
+"""Statuses of direct responses that REPLIES converts to errors with status 400."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +106,13 @@ REPLIES = (
         code=code_pb2.INVALID_ARGUMENT,
         reason="QUERY_PARAMETER_INVALID",
         message="A path or query parameter has an invalid value.",
+    ),
+    Reply(
+        when=f"response.code == {CONDITION_INVALID}",
+        http=400,
+        code=code_pb2.INVALID_ARGUMENT,
+        reason="REQUEST_INVALID",
+        message="If-Match and If-None-Match must be `*` or a list of etags in quotes, as in the ETag header.",
     ),
     Reply(
         when=f"{_has_details('grpc_json_transcode_failure')} && response.code == 400",

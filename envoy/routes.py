@@ -6,18 +6,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from envoy.clusters import streams_cluster
+from envoy.conditions import CONDITIONS, etag_options
+from envoy.cors import cors_policy
 from envoy.extension import Config, to_any
 from envoy.headers import AUTHORIZATION, GRPC_CALL, PATH, VALUES
 from envoy.json_bodies import json_body_check
-from envoy.names import BUFFER, CORS, CUSTOM_METHOD, HEAD, JSON_LINES, JWT, MESSAGE, PUBLIC_BODY, TRANSCODER
+from envoy.names import BUFFER, CONDITION, CORS, CUSTOM_METHOD, HEAD, JSON_LINES, JWT, MESSAGE, PUBLIC_BODY, TRANSCODER
 from envoy.queries import query_check, query_regex
 from envoy.rate_limits import CREDENTIALS, rate_limits_of
-from envoy.replies import HEADERS, PARAMETER_INVALID, PARAMETER_UNKNOWN, REST_VERBS
+from envoy.replies import CONDITION_INVALID, HEADERS, PARAMETER_INVALID, PARAMETER_UNKNOWN, REST_VERBS
 from envoy.rest_requests import enable_lua
 from envoy.site import DESCRIPTION, PAGE, site_files
 from envoy.standard import HEALTH, REFLECTION, standard_routes
 from envoy.target import Target
 from services.common.protobuf.contract import (
+    IF_MATCH,
+    IF_NONE_MATCH,
     PATH_VARIABLE,
     REMOTE_ADDRESS,
     SERVICES,
@@ -40,25 +44,6 @@ _SEGMENT = "[^/:]+"
 _NOT_EMPTY = {"safe_regex": {"regex": ".+"}}
 _JSON_CONTENT = r"(?i)application/json\s*(;.*)?"
 
-_ALLOWED_HEADERS = (
-    "authorization",
-    "content-type",
-    "grpc-timeout",
-    "idempotency-key",
-    "x-grpc-web",
-    "x-user-agent",
-)
-_EXPOSED_HEADERS = (
-    "grpc-message",
-    "grpc-status",
-    "grpc-status-details-bin",
-    "retry-after",
-    "x-ratelimit-limit",
-    "x-ratelimit-remaining",
-    "x-ratelimit-reset",
-    "x-request-id",
-)
-
 
 def route_config(target: Target) -> Config:
     """Returns the route configuration. The first matching route applies; unmatched requests return 404."""
@@ -68,7 +53,7 @@ def route_config(target: Target) -> Config:
             {
                 "name": "gateway",
                 "domains": ["*"],
-                "typed_per_filter_config": {CORS: _cors(target)},
+                "typed_per_filter_config": {CORS: cors_policy(target)},
                 "request_headers_to_add": [_remote_address()],
                 "response_headers_to_add": [_header(name, value) for name, value in HEADERS.items()],
                 **rate_limits_of(),
@@ -99,6 +84,8 @@ def _invalid_header_routes() -> Iterator[Config]:
     yield _direct_response({"connect_matcher": {}}, 405, allow=REST_VERBS)
     yield _direct_response({"prefix": "/", "headers": [_header_mismatch(":path", PATH)]}, PARAMETER_INVALID)
     yield _direct_response({"prefix": "/", "headers": [_SEVERAL_HOSTS]}, 400)
+    for name in (IF_MATCH, IF_NONE_MATCH):
+        yield _direct_response({"prefix": "/", "headers": [_header_mismatch(name, CONDITIONS)]}, CONDITION_INVALID)
     for name, regex in VALUES.items():
         yield _direct_response({"prefix": "/", "headers": [_header_mismatch(name, regex)]}, 400)
     yield _direct_response({"prefix": "/", "headers": [_header_mismatch("authorization", AUTHORIZATION)]}, 401)
@@ -147,7 +134,16 @@ def _method_routes(service: str, method: Method, target: Target) -> Iterator[Con
     for http in method.http:
         check = json_body_check(method, http) if http.body else {}
         lua = [*([CUSTOM_METHOD] if ":" in http.path else []), *([JSON_LINES] if method.streams else [])]
-        yield _call_route(service, method, _known_match(method, http), target, check | enable_lua(*lua))
+        yield from _rest_routes(service, method, http, target, check | enable_lua(*lua))
+
+
+def _rest_routes(service: str, method: Method, http: Http, target: Target, filters: Config) -> Iterator[Config]:
+    """Yields the route of a binding. If requests can be conditional, a route for those precedes it."""
+    match, filters = _known_match(method, http), filters | etag_options(method)
+    if condition := method.condition(http):
+        headers = [*match["headers"], {"name": condition, "present_match": True}]
+        yield _call_route(service, method, {**match, "headers": headers}, target, filters | enable_lua(CONDITION))
+    yield _call_route(service, method, match, target, filters)
 
 
 def _call_route(service: str, method: Method, match: Config, target: Target, filters: Config | None = None) -> Config:
@@ -170,8 +166,7 @@ def _head_routes(target: Target) -> Iterator[Config]:
         for method in methods(full_name):
             for http in method.http:
                 if "HEAD" in _allowed_verbs(method, http):
-                    match = _known_match(method, replace(http, verb="HEAD"))
-                    yield _call_route(service, method, match, target, enable_lua(HEAD))
+                    yield from _rest_routes(service, method, replace(http, verb="HEAD"), target, enable_lua(HEAD))
 
 
 def _allowed_verbs(method: Method, http: Http) -> Sequence[str]:
@@ -273,15 +268,3 @@ def _remote_address() -> Config:
 
 def _header(name: str, value: str) -> Config:
     return {"header": {"key": name, "value": value}, "append_action": "ADD_IF_ABSENT"}
-
-
-def _cors(target: Target) -> Config:
-    return to_any(
-        "filters.http.cors.v3.CorsPolicy",
-        allow_origin_string_match=[{"exact": origin} for origin in target.cors_origins],
-        allow_methods=REST_VERBS,
-        allow_headers=", ".join(_ALLOWED_HEADERS),
-        expose_headers=", ".join(_EXPOSED_HEADERS),
-        max_age="600",
-        forward_not_matching_preflights=False,
-    )

@@ -35,7 +35,8 @@ from services.common.audit.tables import split_call
 from services.common.bounds import Bound
 from services.common.context import Caller
 from services.common.messaging.outbox import Outbox
-from services.common.postgres.database import Database, Transaction
+from services.common.postgres.database import Database, Statement, Transaction
+from services.common.rpc.conditions import Condition
 from services.patient.changes import record_patient_change, to_revision
 from services.patient.checks import PatientChecks
 from services.patient.domain import (
@@ -134,7 +135,7 @@ class PatientService:
         record_read(row["id"] for row in rows)
         return ListPatientsResponse(patients=[to_patient(row) for row in rows], next_page_token=next_page_token)
 
-    async def update_patient(self, request: UpdatePatientRequest, caller: Caller) -> Patient:
+    async def update_patient(self, request: UpdatePatientRequest, caller: Caller, condition: Condition) -> Patient:
         """Updates a patient. An update without effect is not recorded.
 
         Raises FieldsInvalid, PatientNotFound, EtagMismatch, EmailAlreadyExists, RecordNumberAlreadyExists.
@@ -142,7 +143,7 @@ class PatientService:
         change = request.patient or Patient()
         mask = request.update_mask.paths if request.update_mask else None
         async with self._db.begin() as tx:
-            row = await _lock_patient(tx, change.id, change.etag)
+            row = await _lock_patient(tx, GET_PATIENT_FOR_UPDATE, change.id, condition)
             now = datetime.now(UTC)  # read after locking, so the update times of a patient increase
             current = to_patient(row)
             merged = merge_patient(current, change, mask, today=latest_date(now))
@@ -155,27 +156,25 @@ class PatientService:
             tx.add(UPDATE_PATIENT, conflicts=_CONFLICTS, **updated)
             return record_patient_change(tx, self._outbox, PatientUpdated, updated, caller, before=row)
 
-    async def delete_patient(self, request: DeletePatientRequest, caller: Caller) -> Patient:
+    async def delete_patient(self, request: DeletePatientRequest, caller: Caller, condition: Condition) -> Patient:
         """Marks a patient as deleted.
 
         Raises PatientNotFound, EtagMismatch.
         """
         async with self._db.begin() as tx:
-            row = await _lock_patient(tx, request.id, request.etag)
+            row = await _lock_patient(tx, GET_PATIENT_FOR_UPDATE, request.id, condition)
             now = datetime.now(UTC)
             deleted = advance_row(row, now, delete_time=now)
             tx.add(UPDATE_PATIENT, **deleted)
             return record_patient_change(tx, self._outbox, PatientDeleted, deleted, caller)
 
-    async def undelete_patient(self, request: UndeletePatientRequest, caller: Caller) -> Patient:
+    async def undelete_patient(self, request: UndeletePatientRequest, caller: Caller, condition: Condition) -> Patient:
         """Restores a deleted patient. A patient that is not deleted is returned unchanged.
 
-        Raises PatientNotFound.
+        Raises PatientNotFound, EtagMismatch.
         """
         async with self._db.begin() as tx:
-            row = await tx.row(GET_ANY_PATIENT_FOR_UPDATE, id=request.id)
-            if row is None:
-                raise PatientNotFound
+            row = await _lock_patient(tx, GET_ANY_PATIENT_FOR_UPDATE, request.id, condition)
             if row["delete_time"] is None:
                 return to_patient(row)
             undeleted = advance_row(row, datetime.now(UTC), delete_time=None)
@@ -223,12 +222,12 @@ class PatientService:
                 yield response
 
 
-async def _lock_patient(tx: Transaction, patient_id: str, etag: str) -> Record:
-    """Locks and returns the row of a patient. Raises PatientNotFound; EtagMismatch if an etag is given and differs."""
-    row = await tx.row(GET_PATIENT_FOR_UPDATE, id=patient_id)
+async def _lock_patient(tx: Transaction, statement: Statement, patient_id: str, condition: Condition) -> Record:
+    """Locks and returns the row of a patient. Raises PatientNotFound; EtagMismatch if the condition is not met."""
+    row = await tx.row(statement, id=patient_id)
     if row is None:
         raise PatientNotFound
-    if etag and etag != to_patient(row).etag:
+    if not condition.accepts(to_patient(row).etag):
         raise EtagMismatch
     return row
 

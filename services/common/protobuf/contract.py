@@ -39,6 +39,12 @@ MAX_METADATA_BYTES = 64 * 1024
 REMOTE_ADDRESS = "x-remote-address"
 """The header in which the gateway passes the client's address. The gateway overwrites a value sent by the client."""
 
+IF_MATCH, IF_NONE_MATCH = "if-match", "if-none-match"
+"""The headers with the etags that a call requires or excludes (RFC 9110)."""
+
+ETAG = "etag"
+"""The name of the field with the version of a resource (AIP-154), and of the response header."""
+
 SERVICES = {
     "auth": "pulsetrack.auth.v1.AuthService",
     "patient": "pulsetrack.patient.v1.PatientService",
@@ -124,6 +130,17 @@ class Method:
     def snake_name(self) -> str:
         """The name of its Python method: "create_patient"."""
         return re.sub(r"(?<!^)(?=[A-Z])", "_", self.name).lower()
+
+    @property
+    def returns_etag(self) -> bool:
+        """Whether the response is a resource with an etag."""
+        return not self.streams and ETAG in self.output.DESCRIPTOR.fields_by_name
+
+    def condition(self, http: Http) -> str | None:
+        """Returns the header that makes a REST call conditional, or None if the path identifies no resource."""
+        if not (self.returns_etag and PATH_VARIABLE.search(http.path)):
+            return None
+        return IF_NONE_MATCH if http.verb in {"GET", "HEAD"} else IF_MATCH
 
 
 class ContractError(Exception):

@@ -28,12 +28,14 @@ from services.common.postgres.database import Transaction, current_transaction
 from services.common.protobuf import codec
 from services.common.protobuf.contract import ContractError, Method
 from services.common.protobuf.violations import find_time_violations
+from services.common.rpc.conditions import Condition, current_condition
 from services.common.rpc.interceptors import Context
 from services.common.rpc.streams import Streams
 from services.common.rpc.validation import Check
 
 _INJECTED: Mapping[str, tuple[type, ContextVar[Any]]] = {
     "caller": (Caller, current_caller),
+    "condition": (Condition, current_condition),
     "tx": (Transaction, current_transaction),
 }
 """The parameters that an implementation may declare after `request`: their type and the source of their value."""

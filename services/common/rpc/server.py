@@ -22,6 +22,7 @@ from services.common.observability.tracing import Tracing
 from services.common.protobuf import contract
 from services.common.protobuf.contract import Method
 from services.common.rpc.authorization import Access, Admission, Identity
+from services.common.rpc.conditions import IfMatch
 from services.common.rpc.handlers import create_check, create_handler
 from services.common.rpc.health_and_reflection import create_health_handlers, create_reflection_handlers
 from services.common.rpc.interceptors import (
@@ -121,6 +122,7 @@ class HandlerBuilder:
             Parsing(method),
             FieldNames(method),  # before all that rejects fields
             Validation(method, check),
+            *([IfMatch(method)] if contract.IF_MATCH in map(method.condition, method.http) else []),
         )
 
 
