@@ -90,6 +90,14 @@ RULES = {
     "of concurrent updates with the same etag, one succeeds": (
         "tests/e2e/test_at_once.py::test_one_of_twelve_concurrent_updates_with_one_etag_succeeds",
     ),
+    "ETag, If-Match and If-None-Match over REST": (
+        "tests/e2e/test_conditional.py::test_every_response_with_a_patient_has_its_etag",
+        "tests/e2e/test_conditional.py::test_current_etag_in_if_none_match_returns_304_until_the_patient_changes",
+        "tests/e2e/test_conditional.py::test_change_with_if_match_requires_the_current_etag",
+        "tests/e2e/test_conditional.py::test_star_requires_that_the_patient_exists",
+        "tests/patient/test_conditions.py::test_other_etag_is_rejected_and_nothing_changes",
+        "tests/envoy/test_conditions.py::test_malformed_condition_is_rejected",
+    ),
     "a deletion is soft, returns the patient, and can be undone": (
         "tests/patient/test_delete_patient.py::test_response_is_the_deleted_patient",
         "tests/patient/test_delete_patient.py::test_deleted_record_is_retained",

@@ -30,6 +30,7 @@ BEYOND_FORM = {
     usernames.INVISIBLE,
     usernames.MIXED,
     "must equal the Idempotency-Key header if both are set",
+    "must match the If-Match header if both are set",
     "must not be after the end",
     domain.BEFORE_BIRTH,
     domain.IN_FUTURE,

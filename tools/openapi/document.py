@@ -6,6 +6,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 
 from services.common.protobuf.contract import SERVICES, read_method
 from tools.openapi.comments import Comments
+from tools.openapi.conditions import ETAG_HEADER
 from tools.openapi.operations import Operations, tag_name, template_path
 from tools.openapi.rules import Schema
 from tools.openapi.schemas import Schemas
@@ -60,7 +61,7 @@ def build_document(pool: DescriptorPool, comments: Comments) -> dict[str, Any]:
         "components": {
             "schemas": dict(sorted({**schemas.components, **status_schemas()}.items())),
             "responses": operations.responses.components,
-            "headers": {"Retry-After": _RETRY_AFTER},
+            "headers": {"ETag": ETAG_HEADER, "Retry-After": _RETRY_AFTER},
             "securitySchemes": {"bearer": _BEARER},
         },
     }

@@ -3,7 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
@@ -12,7 +12,7 @@ from google.rpc import code_pb2
 from envoy.replies import REPLIES
 from services.common import errors
 from services.common.errors import DOMAIN, Failure
-from services.common.protobuf.contract import SERVICES, AccessKind, ContractError, Http, Method
+from services.common.protobuf.contract import IF_MATCH, SERVICES, AccessKind, ContractError, Http, Method
 from tools.openapi.rules import Schema
 
 STATUSES = {
@@ -41,6 +41,7 @@ _TITLES = {
     403: "Forbidden",
     404: "Not Found",
     409: "Conflict",
+    412: "Precondition Failed",
     413: "Content Too Large",
     415: "Unsupported Media Type",
     429: "Too Many Requests",
@@ -89,7 +90,8 @@ class Responses:
 
         Raises ContractError if the comment lists an error that the service does not define.
         """
-        own, common = [*_method_errors(method, comment)], [*_common_errors(method, http)]
+        own = [*_method_errors(method, comment), *_precondition_errors(method, http)]
+        common = [*_common_errors(method, http)]
         by_status: dict[int, dict[str, Error]] = defaultdict(dict)
         for error in (*own, *common):
             by_status[error.http].setdefault(error.reason, error)  # the method's own error has precedence
@@ -113,6 +115,13 @@ def _method_errors(method: Method, comment: str) -> Iterator[Error]:
         if failure is None or failure.code.name != code:
             raise ContractError(f"{method.name} lists the error {code}: {reason}, which its service does not define")
         yield _error(failure)
+
+
+def _precondition_errors(method: Method, http: Http) -> Iterator[Error]:
+    """Yields the error of a call whose If-Match has no current etag. The gateway changes its status."""
+    if method.condition(http) == IF_MATCH:
+        mismatch = _error(find_failures(method.path.split("/")[1])["ETAG_MISMATCH"])
+        yield replace(mismatch, http=412)
 
 
 def _common_errors(method: Method, http: Http) -> Iterator[Error]:

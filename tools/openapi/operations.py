@@ -7,6 +7,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from services.common.protobuf.contract import PATH_VARIABLE, AccessKind, Http, Method
 from tools.openapi.comments import Comments, first_sentence
+from tools.openapi.conditions import condition_parameters, etag_headers, not_modified
 from tools.openapi.errors import Responses
 from tools.openapi.rules import Schema, examples, rules_of
 from tools.openapi.schemas import Schemas, Use, is_required
@@ -42,7 +43,8 @@ class Operations:
             operation["parameters"] = parameters
         if http.body:
             operation["requestBody"] = self._body(method, http)
-        operation["responses"] = {"200": self._success(method), **self.responses.build(method, http, comment)}
+        success = {"200": self._success(method) | etag_headers(method), **not_modified(method, http)}
+        operation["responses"] = {**success, **self.responses.build(method, http, comment)}
         if method.access.kind is AccessKind.PUBLIC:
             operation["security"] = []
         return operation
@@ -58,6 +60,7 @@ class Operations:
         if "request_id" in message.fields_by_name:
             header = self._parameter("Idempotency-Key", message.fields_by_name["request_id"], location="header")
             yield header | {"description": "Equivalent to the parameter `requestId`. Set one of them."}
+        yield from condition_parameters(method, http)
 
     def _query(self, message: Descriptor, bound: set[str]) -> Iterator[Schema]:
         for field in self._schemas.fields(message, Use.REQUEST):

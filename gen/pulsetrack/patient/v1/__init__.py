@@ -561,7 +561,7 @@ class Patient(betterproto2.Message):
     etag: "str" = betterproto2.field(13, betterproto2.TYPE_STRING)
     """
     The version of the record (AIP-154). If an update request includes it and the record has changed since, the update
-    fails with ETAG_MISMATCH.
+    fails with ETAG_MISMATCH. REST responses also contain it in the `ETag` header, in quotes.
     """
 
 
