@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from envoy.conditions import CONDITIONS
 from envoy.extension import Config, extension
 from envoy.names import HEADER_SIZE, MESSAGE
 from services.common.protobuf.contract import IF_MATCH, MAX_HEADER_BYTES, REMOTE_ADDRESS
@@ -32,7 +31,7 @@ VALUES = {
     "grpc-encoding": "identity|gzip|deflate",
     "grpc-accept-encoding": "[ -~]*",
     "idempotency-key": "[ -~]*",
-    IF_MATCH: CONDITIONS,
+    IF_MATCH: "[ -~]*",
     "user-agent": "[ -~]*",
 }
 """Allowed values of forwarded headers, as regular expressions. Other values are rejected."""

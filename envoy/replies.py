@@ -280,15 +280,8 @@ def _retry_header(reply: Reply) -> dict[str, str]:
 
 
 def _condition(expression: str) -> Config:
-    return {
-        "filter": {
-            "extension_filter": extension(
-                "envoy.access_loggers.extension_filters.cel",
-                "access_loggers.filters.cel.v3.ExpressionFilter",
-                expression=expression,
-            )
-        }
-    }
+    name, message = "envoy.access_loggers.extension_filters.cel", "access_loggers.filters.cel.v3.ExpressionFilter"
+    return {"filter": {"extension_filter": extension(name, message, expression=expression)}}
 
 
 def _json(body: Config) -> Config:

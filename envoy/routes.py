@@ -20,8 +20,6 @@ from envoy.site import DESCRIPTION, PAGE, site_files
 from envoy.standard import HEALTH, REFLECTION, standard_routes
 from envoy.target import Target
 from services.common.protobuf.contract import (
-    IF_MATCH,
-    IF_NONE_MATCH,
     PATH_VARIABLE,
     REMOTE_ADDRESS,
     SERVICES,
@@ -84,8 +82,6 @@ def _invalid_header_routes() -> Iterator[Config]:
     yield _direct_response({"connect_matcher": {}}, 405, allow=REST_VERBS)
     yield _direct_response({"prefix": "/", "headers": [_header_mismatch(":path", PATH)]}, PARAMETER_INVALID)
     yield _direct_response({"prefix": "/", "headers": [_SEVERAL_HOSTS]}, 400)
-    for name in (IF_MATCH, IF_NONE_MATCH):
-        yield _direct_response({"prefix": "/", "headers": [_header_mismatch(name, CONDITIONS)]}, CONDITION_INVALID)
     for name, regex in VALUES.items():
         yield _direct_response({"prefix": "/", "headers": [_header_mismatch(name, regex)]}, 400)
     yield _direct_response({"prefix": "/", "headers": [_header_mismatch("authorization", AUTHORIZATION)]}, 401)
@@ -138,9 +134,11 @@ def _method_routes(service: str, method: Method, target: Target) -> Iterator[Con
 
 
 def _rest_routes(service: str, method: Method, http: Http, target: Target, filters: Config) -> Iterator[Config]:
-    """Yields the route of a binding. If requests can be conditional, a route for those precedes it."""
+    """Yields the route of a binding. If requests can be conditional, routes for those precede it."""
     match, filters = _known_match(method, http), filters | etag_options(method)
     if condition := method.condition(http):
+        malformed = {**match, "headers": [*match["headers"], _header_mismatch(condition, CONDITIONS)]}
+        yield _rejection(method, malformed, CONDITION_INVALID)
         headers = [*match["headers"], {"name": condition, "present_match": True}]
         yield _call_route(service, method, {**match, "headers": headers}, target, filters | enable_lua(CONDITION))
     yield _call_route(service, method, match, target, filters)
@@ -187,16 +185,11 @@ def _content_type_routes() -> Iterator[Config]:
 
 
 def _rejected_query_routes() -> Iterator[Config]:
-    """Yields a route for each binding that rejects all other queries. It follows the bindings.
-
-    It requires a token if the method does.
-    """
+    """Yields a route for each binding that rejects all other queries. It follows the bindings."""
     for method in all_methods():
         for http in method.http:
             for verb in _allowed_verbs(method, http):
-                route = _direct_response(_rest_match(replace(http, verb=verb)), PARAMETER_UNKNOWN)
-                if method.access.kind is not AccessKind.PUBLIC:
-                    del route["typed_per_filter_config"][JWT]
+                route = _rejection(method, _rest_match(replace(http, verb=verb)), PARAMETER_UNKNOWN)
                 route["typed_per_filter_config"] |= query_check(method)
                 yield route
 
@@ -227,6 +220,14 @@ def _route_to(service: str, target: Target, *, streams: bool = False) -> Config:
         "cluster": service,
         "max_stream_duration": {"max_stream_duration": timeout, "grpc_timeout_header_max": timeout},
     }
+
+
+def _rejection(method: Method, match: Config, status: int) -> Config:
+    """Returns a route with a direct response to a call of a method. It requires a token if the method does."""
+    route = _direct_response(match, status)
+    if method.access.kind is not AccessKind.PUBLIC:
+        del route["typed_per_filter_config"][JWT]
+    return route
 
 
 def _direct_response(match: Config, status: int, **headers: str) -> Config:

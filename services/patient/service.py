@@ -35,7 +35,8 @@ from services.common.audit.tables import split_call
 from services.common.bounds import Bound
 from services.common.context import Caller
 from services.common.messaging.outbox import Outbox
-from services.common.postgres.database import Database, Statement, Transaction
+from services.common.postgres.database import Database, Transaction
+from services.common.postgres.statement import Statement
 from services.common.rpc.conditions import Condition
 from services.patient.changes import record_patient_change, to_revision
 from services.patient.checks import PatientChecks

@@ -83,6 +83,11 @@ def test_malformed_condition_is_rejected(patients: Gateway, header: str, value: 
     assert not patients.received_calls()
 
 
+def test_malformed_condition_without_a_token_is_unauthenticated(patients: Gateway) -> None:
+    response = patients.http.get(PATH, headers={"if-none-match": "3"})
+    assert (response.status_code, error_reason(response)) == (401, "TOKEN_MISSING")
+
+
 @pytest.mark.parametrize(("verb", "path", "name"), RESOURCE_CALLS[3:])
 def test_if_match_reaches_the_service(patients: Gateway, verb: str, path: str, name: str) -> None:
     assert send(patients, verb, path, [("if-match", '"1", W/"2"')]).headers["etag"] == '"3"'
