@@ -10,6 +10,7 @@ from uuid_utils.compat import uuid7
 from gen.pulsetrack.auth.v1 import User
 from gen.pulsetrack.options.v1 import Role
 from services.auth.usernames import build_skeleton
+from services.common.emails import build_key
 from services.common.errors import FieldsInvalid
 from services.common.protobuf.masks import EMPTY_UPDATE, find_mask_violation, select_updated_fields
 from services.common.protobuf.violations import REQUIRED
@@ -26,7 +27,7 @@ def to_columns(email: str, username: str, password_hash: str, *, role: Role) -> 
     return {
         "id": uuid7(),
         "email": normalize(email),
-        "email_key": fold_case(email),
+        "email_key": build_key(email),
         "username": normalize(username),
         "username_key": fold_case(username),
         "username_skeleton": build_skeleton(username),

@@ -63,15 +63,16 @@ from services.auth.models import (
     USE_REFRESH_TOKEN,
 )
 from services.auth.password_strength import PasswordRules
-from services.auth.passwords import Passwords
+from services.auth.passwords import Match, Passwords
 from services.auth.tokens import SigningKeys, create_refresh_token, hash_refresh_token
 from services.common.audit.events import record_actor, record_change, record_read
 from services.common.context import Caller
+from services.common.emails import build_key
 from services.common.errors import FieldsInvalid, UserDisabled
 from services.common.postgres.database import Database, Transaction
 from services.common.rpc.tokens import SERVICE_ROLE, SERVICES_AUDIENCE, USERS_AUDIENCE
 from services.common.settings import SettingsError
-from services.common.text import fold_case
+from services.common.text import prepare_password
 
 _CONFLICTS = {
     "users_email_key_key": EmailAlreadyExists,
@@ -121,18 +122,16 @@ class AuthService:
             return await _insert_user(tx, columns)
 
     async def login(self, request: LoginRequest) -> TokenPair:
-        """Starts a session.
-
-        Raises InvalidCredentials, TooManyFailedLogins, UserDisabled.
-        """
-        email_key = fold_case(request.email)
+        """Starts a session. Raises InvalidCredentials, TooManyFailedLogins, UserDisabled."""
+        email_key = build_key(request.email)
         await check_login_limit(self._db, email_key)  # first, because password verification is expensive
         user = await self._db.row(GET_USER_BY_EMAIL, email_key=email_key)
         record_read([user["id"]] if user else [])  # an unknown address is not recorded: it may be a password
-        if not await self._passwords.verify(user and user["password_hash"], request.password) or user is None:
+        match = await self._passwords.verify(user and user["password_hash"], request.password)
+        if user is None or match is Match.NONE:
             await count_failure(self._db, email_key)
             raise InvalidCredentials
-        if self._passwords.is_outdated(user["password_hash"]):
+        if match is Match.OUTDATED:
             new = await self._passwords.hash(request.password)
             await self._db.row(REPLACE_PASSWORD_HASH, user_id=user["id"], old=user["password_hash"], new=new)
         async with self._db.begin() as tx:
@@ -251,9 +250,9 @@ class AuthService:
 
         Raises SettingsError if the password is weak.
         """
-        row = await self._db.row(GET_USER_BY_EMAIL, email_key=fold_case(email))
+        row = await self._db.row(GET_USER_BY_EMAIL, email_key=build_key(email))
         if row is None:
-            if violation := await self._rules.find_violation(password, email):
+            if violation := await self._rules.find_violation(prepare_password(password), email):
                 raise SettingsError(f"PULSETRACK_ADMIN_PASSWORD {violation}")
             # The email address is also the username. Sign-up cannot have taken it, since it rejects "@" in usernames.
             columns = to_columns(email, email, await self._passwords.hash(password), role=Role.ADMIN)

@@ -7,11 +7,12 @@ from typing import Any
 from uuid import UUID
 
 from gen.pulsetrack.patient.v1 import Patient, Sex
+from services.common import emails
 from services.common.errors import FieldsInvalid
 from services.common.protobuf import contract
 from services.common.protobuf.masks import EMPTY_UPDATE, find_mask_violation, select_updated_fields
 from services.common.protobuf.violations import NOT_A_DATE, REQUIRED
-from services.common.text import find_violation, fold_case, normalize
+from services.common.text import find_violation, fold_case
 
 _DESCRIPTOR = contract.message_class("pulsetrack.patient.v1.Patient").DESCRIPTOR
 _REQUIRED = contract.required_fields(_DESCRIPTOR)
@@ -19,7 +20,6 @@ _READ_ONLY = {*contract.output_only_fields(_DESCRIPTOR), "etag"}
 _WRITABLE = tuple(field.name for field in _DESCRIPTOR.fields if field.name not in _READ_ONLY)
 _TEXTS = ("name", "email", "address", "phone", "medical_record_number")
 _DATES = ("date_of_birth", "registered_date")
-_MAX_LENGTHS = {name: length for name, length in contract.max_lengths(_DESCRIPTOR).items() if name in _TEXTS}
 _EARLIEST_TIME_ZONE = timedelta(hours=14)
 _COPIED_BY_BILLING = ("name", "email")
 
@@ -34,12 +34,11 @@ def latest_date(now: datetime) -> date:
 
 
 def normalize_patient(patient: Patient, *, default_registered_date: date) -> Patient:
-    """Returns a patient as it is stored: text normalized, the registered date set, output-only fields cleared.
+    """Returns a patient as it is stored: the registered date set, output-only fields cleared.
 
     A patient born on a date that has not begun in UTC is registered on that date by default.
     """
     values = {name: getattr(patient, name) for name in _WRITABLE}
-    values |= {name: normalize(values[name]) for name in _TEXTS}
     default = default_registered_date.isoformat()
     if is_calendar_date(patient.date_of_birth):
         default = max(default, patient.date_of_birth)
@@ -106,7 +105,7 @@ def to_columns(patient: Patient) -> dict[str, Any]:
     return {
         "name": patient.name,
         "email": patient.email,
-        "email_key": fold_case(patient.email),
+        "email_key": emails.build_key(patient.email),
         "address": patient.address,
         "date_of_birth": date.fromisoformat(patient.date_of_birth),
         "registered_date": date.fromisoformat(patient.registered_date),
@@ -170,8 +169,6 @@ def _find_text_violations(patient: Patient, current: Patient | None) -> dict[str
     violations = {}
     for name in _TEXTS:
         text = getattr(patient, name)
-        if len(text) > _MAX_LENGTHS.get(name, len(text)):  # NFC can lengthen text that the proto's rule accepted
-            violations[name] = f"must be at most {_MAX_LENGTHS[name]} characters in Unicode NFC"
         is_new = current is None or text != getattr(current, name)
         if text and is_new and (found := find_violation(text)):
             violations[name] = found

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Literal
 from unicodedata import normalize
 from uuid import UUID, uuid4
 
@@ -17,6 +18,7 @@ from tests.auth.factory import build_login, build_sign_up, create_user
 from tests.harness.client import Client, Rejected
 from tests.harness.concurrency import call_concurrently
 
+Form = Literal["NFC", "NFD"]
 PATH = f"/{SERVICES['auth']}/SignUp"
 TAKEN = StatusCode.ALREADY_EXISTS
 
@@ -89,13 +91,24 @@ def test_common_password_is_rejected(auth: Client, password: str) -> None:
 
 @pytest.mark.parametrize(
     "email",
-    ["", "ana", "ana@", "@clinic.test", "ana clinic@test", "a@b@c.test", "ana\x00@clinic.test", f"{'x' * 250}@c.test"],
+    [
+        "",
+        "ana",
+        "ana@",
+        "@clinic.test",
+        "jos\u00e9@clinic.test",
+        "ana@\u2603.test",
+        "ana clinic@test",
+        "a@b@c.test",
+        "ana\x00@clinic.test",
+        f"{'x' * 250}@c.test",
+    ],
 )
 def test_invalid_email_is_rejected(auth: Client, email: str) -> None:
     assert list_violations(auth, email=email) == ["email"]
 
 
-@pytest.mark.parametrize("username", ["", "ana silva", "ana@clinic.test", "ana\n", "<b>", "x" * 51])
+@pytest.mark.parametrize("username", ["", "ana silva", "ana@clinic.test", "an\na", "<b>", "x" * 51])
 def test_invalid_username_is_rejected(auth: Client, username: str) -> None:
     assert list_violations(auth, username=username) == ["username"]
 
@@ -116,3 +129,53 @@ def list_violations(auth: Client, **fields: str) -> list[str]:
 
 def _varint(number: int) -> list[int]:
     return [number] if number < 128 else [number & 127 | 128, number >> 7]
+
+
+@pytest.mark.parametrize("sent", [" {} ", "\u3000{}\n"], ids=ascii)
+def test_white_space_around_email_and_username_is_removed(auth: Client, sent: str) -> None:
+    new = build_sign_up()
+    user = auth.sign_up(build_sign_up(email=sent.format(new.email), username=sent.format(new.username)))
+    assert (user.email, user.username) == (new.email, new.username)
+    assert auth.login(build_login(new, email=sent.format(new.email))).access_token
+
+
+def test_length_of_a_username_is_that_of_its_normalized_form(auth: Client) -> None:
+    letters = "e\u0301" * 18 + uuid4().hex
+    assert auth.sign_up(build_sign_up(username=letters)).username == normalize("NFC", letters)
+
+
+def test_internationalized_email_equals_its_ascii_form(auth: Client) -> None:
+    name = uuid4().hex
+    new = create_user(auth, email=f"{name}@m\u00fcnchen.example")
+    assert auth.login(build_login(new)).access_token
+    for same in (
+        f"{name}@xn--mnchen-3ya.example",
+        f"{name}@M\u00dcNCHEN.example",
+        f"{name}@mu\u0308nchen\u3002example",
+    ):
+        assert auth.login(build_login(new, email=same)).access_token
+        with pytest.raises(Rejected, match="ALREADY_EXISTS EMAIL_ALREADY_EXISTS"):
+            auth.sign_up(build_sign_up(email=same))
+
+
+@pytest.mark.parametrize(("one", "other"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_password_in_another_unicode_form_is_the_same(auth: Client, one: Form, other: Form) -> None:
+    password = "caf\u00e9 \u00fcber \u00d8resund 7"
+    new = create_user(auth, password=normalize(one, password))
+    assert auth.login(build_login(new, password=normalize(other, password))).access_token
+    assert auth.login(build_login(new, password=password.replace(" ", "\u00a0"))).access_token
+
+
+def test_password_is_counted_in_its_prepared_form(auth: Client) -> None:
+    letters = "\u03b2\u0436\u05d0\u0161\u1100\u738b\u3042\u0e02\u00e9\u00f1"
+    new = create_user(auth, password=normalize("NFD", (letters * 13)[:128]))
+    assert auth.login(build_login(new)).access_token
+    with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as rejected:
+        auth.sign_up(build_sign_up(password="e\u0301" * 7))
+    assert list(rejected.value.violations) == ["password"]
+
+
+def test_white_space_around_a_password_is_part_of_it(auth: Client) -> None:
+    new = create_user(auth, password=" correct horse 77 ")
+    with pytest.raises(Rejected, match="INVALID_CREDENTIALS"):
+        auth.login(build_login(new, password="correct horse 77"))

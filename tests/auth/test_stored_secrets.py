@@ -1,12 +1,16 @@
 """The database contains only hashes of secrets."""
 
+import asyncio
 import hashlib
+from unicodedata import normalize
 
 import pytest
 from argon2 import PasswordHasher, extract_parameters
+from argon2.exceptions import VerifyMismatchError
 from argon2.low_level import Type
 
 from gen.pulsetrack.auth.v1 import LoginRequest, RefreshTokenRequest, SignUpRequest
+from services.auth.passwords import Match, Passwords
 from tests.auth.factory import build_login, create_session, create_user
 from tests.harness.client import Client, Rejected
 from tests.harness.sql import Sql
@@ -59,6 +63,34 @@ def test_wrong_password_does_not_replace_an_outdated_hash(auth: Client, sql: Sql
     with pytest.raises(Rejected, match="INVALID_CREDENTIALS"):
         auth.login(build_login(new, password="something else"))
     assert get_password_hash(sql, new) == weaker
+
+
+def test_login_replaces_a_hash_of_a_password_as_typed(auth: Client, sql: Sql) -> None:
+    typed, prepared = "cafe\u0301 staple 77", "caf\u00e9 staple 77"
+    new = create_user(auth, password=typed)
+    sql("UPDATE users SET password_hash = $2 WHERE email = $1", new.email, PasswordHasher().hash(typed))
+    with pytest.raises(Rejected, match="INVALID_CREDENTIALS"):
+        auth.login(build_login(new, password=prepared))  # the hash is of another spelling until its user has logged in
+    assert auth.login(build_login(new, password=typed)).access_token
+    assert PasswordHasher().verify(get_password_hash(sql, new), prepared)
+    assert auth.login(build_login(new, password=prepared)).access_token
+
+
+@pytest.mark.parametrize("password", ["staple", "caf\u00e9", "cafe\u0301"], ids=ascii)
+@pytest.mark.parametrize("stored", [None, "$argon2id$"], ids=["unknown", "known"])
+def test_unknown_user_costs_as_many_hashes_as_a_wrong_password(
+    monkeypatch: pytest.MonkeyPatch, stored: str | None, password: str
+) -> None:
+    calls: list[str] = []
+
+    def verify(_: PasswordHasher, stored_hash: str, typed: str) -> bool:
+        calls.append(typed)
+        raise VerifyMismatchError
+
+    passwords = Passwords()
+    monkeypatch.setattr(PasswordHasher, "verify", verify)
+    assert asyncio.run(passwords.verify(stored, password)) is Match.NONE
+    assert calls == list(dict.fromkeys([normalize("NFC", password), password]))
 
 
 def test_equal_passwords_have_different_hashes(auth: Client, sql: Sql) -> None:

@@ -9,7 +9,7 @@ from services.auth.usernames import INVISIBLE, MIXED, build_skeleton
 from services.common.postgres.migrate import migrate
 from tests.auth.factory import build_sign_up
 from tests.harness.background import Background
-from tests.harness.client import Client, Rejected
+from tests.harness.client import Client, Rejected, attempt
 from tests.harness.sql import Sql
 from tools.local.postgres import Postgres
 
@@ -33,6 +33,13 @@ def test_look_alike_of_an_existing_username_is_rejected(auth: Client, disguise: 
     auth.sign_up(build_sign_up(username=name))
     with pytest.raises(Rejected, match="ALREADY_EXISTS USERNAME_ALREADY_EXISTS"):
         auth.sign_up(build_sign_up(username=disguise(name)))
+
+
+@pytest.mark.parametrize("same", ["\u0430na", "\uff41\uff4e\uff41", "ANA", "an\u0430", "\u03b1na"], ids=ascii)
+def test_ana_is_one_username_in_all_spellings(auth: Client, same: str) -> None:
+    attempt(lambda: auth.sign_up(build_sign_up(username="ana")))
+    with pytest.raises(Rejected, match="ALREADY_EXISTS USERNAME_ALREADY_EXISTS"):
+        auth.sign_up(build_sign_up(username=same))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """Normalization and validation of text from users."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.common.text import (
     BIDIRECTIONAL,
@@ -8,6 +10,8 @@ from services.common.text import (
     find_violation,
     fold_case,
     normalize,
+    normalize_lines,
+    prepare_password,
     remove_ignorables,
 )
 
@@ -23,7 +27,19 @@ def test_bidirectional_control_is_a_violation(character: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["\u200b", "\u200d \u2060", "\u3164", "\u2800", "\u00a0\ufeff", "\U000e0041"], ids=ascii
+    "text",
+    [
+        "\u200b",
+        "\u200d \u2060",
+        "\u3164",
+        "\u2800",
+        "\u00ad",
+        "\u00a0\ufeff",
+        "\U000e0041",
+        "\uffff",
+        "\ufdd0\U0010fffe",
+    ],
+    ids=ascii,
 )
 def test_text_without_a_visible_character_is_a_violation(text: str) -> None:
     assert find_violation(text) == INVISIBLE
@@ -45,6 +61,40 @@ def test_visible_code_points_are_not_removed() -> None:
 )
 def test_text_is_stored_in_nfc_without_surrounding_white_space(text: str, stored: str) -> None:
     assert normalize(text) == stored
+
+
+@pytest.mark.parametrize("text", ["\x1fAna", "Ana\x1c", "\u200bAna", "Ana"], ids=ascii)
+def test_other_invisible_characters_at_the_ends_are_not_trimmed(text: str) -> None:
+    assert normalize(text) == text
+
+
+@given(st.text())
+def test_normal_form_of_a_normal_form_is_itself(text: str) -> None:
+    for normal_form in (normalize, normalize_lines, prepare_password):
+        assert normal_form(normal_form(text)) == normal_form(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "stored"),
+    [("a\r\nb", "a\nb"), ("a\rb", "a\nb"), ("a\n\rb", "a\n\nb"), ("a\u2028b\u2029", "a\nb"), ("\na\nb\r", "a\nb")],
+    ids=ascii,
+)
+def test_line_breaks_are_stored_as_line_feeds(text: str, stored: str) -> None:
+    assert normalize_lines(text) == stored
+
+
+@pytest.mark.parametrize(
+    ("password", "prepared"),
+    [
+        (" a b ", " a b "),
+        ("caf\u0065\u0301", "caf\u00e9"),
+        ("a\u00a0\u3000b", "a  b"),
+        ("\ufb01\uff21", "\ufb01\uff21"),
+    ],
+    ids=ascii,
+)
+def test_password_is_prepared_as_an_opaque_string(password: str, prepared: str) -> None:
+    assert prepare_password(password) == prepared
 
 
 @pytest.mark.parametrize(

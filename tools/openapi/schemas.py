@@ -8,6 +8,7 @@ from google.api import field_behavior_pb2 as behavior
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
 from services.common.protobuf.contract import ContractError
+from services.common.protobuf.texts import TextForm, text_form
 from tools.openapi.comments import Comments
 from tools.openapi.rules import Schema, allow_empty, allow_null, examples, keywords, rules_of
 
@@ -103,6 +104,8 @@ class Schemas:
     def _single(self, field: FieldDescriptor, use: Use, rules: Any, *, required: bool) -> Schema:
         """Returns the schema of a non-repeated field. Only request schemas include the validation rules."""
         schema, limits = self._value(field, use), keywords(rules)
+        if text_form(field) is TextForm.EMAIL:
+            limits["format"] = "idn-email"
         if use is Use.RESPONSE:
             return schema | {key: value for key, value in limits.items() if key == "format"}
         schema = schema | limits

@@ -202,14 +202,6 @@ def output_only_fields(message: Descriptor) -> tuple[str, ...]:
     return _fields_with_behavior(message, field_behavior_pb2.OUTPUT_ONLY)
 
 
-@cache
-def max_lengths(message: Descriptor) -> dict[str, int]:
-    """Returns the maximum length in characters of each field that has a max_len rule."""
-    rules: Any = pool().FindExtensionByName("buf.validate.field")
-    lengths = {field.name: field.GetOptions().Extensions[rules].string.max_len for field in message.fields}
-    return {name: length for name, length in lengths.items() if length}
-
-
 def _fields_with_behavior(message: Descriptor, behavior: field_behavior_pb2.FieldBehavior.ValueType) -> tuple[str, ...]:
     def has_behavior(field: FieldDescriptor) -> bool:
         return behavior in field.GetOptions().Extensions[field_behavior_pb2.field_behavior]

@@ -21,6 +21,7 @@ from services.common.errors import DependencyUnavailable, Failure
 from services.common.observability.tracing import Tracing
 from services.common.protobuf import contract
 from services.common.protobuf.contract import Method
+from services.common.protobuf.texts import create_normalizer
 from services.common.rpc.authorization import Access, Admission, Identity
 from services.common.rpc.conditions import IfMatch
 from services.common.rpc.handlers import create_check, create_handler
@@ -36,6 +37,7 @@ from services.common.rpc.interceptors import (
     Parsing,
     RequestLog,
 )
+from services.common.rpc.normalization import Normalization
 from services.common.rpc.streams import StreamQuota, Streams
 from services.common.rpc.tokens import REFRESH_SECONDS, TokenVerifier
 from services.common.rpc.validation import Check, FieldNames, Validation
@@ -106,6 +108,7 @@ class HandlerBuilder:
         log = RequestLog(method, slow_call_ms=math.inf if method.streams else self._settings.slow_call_ms)
         tracing, recorder = Tracing(method), self._audit(method) if self._audit else None
         recorders = [recorder] if recorder else []
+        normalize = create_normalizer(method.input.DESCRIPTOR)
         concurrency, *quota = self._stream_limits if method.streams else (self._unary_limit,)
         return (
             Errors(),  # outermost: converts the exceptions of all others into statuses
@@ -120,6 +123,7 @@ class HandlerBuilder:
             Deadline(),  # after Identity: fetching auth's keys serves all callers and must not be cancelled
             *(self._admission(method) if self._admission else ()),  # before parsing, within the deadline
             Parsing(method),
+            *([Normalization(normalize)] if normalize else []),  # before any rule is applied to the text
             FieldNames(method),  # before all that rejects fields
             Validation(method, check),
             *([IfMatch(method)] if contract.IF_MATCH in map(method.condition, method.http) else []),

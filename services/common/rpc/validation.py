@@ -10,6 +10,7 @@ from grpc_interceptor.server import AsyncServerInterceptor
 
 from services.common.errors import FieldsInvalid
 from services.common.protobuf.contract import Method
+from services.common.protobuf.texts import create_email_check
 from services.common.protobuf.violations import check_pattern_messages, describe_violations, find_time_violations
 from services.common.rpc.interceptors import Context, Next, read_metadata
 
@@ -25,7 +26,7 @@ _validator = protovalidate.Validator()
 
 
 class Validation(AsyncServerInterceptor):
-    """Validates the request against the buf.validate rules of its proto.
+    """Validates the request against the buf.validate rules of its proto, and its email addresses.
 
     Copies the Idempotency-Key header into the field `request_id` (AIP-155), if the request has one.
     """
@@ -36,14 +37,12 @@ class Validation(AsyncServerInterceptor):
         self._has_request_id = "request_id" in method.input.DESCRIPTOR.fields_by_name
         message: Any = method.input.DESCRIPTOR
         check_pattern_messages(message)
-        _validator.collect_violations(method.input())  # compiles the rules at start-up instead of in the first call
+        _find_violations(method.input())  # compiles the rules at start-up instead of in the first call
 
     async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
         """Calls the next interceptor. Raises FieldsInvalid."""
         found = _take_request_id(request_or_iterator, context) if self._has_request_id else {}
-        violations = _validator.collect_violations(request_or_iterator)
-        if violations or found:
-            found |= describe_violations(request_or_iterator, violations)
+        if found := found | _find_violations(request_or_iterator):
             raise FieldsInvalid(await self._complete(request_or_iterator, found))
         return await method(request_or_iterator, context)
 
@@ -57,9 +56,16 @@ class Validation(AsyncServerInterceptor):
 
 
 def validate_message(message: Message) -> None:
-    """Validates a message against the buf.validate rules of its proto. Raises FieldsInvalid."""
+    """Validates a message as `Validation` does, without the check of a handler. Raises FieldsInvalid."""
+    if found := _find_violations(message):
+        raise FieldsInvalid(found)
+
+
+def _find_violations(message: Message) -> dict[str, str]:
+    found = create_email_check(message.DESCRIPTOR)(message)
     if violations := _validator.collect_violations(message):
-        raise FieldsInvalid(describe_violations(message, violations))
+        found |= describe_violations(message, violations)
+    return found
 
 
 def _take_request_id(request: Any, context: Context) -> dict[str, str]:

@@ -4,20 +4,20 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import protovalidate
 import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.text_format import Parse
 
+from services.common.errors import FieldsInvalid
 from services.common.protobuf.contract import ContractError, all_methods, message_class, pool
 from services.common.protobuf.violations import (
     REQUIRED,
     check_pattern_messages,
-    describe_violations,
     find_time_violations,
     pattern_message,
 )
+from services.common.rpc.validation import validate_message
 
 RULES = pool().FindExtensionByName("buf.validate.field")
 SENTENCE = re.compile(r"must (not )?[a-zA-Z0-9_ ,.'-]+")
@@ -49,7 +49,9 @@ def rules_of(field: FieldDescriptor) -> Any:
 
 
 def describe(message: Message) -> dict[str, str]:
-    return describe_violations(message, protovalidate.Validator().collect_violations(message))
+    with pytest.raises(FieldsInvalid) as failure:
+        validate_message(message)
+    return dict(failure.value.violations)
 
 
 @pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.full_name)

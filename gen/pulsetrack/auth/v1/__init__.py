@@ -42,7 +42,7 @@ class CreateUserRequest(betterproto2.Message):
 
     email: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The user's email address, at most 254 characters.
+    The user's email address, at most 254 characters. The domain may be internationalized, such as `münchen.example`.
     """
 
     username: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -53,7 +53,8 @@ class CreateUserRequest(betterproto2.Message):
 
     password: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The password, 8 to 128 characters. Passwords that are easy to guess are rejected. The user's own email address and
+    The password, 8 to 128 characters. Spaces count, also at the start and end. Different Unicode spellings of a letter
+    are equal (RFC 8265, OpaqueString). Passwords that are easy to guess are rejected. The user's own email address and
     username, common words and common patterns add no strength.
     """
 
@@ -297,7 +298,7 @@ class SignUpRequest(betterproto2.Message):
 
     email: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The user's email address, at most 254 characters.
+    The user's email address, at most 254 characters. The domain may be internationalized, such as `münchen.example`.
     """
 
     username: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -308,7 +309,8 @@ class SignUpRequest(betterproto2.Message):
 
     password: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The password, 8 to 128 characters. Passwords that are easy to guess are rejected. The user's own email address and
+    The password, 8 to 128 characters. Spaces count, also at the start and end. Different Unicode spellings of a letter
+    are equal (RFC 8265, OpaqueString). Passwords that are easy to guess are rejected. The user's own email address and
     username, common words and common patterns add no strength.
     """
 
@@ -410,7 +412,8 @@ class User(betterproto2.Message):
 
     email: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The user's email address, as entered. Comparisons ignore case.
+    The user's email address, as entered. Comparisons ignore case, and whether the domain is written in Unicode or as
+    `xn--`.
     """
 
     username: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)

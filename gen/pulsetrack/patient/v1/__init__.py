@@ -474,8 +474,8 @@ class Patient(betterproto2.Message):
     """
     A patient record.
 
-    Text is stored in Unicode Normalization Form C, without leading or trailing white space. A name, an address and a
-    record number must contain a visible character and no bidirectional control characters.
+    Text is brought into Unicode Normalization Form C, without leading or trailing white space, before it is validated and
+    stored. A name, an address and a record number must contain a visible character and no bidirectional control characters.
     """
 
     id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -490,13 +490,14 @@ class Patient(betterproto2.Message):
 
     email: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The email address, at most 254 characters. It must be unique among all patients, including deleted patients.
-    Comparisons ignore case.
+    The email address, at most 254 characters. The domain may be internationalized, such as `münchen.example`. It must be
+    unique among all patients, including deleted patients. Comparisons ignore case, and whether the domain is written in
+    Unicode or as `xn--`.
     """
 
     address: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    The postal address, 1 to 200 characters.
+    The postal address, 1 to 200 characters. It may contain line breaks, which are stored as U+000A.
     """
 
     date_of_birth: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
@@ -512,7 +513,8 @@ class Patient(betterproto2.Message):
 
     phone: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
     """
-    The phone number: 3 to 32 digits, spaces and the characters + - ( ) . /
+    The phone number, at most 50 characters: 3 to 32 digits, which spaces and the characters + - ( ) . / may separate,
+    and optionally an extension such as `ext. 89`, `x89` or `;ext=89`.
     """
 
     sex: "Sex" = betterproto2.field(
