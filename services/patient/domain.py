@@ -62,7 +62,7 @@ def find_patient_violations(patient: Patient, *, today: date, current: Patient |
     violations |= _find_text_violations(patient, current)
     violations |= {name: NOT_A_DATE for name in _DATES if not _is_empty_or_date(getattr(patient, name))}
     if not violations.keys() & {*_DATES}:
-        violations |= _find_listing_violations(patient, current, today)
+        violations |= _find_date_violations(patient, current, today)
     return {f"patient.{name}": text for name, text in violations.items()}
 
 
@@ -77,7 +77,7 @@ def find_change_violations(change: Patient, mask: Iterable[str] | None, *, today
     return violations
 
 
-def _find_listing_violations(patient: Patient, current: Patient | None, today: date) -> dict[str, str]:
+def _find_date_violations(patient: Patient, current: Patient | None, today: date) -> dict[str, str]:
     if current and all(getattr(patient, name) == getattr(current, name) for name in _DATES):
         return {}
     if patient.date_of_birth > today.isoformat():

@@ -21,10 +21,10 @@ from services.patient.words import Patterns
 Row = ReadOnlyColumnCollection[str, Any]
 """The columns of patients, in the table or in a subquery."""
 
-_WALKED: Final = 2000
+_WALKED: Final = 1000
 """The number of patients that a walk reads."""
 
-_FEW: Final = 1000
+_FEW: Final = 300
 """The number of matches that are sorted without a walk."""
 
 
