@@ -1,7 +1,8 @@
 -- Names the invalid parameters of a query that no route has accepted. The route rejects the request in any case.
 --
 -- PARAMETERS is generated from the protos. It maps a method to its parameters by JSON and proto name, and a parameter to
--- the sentence for an invalid value and to patterns, of which a valid value matches one.
+-- its field, whether it may be repeated, the sentence for an invalid value, and patterns, of which a valid value matches
+-- one.
 
 local MAX_VIOLATIONS = 20
 
@@ -17,7 +18,7 @@ end
 function envoy_on_request(handle)
   local parameters = PARAMETERS[handle:filterContext():get("method")]
   local query = handle:headers():get(":path"):match("%?(.*)") or ""
-  local found, has_unknown = {}, false
+  local found, seen, has_unknown = {}, {}, false
   for pair in query:gmatch("[^&]+") do
     local name, value = pair:match("^([^=]*)=?(.*)$")
     local parameter = parameters[name]
@@ -27,7 +28,10 @@ function envoy_on_request(handle)
       found[#found + 1] = violation(name, "is not a parameter of this request")
     elseif not pair:find("=", 1, true) or not is_valid(value, parameter.patterns) then
       found[#found + 1] = violation(name, parameter.sentence)
+    elseif seen[parameter.field] and not parameter.repeats then
+      found[#found + 1] = violation(name, "must not be repeated")
     end
+    if parameter then seen[parameter.field] = true end
   end
   if has_unknown then
     respond(handle, "QUERY_PARAMETER_UNKNOWN", "The query contains an unknown parameter.", found)

@@ -13,6 +13,8 @@ from services.common.protobuf.violations import describe_enum
 _VIOLATIONS, _SCRIPT = Path(__file__).with_name("violations.lua"), Path(__file__).with_suffix(".lua")
 _ESCAPED = "[^&]*[%+][^&]*"
 """A value with escapes, which the transcoder judges."""
+_NEVER = r"[^\s\S]"
+"""A regular expression that matches nothing."""
 _BOOLEANS = ("true", "false", "t", "f", "yes", "no", "y", "n", "1", "0")
 
 
@@ -58,15 +60,33 @@ def query_regex(method: Method, http: Http) -> str:
     for field in _parameters(method, http):
         values = _values(field)
         value = values.regex if values is _TEXT else f"(?:{values.regex}|{_ESCAPED})?"
-        choices.append(f"(?:{'|'.join(sorted({field.name, field.json_name}))})={value}")
+        choices.append(f"(?:{'|'.join(_names(field))})={value}")
     parameter = f"(?:{'|'.join(choices)})?" if choices else ""
     return rf"(?:\?{parameter}(?:&{parameter})*)?"
+
+
+def repetition_regex(method: Method, http: Http) -> str:
+    """Returns the regular expression of the queries that contain a parameter twice, by one or both of its names.
+
+    The transcoder would use the last value. It joins those of a mask.
+    """
+    names = ("|".join(_names(field)) for field in _parameters(method, http) if not _is_mask(field))
+    twice = "|".join(f"(?:{each})=.*&(?:{each})" for each in names)
+    return rf"\?(?:.*&)?(?:{twice or _NEVER})=.*"
 
 
 def _parameters(method: Method, http: Http) -> list[FieldDescriptor]:
     bound = {variable.strip("{}") for variable in PATH_VARIABLE.findall(http.path)} | {http.body}
     fields: Any = method.input.DESCRIPTOR.fields
     return [] if http.body == "*" else [field for field in fields if field.name not in bound]
+
+
+def _names(field: FieldDescriptor) -> list[str]:
+    return sorted({field.name, field.json_name})
+
+
+def _is_mask(field: FieldDescriptor) -> bool:
+    return field.message_type is not None and field.message_type.full_name == "google.protobuf.FieldMask"
 
 
 def _values(field: FieldDescriptor) -> _Values:
@@ -89,6 +109,7 @@ def _method(method: Method, http: Http) -> str:
     for field in _parameters(method, http):
         values = _values(field)
         patterns = ", ".join(f'"{pattern}"' for pattern in values.patterns)
-        parameter = f'{{sentence = "{values.sentence}", patterns = {{{patterns}}}}}'
-        entries += [f'["{name}"] = {parameter},' for name in sorted({field.name, field.json_name})]
+        rules = f'repeats = {str(_is_mask(field)).lower()}, sentence = "{values.sentence}", patterns = {{{patterns}}}'
+        parameter = f'{{field = "{field.name}", {rules}}}'
+        entries += [f'["{name}"] = {parameter},' for name in _names(field)]
     return f"{method.name} = {{{''.join(entries)}}},"

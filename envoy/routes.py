@@ -12,7 +12,7 @@ from envoy.extension import Config, to_any
 from envoy.headers import AUTHORIZATION, GRPC_CALL, PATH, VALUES
 from envoy.json_bodies import json_body_check
 from envoy.names import BUFFER, CONDITION, CORS, CUSTOM_METHOD, HEAD, JSON_LINES, JWT, MESSAGE, PUBLIC_BODY, TRANSCODER
-from envoy.queries import query_check, query_regex
+from envoy.queries import query_check, query_regex, repetition_regex
 from envoy.rate_limits import CREDENTIALS, rate_limits_of
 from envoy.replies import CONDITION_INVALID, HEADERS, PARAMETER_INVALID, PARAMETER_UNKNOWN, REST_VERBS
 from envoy.rest_requests import enable_lua
@@ -195,10 +195,14 @@ def _rejected_query_routes() -> Iterator[Config]:
 
 
 def _known_match(method: Method, http: Http) -> Config:
-    """Returns the route match of a binding whose query contains only its parameters, with plausible values."""
+    """Returns the route match of a binding whose query contains each of its parameters once, with plausible values."""
     match = _rest_match(http)
-    known = {"name": ":path", "string_match": {"safe_regex": {"regex": f"[^?]*{query_regex(method, http)}"}}}
-    return {**match, "headers": [*match["headers"], known]}
+    known, repeated = (_path_regex(f"[^?]*{regex(method, http)}") for regex in (query_regex, repetition_regex))
+    return {**match, "headers": [*match["headers"], known, repeated | {"invert_match": True}]}
+
+
+def _path_regex(regex: str) -> Config:
+    return {"name": ":path", "string_match": {"safe_regex": {"regex": regex}}}
 
 
 def _rest_verb_routes(methods: Iterable[Method]) -> Iterator[Config]:

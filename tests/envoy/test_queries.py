@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.envoy.gateway import Gateway
+from tests.envoy.gateway import Gateway, error_reason
 
 SEX = "must be one of SEX_UNSPECIFIED, SEX_FEMALE, SEX_MALE, SEX_OTHER"
 TIME = "must be a time such as 2026-01-31T09:00:00Z (RFC 3339)"
@@ -77,3 +77,29 @@ def test_valid_parameters_are_accepted(gateway: Gateway, query: str) -> None:
 def test_times_are_accepted(gateway: Gateway, start: str) -> None:
     response = gateway.http.get(f"/v1/analytics/statistics?start={start}", headers=gateway.bearer)
     assert response.status_code == 200
+
+
+@pytest.mark.parametrize("verb", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    "query",
+    ["pageSize=1&pageSize=2", "page_size=1&pageSize=1", "query=&orderBy=name&query=", "&sex=SEX_MALE&&sex=SEX_MALE"],
+)
+def test_repeated_parameter_is_rejected(gateway: Gateway, verb: str, query: str) -> None:
+    response = gateway.http.request(verb, f"/v1/patients?{query}", headers=gateway.bearer)
+    assert response.status_code == 400
+    assert verb == "HEAD" or error_reason(response) == "QUERY_PARAMETER_INVALID"
+    assert not gateway.received_calls()
+
+
+def test_repeated_parameter_is_named(gateway: Gateway) -> None:
+    assert get(gateway, "/v1/patients?page_size=1&pageSize=1&query=a&query=b") == (
+        "QUERY_PARAMETER_INVALID",
+        {"pageSize": "must not be repeated", "query": "must not be repeated"},
+    )
+
+
+def test_update_mask_may_be_repeated(gateway: Gateway) -> None:
+    path = "/v1/patients/7?updateMask=phone&updateMask=sex"
+    assert gateway.http.patch(path, json={"phone": "112"}, headers=gateway.bearer).status_code == 200
+    [call] = gateway.received_calls()
+    assert [*call.request.update_mask.paths] == ["phone", "sex"]

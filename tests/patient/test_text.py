@@ -55,13 +55,15 @@ def test_record_numbers_that_are_equal_in_nfc_conflict(patients: Client) -> None
 
 
 @pytest.mark.parametrize("field", ["name", "address", "medical_record_number", "phone", "email"])
-@pytest.mark.parametrize("control", ["\x00", "\x07", "\t", "\n", "\r", "\x1b", "\x1f", "\x7f", "\x85"])
+@pytest.mark.parametrize(
+    "control", ["\x00", "\x07", "\t", "\n", "\r", "\x1b", "\x1f", "\x7f", "\x85", "\u2028", "\u2029"]
+)
 def test_control_characters_are_rejected(patients: Client, field: str, control: str) -> None:
     good = getattr(create_request(medical_record_number="M-1", phone="112 112").patient, field)
     within, around = [f"{good[:2]}{control}{good[2:]}"], [f"{good}{control}", f"{control}{good}"]
-    if field == "address" and control in "\r\n":
+    if field == "address" and control in "\r\n\u2028\u2029":
         within = []  # a line break
-    for text in within if control in WHITE_SPACE else within + around:
+    for text in within if control in f"{WHITE_SPACE}\u2028\u2029" else within + around:
         with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as rejected:
             patients.create_patient(create_request(**{field: text}))
         assert list(rejected.value.violations) == [f"patient.{field}"]

@@ -26,6 +26,8 @@ _KEYWORDS = {
 _CLASSES = {
     "Cc": r"\u0000-\u001F\u007F-\u009F",
     "Z": r" \u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000",
+    "Zl": r"\u2028",
+    "Zp": r"\u2029",
 }
 """Unicode character classes in patterns, as ranges that every regular expression dialect supports."""
 _FORMATS = {"email", "hostname", "ipv4", "ipv6", "uri", "uuid"}
