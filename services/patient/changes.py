@@ -20,7 +20,8 @@ from services.common.context import Caller
 from services.common.messaging.outbox import Outbox
 from services.common.postgres.database import Transaction
 from services.common.protobuf import codec
-from services.patient.domain import is_relevant_to_billing, to_patient
+from services.common.protobuf.encoded import Encoded, MessageField
+from services.patient.domain import PATIENT_CODEC, is_relevant_to_billing
 from services.patient.models import INSERT_REVISION
 
 TOPIC = "patient.events.v1"
@@ -30,21 +31,27 @@ BILLING = "billing"
 """The outbox destination of the changes that billing receives."""
 
 EVENT_CODEC = codec.codec_of(PatientEvent)
-_PATIENT_CODEC = codec.codec_of(Patient)
 
 ChangeType = type[PatientCreated] | type[PatientUpdated] | type[PatientDeleted] | type[PatientUndeleted]
 
 
 class _Kind(NamedTuple):
-    event_field: str
+    event: MessageField
+    """The field of the event."""
+    patient: MessageField
+    """The field of the change."""
     revision_type: RevisionType
 
 
+def _kind(change: ChangeType, event_field: str, revision_type: RevisionType) -> _Kind:
+    return _Kind(MessageField(PatientEvent, event_field), MessageField(change, "patient"), revision_type)
+
+
 _KINDS: dict[ChangeType, _Kind] = {
-    PatientCreated: _Kind("created", RevisionType.CREATED),
-    PatientUpdated: _Kind("updated", RevisionType.UPDATED),
-    PatientDeleted: _Kind("deleted", RevisionType.DELETED),
-    PatientUndeleted: _Kind("undeleted", RevisionType.UNDELETED),
+    PatientCreated: _kind(PatientCreated, "created", RevisionType.CREATED),
+    PatientUpdated: _kind(PatientUpdated, "updated", RevisionType.UPDATED),
+    PatientDeleted: _kind(PatientDeleted, "deleted", RevisionType.DELETED),
+    PatientUndeleted: _kind(PatientUndeleted, "undeleted", RevisionType.UNDELETED),
 }
 
 
@@ -56,46 +63,42 @@ def record_patient_change(
     caller: Caller,
     *,
     before: Mapping[str, Any] | None = None,
-) -> Patient:
+) -> Encoded[Patient]:
     """Adds the records of a change to its transaction, and returns the changed patient.
 
     Takes the row after the change and, for an update, the row `before` it.
     """
-    patient = to_patient(row)
+    kind, patient = _KINDS[change], row["message"]
     tx.add(
         INSERT_REVISION,
-        patient_id=patient.id,
+        patient_id=row["id"],
         revision=row["sequence"],
         actor_id=caller.id,
-        occur_time=patient.update_time,
-        type=int(_KINDS[change].revision_type),
-        patient=_PATIENT_CODEC.dumps(patient),
+        occur_time=row["update_time"],
+        type=int(kind.revision_type),
+        patient=patient,
     )
     record_change(tx, row["id"])
     event_id = uuid7()
     event = PatientEvent(
-        event_id=str(event_id),
-        sequence=row["sequence"],
-        actor_id=caller.id,
-        occur_time=row["update_time"],
-        **{_KINDS[change].event_field: change(patient=patient)},  # type: ignore[arg-type]
+        event_id=str(event_id), sequence=row["sequence"], actor_id=caller.id, occur_time=row["update_time"]
     )
     outbox.add(
         tx,
         destinations=[TOPIC, BILLING] if is_relevant_to_billing(row, before) else [TOPIC],
         event_id=event_id,
-        key=patient.id,
+        key=str(row["id"]),
         kind=codec.full_name(change),
-        payload=EVENT_CODEC.dumps(event),
+        payload=EVENT_CODEC.dumps(event) + kind.event.encode(kind.patient.encode(patient)),
     )
-    return patient
+    return Encoded(patient)
 
 
 def to_revision(row: Mapping[str, Any]) -> Revision:
     """Returns the revision that a row represents."""
     return Revision(
         revision=row["revision"],
-        patient=_PATIENT_CODEC.loads(row["patient"]),
+        patient=PATIENT_CODEC.loads(row["patient"]),
         actor_id=row["actor_id"],
         occur_time=row["occur_time"],
         type=RevisionType(row["type"]),

@@ -9,10 +9,12 @@ from uuid import UUID
 from gen.pulsetrack.patient.v1 import Patient, Sex
 from services.common import emails
 from services.common.errors import FieldsInvalid
-from services.common.protobuf import contract
+from services.common.protobuf import codec, contract
 from services.common.protobuf.masks import EMPTY_UPDATE, find_mask_violation, select_updated_fields
 from services.common.protobuf.violations import NOT_A_DATE, REQUIRED
 from services.common.text import find_violation, fold_case
+
+PATIENT_CODEC = codec.codec_of(Patient)
 
 _DESCRIPTOR = contract.message_class("pulsetrack.patient.v1.Patient").DESCRIPTOR
 _REQUIRED = contract.required_fields(_DESCRIPTOR)
@@ -119,12 +121,17 @@ def to_columns(patient: Patient) -> dict[str, Any]:
 def create_row(patient: Patient, patient_id: UUID, now: datetime) -> dict[str, Any]:
     """Returns the row of a new patient."""
     state = {"id": patient_id, "create_time": now, "update_time": now, "delete_time": None, "sequence": 1}
-    return to_columns(patient) | state
+    return _add_message(to_columns(patient) | state)
 
 
 def advance_row(row: Mapping[str, Any], now: datetime, **changes: Any) -> dict[str, Any]:
     """Returns the row after a change, with the new columns, update time and sequence."""
-    return {**row, **changes, "update_time": now, "sequence": row["sequence"] + 1}
+    return _add_message({**row, **changes, "update_time": now, "sequence": row["sequence"] + 1})
+
+
+def _add_message(row: dict[str, Any]) -> dict[str, Any]:
+    """Returns a row with its serialized patient, which is valid until the next change."""
+    return row | {"message": PATIENT_CODEC.dumps(to_patient(row)), "message_sequence": row["sequence"]}
 
 
 def has_changes(row: Mapping[str, Any], columns: Mapping[str, Any]) -> bool:

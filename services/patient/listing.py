@@ -14,8 +14,8 @@ from services.common.postgres.paging import Listing
 from services.common.protobuf.violations import NOT_A_DATE
 from services.common.text import normalize
 from services.patient.domain import is_calendar_date
-from services.patient.models import PATIENT, patients
-from services.patient.search import Row, SearchListing
+from services.patient.models import Row, patients, select_message
+from services.patient.search import SearchListing
 from services.patient.words import MAX_WORDS, build_patterns
 
 _CONDITIONS: dict[str, Callable[[Row], ColumnElement[bool]]] = {
@@ -93,8 +93,9 @@ def _date_filters(request: ListPatientsRequest) -> Iterator[tuple[str, str]]:
 @lru_cache(maxsize=512)
 def _compile_listing(order: Order, conditions: frozenset[str]) -> Listing:
     names, descending = _sort_columns(order)
-    rows = select(*PATIENT).where(*_build_conditions(patients.c, conditions))
-    return Listing(rows, *(patients.c[name] for name in names), descending=descending)
+    columns = [patients.c[name] for name in names]
+    rows = select(*columns, select_message(patients.c)).where(*_build_conditions(patients.c, conditions))
+    return Listing(rows, *columns, descending=descending)
 
 
 @lru_cache(maxsize=512)

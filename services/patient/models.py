@@ -1,5 +1,7 @@
 """The tables and statements of the patient service."""
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -7,6 +9,7 @@ from sqlalchemy import (
     Date,
     DateTime,
     Index,
+    Label,
     LargeBinary,
     MetaData,
     SmallInteger,
@@ -14,12 +17,15 @@ from sqlalchemy import (
     Text,
     Uuid,
     bindparam,
+    case,
+    func,
     insert,
     literal,
     select,
     text,
     update,
 )
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from services.common.audit.search import Search
 from services.common.audit.tables import AuditTables
@@ -31,6 +37,9 @@ from services.common.postgres.paging import Listing
 from services.common.postgres.statement import Statement
 
 metadata = MetaData()
+
+Row = ReadOnlyColumnCollection[str, Any]
+"""The columns of a table or a subquery."""
 
 _WORDS = r"""
     ' ' || translate(encode(fold_words(
@@ -56,6 +65,8 @@ patients = Table(
     Column("update_time", DateTime(timezone=True), nullable=False),
     Column("delete_time", DateTime(timezone=True)),
     Column("sequence", BigInteger, nullable=False),
+    Column("message", LargeBinary),
+    Column("message_sequence", BigInteger),
     Column("words", Text, Computed(_WORDS, persisted=True), nullable=False),
 )
 """Patients, including deleted ones.
@@ -63,9 +74,10 @@ patients = Table(
 - `sequence` is the number of changes so far.
 - `words` are the folded words that queries search, in ASCII, each after a space (services.patient.words).
 - `search_key` is searched by the previous version only.
+- `message` is the serialized patient after the change `message_sequence` (see `select_message`).
 """
 
-PATIENT = [column for column in patients.c if column.computed is None]
+PATIENT = [column for column in patients.c if column.name not in {"words", "message", "message_sequence"}]
 """The columns of a patient."""
 
 for column in (patients.c.name, patients.c.create_time, patients.c.update_time, patients.c.date_of_birth):
@@ -105,12 +117,23 @@ known_topics = topics_table(metadata)
 
 RESPONSES = StoredResponses(responses_table(metadata))
 
-_values = {column.name: bindparam(column.name, type_=column.type) for column in PATIENT}
+
+def select_message(row: Row) -> Label[bytes]:
+    """Returns the column `message`: the serialized patient of a row, from its latest change.
+
+    The previous version does not write `message`. Until it is stored for the latest change, the revision has it.
+    """
+    is_latest = (revisions.c.patient_id == row.id, revisions.c.revision == row.sequence)
+    stored = case((row.message_sequence == row.sequence, row.message))
+    return func.coalesce(stored, select(revisions.c.patient).where(*is_latest).scalar_subquery()).label("message")
+
+
+_values = {column.name: bindparam(column.name, type_=column.type) for column in patients.c if column.computed is None}
 _not_deleted = patients.c.delete_time.is_(None)
 _has_id = patients.c.id == bindparam("id", type_=Uuid)
 
 INSERT_PATIENT = Statement(insert(patients).values(_values))
-GET_PATIENT = Statement(select(*PATIENT).where(_has_id, _not_deleted))
+GET_PATIENT = Statement(select(select_message(patients.c)).where(_has_id, _not_deleted))
 GET_PATIENT_FOR_UPDATE = Statement(select(*PATIENT).where(_has_id, _not_deleted).with_for_update())
 GET_ANY_PATIENT_FOR_UPDATE = Statement(select(*PATIENT).where(_has_id).with_for_update())
 UPDATE_PATIENT = Statement(

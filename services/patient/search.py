@@ -10,16 +10,12 @@ from typing import Any, Final
 from asyncpg import Record
 from sqlalchemy import ColumnElement, Integer, Select, Text, all_, bindparam, case, func, literal, select
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from services.common.postgres.database import Database, Transaction
 from services.common.postgres.paging import LIMIT, Keyset, Listing
 from services.common.postgres.statement import Statement
-from services.patient.models import PATIENT, patients
+from services.patient.models import Row, patients, select_message
 from services.patient.words import Patterns
-
-Row = ReadOnlyColumnCollection[str, Any]
-"""The columns of patients, in the table or in a subquery."""
 
 _WALKED: Final = 1000
 """The number of patients that a walk reads."""
@@ -48,7 +44,10 @@ class SearchListing(Listing):
             has_rank = _rank(row) >= bindparam("least_rank", type_=Integer)
             return source.where(*conditions(row), *has_words, has_rank)
 
-        matches = match(patients.c, select(*PATIENT, _rank(patients.c).label("rank")))
+        def select_from(row: Row) -> Select[Any]:
+            return select(*(row[name] for name in order), select_message(row), _rank(row).label("rank"))
+
+        matches = match(patients.c, select_from(patients.c))
         found = matches.cte("found").prefix_with("MATERIALIZED")
         super().__init__(
             select(found), found.c.rank, *(found.c[name] for name in order), descending=[False, *descending]
@@ -60,8 +59,7 @@ class SearchListing(Listing):
 
         def walk(rows: Select[Any]) -> Statement:
             row = rows.subquery("walked").c
-            columns = [row[column.name] for column in PATIENT]
-            matching = match(row, select(*columns, _rank(row).label("rank")))
+            matching = match(row, select_from(row))
             return Statement(Keyset([row[name] for name in order], descending).sort(matching).limit(LIMIT))
 
         self._walk_first = walk(first)

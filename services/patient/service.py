@@ -37,10 +37,13 @@ from services.common.context import Caller
 from services.common.messaging.outbox import Outbox
 from services.common.postgres.database import Database, Transaction
 from services.common.postgres.statement import Statement
+from services.common.protobuf import codec
+from services.common.protobuf.encoded import Encoded, MessageField
 from services.common.rpc.conditions import Condition
 from services.patient.changes import record_patient_change, to_revision
 from services.patient.checks import PatientChecks
 from services.patient.domain import (
+    PATIENT_CODEC,
     advance_row,
     create_row,
     has_changes,
@@ -65,6 +68,9 @@ from services.patient.models import (
     UPDATE_PATIENT,
 )
 from services.patient.watch import HEARTBEAT_SECONDS, ChangeFeed
+
+_LIST_CODEC = codec.codec_of(ListPatientsResponse)
+_PATIENTS = MessageField(ListPatientsResponse, "patients")
 
 _CONFLICTS = {
     "patients_email_key_key": EmailAlreadyExists,
@@ -95,26 +101,26 @@ class PatientService:
         self._searches = Bound(concurrent_searches)
         self._feed = ChangeFeed(db, outbox, resume_key=resume_key, heartbeat_seconds=heartbeat_seconds)
 
-    async def create_patient(self, request: CreatePatientRequest, caller: Caller) -> Patient:
+    async def create_patient(self, request: CreatePatientRequest, caller: Caller) -> Encoded[Patient]:
         """Creates a patient, once per request id.
 
         Raises FieldsInvalid, RequestIdReused, EmailAlreadyExists, RecordNumberAlreadyExists.
         """
         now = datetime.now(UTC)
 
-        def create(tx: Transaction) -> Patient:
+        def create(tx: Transaction) -> Encoded[Patient]:
             patient = normalize_patient(request.patient or Patient(), default_registered_date=now.date())
             validate_patient(patient, today=latest_date(now))
             row = create_row(patient, uuid7(), now)
             tx.add(INSERT_PATIENT, conflicts=_CONFLICTS, **row)
             return record_patient_change(tx, self._outbox, PatientCreated, row, caller)
 
-        patient, is_first = await RESPONSES.respond_once(self._db, caller, request, Patient, create)
+        patient, is_first = await RESPONSES.respond_once(self._db, caller, request, create)
         if not is_first:
-            record_read([UUID(patient.id)])
+            record_read([UUID(PATIENT_CODEC.loads(patient.data).id)])
         return patient
 
-    async def get_patient(self, request: GetPatientRequest) -> Patient:
+    async def get_patient(self, request: GetPatientRequest) -> Encoded[Patient]:
         """Returns a patient.
 
         Raises PatientNotFound.
@@ -122,9 +128,9 @@ class PatientService:
         row = await self._db.row(GET_PATIENT, id=request.id)
         if row is None:
             raise PatientNotFound
-        return to_patient(row)
+        return Encoded(row["message"])
 
-    async def list_patients(self, request: ListPatientsRequest) -> ListPatientsResponse:
+    async def list_patients(self, request: ListPatientsRequest) -> Encoded[ListPatientsResponse]:
         """Returns a page of patients. By default, the best matches of a query are first, then the newest patients.
 
         Raises FieldsInvalid, PageTokenInvalid; RateLimited if too many searches are running.
@@ -134,9 +140,12 @@ class PatientService:
         async with self._searches.slot() if values or "," in request.order_by else nullcontext():
             rows, next_page_token = await listing.read_page(self._db, request, **values)
         record_read(row["id"] for row in rows)
-        return ListPatientsResponse(patients=[to_patient(row) for row in rows], next_page_token=next_page_token)
+        patients = b"".join(_PATIENTS.encode(row["message"]) for row in rows)
+        return Encoded(patients + _LIST_CODEC.dumps(ListPatientsResponse(next_page_token=next_page_token)))
 
-    async def update_patient(self, request: UpdatePatientRequest, caller: Caller, condition: Condition) -> Patient:
+    async def update_patient(
+        self, request: UpdatePatientRequest, caller: Caller, condition: Condition
+    ) -> Encoded[Patient]:
         """Updates a patient. An update without effect is not recorded.
 
         Raises FieldsInvalid, PatientNotFound, EtagMismatch, EmailAlreadyExists, RecordNumberAlreadyExists.
@@ -152,12 +161,14 @@ class PatientService:
             validate_patient(patient, today=latest_date(now), current=current)
             columns = to_columns(patient)
             if not has_changes(row, columns):
-                return current
+                return Encoded(PATIENT_CODEC.dumps(current))
             updated = advance_row(row, now, **columns)
             tx.add(UPDATE_PATIENT, conflicts=_CONFLICTS, **updated)
             return record_patient_change(tx, self._outbox, PatientUpdated, updated, caller, before=row)
 
-    async def delete_patient(self, request: DeletePatientRequest, caller: Caller, condition: Condition) -> Patient:
+    async def delete_patient(
+        self, request: DeletePatientRequest, caller: Caller, condition: Condition
+    ) -> Encoded[Patient]:
         """Marks a patient as deleted.
 
         Raises PatientNotFound, EtagMismatch.
@@ -169,7 +180,9 @@ class PatientService:
             tx.add(UPDATE_PATIENT, **deleted)
             return record_patient_change(tx, self._outbox, PatientDeleted, deleted, caller)
 
-    async def undelete_patient(self, request: UndeletePatientRequest, caller: Caller, condition: Condition) -> Patient:
+    async def undelete_patient(
+        self, request: UndeletePatientRequest, caller: Caller, condition: Condition
+    ) -> Encoded[Patient]:
         """Restores a deleted patient. A patient that is not deleted is returned unchanged.
 
         Raises PatientNotFound, EtagMismatch.
@@ -177,7 +190,7 @@ class PatientService:
         async with self._db.begin() as tx:
             row = await _lock_patient(tx, GET_ANY_PATIENT_FOR_UPDATE, request.id, condition)
             if row["delete_time"] is None:
-                return to_patient(row)
+                return Encoded(PATIENT_CODEC.dumps(to_patient(row)))
             undeleted = advance_row(row, datetime.now(UTC), delete_time=None)
             tx.add(UPDATE_PATIENT, **undeleted)
             return record_patient_change(tx, self._outbox, PatientUndeleted, undeleted, caller)

@@ -56,7 +56,8 @@ HANDLER = '''\
 
         Raises PatientNotFound.
         """
-        patient = await self.get_patient(GetPatientRequest(id=request.id))
+        found = await self.get_patient(GetPatientRequest(id=request.id))
+        patient = PATIENT_CODEC.loads(found.data)
         return PatientSummary(id=patient.id, name=patient.name)
 
 '''

@@ -16,6 +16,14 @@ OLD_PATIENTS = (
 """Inserts a patient for each id in the first version of the schema. The third one is deleted."""
 
 
+OLD_REVISIONS = (
+    "INSERT INTO revisions (patient_id, revision, actor_id, occur_time, type, patient)"
+    r" SELECT id, sequence, '', update_time, 1, '\x0a24'::bytea || convert_to(id::text, 'UTF8')"
+    " FROM patients WHERE id = ANY($1::uuid[])"
+)
+"""Inserts the revisions of patients of OLD_PATIENTS. Their messages have only the ids: field 1, with 36 bytes."""
+
+
 def a_patient(**fields: Any) -> Patient:
     """Returns a valid patient with a unique email address and the given fields."""
     defaults = {

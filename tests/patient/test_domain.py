@@ -11,6 +11,7 @@ import pytest
 from gen.pulsetrack.patient.v1 import Patient, Sex
 from services.common.errors import FieldsInvalid
 from services.patient.domain import (
+    PATIENT_CODEC,
     advance_row,
     create_row,
     has_changes,
@@ -167,7 +168,14 @@ def test_advanced_row_increments_the_sequence() -> None:
     later = datetime(2026, 2, 1, tzinfo=UTC)
     row = create_row(ANA, ID, NOW)
     deleted = advance_row(row, later, delete_time=later)
-    assert deleted == row | {"sequence": 2, "update_time": later, "delete_time": later}
+    changes = {"sequence": 2, "update_time": later, "delete_time": later}
+    assert {**deleted, "message": b"", "message_sequence": 0} == row | changes | {"message": b"", "message_sequence": 0}
+
+
+def test_row_contains_its_message() -> None:
+    row = advance_row(create_row(ANA, ID, NOW), datetime(2026, 2, 1, tzinfo=UTC), phone="112")
+    assert PATIENT_CODEC.loads(row["message"]) == to_patient(row)
+    assert row["message_sequence"] == row["sequence"] == 2
 
 
 @pytest.mark.parametrize(

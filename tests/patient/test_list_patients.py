@@ -11,7 +11,7 @@ from gen.pulsetrack.patient.v1 import DeletePatientRequest, ListPatientsRequest,
 from tests.harness.client import Client, Rejected
 from tests.harness.concurrency import call_concurrently
 from tests.harness.sql import Sql
-from tests.patient.factory import OLD_PATIENTS, create_request, update_request
+from tests.patient.factory import OLD_PATIENTS, OLD_REVISIONS, create_request, update_request
 from tests.patient.paging import create_patients, find_names, ids_of, list_ids, read_pages
 
 
@@ -37,6 +37,7 @@ def test_negative_page_size_is_rejected(patients: Client) -> None:
 def test_page_size_is_at_most_one_thousand(patients: Client, sql: Sql, size: int) -> None:
     ids = [str(uuid4()) for _ in range(1002)]  # the third one is deleted
     sql(OLD_PATIENTS, ids)
+    sql(OLD_REVISIONS, ids)
     try:
         page = patients.list_patients(ListPatientsRequest(page_size=size))
         assert (len(page.patients), bool(page.next_page_token)) == (1000, True)

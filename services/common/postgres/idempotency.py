@@ -33,6 +33,7 @@ from services.common.errors import Failure, RequestIdReused, TransactionConflict
 from services.common.postgres.database import Database, Transaction
 from services.common.postgres.statement import Statement
 from services.common.protobuf import codec
+from services.common.protobuf.encoded import Encoded
 
 RETENTION = timedelta(hours=24)
 """How long a response is stored. Afterwards its request id can be used for a new request."""
@@ -40,7 +41,7 @@ RETENTION = timedelta(hours=24)
 _PRUNE_LIMIT = 10
 _KEY = ("actor_id", "request_type", "request_id")
 
-A = TypeVar("A", bound=betterproto2.Message)
+M = TypeVar("M", bound=betterproto2.Message)
 
 
 def responses_table(metadata: MetaData) -> Table:
@@ -75,8 +76,8 @@ class StoredResponses:
         self._conflicts = {f"{table.name}_pkey": TransactionConflict}
 
     async def respond_once(
-        self, db: Database, caller: Caller, request: Any, response: type[A], create: Callable[[Transaction], A]
-    ) -> tuple[A, bool]:
+        self, db: Database, caller: Caller, request: Any, create: Callable[[Transaction], Encoded[M]]
+    ) -> tuple[Encoded[M], bool]:
         """Returns the response to the caller's first request with this id, and whether this is the first.
 
         `create` adds a change to a transaction and returns the response. If the request is a repetition, a unique
@@ -91,8 +92,7 @@ class StoredResponses:
             try:
                 async with db.begin() as tx:
                     created = create(tx)
-                    answer = codec.codec_of(response).dumps(created)
-                    tx.add(self._insert, conflicts=self._conflicts, **key, digest=digest, answer=answer)
+                    tx.add(self._insert, conflicts=self._conflicts, **key, digest=digest, answer=created.data)
                     tx.add(self._prune, retention=RETENTION)
             except Failure:
                 if (first := await db.row(self._find, **key, retention=RETENTION)) is None:
@@ -104,7 +104,7 @@ class StoredResponses:
             await db.row(self._delete_expired, **key, retention=RETENTION)
         if first["digest"] != digest:
             raise RequestIdReused
-        return codec.codec_of(response).loads(first["answer"]), False
+        return Encoded(first["answer"]), False
 
 
 def _build_key(caller: Caller, request: Any) -> dict[str, Any]:

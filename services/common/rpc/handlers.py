@@ -9,7 +9,7 @@ from a parsed request to a serialized response. For example, given
 
 the handler of GetBillingAccount takes the parsed google.protobuf message `id: "7"`, calls
 `get_billing_account(GetBillingAccountRequest(id="7"), caller=<the current caller>)`, whose arguments are dataclasses,
-and returns the serialized BillingAccount.
+and returns the serialized BillingAccount. An implementation that returns Encoded[BillingAccount] has serialized it.
 
 A service class may have an attribute `checks`: an object with coroutines of the same names, which take a request and
 return the violations that the handler would report, by field path. They complete the violations of an invalid request.
@@ -18,6 +18,7 @@ return the violations that the handler would report, by field path. They complet
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextvars import ContextVar
+from operator import attrgetter
 from typing import Any, get_args, get_origin, get_type_hints
 
 import betterproto2
@@ -27,6 +28,7 @@ from services.common.errors import FieldsInvalid
 from services.common.postgres.database import Transaction, current_transaction
 from services.common.protobuf import codec
 from services.common.protobuf.contract import ContractError, Method
+from services.common.protobuf.encoded import Encoded
 from services.common.protobuf.violations import find_time_violations
 from services.common.rpc.conditions import Condition, current_condition
 from services.common.rpc.interceptors import Context
@@ -49,7 +51,7 @@ def create_handler(method: Method, servicer: object, streams: Streams) -> Callab
     """
     implementation = _find_implementation(method, servicer)
     hints = _check_signature(method, implementation)
-    decode, dumps = codec.codec_of(hints["request"]).decode, codec.codec_of(hints["return"]).dumps
+    decode, dumps = codec.codec_of(hints["request"]).decode, _serializer(hints["return"])
     injected = {name: variable for name, (_, variable) in _INJECTED.items() if name in hints}
 
     def call(message: Any) -> Any:
@@ -86,6 +88,11 @@ def create_check(method: Method, servicer: object) -> Check | None:
     return check
 
 
+def _serializer(response: Any) -> Callable[[Any], bytes]:
+    """Returns the function that serializes responses of a type: a dataclass, or Encoded."""
+    return attrgetter("data") if get_origin(response) is Encoded else codec.codec_of(response).dumps
+
+
 def _find_implementation(method: Method, servicer: object) -> Callable[..., Any]:
     """Returns the servicer's method of the same name. Raises ContractError if it is missing or of the wrong kind."""
     implementation = getattr(servicer, method.snake_name, None)
@@ -118,6 +125,8 @@ def _check_signature(method: Method, implementation: Callable[..., Any]) -> Mapp
 
 
 def _check_type(method: Method, verb: str, hint: Any, message: type) -> None:
+    if verb == "returns" and get_origin(hint) is Encoded:
+        [hint] = get_args(hint)
     expected = message.DESCRIPTOR.full_name  # type: ignore[attr-defined]
     is_message = isinstance(hint, type) and issubclass(hint, betterproto2.Message)
     declared = codec.full_name(hint) if is_message else hint
