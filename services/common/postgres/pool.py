@@ -18,6 +18,8 @@ _TIMEOUT = 5.0
 _STATEMENT_TIMEOUT = 10.0
 """Maximum time in seconds of a statement if the server does not respond. `statement_timeout` ends slow ones earlier."""
 _IDLE_TIMEOUT = 300.0
+_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""The exceptions of asyncpg. It raises InternalClientError for a statement on a connection that is about to be lost."""
 
 
 class Pool:
@@ -63,7 +65,7 @@ class Pool:
         connection = await self._acquire()
         try:
             yield connection
-        except (asyncio.CancelledError, TimeoutError):
+        except (asyncio.CancelledError, TimeoutError, asyncpg.InternalClientError):
             self._recover(connection)
             raise
         except asyncpg.ReadOnlySQLTransactionError:  # the server is no longer the primary
@@ -114,7 +116,7 @@ class Pool:
         try:
             async with asyncio.timeout(_TIMEOUT):
                 await connection.execute("ROLLBACK")  # waits for the cancellation
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except _ERRORS:
             connection.terminate()
         self._release(connection)
 
@@ -126,5 +128,5 @@ class Pool:
     async def _close_idle(self, count: int) -> None:
         closing, self._idle = self._idle[:count], self._idle[count:]
         for connection in closing:
-            with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with suppress(*_ERRORS):
                 await connection.close(timeout=_TIMEOUT)

@@ -153,6 +153,31 @@ def test_connection_that_cannot_be_recovered_is_closed(
     background.run(run())
 
 
+@pytest.mark.parametrize("error", [asyncio.CancelledError, asyncpg.InternalClientError])
+def test_connection_that_is_about_to_be_lost_is_replaced(
+    background: Background, url: str, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    """asyncpg raises InternalClientError between the last message of a server and the end of the connection."""
+
+    async def execute(*_: object) -> None:
+        raise asyncpg.InternalClientError("cannot switch to state 15; another operation (2) is in progress")
+
+    async def fail(pool: Pool) -> None:
+        async with pool.connection():
+            raise error
+
+    async def run() -> None:
+        async with open_pool(url, size=1) as pool:
+            before = await backend(pool)
+            monkeypatch.setattr(asyncpg.Connection, "execute", execute)
+            with pytest.raises(error):
+                await fail(pool)
+            await wait_until(lambda: pool.used == 0)
+            assert await backend(pool) != before
+
+    background.run(run())
+
+
 def test_terminated_connection_is_replaced(background: Background, url: str) -> None:
     async def run() -> None:
         async with open_pool(url, size=1) as pool:
