@@ -1,5 +1,6 @@
 """Database access: statements that asyncpg runs, in transactions of one or more."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
@@ -162,6 +163,8 @@ class Database:
             try:
                 yield transaction
                 await transaction.commit()
+            except (asyncio.CancelledError, TimeoutError):
+                raise  # the pool rolls back, and the caller does not wait for a server that does not respond
             except BaseException:
                 await transaction.roll_back()
                 raise

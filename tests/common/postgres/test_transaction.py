@@ -1,5 +1,8 @@
 """Transactions, and the statements that they run together."""
 
+import asyncio
+import os
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +20,7 @@ INSERT = Statement(insert(TABLE).values(id=bindparam("id"), name=bindparam("name
 RENAME = Statement(TABLE.update().where(TABLE.c.id == bindparam("thing")).values(name=bindparam("new_name")))
 DELETE = Statement(delete(TABLE).where(TABLE.c.name == bindparam("name")))
 COUNT = Statement(select(text("count(*)")).select_from(TABLE))
+SERVER = Statement(select(text("pg_backend_pid()")))
 CURRENT_TRANSACTION = Statement(select(text("pg_current_xact_id_if_assigned()::text AS id")))
 
 
@@ -137,6 +141,32 @@ def test_connection_is_usable_after_a_rollback(background: Background, db: Datab
         run(background, db, lambda tx: tx.run(INSERT, conflicts={"things_pkey": RateLimited}, id=1, name="two"))
     run(background, db, lambda tx: tx.run(INSERT, id=3, name="three"))
     assert set(stored(sql)) == {1, 3}
+
+
+def test_cancelled_transaction_ends_although_the_server_does_not_respond(background: Background, db: Database) -> None:
+    async def run() -> None:
+        began = asyncio.Event()
+
+        async def wait() -> None:
+            async with db.begin() as tx:
+                [[server]] = await tx.rows(SERVER)
+                os.kill(server, signal.SIGSTOP)
+                servers.append(server)
+                began.set()
+                await tx.rows(COUNT)
+
+        waiting = asyncio.create_task(wait())
+        await began.wait()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    servers: list[int] = []
+    try:
+        background.run(run())
+    finally:
+        for server in servers:
+            os.kill(server, signal.SIGCONT)
 
 
 def test_parameters_of_combined_statements_are_numbered_in_order() -> None:
