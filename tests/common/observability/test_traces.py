@@ -58,15 +58,15 @@ def created(receiver: Receiver, user: Session) -> list[Span]:
     return wait_for_trace(receiver, response, *LAST)
 
 
+STORE = "INSERT patients, INSERT revisions, INSERT access_events, INSERT outbox"
 ROOT_PATH = [("gateway", "SERVER", "CreatePatient"), ("patient", "SERVER", CREATE)]
 PUBLISH_PATH = [*ROOT_PATH, ("patient", "PRODUCER", SEND), ("analytics", "CONSUMER", PROCESS)]
 ACCOUNT_PATH = [*ROOT_PATH, ("patient", "CLIENT", OPEN), ("billing", "SERVER", OPEN)]
 
 
-@pytest.mark.parametrize("table", ["patients", "revisions", "outbox"])
-def test_create_is_stored_in_the_trace_of_the_gateway(created: list[Span], table: str) -> None:
-    statement = get_span(created, "patient", f"INSERT {table}")
-    assert build_path(created, statement) == [*ROOT_PATH, ("patient", "CLIENT", f"INSERT {table}")]
+def test_create_is_stored_in_the_trace_of_the_gateway(created: list[Span]) -> None:
+    statement = get_span(created, "patient", STORE)
+    assert build_path(created, statement) == [*ROOT_PATH, ("patient", "CLIENT", STORE)]
 
 
 @pytest.mark.parametrize("table", ["events", "patients"])
@@ -105,7 +105,7 @@ def test_client_error_does_not_mark_the_span_as_failed(receiver: Receiver, user:
     body = a_patient()
     user.rest.post("/v1/patients", json=body).raise_for_status()
     trace = wait_for_trace(receiver, user.rest.post("/v1/patients", json=body), ("patient", CREATE))
-    call, statement = get_span(trace, "patient", CREATE, "SERVER"), get_span(trace, "patient", "INSERT patients")
+    call, statement = get_span(trace, "patient", CREATE, "SERVER"), get_span(trace, "patient", STORE)
     assert (call.failed, call.attributes["rpc.response.status_code"]) == (False, "ALREADY_EXISTS")
     assert (statement.failed, statement.attributes["error.type"]) == (True, "UniqueViolationError")
 
