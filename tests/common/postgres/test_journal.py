@@ -18,6 +18,8 @@ CREATE = (
     "CREATE TABLE words (word text, transaction bigint NOT NULL DEFAULT pg_current_xact_id()::text::bigint,"
     " position bigint GENERATED ALWAYS AS IDENTITY)"
 )
+NEXT_TRANSACTION = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text"
+HAVE_ENDED = "SELECT pg_snapshot_xmin(pg_current_snapshot()) >= $1::text::xid8"
 INSERT = "INSERT INTO words (word) VALUES ($1)"
 
 
@@ -49,6 +51,15 @@ class WordJournal:
                 await connection.execute(INSERT, word)
         await connection.close()
 
+    async def settle(self) -> None:
+        """Waits for the transactions that are running on the server: those of other databases delay readers too."""
+        connection = await self.connect()
+        upcoming = await connection.fetchval(NEXT_TRANSACTION)
+        async with asyncio.timeout(30):
+            while not await connection.fetchval(HAVE_ENDED, upcoming):  # noqa: ASYNC110 - another process ends them
+                await asyncio.sleep(0.01)
+        await connection.close()
+
     async def read(self, position: JournalPosition, *, limit: int = 100) -> tuple[Sequence[str], JournalPosition]:
         """Returns the words after a position, and the position of the last one."""
         rows = await JOURNAL.read_after(self.db, position, limit=limit)
@@ -61,6 +72,7 @@ def test_rows_are_read_in_order_page_by_page(background: Background, database_ur
             journal = WordJournal(db, database_url)
             await journal.write("a", "b")
             await journal.write("c")
+            await journal.settle()
             first, position = await journal.read(START, limit=2)
             assert (first, (await journal.read(position))[0]) == (["a", "b"], ["c"])
 
@@ -72,6 +84,7 @@ def test_row_that_is_committed_late_is_not_skipped(background: Background, datab
         async with Database(database_url) as db:
             journal = WordJournal(db, database_url)
             await journal.write("before")
+            await journal.settle()
             slow = await journal.connect()
             transaction = slow.transaction()
             await transaction.start()
@@ -82,6 +95,7 @@ def test_row_that_is_committed_late_is_not_skipped(background: Background, datab
             assert await JOURNAL.find_end(db) == position
             await transaction.commit()
             await slow.close()
+            await journal.settle()
             assert (await journal.read(position))[0] == ["slow", "quick"]
 
     background.run(scenario())
@@ -103,7 +117,9 @@ def test_reader_receives_each_row_once_during_concurrent_writes(background: Back
                 found += words
                 if done and not words:
                     return found
-                done = writers.done()
+                if writers.done() and not done:
+                    await journal.settle()
+                    done = True
 
     found = background.run(scenario())
     assert len(found) == len(set(found)) == 6 * 30 * 2
@@ -118,9 +134,11 @@ def test_end_is_after_all_rows_and_before_later_rows(background: Background, dat
             journal = WordJournal(db, database_url)
             assert await JOURNAL.find_end(db) == START
             await journal.write("a", "b")
+            await journal.settle()
             end = await JOURNAL.find_end(db)
             assert await journal.read(end) == ([], end)
             await journal.write("c")
+            await journal.settle()
             assert (await journal.read(end))[0] == ["c"]
 
     background.run(scenario())
@@ -129,7 +147,9 @@ def test_end_is_after_all_rows_and_before_later_rows(background: Background, dat
 def test_journal_contains_only_the_positions_of_its_rows(background: Background, database_url: str) -> None:
     async def scenario() -> None:
         async with Database(database_url) as db:
-            await WordJournal(db, database_url).write("a")
+            journal = WordJournal(db, database_url)
+            await journal.write("a")
+            await journal.settle()
             end = await JOURNAL.find_end(db)
             assert await JOURNAL.contains(db, START)
             assert await JOURNAL.contains(db, end)
