@@ -8,7 +8,7 @@ local MAX_VIOLATIONS = 20
 
 -- Returns whether a value matches one of the patterns. A value with escapes is left to the transcoder.
 local function is_valid(value, patterns)
-  if value == "" or value:find("[%%+]") then return true end
+  if value:find("[%%+]") then return true end
   for _, pattern in ipairs(patterns) do
     if value:find(pattern) then return true end
   end

@@ -32,7 +32,7 @@ _INTEGER = _Values("must be an integer", "-?[0-9]{1,10}", ("^%-?%d%d?%d?%d?%d?%d
 _BOOLEAN = _Values(
     "must be true or false",
     f"(?i:{'|'.join(_BOOLEANS)})",
-    tuple(f"^{value}$" for value in (*_BOOLEANS, "TRUE", "FALSE")),
+    tuple(f"^{''.join(f'[{letter}{letter.upper()}]' for letter in value)}$" for value in _BOOLEANS),
 )
 _TIME = _Values("must be a time such as 2026-01-31T09:00:00Z (RFC 3339)", "[0-9]{4}-[^&]*", ("^%d%d%d%d%-",))
 _TEXT = _Values("must have a value", "[^&]*", ("",))
@@ -59,7 +59,7 @@ def query_regex(method: Method, http: Http) -> str:
     choices = []
     for field in _parameters(method, http):
         values = _values(field)
-        value = values.regex if values is _TEXT else f"(?:{values.regex}|{_ESCAPED})?"
+        value = values.regex if values is _TEXT else f"(?:{values.regex}|{_ESCAPED})"
         choices.append(f"(?:{'|'.join(_names(field))})={value}")
     parameter = f"(?:{'|'.join(choices)})?" if choices else ""
     return rf"(?:\?{parameter}(?:&{parameter})*)?"

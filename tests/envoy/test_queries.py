@@ -30,6 +30,8 @@ def get(gateway: Gateway, target: str, verb: str = "GET") -> tuple[str, dict[str
         ("sex=99", {"sex": SEX}),
         ("showDeleted=maybe", {"showDeleted": "must be true or false"}),
         ("pageSize", {"pageSize": "must be an integer"}),
+        ("pageSize=&sex=", {"pageSize": "must be an integer", "sex": SEX}),
+        ("pageSize=abc&showDeleted=True&query=", {"pageSize": "must be an integer"}),
         ("pageSize=abc&query=x&sex=female", {"pageSize": "must be an integer", "sex": SEX}),
     ],
 )
