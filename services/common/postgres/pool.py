@@ -102,7 +102,10 @@ class Pool:
 
     def _release(self, connection: asyncpg.Connection | None) -> None:
         if connection and not connection.is_closed():
-            self._idle.append(connection)
+            if connection.is_in_transaction():  # its rollback failed
+                connection.terminate()
+            else:
+                self._idle.append(connection)
         self.used -= 1
         self._slots.release()
 

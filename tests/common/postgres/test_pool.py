@@ -202,6 +202,17 @@ def test_failed_statement_keeps_its_connection(background: Background, url: str)
     background.run(run())
 
 
+def test_connection_with_an_open_transaction_is_closed(background: Background, url: str) -> None:
+    async def run() -> None:
+        async with open_pool(url, size=1) as pool:
+            async with pool.connection() as connection:
+                await connection.execute("BEGIN")
+            assert connection.is_closed()
+            assert await backend(pool)
+
+    background.run(run())
+
+
 def test_connections_to_a_demoted_primary_are_closed(background: Background, url: str) -> None:
     async def run() -> None:
         async with open_pool(f"{url}?default_transaction_read_only=on") as pool:
