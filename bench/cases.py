@@ -13,6 +13,7 @@ OURS = "PulseTrack, REST"
 NATIVE = "PulseTrack, gRPC"
 REFERENCE = "reference"
 REFERENCE_GATEWAY = "reference behind Envoy"
+REFERENCE_UNTUNED = "reference, untuned"
 
 _LETTERS = "ghjkmpqrtvwz"  # no hexadecimal digits, which occur in email addresses
 
@@ -104,7 +105,7 @@ async def _login(variant: Variant, _: int) -> object:
     return await variant.api.login(*variant.credentials)
 
 
-_ALL = (OURS, REFERENCE, NATIVE, REFERENCE_GATEWAY)
+_ALL = (OURS, REFERENCE, NATIVE, REFERENCE_GATEWAY, REFERENCE_UNTUNED)
 
 CASES = (
     Case("GET", 1, _get, _ALL),

@@ -8,8 +8,8 @@ from bench.cases import CASES
 from bench.results import Results
 
 _WIDTH, _LEFT, _RIGHT, _TOP, _BAR, _GAP = 900, 340, 60, 40, 16, 12
-_PARTS = ("gateway", "api", "auth", "patient", "billing", "analytics", "postgres")
-_COLORS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")
+_PARTS = ("gateway", "api", "untuned", "auth", "patient", "billing", "analytics", "postgres")
+_COLORS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb", "#997700")
 
 Row = tuple[str, Mapping[str, float]]
 """A label, and the values of a bar by name."""
@@ -77,7 +77,7 @@ def _bar(y: float, label: str, values: Mapping[str, float], names: Sequence[str]
 def _legend(names: Sequence[str]) -> str:
     items = []
     for number, name in enumerate(names):
-        x = _LEFT + number * 78
+        x = _LEFT + number * 68
         color = _COLORS[number % len(_COLORS)]
         items.append(f'<rect x="{x}" y="22" width="10" height="10" fill="{color}"/>{_text(x + 14, 31, name)}')
     return "".join(items)

@@ -49,6 +49,8 @@ class Reference:
     url: str
     gateway_url: str
     """The URL of the Envoy in front of it."""
+    untuned_url: str
+    """The URL of an API that verifies each token and reads in transactions."""
     admin_password: str
     start_seconds: float
 
@@ -62,7 +64,7 @@ async def start_reference(folder: Path) -> AsyncIterator[Reference]:
     async with AsyncExitStack() as stack:
         ports = {
             name: stack.enter_context(reserve_free_port()).port
-            for name in ("postgres", "broker", "api", "billing", "gateway")
+            for name in ("postgres", "broker", "api", "untuned", "billing", "gateway")
         }
         builder = _Builder(folder, ports)
         pids = {}
@@ -76,6 +78,7 @@ async def start_reference(folder: Path) -> AsyncIterator[Reference]:
             system=System("reference", pids, url, url, _QUERIES),
             url=f"http://{HOST}:{ports['api']}",
             gateway_url=f"http://{HOST}:{ports['gateway']}",
+            untuned_url=f"http://{HOST}:{ports['untuned']}",
             admin_password=builder.admin_password,
             start_seconds=time.monotonic() - start,
         )
@@ -105,6 +108,7 @@ class _Builder:
         return [
             self._serve("billing", workers=1),
             self._serve("api", workers=_WORKERS),
+            self._serve("untuned", workers=_WORKERS),
             Part(name="analytics", command=self.command("-m", "bench.twin.analytics"), ready=_is_started),
             Part(
                 name="gateway",
@@ -114,24 +118,26 @@ class _Builder:
             ),
         ]
 
-    def command(self, *arguments: str) -> Command:
+    def command(self, *arguments: str, is_tuned: bool = True) -> Command:
         """Returns a command that runs Python in the reference service's environment."""
         environment = {
             "TWIN_SECRETS": str(self._folder / "secrets"),
             "TWIN_KAFKA": f"{HOST}:{self._ports['broker']}",
             "TWIN_BILLING_URL": f"http://{HOST}:{self._ports['billing']}",
+            "TWIN_TUNED": "on" if is_tuned else "off",
             "MALLOC_MMAP_THRESHOLD_": str(1024 * 1024),  # as for PulseTrack's services
         }
         return Command(argv=(str(PYTHON), *arguments), environment=environment)
 
     def _serve(self, name: str, *, workers: int) -> Part:
-        module = "bench.twin.app:app" if name == "api" else "bench.twin.billing:app"
+        module = "bench.twin.billing:app" if name == "billing" else "bench.twin.app:app"
+        server = ("-m", "uvicorn", module, "--log-level", "warning")
         address = ("--host", HOST, "--port", str(self._ports[name]))
         tuned = ("--workers", str(workers), "--loop", "uvloop", "--http", "httptools", "--no-access-log")
         keep_alive = ("--timeout-keep-alive", "300")  # clients reuse connections that were idle between cases
         return Part(
             name=name,
-            command=self.command("-m", "uvicorn", module, *address, *tuned, *keep_alive, "--log-level", "warning"),
+            command=self.command(*server, *address, *tuned, *keep_alive, is_tuned=name != "untuned"),
             ready=partial(is_http_ready, HOST, self._ports[name], "/readyz"),
             stop_seconds=5,
         )

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 
-from bench.cases import CASES, REFERENCE, REFERENCE_GATEWAY
+from bench.cases import CASES, REFERENCE, REFERENCE_GATEWAY, REFERENCE_UNTUNED
 from bench.limits import list_limits
 from bench.measure import CALLERS
 from bench.results import TARGETS, Results, Spread, Target, describe_status
@@ -19,7 +19,8 @@ The reference service (`bench/twin`) is a tuned FastAPI and SQLAlchemy service w
 verified token and role, validated input, the row with its revision, access event, outbox row and idempotent response
 in one transaction, an access event for each read, an event in Kafka, a billing account, and an analytics row. It runs
 as two processes with uvloop and httptools, caches verified tokens, reads without a transaction, and delivers in
-batches. It lacks PulseTrack's gRPC API, watches, rate limits, revocation, tamper-evident audit log, tracing and
+batches. Without the cache of tokens and with a transaction for each read, as such a service is often written, it is
+"untuned". It lacks PulseTrack's gRPC API, watches, rate limits, revocation, tamper-evident audit log, tracing and
 metrics."""
 
 _METHOD = """## Method
@@ -40,7 +41,7 @@ _MISSES = """The gateway, with REST transcoding, is part of PulseTrack only, and
 _MISS = """- **{label}**: {measured:.2f} instead of {wanted:.2f}, {status}: {excess:,.0f} of {total:,.0f} µs too \
 many. {parts} µs.{note}"""
 
-_RATIO_HEADER = ("call", "ratio", "wanted", "status", "PulseTrack", "reference", "ratio to reference behind Envoy")
+_RATIO_HEADER = ("call", "ratio", "wanted", "status", "PulseTrack", "reference", "ratio behind Envoy", "ratio untuned")
 
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 """The header and the rows of a table."""
@@ -82,7 +83,12 @@ def tabulate_ratios(results: Results) -> Table:
             describe_status(ratio.median, target.wanted),
             f"{results.total_us(target.case, target.variant).median:,.0f} µs",
             f"{results.total_us(target.case, REFERENCE).median:,.0f} µs",
-            _spread(results.ratio(target.case, target.variant, REFERENCE_GATEWAY), 2),
+            *(
+                _spread(results.ratio(target.case, target.variant, base), 2)
+                if results.select(target.case, base)
+                else "-"
+                for base in (REFERENCE_GATEWAY, REFERENCE_UNTUNED)
+            ),
         )
         rows.append(row)
     return _RATIO_HEADER, rows

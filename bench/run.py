@@ -11,7 +11,17 @@ import grpc
 
 from bench import echo, ours
 from bench.apis import NativeApi, RestApi
-from bench.cases import CASES, NATIVE, OURS, REFERENCE, REFERENCE_GATEWAY, Case, Variant, seed_patients
+from bench.cases import (
+    CASES,
+    NATIVE,
+    OURS,
+    REFERENCE,
+    REFERENCE_GATEWAY,
+    REFERENCE_UNTUNED,
+    Case,
+    Variant,
+    seed_patients,
+)
 from bench.events import measure_event_latency
 from bench.limits import BUSY_PER_SECOND, FIRST_START, QUIET_PER_SECOND, REFERENCE_START, WARM_START
 from bench.machine import read_load
@@ -109,6 +119,7 @@ async def _open_variants(instance: Instance, reference: Reference | None) -> Asy
             variants += [
                 Variant(REFERENCE, twin, await connect(reference.url), twin_admin),
                 Variant(REFERENCE_GATEWAY, twin, await connect(reference.gateway_url), twin_admin),
+                Variant(REFERENCE_UNTUNED, twin, await connect(reference.untuned_url), twin_admin),
             ]
         yield {variant.name: variant for variant in variants}
 
@@ -120,11 +131,14 @@ async def _authorize(variants: dict[str, Variant]) -> None:
 
 
 async def _seed(variants: dict[str, Variant]) -> None:
-    for first, second in ((OURS, NATIVE), (REFERENCE, REFERENCE_GATEWAY)):
-        if first in variants:
-            seed = await seed_patients(variants[first], _SEEDED)
-            variants[first].seed = variants[second].seed = seed
-            await variants[first].system.settle()
+    """Creates patients in each system, for all of its variants."""
+    for name in filter(variants.__contains__, (OURS, REFERENCE)):
+        system = variants[name].system
+        seed = await seed_patients(variants[name], _SEEDED)
+        for variant in variants.values():
+            if variant.system is system:
+                variant.seed = seed
+        await system.settle()
 
 
 async def _measure_round(variants: dict[str, Variant], results: Results, number: int) -> None:

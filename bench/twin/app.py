@@ -16,7 +16,8 @@ from bench.twin.settings import Settings
 @asynccontextmanager
 async def _run(app: FastAPI) -> AsyncIterator[None]:
     settings = Settings.read()
-    db, tokens = Database(settings.database_url), Tokens(settings.signing_key, USERS)
+    db = Database(settings.database_url, is_tuned=settings.is_tuned)
+    tokens = Tokens(settings.signing_key, USERS, is_cached=settings.is_tuned)
     async with AccessLog(db) as audit, Relay(db, tokens, settings) as relay:
         state = {"db": db, "tokens": tokens, "passwords": Passwords(), "audit": audit, "relay": relay}
         for name, value in state.items():

@@ -33,13 +33,14 @@ class Caller:
 
 
 class Tokens:
-    """Signs and verifies tokens. Verified tokens are cached until they expire."""
+    """Signs and verifies tokens. Verified tokens may be cached until they expire."""
 
-    def __init__(self, signing_key: str, audience: str) -> None:
+    def __init__(self, signing_key: str, audience: str, *, is_cached: bool = True) -> None:
         self._private = cast("EllipticCurvePrivateKey", load_pem_private_key(signing_key.encode(), None))
         self._public = self._private.public_key()
         self._audience = audience
         self._callers: dict[str, Caller] = {}
+        self._is_cached = is_cached
 
     def sign(self, *, subject: str, role: str, audience: str) -> str:
         """Returns a token."""
@@ -55,7 +56,8 @@ class Tokens:
             caller = self._read(token)
             if len(self._callers) >= _CACHED_TOKENS:
                 self._callers.clear()
-            self._callers[token] = caller
+            if self._is_cached:
+                self._callers[token] = caller
         if caller.expires <= time.time():
             raise HTTPException(401, "TOKEN_INVALID")
         return caller

@@ -19,6 +19,8 @@ class Settings:
     signing_key: str
     """The private key in PEM form, with which tokens are signed."""
     admin_password: str
+    is_tuned: bool
+    """Whether verified tokens are cached, and reads take no transaction."""
 
     @classmethod
     def read(cls) -> Self:
@@ -30,4 +32,5 @@ class Settings:
             billing_url=os.environ["TWIN_BILLING_URL"],
             signing_key=(secrets / "signing-key.pem").read_text(encoding="utf-8"),
             admin_password=(secrets / "admin-password").read_text(encoding="utf-8"),
+            is_tuned=os.environ.get("TWIN_TUNED", "on") == "on",
         )
