@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
+
+import asyncpg
 
 from services.analytics.dead_letters import TOPIC as DEAD_LETTERS_TOPIC
 from services.analytics.dead_letters import DeadLetters
@@ -19,7 +21,14 @@ from services.common.rpc.tokens import TokenVerifier
 from services.patient.changes import TOPIC
 from services.patient.delivery import BillingAccounts, EventsTopic
 from services.patient.models import known_topics, outbox_rows
+from tests.harness.background import Background
+from tests.harness.broker import Topic, open_topic
 from tests.harness.services import CLIENT_ID, CLIENT_SECRET, serve_service
+from tests.harness.sql import Sql
+from tests.harness.waiting import eventually
+
+WAITING = "SELECT key FROM outbox WHERE delivered_time IS NULL"
+"""The keys of the outbox rows that are not delivered."""
 
 
 @dataclass(frozen=True)
@@ -65,3 +74,35 @@ async def run_consumer(url: str, kafka: str, *, dead_letters: str = "") -> Async
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """The outbox of the patient service and its destinations."""
+
+    background: Background
+    outbox_url: str
+    billing_url: str
+    to: Addresses
+
+    def relays(self) -> AbstractContextManager[None]:
+        """Runs the relays during a block."""
+        return self.background.during(run_relays(self.outbox_url, self.to))
+
+    def billing(self) -> AbstractContextManager[None]:
+        """Runs billing during a block."""
+        return self.background.during(serve_billing(self.billing_url, self.to))
+
+    def topic(self) -> AbstractContextManager[Topic]:
+        """Opens the topic for reading during a block."""
+        return open_topic(self.to.kafka, TOPIC)
+
+    def accounts(self, patient_id: str) -> list[asyncpg.Record]:
+        """Returns the accounts of a patient."""
+        found = "SELECT * FROM accounts WHERE patient_id = $1::uuid"
+        return Sql(self.background, self.billing_url)(found, patient_id)
+
+    def wait(self, destination: str = "%") -> None:
+        """Waits until all rows are delivered."""
+        sql = Sql(self.background, self.outbox_url)
+        eventually(lambda: not sql(f"{WAITING} AND destination LIKE $1", destination))

@@ -1,109 +1,27 @@
 """The relays deliver every event to Kafka and open one account for each patient, despite outages."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
-from unittest.mock import AsyncMock
-from uuid import uuid4
 
-import asyncpg
 import pytest
-from grpc import StatusCode as Code
 
-from deploy.settings import HOST
 from gen.pulsetrack.patient.v1 import (
     DeletePatientRequest,
-    Patient,
     PatientCreated,
     PatientEvent,
     UndeletePatientRequest,
 )
-from services.billing.service import BillingService
-from services.common.errors import Failure
 from services.common.messaging import relay
 from services.common.protobuf import codec
 from services.patient.changes import TOPIC
-from tests.harness.background import Background
-from tests.harness.broker import Broker, Topic, open_topic, read_headers
+from tests.harness.broker import Broker, read_headers
 from tests.harness.client import Client
 from tests.harness.concurrency import call_concurrently
-from tests.harness.delivery import Addresses, run_consumer, run_relays, serve_billing
-from tests.harness.services import serve_auth
+from tests.harness.delivery import WAITING, Delivery, run_consumer
 from tests.harness.sql import Sql
 from tests.harness.waiting import eventually
 from tests.patient.factory import create_request, update_request
-from tools.ports import free_port
-
-WAITING = "SELECT key FROM outbox WHERE delivered_time IS NULL"
-SET_PAYLOAD = "UPDATE outbox SET payload = $2 WHERE id = $1"
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """The outbox of the patient service and its destinations."""
-
-    background: Background
-    outbox_url: str
-    billing_url: str
-    to: Addresses
-
-    def relays(self) -> AbstractContextManager[None]:
-        """Runs the relays during a block."""
-        return self.background.during(run_relays(self.outbox_url, self.to))
-
-    def billing(self) -> AbstractContextManager[None]:
-        """Runs billing during a block."""
-        return self.background.during(serve_billing(self.billing_url, self.to))
-
-    def topic(self) -> AbstractContextManager[Topic]:
-        """Opens the topic for reading during a block."""
-        return open_topic(self.to.kafka, TOPIC)
-
-    def accounts(self, patient_id: str) -> list[asyncpg.Record]:
-        """Returns the accounts of a patient."""
-        found = "SELECT * FROM accounts WHERE patient_id = $1::uuid"
-        return Sql(self.background, self.billing_url)(found, patient_id)
-
-    def wait(self, destination: str = "%") -> None:
-        """Waits until all rows are delivered."""
-        sql = Sql(self.background, self.outbox_url)
-        eventually(lambda: not sql(f"{WAITING} AND destination LIKE $1", destination))
-
-
-def make_undeliverable(sql: Sql, patient_id: str) -> tuple[int, bytes]:
-    """Makes billing reject the creation of a patient, and returns the id and the original payload of the row."""
-    [row] = sql(
-        "SELECT id, payload FROM outbox WHERE key = $1 AND destination = 'billing' AND type LIKE '%Created'", patient_id
-    )
-    invalid = PatientEvent(event_id=str(uuid4()), created=PatientCreated(patient=Patient(id="nobody")))
-    sql(SET_PAYLOAD, row["id"], codec.codec_of(PatientEvent).dumps(invalid))
-    return row["id"], row["payload"]
-
-
-@pytest.fixture(scope="module")
-def delivery(
-    background: Background, own_broker: Broker, new_database: Callable[[str], str], database_url: str
-) -> Iterator[Delivery]:
-    """The delivery, with a broker and auth running."""
-    with background.during(serve_auth(new_database("auth"))) as auth:
-        to = Addresses(own_broker.address, auth=f"{HOST}:{auth}", billing=f"{HOST}:{free_port()}")
-        yield Delivery(background, database_url, new_database("billing"), to)
-
-
-@pytest.fixture
-def billing(delivery: Delivery) -> Iterator[None]:
-    """Runs billing."""
-    with delivery.billing():
-        yield
-
-
-@pytest.fixture
-def relays(delivery: Delivery) -> Iterator[None]:
-    """Runs the relays."""
-    with delivery.relays():
-        yield
 
 
 @pytest.mark.usefixtures("relays")
@@ -174,22 +92,6 @@ def test_undeleting_a_patient_reopens_the_account(patients: Client, admin: Clien
     assert (account["name"], account["status"]) == (created.name, "ACTIVE")
 
 
-@pytest.mark.usefixtures("billing")
-def test_undelivered_row_blocks_later_rows_of_the_same_patient(
-    patients: Client, admin: Client, sql: Sql, delivery: Delivery
-) -> None:
-    created, other = (patients.create_patient(create_request()) for _ in range(2))
-    admin.delete_patient(DeletePatientRequest(id=created.id))
-    row_id, payload = make_undeliverable(sql, created.id)
-    with delivery.relays():
-        eventually(partial(delivery.accounts, other.id))
-        eventually(partial(sql, f"{WAITING} AND id = $1 AND attempts >= 2", row_id))
-        assert not delivery.accounts(created.id)
-        sql(SET_PAYLOAD, row_id, payload)
-        delivery.wait()
-    assert [account["status"] for account in delivery.accounts(created.id)] == ["CLOSED"]
-
-
 @pytest.mark.usefixtures("relays", "billing")
 def test_redelivery_repeats_the_event_and_does_not_change_the_account(
     patients: Client, sql: Sql, delivery: Delivery
@@ -233,57 +135,6 @@ def test_late_deliveries_are_logged(
     assert fields == {"destination": "billing", "outbox_waiting": len(sql(f"{WAITING} AND destination = 'billing'"))}
     assert 3600 <= late.outbox_age < 3700  # type: ignore[attr-defined]
     with delivery.billing(), delivery.relays():
-        delivery.wait()
-
-
-@pytest.mark.usefixtures("billing")
-def test_row_that_billing_rejects_does_not_block_other_patients(patients: Client, sql: Sql, delivery: Delivery) -> None:
-    rejected, other = (patients.create_patient(create_request()) for _ in range(2))
-    row_id, payload = make_undeliverable(sql, rejected.id)
-    with delivery.relays():
-        eventually(partial(delivery.accounts, other.id))
-        eventually(partial(sql, f"{WAITING} AND id = $1 AND attempts >= 2", row_id))
-        late = patients.create_patient(create_request())
-        eventually(partial(delivery.accounts, late.id))
-        sql(SET_PAYLOAD, row_id, payload)
-        eventually(partial(delivery.accounts, rejected.id))
-
-
-class BatchRejected(Failure):
-    """Raised instead of the response to a batch."""
-
-    code = Code.UNIMPLEMENTED
-    reason = "BATCH_REJECTED"
-    message = "The batch is rejected."
-
-
-@pytest.mark.usefixtures("billing")
-@pytest.mark.parametrize("code", [Code.UNIMPLEMENTED, Code.INTERNAL], ids=lambda code: code.name)
-def test_events_of_a_batch_that_billing_rejects_are_delivered_singly(
-    patients: Client, sql: Sql, delivery: Delivery, monkeypatch: pytest.MonkeyPatch, code: Code
-) -> None:
-    monkeypatch.setattr(BatchRejected, "code", code)
-    monkeypatch.setattr(BillingService, "batch_follow_patients", AsyncMock(side_effect=BatchRejected))
-    rejected, *others = (patients.create_patient(create_request()) for _ in range(4))
-    row_id, payload = make_undeliverable(sql, rejected.id)
-    with delivery.relays():
-        eventually(lambda: all(delivery.accounts(other.id) for other in others))
-        eventually(partial(sql, f"{WAITING} AND id = $1 AND attempts >= 1", row_id))
-        sql(SET_PAYLOAD, row_id, payload)
-        delivery.wait()
-
-
-@pytest.mark.usefixtures("billing")
-def test_row_that_cannot_be_parsed_does_not_block_other_patients(
-    patients: Client, sql: Sql, delivery: Delivery
-) -> None:
-    invalid, other = (patients.create_patient(create_request()) for _ in range(2))
-    row_id, payload = make_undeliverable(sql, invalid.id)
-    sql(SET_PAYLOAD, row_id, b"\xff")
-    with delivery.relays():
-        eventually(partial(delivery.accounts, other.id))
-        eventually(partial(sql, f"{WAITING} AND id = $1 AND attempts >= 1", row_id))
-        sql(SET_PAYLOAD, row_id, payload)
         delivery.wait()
 
 
