@@ -5,10 +5,10 @@ from pathlib import Path
 
 import yaml
 
-from envoy.config import Address, binary
 from envoy.extension import Config, extension, to_any
 from envoy.names import JWT
-from envoy.target import socket_address
+from envoy.program import binary
+from envoy.target import Address, socket_address
 from tools.local.process import Command
 
 _CLUSTER = "api"

@@ -10,7 +10,8 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from envoy.config import Address, EnvoyMissingError, Target, binary, render
+from envoy.config import Address, Target, render
+from envoy.program import EnvoyMissingError, binary
 from envoy.target import parse_origins
 from services.common.protobuf.contract import DESCRIPTORS, SERVICES
 

@@ -6,7 +6,7 @@ from envoy.extension import Config, extension
 from envoy.names import JWT
 from envoy.target import Address, Target, socket_address
 from services.common.protobuf.contract import SERVICES, methods
-from services.common.rpc.tokens import CLOCK_SKEW_SECONDS, ISSUER, MAX_TOKEN_SECONDS, USERS_AUDIENCE
+from services.common.rpc.token_rules import CLOCK_SKEW_SECONDS, ISSUER, MAX_TOKEN_SECONDS, USERS_AUDIENCE
 
 METADATA = "token"
 """Dynamic metadata key of a verified token's claims, which the access log reads."""

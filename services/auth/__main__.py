@@ -20,7 +20,8 @@ from services.common.observability.logging import configure_logging
 from services.common.postgres.database import Database
 from services.common.protobuf.contract import SERVICES
 from services.common.rpc.server import run, serve
-from services.common.rpc.tokens import MAX_TOKEN_SECONDS, TokenVerifier
+from services.common.rpc.token_rules import MAX_TOKEN_SECONDS
+from services.common.rpc.tokens import TokenVerifier
 from services.common.settings import Settings, SettingsError
 
 

@@ -70,7 +70,7 @@ from services.common.context import Caller
 from services.common.emails import build_key
 from services.common.errors import FieldsInvalid, UserDisabled
 from services.common.postgres.database import Database, Transaction
-from services.common.rpc.tokens import SERVICE_ROLE, SERVICES_AUDIENCE, USERS_AUDIENCE
+from services.common.rpc.token_rules import SERVICE_ROLE, SERVICES_AUDIENCE, USERS_AUDIENCE
 from services.common.settings import SettingsError
 from services.common.text import prepare_password
 

@@ -29,7 +29,7 @@ from services.auth.models import INSERT_SIGNING_KEY, LIST_REVOCATIONS, LIST_SIGN
 from services.common.background import BackgroundTask
 from services.common.errors import DependencyUnavailable
 from services.common.postgres.database import Database
-from services.common.rpc.tokens import ALGORITHM, CLOCK_SKEW_SECONDS, ISSUER, MAX_TOKEN_SECONDS, TOKEN_TYPE
+from services.common.rpc.token_rules import ALGORITHM, CLOCK_SKEW_SECONDS, ISSUER, MAX_TOKEN_SECONDS, TOKEN_TYPE
 from services.common.settings import SettingsError
 
 KeyPassphrase = Annotated[

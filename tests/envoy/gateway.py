@@ -12,7 +12,8 @@ import grpc
 import httpx
 from google.rpc import error_details_pb2, status_pb2
 
-from envoy.config import Address, Target, command, render
+from envoy.config import Address, Target, render
+from envoy.program import command
 from envoy.site.files import write_site
 from services.common.protobuf.contract import DESCRIPTORS, SERVICES, Method, all_methods
 from tests.envoy.stub import Call, Keys, Stub

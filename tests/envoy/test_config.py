@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from envoy.config import Address, EnvoyMissingError, Target, binary, render
+from envoy.config import Address, Target, render
+from envoy.program import EnvoyMissingError, binary
 from infrastructure.environments import ENVIRONMENTS
 from services.common.protobuf.contract import SERVICES, AccessKind, all_methods
 
@@ -67,7 +68,7 @@ def test_missing_envoy_binary_is_reported(monkeypatch: pytest.MonkeyPatch) -> No
     def raise_not_found(name: str) -> None:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr("envoy.config.distribution", raise_not_found)
+    monkeypatch.setattr("envoy.program.distribution", raise_not_found)
     with pytest.raises(EnvoyMissingError, match="docker compose"):
         binary()
 

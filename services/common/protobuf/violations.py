@@ -1,14 +1,16 @@
 """Sentences that describe violations of buf.validate rules, for users who do not know the rules."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import protovalidate
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.common.protobuf.contract import ContractError, pool
+
+if TYPE_CHECKING:  # the gateway's configuration uses this module, and protovalidate takes 70 ms to import
+    import protovalidate
 
 REQUIRED = "must be set"
 NOT_A_DATE = "must be a calendar date, as YYYY-MM-DD"
@@ -17,7 +19,7 @@ TIME_OUT_OF_RANGE = "must be a time in the years 1 to 9999"
 _SECONDS = range(-62_135_596_800, 253_402_300_800)  # the years 1 to 9999
 
 
-def describe_violations(message: Message, violations: Iterable[protovalidate.Violation]) -> dict[str, str]:
+def describe_violations(message: Message, violations: "Iterable[protovalidate.Violation]") -> dict[str, str]:
     """Returns sentences by field path, as in google.rpc.BadRequest: `patient.name`, `mask.paths[0]`.
 
     A field that breaks several rules has one sentence.
@@ -67,7 +69,7 @@ def check_pattern_messages(message: Descriptor) -> None:
             check_pattern_messages(field.message_type)
 
 
-def _describe(violation: protovalidate.Violation, field: FieldDescriptor | None) -> str:
+def _describe(violation: "protovalidate.Violation", field: FieldDescriptor | None) -> str:
     rule = violation.proto.rule_id
     if rule == "required" or violation.field_value == "":  # an optional field accepts the empty text
         return REQUIRED

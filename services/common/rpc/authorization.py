@@ -9,7 +9,8 @@ from services.common.context import Caller, current_caller
 from services.common.errors import RoleRequired, TokenInvalid, TokenMissing
 from services.common.protobuf.contract import AccessKind, Method
 from services.common.rpc.interceptors import Context, Next, read_metadata
-from services.common.rpc.tokens import SERVICE_ROLE, TokenVerifier
+from services.common.rpc.token_rules import SERVICE_ROLE
+from services.common.rpc.tokens import TokenVerifier
 
 Admission = Callable[[Method], Iterable[AsyncServerInterceptor]]
 """Creates a method's interceptors for a service's own authorization rules, which look beyond the token."""

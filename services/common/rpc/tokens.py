@@ -13,17 +13,17 @@ import msgspec
 from gen.pulsetrack.auth.v1 import Revocation, TrustBundle
 from services.common.context import Caller
 from services.common.errors import DependencyUnavailable, TokenInvalid, UserDisabled
+from services.common.rpc.token_rules import (
+    ALGORITHM,
+    CLOCK_SKEW_SECONDS,
+    ISSUER,
+    MAX_TOKEN_SECONDS,
+    SERVICE_ROLE,
+    SERVICES_AUDIENCE,
+    TOKEN_TYPE,
+    USERS_AUDIENCE,
+)
 
-ISSUER = "pulsetrack-auth"
-USERS_AUDIENCE = "pulsetrack"
-SERVICES_AUDIENCE = "pulsetrack-services"
-ALGORITHM = "ES256"
-TOKEN_TYPE = "at+jwt"  # noqa: S105 - the media type of RFC 9068, section 2.1
-SERVICE_ROLE = "SERVICE"
-MAX_TOKEN_SECONDS = 900
-"""The maximum lifetime of a token. A token with a larger difference between `exp` and `iat` is rejected."""
-CLOCK_SKEW_SECONDS = 30
-"""The tolerance for a token's `iat` and `nbf` in the future. There is none for `exp`."""
 REFRESH_SECONDS = 1.0
 """The interval at which keys are read from auth, and the minimum interval between reads for unknown keys."""
 

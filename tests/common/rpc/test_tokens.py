@@ -9,7 +9,7 @@ import pytest
 from grpc import StatusCode
 
 from gen.pulsetrack.billing.v1 import GetBillingAccountRequest
-from services.common.rpc.tokens import MAX_TOKEN_SECONDS
+from services.common.rpc.token_rules import MAX_TOKEN_SECONDS
 from tests.harness.client import Client, Rejected
 from tests.harness.forged import FORGERIES, Forge
 from tests.harness.tokens import Signer

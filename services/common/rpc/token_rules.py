@@ -1,0 +1,12 @@
+"""The contents of access tokens (RFC 9068), which auth issues, and the services and the gateway verify."""
+
+ISSUER = "pulsetrack-auth"
+USERS_AUDIENCE = "pulsetrack"
+SERVICES_AUDIENCE = "pulsetrack-services"
+ALGORITHM = "ES256"
+TOKEN_TYPE = "at+jwt"  # noqa: S105 - the media type of RFC 9068, section 2.1
+SERVICE_ROLE = "SERVICE"
+MAX_TOKEN_SECONDS = 900
+"""The maximum lifetime of a token. A token with a larger difference between `exp` and `iat` is rejected."""
+CLOCK_SKEW_SECONDS = 30
+"""The tolerance for a token's `iat` and `nbf` in the future. There is none for `exp`."""

@@ -1,0 +1,64 @@
+"""The migrations that a start runs, on a real server."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deploy.databases import Passwords, create_databases, owner_url, service_url
+from deploy.errors import StartError
+from tests.harness.background import Background
+from tests.harness.sql import Sql
+from tools.local.migrations import migrate_databases
+from tools.local.postgres import Postgres
+
+PASSWORDS = Passwords("the password of the service", "the password of the owner")
+
+
+@pytest.fixture(scope="module")
+def folder(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the file of the owner's URL, for a new database of billing."""
+    folder = tmp_path_factory.mktemp("migrations")
+    asyncio.run(create_databases(postgres.url(), {"billing": PASSWORDS}, shared=True))
+    (folder / "url").write_text(owner_url(postgres.url(), "billing", PASSWORDS))
+    return folder
+
+
+def migrate(folder: Path) -> bool:
+    """Migrates the database. Returns whether a process ran pending migrations."""
+    log = folder / "migrations.log"
+    log.unlink(missing_ok=True)
+    asyncio.run(migrate_databases({"billing": folder / "url"}, log))
+    return log.exists()
+
+
+def test_pending_migrations_run_once_in_a_process(folder: Path) -> None:
+    assert [migrate(folder) for _ in range(2)] == [True, False]
+
+
+def test_privileges_are_granted_at_every_start(folder: Path, postgres: Postgres, background: Background) -> None:
+    migrate(folder)
+    Sql(background, owner_url(postgres.url(), "billing", PASSWORDS))("REVOKE ALL ON accounts FROM pulsetrack_billing")
+    migrate(folder)
+    service = Sql(background, service_url(postgres.url(), "billing", PASSWORDS))
+    assert service("SELECT count(*) FROM accounts")[0]["count"] == 0
+
+
+def test_tables_of_a_newer_version_are_reported(folder: Path, postgres: Postgres, background: Background) -> None:
+    migrate(folder)
+    owner = Sql(background, owner_url(postgres.url(), "billing", PASSWORDS))
+    [[version]] = owner("SELECT version_num FROM alembic_version")
+    owner("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(StartError, match="the database of billing: this program does not support the version"):
+        migrate(folder)
+    owner(f"UPDATE alembic_version SET version_num = '{version}'")
+
+
+@pytest.mark.parametrize("break_url", [lambda _: "nonsense", lambda url: url.replace("the%20password", "another")])
+def test_server_that_rejects_the_owner_is_reported(folder: Path, break_url: Callable[[str], str]) -> None:
+    file = folder / "broken"
+    file.write_text(break_url((folder / "url").read_text()))
+    with pytest.raises(StartError, match=r"^The databases cannot be migrated: ") as raised:
+        asyncio.run(migrate_databases({"billing": file}, folder / "broken.log"))
+    assert "password%20of" not in str(raised.value)
