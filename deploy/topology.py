@@ -106,6 +106,14 @@ CLIENTS: Mapping[str, str] = {
 """The name of each client secret, by the service that authenticates with it."""
 
 
+def count_connections(per_process: int, workers: int) -> int:
+    """Returns how many connections Postgres must accept.
+
+    During an upgrade, one service has both its previous and its new processes. Jobs and operators share another 50.
+    """
+    return 50 + per_process * workers * (len(TOPOLOGY) + 1)
+
+
 def database_name(service: str) -> str:
     """Returns the name of a service's database. The role that the service connects as has the same name."""
     return f"pulsetrack_{service}"

