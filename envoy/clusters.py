@@ -5,7 +5,7 @@ Unary calls, streams, health checks and reflection use separate clusters, so exh
 
 from collections.abc import Iterator
 
-from envoy.extension import Config, to_any
+from envoy.extension import Config, extension, to_any
 from envoy.standard import DEFAULT_SERVICE, REFLECTION_CLUSTER, health_cluster
 from envoy.target import Address, Target, socket_address
 from services.common.protobuf.contract import SERVICES, methods
@@ -51,10 +51,9 @@ def _has_streams(full_name: str) -> bool:
 
 
 def _cluster(target: Target, service: str, name: str, max_requests: int) -> Config:
-    dns = {"type": "STRICT_DNS", "dns_refresh_rate": "1s"}
     return {
         "name": name,
-        **({"type": "STATIC"} if target.discovery == "static" else dns),
+        **({"type": "STATIC"} if target.discovery == "static" else {"cluster_type": _DNS}),
         "connect_timeout": "1s",
         "lb_policy": "LEAST_REQUEST",
         "load_assignment": {
@@ -97,6 +96,9 @@ _LOAD_BALANCING = {
     "update_merge_window": "0s",  # the default of 1s delays the second of two health changes
 }
 """Unready endpoints receive traffic only when no endpoint is healthy. An endpoint still serves while it shuts down."""
+
+_DNS = extension("envoy.clusters.dns", "clusters.dns.v3.DnsCluster", dns_refresh_rate="1s")
+"""Discovery by DNS. Each address of a name is an endpoint."""
 
 _LIMITS = {
     "max_connections": 1024,

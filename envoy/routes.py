@@ -16,7 +16,8 @@ from envoy.queries import query_check, query_regex, repetition_regex
 from envoy.rate_limits import CREDENTIALS, rate_limits_of
 from envoy.replies import CONDITION_INVALID, HEADERS, PARAMETER_INVALID, PARAMETER_UNKNOWN, REST_VERBS
 from envoy.rest_requests import enable_lua
-from envoy.site import DESCRIPTION, PAGE, site_files
+from envoy.site import PAGE, site_files
+from envoy.site.files import list_paths
 from envoy.standard import HEALTH, REFLECTION, standard_routes
 from envoy.target import Target
 from services.common.protobuf.contract import (
@@ -100,14 +101,14 @@ def _header_mismatch(name: str, regex: str) -> Config:
 
 
 def _site_routes(target: Target) -> Iterator[Config]:
-    """Yields the routes of static files. If a file does not exist, the route returns 404."""
+    """Yields the routes of static files, one for each, so that no other path reaches the file server."""
     if target.site:
         yield {"match": {"path": PAGE.rstrip("/")}, "redirect": {"path_redirect": PAGE}, **_without(JWT, TRANSCODER)}
-        for match in ({"path": DESCRIPTION}, {"prefix": PAGE}):
-            files = _direct_response({**match, "headers": [_GET_OR_HEAD]}, 404)
+        for path in list_paths():
+            files = _direct_response({"path": path, "headers": [_GET_OR_HEAD]}, 404)
             files["typed_per_filter_config"] |= site_files(target.site)
             yield files
-            yield _direct_response(match, 405, allow="GET, HEAD")
+            yield _direct_response({"path": path}, 405, allow="GET, HEAD")
 
 
 def _preflight_route(target: Target) -> Config:

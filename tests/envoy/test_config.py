@@ -56,7 +56,7 @@ def test_each_process_of_a_service_is_an_endpoint() -> None:
     for service in SERVICES:
         (locality,) = clusters[service]["load_assignment"]["endpoints"]
         assert len(locality["lb_endpoints"]) == 2
-        assert clusters[service]["type"] == "STRICT_DNS"
+        assert clusters[service]["cluster_type"]["name"] == "envoy.clusters.dns"
 
 
 def test_service_without_upstreams_is_an_error() -> None:
