@@ -4,7 +4,6 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    ColumnElement,
     Date,
     DateTime,
     Index,
@@ -16,17 +15,12 @@ from sqlalchemy import (
     Text,
     Uuid,
     bindparam,
-    cast,
     func,
-    literal_column,
-    or_,
     select,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
-from gen.pulsetrack.analytics.v1 import PatientEventType
-from services.analytics.domain import AGE_BAND_COUNT, AGE_BAND_YEARS
 from services.common.audit.search import Search
 from services.common.audit.tables import AuditTables
 from services.common.messaging.topic import topics_table
@@ -55,6 +49,7 @@ events = Table(
 
 Index("events_newest", events.c.occur_time.desc(), events.c.event_id.desc())
 Index("events_of_patient", events.c.patient_id, events.c.occur_time.desc(), events.c.event_id.desc())
+Index("events_of_type", events.c.type, events.c.occur_time.desc(), events.c.event_id.desc())
 
 patients = Table(
     "patients",
@@ -66,6 +61,36 @@ patients = Table(
     Column("date_of_birth", Date),
 )
 """The state of each patient, from the event with the highest sequence."""
+
+Index("patients_by_date_of_birth", patients.c.date_of_birth)
+
+event_counts = Table(
+    "event_counts",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("type", SmallInteger, primary_key=True, autoincrement=False),
+    Column("count", BigInteger, nullable=False),
+)
+"""The number of events of each day (UTC) and type. Triggers of the table of events update it."""
+
+patient_counts = Table(
+    "patient_counts",
+    metadata,
+    Column("deleted", Boolean, nullable=False),
+    Column("sex", Integer, nullable=False),
+    Column("birth_month", Date),
+    Column("count", BigInteger, nullable=False),
+)
+"""The number of patients by state and first day of the month of birth. Triggers of the table of patients update it."""
+
+Index(
+    "patient_counts_key",
+    patient_counts.c.deleted,
+    patient_counts.c.sex,
+    patient_counts.c.birth_month,
+    unique=True,
+    postgresql_nulls_not_distinct=True,
+)
 
 dead_letters = Table(
     "dead_letters",
@@ -121,40 +146,13 @@ MARK_DEAD_LETTER_REPLAYED = Statement(
 )
 RECORD_FAILED_REPLAY = Statement(_count_attempt.values(reason=bindparam("why")))
 
-_any_type = bindparam("type", type_=SmallInteger) == int(PatientEventType.UNSPECIFIED)
 _newest = (events.c.occur_time, events.c.event_id)
-_of_type = select(events).where(or_(_any_type, events.c.type == bindparam("type", type_=SmallInteger)))
-LIST_EVENTS = Listing(_of_type, *_newest)
-LIST_EVENTS_OF_PATIENT = Listing(_of_type.where(events.c.patient_id == bindparam("patient_id")), *_newest)
-
-
-def _count_events(kind: PatientEventType, name: str) -> ColumnElement[int]:
-    return func.count().filter(events.c.type == int(kind)).label(name)
-
-
-_start_time = func.timezone(
-    literal_column("'UTC'"), func.date_trunc(bindparam("bucket", type_=Text), func.timezone("UTC", events.c.occur_time))
-).label("start_time")
-COUNT_EVENTS = Statement(
-    select(
-        _start_time,
-        _count_events(PatientEventType.CREATED, "registrations"),
-        _count_events(PatientEventType.UPDATED, "updates"),
-        _count_events(PatientEventType.DELETED, "deletions"),
-    )
-    .where(events.c.occur_time >= bindparam("start"), events.c.occur_time < bindparam("end"))
-    .group_by(literal_column("1"))
-    .order_by(literal_column("1"))
-)
-_age = func.age(cast(bindparam("today", type_=Date), DateTime), cast(patients.c.date_of_birth, DateTime))
-_years = func.date_part("year", _age)
-COUNT_PATIENTS = Statement(
-    select(
-        patients.c.deleted,
-        patients.c.sex,
-        # The number of the age band, starting at 1; 0 for a future date of birth, NULL for an unknown one.
-        func.width_bucket(_years, 0, AGE_BAND_YEARS * (AGE_BAND_COUNT - 1), AGE_BAND_COUNT - 1).label("band"),
-        func.count().label("count"),
-    ).group_by(literal_column("1"), literal_column("2"), literal_column("3"))
-)
-"""Counts patients in one statement, which makes all totals consistent."""
+_of_patient = events.c.patient_id == bindparam("patient_id")
+_of_type = events.c.type == bindparam("type", type_=SmallInteger)
+LIST_EVENTS = {
+    (False, False): Listing(select(events), *_newest),
+    (True, False): Listing(select(events).where(_of_patient), *_newest),
+    (False, True): Listing(select(events).where(_of_type), *_newest),
+    (True, True): Listing(select(events).where(_of_patient, _of_type), *_newest),
+}
+"""The events, by whether they are those of a patient, and whether they are of a type."""

@@ -25,16 +25,14 @@ from services.analytics.domain import find_period_violations, parse_event, resol
 from services.analytics.errors import DeadLetterNotFound, DeadLetterUnreplayable
 from services.analytics.event_store import EVENT_ERRORS, insert_events
 from services.analytics.models import (
-    COUNT_EVENTS,
-    COUNT_PATIENTS,
     GET_DEAD_LETTER,
     LIST_DEAD_LETTERS,
     LIST_EVENTS,
-    LIST_EVENTS_OF_PATIENT,
     MARK_DEAD_LETTER_REPLAYED,
     RECORD_FAILED_REPLAY,
     SEARCH,
 )
+from services.analytics.statistics import COUNT_EVENTS, COUNT_PATIENTS
 from services.common.audit.events import record_change, record_read
 from services.common.errors import FieldsInvalid
 from services.common.postgres.database import Database
@@ -55,7 +53,7 @@ class AnalyticsService:
 
         Raises PageTokenInvalid.
         """
-        listing = LIST_EVENTS_OF_PATIENT if request.patient_id else LIST_EVENTS
+        listing = LIST_EVENTS[bool(request.patient_id), bool(request.type)]
         rows, next_page_token = await listing.read_page(
             self._db, request, patient_id=request.patient_id, type=int(request.type)
         )

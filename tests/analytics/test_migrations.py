@@ -65,3 +65,15 @@ def test_existing_dead_letters_get_ids_and_stay_unique(background: Background, o
     rows = sql("SELECT id, attempts, replay_time FROM dead_letters")
     assert len({row["id"] for row in rows}) == 2
     assert [(row["attempts"], row["replay_time"]) for row in rows] == [(1, None), (1, None)]
+
+
+def test_existing_events_and_patients_are_counted(background: Background, old_url: str) -> None:
+    sql, patient_id = Sql(background, old_url), uuid4()
+    store(sql, patient_id, build_event("created", str(patient_id), sex=Sex.FEMALE, date_of_birth="1990-05-17"))
+    store(
+        sql, patient_id, build_event("updated", str(patient_id), sequence=2, sex=Sex.FEMALE, date_of_birth="1990-05-17")
+    )
+    migrate("analytics", old_url)
+    assert [row["count"] for row in sql("SELECT * FROM event_counts")] == [2]
+    [counted] = sql("SELECT deleted, sex, birth_month, count FROM patient_counts")
+    assert tuple(counted) == (False, Sex.FEMALE, date(1990, 5, 1), 1)

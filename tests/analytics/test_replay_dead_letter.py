@@ -65,14 +65,20 @@ def list_stored_ids(analytics: Client, event: PatientEvent) -> list[str]:
     return [each.event_id for each in analytics.list_patient_events(request).events]
 
 
+def count_patients(analytics: Client) -> tuple[int, int]:
+    """Returns the numbers of patients and of recent registrations."""
+    found = analytics.get_patient_statistics(GetPatientStatisticsRequest())
+    return found.total_patients, sum(bucket.registrations for bucket in found.buckets)
+
+
 def test_replayed_event_is_stored_and_counted(
     admin: Client, analytics: Client, dead_letter_id: str, event: PatientEvent
 ) -> None:
-    before = analytics.get_patient_statistics(GetPatientStatisticsRequest()).total_patients
+    patients, registrations = count_patients(analytics)
     assert not list_stored_ids(analytics, event)
     replayed = replay(admin, dead_letter_id)
     assert list_stored_ids(analytics, event) == [event.event_id]
-    assert analytics.get_patient_statistics(GetPatientStatisticsRequest()).total_patients == before + 1
+    assert count_patients(analytics) == (patients + 1, registrations + 1)
     assert (replayed.id, replayed.event_id, replayed.attempts) == (dead_letter_id, event.event_id, 2)
     assert replayed.replay_time
     assert replayed.receive_time
@@ -83,8 +89,10 @@ def test_replayed_event_is_stored_and_counted(
 def test_second_replay_returns_the_same_dead_letter(
     admin: Client, analytics: Client, dead_letter_id: str, event: PatientEvent
 ) -> None:
-    assert replay(admin, dead_letter_id) == replay(admin, dead_letter_id)
+    replayed, counts = replay(admin, dead_letter_id), count_patients(analytics)
+    assert replay(admin, dead_letter_id) == replayed
     assert list_stored_ids(analytics, event) == [event.event_id]
+    assert count_patients(analytics) == counts
 
 
 def test_concurrent_replays_store_the_event_once(

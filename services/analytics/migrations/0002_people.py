@@ -2,6 +2,7 @@
 
 from datetime import date
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,7 +14,10 @@ revision = "0002"
 down_revision = "0001"
 
 _BATCH = 1000
-_NEWEST = sa.text("SELECT DISTINCT ON (patient_id) patient_id, payload FROM events ORDER BY patient_id, sequence DESC")
+_NEWEST = sa.text(
+    "SELECT DISTINCT ON (patient_id) patient_id, payload FROM events WHERE patient_id > :after "
+    "ORDER BY patient_id, sequence DESC LIMIT :batch"
+)
 _FILL = sa.text("UPDATE patients SET sex = :sex, date_of_birth = :date_of_birth WHERE patient_id = :patient_id")
 _codec = codec.codec_of(PatientEvent)
 
@@ -23,8 +27,10 @@ def upgrade() -> None:
     op.add_column("patients", sa.Column("sex", sa.Integer, nullable=False, server_default="0"))
     op.add_column("patients", sa.Column("date_of_birth", sa.Date))
     connection = op.get_bind()
-    for batch in connection.execute(_NEWEST, execution_options={"yield_per": _BATCH}).partitions():
+    after = UUID(int=0)
+    while batch := connection.execute(_NEWEST, {"after": after, "batch": _BATCH}).all():
         connection.execute(_FILL, [_to_columns(row.patient_id, row.payload) for row in batch])
+        after = batch[-1].patient_id
 
 
 def _to_columns(patient_id: Any, payload: bytes) -> dict[str, Any]:
