@@ -1,0 +1,1 @@
+"""Measures how the latency of reads grows with the number of rows."""
