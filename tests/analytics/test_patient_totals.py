@@ -54,25 +54,30 @@ def test_sexes_are_counted_from_the_newest_event_of_each_patient(analytics: Clie
 
 
 @pytest.mark.parametrize(
-    ("date_of_birth", "band"),
+    ("years_ago", "days", "band"),
     [
-        (birth_date(0), (0, 9)),
-        (birth_date(10, days=-1), (0, 9)),
-        (birth_date(10), (10, 19)),
-        (birth_date(40, days=-1), (30, 39)),
-        (birth_date(89), (80, 89)),
-        (birth_date(90, days=-1), (80, 89)),
-        (birth_date(90), (90, 0)),
-        ("0001-01-01", (90, 0)),
-        (birth_date(-1), (0, 9)),
+        (0, 0, (0, 9)),
+        (10, -1, (0, 9)),
+        (10, 0, (10, 19)),
+        (40, -1, (30, 39)),
+        (89, 0, (80, 89)),
+        (90, -1, (80, 89)),
+        (90, 0, (90, 0)),
+        (-1, 0, (0, 9)),
     ],
 )
 def test_patient_is_counted_in_the_band_of_their_age(
-    analytics: Client, store_events: StoreEvents, date_of_birth: str, band: tuple[int, int]
+    analytics: Client, store_events: StoreEvents, years_ago: int, days: int, band: tuple[int, int]
 ) -> None:
     before = count_bands(analytics)
-    store_events(build_event("created", date_of_birth=date_of_birth))
+    store_events(build_event("created", date_of_birth=birth_date(years_ago, days=days)))
     assert count_bands(analytics) - before == Counter({band: 1})
+
+
+def test_patient_born_in_the_year_1_is_counted_in_the_last_band(analytics: Client, store_events: StoreEvents) -> None:
+    before = count_bands(analytics)
+    store_events(build_event("created", date_of_birth="0001-01-01"))
+    assert count_bands(analytics) - before == Counter({(90, 0): 1})
 
 
 @pytest.mark.parametrize("date_of_birth", ["", "yesterday", "2001-02-30"])

@@ -82,13 +82,13 @@ def test_call_waits_for_a_connection(background: Background, url: str) -> None:
 def test_wait_for_a_connection_ends_after_the_timeout(
     background: Background, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pools, "_TIMEOUT", 0.1)
-
     async def run() -> None:
         async with open_pool(url, size=1) as pool:
             async with pool.connection():
-                with pytest.raises(TimeoutError):
-                    await backend(pool)
+                with monkeypatch.context() as patch:
+                    patch.setattr(pools, "_TIMEOUT", 0.1)
+                    with pytest.raises(TimeoutError):
+                        await backend(pool)
             assert await backend(pool)
 
     background.run(run())
