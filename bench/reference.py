@@ -17,7 +17,8 @@ from bench.gateway import build_gateway
 from bench.system import Queries, System
 from deploy.settings import HOST
 from envoy.config import Address
-from tools.local.part import Part, RunningPart, is_http_ready
+from tools.local.checks import is_http_ready
+from tools.local.part import Part, RunningPart
 from tools.local.postgres import Postgres
 from tools.local.process import ROOT, Command, run_to_end
 from tools.local.system import build_broker

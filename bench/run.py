@@ -33,7 +33,8 @@ from bench.watches import measure_fan_out
 from deploy.settings import HOST
 from tools.instance import Instance
 from tools.load.clients import connect_grpc
-from tools.local.part import Part, RunningPart, is_listening
+from tools.local.checks import is_listening
+from tools.local.part import Part, RunningPart
 from tools.local.process import Command
 from tools.ports import reserve_free_port
 

@@ -14,6 +14,7 @@ _SECONDS = 2
 
 _FRAME = struct.Struct(">BHBBL")
 """The header of a frame: length (24 bits), type, flags and stream (RFC 9113, section 4.1)."""
+HEADER_BYTES = _FRAME.size
 _DATA, _HEADERS, _SETTINGS, _GOAWAY = 0, 1, 4, 7
 _END_STREAM, _END_HEADERS = 1, 4
 
@@ -29,14 +30,15 @@ def main() -> None:
             socket.create_connection(("127.0.0.1", port), _SECONDS) as connection,
             connection.makefile("rb") as response,
         ):
-            connection.sendall(_build_request())
+            connection.sendall(build_request())
             if not _is_serving(response):
                 sys.exit("The service is not serving.")
     except OSError as error:
         sys.exit(f"The health check failed: {error}")
 
 
-def _build_request() -> bytes:
+def build_request() -> bytes:
+    """Returns the call, from the beginning of its connection."""
     path, kind = b"/grpc.health.v1.Health/Check", b"application/grpc"
     # HPACK encodes pairs of its static table as one byte, and names as a number. Strings follow their length.
     headers = b"\x83\x86\x01\x09localhost\x04%c%b\x0f\x10%c%b\x00\x02te\x08trailers" % (
@@ -55,15 +57,28 @@ def _build_request() -> bytes:
     )
 
 
+def parse_header(header: bytes) -> tuple[int, int, int, int]:
+    """Returns the length, type, flags and stream of a frame, from its header."""
+    high, low, kind, flags, stream = _FRAME.unpack(header)
+    return high << 16 | low, kind, flags, stream
+
+
+def find_status(kind: int, flags: int, stream: int, payload: bytes) -> bool | None:
+    """Returns whether the service is serving. None if this frame of the response does not determine it."""
+    if kind == _DATA:
+        return payload == _SERVING
+    if kind == _GOAWAY or (stream and flags & _END_STREAM):
+        return False
+    return None
+
+
 def _is_serving(response: BufferedReader) -> bool:
     """Reads frames until one determines the status."""
-    while len(header := response.read(_FRAME.size)) == _FRAME.size:
-        high, low, kind, flags, stream = _FRAME.unpack(header)
-        payload = response.read(high << 16 | low)
-        if kind == _DATA:
-            return payload == _SERVING
-        if kind == _GOAWAY or (stream and flags & _END_STREAM):
-            return False
+    while len(header := response.read(HEADER_BYTES)) == HEADER_BYTES:
+        length, kind, flags, stream = parse_header(header)
+        status = find_status(kind, flags, stream, response.read(length))
+        if status is not None:
+            return status
     return False
 
 

@@ -1,11 +1,9 @@
-"""The parts of the system: steps that run once, servers that run until they are stopped, and their health checks."""
+"""The parts of the system: steps that run once, and servers that run until they are stopped."""
 
 import asyncio
-import os
-import struct
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -14,9 +12,6 @@ from deploy.errors import StartError
 from tools.local.process import Command, LogPipe, describe_exit, describe_failure, kill_tree, spawn
 
 _POLL_SECONDS = 0.02
-
-# Must be set before grpc is imported. Its fork handlers would affect the processes that the supervisor starts.
-os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,106 +154,3 @@ class RunningPart:
         for pipe in self._pipes.values():
             pipe.drain()
         return StartError(describe_failure(self.part.name, what, self.log))
-
-
-_SECONDS = 2
-ALIVE_SECONDS = 5
-"""The time in which a live server responds, even on a busy machine."""
-
-# Kafka's ApiVersions request, version 0: length, API key 18, version 0, correlation id 1, no client id. The response
-# begins with a length, the correlation id and the error code 0.
-_API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 1, -1)
-_API_VERSIONS_RESPONSE = struct.Struct(">iih")
-
-# Postgres' SSLRequest. The postmaster responds with one byte before authentication.
-_SSL_REQUEST = struct.pack(">ii", 8, 80877103)
-
-
-async def is_grpc_ready(host: str, port: int) -> bool:
-    """Returns whether the health service of a gRPC server reports SERVING."""
-    return await _check_health(host, port, _SECONDS) == "SERVING"
-
-
-async def is_grpc_alive(host: str, port: int) -> bool:
-    """Returns whether the health service of a gRPC server responds with any status."""
-    return bool(await _check_health(host, port, ALIVE_SECONDS))
-
-
-async def _check_health(host: str, port: int, seconds: float) -> str:
-    """Returns the status of the health service or the name of its error. Empty if the server does not respond."""
-    if not await is_listening(host, port):
-        return ""
-    import grpc.aio  # noqa: PLC0415 - takes 100 ms, while services start
-    from grpc_health.v1 import health_pb2, health_pb2_grpc  # noqa: PLC0415
-
-    async with grpc.aio.insecure_channel(f"{host}:{port}", [("grpc.enable_http_proxy", 0)]) as channel:
-        try:
-            response = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=seconds)
-        except grpc.aio.AioRpcError as error:
-            unreachable = error.code() in {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE}
-            return "" if unreachable else str(error.code().name)
-        return str(health_pb2.HealthCheckResponse.ServingStatus.Name(response.status))
-
-
-async def is_http_ready(host: str, port: int, path: str) -> bool:
-    """Returns whether the response to a GET of the path has status 200."""
-    return await _get(host, port, path, _SECONDS) == b"HTTP/1.1 200"
-
-
-async def is_http_alive(host: str, port: int, path: str) -> bool:
-    """Returns whether a GET of the path gets a response with any status."""
-    return bool(await _get(host, port, path, ALIVE_SECONDS))
-
-
-async def _get(host: str, port: int, path: str, seconds: float) -> bytes:
-    """Returns the beginning of the response to a GET, which includes the status. Empty without a response."""
-    request = f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n"
-    return await _send(host, port, request.encode(), 12, seconds)
-
-
-async def is_kafka_ready(host: str, port: int, seconds: float = _SECONDS) -> bool:
-    """Returns whether a broker responds to ApiVersions, the first request of every Kafka client."""
-    response = await _send(host, port, _API_VERSIONS, _API_VERSIONS_RESPONSE.size, seconds)
-    return bool(response) and _API_VERSIONS_RESPONSE.unpack(response)[1:] == (1, 0)
-
-
-async def is_postgres_ready(url: str) -> bool:
-    """Returns whether a Postgres server accepts connections. Raises StartError if it rejects the credentials."""
-    import asyncpg  # noqa: PLC0415 - takes 100 ms, while Postgres starts
-
-    try:
-        connection = await asyncpg.connect(url, timeout=_SECONDS)
-        await connection.close(timeout=_SECONDS)
-    except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
-        raise StartError(f"Postgres rejects its superuser: {error}.") from None
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-        return False
-    return True
-
-
-async def is_postgres_alive(host: str, port: int) -> bool:
-    """Returns whether a Postgres server responds, even during recovery."""
-    return bool(await _send(host, port, _SSL_REQUEST, 1, ALIVE_SECONDS))
-
-
-async def is_listening(host: str, port: int) -> bool:
-    """Returns whether a server accepts connections."""
-    try:
-        async with asyncio.timeout(_SECONDS):
-            _, writer = await asyncio.open_connection(host, port)
-    except OSError:
-        return False
-    writer.close()
-    return True
-
-
-async def _send(host: str, port: int, request: bytes, size: int, seconds: float) -> bytes:
-    """Returns the first `size` bytes of the response to a request. Empty if it is shorter or missing."""
-    try:
-        async with asyncio.timeout(seconds):
-            reader, writer = await asyncio.open_connection(host, port)
-            with closing(writer):
-                writer.write(request)
-                return await reader.readexactly(size)
-    except (OSError, asyncio.IncompleteReadError):
-        return b""

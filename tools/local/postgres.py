@@ -18,7 +18,8 @@ from urllib.parse import quote
 
 from deploy.errors import StartError
 from deploy.settings import HOST
-from tools.local.part import Part, is_postgres_alive, is_postgres_ready
+from tools.local.checks import is_postgres_alive, is_postgres_ready
+from tools.local.part import Part
 from tools.local.process import Command, User, run_to_end
 
 SUPERUSER = "postgres"

@@ -17,18 +17,17 @@ from deploy.topology import CLIENT_SECRETS, CLIENTS, TOPOLOGY, Service, count_co
 from envoy.program import EnvoyMissingError, command
 from envoy.site.files import write_site
 from envoy.target import Address, Target
-from tools.local.data_folder import DataFolder
-from tools.local.migrations import migrate_databases
-from tools.local.part import (
+from tools.local.checks import (
     ALIVE_SECONDS,
-    Part,
-    Step,
     is_grpc_alive,
     is_grpc_ready,
     is_http_alive,
     is_http_ready,
     is_kafka_ready,
 )
+from tools.local.data_folder import DataFolder
+from tools.local.migrations import migrate_databases
+from tools.local.part import Part, Step
 from tools.local.postgres import ACCOUNT, Postgres
 from tools.local.process import ROOT, Command
 
@@ -230,6 +229,8 @@ def _name_workers(service: str, count: int) -> tuple[str, ...]:
 
 
 def _write_gateway_files(target: Target, file: Path) -> None:
+    # Must be set before grpc is imported. Its fork handlers would affect the processes that the supervisor starts.
+    os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
     from envoy.config import render  # noqa: PLC0415 - takes 200 ms, while Postgres starts
 
     if target.site:

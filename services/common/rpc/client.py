@@ -41,7 +41,7 @@ def open_channel(target: str) -> grpc.aio.Channel:
             ("grpc.lb_policy_name", "round_robin"),
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.min_reconnect_backoff_ms", 100),
-            ("grpc.max_reconnect_backoff_ms", 2000),
+            ("grpc.max_reconnect_backoff_ms", 250),  # all services start at the same time
         ],
     )
 

@@ -43,7 +43,9 @@ from services.common.rpc.tokens import REFRESH_SECONDS, TokenVerifier
 from services.common.rpc.validation import Check, FieldNames, Validation
 from services.common.settings import Settings, SettingsError
 
-READINESS_SECONDS = 1.0
+_READY_SECONDS = 1.0
+_UNREADY_SECONDS = 0.1
+"""The interval of health checks while a dependency is not ready, for example while all services start."""
 
 OPTIONS = (
     ("grpc.max_receive_message_length", contract.MAX_MESSAGE_BYTES),
@@ -161,6 +163,7 @@ class _Health:
         self._servicer = health.HealthServicer()
         self._names = ("", service_name)
         self._dependencies = dependencies
+        self._unready: set[str] = set()
 
     def create_handlers(self) -> grpc.GenericRpcHandler:
         """Returns the handlers of the health service."""
@@ -168,15 +171,26 @@ class _Health:
 
     async def update(self) -> None:
         """Checks all dependencies and sets the status."""
-        status = health_pb2.HealthCheckResponse.SERVING
+        unready: set[str] = set()
         for dependency in self._dependencies:
+            name = type(dependency).__name__
             try:
                 await dependency.ready()
             except Failure as failure:
-                _log.warning("%s is not ready: %s", type(dependency).__name__, failure.__cause__ or failure)
-                status = health_pb2.HealthCheckResponse.NOT_SERVING
+                unready.add(name)
+                if name not in self._unready:
+                    _log.warning("%s is not ready: %s", name, failure.__cause__ or failure)
+        self._unready = unready
+        status = health_pb2.HealthCheckResponse.NOT_SERVING if unready else health_pb2.HealthCheckResponse.SERVING
         for name in self._names:
             await self._servicer.set(name, status)
+
+    async def update_until_ready(self) -> None:
+        """Updates the status until all dependencies are ready."""
+        await self.update()
+        while self._unready:
+            await asyncio.sleep(_UNREADY_SECONDS)
+            await self.update()
 
     async def shut_down(self) -> None:
         """Reports NOT_SERVING from now on."""
@@ -202,22 +216,17 @@ async def start_server(
     """
     builder = HandlerBuilder(settings, verifier, audit=audit, admission=admission)
     state = _Health(service_name, (verifier, *dependencies))
+    reflection = create_reflection_handlers() if settings.reflection == "on" else ()
     server = grpc.aio.server(options=OPTIONS)
-    server.add_generic_rpc_handlers((builder.create_handlers(service_name, servicer), state.create_handlers()))
-    if settings.reflection == "on":
-        server.add_generic_rpc_handlers(create_reflection_handlers())
+    server.add_generic_rpc_handlers(
+        (builder.create_handlers(service_name, servicer), state.create_handlers(), *reflection)
+    )
     port = _bind_port(server, settings.listen)
-
-    async def refresh_trust() -> None:
-        await verifier.refresh()
-        builder.streams.end_unauthorized(verifier.check)
-
-    await verifier.refresh()  # a service without keys is not ready
     await state.update()
     await server.start()
     async with (
-        BackgroundTask(refresh_trust, activity="refreshing the keys of auth", interval=REFRESH_SECONDS),
-        BackgroundTask(state.update, activity="checking dependencies", interval=READINESS_SECONDS),
+        BackgroundTask(state.update_until_ready, activity="checking dependencies", interval=_READY_SECONDS),
+        _follow_trust(verifier, builder.streams),
     ):
         try:
             yield port
@@ -226,6 +235,16 @@ async def start_server(
             await asyncio.sleep(settings.linger_seconds)
             builder.streams.end()
             await server.stop(settings.drain_seconds)
+
+
+def _follow_trust(verifier: TokenVerifier, streams: Streams) -> BackgroundTask:
+    """Returns the task that refreshes auth's keys, and ends the streams whose tokens are no longer valid."""
+
+    async def refresh() -> None:
+        await verifier.refresh()
+        streams.end_unauthorized(verifier.check)
+
+    return BackgroundTask(refresh, activity="refreshing the keys of auth", interval=REFRESH_SECONDS)
 
 
 async def serve(

@@ -87,7 +87,9 @@ class TokenVerifier:
             raise TokenInvalid
 
     async def ready(self) -> None:
-        """Checks that there are keys. Raises DependencyUnavailable."""
+        """Checks that there are keys, and reads them if there are none. Raises DependencyUnavailable."""
+        if not self._keys:
+            await self.refresh()
         if not self._keys:
             raise DependencyUnavailable
 

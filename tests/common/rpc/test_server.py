@@ -15,8 +15,10 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 
+from gen.pulsetrack.auth.v1 import TrustBundle
 from gen.pulsetrack.billing.v1 import BillingAccount, GetBillingAccountRequest
 from services.billing.service import BillingService
+from services.common.errors import DependencyUnavailable
 from services.common.postgres.database import Database
 from services.common.protobuf import contract
 from services.common.protobuf.contract import SERVICES
@@ -56,6 +58,26 @@ def test_health_follows_the_database(
         stoppable_database.start()
         assert next(watch).status == SERVING
         watch.cancel()
+
+
+def test_unready_dependency_is_logged_once(
+    background: Background, signer: Signer, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempts = 0
+
+    async def fetch() -> TrustBundle:
+        nonlocal attempts
+        attempts += 1
+        if attempts < 5:
+            raise DependencyUnavailable
+        return await signer.trust()
+
+    service = serve_servicer("billing", BillingService(Database("")), TokenVerifier(fetch))
+    with background.during(service) as port, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        watch = HealthStub(channel).Watch(HealthCheckRequest(), timeout=60)
+        assert [next(watch).status for _ in range(2)] == [NOT_SERVING, SERVING]
+        watch.cancel()
+    assert sum("TokenVerifier is not ready" in message for message in caplog.messages) == 1
 
 
 @pytest.mark.parametrize("version", [V1ALPHA, V1])

@@ -10,8 +10,9 @@ import pytest
 from deploy.errors import StartError
 from deploy.settings import HOST, Settings
 from deploy.topology import TOPOLOGY
+from tools.local.checks import is_kafka_ready
 from tools.local.data_folder import DataFolder
-from tools.local.part import Part, RunningPart, Step, is_kafka_ready
+from tools.local.part import Part, RunningPart, Step
 from tools.local.system import System, build_broker
 from tools.ports import free_port
 
