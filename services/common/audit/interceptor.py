@@ -17,6 +17,7 @@ from services.common.context import Outcome, current_caller, current_request
 from services.common.postgres.paging import effective_page_size
 from services.common.protobuf.contract import PATH_VARIABLE, REMOTE_ADDRESS, AccessKind, Method
 from services.common.rpc.interceptors import CallAudit, Context, Next
+from services.common.rpc.metadata import read_metadata
 
 MAX_QUERY_BYTES = 1024
 """The maximum length of a query in UTF-8. Longer queries are truncated and end with an ellipsis."""
@@ -125,9 +126,8 @@ def _get_query(outcome: Code) -> str:
 
 def _get_remote_address(context: Context) -> str:
     """Returns the client address that the gateway reports, or the peer address of a direct call."""
-    for key, value in context.invocation_metadata() or ():
-        if key == REMOTE_ADDRESS:
-            return str(value)[:64]
+    if addresses := read_metadata(REMOTE_ADDRESS):
+        return addresses[0][:64]
     address = unquote(context.peer()).partition(":")[2]  # ipv4:127.0.0.1:50051, ipv6:[::1]:50051
     return address.rpartition(":")[0].strip("[]")
 

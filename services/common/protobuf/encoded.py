@@ -1,6 +1,7 @@
 """Messages that stay encoded: stored bytes become a response, or a part of one, without being parsed."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 from betterproto2 import Message as Dataclass
@@ -42,6 +43,7 @@ class MessageField:
         return self._tag + _encode_varint(len(data)) + data
 
 
+@lru_cache(maxsize=4096)
 def _encode_varint(number: int) -> bytes:
     encoded = bytearray()
     while number >= _CONTINUES:

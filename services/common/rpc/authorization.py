@@ -8,7 +8,8 @@ from grpc_interceptor.server import AsyncServerInterceptor
 from services.common.context import Caller, current_caller
 from services.common.errors import RoleRequired, TokenInvalid, TokenMissing
 from services.common.protobuf.contract import AccessKind, Method
-from services.common.rpc.interceptors import Context, Next, read_metadata
+from services.common.rpc.interceptors import Context, Next
+from services.common.rpc.metadata import read_metadata
 from services.common.rpc.token_rules import SERVICE_ROLE
 from services.common.rpc.tokens import TokenVerifier
 
@@ -30,11 +31,11 @@ class Identity(AsyncServerInterceptor):
 
     async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
         """Sets the caller and calls the next interceptor. Raises TokenMissing, TokenInvalid, UserDisabled."""
-        current_caller.set(None if self._is_public else await self._identify_caller(context))
+        current_caller.set(None if self._is_public else await self._identify_caller())
         return await method(request_or_iterator, context)
 
-    async def _identify_caller(self, context: Context) -> Caller | None:
-        headers = read_metadata(context, "authorization")
+    async def _identify_caller(self) -> Caller | None:
+        headers = read_metadata("authorization")
         if len(headers) > 1:
             raise TokenInvalid  # another component may read a different one of them
         scheme, _, token = "".join(headers).partition(" ")

@@ -1,6 +1,7 @@
 """The condition of a change: the etags that the resource may have (AIP-154; RFC 9110, section 13)."""
 
 import re
+from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from operator import attrgetter
@@ -10,7 +11,8 @@ from grpc_interceptor.server import AsyncServerInterceptor
 
 from services.common.errors import FieldsInvalid
 from services.common.protobuf.contract import ETAG, IF_MATCH, Method
-from services.common.rpc.interceptors import Context, Next, read_metadata
+from services.common.rpc.interceptors import Context, Next
+from services.common.rpc.metadata import read_metadata
 
 _ETAG = re.compile(r'(W/)?"([^"]*)"')
 
@@ -39,7 +41,7 @@ class IfMatch(AsyncServerInterceptor):
 
     async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
         """Calls the next interceptor. Raises FieldsInvalid if the header does not accept the etag in the request."""
-        condition, etag = parse_if_match(read_metadata(context, IF_MATCH)), self._etag_of(request_or_iterator)
+        condition, etag = parse_if_match(read_metadata(IF_MATCH)), self._etag_of(request_or_iterator)
         if etag:
             if not condition.accepts(etag):
                 raise FieldsInvalid({self._field: "must match the If-Match header if both are set"})
@@ -48,7 +50,7 @@ class IfMatch(AsyncServerInterceptor):
         return await method(request_or_iterator, context)
 
 
-def parse_if_match(values: list[str]) -> Condition:
+def parse_if_match(values: Sequence[str]) -> Condition:
     """Returns the condition of the If-Match headers, whose syntax the gateway has checked.
 
     A weak etag matches no resource (RFC 9110, section 13.1.1). `*` matches every resource that exists.

@@ -24,6 +24,7 @@ from services.common.context import (
 from services.common.errors import CallTooSlow, Failure, Internal, MessageMalformed, RateLimited
 from services.common.observability.tracing import continue_trace
 from services.common.protobuf.contract import Method
+from services.common.rpc.metadata import read_metadata
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -84,8 +85,8 @@ class RequestLog(AsyncServerInterceptor):
 
     async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
         """Sets the ids that the gateway sent, or new ones, and calls the next interceptor."""
-        current_request_id.set(_first(read_metadata(context, "x-request-id"))[:64] or str(uuid4()))
-        current_traceparent.set(continue_trace(_first(read_metadata(context, "traceparent"))))
+        current_request_id.set(_first(read_metadata("x-request-id"))[:64] or str(uuid4()))
+        current_traceparent.set(continue_trace(_first(read_metadata("traceparent"))))
         return await method(request_or_iterator, context)
 
     def observe(self, outcome: Outcome) -> None:
@@ -179,15 +180,6 @@ class Parsing(AsyncServerInterceptor):
             raise MessageMalformed from None
         current_request.set(message)
         return await method(message, context)
-
-
-def read_metadata(context: Context, name: str) -> list[str]:
-    """Returns the values of a metadata key."""
-    return [
-        value if isinstance(value, str) else value.decode("ascii", "replace")
-        for key, value in context.invocation_metadata() or ()
-        if key == name
-    ]
 
 
 def _first(values: Sequence[str]) -> str:

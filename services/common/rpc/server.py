@@ -37,6 +37,7 @@ from services.common.rpc.interceptors import (
     Parsing,
     RequestLog,
 )
+from services.common.rpc.metadata import Handlers
 from services.common.rpc.normalization import Normalization
 from services.common.rpc.streams import StreamQuota, Streams
 from services.common.rpc.tokens import REFRESH_SECONDS, TokenVerifier
@@ -102,8 +103,8 @@ class HandlerBuilder:
             kind = grpc.stream_stream_rpc_method_handler if method.streams else grpc.stream_unary_rpc_method_handler
             handler = create_handler(method, servicer, self.streams)
             interceptors = self._interceptors(method, create_check(method, servicer))
-            handlers[method.name] = kind(bind_interceptors(handler, interceptors, method))
-        return grpc.method_handlers_generic_handler(service_name, handlers)
+            handlers[method.path] = kind(bind_interceptors(handler, interceptors, method))
+        return Handlers(handlers)
 
     def _interceptors(self, method: Method, check: Check | None) -> Sequence[AsyncServerInterceptor]:
         """Returns a method's interceptors, the outermost first."""

@@ -13,7 +13,8 @@ from grpc_interceptor.server import AsyncServerInterceptor
 from services.common.context import Caller, current_caller
 from services.common.errors import DependencyUnavailable, Failure, RateLimited, ReaderTooSlow, TokenInvalid
 from services.common.protobuf.contract import REMOTE_ADDRESS
-from services.common.rpc.interceptors import Context, Next, read_metadata
+from services.common.rpc.interceptors import Context, Next
+from services.common.rpc.metadata import read_metadata
 
 T = TypeVar("T")
 
@@ -116,7 +117,7 @@ class StreamQuota(AsyncServerInterceptor):
 
     async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
         """Counts the stream and calls the next interceptor. Raises RateLimited."""
-        holders = _find_holders(context)
+        holders = _find_holders()
         if any(self._open[holder] >= self._limits[holder[0]] for holder in holders):
             raise RateLimited
         self._open.update(holders)
@@ -132,10 +133,10 @@ class StreamQuota(AsyncServerInterceptor):
                 del self._open[holder]
 
 
-def _find_holders(context: Context) -> list[_Holder]:
+def _find_holders() -> list[_Holder]:
     """Returns the holders of the current stream: its user, and the client address that the gateway reports."""
     caller = current_caller.get()
-    addresses = {_network_of(value) for value in read_metadata(context, REMOTE_ADDRESS)}
+    addresses = {_network_of(value) for value in read_metadata(REMOTE_ADDRESS)}
     return [*([("user", caller.id)] if caller else []), *(("address", address) for address in sorted(addresses))]
 
 

@@ -12,7 +12,8 @@ from services.common.errors import FieldsInvalid
 from services.common.protobuf.contract import Method
 from services.common.protobuf.texts import create_email_check
 from services.common.protobuf.violations import check_pattern_messages, describe_violations, find_time_violations
-from services.common.rpc.interceptors import Context, Next, read_metadata
+from services.common.rpc.interceptors import Context, Next
+from services.common.rpc.metadata import read_metadata
 
 Check = Callable[[Message], Awaitable[Mapping[str, str]]]
 """Returns the violations that a handler would report for a request, by field path, without its database."""
@@ -41,7 +42,7 @@ class Validation(AsyncServerInterceptor):
 
     async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
         """Calls the next interceptor. Raises FieldsInvalid."""
-        found = _take_request_id(request_or_iterator, context) if self._has_request_id else {}
+        found = _take_request_id(request_or_iterator) if self._has_request_id else {}
         if found := found | _find_violations(request_or_iterator):
             raise FieldsInvalid(await self._complete(request_or_iterator, found))
         return await method(request_or_iterator, context)
@@ -68,9 +69,9 @@ def _find_violations(message: Message) -> dict[str, str]:
     return found
 
 
-def _take_request_id(request: Any, context: Context) -> dict[str, str]:
+def _take_request_id(request: Any) -> dict[str, str]:
     """Sets the request id to that of the header. Returns the violation if both are set and differ."""
-    ids = {*read_metadata(context, "idempotency-key"), request.request_id} - {""}
+    ids = {*read_metadata("idempotency-key"), request.request_id} - {""}
     if len(ids) > 1:
         return {"request_id": _KEYS_DIFFER}
     request.request_id = "".join(ids)
@@ -90,7 +91,7 @@ class FieldNames(AsyncServerInterceptor):
         try:
             return await method(request_or_iterator, context)
         except FieldsInvalid as failure:
-            if targets := read_metadata(context, ORIGINAL_PATH):
+            if targets := read_metadata(ORIGINAL_PATH):
                 named = {self._rest_name(path, targets[0]): text for path, text in failure.violations.items()}
                 failure.violations = named
             raise
