@@ -21,7 +21,7 @@ from services.common.messaging.outbox import Outbox
 from services.common.postgres.database import Transaction
 from services.common.protobuf import codec
 from services.common.protobuf.encoded import Encoded, MessageField
-from services.patient.domain import PATIENT_CODEC, is_relevant_to_billing
+from services.patient.domain import is_relevant_to_billing
 from services.patient.models import INSERT_REVISION
 
 TOPIC = "patient.events.v1"
@@ -31,6 +31,9 @@ BILLING = "billing"
 """The outbox destination of the changes that billing receives."""
 
 EVENT_CODEC = codec.codec_of(PatientEvent)
+
+_REVISION_CODEC = codec.codec_of(Revision)
+_REVISED_PATIENT = MessageField(Revision, "patient")
 
 ChangeType = type[PatientCreated] | type[PatientUpdated] | type[PatientDeleted] | type[PatientUndeleted]
 
@@ -94,12 +97,12 @@ def record_patient_change(
     return Encoded(patient)
 
 
-def to_revision(row: Mapping[str, Any]) -> Revision:
-    """Returns the revision that a row represents."""
-    return Revision(
+def encode_revision(row: Mapping[str, Any]) -> bytes:
+    """Returns the serialized revision that a row represents, with the stored message of the patient."""
+    revision = Revision(
         revision=row["revision"],
-        patient=PATIENT_CODEC.loads(row["patient"]),
         actor_id=row["actor_id"],
         occur_time=row["occur_time"],
         type=RevisionType(row["type"]),
     )
+    return _REVISION_CODEC.dumps(revision) + _REVISED_PATIENT.encode(row["patient"])

@@ -40,7 +40,7 @@ from services.common.postgres.statement import Statement
 from services.common.protobuf import codec
 from services.common.protobuf.encoded import Encoded, MessageField
 from services.common.rpc.conditions import Condition
-from services.patient.changes import record_patient_change, to_revision
+from services.patient.changes import encode_revision, record_patient_change
 from services.patient.checks import PatientChecks
 from services.patient.domain import (
     PATIENT_CODEC,
@@ -71,6 +71,8 @@ from services.patient.watch import HEARTBEAT_SECONDS, ChangeFeed
 
 _LIST_CODEC = codec.codec_of(ListPatientsResponse)
 _PATIENTS = MessageField(ListPatientsResponse, "patients")
+_LIST_REVISIONS_CODEC = codec.codec_of(ListPatientRevisionsResponse)
+_REVISIONS = MessageField(ListPatientRevisionsResponse, "revisions")
 
 _CONFLICTS = {
     "patients_email_key_key": EmailAlreadyExists,
@@ -195,7 +197,9 @@ class PatientService:
             tx.add(UPDATE_PATIENT, **undeleted)
             return record_patient_change(tx, self._outbox, PatientUndeleted, undeleted, caller)
 
-    async def list_patient_revisions(self, request: ListPatientRevisionsRequest) -> ListPatientRevisionsResponse:
+    async def list_patient_revisions(
+        self, request: ListPatientRevisionsRequest
+    ) -> Encoded[ListPatientRevisionsResponse]:
         """Returns a page of the revisions of a patient, deleted or not, newest first.
 
         Raises PatientNotFound, PageTokenInvalid.
@@ -203,8 +207,9 @@ class PatientService:
         rows, next_page_token = await LIST_REVISIONS.read_page(self._db, request, id=request.id)
         if not rows:
             raise PatientNotFound
-        revisions = [to_revision(row) for row in rows]
-        return ListPatientRevisionsResponse(revisions=revisions, next_page_token=next_page_token)
+        revisions = b"".join(_REVISIONS.encode(encode_revision(row)) for row in rows)
+        response = ListPatientRevisionsResponse(next_page_token=next_page_token)
+        return Encoded(revisions + _LIST_REVISIONS_CODEC.dumps(response))
 
     async def list_access_events(self, request: ListAccessEventsRequest) -> ListAccessEventsResponse:
         """Returns a page of the access events of a patient, deleted or not, newest first.
@@ -224,16 +229,18 @@ class PatientService:
         """
         return await SEARCH.page(self._db, request)
 
-    async def watch_patients(self, request: WatchPatientsRequest) -> AsyncGenerator[WatchPatientsResponse, None]:
+    async def watch_patients(
+        self, request: WatchPatientsRequest
+    ) -> AsyncGenerator[Encoded[WatchPatientsResponse], None]:
         """Yields the changes of all patients from now or from a resume token on, and heartbeats when there are none.
 
         Raises ResumeTokenInvalid.
         """
-        async with aclosing(self._feed.watch(request.resume_token)) as responses:
-            async for response in responses:
-                if response.revision and response.revision.patient:
-                    record_stream_read([UUID(response.revision.patient.id)])
-                yield response
+        async with aclosing(self._feed.watch(request.resume_token)) as changes:
+            async for change in changes:
+                if change.patient_id:
+                    record_stream_read([change.patient_id])
+                yield change.response
 
 
 async def _lock_patient(tx: Transaction, statement: Statement, patient_id: str, condition: Condition) -> Record:

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import NamedTuple
+from uuid import UUID
 
 from asyncpg import Record
 
@@ -20,7 +21,9 @@ from services.common.messaging.outbox import Outbox
 from services.common.postgres import cursor
 from services.common.postgres.database import Database
 from services.common.postgres.journal import JournalPosition, position_of
-from services.patient.changes import to_revision
+from services.common.protobuf import codec
+from services.common.protobuf.encoded import Encoded, MessageField
+from services.patient.changes import encode_revision
 from services.patient.errors import ResumeTokenInvalid
 from services.patient.models import REVISIONS_JOURNAL
 
@@ -31,13 +34,16 @@ _PAGE = 100
 _CONCURRENT_CATCH_UPS = 2
 _POLL_SECONDS = 0.25
 _TOKEN_PURPOSE = b"the changes of patients"
+_RESPONSE_CODEC = codec.codec_of(WatchPatientsResponse)
+_REVISION = MessageField(WatchPatientsResponse, "revision")
 
 
 class Change(NamedTuple):
-    """A change as watchers receive it, and its position in the journal."""
+    """A change as watchers receive it, and its position in the journal. A heartbeat is a change of no patient."""
 
     position: JournalPosition
-    response: WatchPatientsResponse
+    patient_id: UUID | None
+    response: Encoded[WatchPatientsResponse]
 
 
 class ChangeFeed:
@@ -58,7 +64,7 @@ class ChangeFeed:
         self._catch_ups = asyncio.Semaphore(_CONCURRENT_CATCH_UPS)
         outbox.on_commit(self._wake_reader)
 
-    async def watch(self, token: str) -> AsyncGenerator[WatchPatientsResponse, None]:
+    async def watch(self, token: str) -> AsyncGenerator[Change, None]:
         """Yields a heartbeat first, then changes as they are committed, and heartbeats while there are none.
 
         Starts after the change of a resume token, or now if the token is empty. Raises ResumeTokenInvalid.
@@ -70,7 +76,7 @@ class ChangeFeed:
                 advanced = recent.advanced  # taken before reading: changes that arrive in between set it
                 changes = await self._read_after(position, recent)
                 for change in changes:
-                    yield change.response
+                    yield change
                     position = change.position
                 if not changes and not await _wait(advanced, self._heartbeat_seconds):
                     yield self._heartbeat(position)
@@ -100,14 +106,14 @@ class ChangeFeed:
         return [self._to_change(row) for row in await REVISIONS_JOURNAL.read_after(self._db, position, limit=_PAGE)]
 
     def _to_change(self, row: Record) -> Change:
-        position = position_of(row)
-        return Change(position, WatchPatientsResponse(revision=to_revision(row), resume_token=self._token(position)))
+        return self._build_change(position_of(row), row["patient_id"], _REVISION.encode(encode_revision(row)))
 
-    def _heartbeat(self, position: JournalPosition) -> WatchPatientsResponse:
-        return WatchPatientsResponse(resume_token=self._token(position))
+    def _heartbeat(self, position: JournalPosition) -> Change:
+        return self._build_change(position, None, b"")
 
-    def _token(self, position: JournalPosition) -> str:
-        return cursor.encode(position, self._token_key)
+    def _build_change(self, position: JournalPosition, patient_id: UUID | None, revision: bytes) -> Change:
+        token = WatchPatientsResponse(resume_token=cursor.encode(position, self._token_key))
+        return Change(position, patient_id, Encoded(revision + _RESPONSE_CODEC.dumps(token)))
 
     @asynccontextmanager
     async def _subscribe(self) -> AsyncIterator["RecentChanges"]:

@@ -1,7 +1,9 @@
 """Unit tests of the cache of recent changes."""
 
-from gen.pulsetrack.patient.v1 import WatchPatientsResponse
+from uuid import uuid4
+
 from services.common.postgres.journal import START, JournalPosition
+from services.common.protobuf.encoded import Encoded
 from services.patient.watch import Change, RecentChanges
 
 MAX_CACHED = 1000
@@ -10,7 +12,7 @@ MAX_CACHED = 1000
 def build_changes(first: int, last: int) -> list[Change]:
     """Returns a change for each transaction from the first to the last."""
     positions = [JournalPosition(number, 1) for number in range(first, last + 1)]
-    return [Change(position, WatchPatientsResponse(resume_token=str(position))) for position in positions]
+    return [Change(position, uuid4(), Encoded(str(position).encode())) for position in positions]
 
 
 def test_nothing_is_known_before_the_section_begins() -> None:

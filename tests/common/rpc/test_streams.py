@@ -40,7 +40,7 @@ class Streaming(PatientService):
         self.failure: Exception | None = None
         self.closed = threading.Event()
 
-    async def watch_patients(self, request: WatchPatientsRequest) -> AsyncGenerator[WatchPatientsResponse, None]:
+    async def watch_patients(self, request: WatchPatientsRequest) -> AsyncGenerator[WatchPatientsResponse, None]:  # type: ignore[override]
         try:
             yield WatchPatientsResponse(resume_token="first")
             while not self.end.is_set():
