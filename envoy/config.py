@@ -12,15 +12,16 @@ from envoy.target import Address, Target, socket_address
 from envoy.tokens import keys_cluster
 from envoy.tracing import collector_clusters
 
-__all__ = ["Address", "Target", "render"]
+__all__ = ["Address", "Target", "build_bootstrap", "render"]
 
 
 def render(target: Target) -> str:
     """Returns the configuration as YAML. Raises KeyError if a service has no upstreams."""
-    return yaml.dump(_bootstrap(target), Dumper=_PlainDumper, sort_keys=False, width=120)
+    return yaml.dump(build_bootstrap(target), Dumper=_PlainDumper, sort_keys=False, width=120)
 
 
-def _bootstrap(target: Target) -> Config:
+def build_bootstrap(target: Target) -> Config:
+    """Returns the configuration as data. Raises KeyError if a service has no upstreams."""
     return {
         "node": {"id": "gateway", "cluster": "pulsetrack"},
         "admin": _admin(target),

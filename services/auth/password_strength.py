@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from zxcvbn import zxcvbn
-
 from services.common.settings import SettingsError
 
 _MIN_SCORE = 3
@@ -49,6 +47,8 @@ def is_guessable(password: str, names: Iterable[str]) -> bool:
 
     The user's own words are removed first. A long password is as strong as the stronger of its two ends.
     """
+    from zxcvbn import zxcvbn  # noqa: PLC0415 - its word lists take 13 MiB, and most processes check no new password
+
     words = list_user_words(names)
     rest = password
     for word in words:

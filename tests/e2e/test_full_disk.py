@@ -43,7 +43,7 @@ def test_processes_restart_on_a_full_disk_and_the_system_recovers(small_disk: Pa
     with run_instance(small_disk / "data") as instance, Session.sign_up(instance) as session:
         created = session.post("/v1/patients", a_patient())
         filler = fill(small_disk)
-        killed = {program: kill(instance, program) for program in ("services.patient", "envoy.yaml", "broker")}
+        killed = {program: kill(instance, program) for program in ("services.patient", "envoy.json", "broker")}
         for program, old in killed.items():
             eventually(lambda program=program, old=old: find_pid(instance, program) not in {old, None})  # type: ignore[misc]
         eventually(lambda: is_responding(instance))

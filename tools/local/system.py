@@ -141,7 +141,7 @@ class System:
         return self._folder.secret(name)
 
     def _gateway(self) -> Iterator[Part | Step]:
-        file = self._folder.path / "envoy.yaml"
+        file = self._folder.path / "envoy.json"
         target = Target(
             listen=Address(HOST, self._settings.gateway_port),
             admin=Address(HOST, self._port("gateway-admin")),
@@ -231,8 +231,9 @@ def _name_workers(service: str, count: int) -> tuple[str, ...]:
 def _write_gateway_files(target: Target, file: Path) -> None:
     # Must be set before grpc is imported. Its fork handlers would affect the processes that the supervisor starts.
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
-    from envoy.config import render  # noqa: PLC0415 - takes 200 ms, while Postgres starts
+    from envoy.config import build_bootstrap  # noqa: PLC0415 - takes 200 ms, while Postgres starts
 
     if target.site:
         write_site(target.site)
-    file.write_text(render(target), encoding="utf-8")
+    # Envoy reads JSON in half the time of YAML.
+    file.write_text(json.dumps(build_bootstrap(target), indent=1), encoding="utf-8")
