@@ -7,12 +7,6 @@ from uuid_utils.compat import uuid7
 
 from gen.pulsetrack.billing.v1 import AccountStatus, BillingAccount, CreateBillingAccountRequest, FollowPatientRequest
 
-_STATUSES = {
-    AccountStatus.UNSPECIFIED: ["ACTIVE", "CLOSED"],
-    AccountStatus.ACTIVE: ["ACTIVE"],
-    AccountStatus.CLOSED: ["CLOSED"],
-}
-
 
 def create_row(request: CreateBillingAccountRequest | FollowPatientRequest) -> dict[str, Any]:
     """Returns the columns of an account that a request opens. `FollowPatientRequest` also sets the patient's state."""
@@ -20,11 +14,6 @@ def create_row(request: CreateBillingAccountRequest | FollowPatientRequest) -> d
     if isinstance(request, FollowPatientRequest):
         row |= {"patient_deleted": request.deleted, "sequence": request.sequence}
     return row
-
-
-def select_statuses(filter_: AccountStatus) -> list[str]:
-    """Returns the stored statuses that a filter selects; UNSPECIFIED selects all."""
-    return _STATUSES[filter_]
 
 
 def to_account(row: Record) -> BillingAccount:

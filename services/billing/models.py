@@ -11,7 +11,6 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
-    any_,
     bindparam,
     false,
     func,
@@ -19,7 +18,7 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, Insert, insert
+from sqlalchemy.dialects.postgresql import Insert, insert
 
 from services.common.audit.search import Search
 from services.common.audit.tables import AuditTables
@@ -53,6 +52,7 @@ accounts = Table(
 """
 
 Index("accounts_newest", accounts.c.create_time.desc(), accounts.c.id.desc())
+Index("accounts_of_status", accounts.c.status, accounts.c.create_time.desc(), accounts.c.id.desc())
 
 _new = insert(accounts).values({name: bindparam(name) for name in ("id", "patient_id", "name", "email")})
 INSERT_ACCOUNT = Statement(_new.on_conflict_do_nothing(index_elements=[accounts.c.patient_id]).returning(*accounts.c))
@@ -82,6 +82,12 @@ GET_ACCOUNT = Statement(select(accounts).where(accounts.c.id == bindparam("id"))
 GET_ACCOUNT_OF_PATIENT = Statement(select(accounts).where(accounts.c.patient_id == bindparam("patient_id")))
 
 _newest = (accounts.c.create_time, accounts.c.id)
-_of_status = select(accounts).where(accounts.c.status == any_(bindparam("statuses", type_=ARRAY(Text))))
-LIST_ACCOUNTS = Listing(_of_status, *_newest)
-LIST_ACCOUNTS_OF_PATIENT = Listing(_of_status.where(accounts.c.patient_id == bindparam("patient_id")), *_newest)
+_of_patient = accounts.c.patient_id == bindparam("patient_id")
+_of_status = accounts.c.status == bindparam("status", type_=Text)
+LIST_ACCOUNTS = {
+    (False, False): Listing(select(accounts), *_newest),
+    (True, False): Listing(select(accounts).where(_of_patient), *_newest),
+    (False, True): Listing(select(accounts).where(_of_status), *_newest),
+    (True, True): Listing(select(accounts).where(_of_patient, _of_status), *_newest),
+}
+"""The accounts, by whether they are those of a patient, and whether they have a status."""

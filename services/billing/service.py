@@ -12,7 +12,7 @@ from gen.pulsetrack.billing.v1 import (
     ListBillingAccountsRequest,
     ListBillingAccountsResponse,
 )
-from services.billing.domain import create_row, select_statuses, to_account
+from services.billing.domain import create_row, to_account
 from services.billing.errors import BillingAccountNotFound
 from services.billing.models import (
     CLOSE_ACCOUNT,
@@ -23,7 +23,6 @@ from services.billing.models import (
     GET_ACCOUNT_OF_PATIENT,
     INSERT_ACCOUNT,
     LIST_ACCOUNTS,
-    LIST_ACCOUNTS_OF_PATIENT,
     SEARCH,
 )
 from services.common.audit.events import record_change, record_read
@@ -77,8 +76,8 @@ class BillingService:
 
         Raises PageTokenInvalid.
         """
-        listing = LIST_ACCOUNTS_OF_PATIENT if request.patient_id else LIST_ACCOUNTS
-        values = {"patient_id": request.patient_id, "statuses": select_statuses(request.status)}
+        listing = LIST_ACCOUNTS[bool(request.patient_id), bool(request.status)]
+        values = {"patient_id": request.patient_id, "status": request.status.name}
         rows, next_page_token = await listing.read_page(self._db, request, **values)
         record_read(row["patient_id"] for row in rows)
         accounts = [to_account(row) for row in rows]

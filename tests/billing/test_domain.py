@@ -3,10 +3,8 @@
 from datetime import UTC, datetime
 from uuid import UUID
 
-import pytest
-
 from gen.pulsetrack.billing.v1 import AccountStatus, BillingAccount
-from services.billing.domain import create_row, select_statuses, to_account
+from services.billing.domain import create_row, to_account
 from tests.billing.factory import create_request, follow_request
 
 
@@ -20,18 +18,6 @@ def test_row_of_a_create_request_has_no_patient_state() -> None:
 def test_row_of_a_follow_request_has_the_patient_state() -> None:
     row = create_row(follow_request(create_request(), 3, deleted=True))
     assert (row["sequence"], row["patient_deleted"]) == (3, True)
-
-
-@pytest.mark.parametrize(
-    ("status", "selected"),
-    [
-        (AccountStatus.UNSPECIFIED, ["ACTIVE", "CLOSED"]),
-        (AccountStatus.ACTIVE, ["ACTIVE"]),
-        (AccountStatus.CLOSED, ["CLOSED"]),
-    ],
-)
-def test_filter_selects_stored_statuses(status: AccountStatus, selected: list[str]) -> None:
-    assert select_statuses(status) == selected
 
 
 def test_row_is_converted_to_an_account() -> None:

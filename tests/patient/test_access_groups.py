@@ -1,4 +1,4 @@
-"""Tests that the audit log stores the patients of long lists in groups, and still finds each by its id."""
+"""Tests that the audit log stores the patients of lists in groups, and still finds each by its id."""
 
 import gzip
 from collections.abc import Callable, Iterator
@@ -108,6 +108,20 @@ def test_group_id_is_not_recorded_as_a_patient(patients: Client, sql: Sql, liste
         patients.get_patient(GetPatientRequest(id=group_id))
     [event] = eventually(lambda: sql("SELECT patient_ids FROM access_events WHERE outcome = 'NOT_FOUND'"))
     assert event["patient_ids"] == []
+
+
+def test_short_list_is_found_by_each_of_its_patients(patients: Client, admin: Client, sql: Sql) -> None:
+    created = [patients.create_patient(create_request()) for _ in range(2)]
+    list_patients_and_wait(patients, sql, 1)
+    assert {row["subject"] for row in sql(RECORDED_SUBJECTS)} == get_group_ids(sql)
+    for patient in created:
+        assert summarize(wait_for_events(admin, patient.id, 2)) == [("CreatePatient", "OK"), ("ListPatients", "OK")]
+
+
+def test_list_of_up_to_256_subjects_is_one_group_in_its_order() -> None:
+    ids = [uuid4() for _ in range(256)]
+    [joined] = build_groups(ids).values()
+    assert split_ids(joined) == ids
 
 
 def test_groups_contain_each_subject_once() -> None:

@@ -20,7 +20,6 @@ from uuid_utils.compat import uuid7
 
 from services.common.audit.tables import (
     EVENT_COLUMNS,
-    MAX_UNGROUPED_SUBJECTS,
     AuditTables,
     build_groups,
     join_call,
@@ -177,7 +176,7 @@ class AccessLog:
 
     def record(self, outcome: str, subject_ids: list[UUID]) -> None:
         """Buffers the event of the current call."""
-        if len(subject_ids) > MAX_UNGROUPED_SUBJECTS:
+        if len(subject_ids) > 1:
             groups = build_groups(subject_ids)
             self._groups |= {
                 group_id: joined for group_id, joined in groups.items() if group_id not in self._known_groups

@@ -2,21 +2,53 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from asyncpg import Record
-from sqlalchemy import Uuid, bindparam, func, select
+from sqlalchemy import ColumnElement, Select, Table, Uuid, bindparam, func, select, true, union_all
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from gen.pulsetrack.audit.v1 import SearchAccessEventsRequest, SearchAccessEventsResponse, ServiceAccessEvent
-from services.common.audit.tables import AuditTables, is_group_id, split_call
+from services.common.audit.tables import AuditTables, first_id, has_one_id, has_several_ids, is_group_id, split_call
 from services.common.postgres.database import Database, Transaction
-from services.common.postgres.paging import Listing
+from services.common.postgres.paging import LIMIT, Keyset, Listing
 
 _USER_ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAX_SUBJECTS_RETURNED = 20
 _MAX_IDS_READ = 200  # more than the number of groups in a list of 1,000
+_BEFORE_FIRST = (datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1))
+
+
+class _SubjectListing(Listing):
+    """The events of one subject, newest first, by the parameter `subject_ids`, an array of its id.
+
+    Reads the newest events with only the subject or one of its groups from an index, as many as the page needs of each,
+    and the events with several ids from another. A page therefore takes longer only if the subject is in more groups.
+    """
+
+    def __init__(self, tables: AuditTables, *conditions: ColumnElement[bool]) -> None:
+        wanted_ids = bindparam("subject_ids", type_=ARRAY(Uuid))
+        groups = select(tables.groups.c.id).where(tables.groups.c.subject_ids.contains(wanted_ids))
+        ids = select(func.unnest(wanted_ids).column_valued("id")).union_all(groups).cte("ids")
+        events = tables.events
+        newest = Keyset((events.c.occur_time, events.c.id), (True, True))
+
+        def read_newest(*selected: ColumnElement[bool]) -> Select[Any]:
+            return newest.sort(newest.skip(select(*_select_columns(events)).where(*selected, *conditions))).limit(LIMIT)
+
+        of_each_id = read_newest(has_one_id(events), first_id(events) == ids.c.id).lateral("of_each_id")
+        all_ids = select(func.array_agg(ids.c.id)).scalar_subquery()
+        of_any_id = read_newest(has_several_ids(events), events.c.subject_ids.overlap(all_ids)).subquery("of_any_id")
+        found = union_all(select(of_each_id).select_from(ids.join(of_each_id, true())), select(of_any_id)).subquery()
+        super().__init__(select(found), found.c.occur_time, found.c.id)
+
+    async def read_rows(
+        self, db: Database | Transaction, after: Sequence[Any] | None, **values: Any
+    ) -> Sequence[Record]:
+        """Returns rows up to a limit: the first ones, or those after the row whose sort columns have the values."""
+        return await super().read_rows(db, after or _BEFORE_FIRST, **values)
 
 
 class Search:
@@ -24,26 +56,16 @@ class Search:
 
     def __init__(self, tables: AuditTables) -> None:
         self._tables = tables
-        event, group = tables.events.c, tables.groups.c
-        ids, wanted_ids = event.subject_ids, bindparam("subject_ids", type_=ARRAY(Uuid))
-        rows = select(
-            *(column for column in event if column is not ids),
-            ids[1:_MAX_IDS_READ].label("first_subject_ids"),
-            func.cardinality(ids).label("subject_count"),
-        )
-        groups = select(func.array_agg(group.id)).where(group.subject_ids.contains(wanted_ids)).scalar_subquery()
-        by_actor = event.actor_id == bindparam("actor_id")
-        by_subject = ids.overlap(func.array_cat(wanted_ids, groups))
-        # Ids are UUIDs of version 7, so they sort by time. No index has the columns that the events of a subject are
-        # sorted by, so Postgres uses the index by subject.
-        subject_order = (event.occur_time, event.id)
-        self.subject_listing = Listing(rows.where(by_subject), *subject_order)
+        rows = select(*_select_columns(tables.events))
+        event, by_actor = tables.events.c, tables.events.c.actor_id == bindparam("actor_id")
+        self.subject_listing = _SubjectListing(tables)
         """The events of one subject, newest first, by the parameter `subject_ids`."""
+        # Ids are UUIDs of version 7, so they sort by time.
         self._listings = {
             (False, False): Listing(rows, event.id),
             (True, False): Listing(rows.where(by_actor), event.id),
             (False, True): self.subject_listing,
-            (True, True): Listing(rows.where(by_actor, by_subject), *subject_order),
+            (True, True): _SubjectListing(tables, by_actor),
         }
 
     async def page(self, db: Database | Transaction, request: SearchAccessEventsRequest) -> SearchAccessEventsResponse:
@@ -62,6 +84,16 @@ class Search:
         ids = {each for row in rows for each in row["first_subject_ids"] if is_group_id(each)}
         found = await db.rows(self._tables.get_groups, ids=list(ids)) if ids else []
         return {row["id"]: row["subject_ids"] for row in found}
+
+
+def _select_columns(events: Table) -> list[ColumnElement[Any]]:
+    """Returns the columns of an event that a search reads, with the number of its ids and the first of them."""
+    ids = events.c.subject_ids
+    return [
+        *(column for column in events.c if column is not ids),
+        ids[1:_MAX_IDS_READ].label("first_subject_ids"),
+        func.cardinality(ids).label("subject_count"),
+    ]
 
 
 def _normalize_actor_id(actor_id: str) -> str:

@@ -23,6 +23,7 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    literal_column,
     select,
     text,
     tuple_,
@@ -47,8 +48,11 @@ EVENT_COLUMNS = (
 
 SEALED_COLUMNS = (*EVENT_COLUMNS, "transaction", "position")
 
-MAX_UNGROUPED_SUBJECTS = 32
-"""An event with more subjects refers to groups."""
+_MAX_LIST = 256
+"""A list of more subjects is divided into groups."""
+
+_ONE: ColumnElement[int] = literal_column("1", Integer)
+"""A constant rather than a parameter, because the conditions of indexes contain it."""
 
 _CUT_MASK = 63  # one id in 64 ends a group
 _GROUP_VERSION = 8
@@ -59,10 +63,11 @@ TRY_TO_LOCK_SEALS = Statement(select(literal(1)).where(text("pg_try_advisory_xac
 class AuditTables:
     """The tables of the audit log in a service's metadata, as created by its migrations.
 
-    - `events` has one row per call, with its subjects: the patients or users whose data it read, changed or requested.
-      The column `method` also holds the query of a list (see `join_call`).
+    - `events` has one row per call, with its subject or the groups of its subjects: the patients or users whose data it
+      read, changed or requested. Previous versions stored up to 32 subjects without groups. The column `method` also
+      holds the query of a list (see `join_call`).
     - `seals` is the chain over the events: numbered from 1 without gaps, each with the journal position of its event.
-    - `groups` has the subjects of long lists. Events refer to a group by its id instead of its subjects.
+    - `groups` has the subjects of calls with several. Events refer to a group by its id instead of its subjects.
     """
 
     def __init__(self, metadata: MetaData, *, subject_ids: str = "subject_ids") -> None:
@@ -113,12 +118,17 @@ def split_call(call: str) -> tuple[str, str]:
 def build_groups(subject_ids: Iterable[UUID]) -> Mapping[UUID, bytes]:
     """Divides subjects into groups. Returns the joined ids of each group by the id of the group.
 
-    The ids are sorted, and certain ids end a group. Lists that share most subjects therefore share most groups, and
-    repeated reads of a list that changes little write little.
+    Most lists are one group, in the order of the list. The ids of longer lists are sorted, and certain ids end a group.
+    Lists that share most subjects therefore share most groups, and repeated reads of a list that changes little write
+    little.
     """
+    unique = dict.fromkeys(each.bytes for each in subject_ids)
+    if len(unique) <= _MAX_LIST:
+        joined = b"".join(unique)
+        return {compute_group_id(joined): joined}
     groups: dict[UUID, bytes] = {}
     group: list[bytes] = []
-    for subject_id in sorted({each.bytes for each in subject_ids}):  # bytes compare faster than UUIDs
+    for subject_id in sorted(unique):  # bytes compare faster than UUIDs
         group.append(subject_id)
         if subject_id[-1] & _CUT_MASK == 0:
             joined, group = b"".join(group), []
@@ -155,6 +165,21 @@ def is_group_id(subject_id: UUID) -> bool:
     return subject_id.version == _GROUP_VERSION
 
 
+def first_id(events: Table) -> ColumnElement[UUID]:
+    """Returns the first subject or group of an event."""
+    return events.c.subject_ids[_ONE]
+
+
+def has_one_id(events: Table) -> ColumnElement[bool]:
+    """Returns the condition of the events with one subject or group, which an index returns by id, newest first."""
+    return func.cardinality(events.c.subject_ids) == _ONE
+
+
+def has_several_ids(events: Table) -> ColumnElement[bool]:
+    """Returns the condition of the events with several subjects or groups, which another index finds by any id."""
+    return func.cardinality(events.c.subject_ids) > _ONE
+
+
 def _define_events(metadata: MetaData, subject_ids: str) -> Table:
     table = Table(
         "access_events",
@@ -170,7 +195,9 @@ def _define_events(metadata: MetaData, subject_ids: str) -> Table:
         *journal_columns(),
         comment="append-only",
     )
-    Index(f"access_events_by_{subject_ids.removesuffix('_ids')}", table.c.subject_ids, postgresql_using="gin")
+    ids, newest = table.c.subject_ids, (table.c.occur_time.desc(), table.c.id.desc())
+    Index("access_events_of_subject", first_id(table), *newest, postgresql_where=has_one_id(table))
+    Index("access_events_of_subjects", ids, postgresql_using="gin", postgresql_where=has_several_ids(table))
     Index("access_events_by_actor", table.c.actor_id, table.c.id)
     return table
 
