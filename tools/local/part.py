@@ -40,6 +40,8 @@ class Part:
     recovers: bool = False
     """Whether the start has no timeout while the server is alive. The recovery of a database can take minutes."""
     needs: tuple[str, ...] = ()
+    is_preloaded: bool = False
+    """Whether it is launched before the nodes that it needs are up. It then waits for a line on its standard input."""
     prepare: Callable[[Path], Awaitable[None]] = _prepare_nothing
     """Runs before every start, with the part's log."""
     output: str = ""
@@ -88,18 +90,27 @@ class RunningPart:
         return self._process is not None and self._process.returncode is None
 
     async def start(self) -> None:
-        """Starts the part and waits until it is ready. Raises StartError if it fails."""
+        """Starts the part, unless it has been launched, and waits until it is ready. Raises StartError if it fails."""
+        if not self.is_running:
+            await self.launch()
+        if stdin := self._last.stdin:
+            stdin.write(b"start\n")
+            stdin.close()
+        await self._wait_until_ready()
+
+    async def launch(self) -> None:
+        """Starts the process. A preloaded part does not begin to serve. Raises StartError if it fails."""
         try:
             self.log.parent.mkdir(parents=True, exist_ok=True)
             await self.part.prepare(self.log)
             self._pipes = self._pipes or {path: LogPipe(path) for path in {self.log, self._output}}
             output, errors = self._pipes[self._output], self._pipes[self.log]
-            self._process = await spawn(self.part.command, output=output, errors=errors)
+            stdin = asyncio.subprocess.PIPE if self.part.is_preloaded else None
+            self._process = await spawn(self.part.command, output=output, errors=errors, stdin=stdin)
         except OSError as error:
             raise StartError(f"{self.part.name} cannot be started: {error}.") from None
         if self._started:
             self._started(self.part, self.pid)
-        await self._wait_until_ready()
 
     async def wait(self) -> int:
         """Waits until the process exits and returns its code, which is negative for a signal."""

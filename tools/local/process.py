@@ -134,7 +134,7 @@ class Command:
 
 
 async def spawn(
-    command: Command, *, output: LogPipe, errors: LogPipe, stdin: IO[str] | None = None
+    command: Command, *, output: LogPipe, errors: LogPipe, stdin: IO[str] | int | None = None
 ) -> asyncio.subprocess.Process:
     """Starts a command that writes its standard output and standard error to logs.
 

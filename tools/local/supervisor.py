@@ -70,6 +70,8 @@ class Supervisor:
             when_up()
 
     async def _start_and_keep(self, node: Part | Step) -> None:
+        if isinstance(node, Part) and node.is_preloaded:
+            await self._running[node.name].launch()
         await self._wait_until_up(node.needs)
         begin = time.monotonic()
         self._console.begin(node.name)

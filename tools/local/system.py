@@ -31,6 +31,7 @@ from tools.local.part import Part, Step
 from tools.local.postgres import ACCOUNT, Postgres
 from tools.local.process import ROOT, Command
 
+_PRELOAD = (sys.executable, "-m", "tools.local.preload")
 _CONNECTIONS = 10
 """The maximum number of database connections of a service process."""
 
@@ -123,7 +124,8 @@ class System:
         }
         return Part(
             name=worker,
-            command=Command(argv=(sys.executable, "-m", f"services.{service.name}"), environment=environment),
+            command=Command(argv=(*_PRELOAD, f"services.{service.name}"), environment=environment),
+            is_preloaded=True,
             ready=partial(is_grpc_ready, HOST, port),
             alive=partial(is_grpc_alive, HOST, port),
             needs=("migrations", *(["broker"] if service.uses_kafka else [])),

@@ -58,6 +58,18 @@ def recording_part(name: str, *needs: str, ends: Path) -> Part:
     return Part(name=name, command=command, ready=ready, needs=needs)
 
 
+def preloaded_part(name: str, *needs: str, folder: Path) -> Part:
+    """Returns a server that creates the file `loaded` when it is loaded, and `serving` when it may serve."""
+    loaded, serving = folder / "loaded", folder / "serving"
+
+    async def ready() -> bool:
+        return serving.exists()
+
+    serve = f"sys.stdin.readline() and (pathlib.Path({str(serving)!r}).touch(), time.sleep(600))"
+    code = f"import pathlib, sys, time; pathlib.Path({str(loaded)!r}).touch(); {serve}"
+    return Part(name=name, command=part(name, code=code).command, ready=ready, needs=needs, is_preloaded=True)
+
+
 def stubborn_part(name: str, *, stop_seconds: float = 0.2) -> Part:
     """Returns a server that ignores SIGTERM, with a child in another session that also ignores it."""
     return part(name, code=_WITH_CHILD, stop_seconds=stop_seconds)

@@ -18,6 +18,7 @@ from tests.tools.local.fakes import (
     build_supervisor,
     freezable_part,
     part,
+    preloaded_part,
     recording_part,
     step,
     stubborn_part,
@@ -80,6 +81,44 @@ def test_independent_parts_start_concurrently(tmp_path: Path) -> None:
 
     console, _ = run([step("one", run=wait_at_barrier), step("other", run=wait_at_barrier)], tmp_path, nothing)
     assert sorted(console.order()) == ["one", "other"]
+
+
+def test_preloaded_part_is_launched_before_its_dependencies_and_serves_after_them(tmp_path: Path) -> None:
+    loaded, serving = tmp_path / "loaded", tmp_path / "serving"
+
+    async def wait_until_loaded() -> None:
+        await until(loaded.exists)
+        assert not serving.exists()
+
+    nodes: list[Part | Step] = [preloaded_part("service", "tables", folder=tmp_path)]
+    console, _ = run([*nodes, step("tables", run=wait_until_loaded)], tmp_path, nothing)
+    assert console.order() == ["tables", "service"]
+
+
+def test_preloaded_part_is_restarted(tmp_path: Path) -> None:
+    serving = tmp_path / "serving"
+
+    async def scenario(_: Supervisor, console: RecordingConsole, started: Started) -> None:
+        serving.unlink()
+        started.kill("service")
+        await until(lambda: "service restarted" in console.lines[-1])
+
+    run([preloaded_part("service", folder=tmp_path)], tmp_path, scenario)
+    assert serving.exists()
+
+
+def test_preloaded_part_is_stopped_if_a_dependency_fails(tmp_path: Path) -> None:
+    loaded, serving = tmp_path / "loaded", tmp_path / "serving"
+
+    async def fail() -> None:
+        await until(loaded.exists)
+        raise StartError("The tables cannot be created.")
+
+    started = Started()
+    nodes: list[Part | Step] = [preloaded_part("service", "tables", folder=tmp_path)]
+    with pytest.raises(StartError, match="tables cannot be created"):
+        run([*nodes, step("tables", run=fail)], tmp_path, nothing, started)
+    assert (started.alive(), serving.exists()) == ([], False)
 
 
 def test_part_stops_after_all_parts_that_need_it(tmp_path: Path) -> None:

@@ -1,0 +1,21 @@
+"""Runs a service as `python -m services.NAME` does, but imports it first and waits for a line on standard input.
+
+The supervisor starts `python -m tools.local.preload services.NAME` while the database starts, because a service spends
+most of its start on imports.
+"""
+
+import sys
+from importlib import import_module
+
+from services.common.rpc.server import run
+
+
+def main() -> None:
+    """Imports the service that the command line names, and runs it after a line, or exits at the end of the input."""
+    service = import_module(f"{sys.argv[1]}.__main__")
+    if sys.stdin.readline():
+        run(service.main)
+
+
+if __name__ == "__main__":
+    main()
