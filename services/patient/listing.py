@@ -1,12 +1,12 @@
 """The queries of ListPatients: one statement for each combination of filters and order, compiled on first use."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import date
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, Date, SmallInteger, bindparam, false, select
+from sqlalchemy import Date, SmallInteger, bindparam, false, select
 
 from gen.pulsetrack.patient.v1 import ListPatientsRequest
 from services.common.errors import FieldsInvalid
@@ -14,20 +14,23 @@ from services.common.postgres.paging import Listing
 from services.common.protobuf.violations import NOT_A_DATE
 from services.common.text import normalize
 from services.patient.domain import is_calendar_date
-from services.patient.models import Row, patients, select_message
-from services.patient.search import SearchListing
+from services.patient.models import patients, select_message
+from services.patient.search import BoundedListing, Condition, find_walked_columns, match_word, name_patterns
 from services.patient.words import MAX_WORDS, build_patterns
 
-_CONDITIONS: dict[str, Callable[[Row], ColumnElement[bool]]] = {
-    "not_deleted": lambda row: row.delete_time.is_(None),
-    "nothing": lambda _: false(),
-    "sex": lambda row: row.sex == bindparam("sex", type_=SmallInteger),
-    "born_after": lambda row: row.date_of_birth > bindparam("born_after", type_=Date),
-    "born_before": lambda row: row.date_of_birth < bindparam("born_before", type_=Date),
-    "registered_after": lambda row: row.registered_date > bindparam("registered_after", type_=Date),
-    "registered_before": lambda row: row.registered_date < bindparam("registered_before", type_=Date),
+_FILTERS: dict[str, Condition] = {
+    "not_deleted": Condition("delete_time", lambda row: row.delete_time.is_(None)),
+    "sex": Condition("sex", lambda row: row.sex == bindparam("sex", type_=SmallInteger)),
+    "born_after": Condition("date_of_birth", lambda row: row.date_of_birth > bindparam("born_after", type_=Date)),
+    "born_before": Condition("date_of_birth", lambda row: row.date_of_birth < bindparam("born_before", type_=Date)),
+    "registered_after": Condition(
+        "registered_date", lambda row: row.registered_date > bindparam("registered_after", type_=Date)
+    ),
+    "registered_before": Condition(
+        "registered_date", lambda row: row.registered_date < bindparam("registered_before", type_=Date)
+    ),
 }
-"""The conditions of a listing, by the names of their parameters. `not_deleted` and `nothing` have no parameter."""
+"""The conditions of filters, by the names of their parameters. `not_deleted` has no parameter."""
 
 _DATE_FILTERS = ("born_after", "born_before", "registered_after", "registered_before")
 
@@ -59,23 +62,20 @@ def _parse_order(order_by: str) -> Order:
     return tuple(order.items())
 
 
-def build_listing(request: ListPatientsRequest) -> tuple[Listing, dict[str, Any]]:
+def build_listing(request: ListPatientsRequest) -> tuple[Listing | BoundedListing, dict[str, Any]]:
     """Returns the listing that a request selects, and the values of its parameters. Raises FieldsInvalid."""
     if wrong := find_listing_violations(request):
         raise FieldsInvalid(wrong)
     values: dict[str, Any] = {name: date.fromisoformat(value) for name, value in _date_filters(request)}
     if request.sex:
         values["sex"] = int(request.sex)
-    conditions = {*values} if request.show_deleted else {*values, "not_deleted"}
+    filters = frozenset({*values} if request.show_deleted else {*values, "not_deleted"})
     order = _parse_order(request.order_by)
     if not normalize(request.query):
-        return _compile_listing(order, frozenset(conditions)), values
+        return _compile_listing(order, filters), values
     patterns = build_patterns(request.query)
-    words = len(patterns.part)
-    if not words:
-        return _compile_listing(order, frozenset(conditions | {"nothing"})), values
-    values["patterns"] = patterns.without_ranks() if request.order_by else patterns
-    return _compile_search(order, frozenset(conditions), words), values
+    values |= name_patterns(patterns)
+    return _compile_search(order, filters, len(patterns.part), ranked=not request.order_by), values
 
 
 def find_listing_violations(request: ListPatientsRequest) -> dict[str, str]:
@@ -91,23 +91,25 @@ def _date_filters(request: ListPatientsRequest) -> Iterator[tuple[str, str]]:
 
 
 @lru_cache(maxsize=512)
-def _compile_listing(order: Order, conditions: frozenset[str]) -> Listing:
+def _compile_listing(order: Order, filters: frozenset[str]) -> Listing | BoundedListing:
     names, descending = _sort_columns(order)
-    columns = [patients.c[name] for name in names]
-    rows = select(*columns, select_message(patients.c)).where(*_build_conditions(patients.c, conditions))
-    return Listing(rows, *columns, descending=descending)
+    conditions = [_FILTERS[name] for name in sorted(filters)]
+    if {each.column for each in conditions} <= find_walked_columns(names) | {"delete_time"}:
+        columns = [patients.c[name] for name in names]
+        rows = select(*columns, select_message(patients.c)).where(*(each.test(patients.c) for each in conditions))
+        return Listing(rows, *columns, descending=descending)
+    return BoundedListing(names, descending, conditions)
 
 
 @lru_cache(maxsize=512)
-def _compile_search(order: Order, conditions: frozenset[str], words: int) -> SearchListing:
-    return SearchListing(*_sort_columns(order), lambda row: _build_conditions(row, conditions), words)
+def _compile_search(order: Order, filters: frozenset[str], words: int, *, ranked: bool) -> BoundedListing:
+    names, descending = _sort_columns(order)
+    conditions = [_FILTERS[name] for name in sorted(filters)]
+    conditions += [match_word(number) for number in range(words)] or [Condition(names[0], lambda _: false())]
+    return BoundedListing(names, descending, conditions, ranked=ranked)
 
 
 def _sort_columns(order: Order) -> tuple[list[str], list[bool]]:
     """Returns the names of the sort columns and their directions. The last one is the id, in the direction before."""
     names, directions = zip(*order, strict=True)
     return [*names, "id"], [*directions, directions[-1]]
-
-
-def _build_conditions(row: Row, names: frozenset[str]) -> list[ColumnElement[bool]]:
-    return [_CONDITIONS[name](row) for name in sorted(names)]

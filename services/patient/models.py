@@ -73,7 +73,7 @@ patients = Table(
 
 - `sequence` is the number of changes so far.
 - `words` are the folded words that queries search, in ASCII, each after a space (services.patient.words).
-- `search_key` is searched by the previous version only.
+- `search_key` is no longer searched. The previous version still writes it.
 - `message` is the serialized patient after the change `message_sequence` (see `select_message`).
 """
 
@@ -82,8 +82,9 @@ PATIENT = [column for column in patients.c if column.name not in {"words", "mess
 
 for column in (patients.c.name, patients.c.create_time, patients.c.update_time, patients.c.date_of_birth):
     Index(f"patients_by_{column.name}", column, patients.c.id)
+Index("patients_by_sex", patients.c.sex, patients.c.create_time, patients.c.id)
+Index("patients_by_registered_date", patients.c.registered_date)
 Index("patients_by_words", patients.c.words, postgresql_using="gin", postgresql_ops={"words": "gin_trgm_ops"})
-Index("patients_search", patients.c.search_key, postgresql_using="gin", postgresql_ops={"search_key": "gin_trgm_ops"})
 
 _RECORD_NUMBER_KEY = (
     "lower(normalize(regexp_replace(medical_record_number, '["

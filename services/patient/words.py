@@ -23,10 +23,6 @@ class Patterns(NamedTuple):
     prefix: list[str]
     part: list[str]
 
-    def without_ranks(self) -> "Patterns":
-        """Returns patterns with which all matches have the same rank."""
-        return Patterns(self.part, self.part, self.part)
-
 
 def build_patterns(query: str) -> Patterns:
     """Returns the patterns of a query's words.

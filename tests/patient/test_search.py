@@ -152,32 +152,60 @@ def test_matches_in_an_explicit_order_are_not_ranked(
 
 
 @pytest.fixture(scope="module")
-def crowd(patients: Client, sql: Sql) -> Iterator[int]:
-    """The number of patients whose words match `crowd`. There are too many to sort, and the newest do not match."""
+def crowd(patients: Client, sql: Sql) -> Iterator[list[str]]:
+    """Creates more patients than a page reads. Returns the names that match `crowd`, in the order of a search.
+
+    The newest 30 patients match, then none for more than a window.
+    """
     ids = [str(uuid4()) for _ in range(3700)]
     sql(OLD_PATIENTS, ids)
     sql(OLD_REVISIONS, ids)
     names = (
         "CASE WHEN sequence <= 20 THEN 'Crowd' WHEN sequence <= 1500 THEN 'Crowded' WHEN sequence <= 1600 THEN 'Acrowd'"
-        " ELSE 'Other' END"
+        " WHEN sequence = 1700 THEN 'Zwirnig' WHEN sequence = 1800 THEN 'Zwirn' WHEN sequence = 1900 THEN 'Azwirn'"
+        " WHEN sequence <= 3670 THEN 'Other' ELSE 'Acrowd' END"
     )
-    times = "create_time + sequence * interval '1 s'"
+    times = "now() + sequence * interval '1 s'"
     sql(f"UPDATE patients SET name = {names}, create_time = {times} WHERE id = ANY ($1::uuid[])", ids)
-    yield 1599  # one is deleted
+    yield [
+        *["Acrowd"] * 30,
+        *["Crowded"] * 800,
+        *["Acrowd"] * 100,
+        *["Crowd"] * 19,  # one is deleted
+        *["Crowded"] * 680,
+    ]
     sql("DELETE FROM patients WHERE id = ANY ($1::uuid[])", ids)
 
 
 @pytest.mark.parametrize("size", [37, 1000])
-@pytest.mark.parametrize("order_by", ["", "name desc"])
+@pytest.mark.parametrize("order_by", ["", "name desc", "create_time"])
 def test_pages_of_many_matches_contain_each_patient_once(
-    patients: Client, sql: Sql, crowd: int, order_by: str, size: int
+    patients: Client, sql: Sql, crowd: list[str], order_by: str, size: int
 ) -> None:
     names = {str(row["id"]): row["name"] for row in sql("SELECT id, name FROM patients")}
-    pages = read_pages(patients, query="crowd", order_by=order_by, page_size=size)
+    pages = [*read_pages(patients, query="crowd", order_by=order_by, page_size=size)]
     found = [each for page in pages for each in page.patients]
-    assert len({*ids_of(found)}) == len(found) == crowd
-    by_rank = ["Crowd"] * 19 + ["Crowded"] * 1480 + ["Acrowd"] * 100
-    assert [names[each.id] for each in found] == (sorted(by_rank, reverse=True) if order_by else by_rank)
+    assert len({*ids_of(found)}) == len(found)
+    expected = {
+        "": crowd,
+        "name desc": sorted(crowd, reverse=True),
+        "create_time": [*["Crowd"] * 19, *["Crowded"] * 1480, *["Acrowd"] * 130],
+    }
+    assert [names[each.id] for each in found] == expected[order_by]
+
+
+def test_page_of_sparse_matches_is_short(patients: Client, crowd: list[str]) -> None:
+    first, *_ = pages = [*read_pages(patients, query="crowd")]
+    assert len(first.patients) == 30
+    assert sum(len(page.patients) for page in pages) == len(crowd)
+
+
+@pytest.mark.usefixtures("crowd")
+@pytest.mark.parametrize("size", [1, 2, 1000])
+def test_few_old_matches_are_ranked_together(patients: Client, sql: Sql, size: int) -> None:
+    names = {str(row["id"]): row["name"] for row in sql("SELECT id, name FROM patients")}
+    found = list_ids(patients, query="zwirn", page_size=size)
+    assert [names[each] for each in found] == ["Zwirn", "Zwirnig", "Azwirn"]
 
 
 ALPHABETS = [

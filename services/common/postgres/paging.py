@@ -29,23 +29,26 @@ def effective_page_size(requested: int) -> int:
 class Keyset:
     """The sort columns of a listing, which together identify a row, and their directions."""
 
-    def __init__(self, columns: Sequence[ColumnElement[Any]], descending: Sequence[bool]) -> None:
+    def __init__(
+        self, columns: Sequence[ColumnElement[Any]], descending: Sequence[bool], *, prefix: str = "after"
+    ) -> None:
+        """Takes the columns, their directions, and the prefix of the names of the parameters."""
+        self.columns = columns
         self.names = tuple(str(column.key) for column in columns)
-        self.parameters = tuple(f"after_{name}" for name in self.names)
+        self.parameters = tuple(f"{prefix}_{name}" for name in self.names)
         self.types = GenericAlias(tuple, tuple(column.type.python_type for column in columns))
-        self._columns = columns
         self._descending = descending
 
     def sort(self, rows: Select[Any]) -> Select[Any]:
         """Returns the select in this order."""
-        directed = zip(self._columns, self._descending, strict=True)
+        directed = zip(self.columns, self._descending, strict=True)
         return rows.order_by(*(column.desc() if down else column.asc() for column, down in directed))
 
     def skip(self, rows: Select[Any]) -> Select[Any]:
         """Returns the select of the rows after the row whose values are the parameters."""
-        columns = zip(self.parameters, self._columns, strict=True)
+        columns = zip(self.parameters, self.columns, strict=True)
         last_values = [bindparam(name, type_=column.type) for name, column in columns]
-        return rows.where(_is_after(self._columns, last_values, self._descending))
+        return rows.where(_is_after(self.columns, last_values, self._descending))
 
 
 class Listing:
@@ -69,7 +72,7 @@ class Listing:
         A page token is valid only for the query that it came from. It grants no access that the query does not.
         Raises PageTokenInvalid.
         """
-        query, size = _encode_query(request), effective_page_size(request.page_size)
+        query, size = encode_query(request), effective_page_size(request.page_size)
         after = self._decode(request.page_token, query) if request.page_token else None
         try:
             rows = await self.read_rows(db, after, limit=size + 1, **values)
@@ -112,6 +115,7 @@ def _is_after(
     return and_(not_before, or_(beyond, _is_after(columns[1:], values[1:], descending[1:])))
 
 
-def _encode_query(request: Any) -> bytes:
+def encode_query(request: Any) -> bytes:
+    """Returns the part of a request that is the same for all pages of a list."""
     kind = type(request)
     return codec.full_name(kind).encode() + codec.codec_of(kind).dumps(replace(request, page_size=0, page_token=""))

@@ -404,7 +404,8 @@ class ListPatientsRequest(betterproto2.Message):
     `date_of_birth`, in snake case or lower camel case. The order is ascending; append ` desc` to a field for descending
     order. Patients with equal values are sorted by ID. Defaults to `create_time desc`; with a `query`, to the
     best matches first: patients with all of its words, then patients with words that begin with them, then all others,
-    each newest first.
+    each newest first. If there are more than 1,500 patients and many match, they are ranked in parts: among the newest
+    1,500 patients first, then among older ones.
     """
 
     show_deleted: "bool" = betterproto2.field(5, betterproto2.TYPE_BOOL)
@@ -460,7 +461,8 @@ class ListPatientsResponse(betterproto2.Message):
 
     next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The token that requests the next page. Empty on the last page.
+    The token that requests the next page. Empty on the last page. A page can have fewer patients than requested, or
+    none, although more follow, because a call examines a limited number of patients.
     """
 
 

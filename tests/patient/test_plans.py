@@ -1,0 +1,107 @@
+"""The plans of ListPatients: each statement stops after a bounded number of patients."""
+
+import json
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import asyncpg
+import pytest
+
+from bench.growth.patients import PATIENTS
+from gen.pulsetrack.patient.v1 import ListPatientsRequest, Sex
+from services.common.postgres.database import Database
+from services.common.postgres.statement import Statement
+from services.patient.listing import build_listing
+from tests.harness.background import Background
+
+COUNT = 1600  # more than a page reads
+PAGES = 2
+
+QUERIES = ["", "silva", "ana silva", "zy", "nosuchname"]
+FILTERS: list[dict[str, Any]] = [
+    {},
+    {"show_deleted": True},
+    {"sex": Sex.FEMALE},
+    {"sex": Sex.OTHER},
+    {"born_after": "1960-01-01", "born_before": "1960-02-01"},
+    {"born_before": "1920-01-01"},
+    {"registered_before": "2024-01-01", "sex": Sex.MALE},
+    {"registered_after": "2024-01-02"},
+]
+ORDERS = ["", "create_time", "name desc", "date_of_birth desc,name"]
+
+
+class RecordingDatabase(Database):
+    """A database that records the statements that it runs."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.statements: dict[str, list[Any]] = {}
+
+    async def rows(self, statement: Statement, /, **values: Any) -> list[asyncpg.Record]:
+        self.statements[statement.sql] = statement.arguments(values)
+        return await super().rows(statement, **values)
+
+    async def row(self, statement: Statement, /, **values: Any) -> asyncpg.Record | None:
+        self.statements[statement.sql] = statement.arguments(values)
+        return await super().row(statement, **values)
+
+
+@pytest.fixture(scope="module")
+def filled_url(background: Background, database_url: str) -> str:
+    """A database with many patients."""
+
+    async def fill() -> None:
+        connection = await asyncpg.connect(database_url)
+        for statement in PATIENTS.fill:
+            await connection.execute(statement.replace("{count}", str(COUNT)))
+        await connection.execute("VACUUM ANALYZE patients")
+        await connection.close()
+
+    background.run(fill())
+    return database_url
+
+
+@pytest.mark.parametrize("order_by", ORDERS)
+def test_lists_read_a_bounded_number_of_patients(background: Background, filled_url: str, order_by: str) -> None:
+    requests = [
+        ListPatientsRequest(query=query, order_by=order_by, **filters) for query, filters in product(QUERIES, FILTERS)
+    ]
+
+    async def check() -> None:
+        connection = await asyncpg.connect(filled_url)
+        # The table is small. Postgres then reads or sorts it only if no index fits.
+        await connection.execute("SET enable_seqscan = off; SET enable_sort = off")
+        async with RecordingDatabase(filled_url) as db:
+            for request in requests:
+                await read_pages(db, request)
+            for sql, arguments in db.statements.items():
+                [[text]] = await connection.fetch(f"EXPLAIN (FORMAT JSON) {sql}", *arguments)
+                assert not [*find_unbounded(json.loads(text)[0]["Plan"])], (sql, text)
+        await connection.close()
+
+    background.run(check())
+
+
+async def read_pages(db: Database, request: ListPatientsRequest) -> None:
+    """Reads the first pages of a list."""
+    listing, values = build_listing(request)
+    for _ in range(PAGES):
+        _, request.page_token = await listing.read_page(db, request, **values)
+        if not request.page_token:
+            break
+    request.page_token = ""
+
+
+def find_unbounded(plan: dict[str, Any], *, is_bounded: bool = False) -> Iterator[str]:
+    """Yields the scans of patients that a sequential scan makes, or that no limit ends.
+
+    A limit ends no scan whose rows are sorted first. The matches in the CTE `found` were counted before: they are few.
+    """
+    kind = plan["Node Type"]
+    is_bounded = kind == "Limit" or plan.get("Subplan Name") == "CTE found" or (is_bounded and kind != "Sort")
+    if kind == "Seq Scan" or (plan.get("Relation Name") == "patients" and not is_bounded):
+        yield kind
+    for each in plan.get("Plans", ()):
+        yield from find_unbounded(each, is_bounded=is_bounded)
