@@ -1,6 +1,6 @@
-"""The CDK app: the five stacks of an environment, in the order of their deployment.
+"""The CDK app: the six stacks of an environment, in the order of their deployment.
 
-network ──▶ data ──▶ jobs ──▶ services
+network ──▶ data ──▶ jobs ──▶ services ──▶ monitoring
    └──────▶ edge ───────────────┘
 """
 
@@ -12,6 +12,7 @@ from cdk_nag import AwsSolutionsChecks
 from infrastructure.data import Data
 from infrastructure.edge import Edge
 from infrastructure.jobs import Jobs
+from infrastructure.monitoring import Monitoring
 from infrastructure.network import Network
 from infrastructure.services import Services
 from infrastructure.settings import Environment
@@ -41,5 +42,7 @@ def add_stacks(app: cdk.App, environment: Environment) -> list[Stack]:
     edge = Edge(app, environment, network)
     jobs = Jobs(app, environment, network, data)
     services = Services(app, environment, network=network, data=data, edge=edge, jobs=jobs)
+    monitoring = Monitoring(app, environment, data=data, edge=edge, jobs=jobs)
+    monitoring.add_stack_dependency(services)  # an earlier version of the services stack contained the alarms
     cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
-    return [network, data, edge, jobs, services]
+    return [network, data, edge, jobs, services, monitoring]

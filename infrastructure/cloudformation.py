@@ -11,6 +11,7 @@ from infrastructure.errors import DeployError
 _POLL = {"Delay": 5, "MaxAttempts": 1080}
 """Ninety minutes. A new Kafka cluster takes half an hour."""
 
+_REASONS = 5
 _UNDEPLOYED = "unknown"
 """The physical id of resources that an emulator stores but does not create."""
 
@@ -79,20 +80,26 @@ class CloudFormation:
             raise DeployError(f"The stack {name} failed: {self._find_reasons(name) or error}") from None
 
     def _find_reasons(self, name: str) -> str:
+        """Returns the reasons of the first resources that failed, and that of the stack. Some have none."""
         try:
-            events = self._client.describe_stack_events(StackName=name)["StackEvents"]
+            [stack] = self._client.describe_stacks(StackName=name)["Stacks"]
+            events = self._client.describe_stack_events(StackName=stack["StackId"])["StackEvents"]
         except ClientError:
             return ""
-        failed = [event for event in events if event["ResourceStatus"].endswith("_FAILED")]
-        return "; ".join(
-            f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason', 'no reason given')}"
-            for event in reversed(failed[-5:])
-        )
+        failed = [event for event in reversed(events) if event["ResourceStatus"].endswith("_FAILED")]
+        reasons = [
+            f"{event['LogicalResourceId']} ({event['ResourceType']}): {event['ResourceStatusReason']}"
+            for event in failed
+            if event.get("ResourceStatusReason")
+        ]
+        # The event of the stack comes after those of its resources and often has no reason, but the stack has.
+        return "; ".join(dict.fromkeys([*reasons[:_REASONS], stack.get("StackStatusReason") or stack["StackStatus"]]))
 
     def _check_deployed(self, name: str) -> None:
         """Raises DeployError if an emulator reports a stack as complete without having created all resources."""
         pages = self._client.get_paginator("list_stack_resources").paginate(StackName=name)
         resources = [resource for page in pages for resource in page["StackResourceSummaries"]]
-        missing = [each["ResourceType"] for each in resources if each.get("PhysicalResourceId") in {None, _UNDEPLOYED}]
+        missing = {each["ResourceType"] for each in resources if each.get("PhysicalResourceId") in {None, _UNDEPLOYED}}
         if missing:
-            raise DeployError(f"The endpoint reports that {name} is complete, but did not create {', '.join(missing)}.")
+            types = ", ".join(sorted(missing))
+            raise DeployError(f"The endpoint reports that {name} is complete, but did not create {types}.")

@@ -1,9 +1,8 @@
 """The data stack: Postgres, Kafka and the secrets."""
 
-from typing import cast
-
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_msk as msk
 from aws_cdk import aws_rds as rds
@@ -12,13 +11,10 @@ from constructs import Construct
 
 from deploy.topology import TOPOLOGY, database_name, owner_name
 from infrastructure.network import DATABASE, KAFKA, PRIVATE, Network
-from infrastructure.settings import Environment
+from infrastructure.settings import DatabaseSize, Environment, KafkaSize
 from infrastructure.stack import Stack, accept, to_logical_id
 
 KAFKA_VERSION = "3.9.x.kraft"
-
-ADMINISTRATOR = "postgres"
-"""The administrator of the database server. RDS stores its password and rotates it every seven days."""
 
 _PARAMETERS = {
     "rds.force_ssl": "1",
@@ -37,32 +33,54 @@ class Data(Stack):
 
     def __init__(self, scope: Construct, environment: Environment, network: Network) -> None:
         super().__init__(scope, environment, "data")
-        self._removal_policy = cdk.RemovalPolicy.RETAIN if environment.keep_data else cdk.RemovalPolicy.DESTROY
+        # If the stack cannot be created, the resources that it retains later are deleted, and a retry can create them.
+        retain, destroy = cdk.RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE, cdk.RemovalPolicy.DESTROY
+        self._removal_policy = retain if environment.keep_data else destroy
+        # A stack that is created again gets other names, because the resources of the previous one may be retained.
+        suffix = cdk.Fn.select(4, cdk.Fn.split("-", cdk.Fn.select(2, cdk.Fn.split("/", self.stack_id))))
+        self._name = f"pulsetrack-{environment.name}-{suffix}"
         self.database = self._postgres(environment, network)
-        self.administrator = cast("secretsmanager.ISecret", self.database.secret)  # RDS creates it
-        self.kafka = self._kafka(environment, network)
+        if isinstance(environment.kafka, KafkaSize):
+            kafka = self._kafka(environment.kafka, network)
+            # Kafka takes the longest and fails most often. A protected database would prevent the rollback.
+            self.database.node.add_dependency(kafka)
+            cdk.CfnOutput(self, "KafkaArn", value=kafka.ref)
         roles = [role for service in TOPOLOGY for role in (owner_name(service), database_name(service))]
         self.passwords = {role: self._secret(role, f"The password of the database role {role}") for role in roles}
         self.admin_password = self._secret("admin", "The password of the first admin")
         self.key_passphrase = self._secret("key", "What opens the keys that sign tokens")
         self.client_secrets = self._secret("clients", "Each service's client secret", field="patient")
-        cdk.CfnOutput(self, "KafkaArn", value=self.kafka.ref)
         cdk.CfnOutput(self, "AdminPasswordSecret", value=self.admin_password.secret_arn)
+
+    @property
+    def kafka_name(self) -> str:
+        """The name of the MSK cluster, for its metrics."""
+        return self._name
+
+    def _credentials(self, size: DatabaseSize) -> tuple[rds.Credentials, secretsmanager.ISecret | None]:
+        """Returns the administrator's credentials, and the secret with the password unless RDS creates it."""
+        if size.managed_password:
+            return rds.Credentials.from_username(size.administrator), None
+        secret = self._secret("administrator", "The password of the administrator of the database server")
+        return rds.Credentials.from_password(size.administrator, secret.secret_value), secret
 
     def _postgres(self, environment: Environment, network: Network) -> rds.DatabaseInstance:
         size = environment.database
+        credentials, secret = self._credentials(size)
         database = rds.DatabaseInstance(
             self,
             "Postgres",
-            engine=rds.DatabaseInstanceEngine.postgres(version=rds.PostgresEngineVersion.VER_18),
+            engine=rds.DatabaseInstanceEngine.postgres(
+                version=rds.PostgresEngineVersion.of(size.version, size.version)
+            ),
             instance_type=ec2.InstanceType(size.instance),
             vpc=network.vpc,
             vpc_subnets=PRIVATE,
             security_groups=[network.groups[DATABASE]],
             publicly_accessible=False,
-            credentials=rds.Credentials.from_username(ADMINISTRATOR),
-            manage_master_user_password=True,
-            parameters=_PARAMETERS,
+            credentials=credentials,
+            manage_master_user_password=size.managed_password or None,
+            parameters={**_PARAMETERS, "max_connections": str(size.max_connections)},
             allocated_storage=size.storage_gib,
             max_allocated_storage=4 * size.storage_gib,
             storage_type=rds.StorageType.GP3,
@@ -75,24 +93,21 @@ class Data(Stack):
             enable_performance_insights=environment.keep_data,
             removal_policy=self._removal_policy,
         )
-        accept(database, "AwsSolutions::AwsSolutions-RDS11", "A port that is hard to guess protects nothing.")
-        if not size.multi_az:
-            accept(
-                database, "AwsSolutions::AwsSolutions-RDS3", "It contains no real records, so downtime is acceptable."
-            )
-        if not environment.keep_data:
-            accept(database, "AwsSolutions::AwsSolutions-RDS10", "It contains no real records and can be deleted.")
+        if secret:
+            self.administrator_password = ecs.Secret.from_secrets_manager(secret)
+        elif database.secret:
+            self.administrator_password = ecs.Secret.from_secrets_manager(database.secret, "password")
+        _accept_findings(database, environment)
         return database
 
-    def _kafka(self, environment: Environment, network: Network) -> msk.CfnCluster:
-        size = environment.kafka
+    def _kafka(self, size: KafkaSize, network: Network) -> msk.CfnCluster:
         log = logs.LogGroup(
             self, "KafkaLogs", retention=logs.RetentionDays.ONE_MONTH, removal_policy=cdk.RemovalPolicy.DESTROY
         )
         cluster = msk.CfnCluster(
             self,
             "Kafka",
-            cluster_name=self.stack_name,
+            cluster_name=self._name,
             kafka_version=KAFKA_VERSION,
             number_of_broker_nodes=size.brokers,
             broker_node_group_info=msk.CfnCluster.BrokerNodeGroupInfoProperty(
@@ -137,3 +152,11 @@ class Data(Stack):
         )
         accept(secret, _ROTATION, "Tasks read it only when they start, so a deployment changes it.")
         return secret
+
+
+def _accept_findings(database: rds.DatabaseInstance, environment: Environment) -> None:
+    accept(database, "AwsSolutions::AwsSolutions-RDS11", "A port that is hard to guess protects nothing.")
+    if not environment.database.multi_az:
+        accept(database, "AwsSolutions::AwsSolutions-RDS3", "It contains no real records, so downtime is acceptable.")
+    if not environment.keep_data:
+        accept(database, "AwsSolutions::AwsSolutions-RDS10", "It contains no real records and can be deleted.")

@@ -14,7 +14,7 @@ from deploy.topology import GATEWAY, TOPOLOGY
 from infrastructure.app import synthesize
 from infrastructure.cloudformation import CloudFormation
 from infrastructure.errors import DeployError
-from infrastructure.settings import Environment
+from infrastructure.settings import Environment, ExternalKafka
 from infrastructure.stack import Stack
 from infrastructure.tasks import Cluster
 
@@ -30,7 +30,7 @@ class Choices:
     """The prefix of image names: `pulsetrack`, or a registry and a path."""
     version: str = "dev"
     kafka: str | None = None
-    """Bootstrap servers. If None, they are read from MSK."""
+    """Bootstrap servers. Required if the environment's Kafka is external. If None, they are read from MSK."""
     endpoint: str | None = None
     """The URL of an emulator. If None, AWS is used."""
     session: Any = field(default_factory=boto3.Session)
@@ -50,16 +50,15 @@ class Deployment:
     def deploy(self) -> str:
         """Deploys, waits until the system is ready, and returns its URL."""
         self._check_settings()
-        network, data, edge, jobs, services = synthesize(self._environment, self._folder)
+        network, data, edge, jobs, services, monitoring = synthesize(self._environment, self._folder)
         images = {"Images": self._choices.images, "Version": self._choices.version}
         self._put(network)
         kafka = self._find_brokers(self._put(data))
         url = self._put(edge)["Url"]
         cluster = self._build_cluster(self._put(jobs, images))
         self._prepare_databases(cluster, self._cloudformation.outputs(jobs.stack_name))
-        deployed = self._put(services, {**images, "KafkaBootstrap": kafka})
-        self._report("waiting for the services")
-        cluster.wait_for_services({name: deployed[f"{name.capitalize()}Definition"] for name in (*TOPOLOGY, GATEWAY)})
+        self._run_services(cluster, services, {**images, "KafkaBootstrap": kafka})
+        self._put(monitoring)
         self._check_url(url)
         return url
 
@@ -73,6 +72,8 @@ class Deployment:
 
     def _check_settings(self) -> None:
         environment = self._environment
+        if isinstance(environment.kafka, ExternalKafka) and not self._choices.kafka:
+            raise DeployError(f"{environment.name} has no MSK. Set PULSETRACK_KAFKA to the brokers of a Kafka cluster.")
         domain = environment.domain.name if environment.domain else ""
         for value in (domain, environment.admin_email, environment.alarm_email or ""):
             if value.endswith(_PLACEHOLDER):
@@ -95,6 +96,17 @@ class Deployment:
         cluster.run([jobs["DatabasesJob"]])
         self._report("migrating the databases")
         cluster.run([jobs[f"{service.capitalize()}MigrationsJob"] for service in TOPOLOGY])
+
+    def _run_services(self, cluster: Cluster, stack: Stack, parameters: dict[str, str]) -> None:
+        """Deploys the services, and waits until all of their tasks run the new version."""
+        names = [*TOPOLOGY, GATEWAY]
+        before = cluster.list_deployments(names)
+        outputs = self._put(stack, parameters)
+        definitions = {name: outputs[f"{name.capitalize()}Definition"] for name in names}
+        if skipped := cluster.update_services(definitions, before):
+            self._report(f"CloudFormation did not update {', '.join(skipped)}; ECS is told to update them")
+        self._report("waiting for the services")
+        cluster.wait_for_services(definitions)
 
     def _find_brokers(self, data: dict[str, str]) -> str:
         """Returns Kafka's bootstrap servers. CloudFormation has no attribute for them."""

@@ -7,7 +7,7 @@ from aws_cdk import aws_servicediscovery as servicediscovery
 from constructs import Construct
 
 from deploy.topology import MIGRATIONS, TOPOLOGY, database_name, owner_name
-from infrastructure.data import ADMINISTRATOR, Data
+from infrastructure.data import Data
 from infrastructure.network import JOBS, Network
 from infrastructure.settings import NAMESPACE, Environment, Scale
 from infrastructure.stack import Stack, to_logical_id
@@ -19,12 +19,13 @@ _AUTHORITIES = "/etc/pulsetrack/database-ca.pem"
 
 
 def database_environment(environment: Environment, data: Data, role: str, database: str) -> dict[str, str]:
-    """Returns the variables of a database connection, except for PGPASSWORD. Client and server both require TLS."""
+    """Returns the variables of a database connection, except for PGPASSWORD. On AWS, both sides require TLS."""
     address = f"{data.database.db_instance_endpoint_address}:{data.database.db_instance_endpoint_port}"
-    verified = {"PGSSLMODE": "verify-full", "PGSSLROOTCERT": _AUTHORITIES}
+    mode = environment.database.ssl_mode
     return {
         "PULSETRACK_DATABASE_URL": f"postgresql://{role}@{address}/{database}",
-        **(verified if environment.database.verified else {"PGSSLMODE": "require"}),
+        "PGSSLMODE": mode,
+        **({"PGSSLROOTCERT": _AUTHORITIES} if mode == "verify-full" else {}),
     }
 
 
@@ -71,8 +72,8 @@ class Jobs(Stack):
             "databases",
             "databases",
             ["deploy.databases"],
-            database_environment(self._environment, data, ADMINISTRATOR, "postgres"),
-            {"PGPASSWORD": ecs.Secret.from_secrets_manager(data.administrator, "password"), **passwords},
+            database_environment(self._environment, data, self._environment.database.administrator, "postgres"),
+            {"PGPASSWORD": data.administrator_password, **passwords},
         )
 
     def _add_migrations(self, data: Data, service: str) -> None:

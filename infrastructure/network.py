@@ -6,7 +6,7 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from deploy.topology import GATEWAY, GATEWAY_PORT, POSTGRES_PORT, TOPOLOGY
-from infrastructure.settings import HTTPS_PORT, Environment
+from infrastructure.settings import HTTPS_PORT, Environment, KafkaSize
 from infrastructure.stack import Stack, accept
 
 PUBLIC = ec2.SubnetSelection(subnet_group_name="public")
@@ -26,6 +26,9 @@ _ENDPOINTS = {
 """The AWS services that tasks call. They cost as much as a NAT gateway per zone, and tasks can reach nothing else."""
 
 
+_KAFKA_CLIENTS = [service.name for service in TOPOLOGY.values() if service.uses_kafka]
+
+
 def list_connections(environment: Environment) -> list[tuple[str, str, int]]:
     """Returns the allowed connections as client, server and port. Security groups reject all others."""
     services = TOPOLOGY.values()
@@ -34,7 +37,7 @@ def list_connections(environment: Environment) -> list[tuple[str, str, int]]:
         *((GATEWAY, service.name, service.port) for service in services),
         *((service.name, called, TOPOLOGY[called].port) for service in services for called in service.calls),
         *((client, DATABASE, POSTGRES_PORT) for client in (*TOPOLOGY, JOBS)),
-        *((service.name, KAFKA, environment.kafka.port) for service in services if service.uses_kafka),
+        *((client, KAFKA, environment.kafka.port) for client in _KAFKA_CLIENTS if _has_kafka(environment)),
     ]
 
 
@@ -60,9 +63,12 @@ class Network(Stack):
                 ec2.SubnetConfiguration(name="private", subnet_type=ec2.SubnetType.PRIVATE_ISOLATED, cidr_mask=20),
             ],
         )
-        self._log_flows()
+        if environment.flow_logs:
+            self._log_flows()
+        else:
+            accept(self.vpc, "AwsSolutions::AwsSolutions-VPC7", "The cloud has no flow logs.")
         self._add_endpoints()
-        names = (BALANCER, GATEWAY, *TOPOLOGY, JOBS, DATABASE, KAFKA)
+        names = (BALANCER, GATEWAY, *TOPOLOGY, JOBS, DATABASE, *([KAFKA] if _has_kafka(environment) else []))
         self.groups = {name: self._add_group(name) for name in names}
         self._allow_clients(environment)
         for client, server, port in list_connections(environment):
@@ -71,6 +77,9 @@ class Network(Stack):
             )
         for name in (GATEWAY, *TOPOLOGY, JOBS):
             self.groups[name].add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(HTTPS_PORT), "AWS, by its endpoints")
+        if not _has_kafka(environment):
+            for name in _KAFKA_CLIENTS:
+                self.groups[name].add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(environment.kafka.port), "Kafka")
 
     def _add_group(self, name: str) -> ec2.SecurityGroup:
         return ec2.SecurityGroup(
@@ -106,3 +115,7 @@ class Network(Stack):
             destination=ec2.FlowLogDestination.to_cloud_watch_logs(group),
             traffic_type=ec2.FlowLogTrafficType.REJECT,
         )
+
+
+def _has_kafka(environment: Environment) -> bool:
+    return isinstance(environment.kafka, KafkaSize)

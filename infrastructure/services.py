@@ -6,14 +6,13 @@ from aws_cdk import aws_servicediscovery as servicediscovery
 from constructs import Construct
 
 from deploy.topology import CLIENT_SECRETS, CLIENTS, GATEWAY, GATEWAY_PORT, PROBE, TOPOLOGY, Service, database_name
-from infrastructure.alarms import Alarms
 from infrastructure.data import Data
 from infrastructure.edge import Edge
 from infrastructure.jobs import Jobs, database_environment
-from infrastructure.metrics import Metrics
+from infrastructure.metrics import OUTBOX_AGE, read_consumer_lag
 from infrastructure.network import PRIVATE, Network
 from infrastructure.scaling import scale_by_delay, scale_by_load
-from infrastructure.settings import NAMESPACE, Environment
+from infrastructure.settings import NAMESPACE, Environment, KafkaSize
 from infrastructure.stack import Stack, to_logical_id
 from infrastructure.task import Images, build_health_check
 
@@ -35,12 +34,12 @@ class Services(Stack):
         self._environment, self._network, self._data, self._jobs = environment, network, data, jobs
         self._images = Images(self)
         kafka = cdk.CfnParameter(self, "KafkaBootstrap", description="Kafka's bootstrap servers: host:port,host:port")
-        metrics = Metrics(self, environment, jobs.log)
         counts = {name: self._add_service(service, kafka.value_as_string) for name, service in TOPOLOGY.items()}
-        scale_by_delay(counts["patient"], metrics.outbox_age, target=_SECONDS_LATE)
-        scale_by_delay(counts["analytics"], metrics.consumer_lag, target=_EVENTS_LATE)
+        if environment.log_metrics:
+            scale_by_delay(counts["patient"], OUTBOX_AGE.read(environment), target=_SECONDS_LATE)
+        if isinstance(environment.kafka, KafkaSize):
+            scale_by_delay(counts["analytics"], read_consumer_lag(data.kafka_name), target=_EVENTS_LATE)
         self._add_gateway(edge)
-        Alarms(self, environment, metrics=metrics, data=data, edge=edge)
 
     def _add_service(self, service: Service, kafka: str) -> ecs.ScalableTaskCount:
         name = service.name
@@ -71,7 +70,7 @@ class Services(Stack):
             port=GATEWAY_PORT,
         )
         service = self._run(GATEWAY, definition)
-        service.attach_to_network_target_group(edge.gateway)
+        edge.balancer.attach(service)
         scale_by_load(service, self._environment.services[GATEWAY])
 
     def _run(self, name: str, definition: ecs.FargateTaskDefinition) -> ecs.FargateService:

@@ -1,7 +1,8 @@
-"""The settings of an environment: the sizes of its components and the protection of its data."""
+"""The settings of an environment: the sizes of its components, the protection of its data, and what its cloud lacks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from deploy.topology import GATEWAY_PORT, KAFKA_PORT
 
@@ -30,13 +31,21 @@ class DatabaseSize:
     storage_gib: int
     multi_az: bool
     backup_days: int
-    verified: bool = True
-    """Whether clients verify the certificate and host name. The certificate of an emulator is self-signed."""
+    version: str = "18"
+    """The major version. The services need 17 or newer."""
+    administrator: str = "postgres"
+    """The administrator's name. A new name replaces the server."""
+    managed_password: bool = True
+    """Whether RDS creates, stores and rotates the administrator's password. If False, it is one of the secrets."""
+    max_connections: int = 200
+    """Must suffice for all tasks, twice as many during a deployment. Above 80%, an alarm is raised."""
+    ssl_mode: Literal["verify-full", "require", "prefer"] = "verify-full"
+    """Whether clients verify the server's certificate and name, only encrypt, or encrypt if the server can."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class KafkaSize:
-    """The Kafka cluster, with brokers in both availability zones."""
+    """An MSK cluster, with brokers in both availability zones."""
 
     instance: str
     brokers: int
@@ -48,6 +57,14 @@ class KafkaSize:
     def port(self) -> int:
         """The port on which MSK brokers listen for clients."""
         return 9094 if self.tls else KAFKA_PORT
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExternalKafka:
+    """A Kafka cluster that is not part of the stacks. PULSETRACK_KAFKA contains its bootstrap servers."""
+
+    tls: bool = True
+    port: int = KAFKA_PORT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +85,7 @@ class Environment:
     services: Mapping[str, Scale]
     """The scale of each service and of the gateway, by name."""
     database: DatabaseSize
-    kafka: KafkaSize
+    kafka: KafkaSize | ExternalKafka
     admin_email: str
     keep_data: bool
     """Whether databases, topics and secrets are retained when their stack is deleted, and protected from deletion."""
@@ -80,8 +97,16 @@ class Environment:
     """Whether gRPC reflection is enabled."""
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Settings that differ from the defaults (docs/operations.md): values by variable, by service."""
+    balancer: Literal["network", "application"] = "network"
+    """A network load balancer preserves client addresses. An application load balancer understands HTTP and gRPC."""
     plain_port: int = GATEWAY_PORT
     """The port of the load balancer if there is no domain."""
+    drain_seconds: int = 150
+    """The time that a deregistered gateway still runs. An NLB may send it new connections for about two minutes."""
+    flow_logs: bool = True
+    """Whether rejected connections in the VPC are logged."""
+    log_metrics: bool = True
+    """Whether metric filters on the log count errors and measure the age of the outbox."""
 
     @property
     def port(self) -> int:

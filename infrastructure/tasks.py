@@ -72,6 +72,26 @@ class Cluster:
                 )
             time.sleep(_POLL_SECONDS)
 
+    def list_deployments(self, names: Sequence[str]) -> dict[str, str]:
+        """Returns the ids of the current deployments of services that exist, by name."""
+        services = self._ecs.describe_services(cluster=self._name, services=list(names))["services"]
+        return {service["serviceName"]: _find_primary(service)["id"] for service in services if _is_active(service)}
+
+    def update_services(self, definitions: Mapping[str, str], before: Mapping[str, str]) -> list[str]:
+        """Updates services that CloudFormation reports as updated, but did not change, as LocalStack does.
+
+        Takes the task definitions and the deployments before the update. Returns the names of the updated services.
+        """
+        skipped = [
+            service["serviceName"]
+            for service in self._services([*definitions])
+            if service["taskDefinition"] != definitions[service["serviceName"]]
+            and [each["id"] for each in service["deployments"]] == [before.get(service["serviceName"])]
+        ]
+        for name in skipped:
+            self._ecs.update_service(cluster=self._name, service=name, taskDefinition=definitions[name])
+        return skipped
+
     def _start(self, definition: str) -> str:
         response = self._ecs.run_task(
             cluster=self._name, taskDefinition=definition, launchType="FARGATE", networkConfiguration=self._network
@@ -91,17 +111,31 @@ class Cluster:
 
     def _read_log(self, task: dict[str, Any]) -> str:
         """Returns the last lines of a task's log. Empty if there are none."""
-        [container] = task["containers"]
-        stream = f"{container['name']}/{container['name']}/{task['taskArn'].rpartition('/')[2]}"
-        try:
-            events = self._logs.get_log_events(logGroupName=self._log, logStreamName=stream, limit=_LAST_LINES)
-        except self._logs.exceptions.ResourceNotFoundException:
+        stream = self._find_log_stream(task)
+        if not stream:
             return ""
+        events = self._logs.get_log_events(logGroupName=self._log, logStreamName=stream, limit=_LAST_LINES)
         return "\n".join(event["message"] for event in events["events"])
+
+    def _find_log_stream(self, task: dict[str, Any]) -> str:
+        """Returns the log stream of a task, prefix/container/id. LocalStack has another name for the container."""
+        [container], task_id = task["containers"], task["taskArn"].rpartition("/")[2]
+        paginator = self._logs.get_paginator("describe_log_streams")
+        pages = paginator.paginate(logGroupName=self._log, logStreamNamePrefix=f"{container['name']}/")
+        streams = (stream["logStreamName"] for page in pages for stream in page["logStreams"])
+        return next((stream for stream in streams if stream.endswith(f"/{task_id}")), "")
 
 
 def _describe_job(task: dict[str, Any]) -> str:
     return f"{task['containers'][0]['name']} ({task['lastStatus']})"
+
+
+def _is_active(service: dict[str, Any]) -> bool:
+    return bool(service["status"] == "ACTIVE" and service["deployments"])
+
+
+def _find_primary(service: dict[str, Any]) -> dict[str, Any]:
+    return next(each for each in service["deployments"] if each["status"] == "PRIMARY")
 
 
 def _is_stable(service: dict[str, Any], definitions: Mapping[str, str]) -> bool:

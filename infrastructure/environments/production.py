@@ -12,7 +12,7 @@ PRODUCTION = Environment(
         "billing": Scale(least=2, most=6),
         "analytics": Scale(least=2, most=6),  # at most one per partition of the topic
     },
-    database=DatabaseSize(instance="m7g.large", storage_gib=100, multi_az=True, backup_days=35),
+    database=DatabaseSize(instance="m7g.large", storage_gib=100, multi_az=True, backup_days=35, max_connections=800),
     kafka=KafkaSize(instance="m7g.large", brokers=2, storage_gib=100),
     admin_email="admin@pulsetrack.example",
     alarm_email="operations@pulsetrack.example",

@@ -18,6 +18,9 @@ from tools.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 
+KAFKA = "kafka:9092"
+"""The bootstrap server of the broker, for tasks."""
+
 _SECONDS = 120
 
 
@@ -85,7 +88,7 @@ class StandIn:
             "KAFKA_CONTROLLER_QUORUM_VOTERS": "1@localhost:9093",
             "KAFKA_CONTROLLER_LISTENER_NAMES": "CONTROLLER",
             "KAFKA_LISTENERS": "PLAINTEXT://:9092,CONTROLLER://localhost:9093",
-            "KAFKA_ADVERTISED_LISTENERS": "PLAINTEXT://kafka:9092",
+            "KAFKA_ADVERTISED_LISTENERS": f"PLAINTEXT://{KAFKA}",
             "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
             "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
             "KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS": "0",
@@ -95,7 +98,7 @@ class StandIn:
 
     def _start_emulator(self) -> None:
         docker("build", "--quiet", "--tag", "pulsetrack/standin", str(ROOT / "tests" / "infrastructure" / "standin"))
-        environment = {"MINISTACK_MSK_BOOTSTRAP": "kafka:9092"}
+        environment = {"MINISTACK_MSK_BOOTSTRAP": KAFKA}
         ports = ["--publish", f"127.0.0.1:{self.port}:4566"]
         ports += ["--publish", f"127.0.0.1:{self.gateway_port}:{self.gateway_port}"]
         engine = ["--volume", "/var/run/docker.sock:/var/run/docker.sock"]

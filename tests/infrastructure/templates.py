@@ -14,7 +14,7 @@ Properties = dict[str, Any]
 
 
 class Templates:
-    """The five templates of an environment."""
+    """The six templates of an environment."""
 
     def __init__(self, environment: Environment, folder: Path) -> None:
         self.environment = environment
@@ -38,6 +38,10 @@ class Templates:
         for resource in self[stack].to_json()["Resources"].values():
             counts[resource["Type"]] = counts.get(resource["Type"], 0) + 1
         return dict(sorted(counts.items()))
+
+    def kinds(self) -> set[str]:
+        """Returns the types of the resources of all stacks."""
+        return {kind for stack in self._stacks for kind in self.counts(stack)}
 
     def resources(self, kind: str) -> dict[str, Properties]:
         """Returns the resources of a type in all stacks, by logical id."""

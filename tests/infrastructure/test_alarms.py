@@ -10,16 +10,16 @@ if TYPE_CHECKING:
     from tests.infrastructure.templates import Templates
 
 
-def test_services_scale_by_outbox_age_and_consumer_lag(templates: "Templates") -> None:
-    policies = templates.properties("AWS::ApplicationAutoScaling::ScalingPolicy")
+def test_services_scale_by_outbox_age_and_consumer_lag(on_aws: "Templates") -> None:
+    policies = on_aws.properties("AWS::ApplicationAutoScaling::ScalingPolicy")
     # A step policy would remove tasks that the CPU policy has added.
     tracked = [policy["TargetTrackingScalingPolicyConfiguration"] for policy in policies]
     delays = [each["CustomizedMetricSpecification"] for each in tracked if "CustomizedMetricSpecification" in each]
     assert {delay["MetricName"] for delay in delays} == {"OutboxAge", "SumOffsetLag"}
 
 
-def test_own_metrics_are_log_filters(templates: "Templates") -> None:
-    filters = templates.properties("AWS::Logs::MetricFilter")
+def test_own_metrics_are_log_filters(on_aws: "Templates") -> None:
+    filters = on_aws.properties("AWS::Logs::MetricFilter")
     transformations = [each["MetricTransformations"][0] for each in filters]
     defined = {(each["MetricNamespace"], each["MetricName"]) for each in transformations}
     assert all(each["DefaultValue"] == 0 for each in transformations)
@@ -28,7 +28,7 @@ def test_own_metrics_are_log_filters(templates: "Templates") -> None:
         '{ $.level = "ERROR" }',
         "{ ($.status >= 500) || ($.grpc_status = 2) || ($.grpc_status = 13) || ($.grpc_status = 14) }",
     }
-    alarms = templates.properties("AWS::CloudWatch::Alarm")
+    alarms = on_aws.properties("AWS::CloudWatch::Alarm")
     used = {(each["Namespace"], each["MetricName"]) for each in alarms if each["Namespace"].startswith("PulseTrack")}
     assert used == defined
 

@@ -61,7 +61,7 @@ class Deployed:
 @pytest.fixture(scope="module")
 def deployed(installed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     """The first version of all images, deployed as by `make deploy`."""
-    from tests.infrastructure.engine import StandIn, build_images
+    from tests.infrastructure.engine import KAFKA, StandIn, build_images
 
     if reason := engine.find_problem() or images.pull_missing():
         pytest.skip(f"this machine cannot run containers: {reason}")
@@ -70,10 +70,12 @@ def deployed(installed: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
     build_images(FIRST)
     with StandIn() as standin:
-        environment = replace(LOCALSTACK, plain_port=standin.gateway_port)
+        # The stand-in runs the image of the Postgres version that Compose uses.
+        database = replace(LOCALSTACK.database, version="18")
+        environment = replace(LOCALSTACK, plain_port=standin.gateway_port, database=database)
 
         def version(name: str) -> Deployment:
-            choices = Choices(version=name, endpoint=standin.endpoint, session=standin.session())
+            choices = Choices(version=name, kafka=KAFKA, endpoint=standin.endpoint, session=standin.session())
             return Deployment(environment, choices, tmp_path_factory.mktemp(name), print)
 
         yield Deployed(version(FIRST).deploy(), standin, version)

@@ -1,6 +1,7 @@
-"""A network load balancer: each listener of a template is a port of this container that relays to healthy targets.
+"""Load balancers: each listener of a template is a port of this container that relays connections to healthy targets.
 
-Targets see the address of the balancer instead of the client's.
+Targets see the address of the balancer instead of the client's. An application load balancer relays connections too:
+all of its target groups have the same targets, which accept HTTP/1.1 and gRPC on one port.
 """
 
 import asyncio
@@ -84,7 +85,7 @@ async def _is_healthy(target: Target, path: str) -> bool:
 
 def _listeners() -> Iterator[tuple[str, str, int]]:
     for arn, listener in _all(alb._listeners):
-        if listener.get("Protocol") == "TCP":
+        if listener.get("Protocol") in {"TCP", "HTTP"}:
             for action in listener.get("DefaultActions", []):
                 yield arn, action["TargetGroupArn"], int(listener["Port"])
 

@@ -1,4 +1,4 @@
-"""RDS: CloudFormation starts the database, and RDS creates the secret with the administrator's password."""
+"""RDS: CloudFormation starts the database, and RDS creates the administrator's password if the template has none."""
 
 import json
 import secrets
@@ -27,10 +27,10 @@ def patch() -> None:
 
 def _create(logical_id: str, properties: Properties, stack: str) -> Made:
     name = provisioners._physical_name(stack, logical_id, lowercase=True, max_len=63)
-    password = secrets.token_urlsafe(24)
+    password = properties.get("MasterUserPassword") or secrets.token_urlsafe(24)
     identity = {"DBInstanceIdentifier": name, "MasterUserPassword": password}
     simple = {key: str(value) for key, value in properties.items() if isinstance(value, str | int | bool)}
-    simple.pop("ManageMasterUserPassword")
+    simple.pop("ManageMasterUserPassword", None)
     response = rds._create_db_instance({key: [value] for key, value in (simple | identity).items()})
     if response[0] >= 400:
         raise ValueError(f"{_KIND}: {response[2]!r}")

@@ -1,0 +1,52 @@
+"""The templates of the data stack."""
+
+import json
+from typing import TYPE_CHECKING
+
+from deploy.topology import TOPOLOGY
+
+if TYPE_CHECKING:
+    from tests.infrastructure.templates import Templates
+
+
+def test_database_is_not_public(templates: "Templates") -> None:
+    [database] = templates.properties("AWS::RDS::DBInstance")
+    assert database["PubliclyAccessible"] is False
+    [subnets] = templates.properties("AWS::RDS::DBSubnetGroup")
+    assert len(subnets["SubnetIds"]) == 2
+    assert all("privateSubnet" in json.dumps(subnet) for subnet in subnets["SubnetIds"])
+
+
+def test_stored_data_is_encrypted(templates: "Templates") -> None:
+    [database] = templates.properties("AWS::RDS::DBInstance")
+    assert database["StorageEncrypted"] is True
+    for cluster in templates.properties("AWS::MSK::Cluster"):
+        assert cluster["EncryptionInfo"]["EncryptionInTransit"]["InCluster"] is True  # MSK always encrypts its disks
+
+
+def test_postgres_logs_no_row_and_no_statement(on_aws: "Templates") -> None:
+    [parameters] = on_aws.properties("AWS::RDS::DBParameterGroup")
+    expected = {"log_error_verbosity": "terse", "log_min_error_statement": "panic"}
+    assert parameters["Parameters"].items() >= expected.items()
+
+
+def test_production_retains_data(production: "Templates") -> None:
+    for kind in ("AWS::RDS::DBInstance", "AWS::MSK::Cluster", "AWS::SecretsManager::Secret"):
+        for resource in production.resources(kind).values():
+            assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
+    [database] = production.properties("AWS::RDS::DBInstance")
+    assert (database["DeletionProtection"], database["MultiAZ"], database["BackupRetentionPeriod"]) == (True, True, 35)
+
+
+def test_failed_creation_of_production_can_be_retried(production: "Templates") -> None:
+    [(kafka, cluster)] = production.resources("AWS::MSK::Cluster").items()
+    [database] = production.resources("AWS::RDS::DBInstance").values()
+    assert "AWS::StackId" in json.dumps(cluster["Properties"]["ClusterName"])  # a retained cluster keeps its name
+    assert kafka in database["DependsOn"]  # a protected database cannot be rolled back when Kafka fails
+
+
+def test_connections_suffice_for_twice_the_tasks(templates: "Templates") -> None:
+    scales = templates.environment.services
+    most = sum(scales[name].most for name in TOPOLOGY)
+    [parameters] = templates.properties("AWS::RDS::DBParameterGroup")
+    assert int(parameters["Parameters"]["max_connections"]) > 2 * most * 10
