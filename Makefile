@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help up compose compose-down images soak test check bench load proto postman status rotate-keys audit-verify \
-	audit-archive audit-prune synth deploy destroy format lock clean
+	audit-archive audit-prune synth deploy destroy localstack format lock clean
 
 BIN := .venv/bin
 UV := .venv/installer/bin/uv
@@ -91,6 +91,9 @@ deploy: $(DEPLOY) ## Deploy to LocalStack, or to AWS with ENVIRONMENT=staging or
 
 destroy: $(DEPLOY) ## Delete a deployment, unless its environment retains data
 	@$(BIN)/python -m infrastructure destroy $(ENVIRONMENT)
+
+localstack: $(DEPLOY) ## Start LocalStack with LOCALSTACK_AUTH_TOKEN, deploy to it, and make the calls of a user (DOWN=1 removes it)
+	@$(BIN)/python -m infrastructure.localstack $(if $(DOWN),down,up)
 
 format: $(TEST) ## Format the code
 	@$(BIN)/ruff check --fix-only

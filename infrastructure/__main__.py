@@ -42,8 +42,25 @@ def read_choices(name: str, environment: Mapping[str, str] = os.environ) -> Choi
         version=environment.get("PULSETRACK_VERSION", Choices.version),
         kafka=environment.get("PULSETRACK_KAFKA"),
         endpoint=endpoint,
+        bucket=environment.get("PULSETRACK_TEMPLATE_BUCKET"),
+        confirm=approve if environment.get("PULSETRACK_APPROVE") == "yes" else ask,
         session=boto3.Session(**account),
     )
+
+
+def approve(stack: str, changes: list[str]) -> bool:
+    """Shows the changes of a stack. Returns True."""
+    print(f"changes of {stack}:", *(changes or ["only tags or outputs"]), sep="\n  ")
+    return True
+
+
+def ask(stack: str, changes: list[str]) -> bool:
+    """Shows the changes of a stack and asks whether to make them. Returns False if there is no terminal."""
+    approve(stack, changes)
+    if not sys.stdin.isatty():
+        print("No terminal is attached. Set PULSETRACK_APPROVE=yes to make the changes without being asked.")
+        return False
+    return input("Make these changes? [y/N] ").strip().lower() in {"y", "yes"}
 
 
 def _parse_arguments() -> argparse.Namespace:

@@ -2,6 +2,8 @@
 
 network ──▶ data ──▶ jobs ──▶ services ──▶ monitoring
    └──────▶ edge ───────────────┘
+
+`python -m infrastructure.app` is the app of cdk.json, which `cdk` and `cdklocal` run.
 """
 
 from pathlib import Path
@@ -11,6 +13,7 @@ from cdk_nag import AwsSolutionsChecks
 
 from infrastructure.data import Data
 from infrastructure.edge import Edge
+from infrastructure.environments import ENVIRONMENTS
 from infrastructure.jobs import Jobs
 from infrastructure.monitoring import Monitoring
 from infrastructure.network import Network
@@ -22,6 +25,13 @@ _FEATURES = {
     # CloudFormation rejects changes of a stack output that another stack imports.
     "@aws-cdk/core:defaultCrossStackReferences": "strong",
 }
+
+
+def main() -> None:
+    """Writes the templates for `cdk`, of the environment in the context: `cdk deploy -c environment=staging`."""
+    app = cdk.App(analytics_reporting=False, context=_FEATURES)
+    add_stacks(app, ENVIRONMENTS[app.node.get_context("environment")])
+    app.synth()
 
 
 def synthesize(environment: Environment, folder: Path) -> list[Stack]:
@@ -46,3 +56,7 @@ def add_stacks(app: cdk.App, environment: Environment) -> list[Stack]:
     monitoring.add_stack_dependency(services)  # an earlier version of the services stack contained the alarms
     cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
     return [network, data, edge, jobs, services, monitoring]
+
+
+if __name__ == "__main__":
+    main()

@@ -12,7 +12,7 @@ import httpx
 
 from deploy.topology import GATEWAY, TOPOLOGY
 from infrastructure.app import synthesize
-from infrastructure.cloudformation import CloudFormation
+from infrastructure.cloudformation import CloudFormation, Confirm
 from infrastructure.errors import DeployError
 from infrastructure.settings import Environment, ExternalKafka
 from infrastructure.stack import Stack
@@ -33,6 +33,10 @@ class Choices:
     """Bootstrap servers. Required if the environment's Kafka is external. If None, they are read from MSK."""
     endpoint: str | None = None
     """The URL of an emulator. If None, AWS is used."""
+    bucket: str | None = None
+    """The S3 bucket for templates that are too large to be sent inline."""
+    confirm: Confirm | None = None
+    """Is asked before a stack with retained data is changed. If None, nothing is asked."""
     session: Any = field(default_factory=boto3.Session)
 
 
@@ -45,7 +49,12 @@ class Deployment:
         self._choices = choices
         self._folder = folder
         self._report = report
-        self._cloudformation = CloudFormation(choices.session, choices.endpoint)
+        self._cloudformation = CloudFormation(
+            choices.session,
+            choices.endpoint,
+            bucket=choices.bucket,
+            confirm=choices.confirm if environment.keep_data else None,
+        )
 
     def deploy(self) -> str:
         """Deploys, waits until the system is ready, and returns its URL."""
@@ -85,7 +94,13 @@ class Deployment:
         self._report(f"deploying {stack.stack_name}")
         template = self._folder / stack.template_file
         protect = bool(stack.termination_protection)
-        return self._cloudformation.put(stack.stack_name, template, parameters or {}, protect=protect)
+        outputs = self._cloudformation.put(stack.stack_name, template, parameters or {}, protect=protect)
+        counts = self._cloudformation.count_resources(stack.stack_name)
+        if missing := sorted(kind for kind, (_, missing) in counts.items() if missing):
+            raise DeployError(
+                f"The endpoint reports that {stack.stack_name} is complete, but did not create {', '.join(missing)}."
+            )
+        return outputs
 
     def _build_cluster(self, outputs: dict[str, str]) -> Cluster:
         return Cluster(self._choices.session, self._choices.endpoint, outputs)

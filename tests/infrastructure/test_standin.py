@@ -3,6 +3,7 @@
 standin/README.md describes what this proves.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from tests.e2e.sessions import ADMIN_EMAIL, Session, a_patient
 from tests.e2e.steady_load import Load
 from tests.e2e.test_journey import test_journey_by_grpc, test_journey_by_grpcurl, test_journey_by_rest
 from tests.harness.waiting import eventually
+from tests.infrastructure.resource_table import read_table
 
 if TYPE_CHECKING:
     from infrastructure.deployment import Deployment
@@ -49,6 +51,15 @@ class Deployed:
         outputs = self.standin.outputs("pulsetrack-localstack-data")
         secret = self.standin.client("secretsmanager").get_secret_value(SecretId=outputs["AdminPasswordSecret"])
         return str(secret["SecretString"])
+
+    def count_resources(self) -> dict[str, int]:
+        """Returns the numbers of resources with a physical id of all stacks, by type."""
+        client, counts = self.standin.client("cloudformation"), Counter[str]()
+        for stack in client.describe_stacks()["Stacks"]:
+            pages = client.get_paginator("list_stack_resources").paginate(StackName=stack["StackName"])
+            resources = [resource for page in pages for resource in page["StackResourceSummaries"]]
+            counts.update(resource["ResourceType"] for resource in resources if resource["PhysicalResourceId"])
+        return counts
 
     def tasks(self) -> dict[str, tuple[int, int]]:
         """Returns the numbers of running and desired tasks by service."""
@@ -102,6 +113,19 @@ def test_every_service_runs_its_desired_number_of_tasks(deployed: Deployed) -> N
 def test_first_admin_has_the_password_in_secrets_manager(deployed: Deployed) -> None:
     with Session.log_in(deployed, ADMIN_EMAIL, deployed.admin_password) as admin:
         assert admin.get("/v1/auth/me")["role"] == "ROLE_ADMIN"
+
+
+def test_journey_of_make_localstack(deployed: Deployed) -> None:
+    from infrastructure.localstack import journey
+
+    messages: list[str] = []
+    address = deployed.url.removeprefix("http://")
+    journey.travel(deployed.url, address, ADMIN_EMAIL, deployed.admin_password, messages.append)
+    assert [message.partition(":")[0] for message in messages] == ["REST", "gRPC"]
+
+
+def test_all_resources_of_the_document_are_created(deployed: Deployed) -> None:
+    assert deployed.count_resources() == {kind: row.number for kind, row in read_table().items()}
 
 
 def test_only_the_load_balancer_is_published(deployed: Deployed) -> None:

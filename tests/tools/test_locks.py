@@ -50,6 +50,7 @@ SEPARATE = (
     "tools/requirements.lock",
     "tests/clients/requirements.lock",
     "tests/infrastructure/standin/requirements.txt",
+    "tests/infrastructure/localstack_core.lock",
 )
 """Locks of other environments than .venv."""
 
