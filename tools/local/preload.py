@@ -4,17 +4,19 @@ The supervisor starts `python -m tools.local.preload services.NAME` while the da
 most of its start on imports.
 """
 
+import gc
 import sys
 from importlib import import_module
-
-from services.common.rpc.server import run
 
 
 def main() -> None:
     """Imports the service that the command line names, and runs it after a line, or exits at the end of the input."""
-    service = import_module(f"{sys.argv[1]}.__main__")
+    gc.disable()  # modules are no garbage, and collections would take an eighth of the time
+    service, server = import_module(f"{sys.argv[1]}.__main__"), import_module("services.common.rpc.server")
+    gc.freeze()
+    gc.enable()
     if sys.stdin.readline():
-        run(service.main)
+        server.run(service.main)
 
 
 if __name__ == "__main__":
