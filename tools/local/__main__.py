@@ -9,6 +9,7 @@ import time
 from deploy.errors import StartError
 from deploy.settings import Settings
 from deploy.summary import summary
+from tools.local import START
 from tools.local.console import Console, open_console
 from tools.local.data_folder import DataFolder
 from tools.local.part import Part
@@ -55,7 +56,9 @@ async def _run(settings: Settings, folder: DataFolder, console: Console) -> None
     def print_summary() -> None:
         new_password = settings.admin_password is None and folder.mark_password_shown()
         console.close()
-        console.print(summary(settings, system.admin_password(), show_password=new_password, seconds=_process_age()))
+        console.print(
+            summary(settings, system.admin_password(), show_password=new_password, seconds=time.monotonic() - START)
+        )
 
     supervisor = Supervisor(system.nodes(), folder.logs, console, record_start)
     _handle_signals(stop, supervisor, console)
@@ -90,13 +93,6 @@ def _handle_signals(stop: asyncio.Event, supervisor: Supervisor, console: Consol
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, handle)
-
-
-def _process_age() -> float:
-    """Returns the number of seconds since this process started."""
-    import psutil  # noqa: PLC0415 - is already imported at this point
-
-    return time.time() - psutil.Process(os.getpid()).create_time()
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ class Step:
     name: str
     run: Callable[[], Awaitable[None]]
     needs: tuple[str, ...] = ()
+    load: Callable[[], Awaitable[None]] | None = None
+    """Runs before the nodes that it needs are up."""
 
 
 async def _prepare_nothing(_: Path) -> None:

@@ -76,6 +76,13 @@ class Postgres:
             stop_seconds=3,
         )
 
+    async def sync(self, log: Path) -> None:
+        """Writes a new data folder to the disk, while the server is running. Must run before data is accepted.
+
+        Initialization leaves it in the system's cache, because writing takes longer. Raises StartError.
+        """
+        await run_to_end("initdb", self._command("initdb", "--sync-only", folder=self.folder), log)
+
     async def _initialize(self, log: Path) -> None:
         """Creates the data folder if it is missing. Raises StartError if it belongs to another Postgres version."""
         if self.folder.exists():
@@ -89,7 +96,7 @@ class Postgres:
         # The builtin locale folds case in all scripts and is the same on every machine.
         locale = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
         access = ("--auth=scram-sha-256", f"--username={SUPERUSER}", "--pwfile=/dev/stdin")
-        command = self._command("initdb", *access, *locale, folder=unfinished)
+        command = self._command("initdb", "--no-sync", *access, *locale, folder=unfinished)
         with self._password_file() as password:
             await run_to_end("initdb", command, log, stdin=password)
         unfinished.rename(self.folder)

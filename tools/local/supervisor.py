@@ -70,8 +70,7 @@ class Supervisor:
             when_up()
 
     async def _start_and_keep(self, node: Part | Step) -> None:
-        if isinstance(node, Part) and node.is_preloaded:
-            await self._running[node.name].launch()
+        await self._load(node)
         await self._wait_until_up(node.needs)
         begin = time.monotonic()
         self._console.begin(node.name)
@@ -80,6 +79,13 @@ class Supervisor:
         self._up[node.name].set()
         if isinstance(node, Part):
             await self._keep_running(self._running[node.name])
+
+    async def _load(self, node: Part | Step) -> None:
+        if isinstance(node, Step):
+            if node.load:
+                await node.load()
+        elif node.is_preloaded:
+            await self._running[node.name].launch()
 
     async def _keep_running(self, running: RunningPart) -> None:
         """Restarts a part whenever it ends, with exponential backoff until it stays up."""

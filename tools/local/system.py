@@ -26,7 +26,7 @@ from tools.local.checks import (
     is_kafka_ready,
 )
 from tools.local.data_folder import DataFolder
-from tools.local.migrations import migrate_databases
+from tools.local.migrations import Migrations
 from tools.local.part import Part, Step
 from tools.local.postgres import ACCOUNT, Postgres
 from tools.local.process import ROOT, Command
@@ -58,20 +58,23 @@ class System:
 
     def nodes(self) -> Iterator[Part | Step]:
         """Yields all parts and steps. The ports must have been assigned."""
-        server = self._settings.database_url
+        server, is_new = self._settings.database_url, False
         if server == EMBEDDED:
             postgres = self._postgres()
             server = postgres.url()
             yield postgres.part()
+            if is_new := not postgres.folder.exists():
+                sync = partial(postgres.sync, self._folder.logs / "initdb.log")
+                yield Step(name="postgres-sync", run=sync, needs=("postgres",))
         yield self._create_databases(server)
-        yield self._migrations(server)
+        yield self._migrations(server, is_new=is_new)
         yield self._broker()
         for service in TOPOLOGY.values():
             url = service_url(server, service.name, self._read_passwords(service))
             url_file = self._folder.secret(service.database_secrets.url, url, keep=False)
             for worker in self._workers[service.name]:
                 yield self._service(service, worker, url_file)
-        yield from self._gateway()
+        yield from self._gateway(is_new=is_new)
 
     def admin_password(self) -> Path:
         """Returns the file of the first admin's password. The password does not change after the first start."""
@@ -93,13 +96,14 @@ class System:
             return build_broker(self._port("broker"))
         return Step(name="broker", run=partial(_check_broker, self._settings.kafka))
 
-    def _migrations(self, server: str) -> Step:
+    def _migrations(self, server: str, *, is_new: bool) -> Step:
         files = {}
         for service in TOPOLOGY.values():
             url = owner_url(server, service.name, self._read_passwords(service))
             files[service.name] = self._folder.secret(service.database_secrets.owner_url, url, keep=False)
-        run = partial(migrate_databases, files, self._folder.logs / "migrations.log")
-        return Step(name="migrations", run=run, needs=("databases",))
+        migrations = Migrations(files, self._folder.logs / "migrations.log")
+        load = migrations.load if is_new else None
+        return Step(name="migrations", run=migrations.run, needs=("databases",), load=load)
 
     def _service(self, service: Service, worker: str, url_file: Path) -> Part:
         port, settings = self._port(worker), self._settings
@@ -142,7 +146,7 @@ class System:
             return self._folder.secret(name, json.dumps(clients), keep=False)
         return self._folder.secret(name)
 
-    def _gateway(self) -> Iterator[Part | Step]:
+    def _gateway(self, *, is_new: bool) -> Iterator[Part | Step]:
         file = self._folder.path / "envoy.json"
         target = Target(
             listen=Address(HOST, self._settings.gateway_port),
@@ -170,7 +174,11 @@ class System:
             command=Command(argv=argv),
             ready=partial(is_http_ready, HOST, self._settings.gateway_port, "/readyz"),
             alive=partial(is_http_alive, HOST, self._settings.gateway_port, "/readyz"),
-            needs=("gateway-files", *(worker for names in self._workers.values() for worker in names)),
+            needs=(
+                "gateway-files",
+                *(["postgres-sync"] if is_new else []),
+                *(worker for names in self._workers.values() for worker in names),
+            ),
             output="access",
         )
 

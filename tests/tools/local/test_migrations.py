@@ -8,9 +8,10 @@ import pytest
 
 from deploy.databases import Passwords, create_databases, owner_url, service_url
 from deploy.errors import StartError
+from services.common.postgres.migrate import is_current
 from tests.harness.background import Background
 from tests.harness.sql import Sql
-from tools.local.migrations import migrate_databases
+from tools.local.migrations import Migrations
 from tools.local.postgres import Postgres
 
 PASSWORDS = Passwords("the password of the service", "the password of the owner")
@@ -29,12 +30,26 @@ def migrate(folder: Path) -> bool:
     """Migrates the database. Returns whether a process ran pending migrations."""
     log = folder / "migrations.log"
     log.unlink(missing_ok=True)
-    asyncio.run(migrate_databases({"billing": folder / "url"}, log))
+    asyncio.run(Migrations({"billing": folder / "url"}, log).run())
     return log.exists()
 
 
 def test_pending_migrations_run_once_in_a_process(folder: Path) -> None:
     assert [migrate(folder) for _ in range(2)] == [True, False]
+
+
+def test_program_that_is_loaded_before_the_databases_migrates_them(postgres: Postgres, tmp_path: Path) -> None:
+    url = owner_url(postgres.url(), "analytics", PASSWORDS)
+    (tmp_path / "url").write_text(url)
+
+    async def run() -> bool:
+        migrations = Migrations({"analytics": tmp_path / "url"}, tmp_path / "migrations.log")
+        await migrations.load()
+        await create_databases(postgres.url(), {"analytics": PASSWORDS}, shared=True)
+        await migrations.run()
+        return await is_current("analytics", url)
+
+    assert asyncio.run(run())
 
 
 def test_privileges_are_granted_at_every_start(folder: Path, postgres: Postgres, background: Background) -> None:
@@ -60,5 +75,5 @@ def test_server_that_rejects_the_owner_is_reported(folder: Path, break_url: Call
     file = folder / "broken"
     file.write_text(break_url((folder / "url").read_text()))
     with pytest.raises(StartError, match=r"^The databases cannot be migrated: ") as raised:
-        asyncio.run(migrate_databases({"billing": file}, folder / "broken.log"))
+        asyncio.run(Migrations({"billing": file}, folder / "broken.log").run())
     assert "password%20of" not in str(raised.value)

@@ -54,6 +54,14 @@ def test_data_survives_a_kill_and_a_stop(server: Postgres) -> None:
     run_scenario(server, read)
 
 
+def test_new_folder_is_written_to_the_disk_while_the_server_runs(server: Postgres, tmp_path: Path) -> None:
+    async def sync(_: RunningPart) -> None:
+        await server.sync(tmp_path / "initdb.log")
+
+    run_scenario(server, sync)
+    assert "syncing data to disk ... ok" in (tmp_path / "initdb.log").read_text()
+
+
 def test_server_requires_the_password(server: Postgres) -> None:
     async def scenario(_: RunningPart) -> None:
         for wrong in ("", ":wrong"):

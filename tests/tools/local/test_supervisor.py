@@ -95,6 +95,21 @@ def test_preloaded_part_is_launched_before_its_dependencies_and_serves_after_the
     assert console.order() == ["tables", "service"]
 
 
+def test_step_is_loaded_before_its_dependencies(tmp_path: Path) -> None:
+    loaded = asyncio.Event()
+
+    async def load() -> None:
+        loaded.set()
+
+    async def wait_until_loaded() -> None:
+        async with asyncio.timeout(5):
+            await loaded.wait()
+
+    step_with_program = Step(name="tables", run=nothing, needs=("store",), load=load)
+    console, _ = run([step_with_program, step("store", run=wait_until_loaded)], tmp_path, nothing)
+    assert console.order() == ["store", "tables"]
+
+
 def test_preloaded_part_is_restarted(tmp_path: Path) -> None:
     serving = tmp_path / "serving"
 

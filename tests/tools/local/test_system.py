@@ -77,6 +77,16 @@ def test_workers_have_separate_ports_and_a_common_database(folder: DataFolder) -
     assert {"auth", "auth-2", "patient", "patient-2", "billing-2", "analytics-2"} <= set(found["gateway"].needs)
 
 
+def test_only_a_new_postgres_is_synced_and_has_its_migrations_loaded(folder: DataFolder) -> None:
+    for is_new in (True, False):
+        found = build_nodes(folder)
+        migrations = found["migrations"]
+        assert isinstance(migrations, Step)
+        assert ("postgres-sync" in found, migrations.load is not None) == (is_new, is_new)
+        assert ("postgres-sync" in found["gateway"].needs) == is_new
+        (folder.path / "postgres").mkdir(exist_ok=True)
+
+
 def test_running_servers_are_used(folder: DataFolder) -> None:
     found = build_nodes(
         folder, KAFKA="kafka:9092", DATABASE_URL="postgresql://admin:pw@db:6543/postgres?sslmode=require"
