@@ -41,6 +41,13 @@ def empty(background: Background, postgres: Postgres) -> str:
 
 
 @pytest.mark.parametrize("service", SERVICES)
+def test_migrations_are_numbered_consecutively(service: str) -> None:
+    files = (ROOT / "services" / service / "migrations").glob("[0-9]*.py")
+    numbers = sorted(file.stem.split("_")[0] for file in files)
+    assert numbers == [f"{number:04}" for number in range(1, len(numbers) + 1)]
+
+
+@pytest.mark.parametrize("service", SERVICES)
 def test_migrated_database_has_the_tables_of_the_models(
     background: Background, new_database: Callable[[str], str], service: str
 ) -> None:
