@@ -20,6 +20,8 @@ MIGRATIONS = "services.common.postgres.migrate"
 PROBE = ("python", "-I", "-S", "deploy/probe.py")
 """The health check of a service's container."""
 
+KAFKA = "PULSETRACK_KAFKA"
+"""The setting with Kafka's servers, and the credentials if they require them."""
 CLIENT_SECRET = "PULSETRACK_SERVICE_SECRET"  # noqa: S105 - a variable's name
 """The setting of services that request service tokens from auth."""
 CLIENT_SECRETS = "client-secrets"
@@ -33,6 +35,13 @@ class DatabaseSecrets(NamedTuple):
     password: str
     owner_url: str
     owner_password: str
+
+
+class KafkaSecrets(NamedTuple):
+    """The names of the secrets with which a service authenticates to Kafka."""
+
+    url: str
+    password: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +71,15 @@ class Service:
         prefix = f"PULSETRACK_{self.name.upper()}"
         return f"{prefix}_PASSWORD", f"{prefix}_OWNER_PASSWORD"
 
-    def addresses(self, address_of: Callable[[str], str], kafka: str) -> dict[str, str]:
-        """Returns the settings with the addresses of the services that it calls and of Kafka."""
+    @property
+    def kafka_secrets(self) -> KafkaSecrets:
+        """The names of the secrets of its Kafka user, whose name is that of the service."""
+        return KafkaSecrets(f"{self.name}-kafka-url", f"{self.name}-kafka-password")
+
+    def addresses(self, address_of: Callable[[str], str], kafka: str = "") -> dict[str, str]:
+        """Returns the settings with the addresses of the services that it calls and, if given, of Kafka."""
         addresses = {f"PULSETRACK_{called.upper()}": address_of(called) for called in self.calls}
-        return addresses | ({"PULSETRACK_KAFKA": kafka} if self.uses_kafka else {})
+        return addresses | ({KAFKA: kafka} if kafka and self.uses_kafka else {})
 
 
 TOPOLOGY: Mapping[str, Service] = {

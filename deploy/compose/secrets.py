@@ -9,10 +9,11 @@ import secrets
 from pathlib import Path
 
 from deploy.databases import Passwords, owner_url, service_url
-from deploy.topology import CLIENT_SECRETS, CLIENTS, POSTGRES_PORT, TOPOLOGY
+from deploy.topology import CLIENT_SECRETS, CLIENTS, KAFKA_PORT, POSTGRES_PORT, TOPOLOGY
 
 _POSTGRES = f"postgres:{POSTGRES_PORT}"
-"""The address of the server on the containers' network."""
+_KAFKA = f"kafka:{KAFKA_PORT}"
+"""The addresses of the servers on the containers' networks."""
 
 
 class Secrets:
@@ -51,6 +52,9 @@ class Secrets:
             passwords = Passwords(self._read_or_create(names.password), self._read_or_create(names.owner_password))
             self._write(names.url, service_url(server, service.name, passwords))
             self._write(names.owner_url, owner_url(server, service.name, passwords))
+            if service.uses_kafka:
+                password = self._read_or_create(service.kafka_secrets.password)
+                self._write(service.kafka_secrets.url, f"sasl_plaintext://{service.name}:{password}@{_KAFKA}")
 
     def _read_or_create(self, name: str, value: str | None = None) -> str:
         """Returns the stored secret. If it is missing, creates it with this value or a random one."""

@@ -104,8 +104,11 @@ class SettingsWithAuth(Settings, frozen=True, kw_only=True):
 KafkaServers = Annotated[
     str,
     Meta(
-        pattern=r"\A(ssl://)?[^/]+\Z",
-        description="Kafka bootstrap servers: host:port, comma-separated; prefix the list with ssl:// for TLS.",
+        pattern=r"\A(ssl://|sasl_(plaintext|ssl)://[^/:@]+:[^/@]+@)?[^/@]+\Z",
+        description=(
+            "Kafka bootstrap servers: host:port, comma-separated; with the prefix ssl:// for TLS, or "
+            "sasl_plaintext://user:password@ or sasl_ssl://user:password@ for SCRAM-SHA-512 without or with TLS."
+        ),
     ),
 ]
 

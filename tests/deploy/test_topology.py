@@ -13,7 +13,7 @@ from deploy.databases.__main__ import DatabasesSettings
 from deploy.topology import (
     CLIENTS,
     GATEWAY_PORT,
-    KAFKA_PORT,
+    KAFKA,
     MIGRATIONS,
     PROBE,
     SERVICE_PORT,
@@ -80,9 +80,13 @@ def describe_containers(topology: Mapping[str, Service]) -> Containers:
         containers[name] = describe(
             name,
             name,
-            wiring=service.addresses(lambda called: f"{called}:{topology[called].port}", f"kafka:{KAFKA_PORT}"),
+            wiring=service.addresses(lambda called: f"{called}:{topology[called].port}"),
             settings=service.settings,
-            secrets={"PULSETRACK_DATABASE_URL": service.database_secrets.url, **service.secrets},
+            secrets={
+                "PULSETRACK_DATABASE_URL": service.database_secrets.url,
+                **service.secrets,
+                **({KAFKA: service.kafka_secrets.url} if service.uses_kafka else {}),
+            },
             networks={"calls", "databases", *(["events"] if service.uses_kafka else [])},
             depends_on={f"{name}-migrations": COMPLETED, **kafka},
         )
@@ -160,7 +164,8 @@ def test_compose_declares_exactly_the_secrets_that_containers_use() -> None:
     derived = {"postgres-url", "postgres-password"}
     of_databases = {name for service in TOPOLOGY.values() for name in service.database_secrets}
     of_services = {name for service in TOPOLOGY.values() for name in service.secrets.values()}
-    assert used == derived | of_databases | of_services
+    of_kafka = {name for service in TOPOLOGY.values() if service.uses_kafka for name in service.kafka_secrets}
+    assert used == derived | of_databases | of_services | of_kafka
 
 
 def test_compose_networks_separate_containers_from_what_they_do_not_need() -> None:

@@ -24,6 +24,7 @@ from tools.local.checks import (
     is_http_alive,
     is_http_ready,
     is_kafka_ready,
+    is_listening,
 )
 from tools.local.data_folder import DataFolder
 from tools.local.migrations import Migrations
@@ -226,12 +227,15 @@ def _find_tansu() -> str:
 
 
 async def _check_broker(addresses: str) -> None:
-    """Raises StartError if no broker responds at any of the addresses `host:port,...`."""
-    for address in addresses.split(","):
-        host, _, port = address.strip().rpartition(":")
-        if port.isdigit() and await is_kafka_ready(host, int(port)):
+    """Raises StartError if no broker responds at any of the addresses, which have the form of the setting `kafka`."""
+    scheme, _, rest = addresses.rpartition("://")
+    servers = rest.rpartition("@")[2]
+    responds = is_listening if scheme.endswith("ssl") else is_kafka_ready
+    for server in servers.split(","):
+        host, _, port = server.strip().rpartition(":")
+        if port.isdigit() and await responds(host, int(port)):
             return
-    raise StartError(f"No Kafka broker responds at {addresses}. Check PULSETRACK_KAFKA.")
+    raise StartError(f"No Kafka broker responds at {servers}. Check PULSETRACK_KAFKA.")
 
 
 def _name_workers(service: str, count: int) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ preserves the ids of its topics.
 
 import logging
 from typing import Any
+from urllib.parse import unquote
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
@@ -89,11 +90,15 @@ def topics_table(metadata: MetaData) -> Table:
 
 
 def client_config(bootstrap: str) -> dict[str, Any]:
-    """Returns the configuration that all Kafka clients share. An address that begins with `ssl://` selects TLS."""
-    scheme, _, servers = bootstrap.rpartition("://")
+    """Returns the configuration that all Kafka clients share. Takes servers in the form of the setting `kafka`."""
+    scheme, _, rest = bootstrap.rpartition("://")
+    credentials, _, servers = rest.rpartition("@")
+    username, _, password = map(unquote, credentials.partition(":"))
+    sasl = {"sasl.mechanism": "SCRAM-SHA-512", "sasl.username": username, "sasl.password": password}
     return {
         "bootstrap.servers": servers,
         "security.protocol": scheme or "plaintext",
+        **(sasl if scheme.startswith("sasl_") else {}),
         "log.connection.close": False,
         "reconnect.backoff.max.ms": 1000,
         "logger": _log,

@@ -23,7 +23,9 @@ def test_tls_is_used_only_for_ssl_addresses(scheme: str, first: bytes) -> None:
         del topic
 
 
-@pytest.mark.parametrize("servers", ["https://kafka:9094", "ssl://", "kafka:9092/topic"])
+@pytest.mark.parametrize(
+    "servers", ["https://kafka:9094", "ssl://", "kafka:9092/topic", "sasl_ssl://kafka:9094", "ssl://a:b@kafka:9094"]
+)
 def test_invalid_server_addresses_are_rejected(servers: str) -> None:
     environment = {
         "PULSETRACK_DATABASE_URL": "postgresql://127.0.0.1/patient",

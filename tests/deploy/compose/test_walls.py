@@ -9,6 +9,11 @@ from services.common.protobuf.contract import SERVICES
 from tests.deploy.compose.stack import SERVERS, Stack
 
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 3)"
+LIST_TOPICS = (
+    "import sys; from confluent_kafka.admin import AdminClient; "
+    "from services.common.messaging.topic import client_config; "
+    "print(*AdminClient(client_config(sys.argv[1])).list_topics(timeout=10).topics)"
+)
 
 
 def test_only_the_gateway_port_is_published(system: Stack) -> None:
@@ -48,6 +53,19 @@ def test_all_containers_are_restricted(system: Stack) -> None:
         assert host["LogConfig"]["Config"]["max-size"]
 
 
+@pytest.mark.parametrize("credentials", ["", "sasl_plaintext://patient:guess@"])
+def test_kafka_rejects_clients_without_the_password(system: Stack, credentials: str) -> None:
+    done = system.execute("patient", "python", "-c", LIST_TOPICS, f"{credentials}kafka:9092")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "KafkaException" in done.stderr
+
+
+def test_kafka_accepts_a_service_with_its_password(system: Stack) -> None:
+    script = f"import pathlib, sys; sys.argv[1] = pathlib.Path(sys.argv[1]).read_text(); {LIST_TOPICS}"
+    done = system.execute("patient", "python", "-c", script, "/run/secrets/patient-kafka-url")
+    assert "patient.events.v1" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("service", "host", "port"),
     [("billing", "kafka", 9092), ("auth", "kafka", 9092), ("auth", "envoy", 9901), ("patient", "postgres", 8080)],
@@ -69,12 +87,12 @@ def test_container_can_read_only_its_own_secrets(system: Stack) -> None:
     readable = {service: set(system.execute(service, "ls", "/run/secrets").stdout.split()) for service in SERVERS}
     assert readable == {
         "envoy": set(),
-        "kafka": set(),
+        "kafka": {"patient-kafka-password", "analytics-kafka-password"},
         "postgres": {"postgres-password"},
         "auth": {"auth-database-url", "client-secrets", "key-passphrase", "admin-password"},
-        "patient": {"patient-database-url", "patient-client-secret"},
+        "patient": {"patient-database-url", "patient-client-secret", "patient-kafka-url"},
         "billing": {"billing-database-url"},
-        "analytics": {"analytics-database-url"},
+        "analytics": {"analytics-database-url", "analytics-kafka-url"},
     }
 
 

@@ -146,3 +146,15 @@ def test_broker_serves_after_a_kill_and_a_restart(tmp_path: Path) -> None:
         assert not await is_kafka_ready(HOST, port)
 
     asyncio.run(run())
+
+
+def test_missing_broker_is_reported_without_its_password(folder: DataFolder) -> None:
+    broker = build_nodes(folder, KAFKA="sasl_plaintext://patient:secret@127.0.0.1:1")["broker"]
+
+    async def check() -> None:
+        assert isinstance(broker, Step)
+        await broker.run()
+
+    with pytest.raises(StartError) as raised:
+        asyncio.run(check())
+    assert str(raised.value) == "No Kafka broker responds at 127.0.0.1:1. Check PULSETRACK_KAFKA."
