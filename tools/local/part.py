@@ -42,8 +42,11 @@ class Part:
     recovers: bool = False
     """Whether the start has no timeout while the server is alive. The recovery of a database can take minutes."""
     needs: tuple[str, ...] = ()
-    is_preloaded: bool = False
-    """Whether it is launched before the nodes that it needs are up. It then waits for a line on its standard input."""
+    preloads_after: tuple[str, ...] | None = None
+    """The nodes after which it is launched, before all that it needs are up, to wait for a line on its standard input.
+
+    None if it is launched after all that it needs.
+    """
     prepare: Callable[[Path], Awaitable[None]] = _prepare_nothing
     """Runs before every start, with the part's log."""
     output: str = ""
@@ -107,7 +110,7 @@ class RunningPart:
             await self.part.prepare(self.log)
             self._pipes = self._pipes or {path: LogPipe(path) for path in {self.log, self._output}}
             output, errors = self._pipes[self._output], self._pipes[self.log]
-            stdin = asyncio.subprocess.PIPE if self.part.is_preloaded else None
+            stdin = asyncio.subprocess.PIPE if self.part.preloads_after is not None else None
             self._process = await spawn(self.part.command, output=output, errors=errors, stdin=stdin)
         except OSError as error:
             raise StartError(f"{self.part.name} cannot be started: {error}.") from None

@@ -84,7 +84,8 @@ class Supervisor:
         if isinstance(node, Step):
             if node.load:
                 await node.load()
-        elif node.is_preloaded:
+        elif node.preloads_after is not None:
+            await self._wait_until_up(node.preloads_after)
             await self._running[node.name].launch()
 
     async def _keep_running(self, running: RunningPart) -> None:

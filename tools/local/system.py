@@ -74,7 +74,7 @@ class System:
             url = service_url(server, service.name, self._read_passwords(service))
             url_file = self._folder.secret(service.database_secrets.url, url, keep=False)
             for worker in self._workers[service.name]:
-                yield self._service(service, worker, url_file)
+                yield self._service(service, worker, url_file, is_new=is_new)
         yield from self._gateway(is_new=is_new)
 
     def admin_password(self) -> Path:
@@ -106,7 +106,7 @@ class System:
         load = migrations.load if is_new else None
         return Step(name="migrations", run=migrations.run, needs=("databases",), load=load)
 
-    def _service(self, service: Service, worker: str, url_file: Path) -> Part:
+    def _service(self, service: Service, worker: str, url_file: Path, *, is_new: bool) -> Part:
         port, settings = self._port(worker), self._settings
         kafka = f"{HOST}:{self._port('broker')}" if settings.kafka == EMBEDDED else settings.kafka
         chosen = {
@@ -130,7 +130,8 @@ class System:
         return Part(
             name=worker,
             command=Command(argv=(*_PRELOAD, f"services.{service.name}"), environment=environment),
-            is_preloaded=True,
+            # initdb comes first: it delays everything else, and would share the processor with the imports.
+            preloads_after=("postgres",) if is_new else (),
             ready=partial(is_grpc_ready, HOST, port),
             alive=partial(is_grpc_alive, HOST, port),
             needs=("migrations", *(["broker"] if service.uses_kafka else [])),

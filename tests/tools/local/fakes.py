@@ -1,5 +1,6 @@
 """Fake parts that start in milliseconds, and records of their activity."""
 
+import asyncio
 import signal
 import sys
 import time
@@ -58,7 +59,7 @@ def recording_part(name: str, *needs: str, ends: Path) -> Part:
     return Part(name=name, command=command, ready=ready, needs=needs)
 
 
-def preloaded_part(name: str, *needs: str, folder: Path) -> Part:
+def preloaded_part(name: str, *needs: str, folder: Path, after: tuple[str, ...] = ()) -> Part:
     """Returns a server that creates the file `loaded` when it is loaded, and `serving` when it may serve."""
     loaded, serving = folder / "loaded", folder / "serving"
 
@@ -67,7 +68,7 @@ def preloaded_part(name: str, *needs: str, folder: Path) -> Part:
 
     serve = f"sys.stdin.readline() and (pathlib.Path({str(serving)!r}).touch(), time.sleep(600))"
     code = f"import pathlib, sys, time; pathlib.Path({str(loaded)!r}).touch(); {serve}"
-    return Part(name=name, command=part(name, code=code).command, ready=ready, needs=needs, is_preloaded=True)
+    return Part(name=name, command=part(name, code=code).command, ready=ready, needs=needs, preloads_after=after)
 
 
 def stubborn_part(name: str, *, stop_seconds: float = 0.2) -> Part:
@@ -130,3 +131,36 @@ def build_supervisor(
 ) -> tuple[Supervisor, RecordingConsole, Started]:
     console, started = RecordingConsole(), started or Started()
     return Supervisor(nodes, logs, console, started), console, started
+
+
+Scenario = Callable[[Supervisor, RecordingConsole, Started], Awaitable[None]]
+
+
+def run(
+    nodes: Sequence[Part | Step], logs: Path, scenario: Scenario, started: Started | None = None
+) -> tuple[RecordingConsole, Started]:
+    """Runs the nodes, runs the scenario once they are up, and stops them."""
+    supervised, console, started = build_supervisor(nodes, logs, started)
+
+    async def main() -> None:
+        stop, up = asyncio.Event(), asyncio.Event()
+        running = asyncio.create_task(supervised.run(stop, up.set))
+        waiting = asyncio.create_task(up.wait())
+        await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if up.is_set():
+            await scenario(supervised, console, started)
+        stop.set()
+        await running
+
+    asyncio.run(main())
+    return console, started
+
+
+async def nothing(*_: object) -> None:
+    """A scenario in which nothing happens."""
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - processes set no events
+            await asyncio.sleep(0.02)

@@ -5,7 +5,6 @@ import errno
 import re
 import signal
 import time
-from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import psutil
@@ -17,48 +16,18 @@ from tests.tools.local.fakes import (
     Started,
     build_supervisor,
     freezable_part,
+    nothing,
     part,
-    preloaded_part,
     recording_part,
+    run,
     step,
     stubborn_part,
+    until,
     wait_until_ended,
 )
 from tools.local.part import Part, Step
 from tools.local.process import Command
 from tools.local.supervisor import Supervisor
-
-Scenario = Callable[[Supervisor, RecordingConsole, Started], Awaitable[None]]
-
-
-def run(
-    nodes: Sequence[Part | Step], logs: Path, scenario: Scenario, started: Started | None = None
-) -> tuple[RecordingConsole, Started]:
-    """Runs the nodes, runs the scenario once they are up, and stops them."""
-    supervised, console, started = build_supervisor(nodes, logs, started)
-
-    async def main() -> None:
-        stop, up = asyncio.Event(), asyncio.Event()
-        running = asyncio.create_task(supervised.run(stop, up.set))
-        waiting = asyncio.create_task(up.wait())
-        await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        if up.is_set():
-            await scenario(supervised, console, started)
-        stop.set()
-        await running
-
-    asyncio.run(main())
-    return console, started
-
-
-async def nothing(*_: object) -> None:
-    """A scenario in which nothing happens."""
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - processes set no events
-            await asyncio.sleep(0.02)
 
 
 def test_each_part_starts_after_its_dependencies(tmp_path: Path) -> None:
@@ -81,59 +50,6 @@ def test_independent_parts_start_concurrently(tmp_path: Path) -> None:
 
     console, _ = run([step("one", run=wait_at_barrier), step("other", run=wait_at_barrier)], tmp_path, nothing)
     assert sorted(console.order()) == ["one", "other"]
-
-
-def test_preloaded_part_is_launched_before_its_dependencies_and_serves_after_them(tmp_path: Path) -> None:
-    loaded, serving = tmp_path / "loaded", tmp_path / "serving"
-
-    async def wait_until_loaded() -> None:
-        await until(loaded.exists)
-        assert not serving.exists()
-
-    nodes: list[Part | Step] = [preloaded_part("service", "tables", folder=tmp_path)]
-    console, _ = run([*nodes, step("tables", run=wait_until_loaded)], tmp_path, nothing)
-    assert console.order() == ["tables", "service"]
-
-
-def test_step_is_loaded_before_its_dependencies(tmp_path: Path) -> None:
-    loaded = asyncio.Event()
-
-    async def load() -> None:
-        loaded.set()
-
-    async def wait_until_loaded() -> None:
-        async with asyncio.timeout(5):
-            await loaded.wait()
-
-    step_with_program = Step(name="tables", run=nothing, needs=("store",), load=load)
-    console, _ = run([step_with_program, step("store", run=wait_until_loaded)], tmp_path, nothing)
-    assert console.order() == ["store", "tables"]
-
-
-def test_preloaded_part_is_restarted(tmp_path: Path) -> None:
-    serving = tmp_path / "serving"
-
-    async def scenario(_: Supervisor, console: RecordingConsole, started: Started) -> None:
-        serving.unlink()
-        started.kill("service")
-        await until(lambda: "service restarted" in console.lines[-1])
-
-    run([preloaded_part("service", folder=tmp_path)], tmp_path, scenario)
-    assert serving.exists()
-
-
-def test_preloaded_part_is_stopped_if_a_dependency_fails(tmp_path: Path) -> None:
-    loaded, serving = tmp_path / "loaded", tmp_path / "serving"
-
-    async def fail() -> None:
-        await until(loaded.exists)
-        raise StartError("The tables cannot be created.")
-
-    started = Started()
-    nodes: list[Part | Step] = [preloaded_part("service", "tables", folder=tmp_path)]
-    with pytest.raises(StartError, match="tables cannot be created"):
-        run([*nodes, step("tables", run=fail)], tmp_path, nothing, started)
-    assert (started.alive(), serving.exists()) == ([], False)
 
 
 def test_part_stops_after_all_parts_that_need_it(tmp_path: Path) -> None:
