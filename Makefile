@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help up compose compose-down images soak test check bench load proto postman status rotate-keys audit-verify \
-	audit-archive audit-prune synth deploy destroy localstack format lock clean
+	audit-archive audit-prune backup restore synth deploy destroy localstack format lock clean
 
 BIN := .venv/bin
 UV := .venv/installer/bin/uv
@@ -81,6 +81,13 @@ audit-archive: $(READY) ## Write access events before a date (BEFORE=2026-01-31)
 
 audit-prune: $(READY) ## Delete archived access events; audit-verify still verifies the rest (SERVICE=...)
 	@$(BIN)/python -m tools.operate audit-prune $(if $(SERVICE),'$(SERVICE)')
+
+backup: $(READY) ## Back up all databases, running or not (TO=a new folder, RECIPIENT=an age public key to encrypt to)
+	@$(BIN)/python -m tools.backup create $(if $(TO),--to '$(TO)') $(if $(RECIPIENT),--recipient '$(RECIPIENT)')
+
+restore: $(READY) ## Restore a backup into an empty data folder (FROM=its folder, SECRETS=their file, KEY=a private key's file)
+	@$(BIN)/python -m tools.backup restore --from '$(or $(FROM),$(error Set FROM to the folder of a backup))' \
+		$(if $(SECRETS),--secrets '$(SECRETS)') $(if $(KEY),--key '$(KEY)')
 
 synth: $(DEPLOY) ## Generate and check the CloudFormation templates of all environments; needs no account
 	@$(BIN)/python -m infrastructure synth

@@ -9,6 +9,7 @@ PRIVILEGES: Privileges = {
     "dead_letters": READ_WRITE,
     "event_counts": READ_ONLY,
     "events": READ_WRITE,
+    "incarnations": READ_ONLY,
     "patient_counts": READ_ONLY,
     "patients": READ_WRITE,
     "topics": READ_WRITE,

@@ -1,12 +1,13 @@
 """The privileges of the auth service on its tables."""
 
-from services.common.postgres.privileges import APPEND_ONLY, READ_WRITE, Privileges
+from services.common.postgres.privileges import APPEND_ONLY, READ_ONLY, READ_WRITE, Privileges
 
 PRIVILEGES: Privileges = {
     "access_events": APPEND_ONLY,
     "access_groups": APPEND_ONLY,
     "access_seals": APPEND_ONLY,
     "failed_logins": READ_WRITE,
+    "incarnations": READ_ONLY,
     "refresh_tokens": READ_WRITE,
     "signing_keys": READ_WRITE,
     "users": READ_WRITE,

@@ -1,12 +1,13 @@
 """The privileges of the patient service on its tables."""
 
-from services.common.postgres.privileges import APPEND_ONLY, READ_WRITE, Privileges
+from services.common.postgres.privileges import APPEND_ONLY, READ_ONLY, READ_WRITE, Privileges
 
 PRIVILEGES: Privileges = {
     "access_events": APPEND_ONLY,
     "access_groups": APPEND_ONLY,
     "access_seals": APPEND_ONLY,
     "answers": READ_WRITE,
+    "incarnations": READ_ONLY,
     "outbox": READ_WRITE,
     "patients": READ_WRITE,
     "revisions": APPEND_ONLY,

@@ -34,17 +34,21 @@ class Migrations:
         program = run_to_end("migrations", command, self._log, stdin=os.fdopen(reading))
         self._program = asyncio.create_task(program)
 
-    async def run(self) -> None:
-        """Migrates the databases that do not have the newest version, and grants privileges. Raises StartError."""
+    async def run(self, *, restored: bool = False) -> None:
+        """Migrates the databases that do not have the newest version, and grants privileges.
+
+        `restored` says that the databases were restored from a backup. Raises StartError.
+        """
         import asyncpg  # noqa: PLC0415 - takes 100 ms, while Postgres starts
 
-        from services.common.postgres.migrate import grant_privileges, is_current  # noqa: PLC0415
+        from services.common.postgres.migrate import detect_restore, grant_privileges, is_current  # noqa: PLC0415
         from services.common.settings import SettingsError  # noqa: PLC0415
 
         urls = {service: file.read_text() for service, file in self._url_files.items()}
         try:
             if not all(await asyncio.gather(*(is_current(service, url) for service, url in urls.items()))):
                 await self._run_program()
+            await asyncio.gather(*(detect_restore(url, restored=restored) for url in urls.values()))
             await asyncio.gather(
                 *(grant_privileges(service, url, database_name(service)) for service, url in urls.items())
             )

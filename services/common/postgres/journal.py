@@ -3,6 +3,9 @@
 A sequence alone does not provide this order, because a row can be committed after a row with a higher number was read.
 Rows are therefore ordered by the transaction that wrote them, and a row is visible once all transactions that began
 earlier have ended. A long transaction delays the readers of all journals on its server.
+
+The function `journal_number` of the database numbers transactions. The numbers keep increasing after the database is
+restored into another server (see `incarnation`).
 """
 
 from collections.abc import Sequence
@@ -24,9 +27,10 @@ from sqlalchemy import (
 )
 
 from services.common.postgres.database import Database, Transaction
+from services.common.postgres.incarnation import incarnations_table
 from services.common.postgres.statement import Statement
 
-_OLDEST_RUNNING = literal_column("pg_snapshot_xmin(pg_current_snapshot())::text::bigint", BigInteger)
+_OLDEST_RUNNING = literal_column("journal_number(pg_snapshot_xmin(pg_current_snapshot()))", BigInteger)
 
 
 class JournalPosition(NamedTuple):
@@ -42,7 +46,7 @@ START = JournalPosition(0, 0)
 def journal_columns() -> tuple[Column[int], Column[int]]:
     """Returns the columns that a journal needs: the transaction that wrote a row, and the row's position."""
     return (
-        Column("transaction", BigInteger, nullable=False, server_default=text("pg_current_xact_id()::text::bigint")),
+        Column("transaction", BigInteger, nullable=False, server_default=text("journal_number(pg_current_xact_id())")),
         Column("position", BigInteger, Identity(always=True), nullable=False),
     )
 
@@ -53,6 +57,8 @@ class Journal:
     def __init__(self, table: Table) -> None:
         """Takes the table, and adds the index of the journal to it."""
         row = table.c
+        if "incarnations" not in table.metadata.tables:
+            incarnations_table(table.metadata)
         Index(f"{table.name}_journal", row.transaction, row.position)
         position = tuple_(row.transaction, row.position)
         given = tuple_(bindparam("transaction", type_=BigInteger), bindparam("position", type_=BigInteger))

@@ -16,6 +16,7 @@ from typing import Annotated
 import asyncpg
 from msgspec import Meta
 
+from services.common.postgres.incarnation import follow_database
 from services.common.postgres.privileges import READ_ONLY, Privileges
 from services.common.settings import DatabaseSettings, SettingsError
 
@@ -39,10 +40,14 @@ def main() -> None:
     """Migrates the service that the command line names. The settings come from the environment."""
     parser = argparse.ArgumentParser(prog="python -m services.common.postgres.migrate", description=__doc__)
     parser.add_argument("service", choices=sorted(path.parent.name for path in _SERVICES.glob("*/migrations")))
-    service = parser.parse_args().service
+    parser.add_argument("--restored", action="store_true", help="the server was restored from a physical backup")
+    options = parser.parse_args()
+    service: str = options.service
     try:
         settings = MigrationSettings.read()
         migrate(service, settings.database_url)
+        if asyncio.run(detect_restore(settings.database_url, restored=options.restored)):
+            sys.stdout.write(f"The database of {service} was restored: a new incarnation begins.\n")
         if settings.database_role:
             asyncio.run(grant_privileges(service, settings.database_url, settings.database_role))
     except (SettingsError, OSError, asyncpg.PostgresError) as error:
@@ -76,6 +81,12 @@ def migrate(service: str, url: str, *, to: str = "") -> None:
 async def is_current(service: str, url: str) -> bool:
     """Returns whether a service's database has the newest version. Raises SettingsError."""
     return await _read_version(url) == _newest_version(service)
+
+
+async def detect_restore(url: str, *, restored: bool = False) -> bool:
+    """Begins a new incarnation of the database if it was restored, or if `restored` says so. Returns whether it did."""
+    async with _connect(url) as connection:
+        return await follow_database(connection, restored=restored)
 
 
 async def grant_privileges(service: str, url: str, role: str) -> None:

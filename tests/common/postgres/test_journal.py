@@ -15,7 +15,7 @@ from tests.harness.background import Background
 WORDS = Table("words", MetaData(), Column("word", Text), *journal_columns())
 JOURNAL = Journal(WORDS)
 CREATE = (
-    "CREATE TABLE words (word text, transaction bigint NOT NULL DEFAULT pg_current_xact_id()::text::bigint,"
+    "CREATE TABLE words (word text, transaction bigint NOT NULL DEFAULT journal_number(pg_current_xact_id()),"
     " position bigint GENERATED ALWAYS AS IDENTITY)"
 )
 NEXT_TRANSACTION = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text"

@@ -1,0 +1,1 @@
+"""Backups of all databases of the local system, and their restoration into an empty data folder."""

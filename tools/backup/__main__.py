@@ -1,0 +1,100 @@
+"""Backs up and restores the databases of the local system: `python -m tools.backup create`, `restore` or `keygen`.
+
+`make backup` and `make restore` run the commands.
+"""
+
+import argparse
+import asyncio
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import asyncpg
+
+from deploy.errors import StartError
+from deploy.settings import Settings
+from tools.backup.age import AgeError, Identity, Recipient
+from tools.backup.create import create_backup
+from tools.backup.folder import Manifest
+from tools.backup.restore import restore_backup
+
+
+def main() -> int:
+    """Returns the exit code. After an error, which is printed, it is 1."""
+    parser = argparse.ArgumentParser(prog="python -m tools.backup", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    create = commands.add_parser("create", help="back up all databases and the secrets")
+    create.add_argument("--to", type=Path, help="the new folder (default: a folder next to the data folder)")
+    create.add_argument("--recipient", default="", help="the public key to encrypt to: age1...")
+    create.set_defaults(run=_create)
+    restore = commands.add_parser("restore", help="restore a backup into an empty data folder")
+    restore.add_argument("--from", type=Path, required=True, dest="folder", help="the folder of the backup")
+    restore.add_argument("--secrets", type=Path, help="the file of the secrets (default: next to the folder)")
+    restore.add_argument("--key", type=Path, help="the file of the private key")
+    restore.set_defaults(run=_restore)
+    keygen = commands.add_parser("keygen", help="create a private key, and print its public key")
+    keygen.add_argument("file", type=Path, help="the new file of the private key")
+    keygen.set_defaults(run=_create_key)
+    options = parser.parse_args()
+    try:
+        options.run(options)
+    except StartError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        print(f"The command failed: {str(error) or type(error).__name__}.", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _create(options: argparse.Namespace) -> None:
+    settings = Settings.read()
+    recipient = _parse_recipient(options.recipient) if options.recipient else None
+    data = settings.data_dir
+    folder = options.to or data.with_name(f"{data.name}.backups") / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    manifest, secrets = asyncio.run(create_backup(settings, folder, recipient))
+    print(f"Backed up {_describe(manifest)} to {folder}.")
+    print(f"The secrets are in {secrets}. Keep them elsewhere: with them, the dumps can be used to sign tokens.")
+    if not recipient:
+        print("The files are not encrypted. RECIPIENT=age1... encrypts them to a public key.")
+
+
+def _restore(options: argparse.Namespace) -> None:
+    settings = Settings.read()
+    identity = _read_identity(options.key) if options.key else None
+    manifest = asyncio.run(restore_backup(settings, options.folder, identity, options.secrets))
+    print(
+        f"Restored {_describe(manifest)} into {settings.data_dir}, as of {manifest.begin_time:%Y-%m-%d %H:%M:%S} UTC."
+    )
+    print("Start the system with `make up`.")
+
+
+def _create_key(options: argparse.Namespace) -> None:
+    identity = Identity.generate()
+    options.file.touch(mode=0o600, exist_ok=False)
+    options.file.write_text(f"# public key: {identity.recipient}\n{identity}\n", encoding="utf-8")
+    print(identity.recipient)
+
+
+def _describe(manifest: Manifest) -> str:
+    rows = sum(sum(dump.rows.values()) for dump in manifest.databases)
+    size = sum(dump.size for dump in manifest.databases)
+    return f"{len(manifest.databases)} databases with {rows:,} rows ({size / 1e6:,.1f} MB)"
+
+
+def _parse_recipient(text: str) -> Recipient:
+    try:
+        return Recipient.parse(text)
+    except AgeError as error:
+        raise StartError(f"RECIPIENT: {error}.") from None
+
+
+def _read_identity(path: Path) -> Identity:
+    try:
+        return Identity.parse(path.read_text(encoding="utf-8"))
+    except (OSError, AgeError, UnicodeDecodeError) as error:
+        raise StartError(f"KEY: {path} cannot be read: {error}.") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""Restores a backup into an empty data folder."""
+
+import asyncio
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import asyncpg
+
+from deploy.databases import create_databases, owner_url
+from deploy.errors import StartError
+from deploy.settings import EMBEDDED, Settings
+from deploy.topology import TOPOLOGY, database_name
+from tools.backup.age import Identity
+from tools.backup.databases import count_rows, load
+from tools.backup.folder import Backup, Dump, Manifest, open_backup, read_secrets, secrets_path
+from tools.backup.local import read_passwords, run_server
+from tools.local.data_folder import DataFolder
+from tools.local.migrations import Migrations
+from tools.local.postgres import find_programs
+
+
+async def restore_backup(
+    settings: Settings, path: Path, identity: Identity | None, secrets_file: Path | None
+) -> Manifest:
+    """Verifies a backup and restores it. The data folder appears only when all is restored. Raises StartError."""
+    unfinished = _choose_folder(settings.data_dir)
+    backup = open_backup(path, identity)
+    secrets = _read_secrets(backup, secrets_file)
+    with DataFolder.lock(unfinished) as folder:
+        for name, value in secrets.items():
+            folder.secret(name, value)
+        folder.mark_password_shown()
+        async with run_server(settings, folder) as server:
+            await _restore_databases(settings, folder, server, backup)
+    unfinished.rename(settings.data_dir)
+    return backup.manifest
+
+
+def _choose_folder(data: Path) -> Path:
+    """Returns the folder that becomes the data folder at the end. Raises StartError if that is not empty."""
+    if data.exists() and any(data.iterdir()):
+        raise StartError(f"The data folder {data} is not empty. Set PULSETRACK_DATA_DIR to a new folder.")
+    unfinished = data.with_name(f"{data.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    return unfinished
+
+
+def _read_secrets(backup: Backup, file: Path | None) -> Mapping[str, str]:
+    path = file or secrets_path(backup.folder, encrypted=backup.identity is not None)
+    if not path.exists():
+        raise StartError(f"The secrets of the backup are not in {path}. Name their file: SECRETS=...")
+    return read_secrets(path, backup.identity)
+
+
+async def _restore_databases(settings: Settings, folder: DataFolder, server: str, backup: Backup) -> None:
+    shared = settings.database_url != EMBEDDED
+    if shared:
+        await _check_server(server)
+    passwords = read_passwords(folder)
+    await create_databases(server, passwords, shared=shared)
+    files = {}
+    for dump in backup.manifest.databases:
+        url = owner_url(server, dump.service, passwords[dump.service])
+        await _load(url, backup, dump)
+        files[dump.service] = folder.secret(TOPOLOGY[dump.service].database_secrets.owner_url, url, keep=False)
+    await Migrations(files, folder.logs / "migrations.log").run(restored=True)
+
+
+async def _check_server(server: str) -> None:
+    """Raises StartError if the server already has one of the databases."""
+    connection = await asyncpg.connect(server)
+    try:
+        for name in map(database_name, TOPOLOGY):
+            if await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", name):
+                raise StartError(f"The server already has the database {name}.")
+    finally:
+        await connection.close()
+
+
+async def _load(url: str, backup: Backup, dump: Dump) -> None:
+    await asyncio.to_thread(load, find_programs(None), url, backup.read(dump))
+    rows = await count_rows(url)
+    if different := [table for table, count in dump.rows.items() if rows.get(table) != count]:
+        raise StartError(f"Tables of {dump.service} do not have the rows in the manifest: {', '.join(different)}.")
