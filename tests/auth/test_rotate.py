@@ -8,14 +8,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager
 from datetime import timedelta
-from pathlib import Path
 from uuid import uuid4
 
 import jwt
 import pytest
 
 from deploy.settings import HOST
-from gen.pulsetrack.auth.v1 import RefreshTokenRequest, TokenPair
+from gen.pulsetrack.auth.v1 import IssueServiceTokenRequest, RefreshTokenRequest, TokenPair
 from gen.pulsetrack.billing.v1 import GetBillingAccountRequest
 from services.auth.rotate import rotate, rotate_now
 from services.common.postgres.database import Database
@@ -28,11 +27,11 @@ from tests.auth.factory import can_refresh, create_session
 from tests.auth.test_signing_keys import list_key_ids
 from tests.harness.background import Background
 from tests.harness.client import Client, Rejected, attempt, connect
-from tests.harness.services import PASSPHRASE, serve_auth, serve_service
+from tests.harness.services import CLIENT_ID, CLIENT_SECRET, PASSPHRASE, serve_auth, serve_service
 from tests.harness.sql import Sql
 from tests.harness.waiting import eventually
+from tools.local.process import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 ACTIVATION_SECONDS = 2
 THREADS = 8
 CALLS = {
@@ -92,6 +91,12 @@ def get_key_id(token: str) -> str:
     return str(jwt.get_unverified_header(token)["kid"])
 
 
+def find_signing_key(auth: Client) -> str:
+    """Returns the id of the key that signs new tokens. Asks for a service token, which needs no password hash."""
+    request = IssueServiceTokenRequest(client_id=CLIENT_ID, client_secret=CLIENT_SECRET)
+    return get_key_id(auth.issue_service_token(request).access_token)
+
+
 def accepts(service: Client, token: str) -> bool:
     """Returns whether auth or billing accepts a token."""
     path, request = CALLS[service._service]
@@ -112,7 +117,7 @@ def test_new_key_signs_in_every_process_after_its_activation(both: list[Client],
     [old] = list_key_ids(both[0])
     rotate_key(seconds=ACTIVATION_SECONDS)
     for auth in both:
-        eventually(lambda auth=auth: get_key_id(create_session(auth).access_token) != old)  # type: ignore[misc]
+        eventually(lambda auth=auth: find_signing_key(auth) != old)  # type: ignore[misc]
 
 
 def test_tokens_from_any_stage_of_a_rotation_are_accepted_by_every_process(
@@ -123,8 +128,9 @@ def test_tokens_from_any_stage_of_a_rotation_are_accepted_by_every_process(
     before = create_session(one).access_token
     rotate_key(seconds=ACTIVATION_SECONDS)
     during = create_session(one).access_token
-    after = eventually(lambda: token if get_key_id(token := create_session(one).access_token) != old else "")
-    assert get_key_id(before) == get_key_id(during) == old
+    eventually(lambda: find_signing_key(one) != old)
+    after = create_session(one).access_token
+    assert get_key_id(before) == get_key_id(during) == old != get_key_id(after)
     for token in (before, during, after):
         assert [accepts(auth, token) for auth in (one, other)] == [True, True]
 
@@ -175,25 +181,23 @@ def test_known_keys_stay_in_use_while_the_database_fails(both: list[Client], rot
     assert list_key_ids(auth) == known
     assert accepts(auth, create_session(auth).access_token)
     own_sql("ALTER TABLE gone RENAME TO signing_keys")
-    eventually(lambda: get_key_id(create_session(auth).access_token) != old)
+    eventually(lambda: find_signing_key(auth) != old)
 
 
 def test_processes_create_one_key_after_all_are_deleted(both: list[Client], own_sql: Sql) -> None:
     [stolen] = list_key_ids(both[0])
     own_sql("DELETE FROM signing_keys")
     eventually(lambda: stolen not in list_key_ids(both[0]) + list_key_ids(both[1]))
-    assert (
-        list_key_ids(both[0]) == list_key_ids(both[1]) == [row["id"] for row in own_sql("SELECT id FROM signing_keys")]
-    )
+    stored = [row["id"] for row in own_sql("SELECT id FROM signing_keys")]
+    assert list_key_ids(both[0]) == list_key_ids(both[1]) == stored
 
 
 def test_no_call_fails_during_a_rotation(
     background: Background, both: list[Client], url: str, new_database: Callable[[str], str], rotate_key: Rotate
 ) -> None:
     sessions = [create_session(both[0]) for _ in range(THREADS)]
-    serving = serve_auth_and_billing(url, new_database("billing"))
     with (
-        background.during(serving) as port,
+        background.during(serve_auth_and_billing(url, new_database("billing"))) as port,
         connect(port, "billing") as billing,
         ThreadPoolExecutor(THREADS) as threads,
     ):
@@ -236,7 +240,7 @@ def test_users_can_log_in_after_an_immediate_rotation(both: list[Client], replac
     [old] = list_key_ids(both[0])
     replace_keys()
     for auth in both:
-        eventually(lambda auth=auth: get_key_id(create_session(auth).access_token) != old)  # type: ignore[misc]
+        eventually(lambda auth=auth: find_signing_key(auth) != old)  # type: ignore[misc]
         session = create_session(auth)
         for other in both:
             eventually(lambda other=other, token=session.access_token: accepts(other, token))  # type: ignore[misc]
