@@ -21,31 +21,10 @@ from tools.ports import free_port
 Serve = Callable[[str, TokenVerifier], AbstractAsyncContextManager[int]]
 """Runs a service on a database and yields its port."""
 
-pytest_plugins = ["pytest_grpc.plugin", "tests.harness.system"]  # imported after tests/__init__.py
+# Imported after tests/__init__.py.
+pytest_plugins = ["pytest_grpc.plugin", "tests.harness.scheduling", "tests.harness.system"]
 
 _OPTIONS = {"fsync": "off", "timezone": "Asia/Kolkata"}  # not UTC, to detect code that relies on UTC
-
-_LONGEST = (
-    "e2e/test_openapi.py",
-    "e2e/",
-    "requests/",
-    "clients/",
-    "security/",
-    "observability/",
-    "tools/",
-    "infrastructure/",
-)
-"""The folders and files with the slowest tests, slowest first."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Runs the slowest files first, so all workers finish at about the same time."""
-
-    def rank(item: pytest.Item) -> int:
-        path = item.nodeid.removeprefix("tests/")
-        return next((index for index, start in enumerate(_LONGEST) if path.startswith(start)), len(_LONGEST))
-
-    items.sort(key=rank)
 
 
 @pytest.fixture(scope="session")

@@ -108,7 +108,7 @@ RULES = {
     ),
     "a watch streams changes and heartbeats, and resumes after its last token": (
         "tests/e2e/test_watch_patients.py::test_rest_watch_sends_each_change_as_a_json_line",
-        "tests/e2e/test_watch_patients.py::test_resumed_watch_misses_no_change_when_a_process_is_killed",
+        "tests/e2e/test_watch_faults.py::test_resumed_watch_misses_no_change_when_a_process_is_killed",
         "tests/patient/test_watch_patients.py::test_heartbeats_carry_a_valid_resume_token",
     ),
     "every read or write of a record creates an access event, even if it is rejected": (

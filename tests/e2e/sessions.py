@@ -131,6 +131,12 @@ def list_all(session: Session, path: str, field: str, **query: Any) -> list[dict
             return found
 
 
+def list_methods(admin: Session, patient_id: str) -> list[str]:
+    """Returns the methods of a patient's access events, oldest first."""
+    events = admin.get(f"/v1/patients/{patient_id}/access-events")["accessEvents"]
+    return [event["method"].rpartition("/")[2] for event in reversed(events)]
+
+
 def fill_path(path: str) -> str:
     """Returns a REST path with a random id in place of each variable."""
     return contract.PATH_VARIABLE.sub(str(uuid4()), path)

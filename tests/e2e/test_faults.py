@@ -1,30 +1,23 @@
-"""A killed process loses no acknowledged patient, and creates no duplicate accounts or events."""
+"""A killed process loses no acknowledged patient or access event, and creates no duplicate accounts or events."""
 
 import os
 import signal
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from uuid import uuid4
 
 import httpx
 import pytest
 
-from tests.e2e.sessions import Session, a_patient, list_all
-from tests.harness.system import NewFolder
+from tests.e2e.sessions import ADMIN_EMAIL, Session, a_patient, list_all, list_methods
 from tests.harness.waiting import eventually
-from tools.instance import Instance, run_instance
+from tools.instance import Instance
 
 PATIENTS = 200
 KILL_AFTER = 50
-
-
-@pytest.fixture(scope="module")
-def own_instance(new_folder: NewFolder) -> Iterator[Instance]:
-    """An instance whose processes are killed."""
-    with run_instance(new_folder("own_instance"), PULSETRACK_RATE_LIMITS="off") as instance:
-        yield instance
 
 
 def count_by_patient(session: Session, path: str, field: str) -> Counter[str]:
@@ -57,12 +50,12 @@ def create_during_kill(session: Session, instance: Instance, part: str) -> set[s
 
 
 @pytest.mark.parametrize("part", ["patient", "billing", "broker", "analytics", "postgres", "auth", "gateway"])
-def test_killed_process_loses_and_duplicates_no_acknowledged_patient(own_instance: Instance, part: str) -> None:
-    eventually(lambda: httpx.get(f"{own_instance.url}/.well-known/jwks.json").is_success)
-    with Session.sign_up(own_instance) as session:
-        old = own_instance.state().processes[part].pid
-        acknowledged = create_during_kill(session, own_instance, part)
-        eventually(lambda: own_instance.state().processes[part].pid != old)
+def test_killed_process_loses_and_duplicates_no_acknowledged_patient(expendable: Instance, part: str) -> None:
+    expendable.wait_until_ready()
+    with Session.sign_up(expendable) as session:
+        old = expendable.state().processes[part].pid
+        acknowledged = create_during_kill(session, expendable, part)
+        eventually(lambda: expendable.state().processes[part].pid != old)
 
         def is_settled() -> bool:
             try:
@@ -76,17 +69,17 @@ def test_killed_process_loses_and_duplicates_no_acknowledged_patient(own_instanc
         eventually(is_settled, seconds=60)
 
 
-def test_restart_preserves_data_and_sessions(new_folder: NewFolder) -> None:
-    folder = new_folder("restarted")
-    with run_instance(folder) as instance, Session.sign_up(instance) as session:
-        created = session.post("/v1/patients", a_patient())
-        token, refresh_token = session.token, session.refresh_token
-        assert instance.stop() == 0
-    with run_instance(folder) as instance, Session.open(instance, token) as session:
-        assert session.get(f"/v1/patients/{created['id']}") == created
-        session.post("/v1/auth/refresh", {"refreshToken": refresh_token})
-        again = Session.log_in(instance, "admin@pulsetrack.local", instance.admin_password)
-        with again as admin:
-            assert admin.get("/v1/auth/me")["role"] == "ROLE_ADMIN"
-        eventually(lambda: session.get("/v1/analytics/events", patientId=created["id"]).get("events"))
-        eventually(lambda: session.get("/v1/billing/accounts", patientId=created["id"]).get("billingAccounts"))
+def test_kill_loses_no_events_of_changes_or_of_reads_older_than_a_second(expendable: Instance) -> None:
+    expendable.wait_until_ready()
+    with Session.log_in(expendable, ADMIN_EMAIL, expendable.admin_password) as admin:
+        read = [admin.post("/v1/patients", a_patient())["id"] for _ in range(10)]
+        for patient_id in read:
+            admin.get(f"/v1/patients/{patient_id}")
+        time.sleep(1)
+        written = [admin.post("/v1/patients", a_patient())["id"] for _ in range(10)]
+        old = expendable.state().processes["patient"].pid
+        os.kill(old, signal.SIGKILL)
+        eventually(lambda: expendable.state().processes["patient"].pid != old)
+        eventually(lambda: admin.rest.get(f"/v1/patients/{uuid4()}").status_code == 404)
+        assert [list_methods(admin, patient_id) for patient_id in read] == [["CreatePatient", "GetPatient"]] * 10
+        assert [list_methods(admin, patient_id) for patient_id in written] == [["CreatePatient"]] * 10

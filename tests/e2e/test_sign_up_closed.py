@@ -1,4 +1,4 @@
-"""An instance with closed sign-up."""
+"""An instance with closed sign-up and without reflection."""
 
 import json
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 from gen.pulsetrack.auth.v1 import SignUpRequest
+from services.common.protobuf.contract import SERVICES
 from tests.e2e.sessions import ADMIN_EMAIL, PASSWORD, Session, a_patient
 from tests.harness.client import attempt, connect
 from tests.harness.system import NewFolder
@@ -20,8 +21,8 @@ MESSAGE = "Sign-up is closed. Ask an administrator to create a user for you."
 
 @pytest.fixture(scope="module")
 def closed(new_folder: NewFolder) -> Iterator[Instance]:
-    folder = new_folder("closed")
-    with run_instance(folder, PULSETRACK_SIGN_UP="closed", PULSETRACK_RATE_LIMITS="off") as instance:
+    settings = {"PULSETRACK_SIGN_UP": "closed", "PULSETRACK_REFLECTION": "off", "PULSETRACK_RATE_LIMITS": "off"}
+    with run_instance(new_folder("closed"), **settings) as instance:
         yield instance
 
 
@@ -79,3 +80,9 @@ def test_start_prints_whether_sign_up_is_open(closed: Instance, system: Instance
     ]
     assert ["Sign-up is open: anyone" in output for output in outputs] == [False, True]
     assert ["/v1/auth/signup" in output for output in outputs] == [False, True]
+
+
+def test_disabled_reflection_rejects_every_listing(closed: Instance) -> None:
+    for port in (closed.port, *(closed.state().ports[service] for service in SERVICES)):
+        listing = run("grpcurl", "-plaintext", f"127.0.0.1:{port}", "list")
+        assert (listing.returncode != 0, listing.stdout) == (True, ""), port

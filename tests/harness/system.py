@@ -1,6 +1,5 @@
 """Pytest plugin: a system that the tests of a worker share, and data folders for tests that need their own."""
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,13 +19,14 @@ NewFolder = Callable[[str], Path]
 
 
 @pytest.fixture(scope="session")
-def new_folder(tmp_path_factory: pytest.TempPathFactory) -> NewFolder:
+def new_folder(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> NewFolder:
     """Creates data folders. With several workers, they contain migrated databases, which are created once."""
     shared = tmp_path_factory.getbasetemp().parent
+    is_worker = hasattr(pytestconfig, "workerinput")  # a test may run pytest in a process that inherits its environment
 
     def new(name: str) -> Path:
         folder = tmp_path_factory.mktemp(name) / "data"
-        if "PYTEST_XDIST_WORKER" in os.environ:
+        if is_worker:
             with FileLock(shared / "prepared.lock"):
                 if not (shared / "prepared").exists():
                     prepare(shared / "prepared")
@@ -53,6 +53,13 @@ def system(new_folder: NewFolder) -> Iterator[Instance]:
     """The system that tests share if they do not break it, as `make up` runs it."""
     settings = {"PULSETRACK_RATE_LIMITS": "off", "PULSETRACK_CORS_ORIGINS": ORIGIN}
     with run_instance(new_folder("system"), **settings) as instance:
+        yield instance
+
+
+@pytest.fixture(scope="session")
+def expendable(new_folder: NewFolder) -> Iterator[Instance]:
+    """A system whose processes tests kill and whose keys they revoke. Each test waits until it is ready."""
+    with run_instance(new_folder("expendable"), PULSETRACK_RATE_LIMITS="off") as instance:
         yield instance
 
 

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from uuid import uuid4
@@ -14,28 +13,26 @@ from gen.pulsetrack.billing.v1 import GetBillingAccountRequest
 from tests.e2e.sessions import Session
 from tests.harness.background import Background
 from tests.harness.client import Rejected, attempt, connect
-from tests.harness.system import NewFolder
 from tests.harness.tokens import Signer
 from tests.harness.waiting import eventually
 from tests.security.leaked import leaked_signer, reasons
-from tools.instance import Instance, run_instance
+from tools.instance import Instance
 from tools.local.process import ROOT
 
 REJECTED = ["TOKEN_INVALID"] * 3
 
 
 @pytest.fixture(scope="module")
-def rotated(new_folder: NewFolder, background: Background) -> Iterator[tuple[Instance, list[str]]]:
+def rotated(expendable: Instance, background: Background) -> tuple[Instance, list[str]]:
     """An instance with a revoked key, and tokens of that key, used and unused."""
-    with run_instance(new_folder("leaked"), PULSETRACK_RATE_LIMITS="off") as instance:
-        signer = leaked_signer(background, instance)
-        used = [signer.long_lived_token("ADMIN") for _ in range(2)]
-        never_used = [signer.long_lived_token("ADMIN") for _ in range(2)]
-        eventually(
-            lambda: all(is_accepted(instance, token) for token in used)
-        )  # a service may still be fetching its first keys
-        rotate_now(instance.folder)
-        yield instance, used + never_used
+    signer = leaked_signer(background, expendable)
+    used = [signer.long_lived_token("ADMIN") for _ in range(2)]
+    never_used = [signer.long_lived_token("ADMIN") for _ in range(2)]
+    eventually(
+        lambda: all(is_accepted(expendable, token) for token in used)
+    )  # a service may still be fetching its first keys
+    rotate_now(expendable.folder)
+    return expendable, used + never_used
 
 
 def is_accepted(instance: Instance, token: str) -> bool:
