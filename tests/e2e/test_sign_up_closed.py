@@ -13,6 +13,7 @@ from services.common.protobuf.contract import SERVICES
 from tests.e2e.sessions import ADMIN_EMAIL, PASSWORD, Session, a_patient
 from tests.harness.client import attempt, connect
 from tests.harness.system import NewFolder
+from tests.harness.waiting import eventually
 from tests.requests.tool import run
 from tools.instance import Instance, run_instance
 
@@ -74,10 +75,7 @@ def test_user_created_by_an_admin_can_create_patients(closed: Instance) -> None:
 
 
 def test_start_prints_whether_sign_up_is_open(closed: Instance, system: Instance) -> None:
-    outputs = [
-        instance.folder.with_name(f"{instance.folder.name}.out").read_text(encoding="utf-8")
-        for instance in (closed, system)
-    ]
+    outputs = [eventually(partial(read_summary, instance)) for instance in (closed, system)]
     assert ["Sign-up is open: anyone" in output for output in outputs] == [False, True]
     assert ["/v1/auth/signup" in output for output in outputs] == [False, True]
 
@@ -86,3 +84,9 @@ def test_disabled_reflection_rejects_every_listing(closed: Instance) -> None:
     for port in (closed.port, *(closed.state().ports[service] for service in SERVICES)):
         listing = run("grpcurl", "-plaintext", f"127.0.0.1:{port}", "list")
         assert (listing.returncode != 0, listing.stdout) == (True, ""), port
+
+
+def read_summary(instance: Instance) -> str:
+    """Returns the output of an instance once it contains the summary, which is printed after the gateway is ready."""
+    output = instance.folder.with_name(f"{instance.folder.name}.out").read_text(encoding="utf-8")
+    return output if "PulseTrack is up after" in output else ""
