@@ -94,7 +94,7 @@ def test_every_kind_of_field_round_trips(kitchen: Any, name: str, data: Any) -> 
 
 
 @pytest.mark.parametrize("dataclass_type", DATACLASSES, ids=full_name)
-@fuzz
+@settings(fuzz, max_examples=25)  # these messages contain each other
 @given(data=st.data())
 def test_every_message_of_the_contract_round_trips(dataclass_type: Any, data: Any) -> None:
     check_round_trip(data.draw, codec_of(dataclass_type))

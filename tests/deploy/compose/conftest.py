@@ -15,8 +15,9 @@ _SECONDS = 1200
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks the tests of this folder and extends their timeouts."""
+    folder = str(Path(__file__).parent)
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if str(item.path).startswith(folder):
             item.add_marker(pytest.mark.soak)
             item.add_marker(pytest.mark.timeout(_SECONDS))
 
