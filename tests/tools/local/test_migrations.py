@@ -8,6 +8,7 @@ import pytest
 
 from deploy.databases import Passwords, create_databases, owner_url, service_url
 from deploy.errors import StartError
+from deploy.topology import database_name
 from services.common.postgres.migrate import is_current
 from tests.harness.background import Background
 from tests.harness.sql import Sql
@@ -18,9 +19,11 @@ PASSWORDS = Passwords("the password of the service", "the password of the owner"
 
 
 @pytest.fixture(scope="module")
-def folder(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(postgres: Postgres, background: Background, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the file of the owner's URL, for a new database of billing."""
     folder = tmp_path_factory.mktemp("migrations")
+    name = database_name("billing")
+    Sql(background, postgres.url())(f"DROP DATABASE IF EXISTS {name}")  # other tests may run a system on this server
     asyncio.run(create_databases(postgres.url(), {"billing": PASSWORDS}, shared=True))
     (folder / "url").write_text(owner_url(postgres.url(), "billing", PASSWORDS))
     return folder
