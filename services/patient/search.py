@@ -33,6 +33,9 @@ _GROWTH: Final = 4
 _SPARSE: Final = 10
 """Matches are sparse if fewer patients in a window match."""
 
+EXAMINED: Final = 30_000
+"""The number of patients that are examined before a page is returned empty although more may follow."""
+
 FEW: Final = 300
 """The number of matches that are sorted at once."""
 
@@ -104,7 +107,7 @@ class BoundedListing:
     ) -> tuple[Sequence[Record], Position | None]:
         """Returns the rows of a page, and the position of the next page."""
         page: list[Record] = []
-        can_count = position.last is None
+        examined, can_count = 0, position.last is None
         while True:
             page += await self._read_rows(db, position, limit=size + 1 - len(page), **values)
             if len(page) > size:
@@ -115,9 +118,10 @@ class BoundedListing:
             following = await self._skip_window(db, position, values, counts=can_count)
             if following is None:
                 return page, None
+            examined += self._measure_window(position)
             if following.column:
                 page.clear()
-            elif len(page) >= min(_SPARSE, size) or position.is_long:
+            elif len(page) >= min(_SPARSE, size) or (position.is_long and (page or examined >= EXAMINED)):
                 return page, following
             else:
                 following = following._replace(is_long=True)
@@ -155,11 +159,15 @@ class BoundedListing:
         return Position(start=[row[name] for name in self._start.parameters])
 
     def _name_values(self, position: Position) -> dict[str, Any]:
-        window = self._window * (_GROWTH if position.is_long else 1)
+        window = self._measure_window(position)
         pairs = [("limit_of_window", window), ("end_of_window", window - 1)]
         pairs += zip(self._start.parameters, position.start or (), strict=False)
         pairs += zip(self._last.parameters, position.last or (), strict=False)
         return dict(pairs)
+
+    def _measure_window(self, position: Position) -> int:
+        """Returns the number of patients in a window."""
+        return self._window * (_GROWTH if position.is_long else 1)
 
     def _decode(self, token: str, query: bytes) -> Position:
         try:
