@@ -68,13 +68,11 @@ class Pool:
         except (asyncio.CancelledError, TimeoutError, asyncpg.InternalClientError):
             self._recover(connection)
             raise
-        except asyncpg.ReadOnlySQLTransactionError:  # the server is no longer the primary
-            for each in (connection, *self._idle):
-                each.terminate()
-            self._idle.clear()
-            self._release(connection)
-            raise
-        except BaseException:
+        except BaseException as error:
+            # The error itself, or the cause of the failure that it became within the block.
+            if isinstance(error.__cause__ or error, asyncpg.ReadOnlySQLTransactionError):
+                self._terminate_idle()  # the server is no longer the primary
+                connection.terminate()
             self._release(connection)
             raise
         else:
@@ -127,6 +125,11 @@ class Pool:
         """Closes the connections that have been idle since the last call. They are the first in the list."""
         await self._close_idle(self._unneeded)
         self._unneeded = len(self._idle)
+
+    def _terminate_idle(self) -> None:
+        for connection in self._idle:
+            connection.terminate()
+        self._idle.clear()
 
     async def _close_idle(self, count: int) -> None:
         closing, self._idle = self._idle[:count], self._idle[count:]

@@ -6,12 +6,17 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
+from sqlalchemy import select, text
 
+from services.common.errors import DependencyUnavailable
 from services.common.postgres import pool as pools
+from services.common.postgres.database import Database, Transaction
 from services.common.postgres.pool import Pool
+from services.common.postgres.statement import Statement
 from tests.harness.background import Background
 from tests.harness.embedded_postgres import query
 
+PID = Statement(select(text("pg_backend_pid() AS pid")))
 SLEEPING = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
 
 
@@ -222,6 +227,25 @@ def test_connections_to_a_demoted_primary_are_closed(background: Background, url
                 async with pool.connection() as connection:
                     await connection.execute("CREATE TABLE unwanted ()")
             assert pool.idle == 0
+
+    background.run(run())
+
+
+def test_failed_write_to_a_demoted_primary_closes_all_connections(background: Background, url: str) -> None:
+    """The pool receives the failure that the error of the server has become."""
+
+    async def find_pid(db: Database | Transaction) -> object:
+        row = await db.row(PID)
+        return row and row["pid"]
+
+    async def run() -> None:
+        async with Database(f"{url}?default_transaction_read_only=on") as db:
+            async with db.begin() as tx:
+                before = {await find_pid(tx), await find_pid(db)}
+            with pytest.raises(DependencyUnavailable):
+                await db.row(Statement(text("DELETE FROM accounts")))
+            async with db.begin() as tx:
+                assert not before & {await find_pid(tx), await find_pid(db)}
 
     background.run(run())
 
