@@ -52,6 +52,10 @@ class Settings(DatabaseSettings, frozen=True, kw_only=True):
 
     listen: Annotated[str, Meta(description="Address that the service listens on: host:port.")]
     database_connections: Annotated[int, Meta(ge=2, description="Maximum size of the database connection pool.")] = 10
+    prepared_statements: Annotated[
+        Literal["on", "off"],
+        Meta(description="Caches prepared statements. Turn off behind PgBouncer in transaction mode."),
+    ] = "on"
     reflection: Annotated[Literal["on", "off"], Meta(description="Enables gRPC server reflection.")] = "on"
     log_level: Annotated[LogLevel, Meta(description="Minimum level of log records.")] = "INFO"
     people_per_second: Annotated[
@@ -78,6 +82,13 @@ class Settings(DatabaseSettings, frozen=True, kw_only=True):
         float,
         Meta(gt=0, description="Time that a client has to read a message of a stream before the stream is closed."),
     ] = 10
+    connection_age_seconds: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="Age at which the server asks a client to reconnect, so that calls reach added processes.",
+        ),
+    ] = 60
     linger_seconds: Annotated[
         int,
         Meta(

@@ -27,13 +27,15 @@ R = TypeVar("R", bound=betterproto2.Message)
 
 _OUTAGES = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
 _RENEWAL_MARGIN_SECONDS = 30
+_KEEPALIVE_MS, _PING_TIMEOUT_MS = 10_000, 5_000
 
 
 def open_channel(target: str) -> grpc.aio.Channel:
     """Returns a channel to host:port, or to several comma-separated IP addresses with ports.
 
     Calls are distributed over all addresses, including those that a host name resolves to (round robin). The channel
-    connects on first use and reconnects automatically.
+    connects on first use and reconnects automatically. It resolves a host name again whenever a connection ends, which
+    servers cause regularly. A connection whose server does not respond is replaced within 15 seconds.
     """
     return grpc.aio.insecure_channel(
         f"ipv4:{target}" if "," in target else target,
@@ -42,6 +44,12 @@ def open_channel(target: str) -> grpc.aio.Channel:
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.min_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 250),  # all services start at the same time
+            ("grpc.dns_min_time_between_resolutions_ms", 1_000),
+            ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+            ("grpc.keepalive_timeout_ms", _PING_TIMEOUT_MS),
+            ("grpc.http2.ping_timeout_ms", _PING_TIMEOUT_MS),  # grpc-core waits for 60 s without this
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.max_pings_without_data", 0),
         ],
     )
 

@@ -57,6 +57,9 @@ OPTIONS = (
     # No HPACK table for requests: grpc-core would cache an invalid header there for all calls of a connection.
     ("grpc.http2.hpack_table_size.decoder", 0),
     ("grpc.so_reuseport", 0),  # a port that is in use is an error
+    # Accepts the keepalive pings of clients, at half of their interval in client.py.
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
 )
 
 _NO_MESSAGE = b"\0"
@@ -219,7 +222,9 @@ async def start_server(
     builder = HandlerBuilder(settings, verifier, audit=audit, admission=admission)
     state = _Health(service_name, (verifier, *dependencies))
     reflection = create_reflection_handlers() if settings.reflection == "on" else ()
-    server = grpc.aio.server(options=OPTIONS)
+    # Without a limit of the grace, calls and streams in progress on an old connection continue until they end.
+    age = ("grpc.max_connection_age_ms", settings.connection_age_seconds * 1000)
+    server = grpc.aio.server(options=(*OPTIONS, age))
     server.add_generic_rpc_handlers(
         (builder.create_handlers(service_name, servicer), state.create_handlers(), *reflection)
     )
