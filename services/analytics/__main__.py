@@ -15,7 +15,7 @@ from services.common.messaging.producer import Publisher
 from services.common.messaging.topic import KnownTopics
 from services.common.observability.export import export_telemetry
 from services.common.observability.logging import configure_logging
-from services.common.postgres.database import Database
+from services.common.postgres.database import open_database
 from services.common.protobuf.contract import SERVICES
 from services.common.rpc.client import create_trust_fetcher, open_channel
 from services.common.rpc.server import run, serve
@@ -34,7 +34,7 @@ async def main() -> None:
     settings = AnalyticsSettings.read()
     configure_logging("analytics", settings.log_level)
     verifier = TokenVerifier(create_trust_fetcher(open_channel(settings.auth)))
-    async with Database(settings.database_url, connections=settings.database_connections) as db:
+    async with open_database(settings) as db:
         subscription = Subscription(settings.kafka, TOPIC, group=GROUP, db=db, known=KnownTopics(known_topics))
         store = EventStore(db, DeadLetters(db, Publisher(settings.kafka, DEAD_LETTERS_TOPIC)))
         async with (

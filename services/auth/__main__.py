@@ -17,7 +17,7 @@ from services.common.audit.interceptor import AccessInterceptors
 from services.common.audit.seals import Sealer
 from services.common.observability.export import export_telemetry
 from services.common.observability.logging import configure_logging
-from services.common.postgres.database import Database
+from services.common.postgres.database import open_database
 from services.common.protobuf.contract import SERVICES
 from services.common.rpc.server import run, serve
 from services.common.rpc.token_rules import MAX_TOKEN_SECONDS
@@ -70,7 +70,7 @@ async def main() -> None:
         service_token=settings.service_token_seconds,
     )
     async with (
-        Database(settings.database_url, connections=settings.database_connections) as db,
+        open_database(settings) as db,
         export_telemetry(settings, "auth", [db]),
         SigningKeys(db, settings.key_passphrase) as keys,
         AccessLog(db, AUDIT, people_per_second=settings.people_per_second) as log,

@@ -25,14 +25,14 @@ from services.auth.models import (
 )
 from services.auth.tokens import TOKEN_VALIDITY, KeyPassphrase, create_key, decrypt_key
 from services.common.observability.logging import configure_logging
-from services.common.postgres.database import Database, Transaction
+from services.common.postgres.database import Database, Transaction, open_database
 from services.common.rpc.server import run
-from services.common.settings import DatabaseSettings
+from services.common.settings import PooledDatabaseSettings
 
 _log = logging.getLogger(__name__)
 
 
-class RotationSettings(DatabaseSettings, frozen=True, kw_only=True):
+class RotationSettings(PooledDatabaseSettings, frozen=True, kw_only=True):
     """The settings of a rotation."""
 
     key_passphrase: KeyPassphrase
@@ -75,7 +75,7 @@ async def main() -> None:
     options = parser.parse_args()
     settings = RotationSettings.read()
     configure_logging("auth", "INFO")
-    async with Database(settings.database_url) as db:
+    async with open_database(settings) as db:
         if options.now:
             await rotate_now(db, settings.key_passphrase)
             _log.info("The old keys and all sessions are revoked. Users must log in again.")

@@ -7,7 +7,7 @@ from services.common.audit.interceptor import AccessInterceptors
 from services.common.audit.seals import Sealer
 from services.common.observability.export import export_telemetry
 from services.common.observability.logging import configure_logging
-from services.common.postgres.database import Database
+from services.common.postgres.database import open_database
 from services.common.protobuf.contract import SERVICES
 from services.common.rpc.client import create_trust_fetcher, open_channel
 from services.common.rpc.server import run, serve
@@ -21,7 +21,7 @@ async def main() -> None:
     configure_logging("billing", settings.log_level)
     verifier = TokenVerifier(create_trust_fetcher(open_channel(settings.auth)))
     async with (
-        Database(settings.database_url, connections=settings.database_connections) as db,
+        open_database(settings) as db,
         export_telemetry(settings, "billing", [db]),
         AccessLog(db, AUDIT, people_per_second=settings.people_per_second) as log,
         Sealer(db, AUDIT),

@@ -15,6 +15,7 @@ class SettingsError(Exception):
     """Raised when a setting is missing or invalid."""
 
 
+Switch = Literal["on", "off"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 
@@ -47,16 +48,20 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
             raise SettingsError(f"A setting is invalid or missing (`name` stands for {PREFIX}NAME): {error}") from None
 
 
-class Settings(DatabaseSettings, frozen=True, kw_only=True):
+class PooledDatabaseSettings(DatabaseSettings, frozen=True, kw_only=True):
+    """The database connections of a program that may connect through PgBouncer."""
+
+    database_connections: Annotated[int, Meta(ge=2, description="Maximum size of the database connection pool.")] = 10
+    prepared_statements: Annotated[
+        Switch, Meta(description="Caches prepared statements; `off` for PgBouncer in transaction mode.")
+    ] = "on"
+
+
+class Settings(PooledDatabaseSettings, frozen=True, kw_only=True):
     """The settings of every service."""
 
     listen: Annotated[str, Meta(description="Address that the service listens on: host:port.")]
-    database_connections: Annotated[int, Meta(ge=2, description="Maximum size of the database connection pool.")] = 10
-    prepared_statements: Annotated[
-        Literal["on", "off"],
-        Meta(description="Caches prepared statements. Turn off behind PgBouncer in transaction mode."),
-    ] = "on"
-    reflection: Annotated[Literal["on", "off"], Meta(description="Enables gRPC server reflection.")] = "on"
+    reflection: Annotated[Switch, Meta(description="Enables gRPC server reflection.")] = "on"
     log_level: Annotated[LogLevel, Meta(description="Minimum level of log records.")] = "INFO"
     people_per_second: Annotated[
         int,

@@ -12,7 +12,7 @@ from services.common.messaging.producer import Publisher
 from services.common.messaging.topic import KnownTopics
 from services.common.observability.export import export_telemetry
 from services.common.observability.logging import configure_logging
-from services.common.postgres.database import Database
+from services.common.postgres.database import open_database
 from services.common.protobuf.contract import SERVICES
 from services.common.rpc.client import ServiceCredentials, create_trust_fetcher, open_channel
 from services.common.rpc.server import run, serve
@@ -55,7 +55,7 @@ async def main() -> None:
     outbox, known = Outbox(outbox_rows), KnownTopics(known_topics)
     topic = EventsTopic(Publisher(settings.kafka, TOPIC))
     async with (
-        Database(settings.database_url, connections=settings.database_connections) as db,
+        open_database(settings) as db,
         export_telemetry(settings, "patient", [db, outbox]),
         AccessLog(db, AUDIT, people_per_second=settings.people_per_second) as log,
         Sealer(db, AUDIT),

@@ -29,10 +29,10 @@ from services.common.audit.seals import (
     read_seals,
 )
 from services.common.audit.tables import AuditTables, compute_group_id, is_group_id, join_ids
-from services.common.postgres.database import Database
+from services.common.postgres.database import Database, open_database
 from services.common.protobuf.contract import SERVICES
 from services.common.rpc.server import run
-from services.common.settings import DatabaseSettings
+from services.common.settings import PooledDatabaseSettings
 
 
 class Archive(NamedTuple):
@@ -208,7 +208,7 @@ async def main() -> None:
     parser.add_argument("--before", type=_parse_day, required=True, help="the first day that is not archived, in UTC")
     options = parser.parse_args()
     name, older_than = options.service, datetime.combine(options.before, time(), UTC)
-    async with Database(DatabaseSettings.read().database_url) as db:
+    async with open_database(PooledDatabaseSettings.read()) as db:
         try:
             path = await archive(db, load_audit_tables(name), name, options.folder, older_than)
             end = verify_archives(name, options.folder)

@@ -12,10 +12,10 @@ from sqlalchemy import BigInteger, bindparam, delete, func, select
 from services.common.audit.archive import Archive, CommandParser, verify_archives
 from services.common.audit.seals import AuditIntegrityError, load_audit_tables
 from services.common.audit.tables import AuditTables
-from services.common.postgres.database import Database
+from services.common.postgres.database import Database, open_database
 from services.common.postgres.statement import Statement
 from services.common.rpc.server import run
-from services.common.settings import DatabaseSettings
+from services.common.settings import PooledDatabaseSettings
 
 
 async def prune(db: Database, tables: AuditTables, archived: Archive) -> int:
@@ -44,7 +44,7 @@ async def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="the folder of the archives")
     options = parser.parse_args()
     name: str = options.service
-    async with Database(DatabaseSettings.read().database_url) as db:
+    async with open_database(PooledDatabaseSettings.read()) as db:
         try:
             archived = verify_archives(name, options.folder)
             count = await prune(db, load_audit_tables(name), archived) if archived else 0

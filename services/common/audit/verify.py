@@ -13,9 +13,9 @@ from pathlib import Path
 from services.common.audit.archive import Archive, CommandParser, verify_archives
 from services.common.audit.seals import AuditIntegrityError, Chain, load_audit_tables, read_seals
 from services.common.audit.tables import AuditTables
-from services.common.postgres.database import Database
+from services.common.postgres.database import Database, open_database
 from services.common.rpc.server import run
-from services.common.settings import DatabaseSettings
+from services.common.settings import PooledDatabaseSettings
 
 
 async def verify(
@@ -56,7 +56,7 @@ async def main() -> None:
     parser.add_argument("--head", type=_parse_hash, default=b"", help="the hash of a seal that was stored elsewhere")
     options = parser.parse_args()
     name: str = options.service
-    async with Database(DatabaseSettings.read().database_url) as db:
+    async with open_database(PooledDatabaseSettings.read()) as db:
         try:
             archived = verify_archives(name, options.archives) if options.archives else None
             chain, unsealed = await verify(db, load_audit_tables(name), options.head, archived)

@@ -17,11 +17,13 @@ from services.common.postgres.pool import Pool
 from services.common.postgres.sqlstates import find_failure
 from services.common.postgres.statement import CombinedStatement, Statement, combine
 from services.common.retry import retry_while_unavailable
-from services.common.settings import SettingsError
+from services.common.settings import PooledDatabaseSettings, SettingsError, Switch
 
 Conflicts = Mapping[str, type[Failure]]
 """The failure to raise when a unique constraint is violated, by the name of the constraint."""
 
+_PREPARED: dict[Switch, int] = {"on": 100, "off": 0}
+"""How many prepared statements a connection caches."""
 _POOL = {"db.client.connection.pool.name": "database"}
 _meter = metrics.get_meter("pulsetrack")
 _connections = _meter.create_gauge(
@@ -122,8 +124,8 @@ class Database:
     Entering the context waits until the database is available, and raises SettingsError if the URL is invalid.
     """
 
-    def __init__(self, url: str, *, connections: int = 10) -> None:
-        self._pool = Pool(url, size=connections)
+    def __init__(self, url: str, *, connections: int = 10, prepared_statements: Switch = "on") -> None:
+        self._pool = Pool(url, size=connections, prepared_statements=_PREPARED[prepared_statements])
 
     async def __aenter__(self) -> Self:
         try:
@@ -207,6 +209,15 @@ class Database:
             if isinstance(error, ValueError):
                 raise
             raise DependencyUnavailable from error
+
+
+def open_database(settings: PooledDatabaseSettings) -> Database:
+    """Returns the database of a service."""
+    return Database(
+        settings.database_url,
+        connections=settings.database_connections,
+        prepared_statements=settings.prepared_statements,
+    )
 
 
 @contextmanager

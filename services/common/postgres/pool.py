@@ -28,10 +28,14 @@ class Pool:
     A connection that remains idle is closed within 2 * `idle_timeout` seconds.
     """
 
-    def __init__(self, url: str, *, size: int, idle_timeout: float = _IDLE_TIMEOUT) -> None:
+    def __init__(
+        self, url: str, *, size: int, idle_timeout: float = _IDLE_TIMEOUT, prepared_statements: int = 100
+    ) -> None:
+        """Takes the maximum numbers of connections and of prepared statements that each of them caches."""
         self.size = size
         self.used = 0
         self._url = url
+        self._prepared_statements = prepared_statements
         self._slots = asyncio.Semaphore(size)
         self._idle: list[asyncpg.Connection] = []
         self._unneeded = 0
@@ -93,7 +97,12 @@ class Pool:
                 self._unneeded = min(self._unneeded, len(self._idle))
                 if not connection.is_closed():
                     return connection
-            return await asyncpg.connect(self._url, timeout=_TIMEOUT, command_timeout=_STATEMENT_TIMEOUT)
+            return await asyncpg.connect(
+                self._url,
+                timeout=_TIMEOUT,
+                command_timeout=_STATEMENT_TIMEOUT,
+                statement_cache_size=self._prepared_statements,
+            )
         except BaseException:
             self._release(None)
             raise

@@ -13,6 +13,7 @@ from services.common.postgres import pool as pools
 from services.common.postgres.database import Database, Transaction
 from services.common.postgres.pool import Pool
 from services.common.postgres.statement import Statement
+from services.common.settings import Switch
 from tests.harness.background import Background
 from tests.harness.embedded_postgres import query
 
@@ -246,6 +247,19 @@ def test_failed_write_to_a_demoted_primary_closes_all_connections(background: Ba
                 await db.row(Statement(text("DELETE FROM accounts")))
             async with db.begin() as tx:
                 assert not before & {await find_pid(tx), await find_pid(db)}
+
+    background.run(run())
+
+
+@pytest.mark.parametrize(("setting", "expected"), [("on", True), ("off", False)])
+def test_statements_are_prepared_only_if_the_setting_is_on(
+    background: Background, url: str, setting: Switch, *, expected: bool
+) -> None:
+    named = Statement(select(text("count(*) > 0")).select_from(text("pg_prepared_statements")))
+
+    async def run() -> None:
+        async with Database(url, prepared_statements=setting) as db, db.begin() as tx:
+            assert await tx.row(named) == (expected,)
 
     background.run(run())
 
