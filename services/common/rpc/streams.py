@@ -25,6 +25,9 @@ _Holder = tuple[str, str]
 class Writer(Protocol):
     """Writes to the client of a stream. It is the part of grpc's context that a stream uses."""
 
+    async def send_initial_metadata(self, initial_metadata: tuple[()]) -> None:
+        """Sends the response headers."""
+
     async def write(self, message: bytes) -> None:
         """Sends a response as soon as flow control permits."""
 
@@ -64,7 +67,11 @@ class Streams:
         with self._register(caller) as stream:
             try:
                 async with stream.timeout, aclosing(responses):
+                    started = False
                     async for response in responses:
+                        if not started:
+                            await _send_headers(writer)
+                            started = True
                         await self._write(dumps(response), writer)
             except TimeoutError:
                 if not stream.timeout.expired():
@@ -106,6 +113,19 @@ class Streams:
             if not timeout.expired():
                 raise
             raise ReaderTooSlow from None
+
+
+async def _send_headers(writer: Writer) -> None:
+    """Sends the response headers, even if the stream ends meanwhile.
+
+    grpc.aio cannot send a status while the headers are being sent: the call would stay open until the server stops.
+    """
+    sending = asyncio.ensure_future(writer.send_initial_metadata(()))
+    try:
+        await asyncio.shield(sending)
+    except asyncio.CancelledError:
+        await sending
+        raise
 
 
 class StreamQuota(AsyncServerInterceptor):

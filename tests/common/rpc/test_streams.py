@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -15,6 +15,8 @@ from gen.pulsetrack.patient.v1 import WatchPatientsRequest, WatchPatientsRespons
 from services.common.messaging.outbox import Outbox
 from services.common.postgres.database import Database
 from services.common.protobuf.contract import REMOTE_ADDRESS, ContractError
+from services.common.rpc import server
+from services.common.rpc.streams import Streams
 from services.common.rpc.tokens import TokenVerifier
 from services.patient.errors import ResumeTokenInvalid
 from services.patient.models import outbox_rows
@@ -33,15 +35,17 @@ CLIENT_ADDRESS = ((REMOTE_ADDRESS, "192.0.2.1"),)
 class Streaming(PatientService):
     """Streams one response, or responses without pause, until the test ends the stream."""
 
-    def __init__(self, *, continuous: bool = False) -> None:
+    def __init__(self, *, continuous: bool = False, on_start: Callable[[], None] = lambda: None) -> None:
         super().__init__(NO_DATABASE, Outbox(outbox_rows), resume_key=b"")
         self._continuous = continuous
+        self._on_start = on_start
         self.end = threading.Event()
         self.failure: Exception | None = None
         self.closed = threading.Event()
 
     async def watch_patients(self, request: WatchPatientsRequest) -> AsyncGenerator[WatchPatientsResponse, None]:  # type: ignore[override]
         try:
+            asyncio.get_running_loop().call_soon(self._on_start)  # runs while the first response is being sent
             yield WatchPatientsResponse(resume_token="first")
             while not self.end.is_set():
                 await asyncio.sleep(0 if self._continuous else 0.01)
@@ -185,6 +189,30 @@ def test_stream_ends_at_once_on_shutdown(background: Background, signer: Signer,
             next(responses)
     assert (rejected.value.code, rejected.value.reason) == (StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE")
     assert streaming.closed.is_set()
+
+
+def test_stream_that_ends_while_its_first_response_is_sent_returns_its_error(
+    background: Background, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Streams] = []
+
+    class RecordedStreams(Streams):
+        def __init__(self, *, write_seconds: float) -> None:
+            super().__init__(write_seconds=write_seconds)
+            opened.append(self)
+
+    def end() -> None:
+        opened[0].end()
+
+    monkeypatch.setattr(server, "Streams", RecordedStreams)
+    streaming = Streaming(on_start=end)
+    with (
+        serve_streams(background, signer, streaming) as client,
+        client.watch_patients(REQUEST) as responses,
+        pytest.raises(Rejected) as rejected,
+    ):
+        list(responses)
+    assert (rejected.value.code, rejected.value.reason) == (StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE")
 
 
 def test_stream_of_a_slow_reader_ends_with_reader_too_slow(background: Background, signer: Signer) -> None:
