@@ -15,6 +15,9 @@ from pathlib import Path
 
 import asyncpg
 
+from bench.growth.access_events import ACCESS_EVENTS
+from bench.growth.accounts import AUTH, BILLING
+from bench.growth.analytics import ANALYTICS
 from bench.growth.cases import Cases, Read
 from bench.growth.patients import PATIENTS
 from services.common.postgres.database import Database
@@ -23,7 +26,14 @@ from tools.local.part import RunningPart
 from tools.local.postgres import Postgres
 from tools.ports import free_port
 
-CASES = {cases.service: cases for cases in (PATIENTS,)}
+CASES = {
+    "patients": PATIENTS,
+    "access-events": ACCESS_EVENTS,
+    "analytics": ANALYTICS,
+    "billing": BILLING,
+    "auth": AUTH,
+}
+"""The measured reads, by the name of the largest table or of the service."""
 
 _SIZES = (1_000, 100_000)
 _CALLS = 200
@@ -38,16 +48,17 @@ _INDEXES = """
 def main() -> None:
     """Fills databases of each size, measures, and prints a table in Markdown."""
     parser = argparse.ArgumentParser(prog="python -m bench.growth", description=__doc__)
-    parser.add_argument("services", nargs="*", choices=[[], *CASES], help="services to measure (all)")
+    parser.add_argument("cases", nargs="*", choices=[[], *CASES], help="reads to measure (all)")
     parser.add_argument("--sizes", type=int, nargs="+", default=_SIZES, help="numbers of rows")
     parser.add_argument("--calls", type=int, default=_CALLS, help="number of calls of each read (200)")
     options = parser.parse_args()
-    for name in options.services or CASES:
-        table = asyncio.run(_measure_service(CASES[name], sorted(options.sizes), options.calls))
+    for name in options.cases or CASES:
+        table = asyncio.run(_measure_cases(name, sorted(options.sizes), options.calls))
         print(f"\n{table}", flush=True)
 
 
-async def _measure_service(cases: Cases, sizes: Sequence[int], calls: int) -> str:
+async def _measure_cases(name: str, sizes: Sequence[int], calls: int) -> str:
+    cases = CASES[name]
     with tempfile.TemporaryDirectory() as folder:
         server = Postgres(Path(folder) / "data", free_port(), secrets.token_urlsafe(), {"fsync": "off"})
         async with RunningPart(server.part(), Path(folder) / "logs"), AsyncExitStack() as stack:
@@ -55,8 +66,8 @@ async def _measure_service(cases: Cases, sizes: Sequence[int], calls: int) -> st
             for size in sizes:
                 url = await _create_database(server, cases, size)
                 databases[size] = await stack.enter_async_context(Database(url, connections=2))
-            latencies = {name: await _measure(read, databases, calls) for name, read in cases.reads.items()}
-    return _render(cases, sizes, latencies)
+            latencies = {each: await _measure(read, databases, calls) for each, read in cases.reads.items()}
+    return _render(name, sizes, latencies)
 
 
 async def _create_database(server: Postgres, cases: Cases, size: int) -> str:
@@ -91,13 +102,13 @@ async def _measure(read: Read, databases: Mapping[int, Database], calls: int) ->
     return {size: sorted(each) for size, each in latencies.items()}
 
 
-def _render(cases: Cases, sizes: Sequence[int], latencies: Mapping[str, Mapping[int, Sequence[float]]]) -> str:
-    header = [f"{cases.service}, p50 / p99 in ms", *(f"{size:,} rows" for size in sizes), "p99, last to first"]
+def _render(name: str, sizes: Sequence[int], latencies: Mapping[str, Mapping[int, Sequence[float]]]) -> str:
+    header = [f"{name}, p50 / p99 in ms", *(f"{size:,} rows" for size in sizes), "p99, last to first"]
     lines = [header, ["---"] * len(header)]
-    for name, by_size in latencies.items():
+    for read, by_size in latencies.items():
         ratio = _percentile(by_size[sizes[-1]], 0.99) / _percentile(by_size[sizes[0]], 0.99)
         cells = [f"{_percentile(by_size[size], 0.5):.1f} / {_percentile(by_size[size], 0.99):.1f}" for size in sizes]
-        lines.append([name, *cells, f"{ratio:.1f}"])
+        lines.append([read, *cells, f"{ratio:.1f}"])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
