@@ -112,7 +112,7 @@ def summarize_patients(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         if not row["deleted"]:
             sexes[row["sex"]] += row["count"]
             if row["band"] is not None:
-                bands[max(row["band"], 1)] += row["count"]
+                bands[row["band"]] += row["count"]
     return {
         "total_patients": totals[False],
         "total_deleted": totals[True],

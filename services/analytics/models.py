@@ -62,8 +62,6 @@ patients = Table(
 )
 """The state of each patient, from the event with the highest sequence."""
 
-Index("patients_by_date_of_birth", patients.c.date_of_birth)
-
 event_counts = Table(
     "event_counts",
     metadata,
@@ -91,6 +89,16 @@ Index(
     unique=True,
     postgresql_nulls_not_distinct=True,
 )
+
+birthday_counts = Table(
+    "birthday_counts",
+    metadata,
+    Column("date_of_birth", Date, primary_key=True),
+    Column("deleted", Boolean, primary_key=True),
+    Column("sex", Integer, primary_key=True, autoincrement=False),
+    Column("count", BigInteger, nullable=False),
+)
+"""The number of patients by date of birth and state. Triggers of the table of patients update it."""
 
 dead_letters = Table(
     "dead_letters",

@@ -6,6 +6,7 @@ PRIVILEGES: Privileges = {
     "access_events": APPEND_ONLY,
     "access_groups": APPEND_ONLY,
     "access_seals": APPEND_ONLY,
+    "birthday_counts": READ_ONLY,
     "dead_letters": READ_WRITE,
     "event_counts": READ_ONLY,
     "events": READ_WRITE,

@@ -20,16 +20,19 @@ from sqlalchemy.sql.functions import sum as sum_of
 
 from gen.pulsetrack.analytics.v1 import PatientEventType
 from services.analytics.domain import AGE_BAND_COUNT, AGE_BAND_YEARS
-from services.analytics.models import event_counts, events, patient_counts, patients
+from services.analytics.models import birthday_counts, event_counts, events, patient_counts
 from services.common.postgres.statement import Statement
 
-_ADDED: ColumnElement[int] = literal_column("1")
 _REMOVED: ColumnElement[int] = literal_column("-1")
 
 
 def _utc(time: ColumnElement[Any]) -> ColumnElement[Any]:
     """Converts a time to a timestamp without time zone in UTC, or such a timestamp to a time."""
     return func.timezone(literal_column("'UTC'"), time)
+
+
+def _timestamp(day: ColumnElement[Any]) -> ColumnElement[Any]:
+    return cast(day, DateTime)
 
 
 def _start_of(unit: str, time: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -59,7 +62,7 @@ def _count_type(kind: PatientEventType, name: str) -> ColumnElement[int]:
 
 COUNT_EVENTS = Statement(
     select(
-        _utc(func.date_trunc(bindparam("bucket", type_=Text), cast(_counted.c.day, DateTime))).label("start_time"),
+        _utc(func.date_trunc(bindparam("bucket", type_=Text), _timestamp(_counted.c.day))).label("start_time"),
         _count_type(PatientEventType.CREATED, "registrations"),
         _count_type(PatientEventType.UPDATED, "updates"),
         _count_type(PatientEventType.DELETED, "deletions"),
@@ -71,39 +74,35 @@ COUNT_EVENTS = Statement(
 """Counts the events of a period by bucket. Buckets without events are left out."""
 
 _today = cast(bindparam("today", type_=Date), DateTime)
-_ages = func.generate_series(AGE_BAND_YEARS, AGE_BAND_YEARS * (AGE_BAND_COUNT - 1), AGE_BAND_YEARS).column_valued("age")
-_birthdays = select((_today - func.make_interval(_ages)).label("birthday")).cte("birthdays")
-"""The last day of birth of each age band but the youngest."""
+_oldest = AGE_BAND_YEARS * (AGE_BAND_COUNT - 1)
+_ages = func.generate_series(_oldest, AGE_BAND_YEARS, -AGE_BAND_YEARS).column_valued("age")
+_birthdays = select(cast(_today - func.make_interval(_ages), Date).label("birthday")).cte("birthdays")
+"""The last day of birth of each age band but the youngest, in ascending order."""
 
-_is_younger = patients.c.date_of_birth > _birthdays.c.birthday
-_is_in_month = patients.c.date_of_birth < _start_of("month", _birthdays.c.birthday) + text("interval '1 month'")
-_younger = (
-    select(patients.c.deleted, patients.c.sex, patients.c.date_of_birth)
-    .join_from(_birthdays, patients, _is_younger & _is_in_month)
-    .cte("younger")
-)
-"""The patients who are in another band than those born on the first day of the same month."""
+_next_month = _start_of("month", _timestamp(_birthdays.c.birthday)) + text("interval '1 month'")
+_is_later = birthday_counts.c.date_of_birth > _birthdays.c.birthday
+_is_in_month = birthday_counts.c.date_of_birth < _next_month
+_younger = select(birthday_counts).join_from(_birthdays, birthday_counts, _is_later & _is_in_month).cte("younger")
+"""Counts of the patients who are in another band than those born on the first day of the same month."""
 
-_month_of_birth = cast(_start_of("month", cast(_younger.c.date_of_birth, DateTime)), Date)
+_month_of_birth = cast(_start_of("month", _timestamp(_younger.c.date_of_birth)), Date)
+_months = (patient_counts.c.birth_month.label("day"), patient_counts.c.count)
 _born = union_all(
-    select(
-        patient_counts.c.deleted,
-        patient_counts.c.sex,
-        patient_counts.c.birth_month.label("day"),
-        patient_counts.c.count,
-    ),
-    select(_younger, _ADDED),
-    select(_younger.c.deleted, _younger.c.sex, _month_of_birth, _REMOVED),
+    select(patient_counts.c.deleted, patient_counts.c.sex, *_months),
+    select(_younger.c.deleted, _younger.c.sex, _younger.c.date_of_birth, _younger.c.count),
+    select(_younger.c.deleted, _younger.c.sex, _month_of_birth, -_younger.c.count),
 ).subquery()
 """Counts of patients by a day of birth that is in the right age band."""
 
-_years = func.date_part("year", func.age(_today, cast(_born.c.day, DateTime)))
+_last_days = func.array(select(_birthdays.c.birthday).scalar_subquery())
+_band = AGE_BAND_COUNT - func.width_bucket(_born.c.day - literal_column("1"), _last_days)
+"""The number of the age band, starting at 1. NULL for an unknown date of birth."""
+
 COUNT_PATIENTS = Statement(
     select(
         _born.c.deleted,
         _born.c.sex,
-        # The number of the age band, starting at 1; 0 for a future date of birth, NULL for an unknown one.
-        func.width_bucket(_years, 0, AGE_BAND_YEARS * (AGE_BAND_COUNT - 1), AGE_BAND_COUNT - 1).label("band"),
+        _band.label("band"),
         cast(sum_of(_born.c.count), BigInteger).label("count"),
     )
     .group_by(literal_column("1"), literal_column("2"), literal_column("3"))

@@ -75,7 +75,7 @@ def test_period_that_starts_after_its_end_is_rejected() -> None:
 def test_deleted_patients_count_only_in_their_total() -> None:
     rows: list[dict[str, Any]] = [
         {"deleted": False, "sex": 2, "band": 1, "count": 3},
-        {"deleted": False, "sex": 1, "band": 0, "count": 1},
+        {"deleted": False, "sex": 1, "band": 1, "count": 1},
         {"deleted": False, "sex": 1, "band": 10, "count": 2},
         {"deleted": False, "sex": 1, "band": None, "count": 5},
         {"deleted": True, "sex": 1, "band": 4, "count": 7},

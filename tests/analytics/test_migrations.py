@@ -77,3 +77,5 @@ def test_existing_events_and_patients_are_counted(background: Background, old_ur
     assert [row["count"] for row in sql("SELECT * FROM event_counts")] == [2]
     [counted] = sql("SELECT deleted, sex, birth_month, count FROM patient_counts")
     assert tuple(counted) == (False, Sex.FEMALE, date(1990, 5, 1), 1)
+    [counted] = sql("SELECT deleted, sex, date_of_birth, count FROM birthday_counts")
+    assert tuple(counted) == (False, Sex.FEMALE, date(1990, 5, 17), 1)

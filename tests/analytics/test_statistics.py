@@ -21,7 +21,9 @@ EVENTS_COUNTED_ONE_BY_ONE = """
 """
 PATIENTS_COUNTED_ONE_BY_ONE = """
     SELECT deleted, sex, count(*),
-        width_bucket(date_part('year', age($1::date::timestamp, date_of_birth::timestamp)), 0, 90, 9) AS band
+        CASE WHEN date_of_birth < $1::date
+            THEN width_bucket(date_part('year', age($1::date::timestamp, date_of_birth::timestamp)), 0, 90, 9)
+            WHEN date_of_birth >= $1::date THEN 1 END AS band
     FROM patients GROUP BY deleted, sex, band
 """
 INSERT_EVENTS = """

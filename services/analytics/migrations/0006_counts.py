@@ -12,29 +12,39 @@ revision = "0006"
 down_revision = "0005"
 
 _ADD_EVENTS = """
-    INSERT INTO event_counts AS counts (day, type, count)
+    INSERT INTO public.event_counts AS counts (day, type, count)
     SELECT timezone('UTC', occur_time)::date, type, sum(number) FROM ({rows}) AS changed GROUP BY 1, 2 ORDER BY 1, 2
     ON CONFLICT (day, type) DO UPDATE SET count = counts.count + excluded.count
 """
 """Locks rows in order, so concurrent transactions do not deadlock."""
 
 _ADD_PATIENTS = """
-    INSERT INTO patient_counts AS counts (deleted, sex, birth_month, count)
+    INSERT INTO public.patient_counts AS counts (deleted, sex, birth_month, count)
     SELECT deleted, sex, date_trunc('month', date_of_birth::timestamp)::date, sum(number)
     FROM ({rows}) AS changed GROUP BY 1, 2, 3 HAVING sum(number) <> 0
     ON CONFLICT (deleted, sex, birth_month) DO UPDATE SET count = counts.count + excluded.count
 """
+_ADD_BIRTHDAYS = """
+    INSERT INTO public.birthday_counts AS counts (date_of_birth, deleted, sex, count)
+    SELECT date_of_birth, deleted, sex, sum(number)
+    FROM ({rows}) AS changed WHERE date_of_birth IS NOT NULL GROUP BY 1, 2, 3 HAVING sum(number) <> 0
+    ON CONFLICT (date_of_birth, deleted, sex) DO UPDATE SET count = counts.count + excluded.count
+"""
 
 _LOCK_PATIENT_COUNTS = """
-    IF EXISTS (SELECT FROM {table}) THEN PERFORM pg_advisory_xact_lock(7081303); END IF;
+    IF NOT EXISTS (SELECT FROM {table}) THEN RETURN NULL; END IF;
+    PERFORM pg_advisory_xact_lock(7081303);
 """
 """Prevents deadlocks between upserts, each of which runs two of the triggers."""
 
 _FUNCTION = """
-    CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+    CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
     AS $$ BEGIN {statements}; RETURN NULL; END $$
 """
-"""The function runs as the owner of the tables, because the role of the service cannot change the counts."""
+"""The function runs as the owner of the tables, because the role of the service cannot change the counts.
+
+Names of tables contain the schema, because the role of the service chooses the search path.
+"""
 
 _TRIGGER = """
     CREATE TRIGGER {name} AFTER {operation} ON {table} REFERENCING {transition_tables}
@@ -66,13 +76,20 @@ def upgrade() -> None:
     )
     key = ["deleted", "sex", "birth_month"]
     op.create_index("patient_counts_key", "patient_counts", key, unique=True, postgresql_nulls_not_distinct=True)
+    op.create_table(
+        "birthday_counts",
+        sa.Column("date_of_birth", sa.Date, primary_key=True),
+        sa.Column("deleted", sa.Boolean, primary_key=True),
+        sa.Column("sex", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("count", sa.BigInteger, nullable=False),
+    )
     for statement in _build_triggers():
         op.execute(statement)
     # Writes wait since the triggers were created, so the counts miss no row.
     op.execute(_ADD_EVENTS.format(rows="SELECT *, 1 AS number FROM events"))
-    op.execute(_ADD_PATIENTS.format(rows="SELECT *, 1 AS number FROM patients"))
+    for add in (_ADD_PATIENTS, _ADD_BIRTHDAYS):
+        op.execute(add.format(rows="SELECT *, 1 AS number FROM patients"))
     op.create_index("events_of_type", "events", ["type", sa.text("occur_time DESC"), sa.text("event_id DESC")])
-    op.create_index("patients_by_date_of_birth", "patients", ["date_of_birth"])
 
 
 def _build_triggers() -> Iterator[str]:
@@ -81,7 +98,7 @@ def _build_triggers() -> Iterator[str]:
         changed = "old_rows" if operation == "DELETE" else "new_rows"
         for table, statements in (
             ("events", _ADD_EVENTS),
-            ("patients", _LOCK_PATIENT_COUNTS + _ADD_PATIENTS),
+            ("patients", f"{_LOCK_PATIENT_COUNTS} {_ADD_PATIENTS}; {_ADD_BIRTHDAYS}"),
         ):
             name = f"count_{table}_on_{operation.lower()}"
             yield _FUNCTION.format(name=name, statements=statements.format(rows=rows, table=changed))

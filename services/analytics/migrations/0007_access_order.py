@@ -16,8 +16,8 @@ def upgrade() -> None:
     op.create_index(
         "access_events_of_subject",
         "access_events",
-        [sa.text("(subject_ids[1])"), sa.text("occur_time DESC"), sa.text("id DESC")],
-        postgresql_where=sa.text("cardinality(subject_ids) = 1"),
+        [sa.text("(subject_ids[1])"), "occur_time", "id"],
+        postgresql_where=sa.text("cardinality(subject_ids) <= 1"),
     )
     op.create_index(
         "access_events_of_subjects",

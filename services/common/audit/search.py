@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from asyncpg import Record
-from sqlalchemy import ColumnElement, Select, Table, Uuid, bindparam, func, select, true, union_all
+from sqlalchemy import ColumnElement, DateTime, Table, Uuid, bindparam, func, select, true, tuple_, union_all
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from gen.pulsetrack.audit.v1 import SearchAccessEventsRequest, SearchAccessEventsResponse, ServiceAccessEvent
@@ -18,6 +18,9 @@ from services.common.postgres.paging import LIMIT, Keyset, Listing
 _USER_ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAX_SUBJECTS_RETURNED = 20
 _MAX_IDS_READ = 200  # more than the number of groups in a list of 1,000
+_AFTER = (bindparam("after_occur_time", type_=DateTime(timezone=True)), bindparam("after_id", type_=Uuid))
+"""The parameters of the last event of the previous page."""
+
 _BEFORE_FIRST = (datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1))
 
 
@@ -32,16 +35,27 @@ class _SubjectListing(Listing):
         wanted_ids = bindparam("subject_ids", type_=ARRAY(Uuid))
         groups = select(tables.groups.c.id).where(tables.groups.c.subject_ids.contains(wanted_ids))
         ids = select(func.unnest(wanted_ids).column_valued("id")).union_all(groups).cte("ids")
-        events = tables.events
-        newest = Keyset((events.c.occur_time, events.c.id), (True, True))
-
-        def read_newest(*selected: ColumnElement[bool]) -> Select[Any]:
-            return newest.sort(newest.skip(select(*_select_columns(events)).where(*selected, *conditions))).limit(LIMIT)
-
-        of_each_id = read_newest(has_one_id(events), first_id(events) == ids.c.id).lateral("of_each_id")
+        event, columns = tables.events.c, _select_columns(tables.events)
+        newest = Keyset((event.occur_time, event.id), (True, True))
+        first = first_id(tables.events)
+        # The range contains only events whose first id is this one. With an equality instead, Postgres would expect few
+        # events, and sort those of each id.
+        of_each_id = select(*columns).where(
+            has_one_id(tables.events),
+            first >= ids.c.id,
+            tuple_(first, event.occur_time, event.id) < tuple_(ids.c.id, *_AFTER),
+            *conditions,
+        )
+        of_each_id = of_each_id.order_by(first.desc(), event.occur_time.desc(), event.id.desc()).limit(LIMIT)
         all_ids = select(func.array_agg(ids.c.id)).scalar_subquery()
-        of_any_id = read_newest(has_several_ids(events), events.c.subject_ids.overlap(all_ids)).subquery("of_any_id")
-        found = union_all(select(of_each_id).select_from(ids.join(of_each_id, true())), select(of_any_id)).subquery()
+        of_any_id = select(*columns).where(
+            has_several_ids(tables.events), event.subject_ids.overlap(all_ids), *conditions
+        )
+        of_any_id = newest.sort(newest.skip(of_any_id)).limit(LIMIT)
+        each = of_each_id.lateral("of_each_id")
+        found = union_all(
+            select(each).select_from(ids.join(each, true())), select(of_any_id.subquery("of_any_id"))
+        ).subquery()
         super().__init__(select(found), found.c.occur_time, found.c.id)
 
     async def read_rows(

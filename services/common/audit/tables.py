@@ -171,8 +171,11 @@ def first_id(events: Table) -> ColumnElement[UUID]:
 
 
 def has_one_id(events: Table) -> ColumnElement[bool]:
-    """Returns the condition of the events with one subject or group, which an index returns by id, newest first."""
-    return func.cardinality(events.c.subject_ids) == _ONE
+    """Returns the condition of the events with at most one subject or group, which an index returns in order of time.
+
+    Postgres has no statistics about it, and expects many rows for an inequality, but few for an equality.
+    """
+    return func.cardinality(events.c.subject_ids) <= _ONE
 
 
 def has_several_ids(events: Table) -> ColumnElement[bool]:
@@ -195,8 +198,8 @@ def _define_events(metadata: MetaData, subject_ids: str) -> Table:
         *journal_columns(),
         comment="append-only",
     )
-    ids, newest = table.c.subject_ids, (table.c.occur_time.desc(), table.c.id.desc())
-    Index("access_events_of_subject", first_id(table), *newest, postgresql_where=has_one_id(table))
+    ids, order = table.c.subject_ids, (first_id(table), table.c.occur_time, table.c.id)
+    Index("access_events_of_subject", *order, postgresql_where=has_one_id(table))
     Index("access_events_of_subjects", ids, postgresql_using="gin", postgresql_where=has_several_ids(table))
     Index("access_events_by_actor", table.c.actor_id, table.c.id)
     return table
