@@ -57,6 +57,16 @@ class Data(Stack):
         """The name of the MSK cluster, for its metrics."""
         return self._name
 
+    def _add_database_log(self, environment: Environment) -> logs.LogGroup:
+        """Adds the log group of the database. If it is missing, RDS creates one that never expires."""
+        return logs.LogGroup(
+            self,
+            "PostgresLogs",
+            log_group_name=f"/aws/rds/instance/{self._name}/postgresql",
+            retention=logs.RetentionDays.ONE_YEAR if environment.keep_data else logs.RetentionDays.ONE_WEEK,
+            removal_policy=self._removal_policy,
+        )
+
     def _credentials(self, size: DatabaseSize) -> tuple[rds.Credentials, secretsmanager.ISecret | None]:
         """Returns the administrator's credentials, and the secret with the password unless RDS creates it."""
         if size.managed_password:
@@ -67,9 +77,11 @@ class Data(Stack):
     def _postgres(self, environment: Environment, network: Network) -> rds.DatabaseInstance:
         size = environment.database
         credentials, secret = self._credentials(size)
+        log = self._add_database_log(environment)
         database = rds.DatabaseInstance(
             self,
             "Postgres",
+            instance_identifier=self._name,
             engine=rds.DatabaseInstanceEngine.postgres(
                 version=rds.PostgresEngineVersion.of(size.version, size.version)
             ),
@@ -90,9 +102,11 @@ class Data(Stack):
             delete_automated_backups=not environment.keep_data,
             deletion_protection=environment.keep_data,
             cloudwatch_logs_exports=["postgresql"],
+            monitoring_interval=cdk.Duration.seconds(size.monitoring_seconds) if size.monitoring_seconds else None,
             enable_performance_insights=environment.keep_data,
             removal_policy=self._removal_policy,
         )
+        database.node.add_dependency(log)
         if secret:
             self.administrator_password = ecs.Secret.from_secrets_manager(secret)
         elif database.secret:
@@ -155,6 +169,12 @@ class Data(Stack):
 
 
 def _accept_findings(database: rds.DatabaseInstance, environment: Environment) -> None:
+    for role in (each for each in database.node.children if each.node.id == "MonitoringRole"):
+        accept(
+            role,
+            "AwsSolutions::AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/AmazonRDSEnhancedMonitoringRole]",
+            "Only this policy exists for enhanced monitoring.",
+        )
     accept(database, "AwsSolutions::AwsSolutions-RDS11", "A port that is hard to guess protects nothing.")
     if not environment.database.multi_az:
         accept(database, "AwsSolutions::AwsSolutions-RDS3", "It contains no real records, so downtime is acceptable.")

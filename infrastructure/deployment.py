@@ -61,11 +61,12 @@ class Deployment:
         self._check_settings()
         network, data, edge, jobs, services, monitoring = synthesize(self._environment, self._folder)
         images = {"Images": self._choices.images, "Version": self._choices.version}
-        self._put(network)
+        network_outputs = self._put(network)
         kafka = self._find_brokers(self._put(data))
         url = self._put(edge)["Url"]
-        cluster = self._build_cluster(self._put(jobs, images))
-        self._prepare_databases(cluster, self._cloudformation.outputs(jobs.stack_name))
+        jobs_outputs = self._put(jobs, images)
+        cluster = Cluster(self._choices.session, self._choices.endpoint, network_outputs | jobs_outputs)
+        self._prepare_databases(cluster, jobs_outputs)
         self._run_services(cluster, services, {**images, "KafkaBootstrap": kafka})
         self._put(monitoring)
         self._check_url(url)
@@ -101,9 +102,6 @@ class Deployment:
                 f"The endpoint reports that {stack.stack_name} is complete, but did not create {', '.join(missing)}."
             )
         return outputs
-
-    def _build_cluster(self, outputs: dict[str, str]) -> Cluster:
-        return Cluster(self._choices.session, self._choices.endpoint, outputs)
 
     def _prepare_databases(self, cluster: Cluster, jobs: dict[str, str]) -> None:
         """Creates the databases and migrates them. The running services work with the migrated tables."""

@@ -8,7 +8,7 @@ from constructs import Construct
 
 from deploy.topology import MIGRATIONS, TOPOLOGY, database_name, owner_name
 from infrastructure.data import Data
-from infrastructure.network import JOBS, Network
+from infrastructure.network import Network
 from infrastructure.settings import NAMESPACE, Environment, Scale
 from infrastructure.stack import Stack, to_logical_id
 from infrastructure.task import Images
@@ -50,15 +50,12 @@ class Jobs(Stack):
                 name=NAMESPACE, type=servicediscovery.NamespaceType.DNS_PRIVATE, vpc=network.vpc
             ),
         )
-        self._images = Images(self)
+        self._images = Images(self, environment)
         self._add_databases(data)
         for service in TOPOLOGY:
             self._add_migrations(data, service)
-        subnets = network.vpc.select_subnets(subnet_group_name="private").subnet_ids
         cdk.CfnOutput(self, "ClusterName", value=self.cluster.cluster_name)
         cdk.CfnOutput(self, "LogGroup", value=self.log.log_group_name)
-        cdk.CfnOutput(self, "Subnets", value=cdk.Fn.join(",", subnets))
-        cdk.CfnOutput(self, "SecurityGroup", value=network.groups[JOBS].security_group_id)
 
     def _add_databases(self, data: Data) -> None:
         passwords = {

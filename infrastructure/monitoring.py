@@ -1,8 +1,9 @@
-"""The monitoring stack: metrics of the log, and alarms."""
+"""The monitoring stack: metrics of the log, alarms, and a dashboard."""
 
 from constructs import Construct
 
 from infrastructure.alarms import Alarms
+from infrastructure.dashboard import add_dashboard
 from infrastructure.data import Data
 from infrastructure.edge import Edge
 from infrastructure.jobs import Jobs
@@ -20,3 +21,5 @@ class Monitoring(Stack):
             for metric in LOG_METRICS:
                 metric.add_filter(self, environment, jobs.log)
         Alarms(self, environment, data=data, edge=edge, jobs=jobs)
+        if environment.dashboard:
+            add_dashboard(self, environment, data=data, edge=edge, jobs=jobs)

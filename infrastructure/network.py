@@ -2,6 +2,7 @@
 
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
@@ -17,13 +18,22 @@ BALANCER, JOBS, DATABASE, KAFKA = "door", "jobs", "database", "kafka"
 
 ADDRESSES = "10.0.0.0/16"
 
+_PULL = [
+    "ecr:BatchCheckLayerAvailability",
+    "ecr:BatchGetImage",
+    "ecr:GetAuthorizationToken",
+    "ecr:GetDownloadUrlForLayer",
+]
 _ENDPOINTS = {
-    "EcrApi": ec2.InterfaceVpcEndpointAwsService.ECR,
-    "EcrDocker": ec2.InterfaceVpcEndpointAwsService.ECR_DOCKER,
-    "Logs": ec2.InterfaceVpcEndpointAwsService.CLOUDWATCH_LOGS,
-    "Secrets": ec2.InterfaceVpcEndpointAwsService.SECRETS_MANAGER,
+    "EcrApi": (ec2.InterfaceVpcEndpointAwsService.ECR, _PULL),
+    "EcrDocker": (ec2.InterfaceVpcEndpointAwsService.ECR_DOCKER, _PULL),
+    "Logs": (ec2.InterfaceVpcEndpointAwsService.CLOUDWATCH_LOGS, ["logs:CreateLogStream", "logs:PutLogEvents"]),
+    "Secrets": (ec2.InterfaceVpcEndpointAwsService.SECRETS_MANAGER, ["secretsmanager:GetSecretValue"]),
 }
-"""The AWS services that tasks call. They cost as much as a NAT gateway per zone, and tasks can reach nothing else."""
+"""The AWS services that tasks call, and the actions that their endpoints permit. Tasks can reach nothing else.
+
+They cost as much as a NAT gateway per zone.
+"""
 
 
 _KAFKA_CLIENTS = [service.name for service in TOPOLOGY.values() if service.uses_kafka]
@@ -70,6 +80,10 @@ class Network(Stack):
         self._add_endpoints()
         names = (BALANCER, GATEWAY, *TOPOLOGY, JOBS, DATABASE, *([KAFKA] if _has_kafka(environment) else []))
         self.groups = {name: self._add_group(name) for name in names}
+        cdk.CfnOutput(
+            self, "Subnets", value=cdk.Fn.join(",", self.vpc.select_subnets(subnet_group_name="private").subnet_ids)
+        )
+        cdk.CfnOutput(self, "SecurityGroup", value=self.groups[JOBS].security_group_id)
         self._allow_clients(environment)
         for client, server, port in list_connections(environment):
             self.groups[server].connections.allow_from(
@@ -96,15 +110,31 @@ class Network(Stack):
             )
 
     def _add_endpoints(self) -> None:
-        self.vpc.add_gateway_endpoint(
-            "S3", service=ec2.GatewayVpcEndpointAwsService.S3
-        )  # ECR stores image layers there
+        images = self.vpc.add_gateway_endpoint("S3", service=ec2.GatewayVpcEndpointAwsService.S3)
+        images.add_to_policy(self._permit_images())
         group = ec2.SecurityGroup(
             self, "EndpointsGroup", vpc=self.vpc, description="PulseTrack AWS endpoints", allow_all_outbound=False
         )
         group.add_ingress_rule(ec2.Peer.ipv4(ADDRESSES), ec2.Port.tcp(HTTPS_PORT), "tasks")
-        for name, service in _ENDPOINTS.items():
-            self.vpc.add_interface_endpoint(name, service=service, subnets=PRIVATE, security_groups=[group], open=False)
+        for name, (service, actions) in _ENDPOINTS.items():
+            endpoint = self.vpc.add_interface_endpoint(
+                name, service=service, subnets=PRIVATE, security_groups=[group], open=False
+            )
+            endpoint.add_to_policy(self._permit_account(actions))
+
+    def _permit_account(self, actions: list[str]) -> iam.PolicyStatement:
+        """Returns a statement that permits actions to principals of this account only."""
+        return iam.PolicyStatement(
+            principals=[iam.AnyPrincipal()],
+            actions=actions,
+            resources=["*"],
+            conditions={"StringEquals": {"aws:PrincipalAccount": self.account}},
+        )
+
+    def _permit_images(self) -> iam.PolicyStatement:
+        """Returns a statement that permits to read the layers of images, which ECR stores in a bucket of its own."""
+        bucket = f"arn:{self.partition}:s3:::prod-{self.region}-starport-layer-bucket/*"
+        return iam.PolicyStatement(principals=[iam.AnyPrincipal()], actions=["s3:GetObject"], resources=[bucket])
 
     def _log_flows(self) -> None:
         group = logs.LogGroup(

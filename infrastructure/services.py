@@ -32,7 +32,7 @@ class Services(Stack):
     ) -> None:
         super().__init__(scope, environment, "services")
         self._environment, self._network, self._data, self._jobs = environment, network, data, jobs
-        self._images = Images(self)
+        self._images = Images(self, environment)
         kafka = cdk.CfnParameter(self, "KafkaBootstrap", description="Kafka's bootstrap servers: host:port,host:port")
         counts = {name: self._add_service(service, kafka.value_as_string) for name, service in TOPOLOGY.items()}
         if environment.log_metrics:

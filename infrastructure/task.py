@@ -8,7 +8,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from infrastructure.settings import Scale
+from infrastructure.settings import Architecture, Environment, Scale
 from infrastructure.stack import Stack, accept, to_logical_id
 
 REPOSITORY = "pulsetrack"
@@ -16,10 +16,20 @@ REPOSITORY = "pulsetrack"
 _STOP_SECONDS = 30
 
 
+_ARCHITECTURES: Mapping[Architecture, ecs.CpuArchitecture] = {
+    "x86_64": ecs.CpuArchitecture.X86_64,
+    "arm64": ecs.CpuArchitecture.ARM64,
+}
+
+
 class Images:
     """The images of a stack. Parameters of the deployment name their registry and version."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, environment: Environment) -> None:
+        self._platform = ecs.RuntimePlatform(
+            cpu_architecture=_ARCHITECTURES[environment.architecture],
+            operating_system_family=ecs.OperatingSystemFamily.LINUX,
+        )
         self._repository = cdk.CfnParameter(
             stack, "Images", default=REPOSITORY, description="The prefix of image names: registry/pulsetrack"
         ).value_as_string
@@ -42,7 +52,11 @@ class Images:
     ) -> ecs.FargateTaskDefinition:
         """Adds a task definition. Only ECS may use AWS: to pull the image, write the log and read the secrets."""
         definition = ecs.FargateTaskDefinition(
-            scope, f"{to_logical_id(name)}Task", cpu=scale.cpu, memory_limit_mib=scale.memory_mib
+            scope,
+            f"{to_logical_id(name)}Task",
+            cpu=scale.cpu,
+            memory_limit_mib=scale.memory_mib,
+            runtime_platform=self._platform,
         )
         definition.add_container(
             name,

@@ -17,7 +17,7 @@ class Cluster:
     """The cluster at an endpoint. The methods raise DeployError."""
 
     def __init__(self, session: Any, endpoint: str | None, outputs: dict[str, str]) -> None:
-        """Takes the outputs of the jobs stack."""
+        """Takes the outputs of the network stack and of the jobs stack."""
         self._ecs = session.client("ecs", endpoint_url=endpoint)
         self._logs = session.client("logs", endpoint_url=endpoint)
         self._name = outputs["ClusterName"]

@@ -3,6 +3,8 @@
 docs/localstack.md names the source of each choice.
 """
 
+import platform
+
 from deploy.topology import GATEWAY, TOPOLOGY
 from infrastructure.settings import DatabaseSize, Environment, ExternalKafka, Scale
 
@@ -22,6 +24,7 @@ LOCALSTACK = Environment(
         administrator="pulsetrack",
         managed_password=False,
         ssl_mode="prefer",
+        monitoring_seconds=0,
     ),
     kafka=ExternalKafka(tls=False),
     admin_email="admin@pulsetrack.local",
@@ -31,5 +34,7 @@ LOCALSTACK = Environment(
     plain_port=PORT,
     drain_seconds=5,
     flow_logs=False,
+    architecture="arm64" if platform.machine() in {"aarch64", "arm64"} else "x86_64",  # tasks run on this machine
     log_metrics=False,
+    dashboard=False,
 )

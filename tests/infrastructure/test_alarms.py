@@ -1,5 +1,6 @@
 """Metrics, scaling and alarms."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,13 @@ def test_alarms_are_sent_by_email(on_aws: "Templates") -> None:
     assert subscription["Endpoint"] == on_aws.environment.alarm_email
     for alarm in on_aws.properties("AWS::CloudWatch::Alarm"):
         assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": topic}]
+
+
+def test_dashboard_shows_the_metrics_of_all_alarms(on_aws: "Templates") -> None:
+    [dashboard] = on_aws.properties("AWS::CloudWatch::Dashboard")
+    body = json.dumps(dashboard["DashboardBody"])
+    for alarm in on_aws.properties("AWS::CloudWatch::Alarm"):
+        assert alarm["MetricName"] in body
 
 
 def test_every_alarm_is_documented(templates: "Templates") -> None:

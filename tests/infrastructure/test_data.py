@@ -26,8 +26,31 @@ def test_stored_data_is_encrypted(templates: "Templates") -> None:
 
 def test_postgres_logs_no_row_and_no_statement(on_aws: "Templates") -> None:
     [parameters] = on_aws.properties("AWS::RDS::DBParameterGroup")
-    expected = {"log_error_verbosity": "terse", "log_min_error_statement": "panic"}
+    expected = {
+        "log_error_verbosity": "terse",
+        "log_min_error_statement": "panic",
+        "log_parameter_max_length": "0",
+        "log_parameter_max_length_on_error": "0",
+    }
     assert parameters["Parameters"].items() >= expected.items()
+
+
+def test_log_of_postgres_expires(on_aws: "Templates") -> None:
+    [database] = on_aws.resources("AWS::RDS::DBInstance").values()
+    [(name, log)] = [
+        (name, log)
+        for name, log in on_aws.resources("AWS::Logs::LogGroup").items()
+        if "/aws/rds/instance/" in json.dumps(log["Properties"].get("LogGroupName"))
+    ]
+    assert log["Properties"]["RetentionInDays"] in {7, 365}
+    identifier = json.dumps(database["Properties"]["DBInstanceIdentifier"]["Fn::Join"][1][1:])[1:-1]
+    assert identifier in json.dumps(log["Properties"]["LogGroupName"])
+    assert name in database["DependsOn"]  # otherwise RDS creates it, without retention
+
+
+def test_database_server_is_monitored(on_aws: "Templates") -> None:
+    [database] = on_aws.properties("AWS::RDS::DBInstance")
+    assert database["MonitoringInterval"] == 60
 
 
 def test_production_retains_data(production: "Templates") -> None:

@@ -40,7 +40,8 @@ def test_templates_can_be_deployed_without_a_bucket(templates: "Templates") -> N
 def test_stacks_have_the_expected_resources(templates: "Templates") -> None:
     local = templates.environment.name == "localstack"
     assert templates.counts("data") == {
-        **({} if local else {"AWS::Logs::LogGroup": 1, "AWS::MSK::Cluster": 1}),
+        **({} if local else {"AWS::IAM::Role": 1, "AWS::MSK::Cluster": 1}),
+        "AWS::Logs::LogGroup": 1 if local else 2,
         "AWS::RDS::DBInstance": 1,
         "AWS::RDS::DBParameterGroup": 1,
         "AWS::RDS::DBSubnetGroup": 1,
@@ -65,7 +66,7 @@ def test_stacks_have_the_expected_resources(templates: "Templates") -> None:
     }
     assert templates.counts("monitoring") == {
         "AWS::CloudWatch::Alarm": 10 if local else 17,
-        **({} if local else {"AWS::Logs::MetricFilter": 3, **_ALARM_TOPIC}),
+        **({} if local else {"AWS::CloudWatch::Dashboard": 1, "AWS::Logs::MetricFilter": 3, **_ALARM_TOPIC}),
     }
     assert templates.counts("network")["AWS::EC2::Subnet"] == 4
     assert templates.counts("network")["AWS::EC2::VPCEndpoint"] == 5
@@ -130,7 +131,9 @@ def test_tasks_have_no_aws_permissions(templates: "Templates") -> None:
     for policy in templates.properties("AWS::IAM::Policy"):
         assert not {role["Ref"] for role in policy["Roles"]} & roles
     for role in templates.properties("AWS::IAM::Role"):
-        assert not role.keys() & {"ManagedPolicyArns", "Policies"}
+        [statement] = role["AssumeRolePolicyDocument"]["Statement"]
+        if statement["Principal"]["Service"] != "monitoring.rds.amazonaws.com":
+            assert not role.keys() & {"ManagedPolicyArns", "Policies"}
 
 
 def test_no_permission_has_a_wildcard(templates: "Templates") -> None:
@@ -170,6 +173,31 @@ def test_no_secret_is_in_a_template(templates: "Templates") -> None:
         for name, value in _read_environment(container).items():
             assert not re.search("SECRET|PASSWORD|PASSPHRASE|TOKEN|KEY", name), name
             assert not re.search(r"://[^/@]*:[^/@]*@", json.dumps(value)), name
+
+
+def test_endpoints_permit_only_what_tasks_do(templates: "Templates") -> None:
+    endpoints = templates.properties("AWS::EC2::VPCEndpoint")
+    assert len(endpoints) == 5
+    permitted = set()
+    for endpoint in endpoints:
+        [statement] = endpoint["PolicyDocument"]["Statement"]
+        actions = _list(statement["Action"])
+        permitted |= set(actions)
+        if actions == ["s3:GetObject"]:
+            assert "starport-layer-bucket" in json.dumps(statement["Resource"])  # the layers of images
+        else:
+            assert statement["Condition"] == {"StringEquals": {"aws:PrincipalAccount": {"Ref": "AWS::AccountId"}}}
+    assert not any("*" in action or ":Put" in action for action in permitted - {"logs:PutLogEvents"})
+
+
+@pytest.mark.parametrize("architecture", ["x86_64", "arm64"])
+def test_architecture_of_tasks_is_chosen_by_the_environment(tmp_path: Path, architecture: Any) -> None:
+    from infrastructure.environments.staging import STAGING
+    from tests.infrastructure.templates import Templates
+
+    tasks = Templates(replace(STAGING, architecture=architecture), tmp_path).properties("AWS::ECS::TaskDefinition")
+    expected = {"CpuArchitecture": architecture.upper(), "OperatingSystemFamily": "LINUX"}
+    assert [task["RuntimePlatform"] for task in tasks] == [expected] * 10
 
 
 def test_container_can_only_write_its_log(templates: "Templates") -> None:
