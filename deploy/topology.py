@@ -106,10 +106,14 @@ TOPOLOGY: Mapping[str, Service] = {
             calls=("auth", "billing"),
             uses_kafka=True,
             secrets={CLIENT_SECRET: "patient-client-secret"},
-            settings=("PULSETRACK_WATCH_HEARTBEAT_SECONDS", "PULSETRACK_CONCURRENT_SEARCHES"),
+            settings=(
+                "PULSETRACK_WATCH_HEARTBEAT_SECONDS",
+                "PULSETRACK_OUTBOX_RETENTION_DAYS",
+                "PULSETRACK_CONCURRENT_SEARCHES",
+            ),
         ),
         Service(name="billing", calls=("auth",)),
-        Service(name="analytics", calls=("auth",), uses_kafka=True),
+        Service(name="analytics", calls=("auth",), uses_kafka=True, settings=("PULSETRACK_EVENT_RETENTION_DAYS",)),
     )
 }
 """The services by name, in the order in which they start."""

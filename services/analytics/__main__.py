@@ -1,11 +1,14 @@
 """Runs the analytics service and its Kafka consumer."""
 
 import asyncio
+from typing import Annotated
+
+from msgspec import Meta
 
 from services.analytics.dead_letters import TOPIC as DEAD_LETTERS_TOPIC
 from services.analytics.dead_letters import DeadLetters
 from services.analytics.event_store import GROUP, TOPIC, EventStore
-from services.analytics.models import AUDIT, known_topics
+from services.analytics.models import AUDIT, events, known_topics
 from services.analytics.service import AnalyticsService
 from services.common.audit.events import AccessLog
 from services.common.audit.interceptor import AccessInterceptors
@@ -16,6 +19,7 @@ from services.common.messaging.topic import KnownTopics
 from services.common.observability.export import export_telemetry
 from services.common.observability.logging import configure_logging
 from services.common.postgres.database import open_database
+from services.common.postgres.retention import Retention
 from services.common.protobuf.contract import SERVICES
 from services.common.rpc.client import create_trust_fetcher, open_channel
 from services.common.rpc.server import run, serve
@@ -27,6 +31,10 @@ class AnalyticsSettings(SettingsWithAuth, frozen=True, kw_only=True):
     """The settings of the analytics service."""
 
     kafka: KafkaServers
+    event_retention_days: Annotated[
+        int,
+        Meta(ge=0, description="Days that patient events are retained, and counted in statistics; 0 means forever."),
+    ] = 0
 
 
 async def main() -> None:
@@ -42,6 +50,7 @@ async def main() -> None:
             export_telemetry(settings, "analytics", [db, subscription]),
             AccessLog(db, AUDIT, people_per_second=settings.people_per_second) as log,
             Sealer(db, AUDIT),
+            Retention(db, events, events.c.occur_time, days=settings.event_retention_days),
         ):
             consumer = tasks.create_task(subscription.consume(store.store))
             service, audit = AnalyticsService(db), AccessInterceptors(log, path_ids_are_subjects=False)

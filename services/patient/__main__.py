@@ -13,6 +13,7 @@ from services.common.messaging.topic import KnownTopics
 from services.common.observability.export import export_telemetry
 from services.common.observability.logging import configure_logging
 from services.common.postgres.database import open_database
+from services.common.postgres.retention import Retention
 from services.common.protobuf.contract import SERVICES
 from services.common.rpc.client import ServiceCredentials, create_trust_fetcher, open_channel
 from services.common.rpc.server import run, serve
@@ -38,6 +39,10 @@ class PatientSettings(SettingsWithAuth, frozen=True, kw_only=True):
             description="Interval of heartbeats on an idle watch; the gateway closes a stream that is idle for 300 s.",
         ),
     ] = HEARTBEAT_SECONDS
+    outbox_retention_days: Annotated[
+        int,
+        Meta(ge=1, description="Days that delivered events are retained, for a restored receiver or a new topic."),
+    ] = 7
     concurrent_searches: Annotated[
         int,
         Meta(
@@ -59,6 +64,7 @@ async def main() -> None:
         export_telemetry(settings, "patient", [db, outbox]),
         AccessLog(db, AUDIT, people_per_second=settings.people_per_second) as log,
         Sealer(db, AUDIT),
+        Retention(db, outbox_rows, outbox_rows.c.delivered_time, days=settings.outbox_retention_days),
         outbox.relay(db, known, topic),
         outbox.relay(db, known, BillingAccounts(open_channel(settings.billing), credentials)),
     ):

@@ -179,16 +179,3 @@ def test_events_are_republished_after_data_loss_and_stored_once(
         eventually(lambda: list_stored() == published)
     with delivery.topic() as topic:
         assert all(topic.of(patient_id) for patient_id in consumed | unconsumed | unpublished)
-
-
-@pytest.mark.usefixtures("relays")
-def test_old_delivered_rows_are_removed(patients: Client, sql: Sql, delivery: Delivery) -> None:
-    ages = {patients.create_patient(create_request()).id: age for age in ("8 days", "6 days")}
-    delivery.wait(TOPIC)
-    for key, age in ages.items():
-        sql(f"UPDATE outbox SET delivered_time = now() - interval '{age}' WHERE key = $1", key)
-    stored = "SELECT FROM outbox WHERE destination = 'patient.events.v1' AND key = $1"
-    old, recent = ages
-    with delivery.relays():  # a relay prunes when it starts
-        eventually(lambda: not sql(stored, old))
-    assert sql(stored, recent)

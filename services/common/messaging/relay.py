@@ -23,7 +23,6 @@ from sqlalchemy import (
     Table,
     any_,
     bindparam,
-    delete,
     exists,
     func,
     literal,
@@ -40,15 +39,11 @@ from services.common.messaging.topic import KnownTopics
 from services.common.postgres.database import Database
 from services.common.postgres.statement import Statement
 
-RETENTION = timedelta(days=7)
-"""How long a delivered row is retained, for delivery to a new incarnation of its destination."""
-
 EVENT_COLUMNS = ("event_id", "key", "type", "payload", "traceparent")
 
 _LEASE = timedelta(seconds=10)
 """How long a relay may take to deliver a batch. The claim of a relay that crashed expires after this time."""
 _IDLE_SECONDS = 1.0
-_PRUNE_SECONDS = 600.0
 _REPORT_SECONDS = 30.0
 _LATE_SECONDS = 10.0
 _MAX_WAIT_SECONDS = 5
@@ -114,8 +109,6 @@ class Deliveries:
             .select_from(table)
             .where(of_destination, row.delivered_time.is_(None))
         )
-        too_old = func.now() - bindparam("retention", type_=Interval)
-        self.prune = Statement(delete(table).where(of_destination, row.delivered_time < too_old))
 
 
 def _build_claim(table: Table) -> Statement:
@@ -170,7 +163,7 @@ class Relay:
         self._db = db
         self._known = known
         self._destination = destination
-        self._incarnation_checked = self._pruned = self._reported = float("-inf")
+        self._incarnation_checked = self._reported = float("-inf")
         self._task = BackgroundTask(
             self._run_round, activity=f"delivering to {destination.name}", interval=_IDLE_SECONDS
         )
@@ -214,16 +207,13 @@ class Relay:
         return bool(rows) and await self._deliver(rows)
 
     async def _maintain(self) -> None:
-        """Reports late deliveries, detects a new incarnation of the destination, and deletes old rows, when due."""
+        """Reports late deliveries, and detects a new incarnation of the destination, when due."""
         if time.monotonic() - self._reported >= _REPORT_SECONDS:
             await self._report()
             self._reported = time.monotonic()
         if time.monotonic() - self._incarnation_checked >= _IDLE_SECONDS:
             await self._follow_destination()
             self._incarnation_checked = time.monotonic()
-        if time.monotonic() - self._pruned >= _PRUNE_SECONDS:
-            await self._db.row(self._deliveries.prune, destination=self._destination.name, retention=RETENTION)
-            self._pruned = time.monotonic()
 
     async def _deliver(self, rows: Sequence[Record]) -> bool:
         """Delivers claimed rows. Returns True if more may be due: the batch was full, or a row has a successor."""
