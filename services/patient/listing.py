@@ -75,7 +75,7 @@ def build_listing(request: ListPatientsRequest) -> tuple[Listing | BoundedListin
         return _compile_listing(order, filters), values
     patterns = build_patterns(request.query)
     values |= name_patterns(patterns)
-    return _compile_search(order, filters, len(patterns.part), ranked=not request.order_by), values
+    return _compile_search(order, filters, patterns.searched, ranked=not request.order_by), values
 
 
 def find_listing_violations(request: ListPatientsRequest) -> dict[str, str]:
@@ -102,10 +102,14 @@ def _compile_listing(order: Order, filters: frozenset[str]) -> Listing | Bounded
 
 
 @lru_cache(maxsize=512)
-def _compile_search(order: Order, filters: frozenset[str], words: int, *, ranked: bool) -> BoundedListing:
+def _compile_search(
+    order: Order, filters: frozenset[str], searched: tuple[bool, ...], *, ranked: bool
+) -> BoundedListing:
     names, descending = _sort_columns(order)
     conditions = [_FILTERS[name] for name in sorted(filters)]
-    conditions += [match_word(number) for number in range(words)] or [Condition(names[0], lambda _: false())]
+    conditions += (match_word(number, is_searched=each) for number, each in enumerate(searched))
+    if not searched:
+        conditions.append(Condition(names[0], lambda _: false()))
     return BoundedListing(names, descending, conditions, ranked=ranked)
 
 

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from types import GenericAlias
 from typing import Any, Final, Literal, NamedTuple
+from uuid import UUID
 
 from asyncpg import Record
-from sqlalchemy import ColumnElement, Integer, Label, Select, Text, all_, bindparam, case, func, literal, select
+from sqlalchemy import ColumnElement, Integer, Select, Text, Uuid, all_, any_, bindparam, case, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from services.common.errors import PageTokenInvalid, ValueRejected
@@ -39,12 +40,18 @@ EXAMINED: Final = 30_000
 FEW: Final = 300
 """The number of matches that are sorted at once."""
 
+_MOST: Final = 10 * FEW
+"""The number of them that may match when a later page is read."""
+
 
 class Condition(NamedTuple):
     """A condition of a list."""
 
     column: str
-    """The column that it tests. All conditions of a column are answered by its index, if it has one."""
+    """The column that it tests. All conditions of a column are answered by its index, if it has one.
+
+    It is empty for a condition that no index should answer.
+    """
     test: Callable[[Row], ColumnElement[bool]]
 
 
@@ -57,6 +64,8 @@ class Position(NamedTuple):
     """Whether the window of a walk is longer than usual."""
     start: Sequence[Any] | None = None
     """The sort columns of the patient before the window."""
+    end: Sequence[Any] | None = None
+    """The sort columns of the last patient in the window, unless it contains all that are left."""
     last: Sequence[Any] | None = None
     """The rank and the sort columns of the last patient of the previous page, if the window has more ranked matches."""
 
@@ -81,10 +90,13 @@ class BoundedListing:
         self._start = self._key(patients.c, prefix="start")
         self._last = self._sort_key(patients.c)
         self._window = WINDOW if order[0] == "create_time" else SCATTERED_WINDOW
-        keys = (self._start.types | None, self._last.types | None if ranked else None)
+        self._end = self._key(patients.c, prefix="end")
+        key = self._start.types | None
+        keys = (key, key, self._last.types | None if ranked else None)
         self._position = GenericAlias(tuple, (Literal["", *self._indexed], bool, *keys))
         self._walk_statement = cache(self._build_walk)
         self._end_statement = cache(self._build_end)
+        self._ids_statement = cache(self._build_ids)
         self._sorted_statement = cache(self._build_sorted)
 
     async def read_page(self, db: Database, request: Any, **values: Any) -> tuple[Sequence[Record], str]:
@@ -107,25 +119,28 @@ class BoundedListing:
     ) -> tuple[Sequence[Record], Position | None]:
         """Returns the rows of a page, and the position of the next page."""
         page: list[Record] = []
-        examined, can_count = 0, position.last is None
+        ids = await self._find_ids(db, position.column, values, limit=_MOST) if position.column else []
+        examined, is_first = 0, position.last is None
         while True:
-            page += await self._read_rows(db, position, limit=size + 1 - len(page), **values)
+            if not position.column and position.last is None:
+                position = position._replace(end=await self._find_end(db, position, values))
+            page += await self._read_rows(db, position, limit=size + 1 - len(page), ids=ids, **values)
             if len(page) > size:
                 return page[:size], self._follow(position, page[size - 1])
-            if position.column:
+            if position.column or position.end is None:
                 return page, None
-            can_count &= len(page) < _SPARSE
-            following = await self._skip_window(db, position, values, counts=can_count)
-            if following is None:
-                return page, None
+            if is_first and len(page) < _SPARSE:
+                column, ids = await self._find_few(db, values)
+                if column and not ids:
+                    return page, None
+                if column:
+                    position = Position(column=column, start=position.start)
+                    page.clear()
+                    continue
             examined += self._measure_window(position)
-            if following.column:
-                page.clear()
-            elif len(page) >= min(_SPARSE, size) or (position.is_long and (page or examined >= EXAMINED)):
-                return page, following
-            else:
-                following = following._replace(is_long=True)
-            position, can_count = following, False
+            if len(page) >= min(_SPARSE, size) or (position.is_long and (page or examined >= EXAMINED)):
+                return page, Position(start=position.end)
+            position, is_first = Position(is_long=True, start=position.end), False
 
     def _follow(self, position: Position, row: Record) -> Position:
         """Returns the position after a row of a page."""
@@ -133,37 +148,31 @@ class BoundedListing:
         return position._replace(last=last) if self._ranked else Position(column=position.column, start=last)
 
     async def _read_rows(self, db: Database, position: Position, **values: Any) -> Sequence[Record]:
-        has_start, has_last = position.start is not None, position.last is not None
-        if position.column:
-            statement = self._sorted_statement(position.column, has_start=has_start, has_last=has_last)
-        else:
-            statement = self._walk_statement(has_start=has_start, has_last=has_last)
-        return await db.rows(statement, **values, **self._name_values(position))
+        has = {name: getattr(position, name) is not None for name in ("start", "end", "last")}
+        build = self._sorted_statement if position.column else self._walk_statement
+        return await db.rows(build(**has), **values, **self._name_values(position))
 
-    async def _skip_window(
-        self, db: Database, position: Position, values: Mapping[str, Any], *, counts: bool
-    ) -> Position | None:
-        """Returns the position after a window, or None if no matches follow.
+    async def _find_end(self, db: Database, position: Position, values: Mapping[str, Any]) -> Sequence[Any] | None:
+        """Returns the sort columns of the last patient in a window, or None if fewer patients are left."""
+        statement = self._end_statement(start=position.start is not None)
+        skipped = self._measure_window(position) - 1
+        row = await db.row(statement, skipped=skipped, **values, **self._name_values(position))
+        return row and tuple(row)
 
-        If `counts` is set and an index finds few matches, returns the position of the window for that index.
-        """
-        counted = self._indexed if counts else []
-        statement = self._end_statement(has_start=position.start is not None, counts=counts)
-        row = await db.row(statement, **values, **self._name_values(position))
-        if row is None:
-            return None
-        if counted:
-            column = min(counted, key=row.__getitem__)
-            if row[column] <= FEW:
-                return position._replace(column=column) if row[column] else None
-        return Position(start=[row[name] for name in self._start.parameters])
+    async def _find_few(self, db: Database, values: Mapping[str, Any]) -> tuple[str, Sequence[UUID]]:
+        """Returns the first column whose index finds few patients, and their ids, or nothing."""
+        for column in self._indexed:
+            if len(ids := await self._find_ids(db, column, values, limit=FEW + 1)) <= FEW:
+                return column, ids
+        return "", []
+
+    async def _find_ids(self, db: Database, column: str, values: Mapping[str, Any], *, limit: int) -> Sequence[UUID]:
+        """Returns the ids of patients that an index finds."""
+        return [row["id"] for row in await db.rows(self._ids_statement(column), **values, limit=limit)]
 
     def _name_values(self, position: Position) -> dict[str, Any]:
-        window = self._measure_window(position)
-        pairs = [("limit_of_window", window), ("end_of_window", window - 1)]
-        pairs += zip(self._start.parameters, position.start or (), strict=False)
-        pairs += zip(self._last.parameters, position.last or (), strict=False)
-        return dict(pairs)
+        keys = ((self._start, position.start), (self._end, position.end), (self._last, position.last))
+        return {name: value for key, row in keys for name, value in zip(key.parameters, row or (), strict=False)}
 
     def _measure_window(self, position: Position) -> int:
         """Returns the number of patients in a window."""
@@ -175,47 +184,41 @@ class BoundedListing:
         except cursor.InvalidCursorError:
             raise PageTokenInvalid from None
 
-    def _build_walk(self, *, has_start: bool, has_last: bool) -> Statement:
-        walked = self._select_window(has_start=has_start).subquery("walked").c
+    def _build_walk(self, *, start: bool, end: bool, last: bool) -> Statement:
+        window = self._select_from(start=start)
+        # OFFSET keeps the conditions of the window, which its index answers, apart from the others.
+        walked = (self._end.stop(window) if end else window).offset(0).subquery("walked").c
         unmet = (each for each in self._conditions if each.column not in self._walked)
-        return self._limit(self._select_matches(walked, unmet), walked, has_last=has_last)
+        return self._limit(self._select_matches(walked, unmet), walked, last=last)
 
-    def _build_end(self, *, has_start: bool, counts: bool) -> Statement:
-        """Selects the sort columns of the last patient in a window, and how many patients each index finds."""
-        end = zip(self._start.columns, self._start.parameters, strict=True)
-        columns = [column.label(name) for column, name in end]
-        if counts:
-            columns += (self._count_few(name) for name in self._indexed)
-        rows = self._select_window(has_start=has_start).with_only_columns(*columns)
-        return Statement(rows.limit(1).offset(bindparam("end_of_window", type_=Integer)))
+    def _build_end(self, *, start: bool) -> Statement:
+        rows = self._select_from(start=start).with_only_columns(*self._end.columns)
+        return Statement(rows.limit(1).offset(bindparam("skipped", type_=Integer)))
 
-    def _build_sorted(self, index: str, *, has_start: bool, has_last: bool) -> Statement:
-        found = select(patients).where(*self._tests(index)).cte("found").prefix_with("MATERIALIZED")
-        others = (each for each in self._conditions if each.column != index)
-        rows = self._select_matches(found.c, others)
-        if has_start:
-            rows = self._key(found.c, prefix="start").skip(rows)
-        return self._limit(rows, found.c, has_last=has_last)
+    def _build_ids(self, column: str) -> Statement:
+        ids = select(patients.c.id).where(*self._tests(column)).limit(LIMIT)
+        # Without an order, Postgres might read the table.
+        return Statement(ids if column == "words" else ids.order_by(patients.c[column]))
+
+    def _build_sorted(self, *, start: bool, end: bool, last: bool) -> Statement:
+        has_id = patients.c.id == any_(bindparam("ids", type_=ARRAY(Uuid)))
+        row = select(patients).where(has_id).cte("found").prefix_with("MATERIALIZED").c
+        rows = self._select_matches(row, self._conditions)
+        return self._limit(self._key(row, prefix="start").skip(rows) if start else rows, row, last=last)
 
     def _select_matches(self, row: Row, conditions: Iterable[Condition]) -> Select[Any]:
         columns = (*self._sort_key(row).columns, select_message(row))
         return select(*columns).where(*(each.test(row) for each in conditions))
 
-    def _limit(self, rows: Select[Any], row: Row, *, has_last: bool) -> Statement:
+    def _limit(self, rows: Select[Any], row: Row, *, last: bool) -> Statement:
         key = self._sort_key(row)
-        return Statement(key.sort(key.skip(rows) if has_last else rows).limit(LIMIT))
+        return Statement(key.sort(key.skip(rows) if last else rows).limit(LIMIT))
 
-    def _select_window(self, *, has_start: bool) -> Select[Any]:
+    def _select_from(self, *, start: bool) -> Select[Any]:
+        """Selects the patients after the start, in order."""
         walked = (test for name in sorted(self._walked) for test in self._tests(name))
         rows = self._start.sort(select(patients).where(*walked))
-        return (self._start.skip(rows) if has_start else rows).limit(bindparam("limit_of_window", type_=Integer))
-
-    def _count_few(self, index: str) -> Label[int]:
-        """Returns the number of patients that an index finds, up to one more than few."""
-        some = select(literal(1)).select_from(patients).where(*self._tests(index)).limit(FEW + 1)
-        if index != "words":  # without an order, Postgres might read the table
-            some = some.order_by(patients.c[index])
-        return select(func.count()).select_from(some.subquery()).scalar_subquery().label(index)
+        return self._start.skip(rows) if start else rows
 
     def _tests(self, column: str) -> list[ColumnElement[bool]]:
         return [each.test(patients.c) for each in self._conditions if each.column == column]
@@ -239,9 +242,11 @@ def find_walked_columns(order: Sequence[str]) -> set[str]:
     return {"create_time", "sex"} if order[0] == "create_time" else {order[0]}
 
 
-def match_word(number: int) -> Condition:
+def match_word(number: int, *, is_searched: bool) -> Condition:
     """Returns the condition that a patient matches a word of a query, by the word's number."""
-    return Condition("words", lambda row: row.words.like(bindparam(f"word_{number}", type_=Text)))
+    return Condition(
+        "words" if is_searched else "", lambda row: row.words.like(bindparam(f"word_{number}", type_=Text))
+    )
 
 
 def name_patterns(patterns: Patterns) -> dict[str, Any]:

@@ -14,6 +14,8 @@ MAX_WORDS = 10
 _not_ascii = re.compile("[^\x00-\x7f]")
 _LETTERS_OF_A_PART = 3
 """A trigram index finds parts of words from three letters on."""
+_LETTERS_OF_A_NUMBER = 7
+"""A word with digits and so many letters is part of a number or an email address that few patients share."""
 
 
 class Patterns(NamedTuple):
@@ -22,6 +24,11 @@ class Patterns(NamedTuple):
     equal: list[str]
     prefix: list[str]
     part: list[str]
+    searched: tuple[bool, ...]
+    """Whether the index is searched for each word: all words, or only those that few patients share, if there are any.
+
+    The index reads long lists for other words.
+    """
 
 
 def build_patterns(query: str) -> Patterns:
@@ -38,7 +45,13 @@ def build_patterns(query: str) -> Patterns:
             prefix if len(word) < _LETTERS_OF_A_PART else f"%{prefix[2:]}"
             for word, prefix in zip(words, prefixes, strict=True)
         ],
+        searched=_choose_searched(words),
     )
+
+
+def _choose_searched(words: list[str]) -> tuple[bool, ...]:
+    rare = tuple(len(word) >= _LETTERS_OF_A_NUMBER and any(map(str.isdigit, word)) for word in words)
+    return rare if any(rare) else (True,) * len(words)
 
 
 def _to_ascii(word: str) -> str:

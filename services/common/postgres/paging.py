@@ -46,9 +46,15 @@ class Keyset:
 
     def skip(self, rows: Select[Any]) -> Select[Any]:
         """Returns the select of the rows after the row whose values are the parameters."""
-        columns = zip(self.parameters, self.columns, strict=True)
-        last_values = [bindparam(name, type_=column.type) for name, column in columns]
-        return rows.where(_is_after(self.columns, last_values, self._descending))
+        return rows.where(_is_after(self.columns, self._values(), self._descending))
+
+    def stop(self, rows: Select[Any]) -> Select[Any]:
+        """Returns the select of the rows up to the row whose values are the parameters."""
+        reverse = [not down for down in self._descending]
+        return rows.where(_is_after(self.columns, self._values(), reverse, inclusive=True))
+
+    def _values(self) -> list[BindParameter[Any]]:
+        return [bindparam(name, type_=column.type) for name, column in zip(self.parameters, self.columns, strict=True)]
 
 
 class Listing:
@@ -103,16 +109,23 @@ class Listing:
 
 
 def _is_after(
-    columns: Sequence[ColumnElement[Any]], values: Sequence[BindParameter[Any]], descending: Sequence[bool]
+    columns: Sequence[ColumnElement[Any]],
+    values: Sequence[BindParameter[Any]],
+    descending: Sequence[bool],
+    *,
+    inclusive: bool = False,
 ) -> ColumnElement[bool]:
-    """Returns the condition of the rows after the row with these values."""
+    """Returns the condition of the rows after the row with these values, or of that row too."""
     if len(set(descending)) == 1:
         row, last_row = tuple_(*columns), tuple_(*values)
+        if inclusive:
+            return row <= last_row if descending[0] else row >= last_row
         return row < last_row if descending[0] else row > last_row
     column, value = columns[0], values[0]
     not_before, beyond = (column <= value, column < value) if descending[0] else (column >= value, column > value)
+    rest = _is_after(columns[1:], values[1:], descending[1:], inclusive=inclusive)
     # The first condition is implied by the second, and lets Postgres use an index of the column.
-    return and_(not_before, or_(beyond, _is_after(columns[1:], values[1:], descending[1:])))
+    return and_(not_before, or_(beyond, rest))
 
 
 def encode_query(request: Any) -> bytes:
