@@ -86,12 +86,12 @@ audit-archive: $(READY) ## Write access events before a date (BEFORE=2026-01-31)
 audit-prune: $(READY) ## Delete archived access events; audit-verify still verifies the rest (SERVICE=...)
 	@$(BIN)/python -m tools.operate audit-prune $(if $(SERVICE),'$(SERVICE)')
 
-backup: $(READY) ## Back up all databases, running or not (TO=a new folder, RECIPIENT=an age public key to encrypt to)
-	@$(BIN)/python -m tools.backup create $(if $(TO),--to '$(TO)') $(if $(RECIPIENT),--recipient '$(RECIPIENT)')
+backup: $(READY) ## Back up all databases, running or not (TO=a new folder, RECIPIENT=an age public key to encrypt to, COMPOSE=1)
+	@$(BIN)/python -m tools.backup create $(if $(COMPOSE),--compose) $(if $(TO),--to '$(TO)') $(if $(RECIPIENT),--recipient '$(RECIPIENT)')
 
-restore: $(READY) ## Restore a backup into an empty data folder (FROM=its folder, SECRETS=their file, KEY=a private key's file)
+restore: $(READY) ## Restore a backup into an empty place (FROM=its folder, SECRETS=their file, KEY=a private key's file, COMPOSE=1)
 	@$(BIN)/python -m tools.backup restore --from '$(or $(FROM),$(error Set FROM to the folder of a backup))' \
-		$(if $(SECRETS),--secrets '$(SECRETS)') $(if $(KEY),--key '$(KEY)')
+		$(if $(COMPOSE),--compose) $(if $(SECRETS),--secrets '$(SECRETS)') $(if $(KEY),--key '$(KEY)')
 
 synth: $(DEPLOY) ## Generate and check the CloudFormation templates of all environments; needs no account
 	@$(BIN)/python -m infrastructure synth

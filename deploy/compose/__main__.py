@@ -35,7 +35,7 @@ def main() -> int:
     command = parser.parse_args().command
     try:
         engine.check()
-        _COMMANDS[command](_read_environment())
+        _COMMANDS[command](read_environment())
     except StartError as error:
         print(error, file=sys.stderr)
         return 1
@@ -108,7 +108,7 @@ def _wait_until_ready(host: str, port: int) -> None:
     )
 
 
-def _read_environment() -> dict[str, str]:
+def read_environment() -> dict[str, str]:
     """Returns the environment, extended by the .env file and by defaults. Raises StartError."""
     lines = engine.read_compose("config", "--environment").splitlines()
     environment = dict(os.environ) | dict(line.split("=", 1) for line in lines if line.startswith("PULSETRACK_"))

@@ -6,6 +6,8 @@ enter their folder: other accounts of the server cannot read them, and a contain
 
 import json
 import secrets
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.databases import Passwords, owner_url, service_url
@@ -55,6 +57,17 @@ class Secrets:
             if service.uses_kafka:
                 password = self._read_or_create(service.kafka_secrets.password)
                 self._write(service.kafka_secrets.url, f"sasl_plaintext://{service.name}:{password}@{_KAFKA}")
+
+    def restore(self, secrets: Mapping[str, str]) -> None:
+        """Stores secrets of a backup, and creates the others. Raises OSError."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name, value in secrets.items():
+            self._write(name, value)
+        self.create_missing()
+
+    def delete(self) -> None:
+        """Deletes all secrets. Raises OSError."""
+        shutil.rmtree(self.folder)
 
     def _read_or_create(self, name: str, value: str | None = None) -> str:
         """Returns the stored secret. If it is missing, creates it with this value or a random one."""

@@ -1,18 +1,22 @@
-"""Backs up and restores the databases of the local system: `python -m tools.backup create`, `restore` or `keygen`.
+"""Backs up and restores the databases of a local system or of containers: `python -m tools.backup create` or `restore`.
 
 `make backup` and `make restore` run the commands.
 """
 
 import argparse
 import asyncio
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
 
+from deploy.compose.__main__ import read_environment
+from deploy.compose.secrets import Secrets
 from deploy.errors import StartError
 from deploy.settings import Settings
+from tools.backup import compose, local
 from tools.backup.age import AgeError, Identity, Recipient
 from tools.backup.create import create_backup
 from tools.backup.folder import Manifest
@@ -26,11 +30,13 @@ def main() -> int:
     create = commands.add_parser("create", help="back up all databases and the secrets")
     create.add_argument("--to", type=Path, help="the new folder (default: a folder next to the data folder)")
     create.add_argument("--recipient", default="", help="the public key to encrypt to: age1...")
+    create.add_argument("--compose", action="store_true", help="the containers instead of the local system")
     create.set_defaults(run=_create)
     restore = commands.add_parser("restore", help="restore a backup into an empty data folder")
     restore.add_argument("--from", type=Path, required=True, dest="folder", help="the folder of the backup")
     restore.add_argument("--secrets", type=Path, help="the file of the secrets (default: next to the folder)")
     restore.add_argument("--key", type=Path, help="the file of the private key")
+    restore.add_argument("--compose", action="store_true", help="into new containers")
     restore.set_defaults(run=_restore)
     keygen = commands.add_parser("keygen", help="create a private key, and print its public key")
     keygen.add_argument("file", type=Path, help="the new file of the private key")
@@ -48,25 +54,30 @@ def main() -> int:
 
 
 def _create(options: argparse.Namespace) -> None:
-    settings = Settings.read()
+    environment = read_environment() if options.compose else os.environ
+    settings = Settings.read(environment)
     recipient = _parse_recipient(options.recipient) if options.recipient else None
     data = settings.data_dir
     folder = options.to or data.with_name(f"{data.name}.backups") / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    manifest, secrets = asyncio.run(create_backup(settings, folder, recipient))
+    databases = compose.open_databases(environment) if options.compose else local.open_databases(settings)
+    secrets = data / ("compose" if options.compose else "secrets")
+    manifest, secrets_file = asyncio.run(create_backup(databases, secrets, folder, recipient))
     print(f"Backed up {_describe(manifest)} to {folder}.")
-    print(f"The secrets are in {secrets}. Keep them elsewhere: with them, the dumps can be used to sign tokens.")
+    print(f"The secrets are in {secrets_file}. Keep them elsewhere: with them, the dumps can be used to sign tokens.")
     if not recipient:
         print("The files are not encrypted. RECIPIENT=age1... encrypts them to a public key.")
 
 
 def _restore(options: argparse.Namespace) -> None:
-    settings = Settings.read()
     identity = _read_identity(options.key) if options.key else None
-    manifest = asyncio.run(restore_backup(settings, options.folder, identity, options.secrets))
-    print(
-        f"Restored {_describe(manifest)} into {settings.data_dir}, as of {manifest.begin_time:%Y-%m-%d %H:%M:%S} UTC."
-    )
-    print("Start the system with `make up`.")
+    if options.compose:
+        environment = read_environment()
+        secrets = Secrets(Settings.read(environment).data_dir / "compose")
+        manifest = compose.restore_backup(environment, secrets, options.folder, identity, options.secrets)
+    else:
+        manifest = asyncio.run(restore_backup(Settings.read(), options.folder, identity, options.secrets))
+    print(f"Restored {_describe(manifest)}, as of {manifest.begin_time:%Y-%m-%d %H:%M:%S} UTC.")
+    print(f"Start the system with `make {'compose' if options.compose else 'up'}`.")
 
 
 def _create_key(options: argparse.Namespace) -> None:

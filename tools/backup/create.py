@@ -3,13 +3,13 @@
 import asyncio
 import shutil
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from deploy.errors import StartError
-from deploy.settings import Settings
 from tools.backup.age import Recipient
-from tools.backup.databases import dump, hold_snapshot, read_postgres_version
+from tools.backup.databases import Client, dump, hold_snapshot
 from tools.backup.folder import (
     SECRETS,
     Dump,
@@ -21,8 +21,6 @@ from tools.backup.folder import (
     write_manifest,
     write_secrets,
 )
-from tools.backup.local import open_databases
-from tools.local.postgres import find_programs
 
 ORDER = ("billing", "analytics", "patient", "auth")
 """The order of the dumps: receivers before senders.
@@ -32,25 +30,32 @@ could know patients that it has lost. Auth is last, so it knows all users that t
 """
 
 
-async def create_backup(settings: Settings, folder: Path, recipient: Recipient | None) -> tuple[Manifest, Path]:
-    """Writes a backup to a new folder. Returns its manifest, and the path of the secrets. Raises StartError."""
-    secrets = secrets_path(folder, encrypted=recipient is not None)
-    unfinished = _create_folder(folder, secrets)
+async def create_backup(
+    databases: AbstractAsyncContextManager[Mapping[str, Client]],
+    secrets: Path,
+    folder: Path,
+    recipient: Recipient | None,
+) -> tuple[Manifest, Path]:
+    """Writes a backup of databases and of the secrets in a folder to a new folder.
+
+    Returns its manifest, and the path of the secrets' file. Raises StartError.
+    """
+    secrets_file = secrets_path(folder, encrypted=recipient is not None)
+    unfinished = _create_folder(folder, secrets_file)
     begin = datetime.now(UTC)
-    async with open_databases(settings) as urls:
-        dumps = [await _dump(unfinished, service, urls, recipient) for service in ORDER]
+    async with databases as clients:
+        dumps = [await asyncio.to_thread(_dump, unfinished, service, clients[service], recipient) for service in ORDER]
     manifest = Manifest(
         version=read_version(),
-        postgres=read_postgres_version(find_programs(None)),
         begin_time=begin,
         end_time=datetime.now(UTC),
         recipient=str(recipient or ""),
         databases=dumps,
     )
     write_manifest(unfinished, manifest)
-    write_secrets(secrets, _read_secrets(settings), recipient)
+    write_secrets(secrets_file, {name: (secrets / name).read_text(encoding="utf-8") for name in SECRETS}, recipient)
     unfinished.rename(folder)
-    return manifest, secrets
+    return manifest, secrets_file
 
 
 def _create_folder(folder: Path, secrets: Path) -> Path:
@@ -64,22 +69,17 @@ def _create_folder(folder: Path, secrets: Path) -> Path:
     return unfinished
 
 
-async def _dump(folder: Path, service: str, urls: Mapping[str, str], recipient: Recipient | None) -> Dump:
+def _dump(folder: Path, service: str, client: Client, recipient: Recipient | None) -> Dump:
     path = folder / f"{service}.dump{'.age' if recipient else ''}"
-    async with hold_snapshot(urls[service]) as snapshot:
-        with create_file(path, recipient) as file:
-            await asyncio.to_thread(dump, find_programs(None), urls[service], snapshot.name, file)
+    with hold_snapshot(client) as snapshot, create_file(path, recipient) as file:
+        dump(client, snapshot, file)
     return Dump(
         service=service,
         time=snapshot.time,
+        postgres=snapshot.postgres,
         schema=snapshot.schema,
         rows=snapshot.rows,
         file=path.name,
         size=path.stat().st_size,
         sha256=compute_sha256(path),
     )
-
-
-def _read_secrets(settings: Settings) -> Mapping[str, str]:
-    folder = settings.data_dir / "secrets"
-    return {name: (folder / name).read_text(encoding="utf-8") for name in SECRETS}

@@ -1,116 +1,144 @@
-"""Dumps of databases by pg_dump, and their restoration by pg_restore."""
+"""Dumps of databases by pg_dump, and their restoration by pg_restore, wherever these programs run."""
 
 import os
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
-from typing import IO, NamedTuple
-from urllib.parse import unquote, urlsplit
+from typing import IO, Any
 
-import asyncpg
+import msgspec
 
 from deploy.errors import StartError
 from tools.backup.folder import Writer
 
+UNLIMITED = "-c statement_timeout=0 -c transaction_timeout=0 -c idle_in_transaction_session_timeout=0"
+"""PGOPTIONS for long transactions. The databases and the roles that own the tables have limits."""
+
 _BLOCK = 256 * 1024
-_UNLIMITED = "-c statement_timeout=0 -c transaction_timeout=0 -c idle_in_transaction_session_timeout=0"
-"""The role that owns the tables has limits."""
+_LIST_TABLES = "SELECT json_agg(tablename ORDER BY tablename) FROM pg_tables WHERE schemaname = 'public'"
+_TAKE_SNAPSHOT = """
+    SELECT json_build_object('name', pg_export_snapshot(), 'time', clock_timestamp(), 'postgres',
+        current_setting('server_version'), 'schema', (SELECT version_num FROM alembic_version))
+"""
+_BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
-_TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY tablename"
 
-
-class Snapshot(NamedTuple):
+class Snapshot(msgspec.Struct):
     """The state of a database at one moment, while a transaction holds it."""
 
     name: str
     time: datetime
+    postgres: str
     schema: str
-    rows: dict[str, int]
+    rows: dict[str, int] = {}
 
 
-@asynccontextmanager
-async def hold_snapshot(url: str) -> AsyncIterator[Snapshot]:
+@dataclass(frozen=True, kw_only=True)
+class Client:
+    """Runs Postgres' programs on one database."""
+
+    commands: Mapping[str, Sequence[str]]
+    """The command of each program, including the options that name the database."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    role: str = ""
+    """The role that owns restored tables, if it is not the one that connects."""
+
+    @contextmanager
+    def run(self, program: str, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Runs a program. Kills it if the block raises. Raises StartError if the program fails."""
+        pipe, command = subprocess.PIPE, [*self.commands[program], *options]
+        with tempfile.TemporaryFile() as errors:
+            process = subprocess.Popen(
+                command, env=os.environ | self.environment, stdin=pipe, stdout=pipe, stderr=errors
+            )
+            try:
+                yield process
+                with suppress(BrokenPipeError):
+                    _pipe(process.stdin).close()
+                code = process.wait()
+            except BaseException:
+                process.kill()
+                process.wait()
+                raise
+            errors.seek(0)
+            lines = errors.read().decode(errors="replace").strip().splitlines()
+        if code:
+            raise StartError(f"{program} failed: {lines[0] if lines else f'exit code {code}'}.")
+
+
+PROGRAMS = ("psql", "pg_dump", "pg_restore")
+"""The programs that a client runs."""
+
+
+@contextmanager
+def hold_snapshot(client: Client) -> Iterator[Snapshot]:
     """Yields a snapshot of a database, which dumps can use. Raises StartError."""
-    connection = await asyncpg.connect(url, server_settings={"statement_timeout": "0", "transaction_timeout": "0"})
-    try:
-        await connection.execute("SET idle_in_transaction_session_timeout = 0")
-        async with connection.transaction(isolation="repeatable_read", readonly=True):
-            name, time = await connection.fetchrow("SELECT pg_export_snapshot(), clock_timestamp()")
-            schema = await connection.fetchval("SELECT version_num FROM alembic_version")
-            yield Snapshot(name, time, schema, await _count_rows(connection))
-    finally:
-        await connection.close()
+    with _open_session(client) as session:
+        snapshot: Snapshot = session.read(_TAKE_SNAPSHOT, Snapshot)
+        snapshot.rows = _count_rows(session)
+        yield snapshot
 
 
-async def count_rows(url: str) -> dict[str, int]:
-    """Returns the number of rows of each table."""
-    connection = await asyncpg.connect(url, server_settings={"statement_timeout": "0", "transaction_timeout": "0"})
-    try:
-        return await _count_rows(connection)
-    finally:
-        await connection.close()
+def count_rows(client: Client) -> dict[str, int]:
+    """Returns the number of rows of each table. Raises StartError."""
+    with _open_session(client) as session:
+        return _count_rows(session)
 
 
-async def _count_rows(connection: asyncpg.Connection) -> dict[str, int]:
-    tables = [table for [table] in await connection.fetch(_TABLES)]
-    return {table: await connection.fetchval(f'SELECT count(*) FROM "{table}"') for table in tables}  # noqa: S608
-
-
-def dump(programs: Path, url: str, snapshot: str, file: Writer) -> None:
+def dump(client: Client, snapshot: Snapshot, file: Writer) -> None:
     """Writes the dump of a database to a file. Raises StartError."""
-    options = ("--format=custom", "--no-owner", "--no-privileges", f"--snapshot={snapshot}")
-    with _run(programs / "pg_dump", url, *options) as process:
+    options = ("--format=custom", "--no-owner", "--no-privileges", f"--snapshot={snapshot.name}")
+    with client.run("pg_dump", *options) as process:
         while data := _pipe(process.stdout).read(_BLOCK):
             file.write(data)
 
 
-def load(programs: Path, url: str, content: Iterator[bytes]) -> None:
+def load(client: Client, content: Iterator[bytes]) -> None:
     """Restores a dump into an empty database, all or nothing. Raises StartError."""
-    options = ("--no-owner", "--no-privileges", "--no-comments", "--exit-on-error", "--single-transaction")
-    with _run(programs / "pg_restore", url, *options) as process, suppress(BrokenPipeError):
+    options = ["--no-owner", "--no-privileges", "--no-comments", "--exit-on-error", "--single-transaction"]
+    if client.role:
+        options.append(f"--role={client.role}")
+    with client.run("pg_restore", *options) as process, suppress(BrokenPipeError):
         for data in content:
             _pipe(process.stdin).write(data)
 
 
-def read_postgres_version(programs: Path) -> str:
-    """Returns the version of pg_dump."""
-    version = subprocess.run([programs / "pg_dump", "--version"], check=True, capture_output=True, text=True)
-    return version.stdout.split()[-1]
+class _Session:
+    """A transaction of psql."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    def read(self, query: str, kind: Any) -> Any:
+        """Returns the result of a query, which is one value of JSON. Raises StartError."""
+        with suppress(BrokenPipeError):
+            self.write(query)
+        line = _pipe(self._process.stdout).readline()
+        if not line:
+            raise StartError("The database cannot be read. Its server may not be running.")
+        return msgspec.json.decode(line, type=kind)
+
+    def write(self, statement: str) -> None:
+        stdin = _pipe(self._process.stdin)
+        stdin.write(f"{statement};\n".encode())
+        stdin.flush()
 
 
 @contextmanager
-def _run(program: Path, url: str, *options: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs a program on a database. Kills it if the block raises. Raises StartError if the program fails."""
-    address, password = _split_password(url)
-    environment = os.environ | {"PGPASSWORD": password, "PGOPTIONS": _UNLIMITED}
-    pipe = subprocess.PIPE
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
-            [program, f"--dbname={address}", *options], env=environment, stdin=pipe, stdout=pipe, stderr=errors
-        )
-        try:
-            yield process
-            with suppress(BrokenPipeError):
-                _pipe(process.stdin).close()
-            code = process.wait()
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
-        errors.seek(0)
-        lines = errors.read().decode(errors="replace").strip().splitlines()
-    if code:
-        raise StartError(f"{program.name} failed: {lines[0] if lines else f'exit code {code}'}.")
+def _open_session(client: Client) -> Iterator[_Session]:
+    options = ("--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1")
+    with client.run("psql", *options) as process:
+        session = _Session(process)
+        session.write(_BEGIN)
+        yield session
 
 
-def _split_password(url: str) -> tuple[str, str]:
-    """Returns a URL without its password, which other users could read in the list of processes, and the password."""
-    parts = urlsplit(url)
-    user, _, place = parts.netloc.rpartition("@")
-    return parts._replace(netloc=f"{user.partition(':')[0]}@{place}").geturl(), unquote(parts.password or "")
+def _count_rows(session: _Session) -> dict[str, int]:
+    tables = session.read(_LIST_TABLES, list[str] | None) or []
+    return {table: session.read(f'SELECT count(*) FROM "{table}"', int) for table in tables}  # noqa: S608
 
 
 def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:

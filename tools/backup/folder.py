@@ -33,6 +33,8 @@ class Dump(msgspec.Struct, kw_only=True):
     service: str
     time: datetime
     """The moment, which all rows of the dump have in common."""
+    postgres: str
+    """The version of the server."""
     schema: str
     """The version of the tables: the last migration."""
     rows: dict[str, int]
@@ -48,8 +50,6 @@ class Manifest(msgspec.Struct, kw_only=True):
     format: int = FORMAT
     version: str
     """The version of PulseTrack."""
-    postgres: str
-    """The version of the program that dumped the databases."""
     begin_time: datetime
     """Every change that was acknowledged before is in the backup."""
     end_time: datetime

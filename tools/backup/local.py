@@ -2,20 +2,22 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from urllib.parse import unquote, urlsplit
 
 from deploy.databases import Passwords, owner_url
 from deploy.errors import StartError
 from deploy.settings import EMBEDDED, Settings
 from deploy.topology import TOPOLOGY
+from tools.backup.databases import PROGRAMS, UNLIMITED, Client
 from tools.local.data_folder import DataFolder, State
 from tools.local.part import RunningPart
-from tools.local.postgres import Postgres
+from tools.local.postgres import Postgres, find_programs
 from tools.ports import reserve_free_port
 
 
 @asynccontextmanager
-async def open_databases(settings: Settings) -> AsyncIterator[Mapping[str, str]]:
-    """Yields the owners' URLs of an instance's databases. Starts Postgres if the instance is not running.
+async def open_databases(settings: Settings) -> AsyncIterator[Mapping[str, Client]]:
+    """Yields clients of an instance's databases. Starts Postgres if the instance is not running.
 
     Raises StartError.
     """
@@ -24,12 +26,25 @@ async def open_databases(settings: Settings) -> AsyncIterator[Mapping[str, str]]
         raise StartError(f"The data folder {settings.data_dir} has no system. Start one with `make up`.")
     supervisor = state.processes.get("supervisor")
     if supervisor and supervisor.process():
-        yield _read_urls(settings)
+        yield {name: create_client(url) for name, url in _read_urls(settings).items()}
         return
     with DataFolder.lock(settings.data_dir) as folder:
         folder.stop_leftovers()
         async with run_server(settings, folder) as server:
-            yield {name: owner_url(server, name, passwords) for name, passwords in read_passwords(folder).items()}
+            passwords = read_passwords(folder)
+            yield {name: create_client(owner_url(server, name, passwords[name])) for name in passwords}
+
+
+def create_client(url: str) -> Client:
+    """Returns a client that connects to a URL. The command line, which other users can read, has no password."""
+    parts = urlsplit(url)
+    user, _, place = parts.netloc.rpartition("@")
+    address = parts._replace(netloc=f"{user.partition(':')[0]}@{place}").geturl()
+    folder = find_programs(None)
+    return Client(
+        commands={program: (str(folder / program), f"--dbname={address}") for program in PROGRAMS},
+        environment={"PGPASSWORD": unquote(parts.password or ""), "PGOPTIONS": UNLIMITED},
+    )
 
 
 @asynccontextmanager

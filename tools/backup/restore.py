@@ -12,12 +12,11 @@ from deploy.errors import StartError
 from deploy.settings import EMBEDDED, Settings
 from deploy.topology import TOPOLOGY, database_name
 from tools.backup.age import Identity
-from tools.backup.databases import count_rows, load
+from tools.backup.databases import Client, count_rows, load
 from tools.backup.folder import Backup, Dump, Manifest, open_backup, read_secrets, secrets_path
-from tools.backup.local import read_passwords, run_server
+from tools.backup.local import create_client, read_passwords, run_server
 from tools.local.data_folder import DataFolder
 from tools.local.migrations import Migrations
-from tools.local.postgres import find_programs
 
 
 async def restore_backup(
@@ -26,7 +25,7 @@ async def restore_backup(
     """Verifies a backup and restores it. The data folder appears only when all is restored. Raises StartError."""
     unfinished = _choose_folder(settings.data_dir)
     backup = open_backup(path, identity)
-    secrets = _read_secrets(backup, secrets_file)
+    secrets = find_secrets(backup, secrets_file)
     with DataFolder.lock(unfinished) as folder:
         for name, value in secrets.items():
             folder.secret(name, value)
@@ -46,7 +45,8 @@ def _choose_folder(data: Path) -> Path:
     return unfinished
 
 
-def _read_secrets(backup: Backup, file: Path | None) -> Mapping[str, str]:
+def find_secrets(backup: Backup, file: Path | None) -> Mapping[str, str]:
+    """Reads the secrets of a backup from a file, or from the file next to its folder. Raises StartError."""
     path = file or secrets_path(backup.folder, encrypted=backup.identity is not None)
     if not path.exists():
         raise StartError(f"The secrets of the backup are not in {path}. Name their file: SECRETS=...")
@@ -62,7 +62,7 @@ async def _restore_databases(settings: Settings, folder: DataFolder, server: str
     files = {}
     for dump in backup.manifest.databases:
         url = owner_url(server, dump.service, passwords[dump.service])
-        await _load(url, backup, dump)
+        await asyncio.to_thread(load_database, create_client(url), backup, dump)
         files[dump.service] = folder.secret(TOPOLOGY[dump.service].database_secrets.owner_url, url, keep=False)
     await Migrations(files, folder.logs / "migrations.log").run(restored=True)
 
@@ -78,8 +78,9 @@ async def _check_server(server: str) -> None:
         await connection.close()
 
 
-async def _load(url: str, backup: Backup, dump: Dump) -> None:
-    await asyncio.to_thread(load, find_programs(None), url, backup.read(dump))
-    rows = await count_rows(url)
+def load_database(client: Client, backup: Backup, dump: Dump) -> None:
+    """Restores a dump, and compares its rows with the manifest. Raises StartError."""
+    load(client, backup.read(dump))
+    rows = count_rows(client)
     if different := [table for table, count in dump.rows.items() if rows.get(table) != count]:
         raise StartError(f"Tables of {dump.service} do not have the rows in the manifest: {', '.join(different)}.")

@@ -10,10 +10,8 @@ import time
 import asyncpg
 from sqlalchemy import BigInteger, Column, DateTime, Identity, MetaData, Table, Text, func
 
-_DATABASE = """
-    SELECT system_identifier || '/' || oid FROM pg_control_system(), pg_database WHERE datname = current_database()
-"""
-"""Identifies a database on a server. Differs after a dump was restored, but not after a physical restore."""
+_SERVER = "SELECT system_identifier::text FROM pg_control_system()"
+_DATABASE = "SELECT oid::text FROM pg_database WHERE datname = current_database()"
 
 _LAST = "SELECT database FROM incarnations ORDER BY number DESC LIMIT 1"
 _NUMBERED_TABLES = """
@@ -45,7 +43,7 @@ async def follow_database(connection: asyncpg.Connection, *, restored: bool = Fa
     """
     async with connection.transaction():
         await connection.execute("LOCK TABLE incarnations IN EXCLUSIVE MODE")
-        database, known = await connection.fetchval(_DATABASE), await connection.fetchval(_LAST)
+        database, known = await _identify(connection), await connection.fetchval(_LAST)
         if database == known and not restored:
             return False
         last = await _find_last_number(connection)
@@ -57,6 +55,19 @@ async def follow_database(connection: asyncpg.Connection, *, restored: bool = Fa
         if not has_continued and await connection.fetchval("SELECT to_regclass('outbox') IS NOT NULL"):
             await connection.execute(_DELIVER_AGAIN)
         return not has_continued
+
+
+async def _identify(connection: asyncpg.Connection) -> str:
+    """Returns what identifies a database on a server. It differs after the restore of a dump, not of a physical backup.
+
+    A managed server may keep its identifier from users. The database is then identified by its number alone.
+    """
+    try:
+        async with connection.transaction():
+            server = await connection.fetchval(_SERVER)
+    except asyncpg.InsufficientPrivilegeError:
+        server = ""
+    return f"{server}/{await connection.fetchval(_DATABASE)}"
 
 
 async def _find_last_number(connection: asyncpg.Connection) -> int:

@@ -81,6 +81,17 @@ def test_outbox_rows_of_a_restored_database_are_delivered_again(background: Back
     assert sql(DELIVERED) == [(0, 1)]
 
 
+def test_server_that_hides_its_identifier_is_supported(background: Background, url: str, sql: Sql) -> None:
+    sql("REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC")
+    sql("CREATE ROLE plain")
+    sql("GRANT ALL ON ALL TABLES IN SCHEMA public TO plain")
+    sql("ALTER FUNCTION journal_number(xid8) OWNER TO plain")
+    sql("GRANT CREATE ON SCHEMA public TO plain")
+    assert not background.run(detect_restore(f"{url}?role=plain"))
+    sql("UPDATE incarnations SET database = 'another'")
+    assert background.run(detect_restore(f"{url}?role=plain"))
+
+
 def test_physical_restore_is_declared(background: Background, url: str, sql: Sql) -> None:
     background.run(detect_restore(url))
     sql(INSERT_DELIVERED, uuid4())

@@ -54,6 +54,10 @@ class Stack:
         """Runs a command of deploy.compose, such as `up`, with further settings, and returns its output."""
         return self._run(sys.executable, "-m", "deploy.compose", command, **settings)
 
+    def run_backup(self, command: str, *arguments: str) -> str:
+        """Runs a command of tools.backup on the containers, and returns its output."""
+        return self._run(sys.executable, "-m", "tools.backup", command, "--compose", *arguments)
+
     def compose(self, *arguments: str) -> str:
         """Runs `docker compose` and returns its output."""
         return self._run("docker", "compose", *arguments)

@@ -22,6 +22,7 @@ from tools.backup.folder import (
     write_manifest,
     write_secrets,
 )
+from tools.backup.local import open_databases
 from tools.backup.restore import restore_backup
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
@@ -39,12 +40,18 @@ def backup(tmp_path: Path) -> Path:
         with create_file(path, KEY.recipient) as file:
             file.write(b"a dump")
         dump = Dump(
-            service=service, time=NOW, schema="0001", rows={}, file=path.name, size=1, sha256=compute_sha256(path)
+            service=service,
+            time=NOW,
+            postgres="18.0",
+            schema="0001",
+            rows={},
+            file=path.name,
+            size=1,
+            sha256=compute_sha256(path),
         )
         dumps.append(dump)
     manifest = Manifest(
         version="9.9.9",
-        postgres="18.0",
         begin_time=NOW,
         end_time=NOW,
         recipient=str(KEY.recipient),
@@ -137,5 +144,6 @@ def test_failed_restore_leaves_no_data_folder(backup: Path) -> None:
 
 
 def test_backup_of_a_folder_without_a_system_is_rejected(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "data")
     with pytest.raises(StartError, match="has no system"):
-        asyncio.run(create_backup(Settings(data_dir=tmp_path / "data"), tmp_path / "backup", None))
+        asyncio.run(create_backup(open_databases(settings), tmp_path, tmp_path / "backup", None))
