@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help up compose compose-down images soak test check bench load proto postman status rotate-keys audit-verify \
-	audit-archive audit-prune backup restore synth deploy destroy localstack format lock clean
+	audit-archive audit-prune prune-revisions backup restore synth deploy destroy localstack format lock clean
 
 BIN := .venv/bin
 UV := .venv/installer/bin/uv
@@ -85,6 +85,9 @@ audit-archive: $(READY) ## Write access events before a date (BEFORE=2026-01-31)
 
 audit-prune: $(READY) ## Delete archived access events; audit-verify still verifies the rest (SERVICE=...)
 	@$(BIN)/python -m tools.operate audit-prune $(if $(SERVICE),'$(SERVICE)')
+
+prune-revisions: $(READY) ## Delete revisions of patients before a date (BEFORE=2026-01-31), except the latest of each patient
+	@$(BIN)/python -m tools.operate prune-revisions --before '$(BEFORE)'
 
 backup: $(READY) ## Back up all databases, running or not (TO=a new folder, RECIPIENT=an age public key to encrypt to, COMPOSE=1)
 	@$(BIN)/python -m tools.backup create $(if $(COMPOSE),--compose) $(if $(TO),--to '$(TO)') $(if $(RECIPIENT),--recipient '$(RECIPIENT)')

@@ -57,6 +57,11 @@ OPERATIONS = {
             {"PULSETRACK_DATABASE_URL": "auth-database-url", "PULSETRACK_KEY_PASSPHRASE": "key-passphrase"},
         )
     },
+    "prune-revisions": {
+        "patient": Operation(
+            "services.patient.prune_revisions", {"PULSETRACK_DATABASE_URL": "patient-owner-database-url"}
+        )
+    },
     "audit-verify": _for_each_service("services.common.audit.verify", "--archives"),
     "audit-archive": _for_each_service("services.common.audit.archive", "--folder"),
     "audit-prune": _for_each_service("services.common.audit.prune", "--folder", owner=True),
