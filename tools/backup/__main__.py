@@ -19,7 +19,7 @@ from deploy.settings import Settings
 from tools.backup import compose, local
 from tools.backup.age import AgeError, Identity, Recipient
 from tools.backup.create import create_backup
-from tools.backup.folder import Manifest
+from tools.backup.folder import ARCHIVES, Manifest
 from tools.backup.restore import restore_backup
 
 
@@ -61,7 +61,9 @@ def _create(options: argparse.Namespace) -> None:
     folder = options.to or data.with_name(f"{data.name}.backups") / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     databases = compose.open_databases(environment) if options.compose else local.open_databases(settings)
     secrets = data / ("compose" if options.compose else "secrets")
-    manifest, secrets_file = asyncio.run(create_backup(databases, secrets, folder, recipient))
+    archives = () if options.compose else sorted((data / ARCHIVES).glob("*.jsonl.gz"))
+    backup = create_backup(databases, secrets, folder, recipient, archives=archives)
+    manifest, secrets_file = asyncio.run(backup)
     print(f"Backed up {_describe(manifest)} to {folder}.")
     print(f"The secrets are in {secrets_file}. Keep them elsewhere: with them, the dumps can be used to sign tokens.")
     if not recipient:

@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,13 +14,15 @@ from tools.backup.folder import (
     SECRETS,
     Dump,
     Manifest,
-    compute_sha256,
+    StoredFile,
     create_file,
     read_version,
     secrets_path,
     write_manifest,
     write_secrets,
 )
+
+_BLOCK = 256 * 1024
 
 ORDER = ("billing", "analytics", "patient", "auth")
 """The order of the dumps: receivers before senders.
@@ -35,14 +37,18 @@ async def create_backup(
     secrets: Path,
     folder: Path,
     recipient: Recipient | None,
+    *,
+    archives: Sequence[Path] = (),
 ) -> tuple[Manifest, Path]:
-    """Writes a backup of databases and of the secrets in a folder to a new folder.
+    """Writes a backup of databases, of the secrets in a folder and of the audit log's archives to a new folder.
 
     Returns its manifest, and the path of the secrets' file. Raises StartError.
     """
     secrets_file = secrets_path(folder, encrypted=recipient is not None)
     unfinished = _create_folder(folder, secrets_file)
     begin = datetime.now(UTC)
+    # Archives that are written later end after the seals in the dumps.
+    copies = [_copy(path, unfinished, recipient) for path in archives]
     async with databases as clients:
         dumps = [await asyncio.to_thread(_dump, unfinished, service, clients[service], recipient) for service in ORDER]
     manifest = Manifest(
@@ -51,6 +57,7 @@ async def create_backup(
         end_time=datetime.now(UTC),
         recipient=str(recipient or ""),
         databases=dumps,
+        archives=copies,
     )
     write_manifest(unfinished, manifest)
     write_secrets(secrets_file, {name: (secrets / name).read_text(encoding="utf-8") for name in SECRETS}, recipient)
@@ -73,13 +80,19 @@ def _dump(folder: Path, service: str, client: Client, recipient: Recipient | Non
     path = folder / f"{service}.dump{'.age' if recipient else ''}"
     with hold_snapshot(client) as snapshot, create_file(path, recipient) as file:
         dump(client, snapshot, file)
-    return Dump(
+    return Dump.describe(
+        path,
         service=service,
         time=snapshot.time,
         postgres=snapshot.postgres,
         schema=snapshot.schema,
         rows=snapshot.rows,
-        file=path.name,
-        size=path.stat().st_size,
-        sha256=compute_sha256(path),
     )
+
+
+def _copy(path: Path, folder: Path, recipient: Recipient | None) -> StoredFile:
+    copy = folder / f"{path.name}{'.age' if recipient else ''}"
+    with path.open("rb") as source, create_file(copy, recipient) as file:
+        while data := source.read(_BLOCK):
+            file.write(data)
+    return StoredFile.describe(copy)

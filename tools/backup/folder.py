@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 import msgspec
 
@@ -23,11 +23,29 @@ SECRETS = {"admin-password"} | {name for service in TOPOLOGY.values() for name i
 }
 """The secrets that the data depends on, or that users know. Those of the databases are created again."""
 
+ARCHIVES = "audit"
+"""The folder of the audit log's archives in a local system's data folder."""
+
 _MANIFEST = "manifest.json"
 _BLOCK = 1024 * 1024
 
 
-class Dump(msgspec.Struct, kw_only=True):
+class StoredFile(msgspec.Struct, kw_only=True):
+    """A file of a backup, as it is stored."""
+
+    file: str
+    size: int
+    sha256: str
+
+    @classmethod
+    def describe(cls, path: Path, **fields: Any) -> Self:
+        """Returns the description of a file, with further fields. Raises OSError."""
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return cls(file=path.name, size=path.stat().st_size, sha256=digest, **fields)
+
+
+class Dump(StoredFile, kw_only=True):
     """The dump of a database, as of one moment."""
 
     service: str
@@ -39,9 +57,6 @@ class Dump(msgspec.Struct, kw_only=True):
     """The version of the tables: the last migration."""
     rows: dict[str, int]
     """The number of rows, by table."""
-    file: str
-    size: int
-    sha256: str
 
 
 class Manifest(msgspec.Struct, kw_only=True):
@@ -56,6 +71,8 @@ class Manifest(msgspec.Struct, kw_only=True):
     recipient: str = ""
     """The public key that the files are encrypted to. Empty if they are not encrypted."""
     databases: list[Dump]
+    archives: list[StoredFile] = []
+    """The archives of the audit log, whose events may have been deleted from the databases."""
 
 
 class Writer(Protocol):
@@ -93,12 +110,6 @@ def read_file(path: Path, identity: Identity | None) -> Iterator[bytes]:
         raise StartError(f"{path} cannot be read: {error.strerror}.") from None
 
 
-def compute_sha256(path: Path) -> str:
-    """Returns the hash of a file in hexadecimal digits. Raises OSError."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Writes the manifest."""
     (folder / _MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
@@ -111,9 +122,9 @@ class Backup(NamedTuple):
     identity: Identity | None
     manifest: Manifest
 
-    def read(self, dump: Dump) -> Iterator[bytes]:
-        """Yields the content of a dump. Raises StartError."""
-        return read_file(self.folder / Path(dump.file).name, self.identity)
+    def read(self, stored: StoredFile) -> Iterator[bytes]:
+        """Yields the content of a file. Raises StartError."""
+        return read_file(self.folder / Path(stored.file).name, self.identity)
 
 
 def open_backup(folder: Path, identity: Identity | None) -> Backup:
@@ -130,7 +141,9 @@ def open_backup(folder: Path, identity: Identity | None) -> Backup:
         raise StartError(f"The backup does not have the databases of {', '.join(TOPOLOGY)}.")
     _check_key(manifest, identity)
     for dump in manifest.databases:
-        _check_dump(folder, dump, manifest.version)
+        _check_schema(dump, manifest.version)
+    for stored in (*manifest.databases, *manifest.archives):
+        _check_file(folder / Path(stored.file).name, stored)
     return Backup(folder, identity, manifest)
 
 
@@ -144,19 +157,22 @@ def _check_key(manifest: Manifest, identity: Identity | None) -> None:
         raise StartError(f"The key is that of {identity.recipient}, but the backup is encrypted to {owner}.")
 
 
-def _check_dump(folder: Path, dump: Dump, version: str) -> None:
+def _check_schema(dump: Dump, version: str) -> None:
     migrations = ROOT / "services" / dump.service / "migrations"
     if not list(migrations.glob(f"{dump.schema}_*.py")):
         raise StartError(
             f"The tables of {dump.service} have version {dump.schema}, which this version of PulseTrack does not know. "
             f"Restore the backup with version {version} or later."
         )
+
+
+def _check_file(path: Path, stored: StoredFile) -> None:
     try:
-        is_intact = compute_sha256(folder / Path(dump.file).name) == dump.sha256
+        is_intact = StoredFile.describe(path).sha256 == stored.sha256
     except OSError as error:
-        raise StartError(f"{folder / dump.file} cannot be read: {error.strerror}.") from None
+        raise StartError(f"{path} cannot be read: {error.strerror}.") from None
     if not is_intact:
-        raise StartError(f"{folder / dump.file} is damaged: its SHA-256 is not that in the manifest.")
+        raise StartError(f"{path} is damaged: its SHA-256 is not that in the manifest.")
 
 
 def write_secrets(path: Path, secrets: Mapping[str, str], recipient: Recipient | None) -> None:

@@ -13,7 +13,7 @@ from deploy.settings import EMBEDDED, Settings
 from deploy.topology import TOPOLOGY, database_name
 from tools.backup.age import Identity
 from tools.backup.databases import Client, count_rows, load
-from tools.backup.folder import Backup, Dump, Manifest, open_backup, read_secrets, secrets_path
+from tools.backup.folder import ARCHIVES, Backup, Dump, Manifest, create_file, open_backup, read_secrets, secrets_path
 from tools.backup.local import create_client, read_passwords, run_server
 from tools.local.data_folder import DataFolder
 from tools.local.migrations import Migrations
@@ -30,6 +30,7 @@ async def restore_backup(
         for name, value in secrets.items():
             folder.secret(name, value)
         folder.mark_password_shown()
+        _restore_archives(backup, unfinished / ARCHIVES)
         async with run_server(settings, folder) as server:
             await _restore_databases(settings, folder, server, backup)
     unfinished.rename(settings.data_dir)
@@ -51,6 +52,15 @@ def find_secrets(backup: Backup, file: Path | None) -> Mapping[str, str]:
     if not path.exists():
         raise StartError(f"The secrets of the backup are not in {path}. Name their file: SECRETS=...")
     return read_secrets(path, backup.identity)
+
+
+def _restore_archives(backup: Backup, folder: Path) -> None:
+    if backup.manifest.archives:
+        folder.mkdir(mode=0o700)
+    for archive in backup.manifest.archives:
+        with create_file(folder / Path(archive.file).name.removesuffix(".age"), None) as file:
+            for data in backup.read(archive):
+                file.write(data)
 
 
 async def _restore_databases(settings: Settings, folder: DataFolder, server: str, backup: Backup) -> None:

@@ -16,7 +16,6 @@ from tools.backup.folder import (
     SECRETS,
     Dump,
     Manifest,
-    compute_sha256,
     create_file,
     secrets_path,
     write_manifest,
@@ -39,17 +38,7 @@ def backup(tmp_path: Path) -> Path:
         path = folder / f"{service}.dump.age"
         with create_file(path, KEY.recipient) as file:
             file.write(b"a dump")
-        dump = Dump(
-            service=service,
-            time=NOW,
-            postgres="18.0",
-            schema="0001",
-            rows={},
-            file=path.name,
-            size=1,
-            sha256=compute_sha256(path),
-        )
-        dumps.append(dump)
+        dumps.append(Dump.describe(path, service=service, time=NOW, postgres="18.0", schema="0001", rows={}))
     manifest = Manifest(
         version="9.9.9",
         begin_time=NOW,
