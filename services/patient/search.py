@@ -34,8 +34,8 @@ _GROWTH: Final = 4
 _SPARSE: Final = 10
 """Matches are sparse if fewer patients in a window match."""
 
-EXAMINED: Final = 30_000
-"""The number of patients that are examined before a page is returned empty although more may follow."""
+EXAMINED: Final = 20
+"""The number of windows that are examined before a page is returned empty although more may follow."""
 
 FEW: Final = 300
 """The number of matches that are sorted at once."""
@@ -138,7 +138,7 @@ class BoundedListing:
                     page.clear()
                     continue
             examined += self._measure_window(position)
-            if len(page) >= min(_SPARSE, size) or (position.is_long and (page or examined >= EXAMINED)):
+            if len(page) >= min(_SPARSE, size) or (position.is_long and (page or examined >= EXAMINED * self._window)):
                 return page, Position(start=position.end)
             position, is_first = Position(is_long=True, start=position.end), False
 
@@ -172,7 +172,8 @@ class BoundedListing:
 
     def _name_values(self, position: Position) -> dict[str, Any]:
         keys = ((self._start, position.start), (self._end, position.end), (self._last, position.last))
-        return {name: value for key, row in keys for name, value in zip(key.parameters, row or (), strict=False)}
+        values = {name: value for key, row in keys for name, value in zip(key.parameters, row or (), strict=False)}
+        return values | {"most": 2 * self._measure_window(position)}
 
     def _measure_window(self, position: Position) -> int:
         """Returns the number of patients in a window."""
@@ -186,8 +187,12 @@ class BoundedListing:
 
     def _build_walk(self, *, start: bool, end: bool, last: bool) -> Statement:
         window = self._select_from(start=start)
-        # OFFSET keeps the conditions of the window, which its index answers, apart from the others.
-        walked = (self._end.stop(window) if end else window).offset(0).subquery("walked").c
+        if end:
+            window = self._end.stop(window)
+        # Both keep the conditions of the window, which its index answers, apart from the others. The limit only shows
+        # Postgres that the window is short. Between the pages of a ranked window, new patients could exceed it.
+        window = window.offset(0) if self._ranked else window.limit(bindparam("most", type_=Integer))
+        walked = window.subquery("walked").c
         unmet = (each for each in self._conditions if each.column not in self._walked)
         return self._limit(self._select_matches(walked, unmet), walked, last=last)
 
