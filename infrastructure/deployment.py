@@ -105,6 +105,8 @@ class Deployment:
 
     def _prepare_databases(self, cluster: Cluster, jobs: dict[str, str]) -> None:
         """Creates the databases and migrates them. The running services work with the migrated tables."""
+        definitions = [definition for name, definition in jobs.items() if name.endswith("Job")]
+        cluster.check_images(definitions, self._choices.version)
         self._report("creating the databases")
         cluster.run([jobs["DatabasesJob"]])
         self._report("migrating the databases")
@@ -116,6 +118,7 @@ class Deployment:
         before = cluster.list_deployments(names)
         outputs = self._put(stack, parameters)
         definitions = {name: outputs[f"{name.capitalize()}Definition"] for name in names}
+        cluster.check_images([*definitions.values()], self._choices.version)
         if skipped := cluster.update_services(definitions, before):
             self._report(f"CloudFormation did not update {', '.join(skipped)}; ECS is told to update them")
         self._report("waiting for the services")

@@ -72,6 +72,17 @@ class Cluster:
                 )
             time.sleep(_POLL_SECONDS)
 
+    def check_images(self, definitions: Sequence[str], version: str) -> None:
+        """Raises DeployError if CloudFormation kept task definitions with images of another version."""
+        for definition in definitions:
+            described = self._ecs.describe_task_definition(taskDefinition=definition)["taskDefinition"]
+            for container in described["containerDefinitions"]:
+                if not container["image"].endswith(f":{version}"):
+                    raise DeployError(
+                        f"CloudFormation reports that the task {container['name']} was updated, but it still has the"
+                        f" image {container['image']}. Delete the stacks monitoring, services and jobs."
+                    )
+
     def list_deployments(self, names: Sequence[str]) -> dict[str, str]:
         """Returns the ids of the current deployments of services that exist, by name."""
         services = self._ecs.describe_services(cluster=self._name, services=list(names))["services"]

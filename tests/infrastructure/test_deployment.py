@@ -91,6 +91,16 @@ def test_service_that_cloudformation_did_not_update_is_updated(cluster: "Cluster
         assert cluster.update_services({"billing": NEW}, before) == ["billing"]
 
 
+def test_task_definition_that_cloudformation_kept_is_reported(cluster: "Cluster") -> None:
+    from infrastructure.errors import DeployError
+
+    with Stubber(cluster._ecs) as stubber:
+        container = {"name": "billing", "image": "registry/pulsetrack/billing:1"}
+        stubber.add_response("describe_task_definition", {"taskDefinition": {"containerDefinitions": [container]}})
+        with pytest.raises(DeployError, match=r"billing was updated, but it still has the image .*:1\."):
+            cluster.check_images([OLD], "2")
+
+
 @pytest.mark.parametrize(
     "after",
     [

@@ -1,4 +1,4 @@
-"""Deploys the templates of the localstack environment to a patched emulator, not to LocalStack or AWS.
+"""Deploys the templates of the localstack environment, and those for AWS, to a patched emulator, not to LocalStack.
 
 standin/README.md describes what this proves.
 """
@@ -6,6 +6,7 @@ standin/README.md describes what this proves.
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -184,6 +185,26 @@ def test_destroy_removes_all_containers(deployed: Deployed) -> None:
     assert all(deployed.standin.containers(part) == [] for part in PARTS)
     with pytest.raises(httpx.TransportError):
         httpx.get(f"{deployed.url}/readyz", timeout=5)
+
+
+def test_templates_for_aws_run_without_tls(deployed: Deployed, tmp_path: Path) -> None:
+    from infrastructure.deployment import Choices, Deployment
+    from infrastructure.environments.staging import STAGING
+
+    standin = deployed.standin
+    environment = replace(
+        STAGING,
+        domain=None,
+        plain_port=standin.gateway_port,
+        database=replace(STAGING.database, ssl_mode="require"),
+        kafka=replace(STAGING.kafka, tls=False),
+        admin_email=ADMIN_EMAIL,
+        alarm_email=None,
+    )
+    choices = Choices(version=FIRST, endpoint=standin.endpoint, session=standin.session())
+    deployment = Deployment(environment, choices, tmp_path, print)
+    assert httpx.get(f"{deployment.deploy()}/readyz").status_code == 200
+    deployment.destroy()
 
 
 def _can_create(user: Session) -> bool:
