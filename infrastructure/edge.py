@@ -18,6 +18,7 @@ from infrastructure.settings import HTTPS_PORT, Domain, Environment
 from infrastructure.stack import Stack, accept
 
 _MINUTE = cdk.Duration.minutes(1)
+_HTTP1, _GRPC = elb.ApplicationProtocolVersion.HTTP1, elb.ApplicationProtocolVersion.GRPC
 _ANY_GRPC_CODE = "0-99"
 """The gateway is healthy if it responds. The services' health is checked by the gateway."""
 
@@ -119,24 +120,17 @@ class ApplicationBalancer:
         )
         _accept_missing_access_log(self._balancer)
         self._group, self._grpc = (
-            elb.ApplicationTargetGroup(
+            _add_http_group(
                 stack,
                 name,
-                vpc=network.vpc,
-                port=GATEWAY_PORT,
-                protocol=elb.ApplicationProtocol.HTTP,
-                protocol_version=version,
-                target_type=elb.TargetType.IP,
-                deregistration_delay=cdk.Duration.seconds(environment.drain_seconds),
+                network,
+                drain_seconds=environment.drain_seconds,
+                version=version,
                 health_check=health_check,
             )
             for name, version, health_check in (
-                ("Gateway", elb.ApplicationProtocolVersion.HTTP1, _build_health_check()),
-                (
-                    "GatewayGrpc",
-                    elb.ApplicationProtocolVersion.GRPC,
-                    elb.HealthCheck(healthy_grpc_codes=_ANY_GRPC_CODE),
-                ),
+                ("Gateway", _HTTP1, _build_health_check()),
+                ("GatewayGrpc", _GRPC, elb.HealthCheck(healthy_grpc_codes=_ANY_GRPC_CODE)),
             )
         )
         listener = self._balancer.add_listener(
@@ -168,6 +162,28 @@ _BALANCERS: Mapping[str, type[NetworkBalancer | ApplicationBalancer]] = {
     "network": NetworkBalancer,
     "application": ApplicationBalancer,
 }
+
+
+def _add_http_group(
+    stack: Stack,
+    name: str,
+    network: Network,
+    *,
+    drain_seconds: int,
+    version: elb.ApplicationProtocolVersion,
+    health_check: elb.HealthCheck,
+) -> elb.ApplicationTargetGroup:
+    return elb.ApplicationTargetGroup(
+        stack,
+        name,
+        vpc=network.vpc,
+        port=GATEWAY_PORT,
+        protocol=elb.ApplicationProtocol.HTTP,
+        protocol_version=version,
+        target_type=elb.TargetType.IP,
+        deregistration_delay=cdk.Duration.seconds(drain_seconds),
+        health_check=health_check,
+    )
 
 
 def _accept_missing_access_log(balancer: elb.BaseLoadBalancer) -> None:

@@ -51,13 +51,7 @@ class Images:
         health_check: ecs.HealthCheck | None = None,
     ) -> ecs.FargateTaskDefinition:
         """Adds a task definition. Only ECS may use AWS: to pull the image, write the log and read the secrets."""
-        definition = ecs.FargateTaskDefinition(
-            scope,
-            f"{to_logical_id(name)}Task",
-            cpu=scale.cpu,
-            memory_limit_mib=scale.memory_mib,
-            runtime_platform=self._platform,
-        )
+        definition = self._add_definition(scope, name, scale)
         definition.add_container(
             name,
             image=ecs.ContainerImage.from_registry(f"{self._repository}/{image}:{self._version}"),
@@ -78,6 +72,15 @@ class Images:
             "The variables contain no secrets. Those come from Secrets Manager.",
         )
         return definition
+
+    def _add_definition(self, scope: Construct, name: str, scale: Scale) -> ecs.FargateTaskDefinition:
+        return ecs.FargateTaskDefinition(
+            scope,
+            f"{to_logical_id(name)}Task",
+            cpu=scale.cpu,
+            memory_limit_mib=scale.memory_mib,
+            runtime_platform=self._platform,
+        )
 
 
 def build_health_check(*command: str) -> ecs.HealthCheck:

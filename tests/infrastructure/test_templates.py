@@ -190,30 +190,6 @@ def test_endpoints_permit_only_what_tasks_do(templates: "Templates") -> None:
     assert not any("*" in action or ":Put" in action for action in permitted - {"logs:PutLogEvents"})
 
 
-def test_tasks_of_aws_run_on_x86(on_aws: "Templates") -> None:
-    platforms = [task["RuntimePlatform"] for task in on_aws.properties("AWS::ECS::TaskDefinition")]
-    assert platforms == [{"CpuArchitecture": "X86_64", "OperatingSystemFamily": "LINUX"}] * 10
-
-
-def test_environment_can_choose_arm64() -> None:
-    import aws_cdk as cdk
-    from aws_cdk import aws_logs as logs
-    from aws_cdk.assertions import Template
-
-    from infrastructure.environments.staging import STAGING
-    from infrastructure.settings import Scale
-    from infrastructure.stack import Stack
-    from infrastructure.task import Images
-
-    environment = replace(STAGING, architecture="arm64")
-    stack = Stack(cdk.App(), environment, "arm")
-    log = logs.LogGroup(stack, "Log")
-    Images(stack, environment).task(stack, "auth", image="auth", scale=Scale(least=1, most=1), log=log)
-    Template.from_stack(stack).has_resource_properties(
-        "AWS::ECS::TaskDefinition", {"RuntimePlatform": {"CpuArchitecture": "ARM64"}}
-    )
-
-
 def test_container_can_only_write_its_log(templates: "Templates") -> None:
     containers = list(templates.containers())
     assert len(containers) == 10
