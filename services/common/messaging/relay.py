@@ -47,6 +47,8 @@ _IDLE_SECONDS = 1.0
 _REPORT_SECONDS = 30.0
 _LATE_SECONDS = 10.0
 _MAX_WAIT_SECONDS = 5
+_SEARCH_PAUSE = 20
+"""The pause after a search for the floor, as a multiple of its duration."""
 
 _log = logging.getLogger(__name__)
 _meter = metrics.get_meter("pulsetrack")
@@ -89,6 +91,11 @@ class Deliveries:
             row.due_time == bindparam("lease_end", type_=DateTime(timezone=True)),
         )
         self.claim = _build_claim(table)
+        waiting = select(func.min(row.id)).where(of_destination, row.delivered_time.is_(None))
+        newest = select(func.max(row.id))
+        self.find_floor = Statement(
+            select(func.coalesce(waiting.scalar_subquery(), newest.scalar_subquery(), 0).label("floor"))
+        )
         self.mark_delivered = Statement(
             update(table).where(*claimed).values(delivered_time=func.clock_timestamp()).returning(_has_successor(table))
         )
@@ -128,6 +135,7 @@ def _build_claim(table: Table) -> Statement:
         select(row.id)
         .where(
             row.destination == bindparam("destination"),
+            row.id >= bindparam("floor", type_=BigInteger),
             row.delivered_time.is_(None),
             # A due time beyond a lease was set before the clock of the database was turned back.
             or_(row.due_time <= func.now(), row.due_time > func.now() + bindparam("lease", type_=Interval)),
@@ -156,6 +164,9 @@ class Relay:
 
     Several processes can relay to one destination. A commit wakes the relay of the same process. Each relay also polls
     once a second for the commits of other processes.
+
+    Claims begin at a floor, below which no row waits. They would otherwise read the index entries of all rows that were
+    delivered since the oldest transaction of the server began, which vacuum cannot remove.
     """
 
     def __init__(self, deliveries: Deliveries, db: Database, known: KnownTopics, destination: Destination) -> None:
@@ -163,7 +174,8 @@ class Relay:
         self._db = db
         self._known = known
         self._destination = destination
-        self._incarnation_checked = self._reported = float("-inf")
+        self._incarnation_checked = self._reported = self._floor_search = float("-inf")
+        self.floor = self._next_floor = 0
         self._task = BackgroundTask(
             self._run_round, activity=f"delivering to {destination.name}", interval=_IDLE_SECONDS
         )
@@ -202,7 +214,11 @@ class Relay:
         """Delivers one batch. Returns True if more rows may be due."""
         await self._maintain()
         rows = await self._db.rows(
-            self._deliveries.claim, destination=self._destination.name, limit=self._destination.batch, lease=_LEASE
+            self._deliveries.claim,
+            destination=self._destination.name,
+            floor=self.floor,
+            limit=self._destination.batch,
+            lease=_LEASE,
         )
         return bool(rows) and await self._deliver(rows)
 
@@ -214,6 +230,20 @@ class Relay:
         if time.monotonic() - self._incarnation_checked >= _IDLE_SECONDS:
             await self._follow_destination()
             self._incarnation_checked = time.monotonic()
+        if time.monotonic() >= self._floor_search:
+            await self._move_floor()
+
+    async def _move_floor(self) -> None:
+        """Moves the floor to the first waiting row that the search before this one found.
+
+        Transactions do not commit in the order of their ids. A row that is committed below the floor more than a second
+        after a later id was waits for the next search.
+        """
+        begin = time.monotonic()
+        [row] = await self._db.rows(self._deliveries.find_floor, destination=self._destination.name)
+        self.floor, self._next_floor = min(self._next_floor, row["floor"]), row["floor"]
+        end = time.monotonic()
+        self._floor_search = end + max(_IDLE_SECONDS, _SEARCH_PAUSE * (end - begin))
 
     async def _deliver(self, rows: Sequence[Record]) -> bool:
         """Delivers claimed rows. Returns True if more may be due: the batch was full, or a row has a successor."""
