@@ -116,7 +116,9 @@ def read_environment() -> dict[str, str]:
     settings = Settings.read(environment)
     environment["PULSETRACK_DATA_DIR"] = str(settings.data_dir)
     limits = limit_connections(environment, settings.workers)
-    return {"PULSETRACK_REVISION": _read_revision()} | limits | environment
+    # Several containers must not share a member id.
+    member = {"PULSETRACK_CONSUMER_ID": "analytics"} if settings.workers == 1 else {}
+    return {"PULSETRACK_REVISION": _read_revision()} | limits | member | environment
 
 
 def limit_connections(environment: Mapping[str, str], workers: int) -> dict[str, str]:

@@ -35,6 +35,13 @@ class AnalyticsSettings(SettingsWithAuth, frozen=True, kw_only=True):
         int,
         Meta(ge=0, description="Days that patient events are retained, and counted in statistics; 0 means forever."),
     ] = 0
+    consumer_id: Annotated[
+        str,
+        Meta(
+            description="Member id of the process in the consumer group: stable, and unique among the processes of the"
+            " service. A restart or upgrade then moves no partitions. Not supported by the embedded broker."
+        ),
+    ] = ""
 
 
 async def main() -> None:
@@ -43,7 +50,9 @@ async def main() -> None:
     configure_logging("analytics", settings.log_level)
     verifier = TokenVerifier(create_trust_fetcher(open_channel(settings.auth)))
     async with open_database(settings) as db:
-        subscription = Subscription(settings.kafka, TOPIC, group=GROUP, db=db, known=KnownTopics(known_topics))
+        subscription = Subscription(
+            settings.kafka, TOPIC, group=GROUP, db=db, known=KnownTopics(known_topics), member_id=settings.consumer_id
+        )
         store = EventStore(db, DeadLetters(db, Publisher(settings.kafka, DEAD_LETTERS_TOPIC)))
         async with (
             asyncio.TaskGroup() as tasks,

@@ -1,5 +1,7 @@
 """A Kafka-compatible broker for a single test, and access to its messages."""
 
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +30,15 @@ class Broker:
     def start(self) -> None:
         """Starts the broker and waits until it is ready."""
         self._background.run(self._running.start())
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Suspends the broker during a block. Its connections stay open."""
+        os.kill(self._running.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self._running.pid, signal.SIGCONT)
 
     def kill(self) -> None:
         """Kills the broker with SIGKILL."""
