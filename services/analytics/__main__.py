@@ -16,6 +16,7 @@ from services.common.audit.seals import Sealer
 from services.common.messaging.consumer import Subscription
 from services.common.messaging.producer import Publisher
 from services.common.messaging.topic import KnownTopics
+from services.common.messaging.topic_settings import DEAD_LETTERS
 from services.common.observability.export import export_telemetry
 from services.common.observability.logging import configure_logging
 from services.common.postgres.database import open_database
@@ -53,7 +54,7 @@ async def main() -> None:
         subscription = Subscription(
             settings.kafka, TOPIC, group=GROUP, db=db, known=KnownTopics(known_topics), member_id=settings.consumer_id
         )
-        store = EventStore(db, DeadLetters(db, Publisher(settings.kafka, DEAD_LETTERS_TOPIC)))
+        store = EventStore(db, DeadLetters(db, Publisher(settings.kafka, DEAD_LETTERS_TOPIC, DEAD_LETTERS)))
         async with (
             asyncio.TaskGroup() as tasks,
             export_telemetry(settings, "analytics", [db, subscription]),

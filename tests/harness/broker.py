@@ -10,7 +10,7 @@ from typing import Any, cast
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 
 from deploy.settings import HOST
-from services.common.messaging.topic import PARTITIONS
+from services.common.messaging.topic_settings import PARTITIONS
 from tests.harness.background import Background
 from tests.harness.waiting import eventually
 from tools.local.part import RunningPart

@@ -8,7 +8,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from opentelemetry.trace import SpanKind
 
 from services.common.errors import DependencyUnavailable
-from services.common.messaging.topic import TIMEOUT_SECONDS, Topic, client_config
+from services.common.messaging.topic import Topic, client_config
+from services.common.messaging.topic_settings import EVENTS, TIMEOUT_SECONDS, TopicSettings
 from services.common.observability.tracing import messaging_attributes, start_spans
 
 
@@ -30,14 +31,14 @@ class MessageTooLarge(Exception):  # noqa: N818 - the name of the error in Kafka
 class Publisher:
     """Publishes to one topic. All in-sync replicas acknowledge each message."""
 
-    def __init__(self, bootstrap: str, topic: str) -> None:
+    def __init__(self, bootstrap: str, topic: str, settings: TopicSettings = EVENTS) -> None:
         self._bootstrap = bootstrap
-        self._topic = Topic(bootstrap, topic)
+        self._topic = Topic(bootstrap, topic, settings)
         self._producer: Producer | None = None
         self._attributes = messaging_attributes(topic, "send")
 
     async def topic_id(self) -> str:
-        """Creates the topic if it is missing, and returns its id. Raises DependencyUnavailable."""
+        """Creates the topic, or reconciles its settings, and returns its id. Raises DependencyUnavailable."""
         return await asyncio.to_thread(self._topic.find_id, create=True) or ""
 
     async def publish(self, messages: Sequence[OutgoingMessage]) -> None:

@@ -9,18 +9,15 @@ import logging
 from typing import Any
 from urllib.parse import unquote
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicDescription
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 from sqlalchemy import Column, MetaData, Table, Text, bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 
 from services.common.errors import DependencyUnavailable
+from services.common.messaging.topic_settings import EVENTS, TIMEOUT_SECONDS, TopicSettings, reconcile
 from services.common.postgres.database import Database, Transaction
 from services.common.postgres.statement import Statement
-
-PARTITIONS = 6
-TIMEOUT_SECONDS = 5
-"""How long a request to the broker may take."""
 
 _log = logging.getLogger(__name__)
 
@@ -28,34 +25,45 @@ _log = logging.getLogger(__name__)
 class Topic:
     """A topic on the broker."""
 
-    def __init__(self, bootstrap: str, name: str) -> None:
+    def __init__(self, bootstrap: str, name: str, settings: TopicSettings = EVENTS) -> None:
         self.name = name
+        self._settings = settings
+        self._reconciled: str | None = None
         self._admin = AdminClient(client_config(bootstrap))
 
     def find_id(self, *, create: bool = False) -> str | None:
         """Returns the id of the topic's current incarnation, or None if there is no such topic and `create` is False.
 
-        Blocks. Raises DependencyUnavailable.
+        `create` also reconciles the settings of each incarnation once. Blocks. Raises DependencyUnavailable.
         """
         try:
-            try:
-                return self._describe()
-            except KafkaException as error:
-                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                    raise
-                if not create:
-                    return None
-            self._create()
-            return self._describe()
+            topic = self._describe(create=create)
         except (KafkaException, TimeoutError) as error:
             raise DependencyUnavailable from error
+        if topic is None:
+            return None
+        incarnation = str(topic.topic_id)
+        if create and incarnation != self._reconciled:
+            reconcile(self._admin, topic, self._settings)
+            self._reconciled = incarnation
+        return incarnation
 
-    def _describe(self) -> str:
-        topics = self._admin.describe_topics(TopicCollection([self.name]), request_timeout=TIMEOUT_SECONDS)
-        return str(topics[self.name].result(TIMEOUT_SECONDS).topic_id)
+    def _describe(self, *, create: bool) -> TopicDescription | None:
+        """Returns the topic, which is created if it is missing and `create` is True."""
+        try:
+            topics = self._admin.describe_topics(TopicCollection([self.name]), request_timeout=TIMEOUT_SECONDS)
+            return topics[self.name].result(TIMEOUT_SECONDS)  # type: ignore[no-any-return]
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise
+        if not create:
+            return None
+        self._create()
+        return self._describe(create=True)
 
     def _create(self) -> None:
-        results = self._admin.create_topics([NewTopic(self.name, PARTITIONS)], request_timeout=TIMEOUT_SECONDS)
+        new = NewTopic(self.name, self._settings.partitions, config=dict(self._settings.configuration(replicas=1)))
+        results = self._admin.create_topics([new], request_timeout=TIMEOUT_SECONDS)
         try:
             results[self.name].result(TIMEOUT_SECONDS)
         except KafkaException as error:

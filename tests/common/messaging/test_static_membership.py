@@ -11,7 +11,7 @@ from deploy.settings import HOST
 from services.common.errors import DependencyUnavailable
 from services.common.messaging import consumer as consumers
 from services.common.messaging.producer import Publisher
-from services.common.messaging.topic import PARTITIONS
+from services.common.messaging.topic_settings import PARTITIONS
 from tests.common.messaging.test_consumer import Handler, Topic, consume
 from tests.harness.background import Background
 from tests.harness.waiting import eventually
