@@ -9,8 +9,8 @@ import logging
 from typing import Any
 from urllib.parse import unquote
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicDescription
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient, NewTopic, TopicDescription  # type: ignore[attr-defined]
 from sqlalchemy import Column, MetaData, Table, Text, bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 
@@ -52,10 +52,12 @@ class Topic:
         """Returns the topic, which is created if it is missing and `create` is True."""
         try:
             topics = self._admin.describe_topics(TopicCollection([self.name]), request_timeout=TIMEOUT_SECONDS)
-            return topics[self.name].result(TIMEOUT_SECONDS)  # type: ignore[no-any-return]
+            found: TopicDescription = topics[self.name].result(TIMEOUT_SECONDS)
         except KafkaException as error:
             if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise
+        else:
+            return found
         if not create:
             return None
         self._create()

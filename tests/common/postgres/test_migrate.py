@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from services.common.postgres import migrate as migrations
 from services.common.postgres.migrate import migrate
 from services.common.protobuf.contract import SERVICES
 from tests.harness.background import Background
@@ -89,6 +90,52 @@ def test_concurrent_migrations_both_succeed(background: Background, empty: str) 
         assert [each.result().returncode for each in both] == [0, 0]
     newest = max(file.name[:4] for file in (ROOT / "services/billing/migrations").glob("[0-9]*.py"))
     assert [row["version_num"] for row in sql(VERSION)] == [newest]
+
+
+def test_migration_does_not_block_a_table_that_is_in_use(background: Background, empty: str) -> None:
+    """It gives up its place in the queue for the table's lock, and tries again."""
+    sql = Sql(background, empty)
+    migrate("billing", empty, to="0001")
+    with ThreadPoolExecutor() as threads:
+        with sql.hold_locks("LOCK TABLE accounts IN ACCESS SHARE MODE"):
+            migration = threads.submit(run_migration, empty, "-m", "services.common.postgres.migrate")
+            eventually(lambda: sql.count_waiting() == 1)
+            eventually(lambda: sql.count_waiting() == 0)
+        assert migration.result().returncode == 0
+
+
+INDEX_MIGRATIONS = {
+    "0001": "op.create_table('things', sa.Column('name', sa.Text))",
+    "0002": "create_index('things_by_name', 'things', ['name'])",
+}
+MIGRATION = """
+import sqlalchemy as sa
+from alembic import op
+from services.common.postgres.alembic.concurrently import create_index
+
+revision = "{revision}"
+down_revision = {previous}
+
+def upgrade():
+    {statement}
+"""
+
+
+def test_index_is_created_outside_of_the_transaction_and_can_be_repeated(
+    background: Background, empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrations, "_SERVICES", tmp_path)
+    (folder := tmp_path / "things" / "migrations").mkdir(parents=True)
+    previous = None
+    for revision, statement in INDEX_MIGRATIONS.items():
+        text = MIGRATION.format(revision=revision, previous=repr(previous), statement=statement)
+        (folder / f"{revision}_step.py").write_text(text, encoding="utf-8")
+        previous = revision
+    sql = Sql(background, empty)
+    for _ in range(2):
+        migrate("things", empty)
+        assert sql("SELECT indisvalid FROM pg_index WHERE indexrelid = 'things_by_name'::regclass") == [(True,)]
+        sql("UPDATE alembic_version SET version_num = '0001'")
 
 
 @pytest.mark.parametrize(

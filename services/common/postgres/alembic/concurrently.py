@@ -1,0 +1,21 @@
+"""Creates indexes of large tables without blocking writes. Every new index of an existing table is created so."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from alembic import op
+from sqlalchemy import text
+
+
+def create_index(name: str, table: str, columns: Sequence[Any], **options: Any) -> None:
+    """Creates an index outside of the migration's transaction, which is committed before.
+
+    Must be the only statement of its migration, so that a failed migration can be repeated: the repetition drops the
+    invalid index that the failure left. Waits for every transaction of the database, without a timeout.
+    """
+    with op.get_context().autocommit_block():
+        timeout = op.get_bind().scalar(text("SHOW lock_timeout"))
+        op.execute("SET lock_timeout = 0")
+        op.drop_index(name, table, if_exists=True, postgresql_concurrently=True)
+        op.create_index(name, table, columns, postgresql_concurrently=True, **options)
+        op.execute(f"SET lock_timeout = '{timeout}'")
