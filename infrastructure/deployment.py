@@ -120,7 +120,7 @@ class Deployment:
         definitions = {name: outputs[f"{name.capitalize()}Definition"] for name in names}
         cluster.check_images([*definitions.values()], self._choices.version)
         if skipped := cluster.update_services(definitions, before):
-            self._report(f"CloudFormation did not update {', '.join(skipped)}; ECS is told to update them")
+            self._report(f"CloudFormation did not update {', '.join(skipped)}. They are updated by ECS")
         self._report("waiting for the services")
         cluster.wait_for_services(definitions)
 
