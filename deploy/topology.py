@@ -113,7 +113,12 @@ TOPOLOGY: Mapping[str, Service] = {
             ),
         ),
         Service(name="billing", calls=("auth",)),
-        Service(name="analytics", calls=("auth",), uses_kafka=True, settings=("PULSETRACK_EVENT_RETENTION_DAYS",)),
+        Service(
+            name="analytics",
+            calls=("auth",),
+            uses_kafka=True,
+            settings=("PULSETRACK_EVENT_RETENTION_DAYS", "PULSETRACK_CONSUMER_ID"),
+        ),
     )
 }
 """The services by name, in the order in which they start."""
