@@ -74,7 +74,8 @@ class Upgrade:
         new = {one["Id"] for one in self._list_running(service)}.difference(old)
         if not _wait_until_healthy(new, self._workers):
             logs = "\n".join(line for container in new for line in engine.read_log(container, since="10m")[-20:])
-            engine.read("rm", "--force", *new)
+            if new:
+                engine.read("rm", "--force", *new)
             raise StartError(
                 f"The new containers of {service} did not become healthy and were removed. "
                 f"The previous ones continue to run. The last lines of the new ones:\n{logs}"

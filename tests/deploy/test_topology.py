@@ -76,17 +76,13 @@ def describe_containers(topology: Mapping[str, Service]) -> Containers:
         ),
     }
     for name, service in topology.items():
-        kafka = {"kafka": HEALTHY} if service.uses_kafka else {}
+        kafka, kafka_url = ({"kafka": HEALTHY}, {KAFKA: service.kafka_secrets.url}) if service.uses_kafka else ({}, {})
         containers[name] = describe(
             name,
             name,
             wiring=service.addresses(lambda called: f"{called}:{topology[called].port}"),
             settings=service.settings,
-            secrets={
-                "PULSETRACK_DATABASE_URL": service.database_secrets.url,
-                **service.secrets,
-                **({KAFKA: service.kafka_secrets.url} if service.uses_kafka else {}),
-            },
+            secrets={"PULSETRACK_DATABASE_URL": service.database_secrets.url, **service.secrets, **kafka_url},
             networks={"calls", "databases", *(["events"] if service.uses_kafka else [])},
             depends_on={f"{name}-migrations": COMPLETED, **kafka},
         )

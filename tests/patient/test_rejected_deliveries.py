@@ -25,7 +25,7 @@ def make_undeliverable(sql: Sql, patient_id: str) -> tuple[int, bytes]:
     [row] = sql(
         "SELECT id, payload FROM outbox WHERE key = $1 AND destination = 'billing' AND type LIKE '%Created'", patient_id
     )
-    invalid = PatientEvent(event_id=str(uuid4()), created=PatientCreated(patient=Patient(id="nobody")))
+    invalid = PatientEvent(event_id=str(uuid4()), created=PatientCreated(patient=Patient(id="not an id")))
     sql(SET_PAYLOAD, row["id"], codec.codec_of(PatientEvent).dumps(invalid))
     return row["id"], row["payload"]
 

@@ -41,7 +41,7 @@ class TopicSettings:
 
 
 EVENTS = TopicSettings(retention=timedelta(days=7))
-"""As long as the outbox retains delivered events."""
+"""As long as the outbox retains delivered events by default."""
 DEAD_LETTERS = TopicSettings(retention=timedelta(days=30))
 
 
