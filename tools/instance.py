@@ -10,7 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import httpx
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from deploy.settings import HOST
 from tools.local.data_folder import State
@@ -51,7 +54,10 @@ class Instance:
         return self.supervisor.wait(_STOP_SECONDS)
 
     def wait_until_ready(self) -> None:
-        """Waits until all services are ready. Raises RuntimeError with the output if the instance does not start."""
+        """Waits until all services serve, through the gateway as well. Also waits for a process that was just killed.
+
+        Raises RuntimeError with the output if the instance does not start.
+        """
         limit = time.monotonic() + _START_SECONDS
         while not _is_ready(self.url):
             if self.supervisor.poll() is not None or time.monotonic() > limit:
@@ -90,7 +96,13 @@ def run_instance(
 
 
 def _is_ready(url: str) -> bool:
+    # The gateway notices a failed service after up to 2 s. It asks all services for a health check without a name.
     try:
-        return httpx.get(f"{url}/readyz", timeout=2).status_code == httpx.codes.OK
-    except httpx.TransportError:
+        with grpc.insecure_channel(url.removeprefix("http://")) as channel:
+            health = HealthStub(channel).Check(HealthCheckRequest(), timeout=2)
+        return (
+            health.status == HealthCheckResponse.SERVING
+            and httpx.get(f"{url}/readyz", timeout=2).status_code == httpx.codes.OK
+        )
+    except (grpc.RpcError, httpx.TransportError):
         return False

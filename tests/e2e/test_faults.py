@@ -49,6 +49,14 @@ def create_during_kill(session: Session, instance: Instance, part: str) -> set[s
     return acknowledged
 
 
+def test_instance_is_ready_only_after_a_killed_service_serves_again(expendable: Instance) -> None:
+    expendable.wait_until_ready()
+    os.kill(expendable.state().processes["auth"].pid, signal.SIGKILL)
+    expendable.wait_until_ready()
+    with Session.sign_up(expendable):
+        pass
+
+
 @pytest.mark.parametrize("part", ["patient", "billing", "broker", "analytics", "postgres", "auth", "gateway"])
 def test_killed_process_loses_and_duplicates_no_acknowledged_patient(expendable: Instance, part: str) -> None:
     expendable.wait_until_ready()
