@@ -111,7 +111,7 @@ class PatientService:
         now = datetime.now(UTC)
 
         def create(tx: Transaction) -> Encoded[Patient]:
-            patient = normalize_patient(request.patient or Patient(), default_registered_date=now.date())
+            patient = normalize_patient(_value_of(request.patient), default_registered_date=now.date())
             validate_patient(patient, today=latest_date(now))
             row = create_row(patient, uuid7(), now)
             tx.add(INSERT_PATIENT, conflicts=_CONFLICTS, **row)
@@ -152,8 +152,8 @@ class PatientService:
 
         Raises FieldsInvalid, PatientNotFound, EtagMismatch, EmailAlreadyExists, RecordNumberAlreadyExists.
         """
-        change = request.patient or Patient()
-        mask = request.update_mask.paths if request.update_mask else None
+        change = _value_of(request.patient)
+        mask = request.update_mask.paths if request.update_mask is not None else None
         async with self._db.begin() as tx:
             row = await _lock_patient(tx, GET_PATIENT_FOR_UPDATE, change.id, condition)
             now = datetime.now(UTC)  # read after locking, so the update times of a patient increase
@@ -241,6 +241,11 @@ class PatientService:
                 if change.patient_id:
                     record_stream_read([change.patient_id])
                 yield change.response
+
+
+def _value_of(patient: Patient | None) -> Patient:
+    """Returns the patient in a request, empty if it is absent. `or` would compare every field with its default."""
+    return Patient() if patient is None else patient
 
 
 async def _lock_patient(tx: Transaction, statement: Statement, patient_id: str, condition: Condition) -> Record:
