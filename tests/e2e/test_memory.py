@@ -1,0 +1,112 @@
+"""The memory of the services under sustained load, and over many cancelled streams."""
+
+import asyncio
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+
+from services.common.protobuf.contract import SERVICES
+from tests.e2e.sessions import ADMIN_EMAIL, Session
+from tests.harness.system import NewFolder
+from tools.instance import Instance, run_instance
+
+SECONDS = float(os.environ.get("PULSETRACK_SOAK_SECONDS", "180"))
+"""The duration of the sustained load."""
+
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(900 + 3 * SECONDS)]
+
+_log = logging.getLogger(__name__)
+
+PARTS = ("gateway", *SERVICES)
+ROUND_SECONDS = 20
+GROWTH_MIB = 8
+"""The permitted growth after the warm-up, which is that of the allocator and of caches."""
+
+WATCH = f"/{SERVICES['patient']}/WatchPatients"
+WATCHES, ROUND_WATCHES, CONCURRENT = 20_000, 2_000, 8
+WATCHES_GROWTH_MIB = 3
+"""The permitted growth over all watches: about 150 bytes each."""
+_MIB = 1024 * 1024
+
+
+@pytest.fixture(scope="module")
+def instance(new_folder: NewFolder) -> Iterator[Instance]:
+    """An instance without limits that the load would exceed."""
+    limits = {"PULSETRACK_RATE_LIMITS": "off", "PULSETRACK_STREAMS_PER_USER": "1000"}
+    with run_instance(new_folder("memory"), **limits) as instance:
+        yield instance
+
+
+def read_memory(instance: Instance) -> dict[str, float]:
+    """Returns the resident memory of the gateway and the services, in MiB."""
+    pids = {part: instance.state().processes[part].pid for part in PARTS}
+    memory = {part: psutil.Process(pid).memory_info().rss / _MIB for part, pid in pids.items()}
+    _log.info("MiB: %s", {part: round(size, 1) for part, size in memory.items()})
+    return memory
+
+
+def cancel_watches(instance: Instance) -> None:
+    """Opens watches, reads the first response of each, and cancels them. Logs in first, because tokens expire."""
+    with Session.log_in(instance, ADMIN_EMAIL, instance.admin_password) as session:
+        asyncio.run(_cancel_watches(instance.url.removeprefix("http://"), session.token))
+
+
+async def _cancel_watches(address: str, token: str) -> None:
+    metadata = (("authorization", f"Bearer {token}"),)
+    async with grpc.aio.insecure_channel(address) as channel:
+        watch: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(WATCH)
+        numbers = iter(range(ROUND_WATCHES))
+
+        async def cancel_each() -> None:
+            for _ in numbers:
+                call = watch(b"", metadata=metadata)
+                assert await call.read()
+                call.cancel()
+
+        await asyncio.gather(*(cancel_each() for _ in range(CONCURRENT)))
+
+
+def test_cancelled_watches_leave_no_memory(instance: Instance) -> None:
+    cancel_watches(instance)  # warms up
+    before = after = read_memory(instance)["patient"]
+    for _ in range(WATCHES // ROUND_WATCHES):
+        cancel_watches(instance)
+        after = read_memory(instance)["patient"]
+    assert after - before < WATCHES_GROWTH_MIB
+
+
+def test_memory_is_flat_under_sustained_load(instance: Instance, tmp_path: Path) -> None:
+    end = time.monotonic() + SECONDS
+    run_load(instance, tmp_path)
+    warm_up_end = time.monotonic() + SECONDS / 3
+    while time.monotonic() < warm_up_end:
+        run_load(instance, tmp_path)
+    before = read_memory(instance)
+    while time.monotonic() < end:
+        run_load(instance, tmp_path)
+    grown = {part: size - before[part] for part, size in read_memory(instance).items()}
+    assert {part: size for part, size in grown.items() if size > GROWTH_MIB} == {}
+
+
+def run_load(instance: Instance, folder: Path) -> None:
+    """Makes mixed calls and watches for a round. Fails if one of them fails."""
+    options = {
+        "--url": instance.url,
+        "--users": "5",
+        "--seconds": str(ROUND_SECONDS / 2),
+        "--json": str(folder / "load.json"),
+        "--html": str(folder / "load.html"),
+    }
+    arguments = [text for option in options.items() for text in option]
+    command = [sys.executable, "-m", "tools.load", *arguments, "sign-ups", "log-ins", "mixed", "watchers"]
+    load = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert load.returncode == 0, load.stdout + load.stderr
+    read_memory(instance)
