@@ -80,24 +80,24 @@ class Subscription:
         except MemberFenced:
             # The other process may be a replacement that is about to be removed because it does not become ready.
             _log.warning("another process has joined with this member id: joining without it in %d s", _FENCED_SECONDS)
+            await self._close()
             self._consumer = self._open_consumer()
             await asyncio.sleep(_FENCED_SECONDS)
             await self._consume(handle)
+        finally:
+            await self._close()
 
     async def _consume(self, handle: Handle) -> None:
         """Passes batches of messages to the handler. Raises MemberFenced."""
         loop = asyncio.get_running_loop()
         self._consumer.subscribe([self._topic.name])
-        try:
-            while True:
-                await self._follow_topic()
-                if messages := await loop.run_in_executor(self._thread, self._poll):
-                    self._in_progress = messages
-                    await retry_while_unavailable(partial(self._handle, handle, messages), activity="handling events")
-                    self._in_progress = []
-                    self._commit()
-        finally:
-            await asyncio.shield(loop.run_in_executor(self._thread, self._close))
+        while True:
+            await self._follow_topic()
+            if messages := await loop.run_in_executor(self._thread, self._poll):
+                self._in_progress = messages
+                await retry_while_unavailable(partial(self._handle, handle, messages), activity="handling events")
+                self._in_progress = []
+                self._commit()
 
     async def measure(self) -> None:
         """Sets the gauges of lag and age. Raises DependencyUnavailable."""
@@ -146,11 +146,14 @@ class Subscription:
             }
         )
 
-    def _close(self) -> None:
-        # A daemon thread, for which the process does not wait at its end.
-        closing = threading.Thread(target=self._consumer.close, name="closing consumer", daemon=True)
-        closing.start()
-        closing.join(_CLOSE_SECONDS)
+    async def _close(self) -> None:
+        def close() -> None:
+            # A daemon thread, for which the process does not wait at its end.
+            closing = threading.Thread(target=self._consumer.close, name="closing consumer", daemon=True)
+            closing.start()
+            closing.join(_CLOSE_SECONDS)
+
+        await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, close))
 
     async def _follow_topic(self) -> None:
         """Seeks to the beginning when the topic has a new incarnation, for which committed offsets are meaningless."""

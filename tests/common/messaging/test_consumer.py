@@ -7,12 +7,12 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 from uuid import uuid4
 
 import pytest
-from confluent_kafka import Message
+from confluent_kafka import Consumer, Message
 
 from services.analytics.models import known_topics
 from services.common.errors import DependencyUnavailable
 from services.common.messaging import consumer as consumers
-from services.common.messaging.consumer import Subscription
+from services.common.messaging.consumer import MemberFenced, Subscription
 from services.common.messaging.producer import OutgoingMessage, Publisher
 from services.common.messaging.topic import KnownTopics
 from services.common.postgres.database import Database
@@ -119,3 +119,32 @@ def test_consumer_ends_while_the_broker_does_not_respond(
         stack.enter_context(own_broker.frozen())
         handler.is_stalled = False
         eventually(lambda: b"second" in handler.values)  # its commit does not complete
+
+
+def test_fenced_consumer_that_is_stopped_while_it_waits_is_closed(
+    background: Background, topic: Topic, analytics_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    closed: list[str] = []
+
+    class RecordedConsumer(Consumer):
+        """Records each consumer that is opened, and each that is closed."""
+
+        def __init__(self, *settings: object) -> None:
+            super().__init__(*settings)
+            opened.append(f"consumer {len(opened)}")
+            self.name = opened[-1]
+
+        def close(self) -> None:
+            super().close()
+            closed.append(self.name)
+
+    class FencedHandler(Handler):
+        async def handle(self, messages: Sequence[Message]) -> None:
+            raise MemberFenced
+
+    monkeypatch.setattr(consumers, "Consumer", RecordedConsumer)
+    topic.publish(b"first")
+    with background.during(consume(analytics_url, topic, FencedHandler())):
+        eventually(lambda: len(opened) == 2)
+    assert closed == opened
