@@ -13,8 +13,8 @@ DEPLOY := .venv/.ready-deploy
 TEST := .venv/.ready-test
 # The environment of the reference service, which shares no packages with .venv.
 REFERENCE := build/bench/.ready
-# The environment of cfn-lint, whose dependencies are larger than those of the other checks.
-LINT := build/cfn-lint/.ready
+# The environment of cfn-lint, whose dependencies are larger than those of the other checks, and of squawk.
+LINT := build/lint/.ready
 
 # The first supported Python on PATH, for the creation of .venv. PYTHON=... selects another.
 SUPPORTED := 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))'
@@ -47,7 +47,7 @@ test: $(TEST) ## Run the tests except those of `make soak` (COVERAGE=1 measures 
 soak: $(TEST) $(REFERENCE) ## Run the long tests: faults under load, containers and a deployment
 	@$(BIN)/python -m pytest -m soak -o log_cli=true -o log_cli_level=INFO
 
-check: $(TEST) $(LINT) ## Check format, lint, types, imports, protos, generated code, Envoy's configuration, CloudFormation templates and workflows
+check: $(TEST) $(LINT) ## Check format, lint, types, imports, protos, generated code, Envoy's configuration, CloudFormation templates, migrations and workflows
 	@$(BIN)/ruff format --check
 	@$(BIN)/ruff check
 	@$(BIN)/mypy
@@ -56,7 +56,9 @@ check: $(TEST) $(LINT) ## Check format, lint, types, imports, protos, generated 
 	@$(BIN)/python -m tools.postman --check
 	@$(BIN)/python -m envoy --check
 	@$(BIN)/python -m infrastructure synth >/dev/null
-	@build/cfn-lint/bin/cfn-lint
+	@build/lint/bin/cfn-lint
+	@$(BIN)/python -m tools.migration_sql
+	@build/lint/bin/squawk 'build/migrations/*/*.sql'
 	@if command -v actionlint >/dev/null; then actionlint; else echo "actionlint is not on PATH. The workflows are not checked."; fi
 
 bench: $(TEST) $(REFERENCE) ## Compare CPU time and latency with a reference service (QUICK=1, ROUNDS=3, CALLS=3000)
@@ -122,7 +124,7 @@ lock: $(READY) ## Pin the newest versions that pyproject.toml permits, in all lo
 	@$(COMPILE) -U -c tests/requirements.lock pyproject.toml -o services/requirements.lock
 	@printf 'pyyaml\nswagger-ui-py\n' | $(COMPILE) -U -c tests/requirements.lock - -o envoy/requirements.lock
 	@echo uv | $(COMPILE) -U - -o tools/requirements.lock
-	@echo cfn-lint | $(COMPILE) -U - -o infrastructure/lint.lock
+	@printf 'cfn-lint\nsquawk-cli\n' | $(COMPILE) -U - -o tools/lint.lock
 	@echo openapi-python-client | $(COMPILE) -U - -o tests/clients/requirements.lock
 	@# Packages that PulseTrack uses too have the same versions. The others are those of the reference service only.
 	@$(COMPILE) -U -c tests/requirements.lock --group reference -o bench/requirements.lock
@@ -150,11 +152,11 @@ $(REFERENCE): bench/requirements.lock $(READY)
 	@$(UV) pip check -q --python build/bench
 	@touch $@
 
-$(LINT): infrastructure/lint.lock $(READY)
-	@echo "Installing infrastructure/lint.lock into build/cfn-lint"
-	@$(UV) venv -q --clear --python $(BIN)/python build/cfn-lint
-	@$(UV) pip install -q --no-deps --require-hashes --only-binary :all: --python build/cfn-lint -r $<
-	@$(UV) pip check -q --python build/cfn-lint
+$(LINT): tools/lint.lock $(READY)
+	@echo "Installing tools/lint.lock into build/lint"
+	@$(UV) venv -q --clear --python $(BIN)/python build/lint
+	@$(UV) pip install -q --no-deps --require-hashes --only-binary :all: --python build/lint -r $<
+	@$(UV) pip check -q --python build/lint
 	@touch $@
 
 # No recipe: if .venv or the Python that it links to is missing, the rule of $(READY) creates .venv.

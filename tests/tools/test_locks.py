@@ -49,7 +49,7 @@ SEPARATE = (
     REFERENCE,
     "tools/requirements.lock",
     "tests/clients/requirements.lock",
-    "infrastructure/lint.lock",
+    "tools/lint.lock",
     "tests/infrastructure/standin/requirements.txt",
     "tests/infrastructure/localstack_core.lock",
 )

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from importlib import import_module
 from pathlib import Path
 from ssl import SSLError
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import asyncpg
 from msgspec import Meta
@@ -19,6 +19,9 @@ from msgspec import Meta
 from services.common.postgres.incarnation import follow_database
 from services.common.postgres.privileges import READ_ONLY, Privileges
 from services.common.settings import DatabaseSettings, SettingsError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 _SERVICES = Path(__file__).resolve().parents[2]
 
@@ -64,18 +67,25 @@ def migrate(service: str, url: str, *, to: str = "") -> None:
         return
     # Imported only if a migration is pending, because the import takes longer than the check.
     from alembic import command  # noqa: PLC0415
-    from alembic.config import Config  # noqa: PLC0415
     from alembic.util import CommandError  # noqa: PLC0415
 
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "alembic"))
-    config.set_main_option("path_separator", "newline")
-    config.set_main_option("version_locations", str(_SERVICES / service / "migrations"))
+    config = configure_alembic(service)
     config.attributes["url"] = url.replace("postgresql://", "postgresql+asyncpg://", 1)
     try:
         command.upgrade(config, to)
     except CommandError as error:
         raise SettingsError(f"this program does not support the version of its tables: {error}") from None
+
+
+def configure_alembic(service: str) -> "Config":
+    """Returns the configuration of Alembic for the migrations of a service."""
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "alembic"))
+    config.set_main_option("path_separator", "newline")
+    config.set_main_option("version_locations", str(_SERVICES / service / "migrations"))
+    return config
 
 
 async def is_current(service: str, url: str) -> bool:

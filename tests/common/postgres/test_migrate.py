@@ -6,21 +6,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
-from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
 
 from services.common.postgres import migrate as migrations
 from services.common.postgres.migrate import migrate
 from services.common.protobuf.contract import SERVICES
 from tests.harness.background import Background
+from tests.harness.schema import find_differences
 from tests.harness.sql import Sql
 from tests.harness.waiting import eventually
 from tools.local.postgres import Postgres
@@ -52,19 +47,7 @@ def test_migrations_are_numbered_consecutively(service: str) -> None:
 def test_migrated_database_has_the_tables_of_the_models(
     background: Background, new_database: Callable[[str], str], service: str
 ) -> None:
-    tables = import_module(f"services.{service}.models").metadata
-
-    def differences(connection: Connection) -> Any:
-        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
-        return compare_metadata(context, tables)
-
-    async def compare(url: str) -> Any:
-        engine = create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:", 1), poolclass=NullPool)
-        async with engine.connect() as connection:
-            return await connection.run_sync(differences)
-
-    assert tables.tables
-    assert background.run(compare(new_database(service))) == []
+    assert background.run(find_differences(service, new_database(service))) == []
 
 
 def test_second_migration_changes_nothing(background: Background, empty: str) -> None:

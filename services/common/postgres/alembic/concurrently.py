@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from alembic import op
-from sqlalchemy import text
+
+LOCK_TIMEOUT_MS = 2_000
+"""How long a migration waits for the lock of a table."""
 
 
 def create_index(name: str, table: str, columns: Sequence[Any], **options: Any) -> None:
@@ -14,8 +16,7 @@ def create_index(name: str, table: str, columns: Sequence[Any], **options: Any) 
     invalid index that the failure left. Waits for every transaction of the database, without a timeout.
     """
     with op.get_context().autocommit_block():
-        timeout = op.get_bind().scalar(text("SHOW lock_timeout"))
         op.execute("SET lock_timeout = 0")
         op.drop_index(name, table, if_exists=True, postgresql_concurrently=True)
-        op.create_index(name, table, columns, postgresql_concurrently=True, **options)
-        op.execute(f"SET lock_timeout = '{timeout}'")
+        op.create_index(name, table, columns, if_not_exists=True, postgresql_concurrently=True, **options)
+        op.execute(f"SET lock_timeout = {LOCK_TIMEOUT_MS}")

@@ -15,8 +15,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from services.common.postgres.alembic.concurrently import LOCK_TIMEOUT_MS
+
 _LOCK = 7_081_301  # any number, the same in all processes
-_LOCK_TIMEOUT_MS = 2_000
 _ATTEMPTS = 30
 _PAUSE_SECONDS = 1.0
 
@@ -25,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 def _migrate(connection: Connection) -> None:
     connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _LOCK})
-    connection.execute(text(f"SET lock_timeout = {_LOCK_TIMEOUT_MS}"))
+    connection.execute(text(f"SET lock_timeout = {LOCK_TIMEOUT_MS}"))
     connection.commit()
     context.configure(connection=connection)
     with context.begin_transaction():
@@ -61,4 +62,15 @@ async def _run(url: str) -> None:
             break
 
 
-asyncio.run(_run(context.config.attributes["url"]))
+def _print() -> None:
+    """Prints the statements of migrations that read no data, without a database."""
+    context.configure(dialect_name="postgresql", literal_binds=True)
+    context.execute(f"SET lock_timeout = {LOCK_TIMEOUT_MS}")
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+if context.is_offline_mode():
+    _print()
+else:
+    asyncio.run(_run(context.config.attributes["url"]))
