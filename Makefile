@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help up compose compose-down images soak test check bench load proto postman status rotate-keys audit-verify \
-	audit-archive audit-prune prune-revisions backup restore synth deploy destroy localstack format lock clean
+	audit-archive audit-prune prune-revisions backup restore synth deploy run destroy localstack format lock clean
 
 BIN := .venv/bin
 UV := .venv/installer/bin/uv
@@ -104,6 +104,9 @@ synth: $(DEPLOY) ## Generate and check the CloudFormation templates of all envir
 ENVIRONMENT ?= localstack
 deploy: $(DEPLOY) ## Deploy to LocalStack, or to AWS with ENVIRONMENT=staging or production, and wait until it is ready
 	@$(BIN)/python -m infrastructure deploy $(ENVIRONMENT)
+
+run: $(DEPLOY) ## Run a command as a task of a deployment, and print its log (TASK="audit-verify patient"; docs/operations.md lists them)
+	@$(BIN)/python -m infrastructure run $(ENVIRONMENT) $(or $(TASK),$(error Set TASK to a command of docs/operations.md))
 
 destroy: $(DEPLOY) ## Delete a deployment, unless its environment retains data
 	@$(BIN)/python -m infrastructure destroy $(ENVIRONMENT)

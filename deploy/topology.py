@@ -129,6 +129,13 @@ CLIENTS: Mapping[str, str] = {
 """The name of each client secret, by the service that authenticates with it."""
 
 
+OPERATOR = "pulsetrack_operator"
+"""The database role that monitors the server and ends sessions. It can read no tables of the services."""
+
+OPERATOR_PASSWORD = "PULSETRACK_OPERATOR_PASSWORD"  # noqa: S105 - a variable's name
+"""The setting of the databases job that holds the operator's password."""
+
+
 def count_connections(per_process: int, workers: int) -> int:
     """Returns how many connections Postgres must accept.
 

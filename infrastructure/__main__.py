@@ -1,4 +1,4 @@
-"""Deploys PulseTrack to AWS or to an emulator: `python -m infrastructure synth|deploy|destroy`."""
+"""Deploys and operates PulseTrack on AWS or on an emulator: `python -m infrastructure synth|deploy|run|destroy`."""
 
 import argparse
 import os
@@ -14,6 +14,7 @@ from infrastructure.deployment import Choices, Deployment
 from infrastructure.environments import ENVIRONMENTS
 from infrastructure.environments.localstack import LOCALSTACK
 from infrastructure.errors import DeployError
+from infrastructure.operations import OPERATIONS
 
 _FOLDER = Path("build/infrastructure")
 _LOCALSTACK_URL = "http://localhost:4566"
@@ -26,7 +27,7 @@ def main() -> None:
         if arguments.command == "synth":
             _synth()
         else:
-            _deploy_or_destroy(arguments.command, arguments.environment)
+            sys.exit(_operate(arguments))
     except (DeployError, ClientError, BotoCoreError) as error:
         sys.exit(str(error))
 
@@ -70,6 +71,10 @@ def _parse_arguments() -> argparse.Namespace:
     for command, text in (("deploy", "deploy, wait and print the URL"), ("destroy", "delete all stacks")):
         parser_of_command = commands.add_parser(command, help=text)
         parser_of_command.add_argument("environment", nargs="?", choices=ENVIRONMENTS, default=LOCALSTACK.name)
+    run = commands.add_parser("run", help="run a command as a one-off task, and print its log")
+    run.add_argument("environment", choices=ENVIRONMENTS)
+    run.add_argument("operation", choices=OPERATIONS)
+    run.add_argument("arguments", nargs=argparse.REMAINDER, help="of the operation: a service, options")
     return parser.parse_args()
 
 
@@ -79,12 +84,17 @@ def _synth() -> None:
             print(_FOLDER / name / stack.template_file)
 
 
-def _deploy_or_destroy(command: str, name: str) -> None:
+def _operate(arguments: argparse.Namespace) -> int:
+    """Returns the exit code of the command."""
+    name: str = arguments.environment
     deployment = Deployment(ENVIRONMENTS[name], read_choices(name), _FOLDER / name, print)
-    if command == "destroy":
+    if arguments.command == "run":
+        return deployment.run(arguments.operation, arguments.arguments)
+    if arguments.command == "destroy":
         deployment.destroy()
     else:
         print(f"PulseTrack is up: {deployment.deploy()}")
+    return 0
 
 
 if __name__ == "__main__":

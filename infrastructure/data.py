@@ -9,7 +9,7 @@ from aws_cdk import aws_rds as rds
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
-from deploy.topology import TOPOLOGY, database_name, owner_name
+from deploy.topology import OPERATOR, TOPOLOGY, database_name, owner_name
 from infrastructure.network import DATABASE, KAFKA, PRIVATE, Network
 from infrastructure.settings import DatabaseSize, Environment, KafkaSize
 from infrastructure.stack import Stack, accept, to_logical_id
@@ -47,6 +47,7 @@ class Data(Stack):
             cdk.CfnOutput(self, "KafkaArn", value=kafka.ref)
         roles = [role for service in TOPOLOGY for role in (owner_name(service), database_name(service))]
         self.passwords = {role: self._secret(role, f"The password of the database role {role}") for role in roles}
+        self.operator_password = self._secret("operator", f"The password of the database role {OPERATOR}")
         self.admin_password = self._secret("admin", "The password of the first admin")
         self.key_passphrase = self._secret("key", "What opens the keys that sign tokens")
         self.client_secrets = self._secret("clients", "Each service's client secret", field="patient")

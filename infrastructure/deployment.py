@@ -1,7 +1,7 @@
 """A deployment: deploys the stacks in order, runs the jobs, and checks the result."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -14,6 +14,7 @@ from deploy.topology import GATEWAY, TOPOLOGY
 from infrastructure.app import synthesize
 from infrastructure.cloudformation import CloudFormation, Confirm
 from infrastructure.errors import DeployError
+from infrastructure.operations import plan_task
 from infrastructure.settings import Environment, ExternalKafka
 from infrastructure.stack import Stack
 from infrastructure.tasks import Cluster
@@ -71,6 +72,22 @@ class Deployment:
         self._put(monitoring)
         self._check_url(url)
         return url
+
+    def run(self, operation: str, arguments: Sequence[str]) -> int:
+        """Runs an operation as a task of the deployed version, reports its log, and returns its exit code."""
+        task, command = plan_task(operation, arguments)
+        prefix = f"pulsetrack-{self._environment.name}"
+        outputs = {
+            name: value
+            for part in ("network", "jobs", "services")
+            for name, value in self._cloudformation.outputs(f"{prefix}-{part}").items()
+        }
+        if task not in outputs:
+            raise DeployError(
+                f"The stacks of {self._environment.name} have no output {task}. Deploy this version first."
+            )
+        cluster = Cluster(self._choices.session, self._choices.endpoint, outputs)
+        return cluster.run_command(outputs[task], command, self._report)
 
     def destroy(self) -> None:
         """Deletes all stacks, in reverse order."""

@@ -6,7 +6,7 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_servicediscovery as servicediscovery
 from constructs import Construct
 
-from deploy.topology import MIGRATIONS, TOPOLOGY, database_name, owner_name
+from deploy.topology import MIGRATIONS, OPERATOR, OPERATOR_PASSWORD, TOPOLOGY, database_name, owner_name
 from infrastructure.data import Data
 from infrastructure.network import Network
 from infrastructure.settings import NAMESPACE, Environment, Scale
@@ -30,7 +30,7 @@ def database_environment(environment: Environment, data: Data, role: str, databa
 
 
 class Jobs(Stack):
-    """The cluster, its DNS namespace and its log group, the task that creates the databases, and the migrations."""
+    """The cluster, its DNS namespace and its log group, the jobs that prepare the databases, and the task for SQL."""
 
     def __init__(self, scope: Construct, environment: Environment, network: Network, data: Data) -> None:
         super().__init__(scope, environment, "jobs")
@@ -54,6 +54,7 @@ class Jobs(Stack):
         self._add_databases(data)
         for service in TOPOLOGY:
             self._add_migrations(data, service)
+        self._add_sql(data)
         cdk.CfnOutput(self, "ClusterName", value=self.cluster.cluster_name)
         cdk.CfnOutput(self, "LogGroup", value=self.log.log_group_name)
 
@@ -70,7 +71,11 @@ class Jobs(Stack):
             "databases",
             ["deploy.databases"],
             database_environment(self._environment, data, self._environment.database.administrator, "postgres"),
-            {"PGPASSWORD": data.administrator_password, **passwords},
+            {
+                "PGPASSWORD": data.administrator_password,
+                OPERATOR_PASSWORD: ecs.Secret.from_secrets_manager(data.operator_password),
+                **passwords,
+            },
         )
 
     def _add_migrations(self, data: Data, service: str) -> None:
@@ -84,6 +89,16 @@ class Jobs(Stack):
                 "PULSETRACK_DATABASE_ROLE": database_name(service),
             },
             {"PGPASSWORD": ecs.Secret.from_secrets_manager(data.passwords[owner])},
+        )
+
+    def _add_sql(self, data: Data) -> None:
+        """Adds the task that runs statements of operators. Its role sees no rows of the services."""
+        self._add(
+            "sql",
+            "databases",
+            ["services.common.postgres.query", "SELECT 1"],
+            database_environment(self._environment, data, OPERATOR, "postgres"),
+            {"PGPASSWORD": ecs.Secret.from_secrets_manager(data.operator_password)},
         )
 
     def _add(

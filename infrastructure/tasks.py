@@ -1,13 +1,15 @@
 """Runs ECS tasks to completion, and waits for ECS services."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from infrastructure.errors import DeployError
 
 _POLL_SECONDS = 2
 _JOB_SECONDS = 900
+_COMMAND_SECONDS = 24 * 3600
+_LOG_SECONDS = 10
 _SERVICE_SECONDS = 1200
 _LAST_LINES = 20
 _TRIES = 3
@@ -41,13 +43,28 @@ class Cluster:
                 raise DeployError("; ".join(map(self._describe_failure, failed)))
             remaining = [task["taskDefinitionArn"] for task in failed]
 
+    def run_command(self, definition: str, command: Sequence[str], report: Callable[[str], None]) -> int:
+        """Runs a task with another command than that of its definition. Reports its log and returns its exit code."""
+        described = self._ecs.describe_task_definition(taskDefinition=definition)["taskDefinition"]
+        container = described["containerDefinitions"][0]["name"]
+        arn = self._start(definition, {"containerOverrides": [{"name": container, "command": list(command)}]})
+        [task] = self._wait_for_end([arn], _COMMAND_SECONDS)
+        code = task["containers"][0].get("exitCode")
+        if code is None:
+            raise DeployError(f"The task could not be run: {task.get('stoppedReason') or 'no reason given'}.")
+        for line in self._read_all(task):
+            report(line)
+        return int(code)
+
     def _run_to_completion(self, definitions: Sequence[str]) -> list[dict[str, Any]]:
-        arns = [self._start(definition) for definition in definitions]
-        limit = time.monotonic() + _JOB_SECONDS
-        while not all(task["lastStatus"] == "STOPPED" for task in self._tasks(arns)):
+        return self._wait_for_end([self._start(definition) for definition in definitions], _JOB_SECONDS)
+
+    def _wait_for_end(self, arns: Sequence[str], seconds: int) -> list[dict[str, Any]]:
+        limit = time.monotonic() + seconds
+        while any(task["lastStatus"] != "STOPPED" for task in self._tasks(arns)):
             if time.monotonic() > limit:
                 raise DeployError(
-                    f"Jobs are not complete after {_JOB_SECONDS} s: {', '.join(map(_describe_job, self._tasks(arns)))}."
+                    f"Jobs are not complete after {seconds} s: {', '.join(map(_describe_job, self._tasks(arns)))}."
                 )
             time.sleep(_POLL_SECONDS)
         return self._tasks(arns)
@@ -103,9 +120,13 @@ class Cluster:
             self._ecs.update_service(cluster=self._name, service=name, taskDefinition=definitions[name])
         return skipped
 
-    def _start(self, definition: str) -> str:
+    def _start(self, definition: str, overrides: Mapping[str, Any] | None = None) -> str:
         response = self._ecs.run_task(
-            cluster=self._name, taskDefinition=definition, launchType="FARGATE", networkConfiguration=self._network
+            cluster=self._name,
+            taskDefinition=definition,
+            launchType="FARGATE",
+            networkConfiguration=self._network,
+            overrides=overrides or {},
         )
         if response["failures"]:
             raise DeployError(f"A job cannot be started: {response['failures'][0].get('reason')}.")
@@ -127,6 +148,17 @@ class Cluster:
             return ""
         events = self._logs.get_log_events(logGroupName=self._log, logStreamName=stream, limit=_LAST_LINES)
         return "\n".join(event["message"] for event in events["events"])
+
+    def _read_all(self, task: dict[str, Any]) -> Iterator[str]:
+        """Yields the lines of a task's log, which may appear some seconds after its end."""
+        limit = time.monotonic() + _LOG_SECONDS
+        while not (stream := self._find_log_stream(task)) and time.monotonic() < limit:
+            time.sleep(_POLL_SECONDS)
+        place = {"logGroupName": self._log, "logStreamName": stream, "startFromHead": True}
+        page = self._logs.get_log_events(**place) if stream else {"events": []}
+        while page["events"]:
+            yield from (event["message"] for event in page["events"])
+            page = self._logs.get_log_events(**place, nextToken=page["nextForwardToken"])
 
     def _find_log_stream(self, task: dict[str, Any]) -> str:
         """Returns the log stream of a task, prefix/container/id. LocalStack has another name for the container."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from deploy.errors import StartError
-from deploy.topology import database_name, owner_name
+from deploy.topology import OPERATOR, database_name, owner_name
 
 if TYPE_CHECKING:
     import asyncpg
@@ -24,6 +24,7 @@ _SERVICE_LIMITS = {
     "idle_in_transaction_session_timeout": "5s",
 }
 """Limits how long watches and seals wait: they wait for the oldest transaction on the server, of any service."""
+_OPERATOR_LIMITS = {"default_transaction_read_only": "on", "statement_timeout": "60s", "transaction_timeout": "60s"}
 _OWNER_LIMITS = {"statement_timeout": "1h", "transaction_timeout": "1h", "idle_in_transaction_session_timeout": "60s"}
 
 
@@ -50,10 +51,13 @@ def _build_url(server: str, database: str, role: str, password: str) -> str:
     return parts._replace(netloc=f"{role}:{quote(password, safe='')}@{place}", path=f"/{database}").geturl()
 
 
-async def create_databases(server: str, passwords: Mapping[str, Passwords], *, shared: bool) -> None:
+async def create_databases(
+    server: str, passwords: Mapping[str, Passwords], *, shared: bool, operator_password: str = ""
+) -> None:
     """Creates missing roles and databases, and sets the roles' passwords, which are given by service name.
 
-    On a server that is shared with other systems, the privileges of its own databases are not changed.
+    The operator's role is created if it has a password. On a server that is shared with other systems, the privileges
+    of its own databases are not changed.
     Raises StartError.
     """
     import asyncpg  # noqa: PLC0415 - takes 100 ms, while Postgres starts
@@ -65,6 +69,8 @@ async def create_databases(server: str, passwords: Mapping[str, Passwords], *, s
                 await _create_role(connection, database_name(service), of_service.service, _SERVICE_LIMITS)
                 await _create_role(connection, owner_name(service), of_service.owner, _OWNER_LIMITS)
                 await _create_database(connection, server, service)
+            if operator_password:
+                await _create_operator(connection, operator_password)
             if not shared:
                 for database in ("postgres", "template1"):
                     await connection.execute(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC")
@@ -81,6 +87,12 @@ async def _create_role(connection: "asyncpg.Connection", name: str, password: st
     await connection.execute(f"ALTER ROLE {name} PASSWORD '{scram_verifier(password)}'")
     for limit, value in limits.items():
         await connection.execute(f"ALTER ROLE {name} SET {limit} = '{value}'")
+
+
+async def _create_operator(connection: "asyncpg.Connection", password: str) -> None:
+    await _create_role(connection, OPERATOR, password, _OPERATOR_LIMITS)
+    await connection.execute(f"GRANT pg_monitor, pg_signal_backend TO {OPERATOR}")
+    await connection.execute(f"GRANT CONNECT ON DATABASE postgres TO {OPERATOR}")
 
 
 async def _create_database(connection: "asyncpg.Connection", server: str, service: str) -> None:

@@ -22,6 +22,7 @@ class DatabasesSettings(DatabaseSettings, frozen=True, kw_only=True):
     billing_owner_password: Annotated[str, Meta(description="The password of the role that owns billing's tables.")]
     analytics_password: Annotated[str, Meta(description="The password of the role that analytics runs as.")]
     analytics_owner_password: Annotated[str, Meta(description="The password of the role that owns analytics' tables.")]
+    operator_password: Annotated[str, Meta(description="The password of the role that monitors the server.")] = ""
 
     def passwords(self) -> dict[str, Passwords]:
         """Returns the passwords by service name."""
@@ -37,7 +38,14 @@ def main() -> None:
     """Creates missing databases and roles. Exits with a one-line error if that fails."""
     try:
         settings = DatabasesSettings.read()
-        asyncio.run(create_databases(settings.database_url, settings.passwords(), shared=False))
+        asyncio.run(
+            create_databases(
+                settings.database_url,
+                settings.passwords(),
+                shared=False,
+                operator_password=settings.operator_password,
+            )
+        )
     except (SettingsError, StartError) as error:
         sys.exit(str(error))
 

@@ -90,3 +90,27 @@ def test_new_password_replaces_the_previous_one(server: Postgres) -> None:
             assert await query(url(server.url(), "auth", Passwords("new", "new")), "SELECT 1") == 1
 
     run_scenario(server, scenario)
+
+
+def test_operator_monitors_and_ends_sessions_but_reads_no_table(server: Postgres) -> None:
+    passwords = Passwords("one", "two")
+
+    async def scenario(_: RunningPart) -> None:
+        for _again in range(2):
+            await create_databases(server.url(), {"auth": passwords}, shared=False, operator_password="three")
+        address = server.url().rpartition("@")[2].partition("/")[0]
+        operator = f"postgresql://pulsetrack_operator:three@{address}/"
+        session = await asyncpg.connect(service_url(server.url(), "auth", passwords))
+        sessions = "pg_stat_activity WHERE query LIKE '%of auth%' AND usename <> user"
+        statement = f"SELECT pg_terminate_backend(pid, 5000) FROM {sessions}"
+        assert await session.fetchval("SELECT 'a statement of auth'")
+        assert await query(f"{operator}postgres", statement) is True
+        with pytest.raises((asyncpg.PostgresConnectionError, asyncpg.InterfaceError)):
+            await session.fetchval("SELECT 1")
+        for rejected in ("CREATE TABLE other ()", "SELECT * FROM pg_authid"):
+            with pytest.raises((asyncpg.InsufficientPrivilegeError, asyncpg.ReadOnlySQLTransactionError)):
+                await query(f"{operator}postgres", rejected)
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await query(f"{operator}pulsetrack_auth", "SELECT 1")
+
+    run_scenario(server, scenario)

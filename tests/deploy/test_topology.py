@@ -15,6 +15,7 @@ from deploy.topology import (
     GATEWAY_PORT,
     KAFKA,
     MIGRATIONS,
+    OPERATOR_PASSWORD,
     PROBE,
     SERVICE_PORT,
     TOPOLOGY,
@@ -190,7 +191,7 @@ def test_gateway_connects_to_the_services_of_the_topology() -> None:
 def test_databases_job_reads_the_passwords_of_the_topology() -> None:
     fields = {f"{PREFIX}{field.name.upper()}" for field in msgspec.structs.fields(DatabasesSettings)}
     passwords = {variable for service in TOPOLOGY.values() for variable in service.job_passwords}
-    assert passwords == {field for field in fields if field.endswith("_PASSWORD")}
+    assert {*passwords, OPERATOR_PASSWORD} == {field for field in fields if field.endswith("_PASSWORD")}
 
 
 def test_service_images_listen_on_the_port_of_the_topology() -> None:

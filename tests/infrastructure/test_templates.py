@@ -45,13 +45,13 @@ def test_stacks_have_the_expected_resources(templates: "Templates") -> None:
         "AWS::RDS::DBInstance": 1,
         "AWS::RDS::DBParameterGroup": 1,
         "AWS::RDS::DBSubnetGroup": 1,
-        "AWS::SecretsManager::Secret": 12 if local else 11,  # two roles per service, the admin, the keys, the clients
+        "AWS::SecretsManager::Secret": 13 if local else 12,  # two roles per service, operator, admin, keys, clients
     }
     assert templates.counts("jobs") == {
         "AWS::ECS::Cluster": 1,
-        "AWS::ECS::TaskDefinition": 5,
-        "AWS::IAM::Policy": 5,
-        "AWS::IAM::Role": 10,
+        "AWS::ECS::TaskDefinition": 6,
+        "AWS::IAM::Policy": 6,
+        "AWS::IAM::Role": 12,
         "AWS::Logs::LogGroup": 1,
         "AWS::ServiceDiscovery::PrivateDnsNamespace": 1,
     }
@@ -127,7 +127,7 @@ def test_sign_up_is_closed(templates: "Templates") -> None:
 def test_tasks_have_no_aws_permissions(templates: "Templates") -> None:
     tasks = templates.properties("AWS::ECS::TaskDefinition")
     roles = {task["TaskRoleArn"]["Fn::GetAtt"][0] for task in tasks}
-    assert len(roles) == len(tasks) == 10
+    assert len(roles) == len(tasks) == 11
     for policy in templates.properties("AWS::IAM::Policy"):
         assert not {role["Ref"] for role in policy["Roles"]} & roles
     for role in templates.properties("AWS::IAM::Role"):
@@ -152,6 +152,7 @@ def test_task_can_read_only_its_own_secrets(templates: "Templates") -> None:
         "billing": {"PulsetrackBillingSecret"},
         "analytics": {"PulsetrackAnalyticsSecret"},
         "gateway": set(),
+        "sql": {"OperatorSecret"},
     }
     for container in templates.containers():
         if container["Name"] in expected:
@@ -192,7 +193,7 @@ def test_endpoints_permit_only_what_tasks_do(templates: "Templates") -> None:
 
 def test_container_can_only_write_its_log(templates: "Templates") -> None:
     containers = list(templates.containers())
-    assert len(containers) == 10
+    assert len(containers) == 11
     for container in containers:
         assert container["ReadonlyRootFilesystem"] is True
         assert container["LogConfiguration"]["LogDriver"] == "awslogs"

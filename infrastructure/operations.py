@@ -1,0 +1,46 @@
+"""The commands that operators run as one-off tasks: `python -m infrastructure run ENVIRONMENT OPERATION [ARGUMENT...]`.
+
+Each runs in a task definition of the deployment, with that task's image, database role and secrets.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from deploy.topology import MIGRATIONS, TOPOLOGY
+from infrastructure.errors import DeployError
+
+_QUERY = "services.common.postgres.query"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """A command, and the output of a stack that names its task definition."""
+
+    module: str
+    task: str
+    """May contain {Service}, which stands for the service that the first argument names."""
+    takes_service: bool = True
+    """Whether the service is also an argument of the command."""
+
+
+OPERATIONS: Mapping[str, Operation] = {
+    "rotate-keys": Operation(module="services.auth.rotate", task="AuthDefinition"),
+    "audit-verify": Operation(module="services.common.audit.verify", task="{Service}Definition"),
+    "prune-revisions": Operation(module="services.patient.prune_revisions", task="PatientMigrationsJob"),
+    "databases": Operation(module="deploy.databases", task="DatabasesJob"),
+    "migrate": Operation(module=MIGRATIONS, task="{Service}MigrationsJob"),
+    "sql": Operation(module=_QUERY, task="SqlJob"),
+    "owner-sql": Operation(module=_QUERY, task="{Service}MigrationsJob", takes_service=False),
+}
+
+
+def plan_task(name: str, arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """Returns the output that names the task definition of an operation, and the command. Raises DeployError."""
+    operation = OPERATIONS[name]
+    if "{Service}" not in operation.task:
+        return operation.task, [operation.module, *arguments]
+    service, *others = arguments or [""]
+    if service not in TOPOLOGY:
+        raise DeployError(f"The first argument of {name} must be one of {', '.join(TOPOLOGY)}, not {service!r}.")
+    passed = arguments if operation.takes_service else others
+    return operation.task.format(Service=service.capitalize()), [operation.module, *passed]
