@@ -1,15 +1,21 @@
 """Upgrades from every earlier version of the tables, with rows that the program of that version wrote."""
 
 import secrets
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import pytest
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationInfo
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
 
-from services.common.postgres.migrate import migrate
+from services.common.postgres.migrate import configure_alembic, migrate
 from services.common.protobuf.contract import SERVICES
 from tests.harness.background import Background
-from tests.harness.schema import find_differences
+from tests.harness.schema import find_differences, run_on
 from tests.harness.sql import Sql
 from tools.local.postgres import Postgres
 from tools.migration_sql import find_migrations
@@ -113,57 +119,80 @@ NEW = (
 )
 
 
-class Database:
-    """A database that is migrated one version at a time."""
+ADDED = {"patient": Counter({"revisions": 2, "outbox": 2})}
+"""The rows that migrations add for the rows of earlier versions."""
 
-    def __init__(self, background: Background, postgres: Postgres, service: str) -> None:
-        self._background, self._postgres, self._service = background, postgres, service
-        self.inserted = 0
-        self._name = self._create()
-        self.version = ""
 
-    def versions(self) -> Iterator[str]:
-        """Migrates to each version in turn, inserts rows there, and yields the version."""
-        sql = Sql(self._background, self._postgres.url(self._name))
-        for migration in find_migrations(self._service):
-            self.version = migration.name[:4]
-            migrate(self._service, self._postgres.url(self._name), to=self.version)
-            for insert in INSERTS[self._service]:
-                if insert.first <= self.version <= insert.last:
-                    sql(f"{NEW} {insert.statement}")
-                    self.inserted += 1
-            yield self.version
+@pytest.fixture
+def empty(background: Background, postgres: Postgres) -> Callable[[], str]:
+    """Creates databases without tables, and returns their URLs."""
 
-    def copy(self) -> str:
-        """Returns the URL of a copy."""
-        return self._postgres.url(self._create(f"TEMPLATE {self._name}"))
-
-    def check(self, url: str) -> None:
-        """Checks that a database has the tables of the models, and all inserted rows."""
-        assert self._background.run(find_differences(self._service, url)) == []
-        tables = {statement.split()[2] for _, statement, _ in INSERTS[self._service]}
-        counts = " + ".join(f"(SELECT count(*) FROM {table})" for table in tables)
-        [(count,)] = Sql(self._background, url)(f"SELECT {counts}")
-        assert count >= self.inserted  # some migrations insert rows
-
-    def _create(self, options: str = "") -> str:
+    def create() -> str:
         name = f"upgrade_{secrets.token_hex(4)}"
-        Sql(self._background, self._postgres.url())(f"CREATE DATABASE {name} {options}")
-        return name
+        Sql(background, postgres.url())(f"CREATE DATABASE {name}")
+        return postgres.url(name)
+
+    return create
+
+
+def list_versions(service: str) -> list[str]:
+    """Returns the versions of the tables of a service."""
+    return [migration.name[:4] for migration in find_migrations(service)]
+
+
+def build_inserts(service: str, version: str) -> str:
+    """Returns a statement that inserts a row with each statement of a version."""
+    of_version = [insert for insert in INSERTS[service] if insert.first <= version <= insert.last]
+    statements = "; ".join(f"{NEW} {insert.statement}" for insert in of_version)
+    return f"DO $$ BEGIN {statements}; END $$"
+
+
+def upgrade_with_rows(connection: Connection, service: str) -> None:
+    """Runs all migrations, and inserts rows after each."""
+    config = configure_alembic(service)
+    script = ScriptDirectory.from_config(config)
+
+    def insert(ctx: object, step: MigrationInfo, heads: object, run_args: object) -> None:  # called with these names
+        connection.exec_driver_sql(build_inserts(service, str(step.up_revision_id)))
+
+    def find_steps(revision: str, _: object) -> Any:
+        return script._upgrade_revs("head", revision)
+
+    with EnvironmentContext(config, script, fn=find_steps) as environment:
+        environment.configure(connection=connection, on_version_apply=insert, transaction_per_migration=True)
+        environment.run_migrations()
+
+
+def count_rows(sql: Sql, service: str) -> dict[str, int]:
+    """Returns the number of rows of each table that rows are inserted into."""
+    tables = {insert.statement.split()[2] for insert in INSERTS[service]}
+    counts = " UNION ALL ".join(f"SELECT '{table}' AS name, count(*) FROM {table}" for table in tables)
+    return {row["name"]: row["count"] for row in sql(counts)}
+
+
+def count_inserts(service: str, versions: Sequence[str]) -> Counter[str]:
+    """Returns the number of rows that are inserted into each table in some versions."""
+    inserts = [(insert, version) for insert in INSERTS[service] for version in versions]
+    return Counter(each.statement.split()[2] for each, version in inserts if each.first <= version <= each.last)
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_rows_of_all_versions_are_migrated(background: Background, postgres: Postgres, service: str) -> None:
-    database = Database(background, postgres, service)
-    assert list(database.versions())
-    database.check(database.copy())
+def test_rows_of_all_versions_are_migrated(background: Background, empty: Callable[[], str], service: str) -> None:
+    url = empty()
+    background.run(run_on(url, partial(upgrade_with_rows, service=service)))
+    assert background.run(find_differences(service, url)) == []
+    expected = count_inserts(service, list_versions(service))
+    assert count_rows(Sql(background, url), service) == expected + ADDED.get(service, Counter())
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("service", SERVICES)
-def test_every_version_is_migrated_at_once(background: Background, postgres: Postgres, service: str) -> None:
-    database = Database(background, postgres, service)
-    for _ in database.versions():
-        url = database.copy()
+def test_each_version_is_migrated_at_once(background: Background, empty: Callable[[], str], service: str) -> None:
+    for version in list_versions(service):
+        url = empty()
+        sql = Sql(background, url)
+        migrate(service, url, to=version)
+        sql(build_inserts(service, version))
         migrate(service, url)
-        database.check(url)
+        assert background.run(find_differences(service, url)) == []
+        assert count_rows(sql, service).items() >= count_inserts(service, [version]).items()
