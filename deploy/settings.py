@@ -41,6 +41,8 @@ class Settings:
     """The number of proxies in front of the gateway."""
     cors_origins: tuple[str, ...] = ()
     """The origins, in addition to the gateway's own, whose pages can call the API."""
+    access_event_retention_days: int = 0
+    """How long access events stay in the databases, before they are moved to archives. 0 means forever."""
     otlp_endpoint: str = ""
     """The receiver of spans and metrics, `host:port`. If empty, none are sent."""
     trace_sample: int = 100
@@ -69,6 +71,9 @@ class Settings:
             rate_limits=_switch("PULSETRACK_RATE_LIMITS", read("RATE_LIMITS", "on")),
             trusted_proxies=_number("PULSETRACK_TRUSTED_PROXIES", read("TRUSTED_PROXIES", "0"), most=8, least=0),
             cors_origins=_origins("PULSETRACK_CORS_ORIGINS", read("CORS_ORIGINS", "")),
+            access_event_retention_days=_number(
+                "PULSETRACK_ACCESS_EVENT_RETENTION_DAYS", read("ACCESS_EVENT_RETENTION_DAYS", "0"), most=36500, least=0
+            ),
             otlp_endpoint=_address("PULSETRACK_OTLP_ENDPOINT", read("OTLP_ENDPOINT", "")),
             trace_sample=_number("PULSETRACK_TRACE_SAMPLE", read("TRACE_SAMPLE", "100"), most=100, least=0),
         )

@@ -17,6 +17,10 @@ KAFKA_PORT = 9092
 
 MIGRATIONS = "services.common.postgres.migrate"
 """The module that migrates the database of the service given as its argument."""
+RETENTION = "services.common.audit.retain"
+"""The module that moves the old access events of the service given as its argument to archives."""
+ARCHIVE_KEY = "audit-archive-key"
+"""The secret that signs the archives. It exists only if access events are moved to archives."""
 PROBE = ("python", "-I", "-S", "deploy/probe.py")
 """The health check of a service's container."""
 

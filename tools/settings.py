@@ -9,6 +9,7 @@ from msgspec import NODEFAULT, Meta, Struct
 
 from services.analytics.__main__ import AnalyticsSettings
 from services.auth.__main__ import AuthSettings
+from services.common.audit.retain import RetentionSettings
 from services.common.postgres.migrate import MigrationSettings
 from services.common.settings import PREFIX, SettingsWithAuth
 from services.patient.__main__ import PatientSettings
@@ -21,8 +22,11 @@ CLASSES: dict[str, type[Struct]] = {
     "billing": SettingsWithAuth,
     "analytics": AnalyticsSettings,
     "migrations": MigrationSettings,
+    "retention": RetentionSettings,
 }
 """The settings classes by the programs that read them."""
+
+_SERVICES = {"auth", "patient", "billing", "analytics"}
 
 _TABLE = re.compile(r"(?<=<!-- settings -->\n).*?(?=<!-- /settings -->)", re.DOTALL)
 
@@ -47,9 +51,8 @@ def _generate_lines() -> Iterator[str]:
     for reader, settings in CLASSES.items():
         for row in _generate_rows(settings):
             readers.setdefault(row, []).append(reader)
-    services = set(CLASSES) - {"migrations"}
     for (variable, default, text), by in readers.items():
-        names = "all" if set(by) == set(CLASSES) else "services" if set(by) == services else ", ".join(by)
+        names = "all" if set(by) == set(CLASSES) else "services" if set(by) == _SERVICES else ", ".join(by)
         yield f"| `{variable}` | {default} | {names} | {text} |"
 
 

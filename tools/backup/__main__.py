@@ -61,7 +61,7 @@ def _create(options: argparse.Namespace) -> None:
     folder = options.to or data.with_name(f"{data.name}.backups") / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     databases = compose.open_databases(environment) if options.compose else local.open_databases(settings)
     secrets = data / ("compose" if options.compose else "secrets")
-    archives = () if options.compose else sorted((data / ARCHIVES).glob("*.jsonl.gz"))
+    archives = None if options.compose else data / ARCHIVES
     backup = create_backup(databases, secrets, folder, recipient, archives=archives)
     manifest, secrets_file = asyncio.run(backup)
     print(f"Backed up {_describe(manifest)} to {folder}.")

@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +11,7 @@ from deploy.errors import StartError
 from tools.backup.age import Recipient
 from tools.backup.databases import Client, dump, hold_snapshot
 from tools.backup.folder import (
+    OPTIONAL_SECRETS,
     SECRETS,
     Dump,
     Manifest,
@@ -38,19 +39,23 @@ async def create_backup(
     folder: Path,
     recipient: Recipient | None,
     *,
-    archives: Sequence[Path] = (),
+    archives: Path | None = None,
 ) -> tuple[Manifest, Path]:
     """Writes a backup of databases, of the secrets in a folder and of the audit log's archives to a new folder.
+
+    Fails if an archive is written meanwhile, whose events may be missing in the dumps.
 
     Returns its manifest, and the path of the secrets' file. Raises StartError.
     """
     secrets_file = secrets_path(folder, encrypted=recipient is not None)
     unfinished = _create_folder(folder, secrets_file)
     begin = datetime.now(UTC)
-    # Archives that are written later end after the seals in the dumps.
-    copies = [_copy(path, unfinished, recipient) for path in archives]
+    found = _list_archives(archives)
+    copies = [_copy(path, unfinished, recipient) for path in found]
     async with databases as clients:
         dumps = [await asyncio.to_thread(_dump, unfinished, service, clients[service], recipient) for service in ORDER]
+    if _list_archives(archives) != found:
+        raise StartError("The audit log was archived during the backup. Repeat the backup.")
     manifest = Manifest(
         version=read_version(),
         begin_time=begin,
@@ -60,9 +65,17 @@ async def create_backup(
         archives=copies,
     )
     write_manifest(unfinished, manifest)
-    write_secrets(secrets_file, {name: (secrets / name).read_text(encoding="utf-8") for name in SECRETS}, recipient)
+    names = SECRETS | {name for name in OPTIONAL_SECRETS if (secrets / name).exists()}
+    write_secrets(secrets_file, {name: (secrets / name).read_text(encoding="utf-8") for name in names}, recipient)
     unfinished.rename(folder)
     return manifest, secrets_file
+
+
+def _list_archives(folder: Path | None) -> list[Path]:
+    """Returns the archives in a folder, and their signatures."""
+    return sorted(
+        path for pattern in ("*.jsonl.gz", "*.jsonl.gz.sig") for path in (folder.glob(pattern) if folder else ())
+    )
 
 
 def _create_folder(folder: Path, secrets: Path) -> Path:

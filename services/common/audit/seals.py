@@ -7,7 +7,7 @@ them in the same transaction would serialize all writes.
 import hashlib
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from importlib import import_module
 from typing import Self
 from uuid import UUID
@@ -127,8 +127,15 @@ class Chain:
         self._missing = {each for each in expected if each}
         self._groups: set[UUID] = set()
 
+    def may_begin(self, row: Record, ends: Collection[tuple[int, bytes]]) -> bool:
+        """Returns whether the chain may begin at a seal: the first that is left, whose event is archived and deleted.
+
+        Takes the numbers and hashes of the last seals of the archives.
+        """
+        return not self.number and row["id"] is None and (row["number"], row["hash"]) in ends
+
     def begin(self, row: Record) -> None:
-        """Begins at the last archived seal."""
+        """Begins at the last seal of an archive."""
         self._follow(row["number"], row["hash"], JournalPosition(row["seal_transaction"], row["seal_position"]))
 
     def add(self, row: Record) -> bytes:

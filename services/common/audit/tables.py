@@ -58,6 +58,7 @@ _CUT_MASK = 63  # one id in 64 ends a group
 _GROUP_VERSION = 8
 
 TRY_TO_LOCK_SEALS = Statement(select(literal(1)).where(text("pg_try_advisory_xact_lock(7081302)")))  # any number
+TRY_TO_LOCK_ARCHIVES = Statement(select(literal(1)).where(text("pg_try_advisory_xact_lock(7081304)")))
 
 
 class AuditTables:

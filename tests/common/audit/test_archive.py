@@ -15,7 +15,7 @@ import pytest
 
 from gen.pulsetrack.billing.v1 import GetBillingAccountRequest, ListBillingAccountsRequest
 from services.billing.models import AUDIT
-from services.common.audit.archive import NOTHING, archive, verify_archives
+from services.common.audit.archive import archive, verify_archives
 from services.common.audit.prune import prune
 from services.common.audit.seals import AuditIntegrityError, Sealer
 from services.common.audit.verify import verify
@@ -65,7 +65,8 @@ class AuditedBilling:
 
     async def _archive(self, before: datetime) -> Path | None:
         async with Database(self.url) as db:
-            return await archive(db, AUDIT, "billing", self.folder, before)
+            ends = verify_archives("billing", self.folder)
+            return await archive(db, AUDIT, "billing", self.folder, before, ends=ends)
 
     def prune(self, role: str = "") -> int:
         """Deletes archived events and returns their number."""
@@ -73,7 +74,7 @@ class AuditedBilling:
 
     async def _prune(self, role: str) -> int:
         async with Database(self.url + role) as db:
-            return await prune(db, AUDIT, verify_archives("billing", self.folder) or NOTHING)
+            return await prune(db, AUDIT, verify_archives("billing", self.folder)[-1])
 
     def verify(self) -> tuple[int, int]:
         """Verifies the chain and returns the numbers of sealed and unsealed events."""
@@ -143,6 +144,18 @@ def test_archives_must_be_consecutive(audited: AuditedBilling) -> None:
     audited.files()[0].unlink()
     with pytest.raises(AuditIntegrityError, match="does not follow seal 0 of billing"):
         audited.verify()
+
+
+def test_archives_that_are_not_pruned_yet_are_verified_with_the_chain(audited: AuditedBilling) -> None:
+    audited.archive()
+    audited.prune()
+    audited.grow(2)
+    audited.archive()
+    assert audited.verify() == (8, 0)
+    audited.grow(1)
+    audited.archive()
+    assert [path.name for path in audited.files()] == [f"billing-{n:012}.jsonl.gz" for n in (1, 7, 9)]
+    assert audited.verify() == (9, 0)
 
 
 def test_archive_is_private_and_contains_the_sealed_content(audited: AuditedBilling) -> None:

@@ -1,17 +1,21 @@
 """Backups that cannot be restored are rejected before anything is created."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import msgspec
 import pytest
 
 from deploy.errors import StartError
 from deploy.settings import Settings
+from tools.backup import create
 from tools.backup.age import Identity
 from tools.backup.create import ORDER, create_backup
+from tools.backup.databases import Client
 from tools.backup.folder import (
     SECRETS,
     Dump,
@@ -136,3 +140,17 @@ def test_backup_of_a_folder_without_a_system_is_rejected(tmp_path: Path) -> None
     settings = Settings(data_dir=tmp_path / "data")
     with pytest.raises(StartError, match="has no system"):
         asyncio.run(create_backup(open_databases(settings), tmp_path, tmp_path / "backup", None))
+
+
+def test_archive_that_is_written_during_a_backup_fails_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The events of the archive may have been deleted before the dump."""
+    monkeypatch.setattr(create, "_dump", lambda *_: None)
+
+    @asynccontextmanager
+    async def open_while_archiving() -> AsyncIterator[Mapping[str, Client]]:
+        (tmp_path / "patient-1.jsonl.gz").touch()
+        yield MagicMock()
+
+    with pytest.raises(StartError, match="archived during the backup"):
+        asyncio.run(create_backup(open_while_archiving(), tmp_path, tmp_path / "backup", None, archives=tmp_path))
+    assert not (tmp_path / "backup").exists()

@@ -10,6 +10,8 @@ import pytest
 from deploy.errors import StartError
 from deploy.settings import HOST, Settings
 from deploy.topology import TOPOLOGY
+from services.common.audit.retain import RetentionSettings
+from services.common.audit.signatures import parse_private_key
 from tools.local.checks import is_kafka_ready
 from tools.local.data_folder import DataFolder
 from tools.local.part import Part, RunningPart, Step
@@ -41,6 +43,7 @@ def test_all_dependencies_exist(folder: DataFolder) -> None:
         {"WORKERS": "3"},
         {"KAFKA": "kafka:9092"},
         {"DATABASE_URL": "postgresql://admin@host/postgres"},
+        {"ACCESS_EVENT_RETENTION_DAYS": "400"},
     ):
         found = build_nodes(folder, **settings)
         assert {need for node in found.values() for need in node.needs} <= set(found)
@@ -105,6 +108,17 @@ def test_traces_and_metrics_are_sent_to_the_chosen_receiver(folder: DataFolder) 
         found = build_nodes(folder, **settings)
         endpoints = [read_environment(found[service]).get("PULSETRACK_OTLP_ENDPOINT") for service in TOPOLOGY]
         assert endpoints == [endpoint] * len(TOPOLOGY)
+
+
+def test_old_access_events_are_moved_by_the_owner_of_the_tables(folder: DataFolder) -> None:
+    assert "patient-retention" not in build_nodes(folder)
+    found = build_nodes(folder, ACCESS_EVENT_RETENTION_DAYS="400")
+    for name in TOPOLOGY:
+        settings = RetentionSettings.read(read_environment(found[f"{name}-retention"]))
+        assert settings.access_event_retention_days == 400
+        assert f"//pulsetrack_{name}_owner:" in settings.database_url
+        assert settings.archive_folder == str(folder.path / "audit")
+        parse_private_key(settings.archive_key)
 
 
 def test_embedded_broker_causes_a_warning(folder: DataFolder) -> None:
