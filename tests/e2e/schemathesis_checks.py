@@ -36,7 +36,7 @@ BEYOND_FORM = {
     domain.IN_FUTURE,
     REQUIRED,  # for a field named in an update mask
     EMPTY_UPDATE,  # an update needs a body or a mask
-    "must be 1 to 50 letters, digits, dots, hyphens or underscores",
+    "must contain only letters, digits, dots, hyphens and underscores",
 }
 """Violations of fields that match the schema. JSON Schema cannot compare fields or dates with today."""
 

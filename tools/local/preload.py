@@ -11,6 +11,8 @@ from importlib import import_module
 
 def main() -> None:
     """Imports the service that the command line names, and runs it after a line, or exits at the end of the input."""
+    # betterproto2 imports pydantic if it finds it. Only development packages install it, and it takes 2 MiB.
+    sys.modules["pydantic"] = None  # type: ignore[assignment]
     gc.disable()  # modules are no garbage, and collections would take an eighth of the time
     service, server = import_module(f"{sys.argv[1]}.__main__"), import_module("services.common.rpc.server")
     gc.freeze()
