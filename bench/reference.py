@@ -16,6 +16,7 @@ from bench.errors import BenchError
 from bench.gateway import build_gateway
 from bench.system import Queries, System
 from deploy.settings import HOST
+from deploy.topology import TOPOLOGY
 from envoy.config import Address
 from tools.local.checks import is_http_ready
 from tools.local.part import Part, RunningPart
@@ -126,7 +127,7 @@ class _Builder:
             "TWIN_KAFKA": f"{HOST}:{self._ports['broker']}",
             "TWIN_BILLING_URL": f"http://{HOST}:{self._ports['billing']}",
             "TWIN_TUNED": "on" if is_tuned else "off",
-            "MALLOC_MMAP_THRESHOLD_": str(1024 * 1024),  # as for PulseTrack's services
+            **TOPOLOGY["auth"].variables,  # it hashes passwords too
         }
         return Command(argv=(str(PYTHON), *arguments), environment=environment)
 

@@ -21,6 +21,14 @@ def test_service_images_contain_no_developer_tools() -> None:
     assert read_copied("services/Dockerfile") == {"gen", *services, *DEPLOY}
 
 
+def test_image_of_a_service_sets_its_variables() -> None:
+    stages = (ROOT / "services" / "Dockerfile").read_text(encoding="utf-8").split("\nFROM ")
+    images = {stage.split()[2]: re.findall(r"^ENV (\w+)=(\S+)$", stage, re.MULTILINE) for stage in stages}
+    assert {name: dict(images[name]) for name in TOPOLOGY} == {
+        service.name: service.variables for service in TOPOLOGY.values()
+    }
+
+
 def test_gateway_image_contains_only_files_of_its_configuration() -> None:
     stages = (ROOT / "envoy" / "Dockerfile").read_text(encoding="utf-8").split("\nFROM ")
     assert re.findall(r"^COPY (.+)$", stages[-1], re.MULTILINE) == ["--from=configuration /image /"]

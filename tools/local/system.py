@@ -130,8 +130,7 @@ class System:
             "PULSETRACK_DRAIN_SECONDS": "3",
             "PULSETRACK_REFLECTION": "on" if settings.reflection else "off",
             "PULSETRACK_OTLP_ENDPOINT": settings.otlp_endpoint,
-            # glibc returns freed blocks of this size, such as the 19 MiB of each argon2 hash, to the operating system.
-            "MALLOC_MMAP_THRESHOLD_": str(1024 * 1024),
+            **service.variables,
             **({} if settings.rate_limits else {"PULSETRACK_PEOPLE_PER_SECOND": "0"}),
             **service.addresses(self._addresses, kafka),
             **{f"{variable}_FILE": str(self._secret(name)) for variable, name in service.secrets.items()},
