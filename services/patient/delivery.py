@@ -137,7 +137,7 @@ def _build_request(payload: bytes) -> FollowPatientRequest:
     """Returns the request for the event in a payload. Raises ValueError, DecodeError."""
     event = EVENT_CODEC.loads(payload)
     _, change = betterproto2.which_one_of(event, "event")
-    patient = change.patient if change else None
+    patient = None if change is None else change.patient  # the truth value would compare every field with its default
     if patient is None:
         raise ValueError("the event has no patient")
     return FollowPatientRequest(
