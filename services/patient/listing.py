@@ -15,7 +15,8 @@ from services.common.protobuf.violations import NOT_A_DATE
 from services.common.text import normalize
 from services.patient.domain import is_calendar_date
 from services.patient.models import patients, select_message
-from services.patient.search import BoundedListing, Condition, find_walked_columns, match_word, name_patterns
+from services.patient.search import BoundedListing, name_patterns
+from services.patient.search_statements import Condition, find_walked_columns, match_word
 from services.patient.words import MAX_WORDS, build_patterns
 
 _FILTERS: dict[str, Condition] = {
@@ -75,7 +76,8 @@ def build_listing(request: ListPatientsRequest) -> tuple[Listing | BoundedListin
         return _compile_listing(order, filters), values
     patterns = build_patterns(request.query)
     values |= name_patterns(patterns)
-    return _compile_search(order, filters, patterns.searched, ranked=not request.order_by), values
+    words, searched = len(patterns.part), len(patterns.searched)
+    return _compile_search(order, filters, words, searched, ranked=not request.order_by), values
 
 
 def find_listing_violations(request: ListPatientsRequest) -> dict[str, str]:
@@ -103,14 +105,14 @@ def _compile_listing(order: Order, filters: frozenset[str]) -> Listing | Bounded
 
 @lru_cache(maxsize=512)
 def _compile_search(
-    order: Order, filters: frozenset[str], searched: tuple[bool, ...], *, ranked: bool
+    order: Order, filters: frozenset[str], words: int, searched: int, *, ranked: bool
 ) -> BoundedListing:
     names, descending = _sort_columns(order)
     conditions = [_FILTERS[name] for name in sorted(filters)]
-    conditions += (match_word(number, is_searched=each) for number, each in enumerate(searched))
-    if not searched:
+    conditions += map(match_word, range(words))
+    if not words:
         conditions.append(Condition(names[0], lambda _: false()))
-    return BoundedListing(names, descending, conditions, ranked=ranked)
+    return BoundedListing(names, descending, conditions, searched=searched, ranked=ranked)
 
 
 def _sort_columns(order: Order) -> tuple[list[str], list[bool]]:

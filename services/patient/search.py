@@ -1,25 +1,21 @@
 """Lists of patients whose pages cost about the same, whatever the number of patients.
 
 A page is read in one of two ways. A walk reads a window of patients, the next ones in the requested order, and keeps
-those that match. If few patients match, an index of a condition finds all that remain, and they are sorted.
+those that match. If few patients match, an index of a condition finds all that remain, and they are sorted. A query
+without frequent words begins with its index, other lists with a walk.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
 from types import GenericAlias
 from typing import Any, Final, Literal, NamedTuple
-from uuid import UUID
 
 from asyncpg import Record
-from sqlalchemy import ColumnElement, Integer, Select, Text, Uuid, all_, any_, bindparam, case, select
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from services.common.errors import PageTokenInvalid, ValueRejected
 from services.common.postgres import cursor
 from services.common.postgres.database import Database
-from services.common.postgres.paging import LIMIT, Keyset, effective_page_size, encode_query
-from services.common.postgres.statement import Statement
-from services.patient.models import Row, patients, select_message
+from services.common.postgres.paging import effective_page_size, encode_query
+from services.patient.search_statements import Condition, SearchStatements
 from services.patient.words import Patterns
 
 WINDOW: Final = 1500
@@ -37,23 +33,6 @@ _SPARSE: Final = 10
 EXAMINED: Final = 20
 """The number of windows that are examined before a page is returned empty although more may follow."""
 
-FEW: Final = 300
-"""The number of matches that are sorted at once."""
-
-_MOST: Final = 10 * FEW
-"""The number of them that may match when a later page is read."""
-
-
-class Condition(NamedTuple):
-    """A condition of a list."""
-
-    column: str
-    """The column that it tests. All conditions of a column are answered by its index, if it has one.
-
-    It is empty for a condition that no index should answer.
-    """
-    test: Callable[[Row], ColumnElement[bool]]
-
 
 class Position(NamedTuple):
     """The place where a page begins."""
@@ -70,6 +49,10 @@ class Position(NamedTuple):
     """The rank and the sort columns of the last patient of the previous page, if the window has more ranked matches."""
 
 
+Page = tuple[Sequence[Record], Position | None]
+"""The rows of a page, and the position of the next page."""
+
+
 class BoundedListing:
     """The patients that match all conditions, in the order of the sort columns.
 
@@ -78,26 +61,26 @@ class BoundedListing:
     """
 
     def __init__(
-        self, order: Sequence[str], descending: Sequence[bool], conditions: Sequence[Condition], *, ranked: bool = False
+        self,
+        order: Sequence[str],
+        descending: Sequence[bool],
+        conditions: Sequence[Condition],
+        *,
+        searched: int = 0,
+        ranked: bool = False,
     ) -> None:
-        """Takes the names of the sort columns, which together identify a patient, and their directions."""
-        self._names = order
-        self._descending = descending
-        self._conditions = conditions
+        """Takes the names of the sort columns, which together identify a patient, their directions, and conditions.
+
+        `searched` is the number of patterns that the index of the words is searched for.
+        """
         self._ranked = ranked
-        self._indexed = [name for name in _INDEXED if any(each.column == name for each in conditions)]
-        self._walked = find_walked_columns(order)
-        self._start = self._key(patients.c, prefix="start")
-        self._last = self._sort_key(patients.c)
+        tested = {"words" if searched else "", *(each.column for each in conditions)}
+        self._indexed = [name for name in _INDEXED if name in tested]
         self._window = WINDOW if order[0] == "create_time" else SCATTERED_WINDOW
-        self._end = self._key(patients.c, prefix="end")
-        key = self._start.types | None
-        keys = (key, key, self._last.types | None if ranked else None)
+        self._statements = SearchStatements(order, descending, conditions, searched=searched, ranked=ranked)
+        key = self._statements.start.types | None
+        keys = (key, key, self._statements.last.types | None if ranked else None)
         self._position = GenericAlias(tuple, (Literal["", *self._indexed], bool, *keys))
-        self._walk_statement = cache(self._build_walk)
-        self._end_statement = cache(self._build_end)
-        self._ids_statement = cache(self._build_ids)
-        self._sorted_statement = cache(self._build_sorted)
 
     async def read_page(self, db: Database, request: Any, **values: Any) -> tuple[Sequence[Record], str]:
         """Returns the rows of the requested page, and the token of the next page, which is empty on the last page.
@@ -114,64 +97,86 @@ class BoundedListing:
             raise
         return rows, cursor.encode(following, query) if following else ""
 
-    async def _read(
-        self, db: Database, position: Position, size: int, values: Mapping[str, Any]
-    ) -> tuple[Sequence[Record], Position | None]:
+    async def _read(self, db: Database, position: Position, size: int, values: Mapping[str, Any]) -> Page:
         """Returns the rows of a page, and the position of the next page."""
-        page: list[Record] = []
-        ids = await self._find_ids(db, position.column, values, limit=_MOST) if position.column else []
+        if position.column:
+            _, page = await self._read_few(db, position, size, values, is_first=False)
+            return page
+        columns = self._indexed
+        if "words" in columns and position == Position():
+            few = position._replace(column="words")
+            is_few, page = await self._read_few(db, few, size, values, unless_frequent=True)
+            if is_few:
+                return page
+            if is_few is False:
+                columns = columns[1:]
+        return await self._walk(db, position, size, values, columns)
+
+    async def _walk(
+        self, db: Database, position: Position, size: int, values: Mapping[str, Any], columns: Sequence[str]
+    ) -> Page:
+        """Reads windows. If the first has few matches, looks for all of them in the indexes of the columns."""
+        rows: list[Record] = []
         examined, is_first = 0, position.last is None
         while True:
-            if not position.column and position.last is None:
-                position = position._replace(end=await self._find_end(db, position, values))
-            page += await self._read_rows(db, position, limit=size + 1 - len(page), ids=ids, **values)
-            if len(page) > size:
-                return page[:size], self._follow(position, page[size - 1])
-            if position.column or position.end is None:
-                return page, None
-            if is_first and len(page) < _SPARSE:
-                column, ids = await self._find_few(db, values)
-                if column and not ids:
-                    return page, None
-                if column:
-                    position = Position(column=column, start=position.start)
-                    page.clear()
-                    continue
+            found, position = await self._read_window(db, position, size + 1 - len(rows), values)
+            rows += found
+            if len(rows) > size:
+                return rows[:size], self._follow(position, rows[size - 1])
+            if position.end is None:
+                return rows, None
+            for column in columns if is_first and len(rows) < _SPARSE else ():
+                few = Position(column=column, start=position.start)
+                is_few, page = await self._read_few(db, few, size, values)
+                if is_few:
+                    return page
             examined += self._measure_window(position)
-            if len(page) >= min(_SPARSE, size) or (position.is_long and (page or examined >= EXAMINED * self._window)):
-                return page, Position(start=position.end)
+            if len(rows) >= min(_SPARSE, size) or (position.is_long and (rows or examined >= EXAMINED * self._window)):
+                return rows, Position(start=position.end)
             position, is_first = Position(is_long=True, start=position.end), False
+
+    async def _read_window(
+        self, db: Database, position: Position, limit: int, values: Mapping[str, Any]
+    ) -> tuple[Sequence[Record], Position]:
+        """Returns matches in a window, and the position with the end of the window."""
+        values = {**values, **self._name_values(position), "limit": limit}
+        start = position.start is not None
+        if position.last is not None:
+            statement = self._statements.rest(start=start, end=position.end is not None, last=True)
+            return await db.rows(statement, **values), position
+        statement = self._statements.window(length=self._measure_window(position), start=start)
+        rows = await db.rows(statement, **values)
+        end = tuple(rows[0][name] for name in self._statements.end.parameters)
+        return _drop_empty(rows), position._replace(end=None if None in end else end)
+
+    async def _read_few(
+        self,
+        db: Database,
+        position: Position,
+        size: int,
+        values: Mapping[str, Any],
+        *,
+        unless_frequent: bool = False,
+        is_first: bool = True,
+    ) -> tuple[bool | None, Page]:
+        """Returns whether an index finds few patients, or None if that is unknown, and a page of the matches."""
+        has = {name: getattr(position, name) is not None for name in ("start", "last")}
+        build = self._statements.few
+        statement = build(position.column, unless_frequent=unless_frequent, is_first=is_first, **has)
+        rows = await db.rows(statement, **values, **self._name_values(position), limit=size + 1)
+        is_few, matches = rows[0]["is_few"], _drop_empty(rows)
+        if len(matches) <= size:
+            return is_few, (matches, None)
+        return is_few, (matches[:size], self._follow(position, matches[size - 1]))
 
     def _follow(self, position: Position, row: Record) -> Position:
         """Returns the position after a row of a page."""
-        last = [row[name] for name in self._last.names]
+        last = [row[name] for name in self._statements.last.names]
         return position._replace(last=last) if self._ranked else Position(column=position.column, start=last)
 
-    async def _read_rows(self, db: Database, position: Position, **values: Any) -> Sequence[Record]:
-        has = {name: getattr(position, name) is not None for name in ("start", "end", "last")}
-        build = self._sorted_statement if position.column else self._walk_statement
-        return await db.rows(build(**has), **values, **self._name_values(position))
-
-    async def _find_end(self, db: Database, position: Position, values: Mapping[str, Any]) -> Sequence[Any] | None:
-        """Returns the sort columns of the last patient in a window, or None if fewer patients are left."""
-        statement = self._end_statement(start=position.start is not None)
-        skipped = self._measure_window(position) - 1
-        row = await db.row(statement, skipped=skipped, **values, **self._name_values(position))
-        return row and tuple(row)
-
-    async def _find_few(self, db: Database, values: Mapping[str, Any]) -> tuple[str, Sequence[UUID]]:
-        """Returns the first column whose index finds few patients, and their ids, or nothing."""
-        for column in self._indexed:
-            if len(ids := await self._find_ids(db, column, values, limit=FEW + 1)) <= FEW:
-                return column, ids
-        return "", []
-
-    async def _find_ids(self, db: Database, column: str, values: Mapping[str, Any], *, limit: int) -> Sequence[UUID]:
-        """Returns the ids of patients that an index finds."""
-        return [row["id"] for row in await db.rows(self._ids_statement(column), **values, limit=limit)]
-
     def _name_values(self, position: Position) -> dict[str, Any]:
-        keys = ((self._start, position.start), (self._end, position.end), (self._last, position.last))
+        statements = self._statements
+        keys = ((statements.start, position.start), (statements.end, position.end), (statements.last, position.last))
         values = {name: value for key, row in keys for name, value in zip(key.parameters, row or (), strict=False)}
         return values | {"most": 2 * self._measure_window(position)}
 
@@ -185,81 +190,18 @@ class BoundedListing:
         except cursor.InvalidCursorError:
             raise PageTokenInvalid from None
 
-    def _build_walk(self, *, start: bool, end: bool, last: bool) -> Statement:
-        window = self._select_from(start=start)
-        if end:
-            window = self._end.stop(window)
-        # Both keep the conditions of the window, which its index answers, apart from the others. The limit only shows
-        # Postgres that the window is short. Between the pages of a ranked window, new patients could exceed it.
-        window = window.offset(0) if self._ranked else window.limit(bindparam("most", type_=Integer))
-        walked = window.subquery("walked").c
-        unmet = (each for each in self._conditions if each.column not in self._walked)
-        return self._limit(self._select_matches(walked, unmet), walked, last=last)
-
-    def _build_end(self, *, start: bool) -> Statement:
-        rows = self._select_from(start=start).with_only_columns(*self._end.columns)
-        return Statement(rows.limit(1).offset(bindparam("skipped", type_=Integer)))
-
-    def _build_ids(self, column: str) -> Statement:
-        ids = select(patients.c.id).where(*self._tests(column)).limit(LIMIT)
-        # Without an order, Postgres might read the table.
-        return Statement(ids if column == "words" else ids.order_by(patients.c[column]))
-
-    def _build_sorted(self, *, start: bool, end: bool, last: bool) -> Statement:
-        has_id = patients.c.id == any_(bindparam("ids", type_=ARRAY(Uuid)))
-        row = select(patients).where(has_id).cte("found").prefix_with("MATERIALIZED").c
-        rows = self._select_matches(row, self._conditions)
-        return self._limit(self._key(row, prefix="start").skip(rows) if start else rows, row, last=last)
-
-    def _select_matches(self, row: Row, conditions: Iterable[Condition]) -> Select[Any]:
-        columns = (*self._sort_key(row).columns, select_message(row))
-        return select(*columns).where(*(each.test(row) for each in conditions))
-
-    def _limit(self, rows: Select[Any], row: Row, *, last: bool) -> Statement:
-        key = self._sort_key(row)
-        return Statement(key.sort(key.skip(rows) if last else rows).limit(LIMIT))
-
-    def _select_from(self, *, start: bool) -> Select[Any]:
-        """Selects the patients after the start, in order."""
-        walked = (test for name in sorted(self._walked) for test in self._tests(name))
-        rows = self._start.sort(select(patients).where(*walked))
-        return self._start.skip(rows) if start else rows
-
-    def _tests(self, column: str) -> list[ColumnElement[bool]]:
-        return [each.test(patients.c) for each in self._conditions if each.column == column]
-
-    def _key(self, row: Row, *, prefix: str) -> Keyset:
-        return Keyset([row[name] for name in self._names], self._descending, prefix=prefix)
-
-    def _sort_key(self, row: Row) -> Keyset:
-        if not self._ranked:
-            return self._key(row, prefix="last")
-        columns = [_rank(row).label("rank"), *(row[name] for name in self._names)]
-        return Keyset(columns, [False, *self._descending], prefix="last")
-
-
-_INDEXED: Final = ("words", "sex", "date_of_birth", "registered_date")
-"""The columns of conditions that an index answers."""
-
-
-def find_walked_columns(order: Sequence[str]) -> set[str]:
-    """Returns the columns whose conditions are answered by an index that is also sorted by the sort columns."""
-    return {"create_time", "sex"} if order[0] == "create_time" else {order[0]}
-
-
-def match_word(number: int, *, is_searched: bool) -> Condition:
-    """Returns the condition that a patient matches a word of a query, by the word's number."""
-    return Condition(
-        "words" if is_searched else "", lambda row: row.words.like(bindparam(f"word_{number}", type_=Text))
-    )
-
 
 def name_patterns(patterns: Patterns) -> dict[str, Any]:
     """Returns the values of the parameters for a query."""
     words = {f"word_{number}": pattern for number, pattern in enumerate(patterns.part)}
-    return {**words, "equal": patterns.equal, "prefix": patterns.prefix}
+    searched = {f"searched_{number}": pattern for number, pattern in enumerate(patterns.searched)}
+    return {**words, **searched, "equal": patterns.equal, "prefix": patterns.prefix}
 
 
-def _rank(row: Row) -> ColumnElement[int]:
-    equal, prefix = (row.words.like(all_(bindparam(name, type_=ARRAY(Text)))) for name in ("equal", "prefix"))
-    return case((equal, 0), (prefix, 1), else_=2)
+def _drop_empty(rows: Sequence[Record]) -> Sequence[Record]:
+    """Returns the rows that have a patient."""
+    return rows if rows[0]["id"] else []
+
+
+_INDEXED: Final = ("words", "sex", "date_of_birth", "registered_date")
+"""The columns of conditions that an index answers."""

@@ -16,18 +16,21 @@ _LETTERS_OF_A_PART = 3
 """A trigram index finds parts of words from three letters on."""
 _LETTERS_OF_A_NUMBER = 7
 """A word with digits and so many letters is part of a number or an email address that few patients share."""
+_LETTERS_OF_ITS_END = 5
+"""The number of its last letters that the index is searched for. Many numbers and addresses begin alike."""
 
 
 class Patterns(NamedTuple):
-    """LIKE patterns by rank, one for each word of a query. A text that matches a pattern matches the later ones."""
+    """LIKE patterns by rank, one for each word of a query: a text that matches a pattern matches the later ones."""
 
     equal: list[str]
     prefix: list[str]
     part: list[str]
-    searched: tuple[bool, ...]
-    """Whether the index is searched for each word: all words, or only those that few patients share, if there are any.
+    searched: list[str]
+    """The patterns that the index is searched for. A patient that matches all words matches them.
 
-    The index reads long lists for other words.
+    They are the ends of the words that few patients share, if there are any, because the index reads long lists for
+    other words. Otherwise they are all words.
     """
 
 
@@ -38,20 +41,20 @@ def build_patterns(query: str) -> Patterns:
     """
     words = list(dict.fromkeys(fold_words(query)))
     prefixes = [f"% {_to_ascii(word)}%" for word in words]
+    part = [
+        prefix if len(word) < _LETTERS_OF_A_PART else f"%{prefix[2:]}"
+        for word, prefix in zip(words, prefixes, strict=True)
+    ]
     return Patterns(
         equal=[f"{prefix[:-1]} %" for prefix in prefixes],
         prefix=prefixes,
-        part=[
-            prefix if len(word) < _LETTERS_OF_A_PART else f"%{prefix[2:]}"
-            for word, prefix in zip(words, prefixes, strict=True)
-        ],
-        searched=_choose_searched(words),
+        part=part,
+        searched=[f"%{_to_ascii(word[-_LETTERS_OF_ITS_END:])}%" for word in words if _is_rare(word)] or part,
     )
 
 
-def _choose_searched(words: list[str]) -> tuple[bool, ...]:
-    rare = tuple(len(word) >= _LETTERS_OF_A_NUMBER and any(map(str.isdigit, word)) for word in words)
-    return rare if any(rare) else (True,) * len(words)
+def _is_rare(word: str) -> bool:
+    return len(word) >= _LETTERS_OF_A_NUMBER and any(map(str.isdigit, word))
 
 
 def _to_ascii(word: str) -> str:

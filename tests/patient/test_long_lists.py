@@ -6,7 +6,8 @@ from bench.growth.patients import PATIENTS
 from gen.pulsetrack.patient.v1 import ListPatientsRequest
 from services.common.postgres.database import Database
 from services.patient.listing import build_listing
-from services.patient.search import FEW, WINDOW
+from services.patient.search import WINDOW
+from services.patient.search_statements import FEW
 from tests.harness.background import Background
 
 COUNT = 6 * WINDOW

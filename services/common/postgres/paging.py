@@ -37,20 +37,20 @@ class Keyset:
         self.names = tuple(str(column.key) for column in columns)
         self.parameters = tuple(f"{prefix}_{name}" for name in self.names)
         self.types = GenericAlias(tuple, tuple(column.type.python_type for column in columns))
-        self._descending = descending
+        self.descending = descending
 
     def sort(self, rows: Select[Any]) -> Select[Any]:
         """Returns the select in this order."""
-        directed = zip(self.columns, self._descending, strict=True)
+        directed = zip(self.columns, self.descending, strict=True)
         return rows.order_by(*(column.desc() if down else column.asc() for column, down in directed))
 
     def skip(self, rows: Select[Any]) -> Select[Any]:
         """Returns the select of the rows after the row whose values are the parameters."""
-        return rows.where(_is_after(self.columns, self._values(), self._descending))
+        return rows.where(_is_after(self.columns, self._values(), self.descending))
 
     def stop(self, rows: Select[Any]) -> Select[Any]:
         """Returns the select of the rows up to the row whose values are the parameters."""
-        reverse = [not down for down in self._descending]
+        reverse = [not down for down in self.descending]
         return rows.where(_is_after(self.columns, self._values(), reverse, inclusive=True))
 
     def _values(self) -> list[BindParameter[Any]]:
