@@ -10,12 +10,12 @@ from sqlalchemy import Date, SmallInteger, bindparam, false, select
 
 from gen.pulsetrack.patient.v1 import ListPatientsRequest
 from services.common.errors import FieldsInvalid
-from services.common.postgres.paging import Listing
+from services.common.postgres.paging import Filter, Listing
 from services.common.protobuf.violations import NOT_A_DATE
 from services.common.text import normalize
 from services.patient.domain import is_calendar_date
 from services.patient.models import patients, select_message
-from services.patient.search import BoundedListing, name_patterns
+from services.patient.search import EXAMINED, BoundedListing, measure_window, name_patterns
 from services.patient.search_statements import Condition, find_walked_columns, match_word
 from services.patient.words import MAX_WORDS, build_patterns
 
@@ -96,11 +96,19 @@ def _date_filters(request: ListPatientsRequest) -> Iterator[tuple[str, str]]:
 def _compile_listing(order: Order, filters: frozenset[str]) -> Listing | BoundedListing:
     names, descending = _sort_columns(order)
     conditions = [_FILTERS[name] for name in sorted(filters)]
-    if {each.column for each in conditions} <= find_walked_columns(names) | {"delete_time"}:
-        columns = [patients.c[name] for name in names]
-        rows = select(*columns, select_message(patients.c)).where(*(each.test(patients.c) for each in conditions))
-        return Listing(rows, *columns, descending=descending)
-    return BoundedListing(names, descending, conditions)
+    unwalked = {each.column for each in conditions} - find_walked_columns(names)
+    if unwalked - {"delete_time"}:
+        return BoundedListing(names, descending, conditions)
+    columns = [patients.c[name] for name in names]
+    rows = select(patients).where(*(each.test(patients.c) for each in conditions if each.column not in unwalked))
+    if not unwalked:
+        return Listing(rows.with_only_columns(*columns, select_message(patients.c)), *columns, descending=descending)
+    # No index tells which patients are deleted.
+    live = Filter(
+        lambda row: select(*(row[name] for name in names), select_message(row)).where(row.delete_time.is_(None)),
+        examined=EXAMINED * measure_window(names),
+    )
+    return Listing(rows, *columns, descending=descending, filtered=live)
 
 
 @lru_cache(maxsize=512)

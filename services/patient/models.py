@@ -1,7 +1,5 @@
 """The tables and statements of the patient service."""
 
-from typing import Any
-
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -25,7 +23,6 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from services.common.audit.search import Search
 from services.common.audit.tables import AuditTables
@@ -33,13 +30,10 @@ from services.common.messaging.outbox import outbox_table
 from services.common.messaging.topic import topics_table
 from services.common.postgres.idempotency import StoredResponses, responses_table
 from services.common.postgres.journal import Journal, journal_columns
-from services.common.postgres.paging import Listing
+from services.common.postgres.paging import Listing, Row
 from services.common.postgres.statement import Statement
 
 metadata = MetaData()
-
-Row = ReadOnlyColumnCollection[str, Any]
-"""The columns of a table or a subquery."""
 
 _WORDS = r"""
     ' ' || translate(encode(fold_words(

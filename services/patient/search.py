@@ -76,7 +76,7 @@ class BoundedListing:
         self._ranked = ranked
         tested = {"words" if searched else "", *(each.column for each in conditions)}
         self._indexed = [name for name in _INDEXED if name in tested]
-        self._window = WINDOW if order[0] == "create_time" else SCATTERED_WINDOW
+        self._window = measure_window(order)
         self._statements = SearchStatements(order, descending, conditions, searched=searched, ranked=ranked)
         key = self._statements.start.types | None
         keys = (key, key, self._statements.last.types | None if ranked else None)
@@ -130,7 +130,7 @@ class BoundedListing:
                 is_few, page = await self._read_few(db, few, size, values)
                 if is_few:
                     return page
-            examined += self._measure_window(position)
+            examined += self._measure(position)
             if len(rows) >= min(_SPARSE, size) or (position.is_long and (rows or examined >= EXAMINED * self._window)):
                 return rows, Position(start=position.end)
             position, is_first = Position(is_long=True, start=position.end), False
@@ -144,7 +144,7 @@ class BoundedListing:
         if position.last is not None:
             statement = self._statements.rest(start=start, end=position.end is not None, last=True)
             return await db.rows(statement, **values), position
-        statement = self._statements.window(length=self._measure_window(position), start=start)
+        statement = self._statements.window(length=self._measure(position), start=start)
         rows = await db.rows(statement, **values)
         end = tuple(rows[0][name] for name in self._statements.end.parameters)
         return _drop_empty(rows), position._replace(end=None if None in end else end)
@@ -178,9 +178,9 @@ class BoundedListing:
         statements = self._statements
         keys = ((statements.start, position.start), (statements.end, position.end), (statements.last, position.last))
         values = {name: value for key, row in keys for name, value in zip(key.parameters, row or (), strict=False)}
-        return values | {"most": 2 * self._measure_window(position)}
+        return values | {"most": 2 * self._measure(position)}
 
-    def _measure_window(self, position: Position) -> int:
+    def _measure(self, position: Position) -> int:
         """Returns the number of patients in a window."""
         return self._window * (_GROWTH if position.is_long else 1)
 
@@ -189,6 +189,11 @@ class BoundedListing:
             return Position(*cursor.decode(token, query, self._position))
         except cursor.InvalidCursorError:
             raise PageTokenInvalid from None
+
+
+def measure_window(order: Sequence[str]) -> int:
+    """Returns the number of patients in a window."""
+    return WINDOW if order[0] == "create_time" else SCATTERED_WINDOW
 
 
 def name_patterns(patterns: Patterns) -> dict[str, Any]:

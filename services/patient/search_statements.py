@@ -29,9 +29,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from services.common.postgres.paging import LIMIT, Keyset
+from services.common.postgres.paging import LIMIT, Keyset, Row, constant
 from services.common.postgres.statement import Statement
-from services.patient.models import Row, patients, select_message
+from services.patient.models import patients, select_message
 
 FEW: Final = 300
 """The number of matches that are sorted at once."""
@@ -93,7 +93,7 @@ class SearchStatements:
         index was searched only for some of the words. There is at least one row, without a patient if none matches.
         """
         most = FEW + 1 if is_first else _MOST
-        is_few: ColumnElement[Any] = func.count() < _constant(most)
+        is_few: ColumnElement[Any] = func.count() < constant(most)
         if unless_frequent:
             sample = self._select_sample().cte("frequent").c
             is_frequent, is_partial, *patterns = (select(each).scalar_subquery() for each in sample)
@@ -103,7 +103,7 @@ class SearchStatements:
             found = select(patients).where(*map(patients.c.words.like, self._searched))
         else:  # without an order, Postgres might read the table
             found = select(patients).where(*self._tests(column)).order_by(patients.c[column])
-        row = found.limit(_constant(most)).cte("found").prefix_with("MATERIALIZED")
+        row = found.limit(constant(most)).cte("found").prefix_with("MATERIALIZED")
         counted = select(is_few.label("is_few")).select_from(row).cte("counted")
         matches = self._select_matches(row.c, self._conditions, start=start, last=last)
         if is_first:
@@ -118,9 +118,9 @@ class SearchStatements:
         """
         ends = (column.label(name) for column, name in zip(self.end.columns, self.end.parameters, strict=True))
         rows = self._select_from(start=start)
-        end = rows.with_only_columns(*ends).limit(_constant(1)).offset(_constant(length - 1)).subquery("window_end")
-        matches = self._walk(rows.limit(_constant(length)), last=False).subquery("matches")
-        one = select(_constant(1).label("one")).subquery("one")
+        end = rows.with_only_columns(*ends).limit(constant(1)).offset(constant(length - 1)).subquery("window_end")
+        matches = self._walk(rows.limit(constant(length)), last=False).subquery("matches")
+        one = select(constant(1).label("one")).subquery("one")
         return self._join(select(*end.c).select_from(one.outerjoin(end, true())).subquery("ended"), matches)
 
     def _build_rest(self, *, start: bool, end: bool, last: bool) -> Statement:
@@ -130,7 +130,7 @@ class SearchStatements:
             window = self.end.stop(window)
         # Both keep the conditions of the window, which its index answers, apart from the others. The limit only shows
         # Postgres that the window is short. Between the pages of a ranked window, new patients could exceed it.
-        window = window.offset(_constant(0)) if self._ranked else window.limit(bindparam("most", type_=Integer))
+        window = window.offset(constant(0)) if self._ranked else window.limit(bindparam("most", type_=Integer))
         return Statement(self._walk(window, last=last))
 
     def _select_from(self, *, start: bool) -> Select[Any]:
@@ -151,9 +151,9 @@ class SearchStatements:
         for frequent words.
         """
         newest = select(patients.c.words).order_by(patients.c.create_time.desc(), patients.c.id.desc())
-        sampled = newest.limit(_constant(_SAMPLE)).subquery("newest").c.words
+        sampled = newest.limit(constant(_SAMPLE)).subquery("newest").c.words
         tests = [sampled.like(pattern) for pattern in self._searched]
-        counts = (func.count().filter(test) >= _constant(_FREQUENT) for test in (and_(*tests), *tests))
+        counts = (func.count().filter(test) >= constant(_FREQUENT) for test in (and_(*tests), *tests))
         sample = select(*(each.label(f"frequent_{number}") for number, each in enumerate(counts))).subquery("sample")
         is_frequent, *frequent = sample.c
         is_partial = and_(or_(*frequent), ~and_(*frequent))
@@ -206,8 +206,4 @@ def _select_parameter(name: str) -> ColumnElement[str]:
 
 def _rank(row: Row) -> ColumnElement[int]:
     equal, prefix = (row.words.like(all_(bindparam(name, type_=ARRAY(Text)))) for name in ("equal", "prefix"))
-    return case((equal, _constant(0)), (prefix, _constant(1)), else_=_constant(2))
-
-
-def _constant(value: int) -> ColumnElement[int]:
-    return literal_column(str(value), Integer)
+    return case((equal, constant(0)), (prefix, constant(1)), else_=constant(2))

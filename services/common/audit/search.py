@@ -7,17 +7,19 @@ from typing import Any
 from uuid import UUID
 
 from asyncpg import Record
-from sqlalchemy import ColumnElement, DateTime, Table, Uuid, bindparam, func, select, true, tuple_, union_all
+from sqlalchemy import ColumnElement, DateTime, Table, Text, Uuid, bindparam, func, select, true, tuple_, union_all
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from gen.pulsetrack.audit.v1 import SearchAccessEventsRequest, SearchAccessEventsResponse, ServiceAccessEvent
 from services.common.audit.tables import AuditTables, first_id, has_one_id, has_several_ids, is_group_id, split_call
 from services.common.postgres.database import Database, Transaction
-from services.common.postgres.paging import LIMIT, Keyset, Listing
+from services.common.postgres.paging import LIMIT, Filter, Keyset, Listing, constant
 
 _USER_ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAX_SUBJECTS_RETURNED = 20
 _MAX_IDS_READ = 200  # more than the number of groups in a list of 1,000
+EXAMINED = 500
+
 _AFTER = (bindparam("after_occur_time", type_=DateTime(timezone=True)), bindparam("after_id", type_=Uuid))
 """The parameters of the last event of the previous page."""
 
@@ -31,11 +33,13 @@ class _SubjectListing(Listing):
     and the events with several ids from another. A page therefore takes longer only if the subject is in more groups.
     """
 
-    def __init__(self, tables: AuditTables, *conditions: ColumnElement[bool]) -> None:
+    def __init__(self, tables: AuditTables, filtered: Filter | None = None) -> None:
         wanted_ids = bindparam("subject_ids", type_=ARRAY(Uuid))
         groups = select(tables.groups.c.id).where(tables.groups.c.subject_ids.contains(wanted_ids))
         ids = select(func.unnest(wanted_ids).column_valued("id")).union_all(groups).cte("ids")
         event, columns = tables.events.c, _select_columns(tables.events)
+        # Postgres does not know the result of a subquery. If it expected fewer events than that, it would sort them.
+        limit = select(constant(filtered.examined)).scalar_subquery() if filtered else LIMIT
         newest = Keyset((event.occur_time, event.id), (True, True))
         first = first_id(tables.events)
         # The range contains only events whose first id is this one. With an equality instead, Postgres would expect few
@@ -44,40 +48,33 @@ class _SubjectListing(Listing):
             has_one_id(tables.events),
             first >= ids.c.id,
             tuple_(first, event.occur_time, event.id) < tuple_(ids.c.id, *_AFTER),
-            *conditions,
         )
-        of_each_id = of_each_id.order_by(first.desc(), event.occur_time.desc(), event.id.desc()).limit(LIMIT)
+        of_each_id = of_each_id.order_by(first.desc(), event.occur_time.desc(), event.id.desc()).limit(limit)
         all_ids = select(func.array_agg(ids.c.id)).scalar_subquery()
-        of_any_id = select(*columns).where(
-            has_several_ids(tables.events), event.subject_ids.overlap(all_ids), *conditions
-        )
-        of_any_id = newest.sort(newest.skip(of_any_id)).limit(LIMIT)
+        of_any_id = select(*columns).where(has_several_ids(tables.events), event.subject_ids.overlap(all_ids))
+        of_any_id = newest.sort(newest.skip(of_any_id)).limit(limit)
         each = of_each_id.lateral("of_each_id")
         found = union_all(
             select(each).select_from(ids.join(each, true())), select(of_any_id.subquery("of_any_id"))
         ).subquery()
-        super().__init__(select(found), found.c.occur_time, found.c.id)
-
-    async def read_rows(
-        self, db: Database | Transaction, after: Sequence[Any] | None, **values: Any
-    ) -> Sequence[Record]:
-        """Returns rows up to a limit: the first ones, or those after the row whose sort columns have the values."""
-        return await super().read_rows(db, after or _BEFORE_FIRST, **values)
+        super().__init__(select(found), found.c.occur_time, found.c.id, filtered=filtered, begin=_BEFORE_FIRST)
 
 
 class Search:
     """The searches that a service supports."""
 
-    def __init__(self, tables: AuditTables) -> None:
+    def __init__(self, tables: AuditTables, *, examined: int = EXAMINED) -> None:
+        """Takes the tables, and how many events of a subject a search by subject and actor examines for a page."""
         self._tables = tables
         rows = select(*_select_columns(tables.events))
-        event, by_actor = tables.events.c, tables.events.c.actor_id == bindparam("actor_id")
+        event, actor_id = tables.events.c, bindparam("actor_id", type_=Text)
+        by_actor = Filter(lambda row: select(*row).where(row.actor_id == actor_id), examined)
         self.subject_listing = _SubjectListing(tables)
         """The events of one subject, newest first, by the parameter `subject_ids`."""
         # Ids are UUIDs of version 7, so they sort by time.
         self._listings = {
             (False, False): Listing(rows, event.id),
-            (True, False): Listing(rows.where(by_actor), event.id),
+            (True, False): Listing(rows.where(event.actor_id == actor_id), event.id),
             (False, True): self.subject_listing,
             (True, True): _SubjectListing(tables, by_actor),
         }

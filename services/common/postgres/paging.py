@@ -1,12 +1,13 @@
 """Keyset pagination (AIP-158): a page begins after the last row of the previous page."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import GenericAlias
-from typing import Any
+from typing import Any, NamedTuple
 
 from asyncpg import Record
-from sqlalchemy import BindParameter, ColumnElement, Integer, Select, and_, bindparam, or_, tuple_
+from sqlalchemy import BindParameter, ColumnElement, Integer, Select, and_, bindparam, literal_column, or_, tuple_
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from services.common.errors import PageTokenInvalid, ValueRejected
 from services.common.postgres import cursor
@@ -16,6 +17,9 @@ from services.common.protobuf import codec
 
 DEFAULT_PAGE_SIZE = 50
 MAX_PAGE_SIZE = 1000
+
+Row = ReadOnlyColumnCollection[str, Any]
+"""The columns of a table or a subquery."""
 
 LIMIT = bindparam("limit", type_=Integer)
 """The parameter of a statement that limits the number of its rows."""
@@ -57,47 +61,71 @@ class Keyset:
         return [bindparam(name, type_=column.type) for name, column in zip(self.parameters, self.columns, strict=True)]
 
 
+class Filter(NamedTuple):
+    """A condition of a listing that no index answers. A page examines a limited number of rows."""
+
+    select: Callable[[Row], Select[Any]]
+    """Selects the rows that meet the condition, from the columns of all rows."""
+    examined: int
+
+
 class Listing:
     """A select that is read page by page, sorted by columns that together identify a row."""
 
     def __init__(
-        self, rows: Select[Any], *columns: ColumnElement[Any], descending: Sequence[bool] | None = None
+        self,
+        rows: Select[Any],
+        *columns: ColumnElement[Any],
+        descending: Sequence[bool] | None = None,
+        filtered: Filter | None = None,
+        begin: Sequence[Any] | None = None,
     ) -> None:
         """Takes a select, its sort columns, which it must select and which must not be null, and their directions.
 
-        By default, all are descending.
+        By default, all are descending. `begin` are the values of the sort columns before the first row, if the select
+        needs them.
         """
         self._keyset = Keyset(columns, descending or [True] * len(columns))
-        ordered = self._keyset.sort(rows).limit(LIMIT)
-        self._first = Statement(ordered)
-        self._following = Statement(self._keyset.skip(ordered))
+        self._begin = begin
+        ordered = self._keyset.sort(rows)
+        selects = (ordered, self._keyset.skip(ordered))
+        self._pages = [Statement(_select_page(each, filtered)) for each in selects]
+        self._ends = [Statement(_select_end(each, columns, filtered.examined)) for each in selects] if filtered else []
 
     async def read_page(self, db: Database | Transaction, request: Any, **values: Any) -> tuple[Sequence[Record], str]:
         """Returns the rows of the requested page, and the token of the next page, which is empty on the last page.
 
-        A page token is valid only for the query that it came from. It grants no access that the query does not.
+        If the listing has a filter, a page that is not the last can have fewer rows than requested, or none. A page
+        token is valid only for the query that it came from. It grants no access that the query does not.
         Raises PageTokenInvalid.
         """
         query, size = encode_query(request), effective_page_size(request.page_size)
-        after = self._decode(request.page_token, query) if request.page_token else None
+        after = self._decode(request.page_token, query) if request.page_token else self._begin
         try:
-            rows = await self.read_rows(db, after, limit=size + 1, **values)
+            rows = await self._read(db, self._pages, after, limit=size + 1, **values)
+            last = rows[size - 1] if len(rows) > size else await self._find_end(db, rows, after, **values)
         except ValueRejected:
-            if after:  # a forged token can contain any value
+            if request.page_token:  # a forged token can contain any value
                 raise PageTokenInvalid from None
             raise
-        if len(rows) <= size:
-            return rows, ""
-        last = rows[size - 1]
-        return rows[:size], cursor.encode(tuple(last[name] for name in self._keyset.names), query)
+        token = cursor.encode(tuple(last[name] for name in self._keyset.names), query) if last else ""
+        return rows[:size], token
 
-    async def read_rows(
-        self, db: Database | Transaction, after: Sequence[Any] | None, **values: Any
+    async def _find_end(
+        self, db: Database | Transaction, rows: Sequence[Record], after: Sequence[Any] | None, **values: Any
+    ) -> Record | None:
+        """Returns the last row that was returned or examined, if a filter may have more rows."""
+        end = await self._read(db, self._ends, after, **values) if self._ends else ()
+        return next(iter((*rows[-1:], *end)), None) if end else None
+
+    async def _read(
+        self, db: Database | Transaction, statements: Sequence[Statement], after: Sequence[Any] | None, **values: Any
     ) -> Sequence[Record]:
-        """Returns rows up to a limit: the first ones, or those after the row whose sort columns have the values."""
+        """Runs the first statement, or the second one for the rows after the row whose sort columns have the values."""
+        first, following = statements
         if after is None:
-            return await db.rows(self._first, **values)
-        return await db.rows(self._following, **values, **dict(zip(self._keyset.parameters, after, strict=True)))
+            return await db.rows(first, **values)
+        return await db.rows(following, **values, **dict(zip(self._keyset.parameters, after, strict=True)))
 
     def _decode(self, token: str, query: bytes) -> tuple[Any, ...]:
         """Returns the values of the sort columns in the last row of the previous page."""
@@ -126,6 +154,22 @@ def _is_after(
     rest = _is_after(columns[1:], values[1:], descending[1:], inclusive=inclusive)
     # The first condition is implied by the second, and lets Postgres use an index of the column.
     return and_(not_before, or_(beyond, rest))
+
+
+def constant(value: int) -> ColumnElement[int]:
+    """Returns a number that is part of the statement, so the plan depends on it."""
+    return literal_column(str(value), Integer)
+
+
+def _select_page(rows: Select[Any], filtered: Filter | None) -> Select[Any]:
+    if filtered:
+        # A subquery keeps its order. With another ORDER BY, Postgres would expect to read it to its end.
+        rows = filtered.select(rows.limit(constant(filtered.examined)).subquery("examined").c)
+    return rows.limit(LIMIT)
+
+
+def _select_end(rows: Select[Any], columns: Sequence[ColumnElement[Any]], examined: int) -> Select[Any]:
+    return rows.with_only_columns(*columns).limit(constant(1)).offset(constant(examined - 1))
 
 
 def encode_query(request: Any) -> bytes:

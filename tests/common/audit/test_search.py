@@ -4,14 +4,14 @@ import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 import pytest
 from uuid_utils.compat import uuid7
 
 from gen.pulsetrack.audit.v1 import SearchAccessEventsRequest
-from services.billing.models import SEARCH
+from services.billing.models import AUDIT, SEARCH
+from services.common.audit.search import Search
 from services.common.audit.tables import build_groups, split_ids
 from services.common.postgres.database import Database
 from tests.harness.background import Background
@@ -54,20 +54,35 @@ async def fill(url: str) -> None:
     await connection.close()
 
 
-@pytest.mark.parametrize("actor_id", ["", "a"])
-def test_pages_contain_all_events_of_a_subject_in_order(background: Background, url: str, actor_id: str) -> None:
-    async def search(subject_id: UUID) -> list[str]:
-        found, token = list[str](), ""
-        async with Database(url) as db:
-            while True:
-                query: dict[str, Any] = {"subject_id": str(subject_id), "actor_id": actor_id}
-                page = await SEARCH.page(db, SearchAccessEventsRequest(**query, page_size=3, page_token=token))
-                found += [event.id for event in page.access_events]
-                if not (token := page.next_page_token):
-                    return found
-
+@pytest.mark.parametrize(
+    ("search", "actor_id"),
+    [(SEARCH, ""), (SEARCH, "a"), (Search(AUDIT, examined=2), "a")],
+    ids=["", "actor", "bounded"],
+)
+def test_pages_contain_all_events_of_a_subject_in_order(
+    background: Background, url: str, search: Search, actor_id: str
+) -> None:
     sql = Sql(background, url)
     for subject_id in SUBJECTS[::3]:
         expected = [row["id"] for row in sql(EVENTS_FOUND_ONE_BY_ONE, subject_id, actor_id or "%")]
         assert expected
-        assert background.run(search(subject_id)) == expected
+        pages = background.run(read_pages(url, search, subject_id=str(subject_id), actor_id=actor_id))
+        assert [event for page in pages for event in page] == expected
+
+
+def test_a_call_examines_few_events_of_a_subject(background: Background, url: str) -> None:
+    query = {"subject_id": str(SUBJECTS[0]), "actor_id": "nobody"}
+    empty, *more = background.run(read_pages(url, Search(AUDIT, examined=2), **query))
+    assert empty == []
+    assert more
+
+
+async def read_pages(url: str, search: Search, **query: Any) -> list[list[str]]:
+    """Returns the ids of the events on each page."""
+    pages, token = [], ""
+    async with Database(url) as db:
+        while True:
+            page = await search.page(db, SearchAccessEventsRequest(**query, page_size=3, page_token=token))
+            pages.append([event.id for event in page.access_events])
+            if not (token := page.next_page_token):
+                return pages

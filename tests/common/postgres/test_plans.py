@@ -1,7 +1,6 @@
 """The plans of the lists, searches and statistics: they read only a few rows of large tables, by an index.
 
-Lists and searches of patients have tests of their own. A search by subject and actor may read every event of the
-subject.
+Lists and searches of patients have tests of their own.
 """
 
 from collections.abc import Callable, Coroutine, Iterator
@@ -139,6 +138,7 @@ READS: dict[str, tuple[str, Read]] = {
         "a frequent actor": {"actor_id": FREQUENT},
         "a rare actor": {"actor_id": RARE},
         "an unknown subject and a frequent actor": {"subject_id": UNKNOWN, "actor_id": FREQUENT},
+        "a frequent subject and an unknown actor": {"subject_id": FREQUENT, "actor_id": UNKNOWN},
     }.items()
 }
 

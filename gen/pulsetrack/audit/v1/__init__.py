@@ -68,7 +68,8 @@ class SearchAccessEventsResponse(betterproto2.Message):
 
     next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The token that requests the next page. Empty on the last page.
+    The token that requests the next page. Empty on the last page. With a subject and an actor, a page can have fewer
+    events than requested, or none, although more follow, because a call examines a limited number of events.
     """
 
 
