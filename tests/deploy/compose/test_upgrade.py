@@ -1,11 +1,18 @@
 """`make compose` while the system runs, and the connections that an upgrade needs."""
 
+import json
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
 import pytest
 
+from deploy.settings import HOST
 from deploy.topology import TOPOLOGY
 from tests.deploy.compose.stack import SERVERS, Stack
-from tests.e2e.sessions import Session
+from tests.e2e.sessions import Session, a_patient
 from tests.e2e.steady_load import Load
+from tests.harness.waiting import eventually
 
 OPEN_CONNECTIONS = """
 import asyncio, pathlib, sys
@@ -42,6 +49,31 @@ def test_upgrade_whose_services_do_not_start_preserves_the_running_ones(system: 
         system.run_program("up", PULSETRACK_SLOW_CALL_MS="none")
     assert list_ids(system) == before
     assert load.failed == []
+
+
+def is_draining(system: Stack) -> bool:
+    """Returns whether the gateway closes connections after their responses."""
+    try:
+        return "close" in httpx.get(f"{system.url}/healthz", timeout=5).headers.get_list("connection")
+    except httpx.TransportError:
+        return False
+
+
+def test_replaced_gateway_completes_calls_in_progress(system: Stack, user: Session) -> None:
+    body = json.dumps(a_patient()).encode()
+    head = (
+        f"POST /v1/patients HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {user.token}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with socket.create_connection((HOST, system.port)) as call, ThreadPoolExecutor() as threads:
+        call.sendall(head.encode() + body[:10])
+        replacing = ("up", "--detach", "--no-build", "--no-deps", "--force-recreate", "envoy")
+        replacement = threads.submit(system.compose, *replacing)
+        eventually(lambda: is_draining(system))
+        call.sendall(body[10:])
+        assert call.recv(20).startswith(b"HTTP/1.1 200")
+        replacement.result()
+    system.wait_until_healthy("envoy")
 
 
 def test_postgres_has_processes_for_all_of_its_connections(system: Stack) -> None:
