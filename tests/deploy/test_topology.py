@@ -201,5 +201,7 @@ def test_service_images_listen_on_the_port_of_the_topology() -> None:
 
 
 def test_each_service_has_an_image_that_runs_it() -> None:
-    targets = re.findall(r'^FROM service AS (\w+)\nCOPY --from=code /images/(\w+) /\nCMD \["(\S+)"\]', DOCKERFILE, re.M)
+    targets = re.findall(
+        r'^FROM service AS (\w+)\n(?:ENV .*\n)?COPY --from=code /images/(\w+) /\nCMD \["(\S+)"\]', DOCKERFILE, re.M
+    )
     assert targets == [(name, name, f"services.{name}") for name in TOPOLOGY]
