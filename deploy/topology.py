@@ -6,7 +6,7 @@ written by hand, and a test compares it with the table. This module imports no o
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 GATEWAY = "gateway"
 
@@ -26,10 +26,16 @@ PROBE = ("python", "-I", "-S", "deploy/probe.py")
 
 KAFKA = "PULSETRACK_KAFKA"
 """The setting with Kafka's servers, and the credentials if they require them."""
+KAFKA_PASSWORD = "PULSETRACK_KAFKA_PASSWORD"  # noqa: S105 - a variable's name
+"""The setting with the password of the Kafka user, if it is not part of the previous one."""
 CLIENT_SECRET = "PULSETRACK_SERVICE_SECRET"  # noqa: S105 - a variable's name
 """The setting of services that request service tokens from auth."""
 CLIENT_SECRETS = "client-secrets"
 """The secret with all client secrets, a JSON object by service name. It is derived from the others."""
+
+
+TLS_AUTHORITIES = "tls-authorities"
+"""The secret with the certificates of the authorities that the gateway and the services trust."""
 
 
 class DatabaseSecrets(NamedTuple):
@@ -143,6 +149,34 @@ OPERATOR = "pulsetrack_operator"
 
 OPERATOR_PASSWORD = "PULSETRACK_OPERATOR_PASSWORD"  # noqa: S105 - a variable's name
 """The setting of the databases job that holds the operator's password."""
+
+CERTIFICATE_NAMES = (GATEWAY, *TOPOLOGY)
+"""The names in the certificates with which the gateway and the services authenticate to each other."""
+
+
+class TlsSecrets(NamedTuple):
+    """The secrets with which the gateway or a service authenticates to the others, or the settings that hold them."""
+
+    certificate: str
+    key: str
+    authorities: str
+
+
+TLS_SETTINGS = TlsSecrets("PULSETRACK_TLS_CERTIFICATE", "PULSETRACK_TLS_KEY", "PULSETRACK_TLS_CA")
+
+
+def tls_secrets(name: str) -> TlsSecrets:
+    """Returns the names of the secrets of the gateway or of a service."""
+    return TlsSecrets(f"{name}-certificate", f"{name}-certificate-key", TLS_AUTHORITIES)
+
+
+def tls_files(certificates: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the secrets by name, from the JSON that deploy.certificates writes."""
+    files = {TLS_AUTHORITIES: "".join(each["certificate"] for each in certificates["authorities"])}
+    for name, issued in certificates["issued"].items():
+        secrets = tls_secrets(name)
+        files |= {secrets.certificate: issued["certificate"], secrets.key: issued["key"]}
+    return files
 
 
 def count_connections(per_process: int, workers: int) -> int:

@@ -4,15 +4,20 @@
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
+from deploy.certificates import renew, write_files
+from deploy.topology import GATEWAY, TLS_SETTINGS, tls_secrets
 from envoy.config import Address, Target, render
 from envoy.program import EnvoyMissingError, binary
 from envoy.target import parse_origins
+from envoy.upstream_tls import UpstreamTls
 from services.common.protobuf.contract import DESCRIPTORS, SERVICES
 
 TARGETS = {
@@ -31,10 +36,13 @@ TARGETS = {
         site=Path("/srv/site"),
         discovery="dns",
         drains=True,
+        tls=UpstreamTls(*(f"/run/secrets/{name}" for name in tls_secrets(GATEWAY))),
     ),
 }
 TARGETS["cloud"] = replace(
-    TARGETS["compose"], upstreams={name: (Address(f"{name}.pulsetrack.internal", 50051),) for name in SERVICES}
+    TARGETS["compose"],
+    upstreams={name: (Address(f"{name}.pulsetrack.internal", 50051),) for name in SERVICES},
+    tls=UpstreamTls(*TLS_SETTINGS, source="environment_variable"),
 )
 """Targets by name: processes on one machine, Compose services by name, and services in a private DNS zone."""
 
@@ -98,12 +106,19 @@ def _check() -> int:
 
 
 def _validate(name: str, target: Target) -> str | None:
-    """Returns why Envoy rejects the configuration of a target, or None if it is valid."""
+    """Returns why Envoy rejects the configuration of a target, with new certificates, or None if it is valid."""
     with tempfile.TemporaryDirectory(prefix="pulsetrack-envoy-") as folder:
+        write_files(Path(folder), renew(None, datetime.now(UTC)))
+        files = [Path(folder, name) for name in tls_secrets(GATEWAY)]
+        if target.tls and target.tls.source == "filename":
+            target = replace(target, tls=UpstreamTls(*map(str, files)))
+        variables = {variable: file.read_text() for variable, file in zip(TLS_SETTINGS, files, strict=True)}
         file = Path(folder, "envoy.yaml")
         file.write_text(render(target))
         command = [str(binary()), "--mode", "validate", "--disable-hot-restart", "-l", "critical", "-c", str(file)]
-        run = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own binary
+        run = subprocess.run(  # noqa: S603 - our own binary
+            command, capture_output=True, text=True, check=False, env=os.environ | variables
+        )
     return None if run.returncode == 0 else f"Envoy rejects the {name} target: {run.stdout}{run.stderr}".strip()
 
 

@@ -60,6 +60,7 @@ def _cluster(target: Target, service: str, name: str, max_requests: int) -> Conf
             "cluster_name": name,
             "endpoints": [{"lb_endpoints": [_endpoint(address) for address in target.upstreams[service]]}],
         },
+        **({"transport_socket": target.tls.socket(service)} if target.tls else {}),
         "common_lb_config": _LOAD_BALANCING,
         "circuit_breakers": {"thresholds": [{**_LIMITS, "max_requests": max_requests}]},
         "upstream_connection_options": {

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from envoy.extension import Config
+from envoy.upstream_tls import UpstreamTls
 
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")
 
@@ -85,6 +86,8 @@ class Target:
     """File of the access log. None writes to standard output."""
     discovery: Literal["static", "dns"] = "static"
     """Whether upstream hosts are IP addresses ("static") or DNS names that resolve to all addresses ("dns")."""
+    tls: UpstreamTls | None = None
+    """TLS to the services. None connects without TLS."""
     reflection: bool = True
     """Enables gRPC reflection."""
     cors_origins: tuple[str, ...] = ()

@@ -42,6 +42,7 @@ def read_choices(name: str, environment: Mapping[str, str] = os.environ) -> Choi
         images=environment.get("PULSETRACK_IMAGES", Choices.images),
         version=environment.get("PULSETRACK_VERSION", Choices.version),
         kafka=environment.get("PULSETRACK_KAFKA"),
+        rotate_certificates=environment.get("PULSETRACK_ROTATE_CERTIFICATES") == "yes",
         endpoint=endpoint,
         bucket=environment.get("PULSETRACK_TEMPLATE_BUCKET"),
         confirm=approve if environment.get("PULSETRACK_APPROVE") == "yes" else ask,

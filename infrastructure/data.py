@@ -1,5 +1,7 @@
 """The data stack: Postgres, Kafka and the secrets."""
 
+from collections.abc import Mapping
+
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
@@ -9,7 +11,9 @@ from aws_cdk import aws_rds as rds
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
-from deploy.topology import OPERATOR, TOPOLOGY, database_name, owner_name
+from deploy.topology import CERTIFICATE_NAMES, OPERATOR, TOPOLOGY, database_name, owner_name
+from infrastructure.certificates import AUTHORITIES, certificate_output
+from infrastructure.kafka_users import REQUIRE_USERS, KafkaUser, add_users
 from infrastructure.network import DATABASE, KAFKA, PRIVATE, Network
 from infrastructure.settings import DatabaseSize, Environment, KafkaSize
 from infrastructure.stack import Stack, accept, to_logical_id
@@ -40,8 +44,12 @@ class Data(Stack):
         suffix = cdk.Fn.select(4, cdk.Fn.split("-", cdk.Fn.select(2, cdk.Fn.split("/", self.stack_id))))
         self._name = f"pulsetrack-{environment.name}-{suffix}"
         self.database = self._postgres(environment, network)
+        self.kafka_users: Mapping[str, KafkaUser] = {}
+        """Kafka's users by name, if brokers require a user."""
         if isinstance(environment.kafka, KafkaSize):
             kafka = self._kafka(environment.kafka, network)
+            if environment.kafka.secure:
+                self.kafka_users = add_users(self, kafka, prefix=self._name, removal_policy=self._removal_policy)
             # Kafka takes the longest and fails most often. A protected database would prevent the rollback.
             self.database.node.add_dependency(kafka)
             cdk.CfnOutput(self, "KafkaArn", value=kafka.ref)
@@ -50,6 +58,7 @@ class Data(Stack):
         self.operator_password = self._secret("operator", f"The password of the database role {OPERATOR}")
         self.admin_password = self._secret("admin", "The password of the first admin")
         self.key_passphrase = self._secret("key", "What opens the keys that sign tokens")
+        self._add_certificates()
         self.client_secrets = self._secret("clients", "Each service's client secret", field="patient")
         cdk.CfnOutput(self, "AdminPasswordSecret", value=self.admin_password.secret_arn)
 
@@ -135,9 +144,10 @@ class Data(Stack):
             ),
             encryption_info=msk.CfnCluster.EncryptionInfoProperty(
                 encryption_in_transit=msk.CfnCluster.EncryptionInTransitProperty(
-                    client_broker="TLS" if size.tls else "TLS_PLAINTEXT", in_cluster=True
+                    client_broker="TLS" if size.secure else "TLS_PLAINTEXT", in_cluster=True
                 )
             ),
+            client_authentication=REQUIRE_USERS if size.secure else None,
             enhanced_monitoring="PER_TOPIC_PER_BROKER",
             logging_info=msk.CfnCluster.LoggingInfoProperty(
                 broker_logs=msk.CfnCluster.BrokerLogsProperty(
@@ -146,9 +156,22 @@ class Data(Stack):
             ),
         )
         cluster.apply_removal_policy(self._removal_policy)
-        if not size.tls:
+        if not size.secure:
             accept(cluster, "AwsSolutions::AwsSolutions-MSK2", "The broker of an emulator does not support TLS.")
         return cluster
+
+    def _add_certificates(self) -> None:
+        """Adds the secrets that a deployment fills with certificates, and outputs with their ARNs.
+
+        They contain random text until then.
+        """
+        self.certificates = {
+            name: self._secret(f"{name}_certificate", f"The certificate of {name}", field="certificate")
+            for name in CERTIFICATE_NAMES
+        }
+        authorities = self._secret("authorities", "The keys that issue certificates; no task reads them", field="empty")
+        for name, secret in {AUTHORITIES: authorities, **self.certificates}.items():
+            cdk.CfnOutput(self, certificate_output(name), value=secret.secret_arn)
 
     def _secret(self, name: str, description: str, *, field: str = "") -> secretsmanager.Secret:
         """Adds a secret of 40 letters and digits. If a field is named, the secret is a JSON object with that field."""

@@ -12,6 +12,7 @@ import httpx
 
 from deploy.topology import GATEWAY, TOPOLOGY
 from infrastructure.app import synthesize
+from infrastructure.certificates import CertificateSecrets
 from infrastructure.cloudformation import CloudFormation, Confirm
 from infrastructure.errors import DeployError
 from infrastructure.operations import plan_task
@@ -32,6 +33,8 @@ class Choices:
     version: str = "dev"
     kafka: str | None = None
     """Bootstrap servers. Required if the environment's Kafka is external. If None, they are read from MSK."""
+    rotate_certificates: bool = False
+    """Whether to replace all certificates of the gateway and the services, and their authority."""
     endpoint: str | None = None
     """The URL of an emulator. If None, AWS is used."""
     bucket: str | None = None
@@ -63,12 +66,13 @@ class Deployment:
         network, data, edge, jobs, services, monitoring = synthesize(self._environment, self._folder)
         images = {"Images": self._choices.images, "Version": self._choices.version}
         network_outputs = self._put(network)
-        kafka = self._find_brokers(self._put(data))
+        data_outputs = self._put(data)
+        kafka, certificates = self._find_brokers(data_outputs), self._renew_certificates(data_outputs)
         url = self._put(edge)["Url"]
         jobs_outputs = self._put(jobs, images)
         cluster = Cluster(self._choices.session, self._choices.endpoint, network_outputs | jobs_outputs)
         self._prepare_databases(cluster, jobs_outputs)
-        self._run_services(cluster, services, {**images, "KafkaBootstrap": kafka})
+        self._run_services(cluster, services, {**images, "KafkaBootstrap": kafka, "Certificates": certificates})
         self._put(monitoring)
         self._check_url(url)
         return url
@@ -141,16 +145,21 @@ class Deployment:
         self._report("waiting for the services")
         cluster.wait_for_services(definitions)
 
+    def _renew_certificates(self, data: dict[str, str]) -> str:
+        """Renews the certificates of the gateway and the services if needed. Returns their version."""
+        client = self._choices.session.client("secretsmanager", endpoint_url=self._choices.endpoint)
+        return CertificateSecrets(client, data).renew(rotate=self._choices.rotate_certificates)
+
     def _find_brokers(self, data: dict[str, str]) -> str:
         """Returns Kafka's bootstrap servers. CloudFormation has no attribute for them."""
-        if self._choices.kafka:
-            return self._choices.kafka
+        kafka = self._environment.kafka
+        if isinstance(kafka, ExternalKafka) or self._choices.kafka:
+            return self._choices.kafka or ""
         msk = self._choices.session.client("kafka", endpoint_url=self._choices.endpoint)
         brokers = msk.get_bootstrap_brokers(ClusterArn=data["KafkaArn"])
-        name = "BootstrapBrokerStringTls" if self._environment.kafka.tls else "BootstrapBrokerString"
-        if not brokers.get(name):
-            raise DeployError(f"The Kafka cluster has no {name}.")
-        return str(brokers[name])
+        if not brokers.get(kafka.brokers_field):
+            raise DeployError(f"The Kafka cluster has no {kafka.brokers_field}.")
+        return str(brokers[kafka.brokers_field])
 
     def _check_url(self, url: str) -> None:
         """Calls the gateway, and auth through it, until both respond."""

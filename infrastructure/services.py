@@ -5,7 +5,18 @@ from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_servicediscovery as servicediscovery
 from constructs import Construct
 
-from deploy.topology import CLIENT_SECRETS, CLIENTS, GATEWAY, GATEWAY_PORT, PROBE, TOPOLOGY, Service, database_name
+from deploy.topology import (
+    CLIENT_SECRETS,
+    CLIENTS,
+    GATEWAY,
+    GATEWAY_PORT,
+    PROBE,
+    TLS_SETTINGS,
+    TOPOLOGY,
+    Service,
+    TlsSecrets,
+    database_name,
+)
 from infrastructure.data import Data
 from infrastructure.edge import Edge
 from infrastructure.jobs import Jobs, database_environment
@@ -34,6 +45,9 @@ class Services(Stack):
         self._environment, self._network, self._data, self._jobs = environment, network, data, jobs
         self._images = Images(self, environment)
         kafka = cdk.CfnParameter(self, "KafkaBootstrap", description="Kafka's bootstrap servers: host:port,host:port")
+        certificates = cdk.CfnParameter(self, "Certificates", default="", description="The version of the certificates")
+        # New certificates change the task definitions: running tasks do not read them.
+        self._labels = {"pulsetrack.certificates": certificates.value_as_string}
         counts = {name: self._add_service(service, kafka.value_as_string) for name, service in TOPOLOGY.items()}
         if environment.log_metrics:
             scale_by_delay(counts["patient"], OUTBOX_AGE.read(environment), target=_SECONDS_LATE)
@@ -53,7 +67,10 @@ class Services(Stack):
             secrets=self._build_secrets(service),
             port=service.port,
             health_check=build_health_check(*PROBE),
+            labels=self._labels,
         )
+        if user := self._data.kafka_users.get(name):
+            user.pass_password(definition)
         fargate = self._run(name, definition)
         fargate.enable_cloud_map(name=name, dns_record_type=servicediscovery.DnsRecordType.A, dns_ttl=_NAME_TTL)
         return scale_by_load(fargate, self._environment.services[name])
@@ -67,7 +84,9 @@ class Services(Stack):
             log=self._jobs.log,
             entry_point=["gracefully"],
             command=["-c", _GATEWAY_FILE, "--concurrency", "2", "--log-level", "warn", "--disable-hot-restart"],
+            secrets=self._build_certificate(GATEWAY),
             port=GATEWAY_PORT,
+            labels=self._labels,
         )
         service = self._run(GATEWAY, definition)
         edge.balancer.attach(service)
@@ -105,7 +124,7 @@ class Services(Stack):
             "PULSETRACK_REFLECTION": "on" if environment.reflection else "off",
             **database_environment(environment, self._data, role, role),
             **{variable: value for variable, value in chosen.items() if variable in service.settings},
-            **service.addresses(_address, f"ssl://{kafka}" if environment.kafka.tls else kafka),
+            **service.addresses(_address, environment.kafka.build_url(service.name, kafka)),
             **environment.settings.get(service.name, {}),
         }
 
@@ -118,8 +137,19 @@ class Services(Stack):
             CLIENT_SECRETS: read(data.client_secrets),
             **{secret: read(data.client_secrets, client) for client, secret in CLIENTS.items()},
         }
-        password = {"PGPASSWORD": read(data.passwords[database_name(service.name)])}
-        return password | {variable: secrets[name] for variable, name in service.secrets.items()}
+        return {
+            "PGPASSWORD": read(data.passwords[database_name(service.name)]),
+            **{variable: secrets[name] for variable, name in service.secrets.items()},
+            **self._build_certificate(service.name),
+        }
+
+    def _build_certificate(self, name: str) -> dict[str, ecs.Secret]:
+        """Returns the secrets with which a service or the gateway authenticates to the others, by variable."""
+        secret = self._data.certificates[name]
+        return {
+            variable: ecs.Secret.from_secrets_manager(secret, field)
+            for variable, field in zip(TLS_SETTINGS, TlsSecrets._fields, strict=True)
+        }
 
 
 def _address(service: str) -> str:

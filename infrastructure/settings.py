@@ -54,13 +54,22 @@ class KafkaSize:
     instance: str
     brokers: int
     storage_gib: int
-    tls: bool = True
-    """Whether brokers accept only TLS. The broker of an emulator does not support it."""
+    secure: bool = True
+    """Whether brokers accept only TLS and users with passwords (SCRAM). The broker of an emulator supports neither."""
 
     @property
     def port(self) -> int:
         """The port on which MSK brokers listen for clients."""
-        return 9094 if self.tls else KAFKA_PORT
+        return 9096 if self.secure else KAFKA_PORT
+
+    @property
+    def brokers_field(self) -> str:
+        """The field of the response of GetBootstrapBrokers with the addresses of this port."""
+        return "BootstrapBrokerStringSaslScram" if self.secure else "BootstrapBrokerString"
+
+    def build_url(self, user: str, brokers: str) -> str:
+        """Returns the setting PULSETRACK_KAFKA of a service."""
+        return f"sasl_ssl://{user}@{brokers}" if self.secure else brokers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +78,10 @@ class ExternalKafka:
 
     tls: bool = True
     port: int = KAFKA_PORT
+
+    def build_url(self, _: str, brokers: str) -> str:
+        """Returns the setting PULSETRACK_KAFKA of a service."""
+        return f"ssl://{brokers}" if self.tls else brokers
 
 
 @dataclass(frozen=True, kw_only=True)

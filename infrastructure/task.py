@@ -49,6 +49,7 @@ class Images:
         secrets: Mapping[str, ecs.Secret] | None = None,
         port: int | None = None,
         health_check: ecs.HealthCheck | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> ecs.FargateTaskDefinition:
         """Adds a task definition. Only ECS may use AWS: to pull the image, write the log and read the secrets."""
         definition = self._add_definition(scope, name, scale)
@@ -61,6 +62,7 @@ class Images:
             secrets=secrets or {},
             port_mappings=[ecs.PortMapping(container_port=port)] if port else None,
             health_check=health_check,
+            docker_labels=labels,
             readonly_root_filesystem=True,
             stop_timeout=cdk.Duration.seconds(_STOP_SECONDS),
             logging=ecs.LogDrivers.aws_logs(stream_prefix=name, log_group=log, mode=ecs.AwsLogDriverMode.NON_BLOCKING),

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import closing, suppress
+from datetime import datetime
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 
@@ -60,15 +61,30 @@ def _up(environment: Mapping[str, str]) -> None:
     for warning in settings.warnings():
         print(warning)
     engine.compose("build", environment=environment)
-    upgrade = Upgrade(environment, settings.workers)
+    upgrade = Upgrade(environment, settings.workers, certified=_renew_certificates(secrets, environment))
     upgrade.replace_services()
     engine.compose("up", "--detach", *upgrade.list_targets(), environment=environment)
+    upgrade.restart_gateway()
     host = _gateway_host(environment)
     _wait_until_ready(host, settings.gateway_port)
     show = new and settings.admin_password is None
     stop = "Run `make compose-down` to stop. Data is preserved."
     seconds = time.monotonic() - begin
     print(summary(settings, secrets.admin_password, show_password=show, seconds=seconds, host=host, stop=stop))
+
+
+def _renew_certificates(secrets: Secrets, environment: Mapping[str, str]) -> datetime:
+    """Renews the certificates of the gateway and the services if needed. Returns the time of their last change.
+
+    The program runs in an image, because it needs packages. Raises StartError.
+    """
+    image = f"pulsetrack/databases:{environment.get('PULSETRACK_VERSION') or 'dev'}"
+    rotate = ["--rotate"] if environment.get("PULSETRACK_ROTATE_CERTIFICATES") == "yes" else []
+    try:
+        stored = secrets.read_certificates()
+        return secrets.store_certificates(engine.run_program(image, "deploy.certificates", *rotate, text=stored))
+    except OSError as error:
+        raise StartError(f"The certificates in {secrets.folder} cannot be stored: {error.strerror}.") from None
 
 
 def _down(environment: Mapping[str, str]) -> None:

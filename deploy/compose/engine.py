@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 
 from deploy.errors import StartError
@@ -48,6 +49,23 @@ def read(*arguments: str, environment: Mapping[str, str] = os.environ) -> str:
     return process.stdout
 
 
+def run_program(image: str, *arguments: str, text: str) -> str:
+    """Runs a program in a container without a network, and returns its output, which is not logged.
+
+    Takes the text for its standard input. Raises StartError if it fails.
+    """
+    options = ("--rm", "--interactive", "--network=none", "--log-driver=none", "--read-only", "--cap-drop=ALL")
+    process = _run("docker", "run", *options, image, *arguments, capture=True, text=text)
+    if process.returncode:
+        raise StartError(f"`docker run {image}` failed: {process.stderr.strip()}")
+    return process.stdout.strip()
+
+
+def parse_time(text: str) -> datetime:
+    """Parses a UTC time to the microsecond. The engine's times have more digits."""
+    return datetime.fromisoformat(f"{text[:26].rstrip('Z')}+00:00")
+
+
 def read_log(container: str, *, since: str) -> list[str]:
     """Returns the lines of a container's standard error since a time."""
     return _run("docker", "logs", "--since", since, container, capture=True).stderr.splitlines()
@@ -64,6 +82,8 @@ def has_volume(name: str) -> bool:
 
 
 def _run(
-    *command: str, environment: Mapping[str, str] = os.environ, capture: bool = False
+    *command: str, environment: Mapping[str, str] = os.environ, capture: bool = False, text: str | None = None
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, check=False, cwd=ROOT, env=environment, capture_output=capture, text=True)
+    return subprocess.run(
+        command, check=False, cwd=ROOT, env=environment, capture_output=capture, text=True, input=text
+    )

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from deploy.compose import engine
@@ -49,10 +48,6 @@ def _read_ready_time(service: str, environment: Mapping[str, str]) -> str:
         for line in engine.read_log(container, since=started):
             entry: dict[str, Any] = json.loads(line) if line.startswith('{"level"') else {}
             if entry.get("message") == "serving":
-                return f"{(_parse_time(entry['time']) - _parse_time(started)).total_seconds():.1f} s"
+                seconds = (engine.parse_time(entry["time"]) - engine.parse_time(started)).total_seconds()
+                return f"{seconds:.1f} s"
     return ""
-
-
-def _parse_time(text: str) -> datetime:
-    """Parses a UTC time to the microsecond. The engine's times have more digits."""
-    return datetime.fromisoformat(f"{text[:26].rstrip('Z')}+00:00")

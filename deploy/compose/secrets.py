@@ -8,11 +8,14 @@ import json
 import secrets
 import shutil
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 from deploy.databases import Passwords, owner_url, service_url
-from deploy.topology import CLIENT_SECRETS, CLIENTS, KAFKA_PORT, POSTGRES_PORT, TOPOLOGY
+from deploy.topology import CLIENT_SECRETS, CLIENTS, KAFKA_PORT, POSTGRES_PORT, TOPOLOGY, tls_files
 
+_CERTIFICATES = "certificates"
+"""The file with all certificates and their keys, which no container can read."""
 _POSTGRES = f"postgres:{POSTGRES_PORT}"
 _KAFKA = f"kafka:{KAFKA_PORT}"
 """The addresses of the servers on the containers' networks."""
@@ -57,6 +60,25 @@ class Secrets:
             if service.uses_kafka:
                 password = self._read_or_create(service.kafka_secrets.password)
                 self._write(service.kafka_secrets.url, f"sasl_plaintext://{service.name}:{password}@{_KAFKA}")
+
+    def read_certificates(self) -> str:
+        """Returns the stored certificates. Empty if there are none. Raises OSError."""
+        return self._certificates.read_text(encoding="utf-8") if self._certificates.exists() else ""
+
+    def store_certificates(self, text: str) -> datetime:
+        """Stores the output of deploy.certificates, and writes a file for each certificate and key.
+
+        Returns the time of the last change. Raises OSError.
+        """
+        for name, value in tls_files(json.loads(text)).items():
+            self._write(name, value)
+        if text != self.read_certificates():
+            self._write(_CERTIFICATES, text)
+        return datetime.fromtimestamp(self._certificates.stat().st_mtime, UTC)
+
+    @property
+    def _certificates(self) -> Path:
+        return self.folder / _CERTIFICATES
 
     def restore(self, secrets: Mapping[str, str]) -> None:
         """Stores secrets of a backup, and creates the others. Raises OSError."""

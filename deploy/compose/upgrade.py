@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import Any
 
 from deploy.compose import engine
@@ -22,15 +23,19 @@ _Description = dict[str, Any]
 class Upgrade:
     """Replaces the containers of services in a Compose project."""
 
-    def __init__(self, environment: Mapping[str, str], workers: int) -> None:
-        """Takes the number of containers of each service after the upgrade. Raises StartError."""
+    def __init__(self, environment: Mapping[str, str], workers: int, *, certified: datetime) -> None:
+        """Takes the number of containers of each service after the upgrade, and the time of the certificates.
+
+        A container that started earlier has previous certificates. Raises StartError.
+        """
         self._environment = environment
+        self._certified = certified
         self._workers = workers
         self._config = json.loads(self._read("config", "--format", "json"))["services"]
         self._hashes = dict(line.split() for line in self._read("config", "--hash", "*").splitlines())
 
     def replace_services(self) -> None:
-        """Replaces the running containers of each service whose image or configuration has changed.
+        """Replaces the running containers of each service whose image, configuration or certificate has changed.
 
         Databases are migrated first. The previous containers stop when the new ones are healthy. Raises StartError if
         a migration fails or a new container does not become healthy; the previous containers then continue to run.
@@ -51,6 +56,11 @@ class Upgrade:
         """
         return [name for name in self._config if name != _GATEWAY or not self._is_gateway_current()]
 
+    def restart_gateway(self) -> None:
+        """Restarts a gateway whose certificate has changed. Its port is closed meanwhile. Raises StartError."""
+        if any(self._has_old_certificate(one) for one in self._list_running(_GATEWAY)):
+            self._compose("restart", _GATEWAY)
+
     def _is_gateway_current(self) -> bool:
         running = self._list_running(_GATEWAY)
         if not running or self._is_reconfigured(_GATEWAY, running[0]):
@@ -62,8 +72,14 @@ class Upgrade:
         """Returns the ids of the running containers of a service if one of them is outdated."""
         running = self._list_running(service)
         [image] = _inspect("image", self._config[service]["image"])
-        is_outdated = any(one["Image"] != image["Id"] or self._is_reconfigured(service, one) for one in running)
+        is_outdated = any(
+            one["Image"] != image["Id"] or self._is_reconfigured(service, one) or self._has_old_certificate(one)
+            for one in running
+        )
         return [one["Id"] for one in running] if is_outdated else []
+
+    def _has_old_certificate(self, container: _Description) -> bool:
+        return engine.parse_time(container["State"]["StartedAt"]) < self._certified
 
     def _is_reconfigured(self, service: str, container: _Description) -> bool:
         return bool(container["Config"]["Labels"]["com.docker.compose.config-hash"] != self._hashes[service])

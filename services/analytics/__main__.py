@@ -24,14 +24,14 @@ from services.common.postgres.retention import Retention
 from services.common.protobuf.contract import SERVICES
 from services.common.rpc.client import create_trust_fetcher, open_channel
 from services.common.rpc.server import run, serve
+from services.common.rpc.tls import Tls
 from services.common.rpc.tokens import TokenVerifier
-from services.common.settings import KafkaServers, SettingsWithAuth
+from services.common.settings import SettingsWithKafka
 
 
-class AnalyticsSettings(SettingsWithAuth, frozen=True, kw_only=True):
+class AnalyticsSettings(SettingsWithKafka, frozen=True, kw_only=True):
     """The settings of the analytics service."""
 
-    kafka: KafkaServers
     event_retention_days: Annotated[
         int,
         Meta(ge=0, description="Days that patient events are retained, and counted in statistics; 0 means forever."),
@@ -49,12 +49,13 @@ async def main() -> None:
     """Serves and consumes until the process receives a signal to stop. Exits if the consumer fails."""
     settings = AnalyticsSettings.read()
     configure_logging("analytics", settings.log_level)
-    verifier = TokenVerifier(create_trust_fetcher(open_channel(settings.auth)))
+    verifier = TokenVerifier(create_trust_fetcher(open_channel(settings.auth, service="auth", tls=Tls.read(settings))))
+    kafka = settings.kafka_servers()
     async with open_database(settings) as db:
         subscription = Subscription(
-            settings.kafka, TOPIC, group=GROUP, db=db, known=KnownTopics(known_topics), member_id=settings.consumer_id
+            kafka, TOPIC, group=GROUP, db=db, known=KnownTopics(known_topics), member_id=settings.consumer_id
         )
-        store = EventStore(db, DeadLetters(db, Publisher(settings.kafka, DEAD_LETTERS_TOPIC, DEAD_LETTERS)))
+        store = EventStore(db, DeadLetters(db, Publisher(kafka, DEAD_LETTERS_TOPIC, DEAD_LETTERS)))
         async with (
             asyncio.TaskGroup() as tasks,
             export_telemetry(settings, "analytics", [db, subscription]),

@@ -11,6 +11,7 @@ from services.common.postgres.database import open_database
 from services.common.protobuf.contract import SERVICES
 from services.common.rpc.client import create_trust_fetcher, open_channel
 from services.common.rpc.server import run, serve
+from services.common.rpc.tls import Tls
 from services.common.rpc.tokens import TokenVerifier
 from services.common.settings import SettingsWithAuth
 
@@ -19,7 +20,7 @@ async def main() -> None:
     """Serves until the process receives a signal to stop."""
     settings = SettingsWithAuth.read()
     configure_logging("billing", settings.log_level)
-    verifier = TokenVerifier(create_trust_fetcher(open_channel(settings.auth)))
+    verifier = TokenVerifier(create_trust_fetcher(open_channel(settings.auth, service="auth", tls=Tls.read(settings))))
     async with (
         open_database(settings) as db,
         export_telemetry(settings, "billing", [db]),

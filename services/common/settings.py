@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import quote
 
 import msgspec
 from msgspec import Meta
@@ -61,6 +62,17 @@ class Settings(PooledDatabaseSettings, frozen=True, kw_only=True):
     """The settings of every service."""
 
     listen: Annotated[str, Meta(description="Address that the service listens on: host:port.")]
+    tls_certificate: Annotated[
+        str,
+        Meta(
+            description="Certificate of the service in PEM format, with the service's name as DNS name. Clients then "
+            "need a certificate too. If empty, the service neither offers nor uses TLS."
+        ),
+    ] = ""
+    tls_key: Annotated[str, Meta(description="Private key of the certificate in PEM format.")] = ""
+    tls_ca: Annotated[
+        str, Meta(description="Certificates of the authorities of the gateway and the services in PEM format.")
+    ] = ""
     reflection: Annotated[Switch, Meta(description="Enables gRPC server reflection.")] = "on"
     log_level: Annotated[LogLevel, Meta(description="Minimum level of log records.")] = "INFO"
     people_per_second: Annotated[
@@ -117,16 +129,31 @@ class SettingsWithAuth(Settings, frozen=True, kw_only=True):
     auth: Annotated[str, Meta(description="Addresses of the auth service: host:port, comma-separated.")]
 
 
-KafkaServers = Annotated[
-    str,
-    Meta(
-        pattern=r"\A(ssl://|sasl_(plaintext|ssl)://[^/:@]+:[^/@]+@)?[^/@]+\Z",
-        description=(
-            "Kafka bootstrap servers: host:port, comma-separated; with the prefix ssl:// for TLS, or "
-            "sasl_plaintext://user:password@ or sasl_ssl://user:password@ for SCRAM-SHA-512 without or with TLS."
+class SettingsWithKafka(SettingsWithAuth, frozen=True, kw_only=True):
+    """The settings of a service that writes or reads events."""
+
+    kafka: Annotated[
+        str,
+        Meta(
+            pattern=r"\A(ssl://|sasl_(plaintext|ssl)://[^/:@]+(:[^/@]+)?@)?[^/@]+\Z",
+            description=(
+                "Kafka bootstrap servers: host:port, comma-separated; with the prefix ssl:// for TLS, or "
+                "sasl_plaintext://user:password@ or sasl_ssl://user:password@ for SCRAM-SHA-512 without or with TLS."
+            ),
         ),
-    ),
-]
+    ]
+    kafka_password: Annotated[
+        str, Meta(description="Password of the Kafka user, if PULSETRACK_KAFKA contains only the name.")
+    ] = ""
+
+    def kafka_servers(self) -> str:
+        """Returns Kafka's servers, with the password if they require one. Raises SettingsError."""
+        credentials, at, servers = self.kafka.rpartition("@")
+        if not at or ":" in credentials.partition("://")[2]:
+            return self.kafka
+        if not self.kafka_password:
+            raise SettingsError("PULSETRACK_KAFKA contains a user without a password. Set PULSETRACK_KAFKA_PASSWORD.")
+        return f"{credentials}:{quote(self.kafka_password, safe='')}@{servers}"
 
 
 def _read_file(name: str, path: str) -> str:

@@ -17,8 +17,9 @@ from services.common.postgres.retention import Retention
 from services.common.protobuf.contract import SERVICES
 from services.common.rpc.client import ServiceCredentials, create_trust_fetcher, open_channel
 from services.common.rpc.server import run, serve
+from services.common.rpc.tls import Tls
 from services.common.rpc.tokens import TokenVerifier
-from services.common.settings import KafkaServers, SettingsWithAuth
+from services.common.settings import SettingsWithKafka
 from services.patient.changes import TOPIC
 from services.patient.delivery import BillingAccounts, EventsTopic
 from services.patient.models import AUDIT, known_topics, outbox_rows
@@ -26,10 +27,9 @@ from services.patient.service import CONCURRENT_SEARCHES, PatientService
 from services.patient.watch import HEARTBEAT_SECONDS
 
 
-class PatientSettings(SettingsWithAuth, frozen=True, kw_only=True):
+class PatientSettings(SettingsWithKafka, frozen=True, kw_only=True):
     """The settings of the patient service."""
 
-    kafka: KafkaServers
     billing: Annotated[str, Meta(description="Addresses of the billing service: host:port, comma-separated.")]
     service_secret: Annotated[str, Meta(description="Client secret that authenticates the patient service to auth.")]
     watch_heartbeat_seconds: Annotated[
@@ -55,10 +55,12 @@ async def main() -> None:
     """Serves until the process receives a signal to stop."""
     settings = PatientSettings.read()
     configure_logging("patient", settings.log_level)
-    auth = open_channel(settings.auth)
+    tls = Tls.read(settings)
+    auth = open_channel(settings.auth, service="auth", tls=tls)
+    billing = open_channel(settings.billing, service="billing", tls=tls)
     credentials = ServiceCredentials(auth, client_id="patient", client_secret=settings.service_secret)
     outbox, known = Outbox(outbox_rows), KnownTopics(known_topics)
-    topic = EventsTopic(Publisher(settings.kafka, TOPIC))
+    topic = EventsTopic(Publisher(settings.kafka_servers(), TOPIC))
     async with (
         open_database(settings) as db,
         export_telemetry(settings, "patient", [db, outbox]),
@@ -66,7 +68,7 @@ async def main() -> None:
         Sealer(db, AUDIT),
         Retention(db, outbox_rows, outbox_rows.c.delivered_time, days=settings.outbox_retention_days),
         outbox.relay(db, known, topic),
-        outbox.relay(db, known, BillingAccounts(open_channel(settings.billing), credentials)),
+        outbox.relay(db, known, BillingAccounts(billing, credentials)),
     ):
         patients = PatientService(
             db,

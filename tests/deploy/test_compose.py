@@ -3,16 +3,18 @@
 import stat
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from deploy.certificates import renew
 from deploy.compose.__main__ import limit_connections
 from deploy.compose.secrets import Secrets
 from deploy.databases import Passwords
-from deploy.topology import TOPOLOGY
+from deploy.topology import TOPOLOGY, tls_secrets
 from tools.local.data_folder import DataFolder
 from tools.local.process import ROOT
 
@@ -134,3 +136,19 @@ def test_postgres_accepts_the_connections_of_an_upgrade(workers: int, per_proces
         "PULSETRACK_POSTGRES_CONNECTIONS": str(connections),
         "PULSETRACK_POSTGRES_PROCESSES": str(connections + 50),
     }
+
+
+def test_certificates_are_files_that_only_change_with_them(tmp_path: Path) -> None:
+    secrets = Secrets(tmp_path / "compose")
+    secrets.create_missing()
+    certificates = renew(None, datetime.now(UTC))
+    assert secrets.read_certificates() == ""
+    changed = secrets.store_certificates(certificates.dump())
+    assert secrets.store_certificates(secrets.read_certificates()) == changed
+    stored = read_all(secrets)
+    for name, issued in certificates.issued.items():
+        assert [stored[file] for file in tls_secrets(name)] == [
+            issued.certificate,
+            issued.key,
+            certificates.trusted(),
+        ]

@@ -6,7 +6,9 @@ from deploy.topology import TOPOLOGY
 from tools.local.process import ROOT
 
 IGNORE = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
-DEPLOY = {"deploy/__init__.py", "deploy/probe.py", "deploy/errors.py", "deploy/topology.py", "deploy/databases"}
+DEPLOY = {
+    f"deploy/{name}" for name in ("__init__.py", "certificates.py", "databases", "errors.py", "probe.py", "topology.py")
+}
 
 
 def read_copied(dockerfile: str) -> set[str]:

@@ -11,19 +11,24 @@ import yaml
 
 from deploy.databases.__main__ import DatabasesSettings
 from deploy.topology import (
+    CERTIFICATE_NAMES,
     CLIENTS,
+    GATEWAY,
     GATEWAY_PORT,
     KAFKA,
     MIGRATIONS,
     OPERATOR_PASSWORD,
     PROBE,
     SERVICE_PORT,
+    TLS_SETTINGS,
     TOPOLOGY,
     Service,
     database_name,
+    tls_secrets,
 )
 from envoy.__main__ import TARGETS
 from envoy.target import Address
+from envoy.upstream_tls import UpstreamTls
 from infrastructure.settings import NAMESPACE
 from services.common.protobuf.contract import SERVICES
 from services.common.settings import PREFIX
@@ -67,7 +72,10 @@ def describe_containers(topology: Mapping[str, Service]) -> Containers:
         secrets = service.database_secrets
         passwords |= dict(zip(service.job_passwords, (secrets.password, secrets.owner_password), strict=True))
     containers = {
-        "envoy": describe("envoy", None, networks={"outside", "calls"}, depends_on=[*topology]),
+        "envoy": {
+            **describe("envoy", None, networks={"outside", "calls"}, depends_on=[*topology]),
+            "secrets": set(tls_secrets(GATEWAY)),
+        },
         "databases": describe(
             "databases",
             "databases",
@@ -83,7 +91,12 @@ def describe_containers(topology: Mapping[str, Service]) -> Containers:
             name,
             wiring=service.addresses(lambda called: f"{called}:{topology[called].port}"),
             settings=service.settings,
-            secrets={"PULSETRACK_DATABASE_URL": service.database_secrets.url, **service.secrets, **kafka_url},
+            secrets={
+                "PULSETRACK_DATABASE_URL": service.database_secrets.url,
+                **service.secrets,
+                **kafka_url,
+                **dict(zip(TLS_SETTINGS, tls_secrets(name), strict=True)),
+            },
             networks={"calls", "databases", *(["events"] if service.uses_kafka else [])},
             depends_on={f"{name}-migrations": COMPLETED, **kafka},
         )
@@ -162,7 +175,8 @@ def test_compose_declares_exactly_the_secrets_that_containers_use() -> None:
     of_databases = {name for service in TOPOLOGY.values() for name in service.database_secrets}
     of_services = {name for service in TOPOLOGY.values() for name in service.secrets.values()}
     of_kafka = {name for service in TOPOLOGY.values() if service.uses_kafka for name in service.kafka_secrets}
-    assert used == derived | of_databases | of_services | of_kafka
+    of_tls = {secret for name in CERTIFICATE_NAMES for secret in tls_secrets(name)}
+    assert used == derived | of_databases | of_services | of_kafka | of_tls
 
 
 def test_compose_networks_separate_containers_from_what_they_do_not_need() -> None:
@@ -184,6 +198,7 @@ def test_gateway_connects_to_the_services_of_the_topology() -> None:
     upstreams = {name: (Address(name, service.port),) for name, service in TOPOLOGY.items()}
     assert TARGETS["compose"].upstreams == upstreams
     assert TARGETS["compose"].listen.port == GATEWAY_PORT
+    assert TARGETS["compose"].tls == UpstreamTls(*(f"/run/secrets/{name}" for name in tls_secrets(GATEWAY)))
     in_zone = {name: (Address(f"{name}.{NAMESPACE}", service.port),) for name, service in TOPOLOGY.items()}
     assert TARGETS["cloud"].upstreams == in_zone
 

@@ -79,7 +79,7 @@ def run_gateway(
             access_log=folder / "access.log",
             **fields,
         )
-        _start_envoy(target, folder, stack)
+        start_envoy(target, folder, stack)
         url = f"http://127.0.0.1:{target.listen.port}"
         http = stack.enter_context(httpx.Client(base_url=url, timeout=10))
         channel = stack.enter_context(grpc.insecure_channel(f"127.0.0.1:{target.listen.port}"))
@@ -87,7 +87,8 @@ def run_gateway(
         yield Gateway(target, keys, stubs, http, channel)
 
 
-def _start_envoy(target: Target, folder: Path, stack: ExitStack) -> None:
+def start_envoy(target: Target, folder: Path, stack: ExitStack) -> None:
+    """Starts an Envoy that runs until the end of the stack."""
     file = folder / "envoy.yaml"
     file.write_text(render(target))
     log = stack.enter_context((folder / "envoy.log").open("w"))

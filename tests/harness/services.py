@@ -71,9 +71,10 @@ async def serve_auth(
     reload_seconds: float = 10,
     open_sign_up: bool = True,
     breached: str = "",
+    **settings: Any,
 ) -> AsyncIterator[int]:
     """Serves auth with a database, and yields its port. It verifies its own tokens unless a verifier is given."""
-    config = Settings(listen=listen, database_url=url)
+    config = Settings(listen=listen, database_url=url, **settings)
     async with (
         Database(url) as db,
         SigningKeys(db, passphrase, reload_seconds=reload_seconds) as keys,

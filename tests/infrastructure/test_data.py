@@ -24,6 +24,41 @@ def test_stored_data_is_encrypted(templates: "Templates") -> None:
         assert cluster["EncryptionInfo"]["EncryptionInTransit"]["InCluster"] is True  # MSK always encrypts its disks
 
 
+def test_kafka_accepts_only_users_with_a_password_by_tls(on_aws: "Templates") -> None:
+    [cluster] = on_aws.properties("AWS::MSK::Cluster")
+    assert cluster["ClientAuthentication"] == {
+        "Sasl": {"Scram": {"Enabled": True}},
+        "Unauthenticated": {"Enabled": False},
+    }
+    assert cluster["EncryptionInfo"]["EncryptionInTransit"] == {"ClientBroker": "TLS", "InCluster": True}
+
+
+def test_each_service_that_uses_kafka_is_a_user(on_aws: "Templates") -> None:
+    [key] = on_aws["data"].find_resources("AWS::KMS::Key")
+    users = {
+        name: secret["Properties"]
+        for name, secret in on_aws.resources("AWS::SecretsManager::Secret").items()
+        if "AmazonMSK_" in json.dumps(secret["Properties"].get("Name", ""))
+    }
+    templates = [json.loads(each["GenerateSecretString"]["SecretStringTemplate"]) for each in users.values()]
+    names = {service.name for service in TOPOLOGY.values() if service.uses_kafka}
+    assert {template["username"] for template in templates} == names
+    assert all(each["GenerateSecretString"]["GenerateStringKey"] == "password" for each in users.values())
+    assert all(each["KmsKeyId"] == {"Fn::GetAtt": [key, "Arn"]} for each in users.values())
+    [association] = on_aws.properties("AWS::MSK::BatchScramSecret")
+    assert association == {"ClusterArn": {"Ref": "Kafka"}, "SecretArnList": [{"Ref": name} for name in users]}
+
+
+def test_password_of_a_kafka_user_can_be_decrypted_by_its_task_only(on_aws: "Templates") -> None:
+    decrypting = {
+        policy["Roles"][0]["Ref"].partition("Task")[0]
+        for policy in on_aws.properties("AWS::IAM::Policy")
+        for statement in policy["PolicyDocument"]["Statement"]
+        if statement["Action"] == "kms:Decrypt"
+    }
+    assert decrypting == {"Patient", "Analytics"}
+
+
 def test_postgres_logs_no_row_and_no_statement(on_aws: "Templates") -> None:
     [parameters] = on_aws.properties("AWS::RDS::DBParameterGroup")
     expected = {

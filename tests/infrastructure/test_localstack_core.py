@@ -103,6 +103,17 @@ def test_missing_services_and_their_editions_are_named(deployed: Deployed) -> No
     )
 
 
+def test_certificates_are_stored_once_in_their_secrets(deployed: Deployed) -> None:
+    from infrastructure.certificates import CertificateSecrets
+
+    outputs = deployed.cloudformation.outputs("pulsetrack-localstack-data")
+    client = deployed.core.session().client("secretsmanager", endpoint_url=deployed.core.endpoint)
+    secrets = CertificateSecrets(client, outputs)
+    version = secrets.renew(rotate=False)
+    assert secrets.renew(rotate=False) == version
+    assert secrets.renew(rotate=True) != version
+
+
 def test_second_deployment_changes_nothing(deployed: Deployed, tmp_path: Path) -> None:
     from infrastructure.app import synthesize
     from infrastructure.environments.localstack import LOCALSTACK

@@ -190,6 +190,7 @@ def test_destroy_removes_all_containers(deployed: Deployed) -> None:
 def test_templates_for_aws_run_without_tls(deployed: Deployed, tmp_path: Path) -> None:
     from infrastructure.deployment import Choices, Deployment
     from infrastructure.environments.staging import STAGING
+    from infrastructure.settings import KafkaSize
 
     standin = deployed.standin
     environment = replace(
@@ -197,7 +198,7 @@ def test_templates_for_aws_run_without_tls(deployed: Deployed, tmp_path: Path) -
         domain=None,
         plain_port=standin.gateway_port,
         database=replace(STAGING.database, ssl_mode="require"),
-        kafka=replace(STAGING.kafka, tls=False),
+        kafka=KafkaSize(instance="t3.small", brokers=2, storage_gib=20, secure=False),
         admin_email=ADMIN_EMAIL,
         alarm_email=None,
     )

@@ -40,12 +40,13 @@ def test_templates_can_be_deployed_without_a_bucket(templates: "Templates") -> N
 def test_stacks_have_the_expected_resources(templates: "Templates") -> None:
     local = templates.environment.name == "localstack"
     assert templates.counts("data") == {
-        **({} if local else {"AWS::IAM::Role": 1, "AWS::MSK::Cluster": 1}),
+        **({} if local else {"AWS::IAM::Role": 1, **_KAFKA}),
         "AWS::Logs::LogGroup": 1 if local else 2,
         "AWS::RDS::DBInstance": 1,
         "AWS::RDS::DBParameterGroup": 1,
         "AWS::RDS::DBSubnetGroup": 1,
-        "AWS::SecretsManager::Secret": 13 if local else 12,  # two roles per service, operator, admin, keys, clients
+        # Two roles per service, operator, admin, keys, clients, six for certificates, and two users of Kafka.
+        "AWS::SecretsManager::Secret": 19 if local else 20,
     }
     assert templates.counts("jobs") == {
         "AWS::ECS::Cluster": 1,
@@ -96,7 +97,7 @@ def test_security_groups_allow_only_needed_connections(templates: "Templates") -
         *((service, "auth", 50051) for service in ("patient", "billing", "analytics")),
         ("patient", "billing", 50051),
         *((caller, "database", 5432) for caller in (*TOPOLOGY, "jobs")),
-        *((client, server, 9094) for client, server in kafka),
+        *((client, server, 9096) for client, server in kafka),
     }
 
 
@@ -110,7 +111,8 @@ def test_connections_to_postgres_and_kafka_are_encrypted(on_aws: "Templates") ->
         verified = {"PGSSLMODE": "verify-full", "PGSSLROOTCERT": "/etc/pulsetrack/database-ca.pem"}
         assert "PULSETRACK_DATABASE_URL" not in environment or verified.items() <= environment.items()
         if "PULSETRACK_KAFKA" in environment:
-            assert environment["PULSETRACK_KAFKA"] == {"Fn::Join": ["", ["ssl://", {"Ref": "KafkaBootstrap"}]]}
+            url = f"sasl_ssl://{container['Name']}@"
+            assert environment["PULSETRACK_KAFKA"] == {"Fn::Join": ["", [url, {"Ref": "KafkaBootstrap"}]]}
 
 
 def test_reflection_is_disabled(on_aws: "Templates") -> None:
@@ -146,12 +148,22 @@ def test_no_permission_has_a_wildcard(templates: "Templates") -> None:
 
 
 def test_task_can_read_only_its_own_secrets(templates: "Templates") -> None:
+    kafka = templates.environment.name != "localstack"
     expected = {
-        "auth": {"PulsetrackAuthSecret", "AdminSecret", "KeySecret", "ClientsSecret"},
-        "patient": {"PulsetrackPatientSecret", "ClientsSecret"},
-        "billing": {"PulsetrackBillingSecret"},
-        "analytics": {"PulsetrackAnalyticsSecret"},
-        "gateway": set(),
+        "auth": {"PulsetrackAuthSecret", "AdminSecret", "KeySecret", "ClientsSecret", "AuthCertificateSecret"},
+        "patient": {
+            "PulsetrackPatientSecret",
+            "ClientsSecret",
+            "PatientCertificateSecret",
+            *(["PatientKafkaSecret"] if kafka else []),
+        },
+        "billing": {"PulsetrackBillingSecret", "BillingCertificateSecret"},
+        "analytics": {
+            "PulsetrackAnalyticsSecret",
+            "AnalyticsCertificateSecret",
+            *(["AnalyticsKafkaSecret"] if kafka else []),
+        },
+        "gateway": {"GatewayCertificateSecret"},
         "sql": {"OperatorSecret"},
     }
     for container in templates.containers():
@@ -239,6 +251,7 @@ def test_production_is_redundant(production: "Templates") -> None:
     assert cluster["NumberOfBrokerNodes"] >= 2
 
 
+_KAFKA = dict.fromkeys(("AWS::KMS::Key", "AWS::MSK::BatchScramSecret", "AWS::MSK::Cluster"), 1)
 _ALARM_TOPIC = dict.fromkeys(("AWS::KMS::Key", "AWS::SNS::Subscription", "AWS::SNS::Topic", "AWS::SNS::TopicPolicy"), 1)
 
 

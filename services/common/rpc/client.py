@@ -20,6 +20,7 @@ from services.common.context import current_request_id, current_time_left, curre
 from services.common.errors import DependencyUnavailable
 from services.common.observability.tracing import rpc_attributes, start_spans
 from services.common.protobuf import codec, contract
+from services.common.rpc.tls import Tls
 from services.common.rpc.tokens import FetchTrust
 
 Q = TypeVar("Q", bound=betterproto2.Message)
@@ -29,29 +30,34 @@ _OUTAGES = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc
 _RENEWAL_MARGIN_SECONDS = 30
 _KEEPALIVE_MS, _PING_TIMEOUT_MS = 10_000, 5_000
 
+_OPTIONS = (
+    ("grpc.lb_policy_name", "round_robin"),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 250),  # all services start at the same time
+    ("grpc.dns_min_time_between_resolutions_ms", 1_000),
+    ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+    ("grpc.keepalive_timeout_ms", _PING_TIMEOUT_MS),
+    ("grpc.http2.ping_timeout_ms", _PING_TIMEOUT_MS),  # grpc-core waits for 60 s without this
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+)
 
-def open_channel(target: str) -> grpc.aio.Channel:
+
+def open_channel(target: str, *, service: str = "", tls: Tls | None = None) -> grpc.aio.Channel:
     """Returns a channel to host:port, or to several comma-separated IP addresses with ports.
+
+    With TLS, the server must have a certificate with the name of the service.
 
     Calls are distributed over all addresses, including those that a host name resolves to (round robin). The channel
     connects on first use and reconnects automatically. It resolves a host name again whenever a connection ends, which
     servers cause regularly. A connection whose server does not respond is replaced within 15 seconds.
     """
-    return grpc.aio.insecure_channel(
-        f"ipv4:{target}" if "," in target else target,
-        options=[
-            ("grpc.lb_policy_name", "round_robin"),
-            ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.min_reconnect_backoff_ms", 100),
-            ("grpc.max_reconnect_backoff_ms", 250),  # all services start at the same time
-            ("grpc.dns_min_time_between_resolutions_ms", 1_000),
-            ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
-            ("grpc.keepalive_timeout_ms", _PING_TIMEOUT_MS),
-            ("grpc.http2.ping_timeout_ms", _PING_TIMEOUT_MS),  # grpc-core waits for 60 s without this
-            ("grpc.keepalive_permit_without_calls", 1),
-            ("grpc.http2.max_pings_without_data", 0),
-        ],
-    )
+    target = f"ipv4:{target}" if "," in target else target
+    if tls is None:
+        return grpc.aio.insecure_channel(target, options=_OPTIONS)
+    named = (*_OPTIONS, ("grpc.ssl_target_name_override", service))
+    return grpc.aio.secure_channel(target, tls.channel_credentials(), options=named)
 
 
 class ServiceCredentials:

@@ -41,6 +41,7 @@ from services.common.rpc.interceptors import (
 from services.common.rpc.metadata import Handlers
 from services.common.rpc.normalization import Normalization
 from services.common.rpc.streams import StreamQuota, Streams
+from services.common.rpc.tls import bind_port
 from services.common.rpc.tokens import REFRESH_SECONDS, TokenVerifier
 from services.common.rpc.validation import Check, FieldNames, Validation
 from services.common.settings import Settings, SettingsError
@@ -228,7 +229,7 @@ async def start_server(
     server.add_generic_rpc_handlers(
         (builder.create_handlers(service_name, servicer), state.create_handlers(), *reflection)
     )
-    port = _bind_port(server, settings.listen)
+    port = bind_port(server, settings)
     await state.update()
     await server.start()
     async with (
@@ -292,13 +293,3 @@ def _describe_error(error: BaseException) -> str:
     if isinstance(error, DependencyUnavailable):
         return f"A dependency is unavailable: {error.__cause__ or error}"
     return str(error)
-
-
-def _bind_port(server: grpc.aio.Server, address: str) -> int:
-    """Returns the port on which the server listens. Raises SettingsError."""
-    try:
-        return server.add_insecure_port(address)
-    except RuntimeError:
-        raise SettingsError(
-            f"PULSETRACK_LISTEN: cannot listen on {address}. The port is in use, or the host is not a local address."
-        ) from None

@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[at
 
 from services.common.messaging.topic import Topic, client_config
 from services.common.messaging.topic_settings import DEAD_LETTERS, EVENTS, TopicSettings
-from services.common.settings import SettingsError
+from services.common.settings import SettingsError, SettingsWithKafka
 from services.patient.__main__ import PatientSettings
 
 _TLS_HANDSHAKE, _KAFKA_REQUEST = b"\x16", b"\0"
@@ -64,6 +64,26 @@ def test_invalid_server_addresses_are_rejected(servers: str) -> None:
     }
     with pytest.raises(SettingsError, match=r"\$\.kafka`$"):
         PatientSettings.read(environment)
+
+
+@pytest.mark.parametrize(
+    ("servers", "password", "expected"),
+    [
+        ("kafka:9092", "secret", "kafka:9092"),
+        ("ssl://kafka:9094", "secret", "ssl://kafka:9094"),
+        ("sasl_ssl://patient:own@kafka:9096", "secret", "sasl_ssl://patient:own@kafka:9096"),
+        ("sasl_ssl://patient@a:9096,b:9096", "s@c:r/t", "sasl_ssl://patient:s%40c%3Ar%2Ft@a:9096,b:9096"),
+    ],
+)
+def test_password_is_inserted_if_the_user_has_none(servers: str, password: str, expected: str) -> None:
+    settings = SettingsWithKafka(listen="", database_url="", auth="", kafka=servers, kafka_password=password)
+    assert settings.kafka_servers() == expected
+
+
+def test_user_without_a_password_is_rejected() -> None:
+    settings = SettingsWithKafka(listen="", database_url="", auth="", kafka="sasl_ssl://patient@kafka:9096")
+    with pytest.raises(SettingsError, match="Set PULSETRACK_KAFKA_PASSWORD"):
+        settings.kafka_servers()
 
 
 @pytest.fixture

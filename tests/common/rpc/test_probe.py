@@ -20,9 +20,9 @@ from tests.harness.waiting import eventually
 from tools.ports import free_port
 
 
-def run_probe(port: int) -> str:
+def run_probe(port: int, **variables: str) -> str:
     """Runs the health check and returns its error, "" if the service is healthy."""
-    environment = os.environ | {"PULSETRACK_LISTEN": f"0.0.0.0:{port}"}
+    environment = os.environ | {"PULSETRACK_LISTEN": f"0.0.0.0:{port}"} | variables
     script = [sys.executable, "-I", "-S", str(probe.__file__)]
     done = subprocess.run(script, check=False, env=environment, capture_output=True, text=True)
     assert done.returncode == (1 if done.stderr else 0)

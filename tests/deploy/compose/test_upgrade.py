@@ -43,6 +43,17 @@ def test_upgrade_replaces_every_service_and_fails_no_write(system: Stack, user: 
     assert load.failed == []
 
 
+def test_rotation_of_the_certificates_fails_no_call_except_at_the_closed_gateway(system: Stack, user: Session) -> None:
+    before, started = list_ids(system), system.containers("envoy").popitem()[1]["State"]["StartedAt"]
+    with Load(user, per_second=20) as load:
+        system.run_program("up", PULSETRACK_ROTATE_CERTIFICATES="yes")
+    after = list_ids(system)
+    assert {server for server in SERVERS if before[server] != after[server]} - {"envoy"} == set(TOPOLOGY)
+    assert system.containers("envoy").popitem()[1]["State"]["StartedAt"] > started
+    assert load.created
+    assert [failure for failure in load.failed if "Error(" not in failure] == []
+
+
 def test_upgrade_whose_services_do_not_start_preserves_the_running_ones(system: Stack, user: Session) -> None:
     before = list_ids(system)
     with Load(user, per_second=5) as load, pytest.raises(AssertionError, match="The new containers of auth did not"):

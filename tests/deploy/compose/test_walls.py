@@ -5,6 +5,7 @@ import stat
 
 import pytest
 
+from deploy.topology import GATEWAY, tls_secrets
 from services.common.protobuf.contract import SERVICES
 from tests.deploy.compose.stack import SERVERS, Stack
 
@@ -13,6 +14,12 @@ LIST_TOPICS = (
     "import sys; from confluent_kafka.admin import AdminClient; "
     "from services.common.messaging.topic import client_config; "
     "print(*AdminClient(client_config(sys.argv[1])).list_topics(timeout=10).topics)"
+)
+
+CHECK_HEALTH = (
+    "import sys, grpc; from grpc_health.v1 import health_pb2, health_pb2_grpc; "
+    "stub = health_pb2_grpc.HealthStub(grpc.insecure_channel(sys.argv[1])); "
+    "print(stub.Check(health_pb2.HealthCheckRequest(), timeout=10))"
 )
 
 
@@ -60,6 +67,12 @@ def test_kafka_rejects_clients_without_the_password(system: Stack, credentials: 
     assert "KafkaException" in done.stderr
 
 
+def test_service_refuses_a_client_without_a_certificate(system: Stack) -> None:
+    done = system.execute("patient", "python", "-c", CHECK_HEALTH, "billing:50051")
+    assert done.returncode == 1
+    assert "UNAVAILABLE" in done.stderr
+
+
 def test_kafka_accepts_a_service_with_its_password(system: Stack) -> None:
     script = f"import pathlib, sys; sys.argv[1] = pathlib.Path(sys.argv[1]).read_text(); {LIST_TOPICS}"
     done = system.execute("patient", "python", "-c", script, "/run/secrets/patient-kafka-url")
@@ -85,14 +98,15 @@ def test_gateway_reaches_only_services(system: Stack) -> None:
 
 def test_container_can_read_only_its_own_secrets(system: Stack) -> None:
     readable = {service: set(system.execute(service, "ls", "/run/secrets").stdout.split()) for service in SERVERS}
+    certificates = {name: {*tls_secrets(name)} for name in SERVICES}
     assert readable == {
-        "envoy": set(),
+        "envoy": {*tls_secrets(GATEWAY)},
         "kafka": {"patient-kafka-password", "analytics-kafka-password"},
         "postgres": {"postgres-password"},
-        "auth": {"auth-database-url", "client-secrets", "key-passphrase", "admin-password"},
-        "patient": {"patient-database-url", "patient-client-secret", "patient-kafka-url"},
-        "billing": {"billing-database-url"},
-        "analytics": {"analytics-database-url", "analytics-kafka-url"},
+        "auth": {"auth-database-url", "client-secrets", "key-passphrase", "admin-password"} | certificates["auth"],
+        "patient": {"patient-database-url", "patient-client-secret", "patient-kafka-url"} | certificates["patient"],
+        "billing": {"billing-database-url"} | certificates["billing"],
+        "analytics": {"analytics-database-url", "analytics-kafka-url"} | certificates["analytics"],
     }
 
 
