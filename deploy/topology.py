@@ -147,8 +147,12 @@ CLIENTS: Mapping[str, str] = {
 OPERATOR = "pulsetrack_operator"
 """The database role that monitors the server and ends sessions. It can read no tables of the services."""
 
+BACKUP = "pulsetrack_backup"
+"""The database role that reads all tables of all services, for backups."""
+
 OPERATOR_PASSWORD = "PULSETRACK_OPERATOR_PASSWORD"  # noqa: S105 - a variable's name
-"""The setting of the databases job that holds the operator's password."""
+BACKUP_PASSWORD = "PULSETRACK_BACKUP_PASSWORD"  # noqa: S105 - as above
+"""The settings of the databases job that hold the passwords of these roles."""
 
 CERTIFICATE_NAMES = (GATEWAY, *TOPOLOGY)
 """The names in the certificates with which the gateway and the services authenticate to each other."""

@@ -1,4 +1,4 @@
-"""Deploys and operates PulseTrack on AWS or on an emulator: `python -m infrastructure synth|deploy|run|destroy`."""
+"""Deploys and operates PulseTrack on AWS or on an emulator: `python -m infrastructure synth|deploy|...`."""
 
 import argparse
 import os
@@ -18,6 +18,13 @@ from infrastructure.operations import OPERATIONS
 
 _FOLDER = Path("build/infrastructure")
 _LOCALSTACK_URL = "http://localhost:4566"
+
+_COMMANDS = {
+    "deploy": "deploy, wait and print the URL",
+    "stop": "stop all services, for the restore of a backup",
+    "start": "start the services again, and wait until they run",
+    "destroy": "delete all stacks",
+}
 
 
 def main() -> None:
@@ -69,7 +76,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m infrastructure", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("synth", help="write the templates of all environments; needs no account")
-    for command, text in (("deploy", "deploy, wait and print the URL"), ("destroy", "delete all stacks")):
+    for command, text in _COMMANDS.items():
         parser_of_command = commands.add_parser(command, help=text)
         parser_of_command.add_argument("environment", nargs="?", choices=ENVIRONMENTS, default=LOCALSTACK.name)
     run = commands.add_parser("run", help="run a command as a one-off task, and print its log")
@@ -91,7 +98,9 @@ def _operate(arguments: argparse.Namespace) -> int:
     deployment = Deployment(ENVIRONMENTS[name], read_choices(name), _FOLDER / name, print)
     if arguments.command == "run":
         return deployment.run(arguments.operation, arguments.arguments)
-    if arguments.command == "destroy":
+    if arguments.command in {"stop", "start"}:
+        deployment.pause(stop=arguments.command == "stop")
+    elif arguments.command == "destroy":
         deployment.destroy()
     else:
         print(f"PulseTrack is up: {deployment.deploy()}")

@@ -15,7 +15,15 @@ from constructs import Construct
 from infrastructure.data import Data
 from infrastructure.edge import Edge
 from infrastructure.jobs import Jobs
-from infrastructure.metrics import ERRORS, OUTBOX_AGE, REFUSALS, read_consumer_lag, read_kafka, read_running_tasks
+from infrastructure.metrics import (
+    BACKUPS,
+    ERRORS,
+    OUTBOX_AGE,
+    REFUSALS,
+    read_consumer_lag,
+    read_kafka,
+    read_running_tasks,
+)
 from infrastructure.settings import Environment, KafkaSize
 from infrastructure.stack import to_logical_id
 
@@ -27,13 +35,13 @@ _FREE_MEMORY = 100 * 2**20
 
 @dataclass(frozen=True)
 class Rule:
-    """An alarm for a threshold that is crossed for a number of consecutive minutes."""
+    """An alarm for a threshold that is crossed for a number of consecutive periods of the metric."""
 
     name: str
     metric: cloudwatch.IMetric
     comparison: cloudwatch.ComparisonOperator
     threshold: float
-    minutes: int
+    periods: int
     missing: cloudwatch.TreatMissingData = cloudwatch.TreatMissingData.NOT_BREACHING
 
 
@@ -59,6 +67,8 @@ class Alarms(Construct):
             yield Rule("Refusals", REFUSALS.read(self._environment), _MORE, 5, 3)
             yield Rule("Errors", ERRORS.read(self._environment), _MORE, 0, 1)
             yield Rule("OutboxLate", OUTBOX_AGE.read(self._environment), _MORE, 120, 3)
+            backups = BACKUPS.read(self._environment, cdk.Duration.hours(1))
+            yield Rule("NoBackup", backups, _LESS, 1, 24, cloudwatch.TreatMissingData.BREACHING)
 
     def _watch_kafka(self, data: Data) -> Iterator[Rule]:
         if isinstance(self._environment.kafka, KafkaSize):
@@ -93,7 +103,7 @@ class Alarms(Construct):
             metric=rule.metric,
             comparison_operator=rule.comparison,
             threshold=rule.threshold,
-            evaluation_periods=rule.minutes,
+            evaluation_periods=rule.periods,
             treat_missing_data=rule.missing,
         )
         if self._topic:

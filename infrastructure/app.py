@@ -1,7 +1,8 @@
-"""The CDK app: the six stacks of an environment, in the order of their deployment.
+"""The CDK app: the seven stacks of an environment, in the order of their deployment.
 
-network ──▶ data ──▶ jobs ──▶ services ──▶ monitoring
-   └──────▶ edge ───────────────┘
+network ──▶ data ──▶ jobs ──▶ backups
+   │                  └─────▶ services ──▶ monitoring
+   └──────▶ edge ─────────────┘
 
 `python -m infrastructure.app` is the app of cdk.json, which `cdk` and `cdklocal` run.
 """
@@ -11,6 +12,7 @@ from pathlib import Path
 import aws_cdk as cdk
 from cdk_nag import AwsSolutionsChecks
 
+from infrastructure.backups import Backups
 from infrastructure.data import Data
 from infrastructure.edge import Edge
 from infrastructure.environments import ENVIRONMENTS
@@ -51,11 +53,12 @@ def add_stacks(app: cdk.App, environment: Environment) -> list[Stack]:
     data = Data(app, environment, network)
     edge = Edge(app, environment, network)
     jobs = Jobs(app, environment, network, data)
+    backups = Backups(app, environment, network=network, data=data, jobs=jobs)
     services = Services(app, environment, network=network, data=data, edge=edge, jobs=jobs)
     monitoring = Monitoring(app, environment, data=data, edge=edge, jobs=jobs)
     monitoring.add_stack_dependency(services)  # an earlier version of the services stack contained the alarms
     cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
-    return [network, data, edge, jobs, services, monitoring]
+    return [network, data, edge, jobs, backups, services, monitoring]
 
 
 if __name__ == "__main__":

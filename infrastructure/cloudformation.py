@@ -77,6 +77,13 @@ class CloudFormation:
             self._client.delete_stack(StackName=name)
             self._wait("stack_delete_complete", name)
 
+    def empty_bucket(self, name: str) -> None:
+        """Deletes all versions of all objects in a bucket, because CloudFormation deletes only empty buckets."""
+        for page in self._buckets.get_paginator("list_object_versions").paginate(Bucket=name):
+            versions = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+            for version in versions:
+                self._buckets.delete_object(Bucket=name, Key=version["Key"], VersionId=version["VersionId"])
+
     def count_resources(self, name: str) -> dict[str, tuple[int, int]]:
         """Returns the numbers of created and of missing resources of a stack, by type.
 

@@ -11,7 +11,7 @@ from aws_cdk import aws_rds as rds
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
-from deploy.topology import CERTIFICATE_NAMES, OPERATOR, TOPOLOGY, database_name, owner_name
+from deploy.topology import BACKUP, CERTIFICATE_NAMES, OPERATOR, TOPOLOGY, database_name, owner_name
 from infrastructure.certificates import AUTHORITIES, certificate_output
 from infrastructure.kafka_users import REQUIRE_USERS, KafkaUser, add_users
 from infrastructure.network import DATABASE, KAFKA, PRIVATE, Network
@@ -56,6 +56,9 @@ class Data(Stack):
         roles = [role for service in TOPOLOGY for role in (owner_name(service), database_name(service))]
         self.passwords = {role: self._secret(role, f"The password of the database role {role}") for role in roles}
         self.operator_password = self._secret("operator", f"The password of the database role {OPERATOR}")
+        self.backup_password = self._secret("backup", f"The password of the database role {BACKUP}")
+        # Contains a random value, which an operator replaces by the private key while a restore needs it.
+        self.backup_key = self._secret("restore", "The private key of age that decrypts the backups")
         self.admin_password = self._secret("admin", "The password of the first admin")
         self.key_passphrase = self._secret("key", "What opens the keys that sign tokens")
         self._add_certificates()

@@ -16,6 +16,7 @@ from infrastructure.certificates import CertificateSecrets
 from infrastructure.cloudformation import CloudFormation, Confirm
 from infrastructure.errors import DeployError
 from infrastructure.operations import plan_task
+from infrastructure.pause import start_services, stop_services
 from infrastructure.settings import Environment, ExternalKafka
 from infrastructure.stack import Stack
 from infrastructure.tasks import Cluster
@@ -63,7 +64,7 @@ class Deployment:
     def deploy(self) -> str:
         """Deploys, waits until the system is ready, and returns its URL."""
         self._check_settings()
-        network, data, edge, jobs, services, monitoring = synthesize(self._environment, self._folder)
+        network, data, edge, jobs, backups, services, monitoring = synthesize(self._environment, self._folder)
         images = {"Images": self._choices.images, "Version": self._choices.version}
         network_outputs = self._put(network)
         data_outputs = self._put(data)
@@ -72,6 +73,7 @@ class Deployment:
         jobs_outputs = self._put(jobs, images)
         cluster = Cluster(self._choices.session, self._choices.endpoint, network_outputs | jobs_outputs)
         self._prepare_databases(cluster, jobs_outputs)
+        self._put(backups, images)
         self._run_services(cluster, services, {**images, "KafkaBootstrap": kafka, "Certificates": certificates})
         self._put(monitoring)
         self._check_url(url)
@@ -80,18 +82,32 @@ class Deployment:
     def run(self, operation: str, arguments: Sequence[str]) -> int:
         """Runs an operation as a task of the deployed version, reports its log, and returns its exit code."""
         task, command = plan_task(operation, arguments)
+        outputs = self._read_outputs(task)
+        cluster = Cluster(self._choices.session, self._choices.endpoint, outputs)
+        return cluster.run_command(outputs[task], command, self._report)
+
+    def pause(self, *, stop: bool) -> None:
+        """Stops the services, or starts them again and waits until they run."""
+        session, endpoint, outputs = self._choices.session, self._choices.endpoint, self._read_outputs("ClusterName")
+        change = stop_services if stop else start_services
+        change(session, endpoint, outputs["ClusterName"], self._environment)
+        if not stop:
+            definitions = {name: outputs[f"{name.capitalize()}Definition"] for name in (*TOPOLOGY, GATEWAY)}
+            Cluster(session, endpoint, outputs).wait_for_services(definitions)
+
+    def _read_outputs(self, needed: str) -> dict[str, str]:
+        """Returns the outputs of the deployed stacks. Raises DeployError if one is missing."""
         prefix = f"pulsetrack-{self._environment.name}"
         outputs = {
             name: value
-            for part in ("network", "jobs", "services")
+            for part in ("network", "jobs", "backups", "services")
             for name, value in self._cloudformation.outputs(f"{prefix}-{part}").items()
         }
-        if task not in outputs:
+        if needed not in outputs:
             raise DeployError(
-                f"The stacks of {self._environment.name} have no output {task}. Deploy this version first."
+                f"The stacks of {self._environment.name} have no output {needed}. Deploy this version first."
             )
-        cluster = Cluster(self._choices.session, self._choices.endpoint, outputs)
-        return cluster.run_command(outputs[task], command, self._report)
+        return outputs
 
     def destroy(self) -> None:
         """Deletes all stacks, in reverse order."""
@@ -99,6 +115,8 @@ class Deployment:
             raise DeployError(f"{self._environment.name} retains its data and cannot be destroyed by this command.")
         for stack in reversed(synthesize(self._environment, self._folder)):
             self._report(f"deleting {stack.stack_name}")
+            if bucket := self._cloudformation.outputs(stack.stack_name).get("BucketName"):
+                self._cloudformation.empty_bucket(bucket)
             self._cloudformation.delete(stack.stack_name)
 
     def _check_settings(self) -> None:

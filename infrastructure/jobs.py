@@ -6,7 +6,15 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_servicediscovery as servicediscovery
 from constructs import Construct
 
-from deploy.topology import MIGRATIONS, OPERATOR, OPERATOR_PASSWORD, TOPOLOGY, database_name, owner_name
+from deploy.topology import (
+    BACKUP_PASSWORD,
+    MIGRATIONS,
+    OPERATOR,
+    OPERATOR_PASSWORD,
+    TOPOLOGY,
+    database_name,
+    owner_name,
+)
 from infrastructure.data import Data
 from infrastructure.network import Network
 from infrastructure.settings import NAMESPACE, Environment, Scale
@@ -27,6 +35,18 @@ def database_environment(environment: Environment, data: Data, role: str, databa
         "PGSSLMODE": mode,
         **({"PGSSLROOTCERT": _AUTHORITIES} if mode == "verify-full" else {}),
     }
+
+
+def read_all_passwords(data: Data) -> dict[str, ecs.Secret]:
+    """Returns the secrets of a task that creates databases: the passwords of the administrator and of all roles."""
+    passwords = {OPERATOR_PASSWORD: data.operator_password, BACKUP_PASSWORD: data.backup_password}
+    for service in TOPOLOGY.values():
+        roles = database_name(service.name), owner_name(service.name)
+        passwords |= {
+            variable: data.passwords[role] for variable, role in zip(service.job_passwords, roles, strict=True)
+        }
+    secrets = {variable: ecs.Secret.from_secrets_manager(secret) for variable, secret in passwords.items()}
+    return {"PGPASSWORD": data.administrator_password, **secrets}
 
 
 class Jobs(Stack):
@@ -59,23 +79,13 @@ class Jobs(Stack):
         cdk.CfnOutput(self, "LogGroup", value=self.log.log_group_name)
 
     def _add_databases(self, data: Data) -> None:
-        passwords = {
-            variable: ecs.Secret.from_secrets_manager(data.passwords[role])
-            for service in TOPOLOGY.values()
-            for variable, role in zip(
-                service.job_passwords, (database_name(service.name), owner_name(service.name)), strict=True
-            )
-        }
+        administrator = self._environment.database.administrator
         self._add(
             "databases",
             "databases",
             ["deploy.databases"],
-            database_environment(self._environment, data, self._environment.database.administrator, "postgres"),
-            {
-                "PGPASSWORD": data.administrator_password,
-                OPERATOR_PASSWORD: ecs.Secret.from_secrets_manager(data.operator_password),
-                **passwords,
-            },
+            database_environment(self._environment, data, administrator, "postgres"),
+            read_all_passwords(data),
         )
 
     def _add_migrations(self, data: Data, service: str) -> None:

@@ -37,10 +37,10 @@ class LogMetric:
             default_value=0,
         )
 
-    def read(self, environment: Environment) -> cloudwatch.Metric:
+    def read(self, environment: Environment, period: cdk.Duration = _MINUTE) -> cloudwatch.Metric:
         """Returns the metric."""
         return cloudwatch.Metric(
-            namespace=_namespace(environment), metric_name=self.name, statistic=self.statistic, period=_MINUTE
+            namespace=_namespace(environment), metric_name=self.name, statistic=self.statistic, period=period
         )
 
 
@@ -59,7 +59,9 @@ REFUSALS = LogMetric(
     "Sum",
 )
 """The number of calls that failed with a server error."""
-LOG_METRICS = (OUTBOX_AGE, ERRORS, REFUSALS)
+BACKUPS = LogMetric("Backups", logs.FilterPattern.string_value("$.backup", "=", "succeeded"), "Sum")
+"""The number of backups that succeeded."""
+LOG_METRICS = (OUTBOX_AGE, ERRORS, REFUSALS, BACKUPS)
 
 
 def read_kafka(name: str, cluster: str, dimensions: Mapping[str, str] | None = None) -> cloudwatch.Metric:

@@ -112,6 +112,7 @@ class Network(Stack):
     def _add_endpoints(self) -> None:
         images = self.vpc.add_gateway_endpoint("S3", service=ec2.GatewayVpcEndpointAwsService.S3)
         images.add_to_policy(self._permit_images())
+        images.add_to_policy(self._permit_own_buckets())
         group = ec2.SecurityGroup(
             self, "EndpointsGroup", vpc=self.vpc, description="PulseTrack AWS endpoints", allow_all_outbound=False
         )
@@ -135,6 +136,17 @@ class Network(Stack):
         """Returns a statement that permits to read the layers of images, which ECR stores in a bucket of its own."""
         bucket = f"arn:{self.partition}:s3:::prod-{self.region}-starport-layer-bucket/*"
         return iam.PolicyStatement(principals=[iam.AnyPrincipal()], actions=["s3:GetObject"], resources=[bucket])
+
+    def _permit_own_buckets(self) -> iam.PolicyStatement:
+        """Returns a statement that permits to use the buckets of this account only, for backups."""
+        return iam.PolicyStatement(
+            principals=[iam.AnyPrincipal()],
+            actions=["s3:AbortMultipartUpload", "s3:GetObject", "s3:ListBucket", "s3:PutObject"],
+            resources=["*"],
+            conditions={
+                "StringEquals": {"aws:PrincipalAccount": self.account, "aws:ResourceAccount": self.account},
+            },
+        )
 
     def _log_flows(self) -> None:
         group = logs.LogGroup(

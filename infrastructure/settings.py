@@ -93,6 +93,21 @@ class Domain:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BackupPlan:
+    """The logical backups of all databases in an S3 bucket, in addition to the snapshots of RDS."""
+
+    hours: int = 12
+    """The interval. An alarm is raised if no backup succeeded for a day."""
+    retention_days: int = 35
+    lock_days: int = 0
+    """The days in which a backup cannot be deleted without a special permission. Not 0 only if data is retained."""
+    recipient: str = ""
+    """The public key of age that backups are encrypted to. If empty, only the key of the bucket encrypts them."""
+    scratch_gib: int = 21
+    """The disk of a task, at least 21. All dumps must fit; they are compressed."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Environment:
     """An environment that PulseTrack is deployed to."""
 
@@ -106,6 +121,7 @@ class Environment:
     admin_email: str
     keep_data: bool
     """Whether databases, topics and secrets are retained when their stack is deleted, and protected from deletion."""
+    backup: BackupPlan = BackupPlan()
     alarm_email: str | None = None
     """The address that receives alarms after it confirms the subscription. If None, alarms are not sent."""
     open_sign_up: bool = False

@@ -13,6 +13,9 @@ from infrastructure.stack import Stack, accept, to_logical_id
 
 REPOSITORY = "pulsetrack"
 
+SCRATCH = "/scratch"
+"""The folder for temporary files. The image creates it, with the account of the container as its owner."""
+
 _STOP_SECONDS = 30
 
 
@@ -50,10 +53,14 @@ class Images:
         port: int | None = None,
         health_check: ecs.HealthCheck | None = None,
         labels: Mapping[str, str] | None = None,
+        scratch_gib: int = 0,
     ) -> ecs.FargateTaskDefinition:
-        """Adds a task definition. Only ECS may use AWS: to pull the image, write the log and read the secrets."""
-        definition = self._add_definition(scope, name, scale)
-        definition.add_container(
+        """Adds a task definition. Only ECS may use AWS: to pull the image, write the log and read the secrets.
+
+        With `scratch_gib`, the container can write to SCRATCH, on a disk of that size.
+        """
+        definition = self._add_definition(scope, name, scale, scratch_gib)
+        container = definition.add_container(
             name,
             image=ecs.ContainerImage.from_registry(f"{self._repository}/{image}:{self._version}"),
             entry_point=entry_point,
@@ -67,6 +74,8 @@ class Images:
             stop_timeout=cdk.Duration.seconds(_STOP_SECONDS),
             logging=ecs.LogDrivers.aws_logs(stream_prefix=name, log_group=log, mode=ecs.AwsLogDriverMode.NON_BLOCKING),
         )
+        if scratch_gib:
+            container.add_mount_points(ecs.MountPoint(container_path=SCRATCH, source_volume="scratch", read_only=False))
         _allow_pull(definition, image)
         accept(
             definition,
@@ -75,13 +84,15 @@ class Images:
         )
         return definition
 
-    def _add_definition(self, scope: Construct, name: str, scale: Scale) -> ecs.FargateTaskDefinition:
+    def _add_definition(self, scope: Construct, name: str, scale: Scale, scratch_gib: int) -> ecs.FargateTaskDefinition:
         return ecs.FargateTaskDefinition(
             scope,
             f"{to_logical_id(name)}Task",
             cpu=scale.cpu,
             memory_limit_mib=scale.memory_mib,
             runtime_platform=self._platform,
+            ephemeral_storage_gib=scratch_gib or None,
+            volumes=[ecs.Volume(name="scratch")] if scratch_gib else None,
         )
 
 

@@ -92,8 +92,9 @@ def _down(environment: Mapping[str, str]) -> None:
 
 
 def _images(environment: Mapping[str, str]) -> None:
-    engine.compose("build", environment=environment)
-    print(images.report(environment))
+    everything = {**environment, "COMPOSE_PROFILES": images.CLOUD}
+    engine.compose("build", environment=everything)
+    print(images.report(everything))
 
 
 def _check(_: Mapping[str, str]) -> None:

@@ -10,6 +10,9 @@ from deploy.errors import StartError
 _PYTHON, _ENVOY = "python:3.12-slim-bookworm", "envoyproxy/envoy:v1.40.0"
 _MB = 1_000_000
 
+CLOUD = "cloud"
+"""The profile of the images that only deployments on AWS use."""
+
 
 def report(environment: Mapping[str, str]) -> str:
     """Returns a table of the images that are built here. Raises StartError."""
@@ -25,7 +28,7 @@ def report(environment: Mapping[str, str]) -> str:
 
 def pull_missing() -> str:
     """Pulls missing base images. Returns an error that names an image that cannot be pulled. Empty if there is none."""
-    config = json.loads(engine.read_compose("config", "--format", "json"))
+    config = json.loads(engine.read_compose("--profile", CLOUD, "config", "--format", "json"))
     used = {service["image"] for service in config["services"].values()}
     for image in sorted({_PYTHON, _ENVOY, *(image for image in used if not image.startswith("pulsetrack/"))}):
         if not engine.has_image(image):

@@ -7,12 +7,12 @@ import base64
 import hashlib
 import hmac
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from deploy.errors import StartError
-from deploy.topology import OPERATOR, database_name, owner_name
+from deploy.topology import BACKUP, OPERATOR, database_name, owner_name
 
 if TYPE_CHECKING:
     import asyncpg
@@ -24,7 +24,9 @@ _SERVICE_LIMITS = {
     "idle_in_transaction_session_timeout": "5s",
 }
 """Limits how long watches and seals wait: they wait for the oldest transaction on the server, of any service."""
-_OPERATOR_LIMITS = {"default_transaction_read_only": "on", "statement_timeout": "60s", "transaction_timeout": "60s"}
+_ASSISTANT_LIMITS = {"default_transaction_read_only": "on", "statement_timeout": "60s", "transaction_timeout": "60s"}
+_ASSISTANTS = {OPERATOR: "pg_monitor, pg_signal_backend", BACKUP: "pg_read_all_data"}
+"""The predefined roles that each assistant is a member of."""
 _OWNER_LIMITS = {"statement_timeout": "1h", "transaction_timeout": "1h", "idle_in_transaction_session_timeout": "60s"}
 
 
@@ -52,12 +54,12 @@ def _build_url(server: str, database: str, role: str, password: str) -> str:
 
 
 async def create_databases(
-    server: str, passwords: Mapping[str, Passwords], *, shared: bool, operator_password: str = ""
+    server: str, passwords: Mapping[str, Passwords], *, shared: bool, assistants: Mapping[str, str] | None = None
 ) -> None:
     """Creates missing roles and databases, and sets the roles' passwords, which are given by service name.
 
-    The operator's role is created if it has a password. On a server that is shared with other systems, the privileges
-    of its own databases are not changed.
+    The assistants are the roles of operators and of backups, with their passwords. On a server that is shared with
+    other systems, the privileges of its own databases are not changed.
     Raises StartError.
     """
     import asyncpg  # noqa: PLC0415 - takes 100 ms, while Postgres starts
@@ -69,8 +71,8 @@ async def create_databases(
                 await _create_role(connection, database_name(service), of_service.service, _SERVICE_LIMITS)
                 await _create_role(connection, owner_name(service), of_service.owner, _OWNER_LIMITS)
                 await _create_database(connection, server, service)
-            if operator_password:
-                await _create_operator(connection, operator_password)
+            for role, password in (assistants or {}).items():
+                await _create_assistant(connection, role, password, [*map(database_name, passwords)])
             if not shared:
                 for database in ("postgres", "template1"):
                     await connection.execute(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC")
@@ -89,10 +91,14 @@ async def _create_role(connection: "asyncpg.Connection", name: str, password: st
         await connection.execute(f"ALTER ROLE {name} SET {limit} = '{value}'")
 
 
-async def _create_operator(connection: "asyncpg.Connection", password: str) -> None:
-    await _create_role(connection, OPERATOR, password, _OPERATOR_LIMITS)
-    await connection.execute(f"GRANT pg_monitor, pg_signal_backend TO {OPERATOR}")
-    await connection.execute(f"GRANT CONNECT ON DATABASE postgres TO {OPERATOR}")
+async def _create_assistant(
+    connection: "asyncpg.Connection", name: str, password: str, databases: Sequence[str]
+) -> None:
+    """Creates a role that can change no data. The operator's cannot connect to the services' databases."""
+    await _create_role(connection, name, password, _ASSISTANT_LIMITS)
+    await connection.execute(f"GRANT {_ASSISTANTS[name]} TO {name}")
+    for database in ["postgres"] if name == OPERATOR else databases:
+        await connection.execute(f"GRANT CONNECT ON DATABASE {database} TO {name}")
 
 
 async def _create_database(connection: "asyncpg.Connection", server: str, service: str) -> None:

@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from deploy.databases import Passwords, create_databases
 from deploy.errors import StartError
+from deploy.topology import BACKUP, OPERATOR
 from services.common.settings import DatabaseSettings, SettingsError
 
 
@@ -23,6 +24,7 @@ class DatabasesSettings(DatabaseSettings, frozen=True, kw_only=True):
     analytics_password: Annotated[str, Meta(description="The password of the role that analytics runs as.")]
     analytics_owner_password: Annotated[str, Meta(description="The password of the role that owns analytics' tables.")]
     operator_password: Annotated[str, Meta(description="The password of the role that monitors the server.")] = ""
+    backup_password: Annotated[str, Meta(description="The password of the role that reads all tables.")] = ""
 
     def passwords(self) -> dict[str, Passwords]:
         """Returns the passwords by service name."""
@@ -33,19 +35,17 @@ class DatabasesSettings(DatabaseSettings, frozen=True, kw_only=True):
             "analytics": Passwords(self.analytics_password, self.analytics_owner_password),
         }
 
+    async def create_databases(self) -> None:
+        """Creates missing databases and roles. Raises StartError."""
+        passwords = {OPERATOR: self.operator_password, BACKUP: self.backup_password}
+        assistants = {role: password for role, password in passwords.items() if password}
+        await create_databases(self.database_url, self.passwords(), shared=False, assistants=assistants)
+
 
 def main() -> None:
     """Creates missing databases and roles. Exits with a one-line error if that fails."""
     try:
-        settings = DatabasesSettings.read()
-        asyncio.run(
-            create_databases(
-                settings.database_url,
-                settings.passwords(),
-                shared=False,
-                operator_password=settings.operator_password,
-            )
-        )
+        asyncio.run(DatabasesSettings.read().create_databases())
     except (SettingsError, StartError) as error:
         sys.exit(str(error))
 

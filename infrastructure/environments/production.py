@@ -1,6 +1,6 @@
 """Production: redundant instances and retained data. The domain is a placeholder, which `deploy` rejects."""
 
-from infrastructure.settings import DatabaseSize, Domain, Environment, KafkaSize, Scale
+from infrastructure.settings import BackupPlan, DatabaseSize, Domain, Environment, KafkaSize, Scale
 
 PRODUCTION = Environment(
     name="production",
@@ -15,6 +15,7 @@ PRODUCTION = Environment(
     database=DatabaseSize(instance="m7g.large", storage_gib=100, multi_az=True, backup_days=35, max_connections=800),
     kafka=KafkaSize(instance="m7g.large", brokers=2, storage_gib=100),
     admin_email="admin@pulsetrack.example",
+    backup=BackupPlan(lock_days=35, scratch_gib=100),
     alarm_email="operations@pulsetrack.example",
     keep_data=True,
 )

@@ -18,7 +18,7 @@ NETWORK = "pulsetrack-localstack"
 KAFKA = f"kafka:{KAFKA_PORT}"
 """The bootstrap server for tasks, which are in the same network."""
 URL = f"http://localhost:{PORT}"
-IMAGES = sorted({*TOPOLOGY, "databases", "envoy"})
+IMAGES = sorted({*TOPOLOGY, "backup", "databases", "envoy"})
 
 _ROOT = Path(__file__).resolve().parents[2]
 _LOCALSTACK_IMAGE = "localstack/localstack-pro:4.14.0"
@@ -102,7 +102,7 @@ def push_images(registry: Any, version: str) -> str:
 
     Returns the prefix of their names. Raises DeployError.
     """
-    docker("compose", "build", "--quiet", PULSETRACK_VERSION=version)
+    docker("compose", "build", "--quiet", PULSETRACK_VERSION=version, COMPOSE_PROFILES="cloud")
     for image in IMAGES:
         name = f"{REPOSITORY}/{image}"
         try:

@@ -97,7 +97,9 @@ def test_operator_monitors_and_ends_sessions_but_reads_no_table(server: Postgres
 
     async def scenario(_: RunningPart) -> None:
         for _again in range(2):
-            await create_databases(server.url(), {"auth": passwords}, shared=False, operator_password="three")
+            await create_databases(
+                server.url(), {"auth": passwords}, shared=False, assistants={"pulsetrack_operator": "three"}
+            )
         address = server.url().rpartition("@")[2].partition("/")[0]
         operator = f"postgresql://pulsetrack_operator:three@{address}/"
         session = await asyncpg.connect(service_url(server.url(), "auth", passwords))

@@ -9,6 +9,8 @@ IGNORE = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
 DEPLOY = {
     f"deploy/{name}" for name in ("__init__.py", "certificates.py", "databases", "errors.py", "probe.py", "topology.py")
 }
+BACKUP = {"pyproject.toml", "tools/__init__.py", "tools/backup", "tools/backup/cloud/requirements.lock"}
+"""What only the image of backups contains."""
 
 
 def read_copied(dockerfile: str) -> set[str]:
@@ -20,7 +22,13 @@ def read_copied(dockerfile: str) -> set[str]:
 
 def test_service_images_contain_no_developer_tools() -> None:
     services = {f"services/{name}" for name in ("__init__.py", "common", "requirements.lock", *TOPOLOGY)}
-    assert read_copied("services/Dockerfile") == {"gen", *services, *DEPLOY}
+    assert read_copied("services/Dockerfile") == {"gen", *services, *DEPLOY, *BACKUP}
+
+
+def test_only_the_image_of_backups_contains_tools() -> None:
+    text = (ROOT / "services" / "Dockerfile").read_text(encoding="utf-8")
+    stages = {stage.split()[2]: stage for stage in re.split(r"\nFROM (?=.* AS )", text)[1:] if " AS " in stage[:60]}
+    assert {name for name, stage in stages.items() if "/images/backup" in stage} == {"backup"}
 
 
 def test_image_of_a_service_sets_its_variables() -> None:

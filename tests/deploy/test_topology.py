@@ -11,6 +11,7 @@ import yaml
 
 from deploy.databases.__main__ import DatabasesSettings
 from deploy.topology import (
+    BACKUP_PASSWORD,
     CERTIFICATE_NAMES,
     CLIENTS,
     GATEWAY,
@@ -40,8 +41,8 @@ COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8
 DOCKERFILE = (ROOT / "services" / "Dockerfile").read_text(encoding="utf-8")
 
 COMPLETED, HEALTHY = {"condition": "service_completed_successfully"}, {"condition": "service_healthy"}
-OTHER_CONTAINERS = {"postgres": {"databases"}, "kafka": {"events"}, "collector": {"calls"}}
-"""Containers of other projects, with their networks."""
+OTHER_CONTAINERS = {"postgres": {"databases"}, "kafka": {"events"}, "collector": {"calls"}, "backup": {"databases"}}
+"""Containers of other projects and those that are only built, with their networks."""
 
 
 def read_containers() -> Containers:
@@ -206,7 +207,9 @@ def test_gateway_connects_to_the_services_of_the_topology() -> None:
 def test_databases_job_reads_the_passwords_of_the_topology() -> None:
     fields = {f"{PREFIX}{field.name.upper()}" for field in msgspec.structs.fields(DatabasesSettings)}
     passwords = {variable for service in TOPOLOGY.values() for variable in service.job_passwords}
-    assert {*passwords, OPERATOR_PASSWORD} == {field for field in fields if field.endswith("_PASSWORD")}
+    assert {*passwords, OPERATOR_PASSWORD, BACKUP_PASSWORD} == {
+        field for field in fields if field.endswith("_PASSWORD")
+    }
 
 
 def test_service_images_listen_on_the_port_of_the_topology() -> None:

@@ -116,7 +116,7 @@ class StandIn:
 
 def build_images(version: str) -> None:
     """Builds all images of the checkout with Compose."""
-    docker("compose", "build", "--quiet", variables={"PULSETRACK_VERSION": version})
+    docker("compose", "build", "--quiet", variables={"PULSETRACK_VERSION": version, "COMPOSE_PROFILES": "cloud"})
 
 
 def build_next_version(version: str, new: str) -> None:
@@ -132,7 +132,7 @@ def build_broken_version(version: str, new: str) -> None:
 
 
 def _derive(version: str, new: str, changed: str, instruction: str, *, file: str = "") -> None:
-    for name in {*TOPOLOGY, "databases", "envoy"} - {changed}:
+    for name in {*TOPOLOGY, "backup", "databases", "envoy"} - {changed}:
         docker("tag", f"pulsetrack/{name}:{version}", f"pulsetrack/{name}:{new}")
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "file").write_text(file, encoding="utf-8")

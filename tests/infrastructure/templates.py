@@ -14,7 +14,7 @@ Properties = dict[str, Any]
 
 
 class Templates:
-    """The six templates of an environment."""
+    """The seven templates of an environment."""
 
     def __init__(self, environment: Environment, folder: Path) -> None:
         self.environment = environment
@@ -38,6 +38,10 @@ class Templates:
         for resource in self[stack].to_json()["Resources"].values():
             counts[resource["Type"]] = counts.get(resource["Type"], 0) + 1
         return dict(sorted(counts.items()))
+
+    def all_counts(self) -> dict[str, dict[str, int]]:
+        """Returns the number of resources by type of each stack."""
+        return {stack: self.counts(stack) for stack in self._stacks}
 
     def kinds(self) -> set[str]:
         """Returns the types of the resources of all stacks."""

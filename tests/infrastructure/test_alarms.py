@@ -27,6 +27,7 @@ def test_own_metrics_are_log_filters(on_aws: "Templates") -> None:
     assert {each["FilterPattern"] for each in filters} == {
         "{ $.outbox_age > 0 }",
         '{ $.level = "ERROR" }',
+        '{ $.backup = "succeeded" }',
         "{ ($.status >= 500) || ($.grpc_status = 2) || ($.grpc_status = 13) || ($.grpc_status = 14) }",
     }
     alarms = on_aws.properties("AWS::CloudWatch::Alarm")

@@ -32,7 +32,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> "Cluster":
 def test_every_operation_has_a_task_and_a_program(templates: "Templates") -> None:
     from infrastructure.operations import OPERATIONS, plan_task
 
-    outputs = {*templates["jobs"].find_outputs("*"), *templates["services"].find_outputs("*")}
+    outputs = {name for stack in ("jobs", "backups", "services") for name in templates[stack].find_outputs("*")}
     for name in OPERATIONS:
         for service in TOPOLOGY:
             task, command = plan_task(name, [service])
@@ -120,5 +120,27 @@ def test_document_names_every_operation() -> None:
     from infrastructure.operations import OPERATIONS
 
     document = Path("docs/operations.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"make run ENVIRONMENT=\w+ TASK=[\"']([a-z-]+)", document))
+    named = set(re.findall(r"make run ENVIRONMENT=\w+ TASK=\"([a-z-]+)", document))
     assert named == set(OPERATIONS)
+
+
+@pytest.mark.parametrize("suspended", [True, False], ids=["stop", "start"])
+def test_services_are_stopped_and_started_without_scaling(*, suspended: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    from infrastructure.environments.production import PRODUCTION
+    from infrastructure.pause import start_services, stop_services
+
+    session = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1")
+    clients = {name: session.client(name) for name in ("ecs", "application-autoscaling")}
+    monkeypatch.setattr(session, "client", lambda name, **_: clients[name])
+    environment = replace(PRODUCTION, services={"billing": PRODUCTION.services["billing"]})
+    names = ("DynamicScalingInSuspended", "DynamicScalingOutSuspended", "ScheduledScalingSuspended")
+    with Stubber(clients["ecs"]) as ecs, Stubber(clients["application-autoscaling"]) as scaling:
+        target = {"ServiceNamespace": "ecs", "ResourceId": "service/c/billing"}
+        state = {"ScalableDimension": "ecs:service:DesiredCount", "SuspendedState": dict.fromkeys(names, suspended)}
+        scaling.add_response("register_scalable_target", {}, target | state)
+        count = 0 if suspended else 2
+        ecs.add_response("update_service", {}, {"cluster": "c", "service": "billing", "desiredCount": count})
+        (stop_services if suspended else start_services)(session, None, "c", environment)
+        ecs.assert_no_pending_responses()

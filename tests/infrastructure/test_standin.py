@@ -3,6 +3,7 @@
 standin/README.md describes what this proves.
 """
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -61,6 +62,14 @@ class Deployed:
             resources = [resource for page in pages for resource in page["StackResourceSummaries"]]
             counts.update(resource["ResourceType"] for resource in resources if resource["PhysicalResourceId"])
         return counts
+
+    def run(self, operation: str, *arguments: str) -> list[str]:
+        """Runs an operation as a task, and returns the lines of its log."""
+        lines: list[str] = []
+        deployment = self.version(FIRST)
+        deployment._report = lines.append
+        assert deployment.run(operation, arguments) == 0, lines
+        return lines
 
     def tasks(self) -> dict[str, tuple[int, int]]:
         """Returns the numbers of running and desired tasks by service."""
@@ -131,6 +140,37 @@ def test_all_resources_of_the_document_are_created(deployed: Deployed) -> None:
 
 def test_only_the_load_balancer_is_published(deployed: Deployed) -> None:
     assert deployed.standin.list_published_ports() == {deployed.standin.gateway_port, deployed.standin.port}
+
+
+def test_sql_runs_as_a_task_of_the_operator(deployed: Deployed) -> None:
+    assert deployed.run("sql", "SELECT current_user AS role") == ['{"role": "pulsetrack_operator"}', "SELECT 1"]
+    assert (
+        deployed.run("owner-sql", "patient", "SELECT current_user AS role")[0] == '{"role": "pulsetrack_patient_owner"}'
+    )
+
+
+def test_commands_of_services_run_as_tasks(deployed: Deployed) -> None:
+    assert deployed.run("rotate-keys")
+    assert deployed.run("audit-verify", "patient")
+    assert deployed.run("prune-revisions", "--before", "2026-01-31") == ["Deleted 0 revisions from before 2026-01-31."]
+
+
+def test_backup_is_restored_while_the_services_are_stopped(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The stand-in has no API of Application Auto Scaling.
+    monkeypatch.setattr("infrastructure.pause._set_scaling", lambda *_, **__: None)
+    with Session.create_user(deployed) as user:
+        before = user.post("/v1/patients", a_patient())["id"]
+        [logged] = deployed.run("backup")
+        assert json.loads(logged)["backup"] == "succeeded"
+        [name] = deployed.run("list-backups")
+        after = user.post("/v1/patients", a_patient())["id"]
+        deployed.version(FIRST).pause(stop=True)
+        eventually(lambda: deployed.tasks() == dict.fromkeys(PARTS, (0, 0)), seconds=120)
+        deployed.run("restore", name)
+        deployed.version(FIRST).pause(stop=False)
+        eventually(lambda: _get_status(user, before) == 200, seconds=60)
+        assert _get_status(user, after) == 404
+    deployed.run("discard-replaced")
 
 
 def test_killed_task_is_replaced(deployed: Deployed) -> None:
@@ -206,6 +246,10 @@ def test_templates_for_aws_run_without_tls(deployed: Deployed, tmp_path: Path) -
     deployment = Deployment(environment, choices, tmp_path, print)
     assert httpx.get(f"{deployment.deploy()}/readyz").status_code == 200
     deployment.destroy()
+
+
+def _get_status(user: Session, patient: str) -> int:
+    return user.rest.get(f"/v1/patients/{patient}").status_code
 
 
 def _can_create(user: Session) -> bool:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 def test_tasks_of_aws_run_on_x86(on_aws: "Templates") -> None:
     platforms = [task["RuntimePlatform"] for task in on_aws.properties("AWS::ECS::TaskDefinition")]
-    assert platforms == [{"CpuArchitecture": "X86_64", "OperatingSystemFamily": "LINUX"}] * 11
+    assert platforms == [{"CpuArchitecture": "X86_64", "OperatingSystemFamily": "LINUX"}] * 13
 
 
 def test_environment_can_choose_arm64() -> None:

@@ -45,8 +45,8 @@ def test_stacks_have_the_expected_resources(templates: "Templates") -> None:
         "AWS::RDS::DBInstance": 1,
         "AWS::RDS::DBParameterGroup": 1,
         "AWS::RDS::DBSubnetGroup": 1,
-        # Two roles per service, operator, admin, keys, clients, six for certificates, and two users of Kafka.
-        "AWS::SecretsManager::Secret": 19 if local else 20,
+        # Two roles per service, operator, backup, restore, admin, keys, clients, six certificates, two users of Kafka.
+        "AWS::SecretsManager::Secret": 21 if local else 22,
     }
     assert templates.counts("jobs") == {
         "AWS::ECS::Cluster": 1,
@@ -55,6 +55,15 @@ def test_stacks_have_the_expected_resources(templates: "Templates") -> None:
         "AWS::IAM::Role": 12,
         "AWS::Logs::LogGroup": 1,
         "AWS::ServiceDiscovery::PrivateDnsNamespace": 1,
+    }
+    assert templates.counts("backups") == {
+        "AWS::ECS::TaskDefinition": 2,
+        "AWS::IAM::Policy": 5,  # two per task, one of the schedule
+        "AWS::IAM::Role": 5,
+        "AWS::KMS::Key": 1,
+        "AWS::S3::Bucket": 1,
+        "AWS::S3::BucketPolicy": 1,
+        "AWS::Scheduler::Schedule": 1,
     }
     assert templates.counts("services") == {
         "AWS::ApplicationAutoScaling::ScalableTarget": 5,
@@ -66,8 +75,8 @@ def test_stacks_have_the_expected_resources(templates: "Templates") -> None:
         "AWS::ServiceDiscovery::Service": 4,
     }
     assert templates.counts("monitoring") == {
-        "AWS::CloudWatch::Alarm": 10 if local else 17,
-        **({} if local else {"AWS::CloudWatch::Dashboard": 1, "AWS::Logs::MetricFilter": 3, **_ALARM_TOPIC}),
+        "AWS::CloudWatch::Alarm": 10 if local else 18,
+        **({} if local else {"AWS::CloudWatch::Dashboard": 1, "AWS::Logs::MetricFilter": 4, **_ALARM_TOPIC}),
     }
     assert templates.counts("network")["AWS::EC2::Subnet"] == 4
     assert templates.counts("network")["AWS::EC2::VPCEndpoint"] == 5
@@ -126,12 +135,18 @@ def test_sign_up_is_closed(templates: "Templates") -> None:
     assert set(values) == {"closed", None}
 
 
-def test_tasks_have_no_aws_permissions(templates: "Templates") -> None:
+def test_only_tasks_of_backups_have_aws_permissions(templates: "Templates") -> None:
     tasks = templates.properties("AWS::ECS::TaskDefinition")
-    roles = {task["TaskRoleArn"]["Fn::GetAtt"][0] for task in tasks}
-    assert len(roles) == len(tasks) == 11
+    roles = {task["TaskRoleArn"]["Fn::GetAtt"][0]: task["ContainerDefinitions"][0]["Name"] for task in tasks}
+    assert len(roles) == len(tasks) == 13
+    permitted: dict[str, set[str]] = {}
     for policy in templates.properties("AWS::IAM::Policy"):
-        assert not {role["Ref"] for role in policy["Roles"]} & roles
+        for role in {role["Ref"] for role in policy["Roles"]} & roles.keys():
+            actions = {action for each in policy["PolicyDocument"]["Statement"] for action in _list(each["Action"])}
+            permitted[roles[role]] = actions
+    encrypt = {"kms:Decrypt", "kms:GenerateDataKey"}
+    write = {"s3:PutObject", "s3:AbortMultipartUpload", *encrypt}
+    assert permitted == {"backup": write, "maintenance": {*write, "s3:GetObject", "s3:ListBucket"}}
     for role in templates.properties("AWS::IAM::Role"):
         [statement] = role["AssumeRolePolicyDocument"]["Statement"]
         if statement["Principal"]["Service"] != "monitoring.rds.amazonaws.com":
@@ -144,7 +159,7 @@ def test_no_permission_has_a_wildcard(templates: "Templates") -> None:
             actions, resources = _list(statement["Action"]), _list(statement["Resource"])
             assert not any("*" in action for action in actions), actions
             if actions != ["ecr:GetAuthorizationToken"]:  # does not apply to a resource
-                assert "*" not in json.dumps(resources), resources
+                assert not [each for each in resources if "*" in json.dumps(each) and not _is_in_bucket(each)]
 
 
 def test_task_can_read_only_its_own_secrets(templates: "Templates") -> None:
@@ -165,6 +180,7 @@ def test_task_can_read_only_its_own_secrets(templates: "Templates") -> None:
         },
         "gateway": {"GatewayCertificateSecret"},
         "sql": {"OperatorSecret"},
+        "backup": {"BackupSecret"},
     }
     for container in templates.containers():
         if container["Name"] in expected:
@@ -193,19 +209,23 @@ def test_endpoints_permit_only_what_tasks_do(templates: "Templates") -> None:
     assert len(endpoints) == 5
     permitted = set()
     for endpoint in endpoints:
-        [statement] = endpoint["PolicyDocument"]["Statement"]
-        actions = _list(statement["Action"])
-        permitted |= set(actions)
-        if actions == ["s3:GetObject"]:
-            assert "starport-layer-bucket" in json.dumps(statement["Resource"])  # the layers of images
-        else:
-            assert statement["Condition"] == {"StringEquals": {"aws:PrincipalAccount": {"Ref": "AWS::AccountId"}}}
-    assert not any("*" in action or ":Put" in action for action in permitted - {"logs:PutLogEvents"})
+        for statement in endpoint["PolicyDocument"]["Statement"]:
+            actions = _list(statement["Action"])
+            permitted |= set(actions)
+            account = {"Ref": "AWS::AccountId"}
+            if actions == ["s3:GetObject"]:
+                assert "starport-layer-bucket" in json.dumps(statement["Resource"])  # the layers of images
+            elif "s3:PutObject" in actions:  # of backups
+                conditions = {"aws:PrincipalAccount": account, "aws:ResourceAccount": account}
+                assert statement["Condition"] == {"StringEquals": conditions}
+            else:
+                assert statement["Condition"] == {"StringEquals": {"aws:PrincipalAccount": account}}
+    assert not any("*" in action or ":Put" in action for action in permitted - {"logs:PutLogEvents", "s3:PutObject"})
 
 
 def test_container_can_only_write_its_log(templates: "Templates") -> None:
     containers = list(templates.containers())
-    assert len(containers) == 11
+    assert len(containers) == 13
     for container in containers:
         assert container["ReadonlyRootFilesystem"] is True
         assert container["LogConfiguration"]["LogDriver"] == "awslogs"
@@ -274,6 +294,12 @@ def _open_to(templates: "Templates", addresses: str) -> list[tuple[str, int]]:
 
 def _group(rule: dict[str, Any], field: str, names: dict[str, str]) -> str:
     return names[rule[field]["Fn::GetAtt"][0]].removeprefix("PulseTrack ")
+
+
+def _is_in_bucket(resource: Any) -> bool:
+    """Returns whether a resource is an object of the bucket of backups, or a revision of a task definition."""
+    text = json.dumps(resource)
+    return '"/backups/*"' in text or '"/audit/*"' in text or text.endswith('"Arn"]}, "/*"]]}')
 
 
 def _list(value: Any) -> list[Any]:

@@ -21,6 +21,7 @@ ROOTS = {
     "requirements.lock": [*BASE, *GROUPS["local"]],
     "infrastructure/requirements.lock": GROUPS["infrastructure"],
     "services/requirements.lock": BASE,
+    "tools/backup/cloud/requirements.lock": ["boto3"],
     "envoy/requirements.lock": ["pyyaml", "swagger-ui-py"],
 }
 """The requirements that each lock is compiled from."""

@@ -10,9 +10,9 @@ from deploy.compose.secrets import Secrets
 from deploy.errors import StartError
 from deploy.topology import MIGRATIONS, TOPOLOGY, database_name, owner_name
 from tools.backup.age import Identity
-from tools.backup.databases import PROGRAMS, UNLIMITED, Client
+from tools.backup.databases import PROGRAMS, UNLIMITED, Client, load_database
 from tools.backup.folder import Manifest, open_backup
-from tools.backup.restore import find_secrets, load_database
+from tools.backup.restore import find_secrets
 
 
 @asynccontextmanager

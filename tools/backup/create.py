@@ -35,19 +35,19 @@ could know patients that it has lost. Auth is last, so it knows all users that t
 
 async def create_backup(
     databases: AbstractAsyncContextManager[Mapping[str, Client]],
-    secrets: Path,
+    secrets: Path | None,
     folder: Path,
     recipient: Recipient | None,
     *,
     archives: Path | None = None,
-) -> tuple[Manifest, Path]:
-    """Writes a backup of databases, of the secrets in a folder and of the audit log's archives to a new folder.
+) -> tuple[Manifest, Path | None]:
+    """Writes a backup of databases and, if their folders are given, of the secrets and the audit log's archives.
 
     Fails if an archive is written meanwhile, whose events may be missing in the dumps.
 
     Returns its manifest, and the path of the secrets' file. Raises StartError.
     """
-    secrets_file = secrets_path(folder, encrypted=recipient is not None)
+    secrets_file = secrets_path(folder, encrypted=recipient is not None) if secrets else None
     unfinished = _create_folder(folder, secrets_file)
     begin = datetime.now(UTC)
     found = _list_archives(archives)
@@ -65,10 +65,15 @@ async def create_backup(
         archives=copies,
     )
     write_manifest(unfinished, manifest)
-    names = SECRETS | {name for name in OPTIONAL_SECRETS if (secrets / name).exists()}
-    write_secrets(secrets_file, {name: (secrets / name).read_text(encoding="utf-8") for name in names}, recipient)
+    if secrets and secrets_file:
+        write_secrets(secrets_file, _read_secrets(secrets), recipient)
     unfinished.rename(folder)
     return manifest, secrets_file
+
+
+def _read_secrets(folder: Path) -> dict[str, str]:
+    names = SECRETS | {name for name in OPTIONAL_SECRETS if (folder / name).exists()}
+    return {name: (folder / name).read_text(encoding="utf-8") for name in names}
 
 
 def _list_archives(folder: Path | None) -> list[Path]:
@@ -78,10 +83,10 @@ def _list_archives(folder: Path | None) -> list[Path]:
     )
 
 
-def _create_folder(folder: Path, secrets: Path) -> Path:
+def _create_folder(folder: Path, secrets: Path | None) -> Path:
     """Creates a folder that is renamed when the backup is complete. Raises StartError if the backup exists."""
     for path in (folder, secrets):
-        if path.exists():
+        if path and path.exists():
             raise StartError(f"{path} already exists. Set TO to a new folder.")
     unfinished = folder.with_name(f"{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)

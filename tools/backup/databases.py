@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import IO, Any
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
 from deploy.errors import StartError
-from tools.backup.folder import Writer
+from tools.backup.folder import Backup, Dump, Writer
 
 UNLIMITED = "-c statement_timeout=0 -c transaction_timeout=0 -c idle_in_transaction_session_timeout=0"
 """PGOPTIONS for long transactions. The databases and the roles that own the tables have limits."""
@@ -73,6 +75,21 @@ PROGRAMS = ("psql", "pg_dump", "pg_restore")
 """The programs that a client runs."""
 
 
+def create_client(url: str, programs: Path | None = None) -> Client:
+    """Returns a client that connects to a URL, with the programs of a folder or of PATH.
+
+    The command line, which other users can read, has no password. If the URL has none, PGPASSWORD has it.
+    """
+    parts = urlsplit(url)
+    user, _, place = parts.netloc.rpartition("@")
+    address = parts._replace(netloc=f"{user.partition(':')[0]}@{place}").geturl()
+    password = {"PGPASSWORD": unquote(parts.password)} if parts.password else {}
+    return Client(
+        commands={name: (str(programs / name if programs else name), f"--dbname={address}") for name in PROGRAMS},
+        environment={"PGOPTIONS": UNLIMITED, **password},
+    )
+
+
 @contextmanager
 def hold_snapshot(client: Client) -> Iterator[Snapshot]:
     """Yields a snapshot of a database, which dumps can use. Raises StartError."""
@@ -104,6 +121,14 @@ def load(client: Client, content: Iterator[bytes]) -> None:
     with client.run("pg_restore", *options) as process, suppress(BrokenPipeError):
         for data in content:
             _pipe(process.stdin).write(data)
+
+
+def load_database(client: Client, backup: Backup, dump: Dump) -> None:
+    """Restores a dump, and compares its rows with the manifest. Raises StartError."""
+    load(client, backup.read(dump))
+    rows = count_rows(client)
+    if different := [table for table, count in dump.rows.items() if rows.get(table) != count]:
+        raise StartError(f"Tables of {dump.service} do not have the rows in the manifest: {', '.join(different)}.")
 
 
 class _Session:

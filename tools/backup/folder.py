@@ -13,7 +13,8 @@ import msgspec
 from deploy.errors import StartError
 from deploy.topology import ARCHIVE_KEY, CLIENT_SECRETS, TOPOLOGY
 from tools.backup.age import AgeError, Encryptor, Identity, Recipient, decrypt
-from tools.local.process import ROOT
+
+ROOT = Path(__file__).resolve().parents[2]
 
 FORMAT = 1
 """The version of the folder's layout."""

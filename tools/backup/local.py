@@ -2,13 +2,12 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from urllib.parse import unquote, urlsplit
 
 from deploy.databases import Passwords, owner_url
 from deploy.errors import StartError
 from deploy.settings import EMBEDDED, Settings
 from deploy.topology import TOPOLOGY
-from tools.backup.databases import PROGRAMS, UNLIMITED, Client
+from tools.backup.databases import Client, create_client
 from tools.local.data_folder import DataFolder, State
 from tools.local.part import RunningPart
 from tools.local.postgres import Postgres, find_programs
@@ -26,25 +25,14 @@ async def open_databases(settings: Settings) -> AsyncIterator[Mapping[str, Clien
         raise StartError(f"The data folder {settings.data_dir} has no system. Start one with `make up`.")
     supervisor = state.processes.get("supervisor")
     if supervisor and supervisor.process():
-        yield {name: create_client(url) for name, url in _read_urls(settings).items()}
+        yield {name: create_client(url, find_programs(None)) for name, url in _read_urls(settings).items()}
         return
     with DataFolder.lock(settings.data_dir) as folder:
         folder.stop_leftovers()
         async with run_server(settings, folder) as server:
             passwords = read_passwords(folder)
-            yield {name: create_client(owner_url(server, name, passwords[name])) for name in passwords}
-
-
-def create_client(url: str) -> Client:
-    """Returns a client that connects to a URL. The command line, which other users can read, has no password."""
-    parts = urlsplit(url)
-    user, _, place = parts.netloc.rpartition("@")
-    address = parts._replace(netloc=f"{user.partition(':')[0]}@{place}").geturl()
-    folder = find_programs(None)
-    return Client(
-        commands={program: (str(folder / program), f"--dbname={address}") for program in PROGRAMS},
-        environment={"PGPASSWORD": unquote(parts.password or ""), "PGOPTIONS": UNLIMITED},
-    )
+            urls = {name: owner_url(server, name, passwords[name]) for name in passwords}
+            yield {name: create_client(url, find_programs(None)) for name, url in urls.items()}
 
 
 @asynccontextmanager
