@@ -21,7 +21,9 @@ in one transaction, an access event for each read, an event in Kafka, a billing 
 as two processes with uvloop and httptools, caches verified tokens, reads without a transaction, and delivers in
 batches. Without the cache of tokens and with a transaction for each read, as such a service is often written, it is
 "untuned". It lacks PulseTrack's gRPC API, watches, rate limits, revocation, tamper-evident audit log, tracing and
-metrics."""
+metrics.
+
+[Growth](growth.md) shows how the latency of reads grows with the number of rows."""
 
 _METHOD = """## Method
 

@@ -18,3 +18,5 @@ class Cases:
     table: str
     """The largest table."""
     reads: Mapping[str, Read]
+    note: str = ""
+    """Why reads grow, in Markdown."""

@@ -33,6 +33,18 @@ _FILL: Final = (
 )
 """Patients with the names of people: few names are frequent, most are rare. 2% are deleted."""
 
+_NOTE: Final = """\
+These reads grow more than twice, up to a bound of 30,000 examined patients, or 10,000 in orders other than by create
+time:
+
+- A search whose matches are more than 300, but fewer than 0.7% of the newest patients: two frequent words, the email
+  address `user777`, which 1,110 others contain, and the record number `MRN-777`. The index intersects long lists, and
+  then more patients are examined.
+- A frequent surname by name. The matches are far down the order, and no index contains the words in the order of the
+  names. [ADR 53](adr/0053-bound-what-a-list-examines.md) compares a table of words, which each create would pay for.
+- The patients who were registered first, newest first. An index is sorted by the registered date or by the create time.
+  One of both would still be read to its end if it must be sorted by the other, so it would only move the bound."""
+
 _REQUESTS: Final[Mapping[str, ListPatientsRequest]] = {
     "list": ListPatientsRequest(),
     "list with deleted patients": ListPatientsRequest(show_deleted=True),
@@ -78,4 +90,5 @@ PATIENTS: Final = Cases(
     fill=_FILL,
     table="patients",
     reads={name: _read(request) for name, request in _REQUESTS.items()},
+    note=_NOTE,
 )

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from bench.growth.plans import ExplainedDatabase, count_rows
 from gen.pulsetrack.analytics.v1 import ListDeadLettersRequest, ListPatientEventsRequest
 from gen.pulsetrack.audit.v1 import SearchAccessEventsRequest
 from gen.pulsetrack.auth.v1 import ListUsersRequest
@@ -24,7 +25,6 @@ from services.billing.models import LIST_ACCOUNTS
 from services.common.postgres.paging import Listing
 from services.common.protobuf.contract import SERVICES
 from tests.harness.background import Background
-from tests.harness.plans import ExplainedDatabase, count_rows
 from tests.harness.sql import Sql
 
 ROWS = 8_000

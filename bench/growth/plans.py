@@ -1,8 +1,8 @@
 """Reads how Postgres executes the statements of a program."""
 
 import json
-from collections.abc import Awaitable, Iterator
-from typing import Any
+from collections.abc import Awaitable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from asyncpg import Record
 
@@ -10,6 +10,18 @@ from services.common.postgres.database import Database
 from services.common.postgres.statement import Statement
 
 Node = dict[str, Any]
+"""A node of a plan. The topmost node of a statement has the key `is_root`."""
+
+
+class PlanSummary(NamedTuple):
+    """How Postgres executes the statements of a read."""
+
+    statements: int
+    rows: int
+    """The maximum number of rows that a node of a plan reads."""
+    indexes: Sequence[str]
+    scanned: Sequence[str]
+    """The tables that are read from their beginning."""
 
 
 class ExplainedDatabase(Database):
@@ -30,7 +42,7 @@ class ExplainedDatabase(Database):
         async with self._connection() as connection:
             sql = f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {statement.sql}"
             [explained] = json.loads(await connection.fetchval(sql, *statement.arguments(values)))
-        self._nodes += _list_nodes(explained["Plan"])
+        self._nodes += _list_nodes(explained["Plan"] | {"is_root": True})
         return await super().rows(statement, **values)
 
 
@@ -38,6 +50,17 @@ def count_rows(node: Node) -> int:
     """Returns the number of rows that a node of a plan has read, including those that it has not returned."""
     removed = sum(value for name, value in node.items() if name.startswith("Rows Removed by"))
     return int((node["Actual Rows"] + removed) * node["Actual Loops"])
+
+
+def summarize_plans(nodes: Sequence[Node]) -> PlanSummary:
+    """Returns how Postgres executed the statements of a read."""
+    nodes = [node for node in nodes if node["Actual Loops"]]
+    return PlanSummary(
+        statements=sum("is_root" in node for node in nodes),
+        rows=max(map(count_rows, nodes), default=0),
+        indexes=sorted({node["Index Name"] for node in nodes if "Index Name" in node}),
+        scanned=sorted({node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"}),
+    )
 
 
 def _list_nodes(node: Node) -> Iterator[Node]:
