@@ -33,8 +33,8 @@ class Settings:
     """`embedded`, or the URL of a running server, with a role that can create databases and roles."""
     workers: int = 1
     """The number of processes per service."""
-    open_sign_up: bool = True
-    """Whether any visitor can create a user. The defaults of Compose and AWS allow only admins to."""
+    sign_up: str = "open"
+    """Who can sign up: `open`, `invite` or `closed`. Compose and AWS default to `invite`."""
     reflection: bool = True
     rate_limits: bool = True
     trusted_proxies: int = 0
@@ -66,7 +66,7 @@ class Settings:
             kafka=read("KAFKA", EMBEDDED),
             database_url=read("DATABASE_URL", EMBEDDED),
             workers=_number("PULSETRACK_WORKERS", read("WORKERS", "1"), most=64),
-            open_sign_up=_choice("PULSETRACK_SIGN_UP", read("SIGN_UP", "open"), "open", "closed"),
+            sign_up=_choice("PULSETRACK_SIGN_UP", read("SIGN_UP", "open"), "open", "invite", "closed"),
             reflection=_switch("PULSETRACK_REFLECTION", read("REFLECTION", "on")),
             rate_limits=_switch("PULSETRACK_RATE_LIMITS", read("RATE_LIMITS", "on")),
             trusted_proxies=_number("PULSETRACK_TRUSTED_PROXIES", read("TRUSTED_PROXIES", "0"), most=8, least=0),
@@ -81,10 +81,10 @@ class Settings:
     def warnings(self) -> list[str]:
         """Returns a warning for each setting that disables a protection."""
         lines = []
-        if self.open_sign_up:
+        if self.sign_up == "open":
             lines.append(
                 "Sign-up is open: anyone who can reach the gateway can create a user and read every patient. "
-                "With PULSETRACK_SIGN_UP=closed, only admins create users"
+                "With PULSETRACK_SIGN_UP=invite, users need an invitation of an admin"
             )
         if not self.rate_limits:
             lines.append("PULSETRACK_RATE_LIMITS is off: call rates are not limited. Use this for load tests only")
@@ -112,10 +112,10 @@ def _address(name: str, text: str) -> str:
 
 
 def _switch(name: str, text: str) -> bool:
-    return _choice(name, text, "on", "off")
+    return _choice(name, text, "on", "off") == "on"
 
 
-def _choice(name: str, text: str, yes: str, no: str) -> bool:
-    if text not in {yes, no}:
-        raise StartError(f"{name} must be {yes} or {no}, not {text!r}.")
-    return text == yes
+def _choice(name: str, text: str, *choices: str) -> str:
+    if text not in choices:
+        raise StartError(f"{name} must be {', '.join(choices[:-1])} or {choices[-1]}, not {text!r}.")
+    return text

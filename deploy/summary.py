@@ -42,12 +42,13 @@ def summary(
         password = f"{password_file.read_text()}  (shown once; stored {password})"
     url = f"http://{address}"
     login = {"email": "ana@clinic.test", "password": "correct horse"}
-    if not settings.open_sign_up:
+    is_open = settings.sign_up == "open"
+    if not is_open:
         login = {"email": settings.admin_email, "password": "..."}
     return _TEMPLATE.format(
         url=url,
-        first="sign up, " if settings.open_sign_up else "",
-        sign_up=_SIGN_UP.format(url=url) if settings.open_sign_up else "",
+        first="sign up, " if is_open else "",
+        sign_up=_SIGN_UP.format(url=url) if is_open else "",
         login=json.dumps(login),
         address=address,
         email=settings.admin_email,

@@ -47,7 +47,7 @@ class Rates:
     """Rate limits per client address. A clinic behind NAT shares one address among hundreds of users."""
 
     credentials: Rate = Rate(30, 60)
-    """For each of Login, SignUp and RefreshToken. Permits a shift to log in and slows password guessing."""
+    """For each method that takes a password or a token. Permits a shift to log in and slows password guessing."""
     calls: Rate = Rate(300, 1)
     """For all other calls together: ten times the load of a hundred busy users, and below the services' capacity."""
     reflection: Rate = Rate(100, 10)

@@ -115,7 +115,7 @@ class Services(Stack):
         environment, role = self._environment, database_name(service.name)
         chosen = {
             "PULSETRACK_ADMIN_EMAIL": environment.admin_email,
-            "PULSETRACK_SIGN_UP": "open" if environment.open_sign_up else "closed",
+            "PULSETRACK_SIGN_UP": environment.sign_up,
         }
         return {
             "PULSETRACK_LISTEN": f"0.0.0.0:{service.port}",

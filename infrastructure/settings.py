@@ -124,8 +124,8 @@ class Environment:
     backup: BackupPlan = BackupPlan()
     alarm_email: str | None = None
     """The address that receives alarms after it confirms the subscription. If None, alarms are not sent."""
-    open_sign_up: bool = False
-    """Whether any visitor can create a user, who can then read every patient. If False, only admins create users."""
+    sign_up: Literal["open", "invite", "closed"] = "invite"
+    """Who can sign up. With `open`, any visitor can create a user, who can then read every patient."""
     reflection: bool = False
     """Whether gRPC reflection is enabled."""
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

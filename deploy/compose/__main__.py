@@ -129,7 +129,7 @@ def read_environment() -> dict[str, str]:
     """Returns the environment, extended by the .env file and by defaults. Raises StartError."""
     lines = engine.read_compose("config", "--environment").splitlines()
     environment = dict(os.environ) | dict(line.split("=", 1) for line in lines if line.startswith("PULSETRACK_"))
-    environment["PULSETRACK_SIGN_UP"] = environment.get("PULSETRACK_SIGN_UP") or "closed"
+    environment["PULSETRACK_SIGN_UP"] = environment.get("PULSETRACK_SIGN_UP") or "invite"
     settings = Settings.read(environment)
     environment["PULSETRACK_DATA_DIR"] = str(settings.data_dir)
     limits = limit_connections(environment, settings.workers)

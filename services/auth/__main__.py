@@ -1,16 +1,17 @@
 """Runs the auth service."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
 from gen.pulsetrack.auth.v1 import TrustBundle
-from services.auth.authorization import create_authorization
+from services.auth.authorization import SignUpPolicy, create_authorization
 from services.auth.models import AUDIT
 from services.auth.password_strength import PasswordRules
 from services.auth.passwords import Passwords
-from services.auth.service import AuthService, Lifetimes
+from services.auth.service import AuthService
+from services.auth.sessions import Lifetimes
 from services.auth.tokens import KeyPassphrase, SigningKeys
 from services.common.audit.events import AccessLog
 from services.common.audit.interceptor import AccessInterceptors
@@ -33,8 +34,12 @@ class AuthSettings(Settings, frozen=True, kw_only=True):
     key_passphrase: KeyPassphrase
     service_secrets: Annotated[str, Meta(description="JSON object with the secret of each service by client ID.")]
     sign_up: Annotated[
-        Literal["open", "closed"], Meta(description="`open`: anyone can sign up. `closed`: only admins create users.")
-    ] = "closed"
+        SignUpPolicy,
+        Meta(
+            description="`open`: anyone can sign up. `invite`: users sign up with an invitation of an admin. `closed`: "
+            "only admins create users."
+        ),
+    ] = "invite"
     breached_passwords: Annotated[
         str,
         Meta(
@@ -84,7 +89,7 @@ async def main() -> None:
             service_secrets=settings.parse_service_secrets(),
             lifetimes=lifetimes,
         )
-        await auth.ensure_admin(settings.admin_email, settings.admin_password)
+        await auth.users.ensure_admin(settings.admin_email, settings.admin_password)
 
         async def fetch_trust() -> TrustBundle:
             return keys.trust_bundle()
@@ -92,11 +97,11 @@ async def main() -> None:
         await serve(
             settings,
             SERVICES["auth"],
-            auth,
+            auth.parts,
             verifier=TokenVerifier(fetch_trust),
             dependencies=[db],
             audit=AccessInterceptors(log, path_ids_are_subjects=True),
-            admission=create_authorization(db, open_sign_up=settings.sign_up == "open"),
+            admission=create_authorization(db, sign_up=settings.sign_up),
         )
 
 

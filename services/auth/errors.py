@@ -41,11 +41,11 @@ class TooManyFailedLogins(RateLimited):
 
 
 class SignUpClosed(Failure):
-    """Raised by SignUp if only admins create users."""
+    """Raised by SignUp if only admins create users, and by invitations if the operator has disabled them."""
 
     code = Code.PERMISSION_DENIED
     reason = "SIGN_UP_CLOSED"
-    message = "Sign-up is closed. Ask an administrator to create a user for you."
+    message = "Sign-up is closed. Ask an administrator to invite you or to create a user for you."
 
 
 class RefreshTokenInvalid(Failure):
@@ -70,3 +70,51 @@ class LastAdmin(Failure):
     code = Code.FAILED_PRECONDITION
     reason = "LAST_ADMIN"
     message = "The user is the last enabled admin. Give another user the role ADMIN first."
+
+
+class UserInactive(Failure):
+    """Raised when an operation needs an enabled user."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "USER_INACTIVE"
+    message = "The user is disabled. Enable the user first."
+
+
+class InvitationInvalid(Failure):
+    """Raised for the token of an invitation that is unknown, expired, revoked or already accepted."""
+
+    code = Code.UNAUTHENTICATED
+    reason = "INVITATION_INVALID"
+    message = "The invitation is not valid. Ask for a new one."
+
+
+class InvitationNotFound(Failure):
+    """Raised when the invitation does not exist."""
+
+    code = Code.NOT_FOUND
+    reason = "INVITATION_NOT_FOUND"
+    message = "The invitation does not exist."
+
+
+class InvitationAccepted(Failure):
+    """Raised when an accepted invitation is revoked."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "INVITATION_ACCEPTED"
+    message = "The invitation is already accepted. Disable its user instead."
+
+
+class ResetTokenInvalid(Failure):
+    """Raised for a reset token that is unknown, expired, replaced or already used, and if its user is disabled."""
+
+    code = Code.UNAUTHENTICATED
+    reason = "RESET_TOKEN_INVALID"
+    message = "The token is not valid. Ask for a new one."
+
+
+class SessionNotFound(Failure):
+    """Raised when the user has no active session with the id."""
+
+    code = Code.NOT_FOUND
+    reason = "SESSION_NOT_FOUND"
+    message = "The session does not exist or has ended."

@@ -71,6 +71,11 @@ async def reset_failures(tx: Transaction, email_key: str) -> None:
     _check_wait(await tx.row(_DELETE_FAILURES, digest=_hash_email(email_key)))
 
 
+async def clear_failures(tx: Transaction, email_key: str) -> None:
+    """Deletes the failures of an email address, also if they block logins, when its user has a new password."""
+    await tx.run(_DELETE_FAILURES, digest=_hash_email(email_key))
+
+
 def _check_wait(row: Record | None) -> None:
     if row and row["wait"] and row["wait"] > timedelta():
         raise TooManyFailedLogins(retry_after=math.ceil(row["wait"].total_seconds()))

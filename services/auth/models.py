@@ -16,7 +16,6 @@ from sqlalchemy import (
     Text,
     Uuid,
     bindparam,
-    cast,
     delete,
     func,
     insert,
@@ -69,6 +68,50 @@ refresh_tokens = Table(
     Column("use_time", DateTime(timezone=True)),
 )
 
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("user_id", ForeignKey(users.c.id), nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("last_use_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("expire_time", DateTime(timezone=True), nullable=False),
+    Column("remote_address", Text, nullable=False, server_default=""),
+    Column("user_agent", Text, nullable=False, server_default=""),
+    Column("end_time", DateTime(timezone=True)),
+)
+"""Sessions. The family_id of a refresh token is the id of its session. end_time is set if it was ended early."""
+
+Index("sessions_newest", sessions.c.user_id.desc(), sessions.c.create_time.desc(), sessions.c.id.desc())
+Index("sessions_ended", sessions.c.end_time, postgresql_where=sessions.c.end_time.is_not(None))
+
+invitations = Table(
+    "invitations",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("digest", LargeBinary, nullable=False, unique=True),
+    Column("email", Text, nullable=False),
+    Column("email_key", Text, nullable=False, index=True),
+    Column("role", Text, nullable=False),
+    Column("creator_id", ForeignKey(users.c.id), nullable=False, index=True),
+    Column("create_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("expire_time", DateTime(timezone=True), nullable=False),
+    Column("revoke_time", DateTime(timezone=True)),
+    Column("user_id", ForeignKey(users.c.id)),
+)
+"""Invitations. user_id is the user who was created with the invitation."""
+
+Index("invitations_newest", invitations.c.create_time.desc(), invitations.c.id.desc())
+
+password_resets = Table(
+    "password_resets",
+    metadata,
+    Column("user_id", ForeignKey(users.c.id), primary_key=True),
+    Column("digest", LargeBinary, nullable=False, unique=True),
+    Column("expire_time", DateTime(timezone=True), nullable=False),
+)
+"""The token with which a user can set a new password."""
+
 signing_keys = Table(
     "signing_keys",
     metadata,
@@ -95,6 +138,7 @@ INSERT_USER = Statement(insert(users).values(_new_user).returning(*users.c))
 INSERT_USER_IF_NEW = Statement(upsert(users).values(_new_user).on_conflict_do_nothing())
 GET_USER = Statement(select(users).where(users.c.id == bindparam("id")))
 LOCK_USER = Statement(select(users).where(users.c.id == bindparam("id")).with_for_update(read=True))
+LOCK_OWN_USER = Statement(select(users).where(users.c.id == bindparam("id")).with_for_update(key_share=True))
 GET_USER_BY_EMAIL = Statement(select(users).where(users.c.email_key == bindparam("email_key")))
 LIST_USERS = Listing(select(users), users.c.create_time, users.c.id)
 LOCK_USERS = Statement(select(func.pg_advisory_xact_lock(2)))
@@ -108,6 +152,15 @@ REVOKE_TOKENS = Statement(
     .where(users.c.id == bindparam("user_id"))
     .values(token_version=users.c.token_version + 1, revoke_time=func.now())
 )
+REVOKE_INVITATIONS = Statement(
+    update(invitations)
+    .where(
+        invitations.c.creator_id == bindparam("creator"),
+        invitations.c.user_id.is_(None),
+        invitations.c.revoke_time.is_(None),
+    )
+    .values(revoke_time=func.now())
+)
 LIST_REVOCATIONS = Statement(
     select(users.c.id, users.c.token_version, users.c.disabled).where(
         users.c.revoke_time > func.now() - bindparam("within", type_=Interval)
@@ -117,38 +170,10 @@ REPLACE_PASSWORD_HASH = Statement(
     update(users)
     .where(users.c.id == bindparam("user_id"), users.c.password_hash == bindparam("old"))
     .values(password_hash=bindparam("new"))
+    .returning(users.c.id)
 )
 GET_AN_ENABLED_ADMIN = Statement(
     select(users.c.id).where(users.c.role == "ADMIN", users.c.disabled.is_(False)).limit(1)
-)
-
-INSERT_REFRESH_TOKEN = Statement(
-    insert(refresh_tokens).values({n: bindparam(n) for n in ("digest", "family_id", "user_id", "expire_time")})
-)
-USE_REFRESH_TOKEN = Statement(
-    update(refresh_tokens)
-    .where(
-        refresh_tokens.c.digest == bindparam("digest"),
-        refresh_tokens.c.use_time.is_(None),
-        refresh_tokens.c.expire_time > func.now(),
-    )
-    .values(use_time=func.now())
-    .returning(refresh_tokens.c.family_id, refresh_tokens.c.user_id)
-)
-_lock = func.pg_advisory_xact_lock(func.hashtextextended(cast(refresh_tokens.c.family_id, Text), 0))
-LOCK_REFRESH_FAMILY = Statement(select(_lock).where(refresh_tokens.c.digest == bindparam("digest")))
-_family = select(refresh_tokens.c.family_id).where(refresh_tokens.c.digest == bindparam("digest")).scalar_subquery()
-DELETE_REFRESH_FAMILY = Statement(
-    delete(refresh_tokens).where(refresh_tokens.c.family_id == _family).returning(refresh_tokens.c.user_id)
-)
-DELETE_REFRESH_TOKENS_OF_USER = Statement(
-    delete(refresh_tokens).where(refresh_tokens.c.user_id == bindparam("user_id"))
-)
-DELETE_REFRESH_TOKENS = Statement(delete(refresh_tokens))
-DELETE_EXPIRED_REFRESH_TOKENS = Statement(
-    delete(refresh_tokens).where(
-        refresh_tokens.c.user_id == bindparam("user_id"), refresh_tokens.c.expire_time < func.now()
-    )
 )
 
 LOCK_SIGNING_KEYS = Statement(select(func.pg_advisory_xact_lock(1)))

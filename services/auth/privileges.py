@@ -8,7 +8,10 @@ PRIVILEGES: Privileges = {
     "access_seals": APPEND_ONLY,
     "failed_logins": READ_WRITE,
     "incarnations": READ_ONLY,
+    "invitations": READ_WRITE,
+    "password_resets": READ_WRITE,
     "refresh_tokens": READ_WRITE,
+    "sessions": READ_WRITE,
     "signing_keys": READ_WRITE,
     "users": READ_WRITE,
 }

@@ -15,7 +15,6 @@ from typing import Annotated
 from msgspec import Meta
 
 from services.auth.models import (
-    DELETE_REFRESH_TOKENS,
     DELETE_RETIRED_SIGNING_KEYS,
     DELETE_SIGNING_KEYS,
     INSERT_SIGNING_KEY,
@@ -23,7 +22,8 @@ from services.auth.models import (
     LOCK_SIGNING_KEYS,
     RETIRE_SIGNING_KEYS,
 )
-from services.auth.tokens import TOKEN_VALIDITY, KeyPassphrase, create_key, decrypt_key
+from services.auth.session_store import TOKEN_VALIDITY, delete_all
+from services.auth.tokens import KeyPassphrase, create_key, decrypt_key
 from services.common.observability.logging import configure_logging
 from services.common.postgres.database import Database, Transaction, open_database
 from services.common.rpc.server import run
@@ -64,7 +64,7 @@ async def rotate_now(db: Database, passphrase: str) -> None:
     async with db.begin() as tx:
         await _lock_keys(tx, passphrase)
         await tx.run(DELETE_SIGNING_KEYS)
-        await tx.run(DELETE_REFRESH_TOKENS)
+        await delete_all(tx)
         await tx.rows(INSERT_SIGNING_KEY, activates_in=timedelta(), **create_key(passphrase))
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,18 +25,16 @@ from msgspec import Meta
 
 from gen.pulsetrack.auth.v1 import Revocation, TrustBundle
 from services.auth.models import INSERT_SIGNING_KEY, LIST_REVOCATIONS, LIST_SIGNING_KEYS, LOCK_SIGNING_KEYS
+from services.auth.session_store import LIST_ENDED_SESSIONS, TOKEN_VALIDITY
 from services.common.background import BackgroundTask
 from services.common.errors import DependencyUnavailable
 from services.common.postgres.database import Database
-from services.common.rpc.token_rules import ALGORITHM, CLOCK_SKEW_SECONDS, ISSUER, MAX_TOKEN_SECONDS, TOKEN_TYPE
+from services.common.rpc.token_rules import ALGORITHM, ISSUER, TOKEN_TYPE
 from services.common.settings import SettingsError
 
 KeyPassphrase = Annotated[
     str, Meta(min_length=16, description="Passphrase that encrypts the signing keys in the database.")
 ]
-
-TOKEN_VALIDITY = timedelta(seconds=MAX_TOKEN_SECONDS + 2 * CLOCK_SKEW_SECONDS)
-"""The longest time for which a verifier accepts a token: its maximum lifetime plus twice the clock skew."""
 
 _STALE_SECONDS = 30
 
@@ -66,6 +63,7 @@ class SigningKeys:
         self._passphrase = passphrase
         self._keys: Sequence[SigningKey] = ()
         self._revocations: list[Revocation] = []
+        self._ended_sessions: list[str] = []
         self._loaded = 0.0
         self._is_readable = True
         self._reloading = BackgroundTask(self._reload, activity="reading the signing keys", interval=reload_seconds)
@@ -78,13 +76,13 @@ class SigningKeys:
     async def __aexit__(self, *_: object) -> None:
         await self._reloading.stop()
 
-    def sign(self, *, subject: str, role: str, audience: str, seconds: int, version: int = 0) -> str:
+    def sign(self, *, subject: str, role: str, audience: str, seconds: int, **claims: object) -> str:
         """Returns an access token (RFC 9068) that expires after the given number of seconds.
 
-        The version is the user's `token_version`.
+        A user's token also has the claims `token_version` and `sid`, the id of the session.
         """
         now = int(time.time())
-        claims = {
+        payload = {
             "iss": ISSUER,
             "aud": audience,
             "sub": subject,
@@ -93,10 +91,10 @@ class SigningKeys:
             "iat": now,
             "nbf": now,
             "exp": now + seconds,
-            "token_version": version,
+            **claims,
         }
         key = self._find_active_key(datetime.fromtimestamp(now, UTC))
-        return jwt.encode(claims, key.private, algorithm=ALGORITHM, headers={"kid": key.id, "typ": TOKEN_TYPE})
+        return jwt.encode(payload, key.private, algorithm=ALGORITHM, headers={"kid": key.id, "typ": TOKEN_TYPE})
 
     def jwks(self) -> bytes:
         """Returns the public keys as a JSON Web Key Set (RFC 7517).
@@ -109,7 +107,7 @@ class SigningKeys:
 
     def trust_bundle(self) -> TrustBundle:
         """Returns the public keys and the revocations. Raises DependencyUnavailable, as `jwks` does."""
-        return TrustBundle(jwks=self.jwks(), revocations=self._revocations)
+        return TrustBundle(jwks=self.jwks(), revocations=self._revocations, ended_session_ids=self._ended_sessions)
 
     def _find_active_key(self, now: datetime) -> SigningKey:
         """Returns the key that was activated last, or the oldest key if this clock is behind the database's."""
@@ -121,6 +119,8 @@ class SigningKeys:
         self._keys = [known.get(row["id"]) or decrypt_key(row, self._passphrase) for row in rows]
         revoked = await self._db.rows(LIST_REVOCATIONS, within=TOKEN_VALIDITY)
         self._revocations = [Revocation(str(row["id"]), row["token_version"], row["disabled"]) for row in revoked]
+        ended = await self._db.rows(LIST_ENDED_SESSIONS, within=TOKEN_VALIDITY)
+        self._ended_sessions = [str(row["id"]) for row in ended]
         self._loaded = time.monotonic()
 
     async def _create_first_key(self) -> Sequence[Record]:
@@ -140,16 +140,6 @@ class SigningKeys:
             if self._is_readable:
                 _log.warning("the signing keys cannot be read: %r", error.__cause__ or error)
             self._is_readable = False
-
-
-def create_refresh_token() -> str:
-    """Returns a random refresh token of 256 bits."""
-    return secrets.token_urlsafe(32)
-
-
-def hash_refresh_token(refresh_token: str) -> bytes:
-    """Returns the digest under which a refresh token is stored. A random token needs no slow password hash."""
-    return hashlib.sha256(refresh_token.encode()).digest()
 
 
 def create_key(passphrase: str) -> dict[str, str]:

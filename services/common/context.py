@@ -25,6 +25,8 @@ class Caller:
     """The id of the key that signed the token."""
     token_version: int = 0
     """The version of the user's tokens that this token belongs to. Auth revokes lower versions."""
+    session_id: str = ""
+    """The id of the user's session. Empty for services."""
 
 
 class Outcome(NamedTuple):

@@ -43,7 +43,7 @@ ADMIN_METHODS = [
 def closed(background: Background, new_database: Callable[[str], str]) -> Iterator[Client]:
     """A client of an auth server with closed sign-up."""
     with (
-        background.during(serve_auth(new_database("auth"), open_sign_up=False)) as port,
+        background.during(serve_auth(new_database("auth"), sign_up="invite")) as port,
         connect(port, "auth") as client,
     ):
         yield client

@@ -28,7 +28,8 @@ def test_deleted_user_is_not_found(auth: Client, sql: Sql) -> None:
     new = build_sign_up()
     user = auth.sign_up(new)
     token = auth.login(build_login(new)).access_token
-    sql("DELETE FROM refresh_tokens WHERE user_id = $1", user.id)
+    for table in ("refresh_tokens", "sessions"):
+        sql(f"DELETE FROM {table} WHERE user_id = $1", user.id)
     sql("DELETE FROM users WHERE id = $1", user.id)
     with pytest.raises(Rejected) as rejected:
         auth.with_token(token).get_current_user(GetCurrentUserRequest())

@@ -28,7 +28,7 @@ def test_access_token_conforms_to_rfc_9068(auth: Client) -> None:
     assert (claims["iss"], claims["aud"], claims["sub"]) == ("pulsetrack-auth", "pulsetrack", user.id)
     assert claims["role"] == "USER"
     assert claims["exp"] - claims["iat"] == LIFETIMES.access_token
-    assert claims.keys() == {"iss", "aud", "sub", "role", "jti", "iat", "nbf", "exp", "token_version"}
+    assert claims.keys() == {"iss", "aud", "sub", "role", "jti", "iat", "nbf", "exp", "token_version", "sid"}
 
 
 def test_every_login_returns_different_tokens(auth: Client) -> None:

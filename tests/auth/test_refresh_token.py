@@ -4,7 +4,7 @@ import pytest
 from grpc import StatusCode
 
 from gen.pulsetrack.auth.v1 import GetCurrentUserRequest, RefreshTokenRequest, TokenPair, User
-from services.auth.tokens import hash_refresh_token
+from services.auth.opaque_tokens import hash_token
 from tests.auth.factory import build_login, can_refresh, create_session, create_user
 from tests.harness.client import Client, Rejected
 from tests.harness.concurrency import call_concurrently
@@ -54,7 +54,7 @@ def test_token_reuse_does_not_affect_other_sessions(auth: Client) -> None:
 
 def test_expired_token_is_rejected(auth: Client, sql: Sql) -> None:
     session = create_session(auth)
-    sql("UPDATE refresh_tokens SET expire_time = now() WHERE digest = $1", hash_refresh_token(session.refresh_token))
+    sql("UPDATE refresh_tokens SET expire_time = now() WHERE digest = $1", hash_token(session.refresh_token))
     assert not can_refresh(auth, session)
 
 

@@ -19,8 +19,8 @@ def test_service_secrets_are_a_json_object() -> None:
     assert AuthSettings.read(ENVIRONMENT).parse_service_secrets() == {"patient": "a secret"}
 
 
-def test_sign_up_is_closed_by_default() -> None:
-    assert AuthSettings.read(ENVIRONMENT).sign_up == "closed"
+def test_sign_up_requires_an_invitation_by_default() -> None:
+    assert AuthSettings.read(ENVIRONMENT).sign_up == "invite"
     assert AuthSettings.read(ENVIRONMENT | {"PULSETRACK_SIGN_UP": "open"}).sign_up == "open"
 
 

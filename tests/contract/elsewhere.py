@@ -6,6 +6,7 @@ ELSEWHERE = {
     "TRANSACTION_CONFLICT": ("tests/patient/test_update_patient.py::test_concurrent_swap_of_two_emails_is_rejected"),
     "INTERNAL": "tests/common/test_errors.py::test_unexpected_exception_returns_internal_without_details",
     "SIGN_UP_CLOSED": "tests/e2e/test_sign_up_closed.py::test_closed_sign_up_is_rejected_everywhere",
+    "INVITATION_ACCEPTED": "tests/auth/test_invitations.py::test_accepted_invitation_cannot_be_revoked",
     "LAST_ADMIN": "tests/auth/test_update_user.py::test_last_enabled_admin_cannot_be_demoted_or_disabled",
     "DEAD_LETTER_UNREPLAYABLE": (
         "tests/analytics/test_replay_dead_letter.py::test_replay_of_an_invalid_message_is_rejected_with_a_reason"
@@ -28,6 +29,19 @@ RULES = {
         "tests/auth/test_refresh_token.py::test_token_reuse_revokes_the_session",
     ),
     "Logout ends the session": ("tests/auth/test_logout.py::test_logout_ends_the_session",),
+    "every service rejects the tokens of an ended session": (
+        "tests/auth/test_sessions.py::test_tokens_of_one_ended_session_are_rejected",
+        "tests/e2e/test_accounts.py::test_every_service_rejects_the_tokens_of_an_ended_session",
+    ),
+    "ChangePassword ends the other sessions": ("tests/auth/test_passwords.py::test_change_ends_the_other_sessions",),
+    "a reset token is valid once, for an hour, until the password changes": (
+        "tests/auth/test_passwords.py::test_reset_token_is_valid_for_an_hour",
+        "tests/auth/test_passwords.py::test_invalid_reset_token_is_rejected",
+    ),
+    "an invitation is accepted once, and grants its email address and role": (
+        "tests/auth/test_invitations.py::test_invited_person_becomes_a_user",
+        "tests/auth/test_invitations.py::test_invalid_invitation_is_rejected",
+    ),
     "CreateUser and UpdateUser set the role and the disabled flag": (
         "tests/auth/test_create_user.py::test_new_user_has_the_requested_role",
         "tests/auth/test_update_user.py::test_mask_selects_the_fields_that_change",

@@ -27,6 +27,17 @@ METHODS = (
     Row("auth", "ListUsers", ADMIN, "GET", "/v1/users"),
     Row("auth", "UpdateUser", ADMIN, "PATCH", "/v1/users/{user.id}"),
     Row("auth", "SearchUserAccessEvents", ADMIN, "GET", "/v1/auth/access-events"),
+    Row("auth", "CreateInvitation", ADMIN, "POST", "/v1/invitations"),
+    Row("auth", "ListInvitations", ADMIN, "GET", "/v1/invitations"),
+    Row("auth", "RevokeInvitation", ADMIN, "POST", "/v1/invitations/{id}:revoke"),
+    Row("auth", "AcceptInvitation", PUBLIC, "POST", "/v1/auth/invitations:accept"),
+    Row("auth", "ChangePassword", USERS, "POST", "/v1/auth/me:changePassword"),
+    Row("auth", "CreatePasswordReset", ADMIN, "POST", "/v1/users/{user_id}:createPasswordReset"),
+    Row("auth", "ResetPassword", PUBLIC, "POST", "/v1/auth/password:reset"),
+    Row("auth", "ListSessions", USERS, "GET", "/v1/auth/me/sessions"),
+    Row("auth", "RevokeSessions", USERS, "POST", "/v1/auth/me/sessions:revoke"),
+    Row("auth", "ListUserSessions", ADMIN, "GET", "/v1/users/{user_id}/sessions"),
+    Row("auth", "RevokeUserSessions", ADMIN, "POST", "/v1/users/{user_id}/sessions:revoke"),
     Row("auth", "IssueServiceToken", CREDENTIALS),
     Row("auth", "GetJwks", PUBLIC, "GET", "/.well-known/jwks.json"),
     Row("auth", "GetTrustBundle", INTERNAL),
@@ -56,6 +67,9 @@ METHODS = (
 
 LISTS = {
     "ListUsers": ("users", "auth.v1.User"),
+    "ListInvitations": ("invitations", "auth.v1.Invitation"),
+    "ListSessions": ("sessions", "auth.v1.Session"),
+    "ListUserSessions": ("sessions", "auth.v1.Session"),
     "ListPatients": ("patients", "patient.v1.Patient"),
     "ListPatientRevisions": ("revisions", "patient.v1.Revision"),
     "ListAccessEvents": ("access_events", "patient.v1.AccessEvent"),
@@ -71,6 +85,8 @@ LISTS = {
 
 FIELDS = {
     "auth.v1.User": "id email username role disabled create_time",
+    "auth.v1.Invitation": "id email role creator_id create_time expire_time state user_id",
+    "auth.v1.Session": "id create_time last_use_time expire_time remote_address user_agent current",
     "auth.v1.TokenPair": "access_token refresh_token token_type expires_in",
     "patient.v1.Patient": "id name email address date_of_birth registered_date phone sex medical_record_number"
     " create_time update_time delete_time etag",
@@ -101,6 +117,8 @@ FIELDS = {
 
 ENUMS = {
     "options.v1.Role": "ROLE_UNSPECIFIED ROLE_USER ROLE_ADMIN",
+    "auth.v1.InvitationState": "INVITATION_STATE_UNSPECIFIED INVITATION_STATE_PENDING INVITATION_STATE_ACCEPTED"
+    " INVITATION_STATE_REVOKED INVITATION_STATE_EXPIRED",
     "patient.v1.Sex": "SEX_UNSPECIFIED SEX_FEMALE SEX_MALE SEX_OTHER",
     "billing.v1.AccountStatus": "ACCOUNT_STATUS_UNSPECIFIED ACCOUNT_STATUS_ACTIVE ACCOUNT_STATUS_CLOSED",
     "analytics.v1.Bucket": "BUCKET_UNSPECIFIED BUCKET_DAY BUCKET_WEEK BUCKET_MONTH",

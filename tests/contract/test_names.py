@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from google.protobuf.descriptor import EnumDescriptor
@@ -77,8 +78,9 @@ def test_enum_values_have_the_name_of_their_enum_as_prefix(enum: EnumDescriptor)
 
 
 @pytest.fixture(scope="module")
-def patient(user: Session) -> dict[str, Any]:
-    """Creates a patient and waits until every service has processed its events."""
+def patient(user: Session, admin: Session) -> dict[str, Any]:
+    """Creates an invitation and a patient, and waits until every service has processed its events."""
+    admin.post("/v1/invitations", {"email": f"{uuid4()}@clinic.test"})
     created: dict[str, Any] = user.post("/v1/patients", a_patient(sex="SEX_FEMALE", medicalRecordNumber="contract"))
     eventually(lambda: user.get("/v1/billing/accounts", patientId=created["id"]).get("billingAccounts"))
     eventually(lambda: user.get("/v1/analytics/events", patientId=created["id"]).get("events"))
@@ -93,7 +95,8 @@ LIST_METHODS = [
 @pytest.mark.parametrize("row", LIST_METHODS, ids=lambda row: row.name)
 def test_json_uses_camel_case_field_names(admin: Session, patient: dict[str, Any], row: Row) -> None:
     field, message = LISTS[row.name]
-    path, name = row.path.format(id=patient["id"]), to_camel_case(field)
+    path = row.path.format(id=patient["id"], user_id=admin.get("/v1/auth/me")["id"])
+    name = to_camel_case(field)
     eventually(lambda: admin.get(path, pageSize=1)[name])  # access events are written shortly after their calls
     body = admin.get(path, pageSize=1)
     assert body.keys() <= {name, "nextPageToken"}

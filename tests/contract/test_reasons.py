@@ -16,6 +16,7 @@ from envoy.replies import REPLIES
 from services.common.errors import Failure
 from services.common.protobuf.contract import MAX_MESSAGE_BYTES, PATH_VARIABLE, SERVICES, Method, all_methods
 from tests.contract.elsewhere import ELSEWHERE
+from tests.contract.test_names import to_camel_case
 from tests.e2e.sessions import PASSWORD, Session, a_patient
 from tests.harness.client import Rejected, attempt
 from tools.instance import Instance
@@ -69,6 +70,28 @@ def send_wrong_password(clients: Clients) -> Call:
 
 def forge_refresh_token(clients: Clients) -> Call:
     return Call(clients.user, "RefreshToken", {"refreshToken": "invented"})
+
+
+def forge_invitation(clients: Clients) -> Call:
+    return Call(clients.user, "AcceptInvitation", {"token": "invented", "username": uuid4().hex, "password": PASSWORD})
+
+
+def forge_reset_token(clients: Clients) -> Call:
+    return Call(clients.user, "ResetPassword", {"token": "invented", "newPassword": PASSWORD})
+
+
+def revoke_unknown_invitation(clients: Clients) -> Call:
+    return Call(clients.admin, "RevokeInvitation", {"id": str(uuid4())})
+
+
+def revoke_unknown_session(clients: Clients) -> Call:
+    return Call(clients.user, "RevokeSessions", {"sessionId": str(uuid4())})
+
+
+def reset_password_of_disabled_user(clients: Clients) -> Call:
+    new = sign_up_user(clients)
+    clients.admin.rest.patch(f"/v1/users/{new['id']}", json={"disabled": True}).raise_for_status()
+    return Call(clients.admin, "CreatePasswordReset", {"userId": new["id"]})
 
 
 def call_without_role(clients: Clients) -> Call:
@@ -134,10 +157,15 @@ BOTH: list[tuple[str, Code, int, Callable[[Clients], Call]]] = [
     ("TOKEN_INVALID", Code.UNAUTHENTICATED, 401, forge_token),
     ("INVALID_CREDENTIALS", Code.UNAUTHENTICATED, 401, send_wrong_password),
     ("REFRESH_TOKEN_INVALID", Code.UNAUTHENTICATED, 401, forge_refresh_token),
+    ("INVITATION_INVALID", Code.UNAUTHENTICATED, 401, forge_invitation),
+    ("RESET_TOKEN_INVALID", Code.UNAUTHENTICATED, 401, forge_reset_token),
     ("ROLE_REQUIRED", Code.PERMISSION_DENIED, 403, call_without_role),
     ("USER_DISABLED", Code.PERMISSION_DENIED, 403, log_in_as_disabled_user),
     ("PATIENT_NOT_FOUND", Code.NOT_FOUND, 404, get_unknown_patient),
     ("USER_NOT_FOUND", Code.NOT_FOUND, 404, update_unknown_user),
+    ("INVITATION_NOT_FOUND", Code.NOT_FOUND, 404, revoke_unknown_invitation),
+    ("SESSION_NOT_FOUND", Code.NOT_FOUND, 404, revoke_unknown_session),
+    ("USER_INACTIVE", Code.FAILED_PRECONDITION, 400, reset_password_of_disabled_user),
     ("BILLING_ACCOUNT_NOT_FOUND", Code.NOT_FOUND, 404, get_unknown_account),
     ("DEAD_LETTER_NOT_FOUND", Code.NOT_FOUND, 404, replay_unknown_dead_letter),
     ("EMAIL_ALREADY_EXISTS", Code.ALREADY_EXISTS, 409, reuse_email),
@@ -232,7 +260,8 @@ def call_rest(client: Session, method: Method, request: dict[str, Any]) -> httpx
     fields, path = dict(request), http.path
     body = None if not http.body else fields if http.body == "*" else fields.pop(http.body)
     for variable in PATH_VARIABLE.findall(http.path):
-        value = (body if "." in variable else fields).pop(variable.strip("{}").rpartition(".")[2])  # type: ignore[union-attr]
+        name = to_camel_case(variable.strip("{}").rpartition(".")[2])
+        value = (body if "." in variable else fields).pop(name)  # type: ignore[union-attr]
         path = path.replace(variable, value)
     query = {} if http.body == "*" else fields
     return client.rest.request(http.verb, path, json=body, params=query)

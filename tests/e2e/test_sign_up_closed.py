@@ -17,7 +17,7 @@ from tests.harness.waiting import eventually
 from tests.requests.tool import run
 from tools.instance import Instance, run_instance
 
-MESSAGE = "Sign-up is closed. Ask an administrator to create a user for you."
+MESSAGE = "Sign-up is closed. Ask an administrator to invite you or to create a user for you."
 
 
 @pytest.fixture(scope="module")

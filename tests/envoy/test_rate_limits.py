@@ -9,7 +9,7 @@ import pytest
 
 from envoy.rate_limits import CREDENTIALS
 from envoy.target import Rate, Rates
-from services.common.protobuf.contract import REMOTE_ADDRESS, AccessKind, all_methods
+from services.common.protobuf.contract import REMOTE_ADDRESS, AccessKind, Method, all_methods
 from tests.envoy.gateway import Gateway, error_reason, grpc_error_reason, has_status, method_named, run_gateway
 from tests.harness.waiting import eventually
 
@@ -117,9 +117,12 @@ def test_no_call_is_rejected_without_rate_limits(gateway: Gateway) -> None:
     assert set(logins(gateway, 40)) == {200}
 
 
-def test_credential_methods_are_public_methods() -> None:
-    public = {method.name for method in all_methods() if method.access.kind is AccessKind.PUBLIC}
-    assert set(CREDENTIALS) < public
+def test_credential_methods_are_those_with_secrets_that_any_client_can_call() -> None:
+    def has_secret(method: Method) -> bool:
+        return any(field.GetOptions().debug_redact for field in method.input.DESCRIPTOR.fields)
+
+    callable_by_all = [m for m in all_methods() if m.access.kind is AccessKind.PUBLIC or "USER" in m.access.roles]
+    assert {method.name for method in callable_by_all if has_secret(method)} - {"Logout"} == set(CREDENTIALS)
 
 
 def test_readiness_is_not_rate_limited(limited: Gateway) -> None:

@@ -11,7 +11,7 @@ import jwt
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm
 
-from services.auth.tokens import create_refresh_token
+from services.auth.opaque_tokens import create_token
 from tests.harness.tokens import Signer
 
 Forge = Callable[[Signer], str]
@@ -59,7 +59,7 @@ def with_replaced_payload(signer: Signer) -> str:
 
 
 def a_refresh_token(_: Signer) -> str:
-    return create_refresh_token()
+    return create_token()
 
 
 FORGERIES: tuple[Forge, ...] = (

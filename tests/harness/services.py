@@ -6,10 +6,11 @@ from typing import Any
 
 from gen.pulsetrack.auth.v1 import TrustBundle
 from services.analytics.service import AnalyticsService
-from services.auth.authorization import create_authorization
+from services.auth.authorization import SignUpPolicy, create_authorization
 from services.auth.password_strength import PasswordRules
 from services.auth.passwords import Passwords
-from services.auth.service import AuthService, Lifetimes
+from services.auth.service import AuthService
+from services.auth.sessions import Lifetimes
 from services.auth.tokens import SigningKeys
 from services.billing.service import BillingService
 from services.common.audit.events import AccessLog
@@ -69,7 +70,7 @@ async def serve_auth(
     admin_password: str = ADMIN_PASSWORD,
     listen: str = "127.0.0.1:0",
     reload_seconds: float = 10,
-    open_sign_up: bool = True,
+    sign_up: SignUpPolicy = "open",
     breached: str = "",
     **settings: Any,
 ) -> AsyncIterator[int]:
@@ -88,15 +89,21 @@ async def serve_auth(
             service_secrets={CLIENT_ID: CLIENT_SECRET},
             lifetimes=LIFETIMES,
         )
-        await auth.ensure_admin(admin_email, admin_password)
+        await auth.users.ensure_admin(admin_email, admin_password)
 
         async def fetch_trust() -> TrustBundle:
             return keys.trust_bundle()
 
         verifier = verifier or TokenVerifier(fetch_trust)
-        authorization = create_authorization(db, open_sign_up=open_sign_up)
+        authorization = create_authorization(db, sign_up=sign_up)
         audit = AccessInterceptors(log, path_ids_are_subjects=True)
         async with start_server(
-            config, SERVICES["auth"], auth, verifier=verifier, dependencies=[db], audit=audit, admission=authorization
+            config,
+            SERVICES["auth"],
+            auth.parts,
+            verifier=verifier,
+            dependencies=[db],
+            audit=audit,
+            admission=authorization,
         ) as port:
             yield port

@@ -130,9 +130,9 @@ def test_reflection_is_disabled(on_aws: "Templates") -> None:
     assert values.count("off") == 4
 
 
-def test_sign_up_is_closed(templates: "Templates") -> None:
+def test_sign_up_needs_an_invitation(templates: "Templates") -> None:
     values = [_read_environment(container).get("PULSETRACK_SIGN_UP") for container in templates.containers()]
-    assert set(values) == {"closed", None}
+    assert set(values) == {"invite", None}
 
 
 def test_only_tasks_of_backups_have_aws_permissions(templates: "Templates") -> None:

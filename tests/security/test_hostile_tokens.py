@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from gen.pulsetrack.auth.v1 import LoginRequest
+from gen.pulsetrack.auth.v1 import GetCurrentUserRequest, LoginRequest
 from gen.pulsetrack.patient.v1 import WatchPatientsRequest
 from services.common.postgres import cursor
 from services.common.protobuf.contract import Method, all_methods
@@ -75,6 +75,8 @@ def listing(method: Method, clients: dict[str, Client]) -> Iterator[Any]:
     fields: dict[str, Any] = {}
     if "id" in method.input.DESCRIPTOR.fields_by_name:
         fields["id"] = clients["patient"].create_patient(create_request()).id
+    if method.name == "ListUserSessions":
+        fields["user_id"] = clients["auth"].get_current_user(GetCurrentUserRequest()).id
     orders = ORDERS if "order_by" in method.input.DESCRIPTOR.fields_by_name else ORDERS[:1]
     yield from (method.input(**fields, **({"order_by": order} if order else {})) for order in orders)
 

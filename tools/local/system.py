@@ -120,7 +120,7 @@ class System:
         port, settings = self._port(worker), self._settings
         kafka = f"{HOST}:{self._port('broker')}" if settings.kafka == EMBEDDED else settings.kafka
         chosen = {
-            "PULSETRACK_SIGN_UP": "open" if settings.open_sign_up else "closed",
+            "PULSETRACK_SIGN_UP": settings.sign_up,
             "PULSETRACK_ADMIN_EMAIL": settings.admin_email,
         }
         environment = {

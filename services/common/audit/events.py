@@ -80,14 +80,14 @@ class ReadRate:
 class Access:
     """The current call, as its event describes it."""
 
-    __slots__ = ("_method", "_remote_address", "actor_id", "is_recorded", "log", "query", "request", "subject_ids")
+    __slots__ = ("_method", "actor_id", "is_recorded", "log", "query", "remote_address", "request", "subject_ids")
 
     def __init__(self, log: "AccessLog", method: str, remote_address: str, request: bytes = b"") -> None:
         self.log = log
         self.request = request
         """The serialized request."""
         self._method = method
-        self._remote_address = remote_address
+        self.remote_address = remote_address
         self.actor_id = ""
         """The user that a call without an access token was authenticated as."""
         self.subject_ids: list[UUID] = []
@@ -108,7 +108,7 @@ class Access:
             outcome,
             datetime.now(UTC),
             current_request_id.get(),
-            self._remote_address,
+            self.remote_address,
         )
 
 

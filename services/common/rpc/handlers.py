@@ -11,12 +11,14 @@ the handler of GetBillingAccount takes the parsed google.protobuf message `id: "
 `get_billing_account(GetBillingAccountRequest(id="7"), caller=<the current caller>)`, whose arguments are dataclasses,
 and returns the serialized BillingAccount. An implementation that returns Encoded[BillingAccount] has serialized it.
 
+A service can be split into several classes. The server then takes a tuple of their objects.
+
 A service class may have an attribute `checks`: an object with coroutines of the same names, which take a request and
 return the violations that the handler would report, by field path. They complete the violations of an invalid request.
 """
 
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from operator import attrgetter
 from typing import Any, get_args, get_origin, get_type_hints
@@ -75,7 +77,7 @@ def create_check(method: Method, servicer: object) -> Check | None:
 
     Raises ContractError if its request differs from the proto.
     """
-    implementation = getattr(getattr(servicer, "checks", None), method.snake_name, None)
+    implementation = _find([getattr(part, "checks", None) for part in _parts(servicer)], method)
     if implementation is None:
         return None
     hint = get_type_hints(implementation)["request"]
@@ -95,17 +97,26 @@ def _serializer(response: Any) -> Callable[[Any], bytes]:
 
 def _find_implementation(method: Method, servicer: object) -> Callable[..., Any]:
     """Returns the servicer's method of the same name. Raises ContractError if it is missing or of the wrong kind."""
-    implementation = getattr(servicer, method.snake_name, None)
+    parts = _parts(servicer)
+    implementation = _find(parts, method)
     has_kind, kind = (
         (inspect.isasyncgenfunction, "async generator")
         if method.streams
         else (inspect.iscoroutinefunction, "coroutine")
     )
     if implementation is None or not has_kind(implementation):
-        raise ContractError(
-            f"{method.path} is not implemented: {type(servicer).__name__} has no {kind} {method.snake_name}"
-        )
+        names = ", ".join(type(part).__name__ for part in parts)
+        raise ContractError(f"{method.path} is not implemented: {names} has no {kind} {method.snake_name}")
     return implementation  # type: ignore[no-any-return]
+
+
+def _parts(servicer: object) -> Sequence[object]:
+    return servicer if isinstance(servicer, tuple) else (servicer,)
+
+
+def _find(objects: Sequence[object], method: Method) -> Any:
+    """Returns the implementation of a method in the first object that has one, or None."""
+    return next((found for each in objects if (found := getattr(each, method.snake_name, None))), None)
 
 
 def _check_signature(method: Method, implementation: Callable[..., Any]) -> Mapping[str, Any]:

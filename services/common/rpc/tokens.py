@@ -57,6 +57,7 @@ class TokenVerifier:
         self._refresh_lock = asyncio.Lock()
         self._callers: dict[str, Caller] = {}
         self._revocations: dict[str, Revocation] = {}
+        self._ended_sessions: frozenset[str] = frozenset()
 
     async def verify(self, token: str) -> Caller:
         """Returns the caller that a token identifies.
@@ -81,6 +82,8 @@ class TokenVerifier:
         revocation = self._revocations.get(caller.id)
         if revocation and caller.token_version < revocation.token_version:
             raise UserDisabled if revocation.disabled else TokenInvalid
+        if caller.session_id in self._ended_sessions:
+            raise TokenInvalid
         if caller.key_id not in self._keys:
             raise TokenInvalid if self._keys else DependencyUnavailable
         if caller.expires <= time.time():
@@ -121,6 +124,7 @@ class TokenVerifier:
             trust = await self._fetch()
             self._update_keys(trust.jwks)
             self._revocations = {revocation.user_id: revocation for revocation in trust.revocations}
+            self._ended_sessions = frozenset(trust.ended_session_ids)
             self._fetched_at, self._is_auth_available = time.monotonic(), True
         except Exception as error:  # noqa: BLE001 - known keys stay in use, whatever the failure
             if self._is_auth_available:
@@ -157,12 +161,12 @@ def _decode_claims(token: str, key: jwt.PyJWK) -> dict[str, Any]:
 
 
 def _read_caller(claims: dict[str, Any], key: jwt.PyJWK) -> Caller:
-    version = claims.get("token_version", 0)
+    version, session_id = claims.get("token_version", 0), claims.get("sid", "")
     role, issued, expires = claims["role"], claims["iat"], claims["exp"]
     if not isinstance(role, str) or _AUDIENCES.get(role) != claims["aud"]:
         raise TokenInvalid
     if not (isinstance(issued, int) and isinstance(expires, int) and expires - issued <= MAX_TOKEN_SECONDS):
         raise TokenInvalid
-    if not isinstance(version, int) or not _SUBJECT.fullmatch(claims["sub"]):
+    if not (isinstance(version, int) and isinstance(session_id, str) and _SUBJECT.fullmatch(claims["sub"])):
         raise TokenInvalid
-    return Caller(claims["sub"], role, expires, key_id=str(key.key_id), token_version=version)
+    return Caller(claims["sub"], role, expires, key_id=str(key.key_id), token_version=version, session_id=session_id)

@@ -50,7 +50,7 @@ def test_all_dependencies_exist(folder: DataFolder) -> None:
 
 
 @pytest.mark.parametrize(
-    ("chosen", "passed_on"), [({}, "open"), ({"SIGN_UP": "closed"}, "closed")], ids=["unset", "set"]
+    ("chosen", "passed_on"), [({}, "open"), ({"SIGN_UP": "invite"}, "invite")], ids=["unset", "set"]
 )
 def test_sign_up_is_open_by_default(folder: DataFolder, chosen: dict[str, str], passed_on: str) -> None:
     assert read_environment(build_nodes(folder, **chosen)["auth"])["PULSETRACK_SIGN_UP"] == passed_on

@@ -4,18 +4,39 @@
 # This file has been @generated
 
 __all__ = (
+    "AcceptInvitationRequest",
+    "ChangePasswordRequest",
+    "CreateInvitationRequest",
+    "CreateInvitationResponse",
+    "CreatePasswordResetRequest",
+    "CreatePasswordResetResponse",
     "CreateUserRequest",
     "GetCurrentUserRequest",
     "GetJwksRequest",
     "GetTrustBundleRequest",
+    "Invitation",
+    "InvitationState",
     "IssueServiceTokenRequest",
+    "ListInvitationsRequest",
+    "ListInvitationsResponse",
+    "ListSessionsRequest",
+    "ListSessionsResponse",
+    "ListUserSessionsRequest",
+    "ListUserSessionsResponse",
     "ListUsersRequest",
     "ListUsersResponse",
     "LoginRequest",
     "LogoutRequest",
     "RefreshTokenRequest",
+    "ResetPasswordRequest",
     "Revocation",
+    "RevokeInvitationRequest",
+    "RevokeSessionsRequest",
+    "RevokeSessionsResponse",
+    "RevokeUserSessionsRequest",
+    "RevokeUserSessionsResponse",
     "ServiceToken",
+    "Session",
     "SignUpRequest",
     "TokenPair",
     "TrustBundle",
@@ -32,6 +53,214 @@ from ....message_pool import default_message_pool
 
 _COMPILER_VERSION = "0.10.1"
 betterproto2.check_compiler_version(_COMPILER_VERSION)
+
+
+class InvitationState(betterproto2.Enum):
+    """
+    The state of an invitation.
+    """
+
+    UNSPECIFIED = 0
+    """
+    Unspecified. No invitation has this state.
+    """
+
+    PENDING = 1
+    """
+    The invitation can be accepted.
+    """
+
+    ACCEPTED = 2
+    """
+    A user was created with the invitation.
+    """
+
+    REVOKED = 3
+    """
+    An admin revoked the invitation, or replaced it.
+    """
+
+    EXPIRED = 4
+    """
+    The invitation was not accepted in time.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "INVITATION_STATE_UNSPECIFIED",
+            1: "INVITATION_STATE_PENDING",
+            2: "INVITATION_STATE_ACCEPTED",
+            3: "INVITATION_STATE_REVOKED",
+            4: "INVITATION_STATE_EXPIRED",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "INVITATION_STATE_UNSPECIFIED": 0,
+            "INVITATION_STATE_PENDING": 1,
+            "INVITATION_STATE_ACCEPTED": 2,
+            "INVITATION_STATE_REVOKED": 3,
+            "INVITATION_STATE_EXPIRED": 4,
+        }
+
+
+@dataclass(eq=False, repr=False)
+class AcceptInvitationRequest(betterproto2.Message):
+    """
+    Request message for AcceptInvitation.
+    """
+
+    token: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The token of the invitation.
+    """
+
+    username: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The username: 1 to 50 letters, digits, dots, hyphens or underscores. All letters must be visible and belong to one
+    script. Usernames that look alike, such as a Latin and a Cyrillic "a" or full-width letters, count as the same.
+    """
+
+    password: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The password, 8 to 128 characters. Spaces count, also at the start and end. Different Unicode spellings of a letter
+    are equal (RFC 8265, OpaqueString). Passwords that are easy to guess are rejected. The user's own email address and
+    username, common words and common patterns add no strength.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.auth.v1", "AcceptInvitationRequest", AcceptInvitationRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ChangePasswordRequest(betterproto2.Message):
+    """
+    Request message for ChangePassword.
+    """
+
+    current_password: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The current password.
+    """
+
+    new_password: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The new password, 8 to 128 characters. Spaces count, also at the start and end. Different Unicode spellings of a letter
+    are equal (RFC 8265, OpaqueString). Passwords that are easy to guess are rejected. The user's own email address and
+    username, common words and common patterns add no strength.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.auth.v1", "ChangePasswordRequest", ChangePasswordRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class CreateInvitationRequest(betterproto2.Message):
+    """
+    Request message for CreateInvitation.
+    """
+
+    email: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The email address of the new user, at most 254 characters. The domain may be internationalized, such as
+    `münchen.example`.
+    """
+
+    role: "__options__v1__.Role" = betterproto2.field(
+        2, betterproto2.TYPE_ENUM, default_factory=lambda: __options__v1__.Role(0)
+    )
+    """
+    The role of the new user. Defaults to ROLE_USER.
+    """
+
+    expire_time: "datetime.datetime | None" = betterproto2.field(
+        3,
+        betterproto2.TYPE_MESSAGE,
+        unwrap=lambda: ___google__protobuf__.Timestamp,
+        optional=True,
+    )
+    """
+    The time at which the invitation expires, at most 30 days from now. Defaults to 3 days from now.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.auth.v1", "CreateInvitationRequest", CreateInvitationRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class CreateInvitationResponse(betterproto2.Message):
+    """
+    Response message for CreateInvitation.
+    """
+
+    invitation: "Invitation | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    The invitation.
+    """
+
+    token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The token for AcceptInvitation. It is not shown again.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.auth.v1", "CreateInvitationResponse", CreateInvitationResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class CreatePasswordResetRequest(betterproto2.Message):
+    """
+    Request message for CreatePasswordReset.
+    """
+
+    user_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The ID of the user.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.auth.v1", "CreatePasswordResetRequest", CreatePasswordResetRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class CreatePasswordResetResponse(betterproto2.Message):
+    """
+    Response message for CreatePasswordReset.
+    """
+
+    token: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The token for ResetPassword. It is not shown again.
+    """
+
+    expire_time: "datetime.datetime | None" = betterproto2.field(
+        2,
+        betterproto2.TYPE_MESSAGE,
+        unwrap=lambda: ___google__protobuf__.Timestamp,
+        optional=True,
+    )
+    """
+    The time at which the token expires.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.auth.v1", "CreatePasswordResetResponse", CreatePasswordResetResponse
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -114,6 +343,70 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class Invitation(betterproto2.Message):
+    """
+    An invitation to create a user.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The ID of the invitation, a UUID.
+    """
+
+    email: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The email address of the new user.
+    """
+
+    role: "__options__v1__.Role" = betterproto2.field(
+        3, betterproto2.TYPE_ENUM, default_factory=lambda: __options__v1__.Role(0)
+    )
+    """
+    The role of the new user.
+    """
+
+    creator_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    The ID of the admin who created the invitation.
+    """
+
+    create_time: "datetime.datetime | None" = betterproto2.field(
+        5,
+        betterproto2.TYPE_MESSAGE,
+        unwrap=lambda: ___google__protobuf__.Timestamp,
+        optional=True,
+    )
+    """
+    The time at which the invitation was created.
+    """
+
+    expire_time: "datetime.datetime | None" = betterproto2.field(
+        6,
+        betterproto2.TYPE_MESSAGE,
+        unwrap=lambda: ___google__protobuf__.Timestamp,
+        optional=True,
+    )
+    """
+    The time at which the invitation expires.
+    """
+
+    state: "InvitationState" = betterproto2.field(
+        7, betterproto2.TYPE_ENUM, default_factory=lambda: InvitationState(0)
+    )
+    """
+    Whether the invitation is pending, accepted, revoked or expired.
+    """
+
+    user_id: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
+    """
+    The ID of the user who was created with the invitation. Empty until the invitation is accepted.
+    """
+
+
+default_message_pool.register_message("pulsetrack.auth.v1", "Invitation", Invitation)
+
+
+@dataclass(eq=False, repr=False)
 class IssueServiceTokenRequest(betterproto2.Message):
     """
     Request message for IssueServiceToken.
@@ -132,6 +425,152 @@ class IssueServiceTokenRequest(betterproto2.Message):
 
 default_message_pool.register_message(
     "pulsetrack.auth.v1", "IssueServiceTokenRequest", IssueServiceTokenRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListInvitationsRequest(betterproto2.Message):
+    """
+    Request message for ListInvitations.
+    """
+
+    page_size: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    The maximum number of invitations to return. Defaults to 50. Values above 1000 are
+    treated as 1000.
+    """
+
+    page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The `next_page_token` of the previous page.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.auth.v1", "ListInvitationsRequest", ListInvitationsRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListInvitationsResponse(betterproto2.Message):
+    """
+    A page of invitations.
+    """
+
+    invitations: "list[Invitation]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    The invitations.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The token that requests the next page. Empty on the last page.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.auth.v1", "ListInvitationsResponse", ListInvitationsResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListSessionsRequest(betterproto2.Message):
+    """
+    Request message for ListSessions.
+    """
+
+    page_size: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    The maximum number of sessions to return. Defaults to 50. Values above 1000 are
+    treated as 1000.
+    """
+
+    page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The `next_page_token` of the previous page.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.auth.v1", "ListSessionsRequest", ListSessionsRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListSessionsResponse(betterproto2.Message):
+    """
+    A page of sessions.
+    """
+
+    sessions: "list[Session]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    The sessions.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The token that requests the next page. Empty on the last page.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.auth.v1", "ListSessionsResponse", ListSessionsResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListUserSessionsRequest(betterproto2.Message):
+    """
+    Request message for ListUserSessions.
+    """
+
+    user_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The ID of the user.
+    """
+
+    page_size: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
+    """
+    The maximum number of sessions to return. Defaults to 50. Values above 1000 are
+    treated as 1000.
+    """
+
+    page_token: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The `next_page_token` of the previous page.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.auth.v1", "ListUserSessionsRequest", ListUserSessionsRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListUserSessionsResponse(betterproto2.Message):
+    """
+    A page of sessions.
+    """
+
+    sessions: "list[Session]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    The sessions.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The token that requests the next page. Empty on the last page.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.auth.v1", "ListUserSessionsResponse", ListUserSessionsResponse
 )
 
 
@@ -239,6 +678,30 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class ResetPasswordRequest(betterproto2.Message):
+    """
+    Request message for ResetPassword.
+    """
+
+    token: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The token of CreatePasswordReset.
+    """
+
+    new_password: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The new password, 8 to 128 characters. Spaces count, also at the start and end. Different Unicode spellings of a letter
+    are equal (RFC 8265, OpaqueString). Passwords that are easy to guess are rejected. The user's own email address and
+    username, common words and common patterns add no strength.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.auth.v1", "ResetPasswordRequest", ResetPasswordRequest
+)
+
+
+@dataclass(eq=False, repr=False)
 class Revocation(betterproto2.Message):
     """
     Revokes the tokens of a user that have an older version.
@@ -261,6 +724,101 @@ class Revocation(betterproto2.Message):
 
 
 default_message_pool.register_message("pulsetrack.auth.v1", "Revocation", Revocation)
+
+
+@dataclass(eq=False, repr=False)
+class RevokeInvitationRequest(betterproto2.Message):
+    """
+    Request message for RevokeInvitation.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The ID of the invitation.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.auth.v1", "RevokeInvitationRequest", RevokeInvitationRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class RevokeSessionsRequest(betterproto2.Message):
+    """
+    Request message for RevokeSessions.
+    """
+
+    session_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The ID of one session. If empty, all sessions except the one of this call end.
+    """
+
+    include_current: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
+    """
+    Whether the session of this call ends too. Has no effect with `session_id`.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.auth.v1", "RevokeSessionsRequest", RevokeSessionsRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class RevokeSessionsResponse(betterproto2.Message):
+    """
+    Response message for RevokeSessions.
+    """
+
+    revoked_count: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    The number of sessions that ended.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.auth.v1", "RevokeSessionsResponse", RevokeSessionsResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class RevokeUserSessionsRequest(betterproto2.Message):
+    """
+    Request message for RevokeUserSessions.
+    """
+
+    user_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The ID of the user.
+    """
+
+    session_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The ID of one session. If empty, all sessions end.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.auth.v1", "RevokeUserSessionsRequest", RevokeUserSessionsRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class RevokeUserSessionsResponse(betterproto2.Message):
+    """
+    Response message for RevokeUserSessions.
+    """
+
+    revoked_count: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    The number of sessions that ended.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.auth.v1", "RevokeUserSessionsResponse", RevokeUserSessionsResponse
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -288,6 +846,66 @@ class ServiceToken(betterproto2.Message):
 default_message_pool.register_message(
     "pulsetrack.auth.v1", "ServiceToken", ServiceToken
 )
+
+
+@dataclass(eq=False, repr=False)
+class Session(betterproto2.Message):
+    """
+    A session of a user. It begins with a login, and each refresh extends it.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The ID of the session, a UUID.
+    """
+
+    create_time: "datetime.datetime | None" = betterproto2.field(
+        2,
+        betterproto2.TYPE_MESSAGE,
+        unwrap=lambda: ___google__protobuf__.Timestamp,
+        optional=True,
+    )
+    """
+    The time of the login.
+    """
+
+    last_use_time: "datetime.datetime | None" = betterproto2.field(
+        3,
+        betterproto2.TYPE_MESSAGE,
+        unwrap=lambda: ___google__protobuf__.Timestamp,
+        optional=True,
+    )
+    """
+    The time of the last login or refresh.
+    """
+
+    expire_time: "datetime.datetime | None" = betterproto2.field(
+        4,
+        betterproto2.TYPE_MESSAGE,
+        unwrap=lambda: ___google__protobuf__.Timestamp,
+        optional=True,
+    )
+    """
+    The time at which the session expires unless it is refreshed.
+    """
+
+    remote_address: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    The IP address of the client at the last login or refresh, as the gateway saw it.
+    """
+
+    user_agent: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    The `user-agent` header of the client at the last login or refresh, at most 256 characters.
+    """
+
+    current: "bool" = betterproto2.field(7, betterproto2.TYPE_BOOL)
+    """
+    Whether the call that lists the sessions belongs to this session.
+    """
+
+
+default_message_pool.register_message("pulsetrack.auth.v1", "Session", Session)
 
 
 @dataclass(eq=False, repr=False)
@@ -366,6 +984,13 @@ class TrustBundle(betterproto2.Message):
     )
     """
     Users with revoked tokens. An entry remains until all revoked tokens of the user have expired.
+    """
+
+    ended_session_ids: "list[str]" = betterproto2.field(
+        3, betterproto2.TYPE_STRING, repeated=True
+    )
+    """
+    The IDs of sessions that have ended. An entry remains until all access tokens of the session have expired.
     """
 
 

@@ -1,0 +1,128 @@
+"""Changes of passwords: by the user, and with a token that an admin has created."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from asyncpg import Record
+from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from gen.google.protobuf import Empty
+from gen.pulsetrack.auth.v1 import (
+    ChangePasswordRequest,
+    CreatePasswordResetRequest,
+    CreatePasswordResetResponse,
+    ResetPasswordRequest,
+)
+from services.auth.errors import InvalidCredentials, ResetTokenInvalid, UserInactive, UserNotFound
+from services.auth.login_limits import check_login_limit, clear_failures, count_failure
+from services.auth.models import GET_USER, password_resets, users
+from services.auth.opaque_tokens import create_token, hash_token
+from services.auth.password_strength import PasswordRules
+from services.auth.passwords import Match, Passwords
+from services.auth.session_store import end_sessions
+from services.common.audit.events import record_actor, record_change
+from services.common.context import Caller
+from services.common.errors import FieldsInvalid
+from services.common.postgres.database import Database, Transaction
+from services.common.postgres.statement import Statement
+
+RESET_VALIDITY = timedelta(hours=1)
+
+UNCHANGED = "must differ from the current password"
+
+_reset = password_resets.c
+_is_valid = (_reset.digest == bindparam("digest"), _reset.expire_time > func.now())
+_new_reset = upsert(password_resets).values({name: bindparam(name) for name in ("user_id", "digest", "expire_time")})
+_CREATE_RESET = Statement(
+    _new_reset.on_conflict_do_update(
+        index_elements=[_reset.user_id],
+        set_={name: _new_reset.excluded[name] for name in ("digest", "expire_time")},
+    )
+)
+_GET_USER_OF_RESET = Statement(select(users).join(password_resets).where(*_is_valid, users.c.disabled.is_(False)))
+_USE_RESET = Statement(delete(password_resets).where(*_is_valid).returning(_reset.user_id))
+_DELETE_RESET = Statement(delete(password_resets).where(_reset.user_id == bindparam("user_id")))
+_set_password = (
+    update(users)
+    .where(users.c.id == bindparam("user_id"), users.c.disabled.is_(False))
+    .values(password_hash=bindparam("new"))
+    .returning(users.c.id)
+)
+_SET_PASSWORD = Statement(_set_password)
+_REPLACE_PASSWORD = Statement(_set_password.where(users.c.password_hash == bindparam("old")))
+
+
+class PasswordChanges:
+    """Changes passwords. A password change ends sessions and invalidates a reset token."""
+
+    def __init__(self, db: Database, passwords: Passwords, rules: PasswordRules) -> None:
+        self._db = db
+        self._passwords = passwords
+        self._rules = rules
+
+    async def change_password(self, request: ChangePasswordRequest, caller: Caller) -> Empty:
+        """Replaces the caller's password and ends the caller's other sessions.
+
+        Raises InvalidCredentials for a wrong current password, TooManyFailedLogins, UserNotFound, FieldsInvalid.
+        """
+        user = await self._db.row(GET_USER, id=caller.id)
+        if user is None:
+            raise UserNotFound
+        await check_login_limit(self._db, user["email_key"])
+        if await self._passwords.verify(user["password_hash"], request.current_password) is Match.NONE:
+            await count_failure(self._db, user["email_key"])
+            raise InvalidCredentials
+        new = await self._hash_new(user, request.new_password)
+        async with self._db.begin() as tx:
+            changed = await tx.row(_REPLACE_PASSWORD, user_id=user["id"], old=user["password_hash"], new=new)
+            if changed is None:  # a concurrent call has changed the password or disabled the user
+                raise InvalidCredentials
+            await clear_failures(tx, user["email_key"])
+            await tx.run(_DELETE_RESET, user_id=user["id"])
+            await end_sessions(tx, user["id"], kept_id=UUID(caller.session_id) if caller.session_id else None)
+            record_change(tx, user["id"])
+        return Empty()
+
+    async def create_password_reset(
+        self, request: CreatePasswordResetRequest, tx: Transaction
+    ) -> CreatePasswordResetResponse:
+        """Returns a token that sets a new password for a user once. Raises UserNotFound, UserInactive."""
+        user = await tx.row(GET_USER, id=request.user_id)
+        if user is None:
+            raise UserNotFound
+        if user["disabled"]:
+            raise UserInactive
+        token, expire_time = create_token(), datetime.now(UTC) + RESET_VALIDITY
+        await tx.run(_CREATE_RESET, user_id=user["id"], digest=hash_token(token), expire_time=expire_time)
+        record_change(tx, user["id"])
+        return CreatePasswordResetResponse(token=token, expire_time=expire_time)
+
+    async def reset_password(self, request: ResetPasswordRequest) -> Empty:
+        """Sets the password of a reset token's user and ends the user's sessions.
+
+        Raises ResetTokenInvalid, FieldsInvalid.
+        """
+        digest = hash_token(request.token)
+        user = await self._db.row(_GET_USER_OF_RESET, digest=digest)
+        if user is None:  # first, because password hashing is expensive
+            raise ResetTokenInvalid
+        new = await self._hash_new(user, request.new_password)
+        async with self._db.begin() as tx:
+            used = await tx.row(_USE_RESET, digest=digest)
+            if used is None or await tx.row(_SET_PASSWORD, user_id=user["id"], new=new) is None:
+                raise ResetTokenInvalid  # a concurrent call was first
+            await clear_failures(tx, user["email_key"])
+            await end_sessions(tx, user["id"])
+            record_actor(user["id"])
+            record_change(tx, user["id"])
+        return Empty()
+
+    async def _hash_new(self, user: Record, password: str) -> str:
+        """Returns the hash of a user's new password. Raises FieldsInvalid if it is weak or the current one."""
+        violation = await self._rules.find_violation(password, user["email"], user["username"])
+        if not violation and await self._passwords.verify(user["password_hash"], password) is not Match.NONE:
+            violation = UNCHANGED
+        if violation:
+            raise FieldsInvalid({"new_password": violation})
+        return await self._passwords.hash(password)

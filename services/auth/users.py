@@ -1,0 +1,155 @@
+"""The RPCs that manage users."""
+
+import logging
+from typing import Any
+
+from gen.pulsetrack.audit.v1 import SearchAccessEventsRequest, SearchAccessEventsResponse
+from gen.pulsetrack.auth.v1 import (
+    CreateUserRequest,
+    GetCurrentUserRequest,
+    ListUsersRequest,
+    ListUsersResponse,
+    SignUpRequest,
+    UpdateUserRequest,
+    User,
+)
+from gen.pulsetrack.options.v1 import Role
+from services.auth.checks import UserChecks
+from services.auth.domain import has_fewer_rights, merge_user, to_columns, to_user
+from services.auth.errors import EmailAlreadyExists, LastAdmin, UsernameAlreadyExists, UserNotFound
+from services.auth.models import (
+    GET_AN_ENABLED_ADMIN,
+    GET_USER,
+    GET_USER_BY_EMAIL,
+    INSERT_USER,
+    INSERT_USER_IF_NEW,
+    LIST_USERS,
+    REVOKE_INVITATIONS,
+    REVOKE_TOKENS,
+    SEARCH,
+    UPDATE_USER,
+)
+from services.auth.password_strength import PasswordRules
+from services.auth.passwords import Passwords
+from services.auth.session_store import end_sessions
+from services.common.audit.events import record_actor, record_change, record_read
+from services.common.context import Caller
+from services.common.emails import build_key
+from services.common.errors import FieldsInvalid
+from services.common.postgres.database import Database, Transaction
+from services.common.settings import SettingsError
+from services.common.text import prepare_password
+
+_CONFLICTS = {
+    "users_email_key_key": EmailAlreadyExists,
+    "users_username_key_key": UsernameAlreadyExists,
+    "users_username_skeleton_key": UsernameAlreadyExists,
+}
+_log = logging.getLogger(__name__)
+
+
+class Users:
+    """Creates, lists and changes users."""
+
+    def __init__(self, db: Database, passwords: Passwords, rules: PasswordRules) -> None:
+        self._db = db
+        self._passwords = passwords
+        self._rules = rules
+        self.checks = UserChecks(rules)
+
+    async def sign_up(self, request: SignUpRequest) -> User:
+        """Creates a user with the role USER.
+
+        Raises FieldsInvalid for a weak password or a deceptive username, EmailAlreadyExists, UsernameAlreadyExists.
+        """
+        columns = await self._validate_new_user(request, Role.USER)
+        async with self._db.begin() as tx:
+            return await insert_user(tx, columns)
+
+    async def get_current_user(self, request: GetCurrentUserRequest, caller: Caller, tx: Transaction) -> User:
+        """Returns the caller's own user.
+
+        Raises UserNotFound.
+        """
+        row = await tx.row(GET_USER, id=caller.id)
+        if row is None:
+            raise UserNotFound
+        record_read([row["id"]])
+        return to_user(row)
+
+    async def create_user(self, request: CreateUserRequest, tx: Transaction) -> User:
+        """Creates a user with a role chosen by the admin, by default USER.
+
+        Raises FieldsInvalid for a weak password or a deceptive username, EmailAlreadyExists, UsernameAlreadyExists.
+        """
+        return await insert_user(tx, await self._validate_new_user(request, request.role or Role.USER))
+
+    async def list_users(self, request: ListUsersRequest, tx: Transaction) -> ListUsersResponse:
+        """Returns a page of users, newest first.
+
+        Raises PageTokenInvalid.
+        """
+        rows, next_page_token = await LIST_USERS.read_page(tx, request)
+        record_read(row["id"] for row in rows)
+        return ListUsersResponse(users=[to_user(row) for row in rows], next_page_token=next_page_token)
+
+    async def update_user(self, request: UpdateUserRequest, tx: Transaction) -> User:
+        """Changes the role of a user, or disables or enables the user. Calls are serialized by `AccountCheck`.
+
+        Raises FieldsInvalid, UserNotFound, LastAdmin.
+        """
+        change = request.user or User()
+        row = await tx.row(GET_USER, id=change.id)
+        if row is None:
+            raise UserNotFound
+        current = to_user(row)
+        user = merge_user(current, change, request.update_mask.paths if request.update_mask else None)
+        await tx.run(UPDATE_USER, user_id=row["id"], new_role=user.role.name, now_disabled=user.disabled)
+        if user.disabled != current.disabled:
+            # Also when the user is enabled: a login concurrent with the earlier update may have left a session.
+            await end_sessions(tx, row["id"])
+        if has_fewer_rights(user, current):
+            await tx.run(REVOKE_TOKENS, user_id=row["id"])
+            await tx.run(REVOKE_INVITATIONS, creator=row["id"])
+        if await tx.row(GET_AN_ENABLED_ADMIN) is None:
+            raise LastAdmin
+        record_change(tx, row["id"])
+        return user
+
+    async def search_user_access_events(
+        self, request: SearchAccessEventsRequest, tx: Transaction
+    ) -> SearchAccessEventsResponse:
+        """Returns a page of access events, newest first.
+
+        Raises PageTokenInvalid.
+        """
+        return await SEARCH.page(tx, request)
+
+    async def ensure_admin(self, email: str, password: str) -> None:
+        """Creates the first admin from the settings, unless a user with the email address exists.
+
+        Raises SettingsError if the password is weak.
+        """
+        row = await self._db.row(GET_USER_BY_EMAIL, email_key=build_key(email))
+        if row is None:
+            if violation := await self._rules.find_violation(prepare_password(password), email):
+                raise SettingsError(f"PULSETRACK_ADMIN_PASSWORD {violation}")
+            # The email address is also the username. Sign-up cannot have taken it, since it rejects "@" in usernames.
+            columns = to_columns(email, email, await self._passwords.hash(password), role=Role.ADMIN)
+            await self._db.row(INSERT_USER_IF_NEW, **columns)
+        elif row["role"] != "ADMIN":
+            _log.warning("the user with the email address PULSETRACK_ADMIN_EMAIL is not an admin and is not promoted")
+
+    async def _validate_new_user(self, request: SignUpRequest | CreateUserRequest, role: Role) -> dict[str, Any]:
+        """Returns the columns of a new user. Raises FieldsInvalid."""
+        if violations := await self.checks.new_user(request.email, request.username, request.password):
+            raise FieldsInvalid(violations)
+        return to_columns(request.email, request.username, await self._passwords.hash(request.password), role=role)
+
+
+async def insert_user(tx: Transaction, columns: dict[str, Any]) -> User:
+    """Inserts a user. Raises EmailAlreadyExists, UsernameAlreadyExists."""
+    row = await tx.row(INSERT_USER, conflicts=_CONFLICTS, **columns)
+    record_actor(columns["id"])  # the new user is the actor of a sign-up
+    record_change(tx, columns["id"])
+    return to_user(row)
