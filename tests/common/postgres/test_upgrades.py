@@ -163,11 +163,11 @@ def upgrade_with_rows(connection: Connection, service: str) -> None:
         environment.run_migrations()
 
 
-def count_rows(sql: Sql, service: str) -> dict[str, int]:
+def count_rows(sql: Sql, service: str) -> Counter[str]:
     """Returns the number of rows of each table that rows are inserted into."""
     tables = {insert.statement.split()[2] for insert in INSERTS[service]}
     counts = " UNION ALL ".join(f"SELECT '{table}' AS name, count(*) FROM {table}" for table in tables)
-    return {row["name"]: row["count"] for row in sql(counts)}
+    return Counter({row["name"]: row["count"] for row in sql(counts)})
 
 
 def count_inserts(service: str, versions: Sequence[str]) -> Counter[str]:
@@ -195,4 +195,4 @@ def test_each_version_is_migrated_at_once(background: Background, empty: Callabl
         sql(build_inserts(service, version))
         migrate(service, url)
         assert background.run(find_differences(service, url)) == []
-        assert count_rows(sql, service).items() >= count_inserts(service, [version]).items()
+        assert count_rows(sql, service) >= count_inserts(service, [version])  # some migrations add rows
