@@ -14,6 +14,10 @@ GATEWAY_PORT = 8080
 SERVICE_PORT = 50051
 POSTGRES_PORT = 5432
 KAFKA_PORT = 9092
+OTLP_PORT = 4317
+
+COLLECTOR = "collector"
+"""The OpenTelemetry collector, which receives traces and metrics of the services and traces of the gateway."""
 
 MIGRATIONS = "services.common.postgres.migrate"
 """The module that migrates the database of the service given as its argument."""

@@ -57,6 +57,7 @@ def main() -> int:
         reflection=arguments.reflection == "on",
         rate_limits=arguments.rate_limits == "on",
         otlp=arguments.otlp,
+        trace_percent=arguments.trace_percent,
         trusted_proxies=arguments.trusted_proxies,
         cors_origins=arguments.cors_origins,
     )
@@ -79,6 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--otlp", type=_parse_address, metavar="HOST:PORT", help="collector that receives spans by OTLP over gRPC"
+    )
+    parser.add_argument(
+        "--trace-percent", type=float, default=100, metavar="PERCENT", help="percentage of requests that are traced"
     )
     return parser
 

@@ -6,7 +6,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from deploy.topology import GATEWAY, GATEWAY_PORT, POSTGRES_PORT, TOPOLOGY
+from deploy.topology import COLLECTOR, GATEWAY, GATEWAY_PORT, OTLP_PORT, POSTGRES_PORT, TOPOLOGY
 from infrastructure.settings import HTTPS_PORT, Environment, KafkaSize
 from infrastructure.stack import Stack, accept
 
@@ -24,12 +24,14 @@ _PULL = [
     "ecr:GetAuthorizationToken",
     "ecr:GetDownloadUrlForLayer",
 ]
+TRACE_ACTIONS = ["xray:PutTraceSegments", "xray:PutSpans", "xray:PutSpansForIndexing"]
 _ENDPOINTS = {
     "EcrApi": (ec2.InterfaceVpcEndpointAwsService.ECR, _PULL),
     "EcrDocker": (ec2.InterfaceVpcEndpointAwsService.ECR_DOCKER, _PULL),
     "Logs": (ec2.InterfaceVpcEndpointAwsService.CLOUDWATCH_LOGS, ["logs:CreateLogStream", "logs:PutLogEvents"]),
     "Secrets": (ec2.InterfaceVpcEndpointAwsService.SECRETS_MANAGER, ["secretsmanager:GetSecretValue"]),
 }
+_XRAY = {"XRay": (ec2.InterfaceVpcEndpointAwsService.XRAY, TRACE_ACTIONS)}
 """The AWS services that tasks call, and the actions that their endpoints permit. Tasks can reach nothing else.
 
 They cost as much as a NAT gateway per zone.
@@ -48,6 +50,7 @@ def list_connections(environment: Environment) -> list[tuple[str, str, int]]:
         *((service.name, called, TOPOLOGY[called].port) for service in services for called in service.calls),
         *((client, DATABASE, POSTGRES_PORT) for client in (*TOPOLOGY, JOBS)),
         *((client, KAFKA, environment.kafka.port) for client in _KAFKA_CLIENTS if _has_kafka(environment)),
+        *((client, COLLECTOR, OTLP_PORT) for client in (GATEWAY, *TOPOLOGY) if environment.telemetry),
     ]
 
 
@@ -77,8 +80,9 @@ class Network(Stack):
             self._log_flows()
         else:
             accept(self.vpc, "AwsSolutions::AwsSolutions-VPC7", "The cloud has no flow logs.")
-        self._add_endpoints()
-        names = (BALANCER, GATEWAY, *TOPOLOGY, JOBS, DATABASE, *([KAFKA] if _has_kafka(environment) else []))
+        self._add_endpoints(environment)
+        optional = [*([KAFKA] if _has_kafka(environment) else []), *([COLLECTOR] if environment.telemetry else [])]
+        names = (BALANCER, GATEWAY, *TOPOLOGY, JOBS, DATABASE, *optional)
         self.groups = {name: self._add_group(name) for name in names}
         cdk.CfnOutput(
             self, "Subnets", value=cdk.Fn.join(",", self.vpc.select_subnets(subnet_group_name="private").subnet_ids)
@@ -89,8 +93,11 @@ class Network(Stack):
             self.groups[server].connections.allow_from(
                 self.groups[client], ec2.Port.tcp(port), f"{client} calls {server}"
             )
-        for name in (GATEWAY, *TOPOLOGY, JOBS):
+        for name in (GATEWAY, *TOPOLOGY, JOBS, *([COLLECTOR] if environment.telemetry else [])):
             self.groups[name].add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(HTTPS_PORT), "AWS, by its endpoints")
+        if environment.telemetry and environment.telemetry.port != HTTPS_PORT:
+            receiver = ec2.Port.tcp(environment.telemetry.port)
+            self.groups[COLLECTOR].add_egress_rule(ec2.Peer.any_ipv4(), receiver, "the receiver of traces")
         if not _has_kafka(environment):
             for name in _KAFKA_CLIENTS:
                 self.groups[name].add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(environment.kafka.port), "Kafka")
@@ -109,7 +116,7 @@ class Network(Stack):
                 group, "AwsSolutions::AwsSolutions-EC23", "The load balancer is public, with TLS. Nothing behind it is."
             )
 
-    def _add_endpoints(self) -> None:
+    def _add_endpoints(self, environment: Environment) -> None:
         images = self.vpc.add_gateway_endpoint("S3", service=ec2.GatewayVpcEndpointAwsService.S3)
         images.add_to_policy(self._permit_images())
         images.add_to_policy(self._permit_own_buckets())
@@ -117,7 +124,8 @@ class Network(Stack):
             self, "EndpointsGroup", vpc=self.vpc, description="PulseTrack AWS endpoints", allow_all_outbound=False
         )
         group.add_ingress_rule(ec2.Peer.ipv4(ADDRESSES), ec2.Port.tcp(HTTPS_PORT), "tasks")
-        for name, (service, actions) in _ENDPOINTS.items():
+        telemetry = environment.telemetry
+        for name, (service, actions) in (_ENDPOINTS | (_XRAY if telemetry and not telemetry.endpoint else {})).items():
             endpoint = self.vpc.add_interface_endpoint(
                 name, service=service, subnets=PRIVATE, security_groups=[group], open=False
             )

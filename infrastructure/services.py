@@ -1,15 +1,20 @@
 """The services stack: the services and the gateway, with their tasks, DNS names and scaling."""
 
+from pathlib import Path
+
 import aws_cdk as cdk
 from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_servicediscovery as servicediscovery
 from constructs import Construct
 
 from deploy.topology import (
     CLIENT_SECRETS,
     CLIENTS,
+    COLLECTOR,
     GATEWAY,
     GATEWAY_PORT,
+    OTLP_PORT,
     PROBE,
     TLS_SETTINGS,
     TOPOLOGY,
@@ -21,17 +26,18 @@ from infrastructure.data import Data
 from infrastructure.edge import Edge
 from infrastructure.jobs import Jobs, database_environment
 from infrastructure.metrics import OUTBOX_AGE, read_consumer_lag
-from infrastructure.network import PRIVATE, Network
+from infrastructure.network import PRIVATE, TRACE_ACTIONS, Network
 from infrastructure.scaling import scale_by_delay, scale_by_load
-from infrastructure.settings import NAMESPACE, Environment, KafkaSize
-from infrastructure.stack import Stack, to_logical_id
+from infrastructure.settings import NAMESPACE, Environment, KafkaSize, Scale, Telemetry
+from infrastructure.stack import Stack, accept, to_logical_id
 from infrastructure.task import Images, build_health_check
 
 _LINGER_SECONDS = 15  # longer than the gateway can use an outdated DNS record
 _DRAIN_SECONDS = 10
 _SECONDS_LATE, _EVENTS_LATE = 30, 2_000
 """The outbox age and the consumer lag above which tasks are added."""
-_GATEWAY_FILE = "/etc/envoy/cloud.yaml"
+_GATEWAY_FILE, _TRACING_GATEWAY_FILE = "/etc/envoy/cloud.yaml", "/etc/envoy/cloud-traced.yaml"
+_COLLECTOR = Path(__file__).resolve().parents[1] / "deploy" / "collector"
 _NAME_TTL = cdk.Duration.seconds(10)
 
 
@@ -54,6 +60,8 @@ class Services(Stack):
         if isinstance(environment.kafka, KafkaSize):
             scale_by_delay(counts["analytics"], read_consumer_lag(data.kafka_name), target=_EVENTS_LATE)
         self._add_gateway(edge)
+        if environment.telemetry:
+            self._add_collector(environment.telemetry)
 
     def _add_service(self, service: Service, kafka: str) -> ecs.ScalableTaskCount:
         name = service.name
@@ -71,11 +79,12 @@ class Services(Stack):
         )
         if user := self._data.kafka_users.get(name):
             user.pass_password(definition)
-        fargate = self._run(name, definition)
+        fargate = self._run(name, definition, self._environment.services[name])
         fargate.enable_cloud_map(name=name, dns_record_type=servicediscovery.DnsRecordType.A, dns_ttl=_NAME_TTL)
         return scale_by_load(fargate, self._environment.services[name])
 
     def _add_gateway(self, edge: Edge) -> None:
+        file = _TRACING_GATEWAY_FILE if self._environment.telemetry else _GATEWAY_FILE
         definition = self._images.task(
             self,
             GATEWAY,
@@ -83,16 +92,40 @@ class Services(Stack):
             scale=self._environment.services[GATEWAY],
             log=self._jobs.log,
             entry_point=["gracefully"],
-            command=["-c", _GATEWAY_FILE, "--concurrency", "2", "--log-level", "warn", "--disable-hot-restart"],
+            command=["-c", file, "--concurrency", "2", "--log-level", "warn", "--disable-hot-restart"],
             secrets=self._build_certificate(GATEWAY),
             port=GATEWAY_PORT,
             labels=self._labels,
         )
-        service = self._run(GATEWAY, definition)
+        service = self._run(GATEWAY, definition, self._environment.services[GATEWAY])
         edge.balancer.attach(service)
         scale_by_load(service, self._environment.services[GATEWAY])
 
-    def _run(self, name: str, definition: ecs.FargateTaskDefinition) -> ecs.FargateService:
+    def _add_collector(self, telemetry: Telemetry) -> None:
+        kind = "otlp" if telemetry.endpoint else "xray"
+        definition = self._images.task(
+            self,
+            COLLECTOR,
+            image=COLLECTOR,
+            version=telemetry.version,
+            scale=telemetry.scale,
+            log=self._jobs.log,
+            command=["--config=env:CONFIGURATION"],
+            environment={
+                "CONFIGURATION": (_COLLECTOR / f"{kind}.yaml").read_text(encoding="utf-8"),
+                **({"OTLP_ENDPOINT": telemetry.endpoint} if telemetry.endpoint else {}),
+            },
+            port=OTLP_PORT,
+        )
+        if not telemetry.endpoint:
+            definition.add_to_task_role_policy(iam.PolicyStatement(actions=TRACE_ACTIONS, resources=["*"]))
+            rule = "AwsSolutions::AwsSolutions-IAM5[Resource::*]"
+            accept(definition, rule, "These actions do not apply to a resource.")
+        fargate = self._run(COLLECTOR, definition, telemetry.scale)
+        fargate.enable_cloud_map(name=COLLECTOR, dns_record_type=servicediscovery.DnsRecordType.A, dns_ttl=_NAME_TTL)
+        scale_by_load(fargate, telemetry.scale)
+
+    def _run(self, name: str, definition: ecs.FargateTaskDefinition, scale: Scale) -> ecs.FargateService:
         cdk.CfnOutput(self, f"{to_logical_id(name)}Definition", value=definition.task_definition_arn)
         return ecs.FargateService(
             self,
@@ -100,7 +133,7 @@ class Services(Stack):
             service_name=name,
             cluster=self._jobs.cluster,
             task_definition=definition,
-            desired_count=self._environment.services[name].least,
+            desired_count=scale.least,
             vpc_subnets=PRIVATE,
             security_groups=[self._network.groups[name]],
             assign_public_ip=False,
@@ -125,6 +158,7 @@ class Services(Stack):
             **database_environment(environment, self._data, role, role),
             **{variable: value for variable, value in chosen.items() if variable in service.settings},
             **service.addresses(_address, environment.kafka.build_url(service.name, kafka)),
+            **({"PULSETRACK_OTLP_ENDPOINT": f"{COLLECTOR}.{NAMESPACE}:{OTLP_PORT}"} if environment.telemetry else {}),
             **environment.settings.get(service.name, {}),
         }
 

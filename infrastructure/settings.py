@@ -108,6 +108,22 @@ class BackupPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Telemetry:
+    """The OpenTelemetry collector, which receives traces of the gateway and of the services, and sends them on."""
+
+    scale: Scale = Scale(least=1, most=2)
+    version: str = "0.165.0"
+    """The tag of the image in the repository `collector`, a copy of otel/opentelemetry-collector-contrib."""
+    endpoint: str = ""
+    """The receiver of traces and metrics, by OTLP over HTTP: http://host:4318. If empty, traces are sent to X-Ray.
+
+    It must be reachable from the private subnets, which have no route to the internet.
+    """
+    port: int = 443
+    """The port of the receiver."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Environment:
     """An environment that PulseTrack is deployed to."""
 
@@ -122,6 +138,8 @@ class Environment:
     keep_data: bool
     """Whether databases, topics and secrets are retained when their stack is deleted, and protected from deletion."""
     backup: BackupPlan = BackupPlan()
+    telemetry: Telemetry | None = None
+    """If None, no traces are recorded. Images of the gateway determine the percentage of traced calls."""
     alarm_email: str | None = None
     """The address that receives alarms after it confirms the subscription. If None, alarms are not sent."""
     sign_up: Literal["open", "invite", "closed"] = "invite"

@@ -44,6 +44,7 @@ class Images:
         name: str,
         *,
         image: str,
+        version: str = "",
         scale: Scale,
         log: logs.ILogGroup,
         entry_point: Sequence[str] | None = None,
@@ -57,12 +58,13 @@ class Images:
     ) -> ecs.FargateTaskDefinition:
         """Adds a task definition. Only ECS may use AWS: to pull the image, write the log and read the secrets.
 
-        With `scratch_gib`, the container can write to SCRATCH, on a disk of that size.
+        The version is that of the deployment if none is given. With `scratch_gib`, the container can write to SCRATCH,
+        on a disk of that size.
         """
         definition = self._add_definition(scope, name, scale, scratch_gib)
         container = definition.add_container(
             name,
-            image=ecs.ContainerImage.from_registry(f"{self._repository}/{image}:{self._version}"),
+            image=ecs.ContainerImage.from_registry(f"{self._repository}/{image}:{version or self._version}"),
             entry_point=entry_point,
             command=command,
             environment=environment or {},

@@ -1,6 +1,7 @@
 """Reports the sizes of the images and the start-up times of the running services."""
 
 import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,7 +29,9 @@ def report(environment: Mapping[str, str]) -> str:
 
 def pull_missing() -> str:
     """Pulls missing base images. Returns an error that names an image that cannot be pulled. Empty if there is none."""
-    config = json.loads(engine.read_compose("--profile", CLOUD, "config", "--format", "json"))
+    config = json.loads(
+        engine.read_compose("config", "--format", "json", environment={**os.environ, "COMPOSE_PROFILES": CLOUD})
+    )
     used = {service["image"] for service in config["services"].values()}
     for image in sorted({_PYTHON, _ENVOY, *(image for image in used if not image.startswith("pulsetrack/"))}):
         if not engine.has_image(image):

@@ -41,7 +41,12 @@ COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8
 DOCKERFILE = (ROOT / "services" / "Dockerfile").read_text(encoding="utf-8")
 
 COMPLETED, HEALTHY = {"condition": "service_completed_successfully"}, {"condition": "service_healthy"}
-OTHER_CONTAINERS = {"postgres": {"databases"}, "kafka": {"events"}, "collector": {"calls"}, "backup": {"databases"}}
+OTHER_CONTAINERS = {
+    "postgres": {"databases"},
+    "kafka": {"events"},
+    "collector": {"calls"},
+    "backup": {"databases"},
+}
 """Containers of other projects and those that are only built, with their networks."""
 
 
