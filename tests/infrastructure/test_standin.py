@@ -96,7 +96,13 @@ def deployed(installed: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
         environment = replace(LOCALSTACK, plain_port=standin.gateway_port, database=database)
 
         def version(name: str) -> Deployment:
-            choices = Choices(version=name, kafka=KAFKA, endpoint=standin.endpoint, session=standin.session())
+            choices = Choices(
+                version=name,
+                kafka=KAFKA,
+                rotate_certificates=name == SECOND,
+                endpoint=standin.endpoint,
+                session=standin.session(),
+            )
             return Deployment(environment, choices, tmp_path_factory.mktemp(name), print)
 
         yield Deployed(version(FIRST).deploy(), standin, version)
@@ -182,7 +188,7 @@ def test_killed_task_is_replaced(deployed: Deployed) -> None:
     eventually(lambda: deployed.tasks() == dict.fromkeys(PARTS, (1, 1)), seconds=60)
 
 
-def test_deployment_with_a_migration_fails_no_write(deployed: Deployed) -> None:
+def test_deployment_with_a_migration_and_new_certificates_fails_no_write(deployed: Deployed) -> None:
     from tests.infrastructure.engine import build_next_version
 
     build_next_version(FIRST, SECOND)
