@@ -68,7 +68,9 @@ class Invitations:
     async def create_invitation(
         self, request: CreateInvitationRequest, caller: Caller, tx: Transaction
     ) -> CreateInvitationResponse:
-        """Creates an invitation, which replaces earlier ones. Raises EmailAlreadyExists."""
+        """Creates an invitation, which replaces earlier ones. Raises FieldsInvalid, EmailAlreadyExists."""
+        if violations := await self._checks.create_invitation(request):
+            raise FieldsInvalid(violations)
         email_key = build_key(request.email)
         if await tx.row(GET_USER_BY_EMAIL, email_key=email_key):
             raise EmailAlreadyExists
