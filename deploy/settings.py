@@ -35,6 +35,8 @@ class Settings:
     """The number of processes per service."""
     sign_up: str = "open"
     """Who can sign up: `open`, `invite` or `closed`. Compose and AWS default to `invite`."""
+    admin_second_factor: str = "optional"
+    """Whether admins need a second factor: `optional` or `required`."""
     reflection: bool = True
     rate_limits: bool = True
     trusted_proxies: int = 0
@@ -67,6 +69,9 @@ class Settings:
             database_url=read("DATABASE_URL", EMBEDDED),
             workers=_number("PULSETRACK_WORKERS", read("WORKERS", "1"), most=64),
             sign_up=_choice("PULSETRACK_SIGN_UP", read("SIGN_UP", "open"), "open", "invite", "closed"),
+            admin_second_factor=_choice(
+                "PULSETRACK_ADMIN_SECOND_FACTOR", read("ADMIN_SECOND_FACTOR", "optional"), "optional", "required"
+            ),
             reflection=_switch("PULSETRACK_REFLECTION", read("REFLECTION", "on")),
             rate_limits=_switch("PULSETRACK_RATE_LIMITS", read("RATE_LIMITS", "on")),
             trusted_proxies=_number("PULSETRACK_TRUSTED_PROXIES", read("TRUSTED_PROXIES", "0"), most=8, least=0),

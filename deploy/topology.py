@@ -113,6 +113,7 @@ TOPOLOGY: Mapping[str, Service] = {
             },
             settings=(
                 "PULSETRACK_SIGN_UP",
+                "PULSETRACK_ADMIN_SECOND_FACTOR",
                 "PULSETRACK_ADMIN_EMAIL",
                 "PULSETRACK_BREACHED_PASSWORDS",
                 "PULSETRACK_ACCESS_TOKEN_SECONDS",

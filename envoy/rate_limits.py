@@ -6,7 +6,18 @@ IPv6 clients are grouped by /64, the smallest network that a client is assigned.
 from envoy.extension import Config, extension
 from envoy.target import Rate, Target
 
-CREDENTIALS = ("Login", "SignUp", "RefreshToken", "AcceptInvitation", "ChangePassword", "ResetPassword")
+CREDENTIALS = (
+    "Login",
+    "SignUp",
+    "RefreshToken",
+    "AcceptInvitation",
+    "ChangePassword",
+    "ResetPassword",
+    "VerifySecondFactor",
+    "EnrollSecondFactor",
+    "ConfirmSecondFactor",
+    "RemoveSecondFactor",
+)
 """Methods that accept credentials or create accounts. Each has its own bucket, shared by gRPC and REST."""
 
 REFLECTION_BUCKET = "reflection"

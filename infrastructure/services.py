@@ -149,6 +149,7 @@ class Services(Stack):
         chosen = {
             "PULSETRACK_ADMIN_EMAIL": environment.admin_email,
             "PULSETRACK_SIGN_UP": environment.sign_up,
+            "PULSETRACK_ADMIN_SECOND_FACTOR": environment.admin_second_factor,
         }
         return {
             "PULSETRACK_LISTEN": f"0.0.0.0:{service.port}",

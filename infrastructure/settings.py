@@ -144,6 +144,8 @@ class Environment:
     """The address that receives alarms after it confirms the subscription. If None, alarms are not sent."""
     sign_up: Literal["open", "invite", "closed"] = "invite"
     """Who can sign up. With `open`, any visitor can create a user, who can then read every patient."""
+    admin_second_factor: Literal["optional", "required"] = "optional"
+    """Whether admins need a second factor. With `required`, an admin without one has the permissions of a user."""
     reflection: bool = False
     """Whether gRPC reflection is enabled."""
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

@@ -1,12 +1,13 @@
 """Runs the auth service."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from gen.pulsetrack.auth.v1 import TrustBundle
 from services.auth.authorization import SignUpPolicy, create_authorization
+from services.auth.factor_store import FactorStore
 from services.auth.models import AUDIT
 from services.auth.password_strength import PasswordRules
 from services.auth.passwords import Passwords
@@ -40,6 +41,13 @@ class AuthSettings(Settings, frozen=True, kw_only=True):
             "only admins create users."
         ),
     ] = "invite"
+    admin_second_factor: Annotated[
+        Literal["optional", "required"],
+        Meta(
+            description="`required`: an admin without a second factor has the permissions of a user, and can only set "
+            "one up. `optional`: no user needs a second factor."
+        ),
+    ] = "optional"
     breached_passwords: Annotated[
         str,
         Meta(
@@ -88,6 +96,9 @@ async def main() -> None:
             rules=PasswordRules(settings.breached_passwords),
             service_secrets=settings.parse_service_secrets(),
             lifetimes=lifetimes,
+            factors=FactorStore(
+                settings.key_passphrase, required_for_admins=settings.admin_second_factor == "required"
+            ),
         )
         await auth.users.ensure_admin(settings.admin_email, settings.admin_password)
 

@@ -25,7 +25,7 @@ _CLOSED: Mapping[SignUpPolicy, Collection[str]] = {
     "closed": ("SignUp", "CreateInvitation", "AcceptInvitation"),
 }
 """The methods that each sign-up policy closes."""
-_HASHES_PASSWORDS = ("ChangePassword",)
+_HASHES_PASSWORDS = ("ChangePassword", "EnrollSecondFactor", "RemoveSecondFactor")
 """Methods that run outside of a transaction, because they hash passwords, which takes long."""
 
 

@@ -45,6 +45,7 @@ def to_user(row: Record) -> User:
         role=Role[row["role"]],
         disabled=row["disabled"],
         create_time=row["create_time"],
+        second_factor=row["second_factor"],
     )
 
 

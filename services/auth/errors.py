@@ -118,3 +118,35 @@ class SessionNotFound(Failure):
     code = Code.NOT_FOUND
     reason = "SESSION_NOT_FOUND"
     message = "The session does not exist or has ended."
+
+
+class ChallengeInvalid(Failure):
+    """Raised for the challenge of a login that is unknown, expired, already used or invalidated."""
+
+    code = Code.UNAUTHENTICATED
+    reason = "CHALLENGE_INVALID"
+    message = "The challenge is not valid. Log in again."
+
+
+class CodeInvalid(Failure):
+    """Raised for a one-time password or recovery code that is wrong or already used."""
+
+    code = Code.UNAUTHENTICATED
+    reason = "CODE_INVALID"
+    message = "The code is not valid. Wait for the next one."
+
+
+class SecondFactorAlreadyExists(Failure):
+    """Raised when a user who has a confirmed second factor sets one up."""
+
+    code = Code.ALREADY_EXISTS
+    reason = "SECOND_FACTOR_ALREADY_EXISTS"
+    message = "The user already has a second factor. Remove it first."
+
+
+class SecondFactorNotFound(Failure):
+    """Raised when the user has no second factor."""
+
+    code = Code.NOT_FOUND
+    reason = "SECOND_FACTOR_NOT_FOUND"
+    message = "The user has no second factor."

@@ -50,12 +50,12 @@ _expired = (
 _PRUNE = Statement(delete(failed_logins).where(_row.digest.in_(_expired)))
 
 
-async def check_login_limit(db: Database, email_key: str) -> None:
+async def check_login_limit(db: Database | Transaction, email_key: str) -> None:
     """Raises TooManyFailedLogins if logins with the email address are blocked."""
     _check_wait(await db.row(_GET_WAIT, digest=_hash_email(email_key)))
 
 
-async def count_failure(db: Database, email_key: str) -> None:
+async def count_failure(db: Database | Transaction, email_key: str) -> None:
     """Counts a failed login. Raises TooManyFailedLogins if concurrent logins have reached the limit."""
     digest = _hash_email(email_key)
     if await db.row(_COUNT_FAILURE, digest=digest) is None:
@@ -72,7 +72,7 @@ async def reset_failures(tx: Transaction, email_key: str) -> None:
 
 
 async def clear_failures(tx: Transaction, email_key: str) -> None:
-    """Deletes the failures of an email address, also if they block logins, when its user has a new password."""
+    """Deletes the failures of an email address, also if they block logins, when its user has reset the password."""
     await tx.run(_DELETE_FAILURES, digest=_hash_email(email_key))
 
 

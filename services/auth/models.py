@@ -3,6 +3,7 @@
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     DateTime,
@@ -51,8 +52,12 @@ users = Table(
     Column("create_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("token_version", Integer, nullable=False, server_default="0"),
     Column("revoke_time", DateTime(timezone=True)),
+    Column("second_factor", Boolean, nullable=False, server_default="false"),
 )
-"""Users. Access tokens with a token_version below the user's are revoked; revoke_time is the latest revocation."""
+"""Users. Access tokens with a token_version below the user's are revoked; revoke_time is the latest revocation.
+
+second_factor is whether the user has confirmed the one in second_factors. It is here to be read with the locked row.
+"""
 
 Index("users_revoked", users.c.revoke_time, postgresql_where=users.c.revoke_time.is_not(None))
 Index("users_newest", users.c.create_time.desc(), users.c.id.desc())
@@ -111,6 +116,34 @@ password_resets = Table(
     Column("expire_time", DateTime(timezone=True), nullable=False),
 )
 """The token with which a user can set a new password."""
+
+second_factors = Table(
+    "second_factors",
+    metadata,
+    Column("user_id", ForeignKey(users.c.id), primary_key=True),
+    Column("encrypted_secret", LargeBinary, nullable=False),
+    Column("last_step", BigInteger, nullable=False, server_default="0"),
+)
+"""Secrets of one-time passwords. Codes up to last_step, a number of 30 s intervals, are no longer valid."""
+
+recovery_codes = Table(
+    "recovery_codes",
+    metadata,
+    Column("user_id", ForeignKey(users.c.id), primary_key=True),
+    Column("digest", LargeBinary, primary_key=True),
+)
+"""The unused recovery codes of second factors."""
+
+login_challenges = Table(
+    "login_challenges",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("user_id", ForeignKey(users.c.id), nullable=False, index=True),
+    Column("password_digest", LargeBinary, nullable=False),
+    Column("expire_time", DateTime(timezone=True), nullable=False),
+    Column("failures", Integer, nullable=False, server_default="0"),
+)
+"""Logins that wait for the code of the second factor. password_digest is the digest of the verified password's hash."""
 
 signing_keys = Table(
     "signing_keys",

@@ -14,12 +14,13 @@ from gen.pulsetrack.auth.v1 import (
     CreatePasswordResetResponse,
     ResetPasswordRequest,
 )
-from services.auth.errors import InvalidCredentials, ResetTokenInvalid, UserInactive, UserNotFound
-from services.auth.login_limits import check_login_limit, clear_failures, count_failure
+from services.auth.errors import ResetTokenInvalid, UserInactive, UserNotFound
+from services.auth.login_limits import clear_failures
 from services.auth.models import GET_USER, password_resets, users
 from services.auth.opaque_tokens import create_token, hash_token
 from services.auth.password_strength import PasswordRules
 from services.auth.passwords import Match, Passwords
+from services.auth.reauthentication import lock_verified, verify_password
 from services.auth.session_store import end_sessions
 from services.common.audit.events import record_actor, record_change
 from services.common.context import Caller
@@ -43,14 +44,12 @@ _CREATE_RESET = Statement(
 _GET_USER_OF_RESET = Statement(select(users).join(password_resets).where(*_is_valid, users.c.disabled.is_(False)))
 _USE_RESET = Statement(delete(password_resets).where(*_is_valid).returning(_reset.user_id))
 _DELETE_RESET = Statement(delete(password_resets).where(_reset.user_id == bindparam("user_id")))
-_set_password = (
+_SET_PASSWORD = Statement(
     update(users)
     .where(users.c.id == bindparam("user_id"), users.c.disabled.is_(False))
     .values(password_hash=bindparam("new"))
     .returning(users.c.id)
 )
-_SET_PASSWORD = Statement(_set_password)
-_REPLACE_PASSWORD = Statement(_set_password.where(users.c.password_hash == bindparam("old")))
 
 
 class PasswordChanges:
@@ -66,19 +65,11 @@ class PasswordChanges:
 
         Raises InvalidCredentials for a wrong current password, TooManyFailedLogins, UserNotFound, FieldsInvalid.
         """
-        user = await self._db.row(GET_USER, id=caller.id)
-        if user is None:
-            raise UserNotFound
-        await check_login_limit(self._db, user["email_key"])
-        if await self._passwords.verify(user["password_hash"], request.current_password) is Match.NONE:
-            await count_failure(self._db, user["email_key"])
-            raise InvalidCredentials
+        user = await verify_password(self._db, self._passwords, caller, request.current_password)
         new = await self._hash_new(user, request.new_password)
         async with self._db.begin() as tx:
-            changed = await tx.row(_REPLACE_PASSWORD, user_id=user["id"], old=user["password_hash"], new=new)
-            if changed is None:  # a concurrent call has changed the password or disabled the user
-                raise InvalidCredentials
-            await clear_failures(tx, user["email_key"])
+            await lock_verified(tx, user)
+            await tx.run(_SET_PASSWORD, user_id=user["id"], new=new)
             await tx.run(_DELETE_RESET, user_id=user["id"])
             await end_sessions(tx, user["id"], kept_id=UUID(caller.session_id) if caller.session_id else None)
             record_change(tx, user["id"])

@@ -12,10 +12,12 @@ from gen.pulsetrack.auth.v1 import (
     TrustBundle,
 )
 from services.auth.errors import InvalidCredentials
+from services.auth.factor_store import FactorStore
 from services.auth.invitations import Invitations
 from services.auth.password_changes import PasswordChanges
 from services.auth.password_strength import PasswordRules
 from services.auth.passwords import Passwords
+from services.auth.second_factors import SecondFactors
 from services.auth.sessions import Lifetimes, Sessions
 from services.auth.tokens import SigningKeys
 from services.auth.users import Users
@@ -66,11 +68,13 @@ class AuthService:
         rules: PasswordRules,
         service_secrets: Mapping[str, str],
         lifetimes: Lifetimes,
+        factors: FactorStore,
     ) -> None:
         self.users = Users(db, passwords, rules)
         self.parts = (
             self.users,
-            Sessions(db, keys, passwords, lifetimes),
+            Sessions(db, keys, passwords, lifetimes, factors),
+            SecondFactors(db, passwords, factors),
             Invitations(db, passwords, self.users.checks),
             PasswordChanges(db, passwords, rules),
             ServiceTrust(keys, service_secrets, token_seconds=lifetimes.service_token),

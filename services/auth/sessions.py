@@ -22,8 +22,23 @@ from gen.pulsetrack.auth.v1 import (
     RevokeUserSessionsResponse,
     Session,
     TokenPair,
+    VerifySecondFactorRequest,
 )
-from services.auth.errors import InvalidCredentials, RefreshTokenInvalid, SessionNotFound, UserNotFound
+from services.auth.errors import (
+    ChallengeInvalid,
+    CodeInvalid,
+    InvalidCredentials,
+    RefreshTokenInvalid,
+    SessionNotFound,
+    UserNotFound,
+)
+from services.auth.factor_store import FactorStore
+from services.auth.login_challenges import (
+    count_wrong_code,
+    create_challenge,
+    delete_challenge,
+    lock_challenged_user,
+)
 from services.auth.login_limits import check_login_limit, count_failure, reset_failures
 from services.auth.models import GET_USER, GET_USER_BY_EMAIL, LOCK_USER, REPLACE_PASSWORD_HASH
 from services.auth.passwords import Match, Passwords
@@ -57,14 +72,25 @@ class Lifetimes:
 class Sessions:
     """Begins, extends, lists and ends sessions."""
 
-    def __init__(self, db: Database, keys: SigningKeys, passwords: Passwords, lifetimes: Lifetimes) -> None:
+    def __init__(
+        self,
+        db: Database,
+        keys: SigningKeys,
+        passwords: Passwords,
+        lifetimes: Lifetimes,
+        factors: FactorStore,
+    ) -> None:
         self._db = db
         self._keys = keys
         self._passwords = passwords
         self._lifetimes = lifetimes
+        self._factors = factors
 
     async def login(self, request: LoginRequest) -> TokenPair:
-        """Begins a session. Raises InvalidCredentials, TooManyFailedLogins, UserDisabled."""
+        """Begins a session, or returns a challenge if the user has a second factor.
+
+        Raises InvalidCredentials, TooManyFailedLogins, UserDisabled.
+        """
         email_key = build_key(request.email)
         await check_login_limit(self._db, email_key)  # first, because password verification is expensive
         user = await self._db.row(GET_USER_BY_EMAIL, email_key=email_key)
@@ -80,14 +106,33 @@ class Sessions:
                 return await self.login(request)  # a concurrent login has replaced the hash
             password_hash = new
         async with self._db.begin() as tx:
-            await reset_failures(tx, email_key)
-            await delete_expired(tx, user["id"])
-            locked = await tx.row(LOCK_USER, id=user["id"])  # waits for a concurrent change of the password
+            locked = await tx.row(LOCK_USER, id=user["id"])  # waits for a concurrent change of the password or factor
             if locked is None or locked["password_hash"] != password_hash:
                 raise InvalidCredentials
-            session_id = uuid7()
-            await self._begin_or_extend(tx, user["id"], session_id)
-            return await self._issue_tokens(tx, locked, session_id)
+            if not locked["second_factor"]:
+                return await self._begin_session(tx, locked)
+            _check_enabled(locked)
+            await check_login_limit(tx, email_key)  # the failures remain: the password alone is not a login
+            return TokenPair(challenge=await create_challenge(tx, locked))
+
+    async def verify_second_factor(self, request: VerifySecondFactorRequest) -> TokenPair:
+        """Begins the session of a user who was challenged at login.
+
+        Raises ChallengeInvalid, CodeInvalid, TooManyFailedLogins, UserDisabled.
+        """
+        async with self._db.begin() as tx:
+            user = await lock_challenged_user(tx, request.challenge)
+            if user is None:
+                raise ChallengeInvalid
+            record_read([user["id"]])
+            _check_enabled(user)
+            await check_login_limit(tx, user["email_key"])
+            if await self._factors.use_code(tx, user["id"], request.code):
+                await delete_challenge(tx, request.challenge)
+                return await self._begin_session(tx, user)
+            await count_wrong_code(tx, request.challenge)
+            await count_failure(tx, user["email_key"])
+        raise CodeInvalid  # outside the transaction, which must commit
 
     async def refresh_token(self, request: RefreshTokenRequest) -> TokenPair:
         """Returns new tokens for a session. Token reuse ends the session. Raises RefreshTokenInvalid, UserDisabled."""
@@ -144,6 +189,14 @@ class Sessions:
         user_id = await _find_user(tx, request.user_id)
         return RevokeUserSessionsResponse(revoked_count=await _revoke(tx, user_id, session_id=request.session_id))
 
+    async def _begin_session(self, tx: Transaction, user: Record) -> TokenPair:
+        """Begins a session of a user who is completely authenticated, and whose row is locked."""
+        await reset_failures(tx, user["email_key"])
+        await delete_expired(tx, user["id"])
+        session_id = uuid7()
+        await self._begin_or_extend(tx, user["id"], session_id)
+        return await self._issue_tokens(tx, user, session_id)
+
     async def _begin_or_extend(self, tx: Transaction, user_id: UUID, session_id: UUID) -> bool:
         return await begin_or_extend(tx, user_id, session_id, seconds=self._lifetimes.refresh_token)
 
@@ -156,7 +209,7 @@ class Sessions:
         return TokenPair(
             access_token=self._keys.sign(
                 subject=str(user["id"]),
-                role=user["role"],
+                role=self._factors.find_role(user),
                 audience=USERS_AUDIENCE,
                 seconds=seconds,
                 token_version=user["token_version"],
@@ -166,6 +219,11 @@ class Sessions:
             token_type="Bearer",  # noqa: S106 - a scheme, not a secret
             expires_in=seconds,
         )
+
+
+def _check_enabled(user: Record) -> None:
+    if user["disabled"]:
+        raise UserDisabled
 
 
 async def _find_user(tx: Transaction, user_id: str) -> UUID:

@@ -33,7 +33,11 @@ from services.common.rpc.token_rules import ALGORITHM, ISSUER, TOKEN_TYPE
 from services.common.settings import SettingsError
 
 KeyPassphrase = Annotated[
-    str, Meta(min_length=16, description="Passphrase that encrypts the signing keys in the database.")
+    str,
+    Meta(
+        min_length=16,
+        description="Passphrase that encrypts the signing keys and the secrets of second factors in the database.",
+    ),
 ]
 
 _STALE_SECONDS = 30

@@ -24,6 +24,10 @@ def test_sign_up_requires_an_invitation_by_default() -> None:
     assert AuthSettings.read(ENVIRONMENT | {"PULSETRACK_SIGN_UP": "open"}).sign_up == "open"
 
 
+def test_admins_need_no_second_factor_by_default() -> None:
+    assert AuthSettings.read(ENVIRONMENT).admin_second_factor == "optional"
+
+
 @pytest.mark.parametrize("secrets", ["", "patient=a secret", '["a secret"]', '{"patient": 4711}'])
 def test_malformed_secrets_are_rejected_without_revealing_them(secrets: str) -> None:
     settings = AuthSettings.read(ENVIRONMENT | {"PULSETRACK_SERVICE_SECRETS": secrets})

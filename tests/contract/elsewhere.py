@@ -7,6 +7,7 @@ ELSEWHERE = {
     "INTERNAL": "tests/common/test_errors.py::test_unexpected_exception_returns_internal_without_details",
     "SIGN_UP_CLOSED": "tests/e2e/test_sign_up_closed.py::test_closed_sign_up_is_rejected_everywhere",
     "INVITATION_ACCEPTED": "tests/auth/test_invitations.py::test_accepted_invitation_cannot_be_revoked",
+    "SECOND_FACTOR_ALREADY_EXISTS": "tests/auth/test_second_factor.py::test_confirmed_factor_cannot_be_replaced",
     "LAST_ADMIN": "tests/auth/test_update_user.py::test_last_enabled_admin_cannot_be_demoted_or_disabled",
     "DEAD_LETTER_UNREPLAYABLE": (
         "tests/analytics/test_replay_dead_letter.py::test_replay_of_an_invalid_message_is_rejected_with_a_reason"
@@ -41,6 +42,17 @@ RULES = {
     "an invitation is accepted once, and grants its email address and role": (
         "tests/auth/test_invitations.py::test_invited_person_becomes_a_user",
         "tests/auth/test_invitations.py::test_invalid_invitation_is_rejected",
+    ),
+    "a login with a second factor takes a challenge and a code, each valid once": (
+        "tests/auth/test_second_factor.py::test_login_with_a_second_factor_requires_a_code",
+        "tests/auth/test_second_factor.py::test_code_is_valid_once",
+        "tests/auth/test_second_factor.py::test_recovery_code_is_valid_once",
+        "tests/auth/test_second_factor.py::test_invalidated_challenge_is_rejected",
+        "tests/e2e/test_accounts.py::test_second_factor_is_set_up_used_and_removed_over_rest",
+    ),
+    "wrong codes invalidate the challenge and count as failed logins": (
+        "tests/auth/test_second_factor.py::test_five_wrong_codes_invalidate_the_challenge",
+        "tests/auth/test_second_factor.py::test_ten_wrong_codes_block_logins_despite_the_right_password",
     ),
     "CreateUser and UpdateUser set the role and the disabled flag": (
         "tests/auth/test_create_user.py::test_new_user_has_the_requested_role",

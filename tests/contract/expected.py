@@ -20,6 +20,7 @@ class Row(NamedTuple):
 METHODS = (
     Row("auth", "SignUp", PUBLIC, "POST", "/v1/auth/signup"),
     Row("auth", "Login", PUBLIC, "POST", "/v1/auth/login"),
+    Row("auth", "VerifySecondFactor", PUBLIC, "POST", "/v1/auth/login:verify"),
     Row("auth", "RefreshToken", PUBLIC, "POST", "/v1/auth/refresh"),
     Row("auth", "Logout", PUBLIC, "POST", "/v1/auth/logout"),
     Row("auth", "GetCurrentUser", USERS, "GET", "/v1/auth/me"),
@@ -34,6 +35,10 @@ METHODS = (
     Row("auth", "ChangePassword", USERS, "POST", "/v1/auth/me:changePassword"),
     Row("auth", "CreatePasswordReset", ADMIN, "POST", "/v1/users/{user_id}:createPasswordReset"),
     Row("auth", "ResetPassword", PUBLIC, "POST", "/v1/auth/password:reset"),
+    Row("auth", "EnrollSecondFactor", USERS, "POST", "/v1/auth/me/secondFactor:enroll"),
+    Row("auth", "ConfirmSecondFactor", USERS, "POST", "/v1/auth/me/secondFactor:confirm"),
+    Row("auth", "RemoveSecondFactor", USERS, "POST", "/v1/auth/me/secondFactor:remove"),
+    Row("auth", "RemoveUserSecondFactor", ADMIN, "POST", "/v1/users/{user_id}/secondFactor:remove"),
     Row("auth", "ListSessions", USERS, "GET", "/v1/auth/me/sessions"),
     Row("auth", "RevokeSessions", USERS, "POST", "/v1/auth/me/sessions:revoke"),
     Row("auth", "ListUserSessions", ADMIN, "GET", "/v1/users/{user_id}/sessions"),
@@ -84,10 +89,12 @@ LISTS = {
 """The repeated field of each list response, and the type of its elements."""
 
 FIELDS = {
-    "auth.v1.User": "id email username role disabled create_time",
+    "auth.v1.User": "id email username role disabled create_time second_factor",
     "auth.v1.Invitation": "id email role creator_id create_time expire_time state user_id",
     "auth.v1.Session": "id create_time last_use_time expire_time remote_address user_agent current",
-    "auth.v1.TokenPair": "access_token refresh_token token_type expires_in",
+    "auth.v1.TokenPair": "access_token refresh_token token_type expires_in challenge",
+    "auth.v1.EnrollSecondFactorResponse": "secret uri",
+    "auth.v1.ConfirmSecondFactorResponse": "recovery_codes",
     "patient.v1.Patient": "id name email address date_of_birth registered_date phone sex medical_record_number"
     " create_time update_time delete_time etag",
     "patient.v1.CreatePatientRequest": "patient request_id",

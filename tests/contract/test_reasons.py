@@ -80,6 +80,20 @@ def forge_reset_token(clients: Clients) -> Call:
     return Call(clients.user, "ResetPassword", {"token": "invented", "newPassword": PASSWORD})
 
 
+def forge_challenge(clients: Clients) -> Call:
+    return Call(clients.user, "VerifySecondFactor", {"challenge": "invented", "code": "123456"})
+
+
+def send_wrong_code(clients: Clients) -> Call:
+    clients.user.post("/v1/auth/me/secondFactor:enroll", {"currentPassword": PASSWORD})
+    return Call(clients.user, "ConfirmSecondFactor", {"code": "no-such-code"})
+
+
+def remove_missing_second_factor(clients: Clients) -> Call:
+    user_id = sign_up_user(clients)["id"]
+    return Call(clients.admin, "RemoveUserSecondFactor", {"userId": user_id})
+
+
 def revoke_unknown_invitation(clients: Clients) -> Call:
     return Call(clients.admin, "RevokeInvitation", {"id": str(uuid4())})
 
@@ -159,12 +173,15 @@ BOTH: list[tuple[str, Code, int, Callable[[Clients], Call]]] = [
     ("REFRESH_TOKEN_INVALID", Code.UNAUTHENTICATED, 401, forge_refresh_token),
     ("INVITATION_INVALID", Code.UNAUTHENTICATED, 401, forge_invitation),
     ("RESET_TOKEN_INVALID", Code.UNAUTHENTICATED, 401, forge_reset_token),
+    ("CHALLENGE_INVALID", Code.UNAUTHENTICATED, 401, forge_challenge),
+    ("CODE_INVALID", Code.UNAUTHENTICATED, 401, send_wrong_code),
     ("ROLE_REQUIRED", Code.PERMISSION_DENIED, 403, call_without_role),
     ("USER_DISABLED", Code.PERMISSION_DENIED, 403, log_in_as_disabled_user),
     ("PATIENT_NOT_FOUND", Code.NOT_FOUND, 404, get_unknown_patient),
     ("USER_NOT_FOUND", Code.NOT_FOUND, 404, update_unknown_user),
     ("INVITATION_NOT_FOUND", Code.NOT_FOUND, 404, revoke_unknown_invitation),
     ("SESSION_NOT_FOUND", Code.NOT_FOUND, 404, revoke_unknown_session),
+    ("SECOND_FACTOR_NOT_FOUND", Code.NOT_FOUND, 404, remove_missing_second_factor),
     ("USER_INACTIVE", Code.FAILED_PRECONDITION, 400, reset_password_of_disabled_user),
     ("BILLING_ACCOUNT_NOT_FOUND", Code.NOT_FOUND, 404, get_unknown_account),
     ("DEAD_LETTER_NOT_FOUND", Code.NOT_FOUND, 404, replay_unknown_dead_letter),

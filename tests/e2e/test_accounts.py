@@ -1,11 +1,14 @@
-"""Invitations, passwords and sessions through the gateway."""
+"""Invitations, passwords, second factors and sessions through the gateway."""
 
 import time
+from base64 import b32decode
 from collections.abc import Iterator
 from functools import partial
 from uuid import uuid4
 
 import pytest
+from cryptography.hazmat.primitives.hashes import SHA1
+from cryptography.hazmat.primitives.twofactor.totp import TOTP
 
 from gen.pulsetrack.analytics.v1 import ListPatientEventsRequest
 from gen.pulsetrack.auth.v1 import GetCurrentUserRequest
@@ -89,3 +92,21 @@ def test_password_is_changed_and_reset_over_rest(system: Instance, admin: Sessio
     with Session.log_in(system, user["email"], f"{PASSWORD} 3"):
         pass
     assert len(admin.get(f"/v1/users/{user['id']}/sessions")["sessions"]) == 1
+
+
+def test_second_factor_is_set_up_used_and_removed_over_rest(system: Instance, session: Session) -> None:
+    user = session.get("/v1/auth/me")
+    secret = session.post("/v1/auth/me/secondFactor:enroll", {"currentPassword": PASSWORD})["secret"]
+    code = TOTP(b32decode(secret), 6, SHA1(), 30).generate(time.time()).decode()
+    recovery_codes = session.post("/v1/auth/me/secondFactor:confirm", {"code": code})["recoveryCodes"]
+    assert session.get("/v1/auth/me")["secondFactor"] is True
+    with Session.open(system) as visitor:
+        challenged = visitor.post("/v1/auth/login", {"email": user["email"], "password": PASSWORD})
+        assert {name for name, value in challenged.items() if value} == {"challenge"}
+        answer = {"challenge": challenged["challenge"], "code": recovery_codes[0]}
+        tokens = visitor.post("/v1/auth/login:verify", answer)
+    with Session.open(system, tokens["accessToken"]) as verified:
+        removal = {"currentPassword": PASSWORD, "code": recovery_codes[1]}
+        verified.post("/v1/auth/me/secondFactor:remove", removal)
+    with Session.log_in(system, user["email"], PASSWORD):
+        pass

@@ -7,6 +7,7 @@ from typing import Any
 from gen.pulsetrack.auth.v1 import TrustBundle
 from services.analytics.service import AnalyticsService
 from services.auth.authorization import SignUpPolicy, create_authorization
+from services.auth.factor_store import FactorStore
 from services.auth.password_strength import PasswordRules
 from services.auth.passwords import Passwords
 from services.auth.service import AuthService
@@ -72,6 +73,7 @@ async def serve_auth(
     reload_seconds: float = 10,
     sign_up: SignUpPolicy = "open",
     breached: str = "",
+    admins_need_second_factor: bool = False,
     **settings: Any,
 ) -> AsyncIterator[int]:
     """Serves auth with a database, and yields its port. It verifies its own tokens unless a verifier is given."""
@@ -88,6 +90,7 @@ async def serve_auth(
             rules=PasswordRules(breached),
             service_secrets={CLIENT_ID: CLIENT_SECRET},
             lifetimes=LIFETIMES,
+            factors=FactorStore(passphrase, required_for_admins=admins_need_second_factor),
         )
         await auth.users.ensure_admin(admin_email, admin_password)
 

@@ -121,6 +121,7 @@ class System:
         kafka = f"{HOST}:{self._port('broker')}" if settings.kafka == EMBEDDED else settings.kafka
         chosen = {
             "PULSETRACK_SIGN_UP": settings.sign_up,
+            "PULSETRACK_ADMIN_SECOND_FACTOR": settings.admin_second_factor,
             "PULSETRACK_ADMIN_EMAIL": settings.admin_email,
         }
         environment = {

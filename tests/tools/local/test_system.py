@@ -56,6 +56,12 @@ def test_sign_up_is_open_by_default(folder: DataFolder, chosen: dict[str, str], 
     assert read_environment(build_nodes(folder, **chosen)["auth"])["PULSETRACK_SIGN_UP"] == passed_on
 
 
+def test_admins_need_no_second_factor_by_default(folder: DataFolder) -> None:
+    for chosen, passed_on in [({}, "optional"), ({"ADMIN_SECOND_FACTOR": "required"}, "required")]:
+        environment = read_environment(build_nodes(folder, **chosen)["auth"])
+        assert environment["PULSETRACK_ADMIN_SECOND_FACTOR"] == passed_on
+
+
 def test_commands_and_environments_contain_no_secret(folder: DataFolder) -> None:
     commands = str(
         [

@@ -6,11 +6,15 @@
 __all__ = (
     "AcceptInvitationRequest",
     "ChangePasswordRequest",
+    "ConfirmSecondFactorRequest",
+    "ConfirmSecondFactorResponse",
     "CreateInvitationRequest",
     "CreateInvitationResponse",
     "CreatePasswordResetRequest",
     "CreatePasswordResetResponse",
     "CreateUserRequest",
+    "EnrollSecondFactorRequest",
+    "EnrollSecondFactorResponse",
     "GetCurrentUserRequest",
     "GetJwksRequest",
     "GetTrustBundleRequest",
@@ -28,6 +32,8 @@ __all__ = (
     "LoginRequest",
     "LogoutRequest",
     "RefreshTokenRequest",
+    "RemoveSecondFactorRequest",
+    "RemoveUserSecondFactorRequest",
     "ResetPasswordRequest",
     "Revocation",
     "RevokeInvitationRequest",
@@ -42,6 +48,7 @@ __all__ = (
     "TrustBundle",
     "UpdateUserRequest",
     "User",
+    "VerifySecondFactorRequest",
 )
 
 import datetime
@@ -157,6 +164,42 @@ class ChangePasswordRequest(betterproto2.Message):
 
 default_message_pool.register_message(
     "pulsetrack.auth.v1", "ChangePasswordRequest", ChangePasswordRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ConfirmSecondFactorRequest(betterproto2.Message):
+    """
+    Request message for ConfirmSecondFactor.
+    """
+
+    code: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    A code of the authenticator app. Spaces are ignored.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.auth.v1", "ConfirmSecondFactorRequest", ConfirmSecondFactorRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ConfirmSecondFactorResponse(betterproto2.Message):
+    """
+    Response message for ConfirmSecondFactor.
+    """
+
+    recovery_codes: "list[str]" = betterproto2.field(
+        1, betterproto2.TYPE_STRING, repeated=True
+    )
+    """
+    Ten recovery codes, each of which replaces a code of the authenticator app once. They are not shown again.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.auth.v1", "ConfirmSecondFactorResponse", ConfirmSecondFactorResponse
 )
 
 
@@ -297,6 +340,45 @@ class CreateUserRequest(betterproto2.Message):
 
 default_message_pool.register_message(
     "pulsetrack.auth.v1", "CreateUserRequest", CreateUserRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class EnrollSecondFactorRequest(betterproto2.Message):
+    """
+    Request message for EnrollSecondFactor.
+    """
+
+    current_password: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The current password.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.auth.v1", "EnrollSecondFactorRequest", EnrollSecondFactorRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class EnrollSecondFactorResponse(betterproto2.Message):
+    """
+    Response message for EnrollSecondFactor.
+    """
+
+    secret: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The secret, in Base32. It is not shown again.
+    """
+
+    uri: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The secret and its parameters as an `otpauth://` URI, which authenticator apps read from a QR code.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.auth.v1", "EnrollSecondFactorResponse", EnrollSecondFactorResponse
 )
 
 
@@ -678,6 +760,45 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class RemoveSecondFactorRequest(betterproto2.Message):
+    """
+    Request message for RemoveSecondFactor.
+    """
+
+    current_password: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The current password.
+    """
+
+    code: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    A code of the authenticator app, or a recovery code. Spaces, hyphens and case are ignored.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.auth.v1", "RemoveSecondFactorRequest", RemoveSecondFactorRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class RemoveUserSecondFactorRequest(betterproto2.Message):
+    """
+    Request message for RemoveUserSecondFactor.
+    """
+
+    user_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The ID of the user.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.auth.v1", "RemoveUserSecondFactorRequest", RemoveUserSecondFactorRequest
+)
+
+
+@dataclass(eq=False, repr=False)
 class ResetPasswordRequest(betterproto2.Message):
     """
     Request message for ResetPassword.
@@ -941,7 +1062,7 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class TokenPair(betterproto2.Message):
     """
-    An access token and a refresh token.
+    An access token and a refresh token, or a challenge.
     """
 
     access_token: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -962,6 +1083,12 @@ class TokenPair(betterproto2.Message):
     expires_in: "int" = betterproto2.field(4, betterproto2.TYPE_INT32)
     """
     The lifetime of the access token, in seconds.
+    """
+
+    challenge: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    The challenge for VerifySecondFactor. Set only in the response of Login, and only if the user has a second factor.
+    All other fields are then empty.
     """
 
 
@@ -1068,8 +1195,35 @@ class User(betterproto2.Message):
     The time at which the user was created.
     """
 
+    second_factor: "bool" = betterproto2.field(7, betterproto2.TYPE_BOOL)
+    """
+    Whether the user has confirmed a second factor, so logins require a code.
+    """
+
 
 default_message_pool.register_message("pulsetrack.auth.v1", "User", User)
+
+
+@dataclass(eq=False, repr=False)
+class VerifySecondFactorRequest(betterproto2.Message):
+    """
+    Request message for VerifySecondFactor.
+    """
+
+    challenge: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The challenge of the login.
+    """
+
+    code: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    A code of the authenticator app, or a recovery code. Spaces, hyphens and case are ignored.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.auth.v1", "VerifySecondFactorRequest", VerifySecondFactorRequest
+)
 
 
 from ....google import protobuf as ___google__protobuf__
