@@ -18,6 +18,7 @@ from services.auth.password_strength import PasswordRules
 from services.auth.usernames import find_violation
 
 MAX_INVITATION_VALIDITY = timedelta(days=30)
+INVALID_EXPIRATION = f"must be within the next {MAX_INVITATION_VALIDITY.days} days"
 
 _MAX_LENGTH = 254
 """The number of characters of a text that are examined. Longer texts are invalid for their length."""
@@ -47,7 +48,7 @@ class UserChecks:
         now = datetime.now(UTC)
         if request.expire_time is None or now < request.expire_time <= now + MAX_INVITATION_VALIDITY:
             return {}
-        return {"expire_time": f"must be within the next {MAX_INVITATION_VALIDITY.days} days"}
+        return {"expire_time": INVALID_EXPIRATION}
 
     async def accept_invitation(self, request: AcceptInvitationRequest) -> Mapping[str, str]:
         """Returns the violations of a new user whose email address is not known yet."""

@@ -10,7 +10,7 @@ from typing import Any
 import schemathesis
 from hypothesis import strategies as st
 
-from services.auth import password_strength, usernames
+from services.auth import checks, password_strength, usernames
 from services.common import text
 from services.common.protobuf.masks import EMPTY_UPDATE
 from services.common.protobuf.violations import REQUIRED
@@ -24,6 +24,7 @@ FORM = {"FIELDS_INVALID", "JSON_INVALID", "QUERY_PARAMETER_INVALID", "QUERY_PARA
 """Reasons of requests that do not match the schema."""
 
 BEYOND_FORM = {
+    checks.INVALID_EXPIRATION,
     password_strength.GUESSABLE,
     text.BIDIRECTIONAL,
     text.INVISIBLE,
