@@ -55,15 +55,15 @@ async def main() -> None:
         subscription = Subscription(
             kafka, TOPIC, group=GROUP, db=db, known=KnownTopics(known_topics), member_id=settings.consumer_id
         )
-        store = EventStore(db, DeadLetters(db, Publisher(kafka, DEAD_LETTERS_TOPIC, DEAD_LETTERS)))
+        dead_letters = DeadLetters(db, Publisher(kafka, DEAD_LETTERS_TOPIC, DEAD_LETTERS))
         async with (
             asyncio.TaskGroup() as tasks,
-            export_telemetry(settings, "analytics", [db, subscription]),
+            Sealer(db, AUDIT) as sealer,
+            export_telemetry(settings, "analytics", [db, subscription, dead_letters, sealer]),
             AccessLog(db, AUDIT, people_per_second=settings.people_per_second) as log,
-            Sealer(db, AUDIT),
             Retention(db, events, events.c.occur_time, days=settings.event_retention_days),
         ):
-            consumer = tasks.create_task(subscription.consume(store.store))
+            consumer = tasks.create_task(subscription.consume(EventStore(db, dead_letters).store))
             service, audit = AnalyticsService(db), AccessInterceptors(log, path_ids_are_subjects=False)
             await serve(settings, SERVICES["analytics"], service, verifier=verifier, dependencies=[db], audit=audit)
             consumer.cancel()

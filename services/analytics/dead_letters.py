@@ -6,8 +6,9 @@ from typing import Any, cast
 
 import msgspec
 from confluent_kafka import Message
+from opentelemetry import metrics
 
-from services.analytics.models import INSERT_DEAD_LETTER
+from services.analytics.models import COUNT_DEAD_LETTERS, INSERT_DEAD_LETTER
 from services.common.messaging.producer import MessageTooLarge, OutgoingMessage, Publisher
 from services.common.postgres.database import Database
 
@@ -16,6 +17,9 @@ REASON_HEADER = "dead-letter-reason"
 
 _MAX_REASON_LENGTH = 1000
 _log = logging.getLogger(__name__)
+_count = metrics.get_meter("pulsetrack").create_gauge(
+    "pulsetrack.dead_letters", unit="{message}", description="Dead letters that were not replayed."
+)
 
 
 class DeadLetters:
@@ -24,6 +28,11 @@ class DeadLetters:
     def __init__(self, db: Database, publisher: Publisher) -> None:
         self._db = db
         self._publisher = publisher
+
+    async def measure(self) -> None:
+        """Sets the gauge of the dead letters that were not replayed. Raises DependencyUnavailable."""
+        [row] = await self._db.rows(COUNT_DEAD_LETTERS)
+        _count.set(row["count"])
 
     async def store(self, message: Message, reason: str) -> None:
         """Stores a message exactly once in the table and at least once in the topic.

@@ -140,6 +140,9 @@ _DEAD_LETTER = ("digest", "topic", "partition", "offset", "key", "value", "heade
 INSERT_DEAD_LETTER = Statement(
     insert(dead_letters).values({name: bindparam(name) for name in _DEAD_LETTER}).on_conflict_do_nothing()
 )
+COUNT_DEAD_LETTERS = Statement(
+    select(func.count().label("count")).select_from(dead_letters).where(dead_letters.c.replay_time.is_(None))
+)
 _event_id = func.coalesce(dead_letters.c.headers["ce_id"].astext, "").label("event_id")
 _summary = [
     _event_id,

@@ -84,10 +84,10 @@ async def main() -> None:
     )
     async with (
         open_database(settings) as db,
-        export_telemetry(settings, "auth", [db]),
+        Sealer(db, AUDIT) as sealer,
+        export_telemetry(settings, "auth", [db, sealer]),
         SigningKeys(db, settings.key_passphrase) as keys,
         AccessLog(db, AUDIT, people_per_second=settings.people_per_second) as log,
-        Sealer(db, AUDIT),
     ):
         auth = AuthService(
             db,

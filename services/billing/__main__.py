@@ -23,9 +23,9 @@ async def main() -> None:
     verifier = TokenVerifier(create_trust_fetcher(open_channel(settings.auth, service="auth", tls=Tls.read(settings))))
     async with (
         open_database(settings) as db,
-        export_telemetry(settings, "billing", [db]),
+        Sealer(db, AUDIT) as sealer,
+        export_telemetry(settings, "billing", [db, sealer]),
         AccessLog(db, AUDIT, people_per_second=settings.people_per_second) as log,
-        Sealer(db, AUDIT),
     ):
         audit = AccessInterceptors(log, path_ids_are_subjects=False)
         await serve(

@@ -63,9 +63,9 @@ async def main() -> None:
     topic = EventsTopic(Publisher(settings.kafka_servers(), TOPIC))
     async with (
         open_database(settings) as db,
-        export_telemetry(settings, "patient", [db, outbox]),
+        Sealer(db, AUDIT) as sealer,
+        export_telemetry(settings, "patient", [db, outbox, sealer]),
         AccessLog(db, AUDIT, people_per_second=settings.people_per_second) as log,
-        Sealer(db, AUDIT),
         Retention(db, outbox_rows, outbox_rows.c.delivered_time, days=settings.outbox_retention_days),
         outbox.relay(db, known, topic),
         outbox.relay(db, known, BillingAccounts(billing, credentials)),

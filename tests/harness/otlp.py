@@ -44,6 +44,9 @@ class Point:
     name: str
     attributes: dict[str, Any]
     value: float
+    unit: str
+    kind: str
+    """gauge, sum or histogram."""
 
 
 class Receiver(traces_grpc.TraceServiceServicer, metrics_grpc.MetricsServiceServicer):
@@ -122,7 +125,8 @@ def _parse_points(request: metrics.ExportMetricsServiceRequest) -> Iterator[Poin
             data: Any = getattr(metric, metric.WhichOneof("data") or "")
             for point in data.data_points:
                 value = point.count if metric.HasField("histogram") else point.as_double or point.as_int
-                yield Point(service, metric.name, _parse_attributes(point.attributes), value)
+                attributes, kind = _parse_attributes(point.attributes), str(metric.WhichOneof("data"))
+                yield Point(service, metric.name, attributes, value, metric.unit, kind)
 
 
 def _parse_attributes(attributes: Iterable[Any]) -> dict[str, Any]:

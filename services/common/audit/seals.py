@@ -14,6 +14,7 @@ from uuid import UUID
 
 import msgspec
 from asyncpg import Record
+from opentelemetry import metrics
 
 from services.common.audit.tables import TRY_TO_LOCK_SEALS, AuditTables, compute_group_id, is_group_id, join_ids
 from services.common.background import BackgroundTask
@@ -29,6 +30,9 @@ _IDLE_SECONDS = 1.0
 _LOG_HEAD_SECONDS = 60.0
 
 _log = logging.getLogger(__name__)
+_age = metrics.get_meter("pulsetrack").create_gauge(
+    "pulsetrack.audit.age", unit="s", description="The age of the oldest access event that is not sealed."
+)
 
 
 class AuditIntegrityError(Exception):
@@ -66,6 +70,14 @@ class Sealer:
 
     async def __aexit__(self, *_: object) -> None:
         await self._task.stop()
+
+    async def measure(self) -> None:
+        """Sets the gauge of the age of the oldest unsealed event. Raises DependencyUnavailable."""
+        last = await self._db.row(self._tables.last_seal)
+        position = JournalPosition(last["transaction"], last["position"]) if last else START
+        statement = self._tables.age_of_events_behind
+        oldest = await self._db.row(statement, transaction=position.transaction, position=position.position)
+        _age.set(max(float(oldest["age"]), 0) if oldest else 0)
 
     async def seal(self) -> bool:
         """Seals a batch of events. Returns True if there may be more."""

@@ -90,6 +90,7 @@ class AuditTables:
         self.first_unsealed_event = _first_unsealed_event(self.seals, self.events)
         """The first event up to a position that has no seal. Events after the last seal may still be sealed."""
         self.count_events_behind = _count_events_behind(self.events)
+        self.age_of_events_behind = _age_of_events_behind(self.events)
 
     def subject_ids(self, row: Record) -> Sequence[UUID]:
         """Returns the ids of an event's subjects and groups."""
@@ -288,6 +289,14 @@ def _first_unsealed_event(seals: Table, events: Table) -> Statement:
 
 def _count_events_behind(events: Table) -> Statement:
     return Statement(select(func.count().label("count")).select_from(events).where(~_is_up_to_position(events)))
+
+
+def _age_of_events_behind(events: Table) -> Statement:
+    """Returns the statement for the age in seconds of the oldest event after a position, visible to sealers or not."""
+    event = events.c
+    age = func.extract("epoch", func.clock_timestamp() - event.occur_time)
+    order = event.transaction, event.position
+    return Statement(select(age.label("age")).where(~_is_up_to_position(events)).order_by(*order).limit(1))
 
 
 def _is_up_to_position(events: Table) -> ColumnElement[bool]:

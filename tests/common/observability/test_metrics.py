@@ -21,10 +21,11 @@ COMMON_METRICS = {
     "process.memory.usage",
     "process.unix.file_descriptor.count",
     "pulsetrack.event_loop.delay",
+    "pulsetrack.audit.age",
 }
 SERVICE_METRICS = {
     "patient": {"pulsetrack.outbox.waiting", "pulsetrack.outbox.age"},
-    "analytics": {"pulsetrack.consumer.lag", "pulsetrack.consumer.age"},
+    "analytics": {"pulsetrack.consumer.lag", "pulsetrack.consumer.age", "pulsetrack.dead_letters"},
 }
 
 
