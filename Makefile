@@ -15,6 +15,8 @@ TEST := .venv/.ready-test
 REFERENCE := build/bench/.ready
 # The environment of cfn-lint, whose dependencies are larger than those of the other checks, and of squawk.
 LINT := build/lint/.ready
+# The environment of checkov, whose dependencies are pinned more tightly than those of cfn-lint.
+CHECKOV := build/checkov/.ready
 
 # The first supported Python on PATH, for the creation of .venv. PYTHON=... selects another.
 SUPPORTED := 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))'
@@ -47,7 +49,7 @@ test: $(TEST) ## Run the tests except those of `make soak` (COVERAGE=1 measures 
 soak: $(TEST) $(REFERENCE) ## Run the long tests: faults under load, containers and a deployment
 	@$(BIN)/python -m pytest -m soak -o log_cli=true -o log_cli_level=INFO
 
-check: $(TEST) $(LINT) ## Check format, lint, types, imports, protos, generated code, Envoy's configuration, CloudFormation templates, migrations and workflows
+check: $(TEST) $(LINT) $(CHECKOV) ## Check format, lint, types, imports, protos, generated code, Envoy's configuration, CloudFormation templates, migrations and workflows
 	@$(BIN)/ruff format --check
 	@$(BIN)/ruff check
 	@$(BIN)/mypy
@@ -57,6 +59,7 @@ check: $(TEST) $(LINT) ## Check format, lint, types, imports, protos, generated 
 	@$(BIN)/python -m envoy --check
 	@$(BIN)/python -m infrastructure synth >/dev/null
 	@build/lint/bin/cfn-lint
+	@build/checkov/bin/checkov --config-file infrastructure/checkov.yaml
 	@$(BIN)/python -m tools.migration_sql
 	@build/lint/bin/squawk 'build/migrations/*/*.sql'
 	@if command -v actionlint >/dev/null; then actionlint; else echo "actionlint is not on PATH. The workflows are not checked."; fi
@@ -129,6 +132,7 @@ lock: $(READY) ## Pin the newest versions that pyproject.toml permits, in all lo
 	@echo uv | $(COMPILE) -U - -o tools/requirements.lock
 	@echo boto3 | $(COMPILE) -U -c tests/requirements.lock - -o tools/backup/cloud/requirements.lock
 	@printf 'cfn-lint\nsquawk-cli\n' | $(COMPILE) -U - -o tools/lint.lock
+	@echo checkov | $(COMPILE) -U - -o tools/checkov.lock
 	@echo openapi-python-client | $(COMPILE) -U - -o tests/clients/requirements.lock
 	@# Packages that PulseTrack uses too have the same versions. The others are those of the reference service only.
 	@$(COMPILE) -U -c tests/requirements.lock --group reference -o bench/requirements.lock
@@ -156,11 +160,11 @@ $(REFERENCE): bench/requirements.lock $(READY)
 	@$(UV) pip check -q --python build/bench
 	@touch $@
 
-$(LINT): tools/lint.lock $(READY)
-	@echo "Installing tools/lint.lock into build/lint"
-	@$(UV) venv -q --clear --python $(BIN)/python build/lint
-	@$(UV) pip install -q --no-deps --require-hashes --only-binary :all: --python build/lint -r $<
-	@$(UV) pip check -q --python build/lint
+$(LINT) $(CHECKOV): build/%/.ready: tools/%.lock $(READY)
+	@echo "Installing $< into $(@D)"
+	@$(UV) venv -q --clear --python $(BIN)/python $(@D)
+	@$(UV) pip install -q --no-deps --require-hashes --only-binary :all: --python $(@D) -r $<
+	@$(UV) pip check -q --python $(@D)
 	@touch $@
 
 # No recipe: if .venv or the Python that it links to is missing, the rule of $(READY) creates .venv.

@@ -1,10 +1,11 @@
 """`make localstack`, without a license: what it starts and what it says."""
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.infrastructure.resource_table import read_table
+from tests.infrastructure.resource_table import DOCUMENT, read_table
 
 if TYPE_CHECKING:
     from tests.infrastructure.templates import Templates
@@ -47,3 +48,11 @@ def test_document_lists_the_resources_of_the_templates(localstack: "Templates") 
         for kind, count in of_stack.items():
             counts[kind] = counts.get(kind, 0) + count
     assert {kind: row.number for kind, row in read_table().items()} == counts
+
+
+def test_document_lists_the_number_of_resources_of_each_stack(templates: "Templates") -> None:
+    column = ("localstack", "staging", "production").index(templates.environment.name)
+    section = DOCUMENT.read_text(encoding="utf-8").partition("## Resources by stack")[2]
+    rows = re.findall(r"^\| (\w+) \| (\d+) \| (\d+) \| (\d+) \|", section, re.MULTILINE)
+    documented = {stack: int(counts[column]) for stack, *counts in rows}
+    assert documented == {stack: sum(counts.values()) for stack, counts in templates.all_counts().items()}

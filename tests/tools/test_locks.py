@@ -51,6 +51,7 @@ SEPARATE = (
     "tools/requirements.lock",
     "tests/clients/requirements.lock",
     "tools/lint.lock",
+    "tools/checkov.lock",
     "tests/infrastructure/standin/requirements.txt",
     "tests/infrastructure/localstack_core.lock",
 )
