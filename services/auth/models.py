@@ -194,6 +194,11 @@ REVOKE_INVITATIONS = Statement(
     )
     .values(revoke_time=func.now())
 )
+DELETE_RESETS = Statement(
+    delete(password_resets).where(
+        or_(password_resets.c.user_id == bindparam("id_of_user"), bindparam("of_all", type_=Boolean))
+    )
+)
 LIST_REVOCATIONS = Statement(
     select(users.c.id, users.c.token_version, users.c.disabled).where(
         users.c.revoke_time > func.now() - bindparam("within", type_=Interval)

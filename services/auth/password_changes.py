@@ -16,7 +16,7 @@ from gen.pulsetrack.auth.v1 import (
 )
 from services.auth.errors import ResetTokenInvalid, UserInactive, UserNotFound
 from services.auth.login_limits import clear_failures
-from services.auth.models import GET_USER, password_resets, users
+from services.auth.models import GET_USER, LOCK_OWN_USER, password_resets, users
 from services.auth.opaque_tokens import create_token, hash_token
 from services.auth.password_strength import PasswordRules
 from services.auth.passwords import Match, Passwords
@@ -100,6 +100,7 @@ class PasswordChanges:
             raise ResetTokenInvalid
         new = await self._hash_new(user, request.new_password)
         async with self._db.begin() as tx:
+            await tx.run(LOCK_OWN_USER, id=user["id"])  # first, as in every change of a user
             used = await tx.row(_USE_RESET, digest=digest)
             if used is None or await tx.row(_SET_PASSWORD, user_id=user["id"], new=new) is None:
                 raise ResetTokenInvalid  # a concurrent call was first

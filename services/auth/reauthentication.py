@@ -22,6 +22,7 @@ async def verify_password(db: Database, passwords: Passwords, caller: Caller, pa
     if await passwords.verify(user["password_hash"], password) is Match.NONE:
         await count_failure(db, user["email_key"])
         raise InvalidCredentials
+    await check_login_limit(db, user["email_key"])  # again, for the failures of concurrent calls
     return user
 
 

@@ -24,6 +24,12 @@ from services.common.rpc.token_rules import CLOCK_SKEW_SECONDS, MAX_TOKEN_SECOND
 TOKEN_VALIDITY = timedelta(seconds=MAX_TOKEN_SECONDS + 2 * CLOCK_SKEW_SECONDS)
 """The longest time for which a verifier accepts a token: its maximum lifetime plus twice the clock skew."""
 
+MAX_SESSIONS = 100
+"""The number of active sessions of a user. A login beyond it ends the oldest."""
+
+MAX_ENDED = 100_000
+"""The number of ended sessions in a trust bundle, which must be smaller than a message: each takes 38 bytes."""
+
 _MAX_USER_AGENT = 256
 
 _session, _token = sessions.c, refresh_tokens.c
@@ -32,7 +38,10 @@ _is_active = (_session.end_time.is_(None), _session.expire_time > func.now())
 
 LIST_SESSIONS = Listing(select(sessions).where(_is_of_user, *_is_active), _session.create_time, _session.id)
 LIST_ENDED_SESSIONS = Statement(
-    select(_session.id).where(_session.end_time > func.now() - bindparam("within", type_=Interval))
+    select(_session.id)
+    .where(_session.end_time > func.now() - bindparam("within", type_=Interval))
+    .order_by(_session.end_time.desc())
+    .limit(MAX_ENDED)
 )
 
 _begun = upsert(sessions).values(
@@ -83,6 +92,11 @@ _DELETE_EXPIRED_TOKENS = Statement(
 _outdated = func.now() - bindparam("within", type_=Interval)
 _DELETE_EXPIRED_SESSIONS = Statement(
     delete(sessions).where(_is_of_user, or_(_session.expire_time < _outdated, _session.end_time < _outdated))
+)
+_oldest = select(_session.id).where(_is_of_user, *_is_active)
+_oldest = _oldest.order_by(_session.create_time.desc(), _session.id.desc()).offset(MAX_SESSIONS).limit(MAX_SESSIONS)
+_END_OLDEST = Statement(
+    update(sessions).where(_session.id.in_(_oldest)).values(end_time=func.now()).returning(_session.id)
 )
 _DELETE_ALL_TOKENS = Statement(delete(refresh_tokens))
 _DELETE_ALL_SESSIONS = Statement(delete(sessions))
@@ -140,13 +154,19 @@ async def end_sessions(
     return len(ended)
 
 
+async def end_oldest(tx: Transaction, user_id: UUID) -> None:
+    """Ends the oldest sessions of a user above MAX_SESSIONS. The transaction has locked the user."""
+    for row in await tx.rows(_END_OLDEST, user_id=user_id):
+        await tx.run(_DELETE_TOKENS, user_id=user_id, session_id=row["id"], kept_id=None)
+
+
 async def delete_expired(tx: Transaction, user_id: UUID) -> None:
     """Deletes the expired refresh tokens of a user, and sessions whose access tokens have all expired."""
-    await tx.run(_DELETE_EXPIRED_TOKENS, user_id=user_id)
     await tx.run(_DELETE_EXPIRED_SESSIONS, user_id=user_id, within=TOKEN_VALIDITY)
+    await tx.run(_DELETE_EXPIRED_TOKENS, user_id=user_id)
 
 
 async def delete_all(tx: Transaction) -> None:
     """Deletes all sessions of all users. Their access tokens remain valid unless the signing keys are deleted too."""
+    await tx.run(_DELETE_ALL_SESSIONS)  # first: waits for refreshes, whose new tokens must be deleted too
     await tx.run(_DELETE_ALL_TOKENS)
-    await tx.run(_DELETE_ALL_SESSIONS)

@@ -40,13 +40,14 @@ from services.auth.login_challenges import (
     lock_challenged_user,
 )
 from services.auth.login_limits import check_login_limit, count_failure, reset_failures
-from services.auth.models import GET_USER, GET_USER_BY_EMAIL, LOCK_USER, REPLACE_PASSWORD_HASH
+from services.auth.models import GET_USER, GET_USER_BY_EMAIL, LOCK_OWN_USER, REPLACE_PASSWORD_HASH
 from services.auth.passwords import Match, Passwords
 from services.auth.session_store import (
     LIST_SESSIONS,
     add_token,
     begin_or_extend,
     delete_expired,
+    end_oldest,
     end_sessions,
     find_owner,
     use_token,
@@ -106,7 +107,7 @@ class Sessions:
                 return await self.login(request)  # a concurrent login has replaced the hash
             password_hash = new
         async with self._db.begin() as tx:
-            locked = await tx.row(LOCK_USER, id=user["id"])  # waits for a concurrent change of the password or factor
+            locked = await tx.row(LOCK_OWN_USER, id=user["id"])  # waits for a change of the password or factor
             if locked is None or locked["password_hash"] != password_hash:
                 raise InvalidCredentials
             if not locked["second_factor"]:
@@ -195,6 +196,7 @@ class Sessions:
         await delete_expired(tx, user["id"])
         session_id = uuid7()
         await self._begin_or_extend(tx, user["id"], session_id)
+        await end_oldest(tx, user["id"])
         return await self._issue_tokens(tx, user, session_id)
 
     async def _begin_or_extend(self, tx: Transaction, user_id: UUID, session_id: UUID) -> bool:

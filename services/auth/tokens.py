@@ -25,7 +25,7 @@ from msgspec import Meta
 
 from gen.pulsetrack.auth.v1 import Revocation, TrustBundle
 from services.auth.models import INSERT_SIGNING_KEY, LIST_REVOCATIONS, LIST_SIGNING_KEYS, LOCK_SIGNING_KEYS
-from services.auth.session_store import LIST_ENDED_SESSIONS, TOKEN_VALIDITY
+from services.auth.session_store import LIST_ENDED_SESSIONS, MAX_ENDED, TOKEN_VALIDITY
 from services.common.background import BackgroundTask
 from services.common.errors import DependencyUnavailable
 from services.common.postgres.database import Database
@@ -124,6 +124,8 @@ class SigningKeys:
         revoked = await self._db.rows(LIST_REVOCATIONS, within=TOKEN_VALIDITY)
         self._revocations = [Revocation(str(row["id"]), row["token_version"], row["disabled"]) for row in revoked]
         ended = await self._db.rows(LIST_ENDED_SESSIONS, within=TOKEN_VALIDITY)
+        if len(ended) == MAX_ENDED > len(self._ended_sessions):
+            _log.error("too many sessions ended recently: tokens of the oldest remain valid until they expire")
         self._ended_sessions = [str(row["id"]) for row in ended]
         self._loaded = time.monotonic()
 

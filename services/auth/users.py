@@ -18,6 +18,7 @@ from services.auth.checks import UserChecks
 from services.auth.domain import has_fewer_rights, merge_user, to_columns, to_user
 from services.auth.errors import EmailAlreadyExists, LastAdmin, UsernameAlreadyExists, UserNotFound
 from services.auth.models import (
+    DELETE_RESETS,
     GET_AN_ENABLED_ADMIN,
     GET_USER,
     GET_USER_BY_EMAIL,
@@ -111,6 +112,8 @@ class Users:
         if has_fewer_rights(user, current):
             await tx.run(REVOKE_TOKENS, user_id=row["id"])
             await tx.run(REVOKE_INVITATIONS, creator=row["id"])
+            # An admin may have created any of them.
+            await tx.run(DELETE_RESETS, id_of_user=row["id"], of_all=current.role is Role.ADMIN)
         if await tx.row(GET_AN_ENABLED_ADMIN) is None:
             raise LastAdmin
         record_change(tx, row["id"])

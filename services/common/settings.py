@@ -158,6 +158,9 @@ class SettingsWithKafka(SettingsWithAuth, frozen=True, kw_only=True):
 
 def _read_file(name: str, path: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8").strip()
+        text = Path(path).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{name} cannot be read: {error}") from None
+    if not text:  # a secret that is missing must not turn a protection off
+        raise SettingsError(f"{name} names an empty file: {path}")
+    return text

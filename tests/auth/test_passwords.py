@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from grpc import StatusCode
 
-from gen.google.protobuf import Empty
+from gen.google.protobuf import Empty, FieldMask
 from gen.pulsetrack.auth.v1 import (
     ChangePasswordRequest,
     CreatePasswordResetRequest,
@@ -19,7 +19,16 @@ from gen.pulsetrack.auth.v1 import (
     UpdateUserRequest,
     User,
 )
-from tests.auth.factory import PASSWORD, build_login, build_sign_up, can_refresh
+from gen.pulsetrack.options.v1 import Role
+from services.auth.errors import TooManyFailedLogins
+from services.auth.login_limits import count_failure
+from services.auth.passwords import Match, Passwords
+from services.auth.reauthentication import verify_password
+from services.common.context import Caller
+from services.common.emails import build_key
+from services.common.postgres.database import Database
+from tests.auth.factory import PASSWORD, build_create_user, build_login, build_sign_up, can_refresh
+from tests.harness.background import Background
 from tests.harness.client import Client, Rejected, attempt
 from tests.harness.concurrency import call_concurrently
 from tests.harness.sql import Sql
@@ -181,6 +190,60 @@ def test_invalid_reset_token_is_rejected(
     rejected = attempt(lambda: reset(auth, token))
     assert (rejected.code, rejected.reason) == (StatusCode.UNAUTHENTICATED, "RESET_TOKEN_INVALID")
     assert not person.can_log_in(NEW)
+
+
+@pytest.mark.parametrize("change", [{"disabled": True}, {"role": Role.USER}], ids=["disabled", "demoted"])
+def test_reset_tokens_that_a_former_admin_created_are_invalid(
+    auth: Client, admin: Client, person: Person, change: dict[str, Any]
+) -> None:
+    new = build_create_user(role=Role.ADMIN)
+    former = admin.create_user(new)
+    token = create_token(auth.with_token(auth.login(build_login(new)).access_token), person)
+    admin.update_user(UpdateUserRequest(User(id=former.id, **change)))
+    assert attempt(lambda: reset(auth, token)).reason == "RESET_TOKEN_INVALID"
+
+
+def test_enabled_user_needs_a_new_reset_token(auth: Client, admin: Client, person: Person) -> None:
+    token = create_token(admin, person)
+    for disabled in (True, False):
+        admin.update_user(UpdateUserRequest(User(id=person.id, disabled=disabled), FieldMask(["disabled"])))
+    assert attempt(lambda: reset(auth, token)).reason == "RESET_TOKEN_INVALID"
+
+
+def test_reset_and_change_at_the_same_time_do_not_deadlock(
+    auth: Client, admin: Client, person: Person, sql: Sql
+) -> None:
+    token = create_token(admin, person)
+    with ThreadPoolExecutor() as callers:
+        with sql.hold_locks("SELECT FROM users WHERE id = $1 FOR UPDATE", person.id):
+            changing = callers.submit(attempt, person.change)
+            eventually(lambda: sql.count_waiting() == 1)
+            resetting = callers.submit(attempt, lambda: reset(auth, token, f"{NEW} 2"))
+            eventually(lambda: sql.count_waiting() == 2)
+        assert changing.result() == Empty()
+        assert resetting.result().reason == "RESET_TOKEN_INVALID"
+
+
+def test_right_password_is_not_revealed_after_concurrent_guesses(
+    background: Background, database_url: str, person: Person
+) -> None:
+    class SlowPasswords(Passwords):
+        """Accepts any password, after ten wrong ones have been counted."""
+
+        def __init__(self, db: Database) -> None:
+            self._db = db
+
+        async def verify(self, stored_hash: str | None, password: str) -> Match:
+            for _ in range(10):
+                await count_failure(self._db, build_key(person.new.email))
+            return Match.CURRENT
+
+    async def verify() -> None:
+        async with Database(database_url, connections=2) as db:
+            await verify_password(db, SlowPasswords(db), Caller(person.id, "USER", expires=0), PASSWORD)
+
+    with pytest.raises(TooManyFailedLogins):
+        background.run(verify())
 
 
 def test_one_of_two_concurrent_resets_succeeds(auth: Client, admin: Client, person: Person) -> None:

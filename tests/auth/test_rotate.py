@@ -16,6 +16,7 @@ import pytest
 from deploy.settings import HOST
 from gen.pulsetrack.auth.v1 import IssueServiceTokenRequest, RefreshTokenRequest, TokenPair
 from gen.pulsetrack.billing.v1 import GetBillingAccountRequest
+from services.auth.opaque_tokens import hash_token
 from services.auth.rotate import rotate, rotate_now
 from services.common.postgres.database import Database
 from services.common.protobuf import codec
@@ -233,6 +234,26 @@ def test_immediate_rotation_ends_all_sessions(both: list[Client], replace_keys: 
     session = create_session(both[0])
     replace_keys()
     assert not can_refresh(both[1], session)
+
+
+def test_immediate_rotation_ends_a_session_during_a_refresh(
+    both: list[Client], replace_keys: Callable[[], None], own_sql: Sql
+) -> None:
+    session, following = create_session(both[0]), "a refresh token that was just issued"
+    refresh = """
+        WITH extended AS (
+            UPDATE sessions SET last_use_time = now() FROM refresh_tokens WHERE digest = $1 AND id = family_id
+            RETURNING id
+        )
+        INSERT INTO refresh_tokens (digest, family_id, user_id, expire_time)
+        SELECT $2, family_id, user_id, expire_time FROM refresh_tokens JOIN extended ON id = family_id
+    """
+    with ThreadPoolExecutor() as threads:
+        with own_sql.hold_locks(refresh, hash_token(session.refresh_token), hash_token(following), commit=True):
+            replacing = threads.submit(replace_keys)
+            eventually(lambda: own_sql.count_waiting() == 1)
+        replacing.result()
+    assert not can_refresh(both[0], TokenPair(refresh_token=following))
 
 
 def test_users_can_log_in_after_an_immediate_rotation(both: list[Client], replace_keys: Callable[[], None]) -> None:

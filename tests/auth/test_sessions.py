@@ -19,6 +19,7 @@ from gen.pulsetrack.auth.v1 import (
     Session,
     TokenPair,
 )
+from services.auth.session_store import MAX_ENDED, MAX_SESSIONS
 from tests.auth.factory import build_login, build_sign_up, can_refresh, create_session
 from tests.harness.background import Background
 from tests.harness.client import Client, Rejected, attempt, connect
@@ -51,6 +52,11 @@ def user(auth: Client) -> User:
 
 def list_sessions(client: Client) -> list[Session]:
     sessions: list[Session] = client.list_sessions(ListSessionsRequest()).sessions
+    return sessions
+
+
+def list_all_sessions(client: Client) -> list[Session]:
+    sessions: list[Session] = client.list_sessions(ListSessionsRequest(page_size=1000)).sessions
     return sessions
 
 
@@ -198,3 +204,35 @@ def test_login_deletes_sessions_whose_tokens_have_expired(auth: Client, user: Us
     sql("UPDATE sessions SET end_time = now() - interval '1 h' WHERE user_id = $1", user.id)
     auth.login(build_login(user.new))
     assert len(sql("SELECT FROM sessions WHERE user_id = $1", user.id)) == 1
+
+
+def test_login_above_the_limit_ends_the_oldest_session(auth: Client, user: User, sql: Sql) -> None:
+    sql(
+        "WITH added AS (INSERT INTO sessions (id, user_id, expire_time)"
+        " SELECT gen_random_uuid(), $1, now() + interval '1 d' FROM generate_series(1, $2::int)"
+        " RETURNING id, expire_time)"
+        " INSERT INTO refresh_tokens (digest, family_id, user_id, expire_time)"
+        " SELECT sha256(id::text::bytea), id, $1, expire_time FROM added",
+        user.id,
+        MAX_SESSIONS - 1,
+    )
+    newest = auth.login(build_login(user.new))
+    assert len(list_all_sessions(auth.with_token(newest.access_token))) == MAX_SESSIONS
+    [tokens] = sql("SELECT count(DISTINCT family_id) FROM refresh_tokens WHERE user_id = $1", user.id)
+    assert tokens["count"] == MAX_SESSIONS
+    assert not can_refresh(auth, user.tokens[0])
+
+
+def test_bundle_fits_a_message_whatever_number_of_sessions_ended(auth: Client, user: User, sql: Sql) -> None:
+    sql(
+        "INSERT INTO sessions (id, user_id, expire_time, end_time) SELECT gen_random_uuid(), $1, now(), now()"
+        " FROM generate_series(1, 120000)",
+        user.id,
+    )
+
+    def count_ended() -> int:
+        return len(auth.get_trust_bundle(GetTrustBundleRequest()).ended_session_ids)
+
+    eventually(lambda: count_ended() == MAX_ENDED)
+    sql("DELETE FROM sessions WHERE user_id = $1 AND expire_time = end_time", user.id)
+    eventually(lambda: count_ended() < MAX_ENDED)

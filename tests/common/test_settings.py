@@ -78,3 +78,9 @@ def test_missing_setting_is_reported(name: str) -> None:
     environment = {other: value for other, value in ENVIRONMENT.items() if other != name}
     with pytest.raises(SettingsError, match=f"`{name.removeprefix('PULSETRACK_').lower()}`"):
         Settings.read(environment)
+
+
+def test_empty_file_of_a_setting_is_rejected(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("\n", encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"^PULSETRACK_TLS_KEY_FILE names an empty file: "):
+        Settings.read(ENVIRONMENT | {"PULSETRACK_TLS_KEY_FILE": str(tmp_path / "secret")})

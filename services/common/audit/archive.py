@@ -204,6 +204,7 @@ def _create_file(path: Path) -> Iterator[_Write]:
             file.write(line + b"\n")
             if last:
                 file.close()
+                raw.flush()
                 os.fsync(raw.fileno())
                 new.replace(path)
                 sync_folder(path.parent)

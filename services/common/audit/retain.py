@@ -23,7 +23,7 @@ from services.common.audit.archive import Archive, CommandParser, archive, verif
 from services.common.audit.prune import prune
 from services.common.audit.seals import AuditIntegrityError, load_audit_tables
 from services.common.audit.signatures import parse_private_key, sign_archives
-from services.common.audit.tables import TRY_TO_LOCK_ARCHIVES
+from services.common.audit.tables import TRY_TO_LOCK_ARCHIVES, WAIT_WHILE_IDLE
 from services.common.background import BackgroundTask
 from services.common.observability.logging import configure_logging
 from services.common.postgres.database import Database
@@ -66,6 +66,7 @@ class AccessEventRetention:
         Does nothing while another process moves events. Raises AuditIntegrityError, OSError, DependencyUnavailable.
         """
         async with self._db.begin() as tx:  # holds the lock, and reads and changes nothing
+            await tx.run(WAIT_WHILE_IDLE)  # idle while it verifies and writes, which takes longer than the role may
             return await tx.row(TRY_TO_LOCK_ARCHIVES) is not None and await self._move_batch()
 
     async def _move_batch(self) -> bool:
@@ -82,9 +83,9 @@ class AccessEventRetention:
         return True
 
     async def _delete_archived(self) -> int:
-        """Signs and verifies the archives that are not known yet, and deletes their events."""
-        sign_archives(self._service, self._folder, self._key)
+        """Verifies and signs the archives that are not known yet, and deletes their events."""
         self._ends = verify_archives(self._service, self._folder, self._ends)
+        sign_archives(self._service, self._folder, self._key)
         return await prune(self._db, self._tables, self._ends[-1]) if self._ends else 0
 
 

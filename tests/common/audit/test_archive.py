@@ -231,3 +231,19 @@ def test_service_role_cannot_prune(audited: AuditedBilling) -> None:
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         audited.prune(role=f"?role={role_of('billing')}")
     assert audited.count() == 6
+
+
+def test_archive_is_complete_on_disk_before_it_gets_its_name(
+    audited: AuditedBilling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    sync = os.fsync
+
+    def record(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_size)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+    path = audited.archive()
+    assert path is not None
+    assert path.stat().st_size == synced[0]

@@ -7,11 +7,13 @@ import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from services.common.audit.archive import archive
 from services.common.audit.retain import AccessEventRetention, main
 from services.common.audit.seals import AuditIntegrityError
 from services.common.audit.signatures import generate_private_key, parse_private_key, verify_signatures
@@ -140,3 +142,18 @@ def test_retention_is_off_by_default(
     monkeypatch.setattr(sys, "argv", ["retain", "billing"])
     run(main)
     assert capsys.readouterr().out.endswith("is 0: access events stay in the database.\n")
+
+
+def test_lock_is_held_while_a_batch_takes_longer_than_a_transaction_may_be_idle(
+    background: Background, audited: AuditedBilling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = audited.sql("SELECT current_database() AS name")[0]["name"]
+    audited.sql(f"ALTER DATABASE \"{name}\" SET idle_in_transaction_session_timeout = '300ms'")
+
+    async def archive_slowly(*arguments: Any, **options: Any) -> Path | None:
+        await asyncio.sleep(0.6)
+        return await archive(*arguments, **options)
+
+    monkeypatch.setattr("services.common.audit.retain.archive", archive_slowly)
+    background.run(retain(audited, days=EVERYTHING))
+    assert audited.count() == 0

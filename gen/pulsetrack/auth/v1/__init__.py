@@ -972,7 +972,8 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class Session(betterproto2.Message):
     """
-    A session of a user. It begins with a login, and each refresh extends it.
+    A session of a user. It begins with a login, and each refresh extends it. A user has at most 100 active sessions: a
+    login above that ends the oldest one.
     """
 
     id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
