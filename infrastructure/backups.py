@@ -44,6 +44,7 @@ class Backups(Stack):
             security_groups=[network.groups[JOBS]],
             retry_attempts=2,
             max_event_age=cdk.Duration.hours(1),
+            role=self._add_scheduler_role(backup).without_policy_updates(),
         )
         rate = scheduler.ScheduleExpression.rate(cdk.Duration.hours(environment.backup.hours))
         scheduler.Schedule(self, "Schedule", schedule=rate, target=target)
@@ -90,6 +91,21 @@ class Backups(Stack):
         definition = self._add_task("backup", "create", BACKUP, variables, password)
         self._permit(definition, ["s3:PutObject", "s3:AbortMultipartUpload"], _BACKUPS)
         return definition
+
+    def _add_scheduler_role(self, backup: ecs.FargateTaskDefinition) -> iam.Role:
+        """Adds the role that starts the task. The policy of the CDK names a resource that LocalStack core lacks."""
+        account = {"StringEquals": {"aws:SourceAccount": self.account}}
+        scheduler_service = iam.ServicePrincipal("scheduler.amazonaws.com", conditions=account)
+        role = iam.Role(self, "SchedulerRole", assumed_by=scheduler_service)
+        name = f"{backup.family}:*"
+        definitions = self.format_arn(service="ecs", resource="task-definition", resource_name=name)
+        cluster = {"ArnEquals": {"ecs:cluster": self._jobs.cluster.cluster_arn}}
+        role.add_to_policy(iam.PolicyStatement(actions=["ecs:RunTask"], resources=[definitions], conditions=cluster))
+        passed = [backup.task_role.role_arn, backup.obtain_execution_role().role_arn]
+        role.add_to_policy(iam.PolicyStatement(actions=["iam:PassRole"], resources=passed))
+        found = f"Resource::arn:<AWS::Partition>:ecs:<AWS::Region>:<AWS::AccountId>:task-definition/{name}"
+        accept(role, f"AwsSolutions::AwsSolutions-IAM5[{found}]", "Each deployment adds a revision.")
+        return role
 
     def _add_maintenance(self) -> None:
         """Adds the task that only operators start: it restores backups, and archives the audit log."""

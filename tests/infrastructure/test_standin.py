@@ -68,7 +68,8 @@ class Deployed:
         lines: list[str] = []
         deployment = self.version(FIRST)
         deployment._report = lines.append
-        assert deployment.run(operation, arguments) == 0, lines
+        code = deployment.run(operation, arguments)
+        assert code == 0, "\n".join(lines)
         return lines
 
     def tasks(self) -> dict[str, tuple[int, int]]:
@@ -174,7 +175,7 @@ def test_backup_is_restored_while_the_services_are_stopped(deployed: Deployed, m
         eventually(lambda: deployed.tasks() == dict.fromkeys(PARTS, (0, 0)), seconds=120)
         deployed.run("restore", name)
         deployed.version(FIRST).pause(stop=False)
-        eventually(lambda: _get_status(user, before) == 200, seconds=60)
+        eventually(lambda: _get_status(user, before) == 200, seconds=120)
         assert _get_status(user, after) == 404
     deployed.run("discard-replaced")
 
@@ -255,7 +256,11 @@ def test_templates_for_aws_run_without_tls(deployed: Deployed, tmp_path: Path) -
 
 
 def _get_status(user: Session, patient: str) -> int:
-    return user.rest.get(f"/v1/patients/{patient}").status_code
+    """Returns the status of a response, or 0 if there is none."""
+    try:
+        return user.rest.get(f"/v1/patients/{patient}").status_code
+    except httpx.TransportError:
+        return 0
 
 
 def _can_create(user: Session) -> bool:

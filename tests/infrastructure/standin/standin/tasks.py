@@ -80,6 +80,8 @@ def _patch_running() -> None:
         result: dict[str, Any] = arguments(definition, *others)
         result["read_only"] = bool(definition.get("readonlyRootFilesystem"))
         result["security_opt"] = ["no-new-privileges"]
+        # The emulator serves credentials at an address that SDKs accept only on AWS.
+        result["environment"] |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
         if definition.get("entryPoint"):
             result["entrypoint"] = definition["entryPoint"]
         if check := definition.get("healthCheck"):
