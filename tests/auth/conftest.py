@@ -7,9 +7,11 @@ import pytest
 
 from gen.pulsetrack.auth.v1 import LoginRequest
 from services.common.rpc.tokens import TokenVerifier
+from tests.auth.second_factors import Person
 from tests.conftest import Serve
 from tests.harness.client import Client
 from tests.harness.services import ADMIN_EMAIL, ADMIN_PASSWORD, serve_auth
+from tests.harness.sql import Sql
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +37,17 @@ def auth(grpc_channel: grpc.Channel) -> Client:
 def admin(auth: Client) -> Client:
     """A client with a token of the first admin."""
     return auth.with_token(auth.login(LoginRequest(email=ADMIN_EMAIL, password=ADMIN_PASSWORD)).access_token)
+
+
+@pytest.fixture
+def newcomer(auth: Client, sql: Sql) -> Person:
+    """A user without a second factor."""
+    return Person(auth, sql)
+
+
+@pytest.fixture
+def person(newcomer: Person) -> Person:
+    """A user with a second factor."""
+    newcomer.enroll()
+    newcomer.confirm()
+    return newcomer

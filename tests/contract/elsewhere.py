@@ -7,7 +7,7 @@ ELSEWHERE = {
     "INTERNAL": "tests/common/test_errors.py::test_unexpected_exception_returns_internal_without_details",
     "SIGN_UP_CLOSED": "tests/e2e/test_sign_up_closed.py::test_closed_sign_up_is_rejected_everywhere",
     "INVITATION_ACCEPTED": "tests/auth/test_invitations.py::test_accepted_invitation_cannot_be_revoked",
-    "SECOND_FACTOR_ALREADY_EXISTS": "tests/auth/test_second_factor.py::test_confirmed_factor_cannot_be_replaced",
+    "SECOND_FACTOR_ALREADY_EXISTS": "tests/auth/test_second_factor_setup.py::test_confirmed_factor_cannot_be_replaced",
     "LAST_ADMIN": "tests/auth/test_update_user.py::test_last_enabled_admin_cannot_be_demoted_or_disabled",
     "DEAD_LETTER_UNREPLAYABLE": (
         "tests/analytics/test_replay_dead_letter.py::test_replay_of_an_invalid_message_is_rejected_with_a_reason"

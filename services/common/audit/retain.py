@@ -18,21 +18,25 @@ from typing import Annotated
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Meta
+from sqlalchemy import func, literal, select, text, true
 
 from services.common.audit.archive import Archive, CommandParser, archive, verify_archives
 from services.common.audit.prune import prune
 from services.common.audit.seals import AuditIntegrityError, load_audit_tables
 from services.common.audit.signatures import parse_private_key, sign_archives
-from services.common.audit.tables import TRY_TO_LOCK_ARCHIVES, WAIT_WHILE_IDLE
 from services.common.background import BackgroundTask
 from services.common.observability.logging import configure_logging
 from services.common.postgres.database import Database
+from services.common.postgres.statement import Statement
 from services.common.rpc.server import run
 from services.common.settings import DatabaseSettings, SettingsError
 
 _BATCH = 10_000
 _INTERVAL_SECONDS = 24 * 3600.0
 _CONNECTIONS = 2
+
+_TRY_TO_LOCK = Statement(select(literal(1)).where(text("pg_try_advisory_xact_lock(7081304)")))
+_WAIT_WHILE_IDLE = Statement(select(func.set_config("idle_in_transaction_session_timeout", "0", true())))
 
 _log = logging.getLogger(__name__)
 
@@ -66,8 +70,8 @@ class AccessEventRetention:
         Does nothing while another process moves events. Raises AuditIntegrityError, OSError, DependencyUnavailable.
         """
         async with self._db.begin() as tx:  # holds the lock, and reads and changes nothing
-            await tx.run(WAIT_WHILE_IDLE)  # idle while it verifies and writes, which takes longer than the role may
-            return await tx.row(TRY_TO_LOCK_ARCHIVES) is not None and await self._move_batch()
+            await tx.run(_WAIT_WHILE_IDLE)  # idle while it verifies and writes, which takes longer than the role may
+            return await tx.row(_TRY_TO_LOCK) is not None and await self._move_batch()
 
     async def _move_batch(self) -> bool:
         await self._delete_archived()  # of a process that ended before it deleted them

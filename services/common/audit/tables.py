@@ -26,7 +26,6 @@ from sqlalchemy import (
     literal_column,
     select,
     text,
-    true,
     tuple_,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -59,8 +58,6 @@ _CUT_MASK = 63  # one id in 64 ends a group
 _GROUP_VERSION = 8
 
 TRY_TO_LOCK_SEALS = Statement(select(literal(1)).where(text("pg_try_advisory_xact_lock(7081302)")))  # any number
-TRY_TO_LOCK_ARCHIVES = Statement(select(literal(1)).where(text("pg_try_advisory_xact_lock(7081304)")))
-WAIT_WHILE_IDLE = Statement(select(func.set_config("idle_in_transaction_session_timeout", "0", true())))
 
 
 class AuditTables:
