@@ -16,15 +16,21 @@ EXEMPT = {
     "id": "a UUID has one spelling, apart from case",
     "patient_id": "a UUID",
     "subject_id": "a UUID",
+    "user_id": "a UUID",
+    "session_id": "a UUID",
     "actor_id": "a UUID, or the client id of a service",
     "client_id": "names a service in the settings",
     "client_secret": "a secret is compared byte by byte",
     "refresh_token": "the server generates tokens",
+    "token": "the server generates tokens",
+    "challenge": "the server generates tokens",
+    "code": "an application or the server generates codes, in ASCII",
     "page_token": "the server generates tokens",
     "resume_token": "the server generates tokens",
     "etag": "the server generates etags",
     "request_id": "an opaque key of the client, in ASCII",
     "password": "Login compares the prepared form and the form as sent",
+    "current_password": "compared as in Login",
 }
 """The names of the fields whose text is not normalized, and the reason."""
 
