@@ -29,7 +29,7 @@ def system(new_folder: NewFolder) -> Iterator[Instance]:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("examples", [5, pytest.param(25, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("examples", [3, pytest.param(25, marks=pytest.mark.soak)])
 def test_responses_match_the_openapi_document(system: Instance, tmp_path: Path, examples: int) -> None:
     st = [str(Path(sys.executable).with_name("st")), "--config-file", str(HERE / "schemathesis.toml")]
     with Session.log_in(system, "admin@pulsetrack.local", system.admin_password) as admin:
