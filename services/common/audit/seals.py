@@ -15,15 +15,18 @@ from uuid import UUID
 import msgspec
 from asyncpg import Record
 from opentelemetry import metrics
+from sqlalchemy import literal, select, text
 
-from services.common.audit.tables import TRY_TO_LOCK_SEALS, AuditTables, compute_group_id, is_group_id, join_ids
+from services.common.audit.tables import AuditTables, compute_group_id, is_group_id, join_ids
 from services.common.background import BackgroundTask
 from services.common.postgres.database import Database, Transaction
 from services.common.postgres.journal import START, JournalPosition, position_of
+from services.common.postgres.statement import Statement
 
 INITIAL_HASH = bytes(hashlib.sha256().digest_size)
 """The hash that precedes the first seal."""
 
+_TRY_TO_LOCK = Statement(select(literal(1)).where(text("pg_try_advisory_xact_lock(7081302)")))  # any number
 _BATCH_SIZE = 250
 _PAGE_SIZE = 1000
 _IDLE_SECONDS = 1.0
@@ -84,7 +87,7 @@ class Sealer:
         if not await self._tables.journal.read_after(self._db, self._position, limit=1):
             return False  # the usual case, without a transaction
         async with self._db.begin() as tx:
-            if await tx.row(TRY_TO_LOCK_SEALS) is None:
+            if await tx.row(_TRY_TO_LOCK) is None:
                 return False
             return await self._seal(tx)
 

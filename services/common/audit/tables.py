@@ -22,10 +22,8 @@ from sqlalchemy import (
     bindparam,
     func,
     insert,
-    literal,
     literal_column,
     select,
-    text,
     tuple_,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -56,8 +54,6 @@ _ONE: ColumnElement[int] = literal_column("1", Integer)
 
 _CUT_MASK = 63  # one id in 64 ends a group
 _GROUP_VERSION = 8
-
-TRY_TO_LOCK_SEALS = Statement(select(literal(1)).where(text("pg_try_advisory_xact_lock(7081302)")))  # any number
 
 
 class AuditTables:
