@@ -31,6 +31,7 @@ def test_images_are_listed_with_their_sizes(system: Stack) -> None:
     assert heading.split("  ")[0] == "image"
     beyond = {line.split()[0]: int(line.split()[2]) for line in lines}
     assert set(beyond) == {
-        f"pulsetrack/{name}:test" for name in ("envoy", "auth", "patient", "billing", "analytics", "databases")
+        f"pulsetrack/{name}:test"
+        for name in ("envoy", "auth", "patient", "billing", "analytics", "databases", "backup")
     }
     assert max(beyond.values()) < 250
