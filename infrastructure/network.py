@@ -93,6 +93,10 @@ class Network(Stack):
             self.groups[server].connections.allow_from(
                 self.groups[client], ec2.Port.tcp(port), f"{client} calls {server}"
             )
+        self._allow_outside(environment)
+
+    def _allow_outside(self, environment: Environment) -> None:
+        """Allows connections to addresses outside of the deployment's own parts."""
         for name in (GATEWAY, *TOPOLOGY, JOBS, *([COLLECTOR] if environment.telemetry else [])):
             self.groups[name].add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(HTTPS_PORT), "AWS, by its endpoints")
         if environment.telemetry and environment.telemetry.port != HTTPS_PORT:

@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from gen.pulsetrack.auth.v1 import TrustBundle
 from services.auth.authorization import SignUpPolicy, create_authorization
 from services.auth.factor_store import FactorStore
 from services.auth.models import AUDIT
@@ -102,14 +101,11 @@ async def main() -> None:
         )
         await auth.users.ensure_admin(settings.admin_email, settings.admin_password)
 
-        async def fetch_trust() -> TrustBundle:
-            return keys.trust_bundle()
-
         await serve(
             settings,
             SERVICES["auth"],
             auth.parts,
-            verifier=TokenVerifier(fetch_trust),
+            verifier=TokenVerifier(keys.trust_bundle),
             dependencies=[db],
             audit=AccessInterceptors(log, path_ids_are_subjects=True),
             admission=create_authorization(db, sign_up=settings.sign_up),

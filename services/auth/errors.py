@@ -137,7 +137,7 @@ class CodeInvalid(Failure):
 
 
 class SecondFactorAlreadyExists(Failure):
-    """Raised when a user who has a confirmed second factor sets one up."""
+    """Raised when a user with a confirmed second factor enrolls another one."""
 
     code = Code.ALREADY_EXISTS
     reason = "SECOND_FACTOR_ALREADY_EXISTS"

@@ -53,7 +53,7 @@ class ServiceTrust:
 
     async def get_trust_bundle(self, request: GetTrustBundleRequest) -> TrustBundle:
         """Returns the public keys and the revocations. Raises DependencyUnavailable."""
-        return self._keys.trust_bundle()
+        return await self._keys.trust_bundle()
 
 
 class AuthService:

@@ -191,7 +191,7 @@ class Sessions:
         return RevokeUserSessionsResponse(revoked_count=await _revoke(tx, user_id, session_id=request.session_id))
 
     async def _begin_session(self, tx: Transaction, user: Record) -> TokenPair:
-        """Begins a session of a user who is completely authenticated, and whose row is locked."""
+        """Begins a session of an authenticated user. The transaction has locked the user's row."""
         await reset_failures(tx, user["email_key"])
         await delete_expired(tx, user["id"])
         session_id = uuid7()

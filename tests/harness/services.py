@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
-from gen.pulsetrack.auth.v1 import TrustBundle
 from services.analytics.service import AnalyticsService
 from services.auth.authorization import SignUpPolicy, create_authorization
 from services.auth.factor_store import FactorStore
@@ -94,10 +93,7 @@ async def serve_auth(
         )
         await auth.users.ensure_admin(admin_email, admin_password)
 
-        async def fetch_trust() -> TrustBundle:
-            return keys.trust_bundle()
-
-        verifier = verifier or TokenVerifier(fetch_trust)
+        verifier = verifier or TokenVerifier(keys.trust_bundle)
         authorization = create_authorization(db, sign_up=sign_up)
         audit = AccessInterceptors(log, path_ids_are_subjects=True)
         async with start_server(
