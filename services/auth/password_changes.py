@@ -14,14 +14,15 @@ from gen.pulsetrack.auth.v1 import (
     CreatePasswordResetResponse,
     ResetPasswordRequest,
 )
-from services.auth.errors import ResetTokenInvalid, UserInactive, UserNotFound
+from services.auth.errors import ResetTokenInvalid, UserInactive
 from services.auth.login_limits import clear_failures
-from services.auth.models import GET_USER, LOCK_OWN_USER, password_resets, users
+from services.auth.models import LOCK_OWN_USER, password_resets, users
 from services.auth.opaque_tokens import create_token, hash_token
 from services.auth.password_strength import PasswordRules
 from services.auth.passwords import Match, Passwords
 from services.auth.reauthentication import lock_verified, verify_password
 from services.auth.session_store import end_sessions
+from services.auth.user_rows import get_user
 from services.common.audit.events import record_actor, record_change
 from services.common.context import Caller
 from services.common.errors import FieldsInvalid
@@ -79,9 +80,7 @@ class PasswordChanges:
         self, request: CreatePasswordResetRequest, tx: Transaction
     ) -> CreatePasswordResetResponse:
         """Returns a token that sets a new password for a user once. Raises UserNotFound, UserInactive."""
-        user = await tx.row(GET_USER, id=request.user_id)
-        if user is None:
-            raise UserNotFound
+        user = await get_user(tx, request.user_id)
         if user["disabled"]:
             raise UserInactive
         token, expire_time = create_token(), datetime.now(UTC) + RESET_VALIDITY

@@ -2,10 +2,11 @@
 
 from asyncpg import Record
 
-from services.auth.errors import InvalidCredentials, UserNotFound
+from services.auth.errors import InvalidCredentials
 from services.auth.login_limits import check_login_limit, count_failure
-from services.auth.models import GET_USER, LOCK_OWN_USER
+from services.auth.models import LOCK_OWN_USER
 from services.auth.passwords import Match, Passwords
+from services.auth.user_rows import get_user
 from services.common.context import Caller
 from services.common.postgres.database import Database, Transaction
 
@@ -15,9 +16,7 @@ async def verify_password(db: Database, passwords: Passwords, caller: Caller, pa
 
     Raises InvalidCredentials, TooManyFailedLogins, UserNotFound.
     """
-    user = await db.row(GET_USER, id=caller.id)
-    if user is None:
-        raise UserNotFound
+    user = await get_user(db, caller.id)
     await check_login_limit(db, user["email_key"])
     if await passwords.verify(user["password_hash"], password) is Match.NONE:
         await count_failure(db, user["email_key"])

@@ -13,14 +13,15 @@ from gen.pulsetrack.auth.v1 import (
     RemoveSecondFactorRequest,
     RemoveUserSecondFactorRequest,
 )
-from services.auth.errors import CodeInvalid, SecondFactorAlreadyExists, SecondFactorNotFound, UserNotFound
+from services.auth.errors import CodeInvalid, SecondFactorAlreadyExists, SecondFactorNotFound
 from services.auth.factor_store import FactorStore, has_secret, remove_factor
 from services.auth.login_limits import check_login_limit, count_failure
-from services.auth.models import GET_USER, REVOKE_TOKENS
+from services.auth.models import REVOKE_TOKENS
 from services.auth.one_time_codes import build_uri, encode_secret
 from services.auth.passwords import Passwords
 from services.auth.reauthentication import lock_verified, verify_password
 from services.auth.session_store import end_sessions
+from services.auth.user_rows import get_user
 from services.common.audit.events import record_change
 from services.common.context import Caller
 from services.common.postgres.database import Database, Transaction
@@ -57,7 +58,7 @@ class SecondFactors:
 
         Raises SecondFactorNotFound, SecondFactorAlreadyExists, CodeInvalid.
         """
-        user = await _get_user(tx, caller.id)
+        user = await get_user(tx, caller.id)
         user_id: UUID = user["id"]
         if user["second_factor"]:
             raise SecondFactorAlreadyExists
@@ -92,7 +93,7 @@ class SecondFactors:
 
         Raises UserNotFound, SecondFactorNotFound.
         """
-        user = await _get_user(tx, request.user_id)
+        user = await get_user(tx, request.user_id)
         await self._remove(tx, user)
         await end_sessions(tx, user["id"])
         return Empty()
@@ -103,11 +104,3 @@ class SecondFactors:
         if self._factors.is_required(user):
             await tx.run(REVOKE_TOKENS, user_id=user["id"])  # they have the role ADMIN
         record_change(tx, user["id"])
-
-
-async def _get_user(tx: Transaction, user_id: str) -> Record:
-    """Returns a user. Raises UserNotFound."""
-    user = await tx.row(GET_USER, id=user_id)
-    if user is None:
-        raise UserNotFound
-    return user

@@ -30,7 +30,6 @@ from services.auth.errors import (
     InvalidCredentials,
     RefreshTokenInvalid,
     SessionNotFound,
-    UserNotFound,
 )
 from services.auth.factor_store import FactorStore
 from services.auth.login_challenges import (
@@ -53,6 +52,7 @@ from services.auth.session_store import (
     use_token,
 )
 from services.auth.tokens import SigningKeys
+from services.auth.user_rows import get_user
 from services.common.audit.events import record_actor, record_change, record_read
 from services.common.context import Caller
 from services.common.emails import build_key
@@ -169,7 +169,7 @@ class Sessions:
         self, request: ListUserSessionsRequest, caller: Caller, tx: Transaction
     ) -> ListUserSessionsResponse:
         """Returns a page of a user's active sessions, newest first. Raises UserNotFound, PageTokenInvalid."""
-        user_id = await _find_user(tx, request.user_id)
+        user_id = (await get_user(tx, request.user_id))["id"]
         record_read([user_id])
         rows, next_page_token = await LIST_SESSIONS.read_page(tx, request, user_id=user_id)
         return ListUserSessionsResponse(sessions=_to_sessions(rows, caller), next_page_token=next_page_token)
@@ -187,7 +187,7 @@ class Sessions:
         self, request: RevokeUserSessionsRequest, tx: Transaction
     ) -> RevokeUserSessionsResponse:
         """Ends one session of a user, or all. Raises UserNotFound, SessionNotFound."""
-        user_id = await _find_user(tx, request.user_id)
+        user_id = (await get_user(tx, request.user_id))["id"]
         return RevokeUserSessionsResponse(revoked_count=await _revoke(tx, user_id, session_id=request.session_id))
 
     async def _begin_session(self, tx: Transaction, user: Record) -> TokenPair:
@@ -226,14 +226,6 @@ class Sessions:
 def _check_enabled(user: Record) -> None:
     if user["disabled"]:
         raise UserDisabled
-
-
-async def _find_user(tx: Transaction, user_id: str) -> UUID:
-    """Returns the id of an existing user. Raises UserNotFound."""
-    row = await tx.row(GET_USER, id=user_id)
-    if row is None:
-        raise UserNotFound
-    return UUID(user_id)
 
 
 async def _revoke(tx: Transaction, user_id: UUID, *, session_id: str, kept_id: str | None = None) -> int:

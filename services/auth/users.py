@@ -16,11 +16,10 @@ from gen.pulsetrack.auth.v1 import (
 from gen.pulsetrack.options.v1 import Role
 from services.auth.checks import UserChecks
 from services.auth.domain import has_fewer_rights, merge_user, to_columns, to_user
-from services.auth.errors import EmailAlreadyExists, LastAdmin, UsernameAlreadyExists, UserNotFound
+from services.auth.errors import EmailAlreadyExists, LastAdmin, UsernameAlreadyExists
 from services.auth.models import (
     DELETE_RESETS,
     GET_AN_ENABLED_ADMIN,
-    GET_USER,
     GET_USER_BY_EMAIL,
     INSERT_USER,
     INSERT_USER_IF_NEW,
@@ -33,6 +32,7 @@ from services.auth.models import (
 from services.auth.password_strength import PasswordRules
 from services.auth.passwords import Passwords
 from services.auth.session_store import end_sessions
+from services.auth.user_rows import get_user
 from services.common.audit.events import record_actor, record_change, record_read
 from services.common.context import Caller
 from services.common.emails import build_key
@@ -72,9 +72,7 @@ class Users:
 
         Raises UserNotFound.
         """
-        row = await tx.row(GET_USER, id=caller.id)
-        if row is None:
-            raise UserNotFound
+        row = await get_user(tx, caller.id)
         record_read([row["id"]])
         return to_user(row)
 
@@ -100,9 +98,7 @@ class Users:
         Raises FieldsInvalid, UserNotFound, LastAdmin.
         """
         change = request.user or User()
-        row = await tx.row(GET_USER, id=change.id)
-        if row is None:
-            raise UserNotFound
+        row = await get_user(tx, change.id)
         current = to_user(row)
         user = merge_user(current, change, request.update_mask.paths if request.update_mask else None)
         await tx.run(UPDATE_USER, user_id=row["id"], new_role=user.role.name, now_disabled=user.disabled)
