@@ -130,7 +130,7 @@ lock: $(READY) ## Pin the newest versions that pyproject.toml permits, in all lo
 	@$(COMPILE) -U -c tests/requirements.lock pyproject.toml -o services/requirements.lock
 	@printf 'pyyaml\nswagger-ui-py\n' | $(COMPILE) -U -c tests/requirements.lock - -o envoy/requirements.lock
 	@echo uv | $(COMPILE) -U - -o tools/requirements.lock
-	@echo boto3 | $(COMPILE) -U -c tests/requirements.lock - -o tools/backup/cloud/requirements.lock
+	@printf 'boto3\npyrage\n' | $(COMPILE) -U -c tests/requirements.lock - -o tools/backup/cloud/requirements.lock
 	@printf 'cfn-lint\nsquawk-cli\n' | $(COMPILE) -U - -o tools/lint.lock
 	@echo checkov | $(COMPILE) -U - -o tools/checkov.lock
 	@echo openapi-python-client | $(COMPILE) -U - -o tests/clients/requirements.lock

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pyrage.x25519 import Identity
 
 from deploy.databases import Passwords, owner_url
 from deploy.topology import BACKUP, BACKUP_PASSWORD, MIGRATIONS, TOPOLOGY, database_name
 from tests.harness.background import Background
 from tests.harness.sql import Sql
-from tools.backup.age import Identity
 from tools.local.part import RunningPart
 from tools.local.postgres import Postgres, find_programs
 from tools.ports import free_port
@@ -94,7 +94,7 @@ def deployed(installed: None, background: Background, tmp_path_factory: pytest.T
             "PATH": f"{find_programs(None)}{os.pathsep}{os.environ['PATH']}",
             "PULSETRACK_DATABASE_URL": server.url("postgres"),
             "PULSETRACK_BACKUP_BUCKET": BUCKET,
-            "PULSETRACK_BACKUP_RECIPIENT": str(KEY.recipient),
+            "PULSETRACK_BACKUP_RECIPIENT": str(KEY.to_public()),
             "PULSETRACK_BACKUP_KEY": str(KEY),
         }
         deployed = Deployed(background, server, core, variables)

@@ -11,15 +11,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
+from pyrage.x25519 import Identity
 
 from deploy.compose.__main__ import read_environment
 from deploy.compose.secrets import Secrets
 from deploy.errors import StartError
 from deploy.settings import Settings
 from tools.backup import compose, local
-from tools.backup.age import AgeError, Identity, Recipient
 from tools.backup.create import create_backup
 from tools.backup.folder import ARCHIVES, Manifest
+from tools.backup.keys import parse_identity, parse_recipient
 from tools.backup.restore import restore_backup
 
 
@@ -56,7 +57,7 @@ def main() -> int:
 def _create(options: argparse.Namespace) -> None:
     environment = read_environment() if options.compose else os.environ
     settings = Settings.read(environment)
-    recipient = _parse_recipient(options.recipient) if options.recipient else None
+    recipient = parse_recipient(options.recipient, "RECIPIENT") if options.recipient else None
     data = settings.data_dir
     folder = options.to or data.with_name(f"{data.name}.backups") / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     databases = compose.open_databases(environment) if options.compose else local.open_databases(settings)
@@ -85,8 +86,8 @@ def _restore(options: argparse.Namespace) -> None:
 def _create_key(options: argparse.Namespace) -> None:
     identity = Identity.generate()
     options.file.touch(mode=0o600, exist_ok=False)
-    options.file.write_text(f"# public key: {identity.recipient}\n{identity}\n", encoding="utf-8")
-    print(identity.recipient)
+    options.file.write_text(f"# public key: {identity.to_public()}\n{identity}\n", encoding="utf-8")
+    print(identity.to_public())
 
 
 def _describe(manifest: Manifest) -> str:
@@ -95,17 +96,10 @@ def _describe(manifest: Manifest) -> str:
     return f"{len(manifest.databases)} databases with {rows:,} rows ({size / 1e6:,.1f} MB)"
 
 
-def _parse_recipient(text: str) -> Recipient:
-    try:
-        return Recipient.parse(text)
-    except AgeError as error:
-        raise StartError(f"RECIPIENT: {error}.") from None
-
-
 def _read_identity(path: Path) -> Identity:
     try:
-        return Identity.parse(path.read_text(encoding="utf-8"))
-    except (OSError, AgeError, UnicodeDecodeError) as error:
+        return parse_identity(path.read_text(encoding="utf-8"), f"KEY: {path}")
+    except (OSError, UnicodeDecodeError) as error:
         raise StartError(f"KEY: {path} cannot be read: {error}.") from None
 
 

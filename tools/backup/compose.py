@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from pyrage.x25519 import Identity
+
 from deploy.compose import engine
 from deploy.compose.secrets import Secrets
 from deploy.errors import StartError
 from deploy.topology import MIGRATIONS, TOPOLOGY, database_name, owner_name
-from tools.backup.age import Identity
 from tools.backup.databases import PROGRAMS, UNLIMITED, Client, load_database
 from tools.backup.folder import Manifest, open_backup
 from tools.backup.restore import find_secrets

@@ -7,8 +7,9 @@ from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pyrage.x25519 import Recipient
+
 from deploy.errors import StartError
-from tools.backup.age import Recipient
 from tools.backup.databases import Client, dump, hold_snapshot
 from tools.backup.folder import (
     OPTIONAL_SECRETS,
@@ -16,14 +17,12 @@ from tools.backup.folder import (
     Dump,
     Manifest,
     StoredFile,
-    create_file,
     read_version,
     secrets_path,
+    write_file,
     write_manifest,
     write_secrets,
 )
-
-_BLOCK = 256 * 1024
 
 ORDER = ("billing", "analytics", "patient", "auth")
 """The order of the dumps: receivers before senders.
@@ -96,8 +95,8 @@ def _create_folder(folder: Path, secrets: Path | None) -> Path:
 
 def _dump(folder: Path, service: str, client: Client, recipient: Recipient | None) -> Dump:
     path = folder / f"{service}.dump{'.age' if recipient else ''}"
-    with hold_snapshot(client) as snapshot, create_file(path, recipient) as file:
-        dump(client, snapshot, file)
+    with hold_snapshot(client) as snapshot:
+        dump(client, snapshot, path, recipient)
     return Dump.describe(
         path,
         service=service,
@@ -110,7 +109,6 @@ def _dump(folder: Path, service: str, client: Client, recipient: Recipient | Non
 
 def _copy(path: Path, folder: Path, recipient: Recipient | None) -> StoredFile:
     copy = folder / f"{path.name}{'.age' if recipient else ''}"
-    with path.open("rb") as source, create_file(copy, recipient) as file:
-        while data := source.read(_BLOCK):
-            file.write(data)
+    with path.open("rb") as source:
+        write_file(copy, source, recipient)
     return StoredFile.describe(copy)

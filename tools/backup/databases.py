@@ -7,19 +7,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from io import BufferedIOBase
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
 import msgspec
+from pyrage.x25519 import Recipient
 
 from deploy.errors import StartError
-from tools.backup.folder import Backup, Dump, Writer
+from tools.backup.folder import Backup, Dump, write_file
 
 UNLIMITED = "-c statement_timeout=0 -c transaction_timeout=0 -c idle_in_transaction_session_timeout=0"
 """PGOPTIONS for long transactions. The databases and the roles that own the tables have limits."""
 
-_BLOCK = 256 * 1024
 _LIST_TABLES = "SELECT json_agg(tablename ORDER BY tablename) FROM pg_tables WHERE schemaname = 'public'"
 _TAKE_SNAPSHOT = """
     SELECT json_build_object('name', pg_export_snapshot(), 'time', clock_timestamp(), 'postgres',
@@ -105,27 +106,23 @@ def count_rows(client: Client) -> dict[str, int]:
         return _count_rows(session)
 
 
-def dump(client: Client, snapshot: Snapshot, file: Writer) -> None:
-    """Writes the dump of a database to a file. Raises StartError."""
+def dump(client: Client, snapshot: Snapshot, path: Path, recipient: Recipient | None) -> None:
+    """Writes the dump of a database to a file, encrypted if there is a recipient. Raises StartError."""
     options = ("--format=custom", "--no-owner", "--no-privileges", f"--snapshot={snapshot.name}")
     with client.run("pg_dump", *options) as process:
-        while data := _pipe(process.stdout).read(_BLOCK):
-            file.write(data)
+        write_file(path, _pipe(process.stdout), recipient)
 
 
-def load(client: Client, content: Iterator[bytes]) -> None:
-    """Restores a dump into an empty database, all or nothing. Raises StartError."""
+def load_database(client: Client, backup: Backup, dump: Dump) -> None:
+    """Restores a dump into an empty database, all or nothing, and compares its rows with the manifest.
+
+    Raises StartError.
+    """
     options = ["--no-owner", "--no-privileges", "--no-comments", "--exit-on-error", "--single-transaction"]
     if client.role:
         options.append(f"--role={client.role}")
     with client.run("pg_restore", *options) as process, suppress(BrokenPipeError):
-        for data in content:
-            _pipe(process.stdin).write(data)
-
-
-def load_database(client: Client, backup: Backup, dump: Dump) -> None:
-    """Restores a dump, and compares its rows with the manifest. Raises StartError."""
-    load(client, backup.read(dump))
+        backup.read(dump, _pipe(process.stdin))
     rows = count_rows(client)
     if different := [table for table, count in dump.rows.items() if rows.get(table) != count]:
         raise StartError(f"Tables of {dump.service} do not have the rows in the manifest: {', '.join(different)}.")
@@ -166,7 +163,7 @@ def _count_rows(session: _Session) -> dict[str, int]:
     return {table: session.read(f'SELECT count(*) FROM "{table}"', int) for table in tables}  # noqa: S608
 
 
-def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
-    if pipe is None:
-        raise RuntimeError("the process has no such pipe")
+def _pipe(pipe: IO[bytes] | None) -> BufferedIOBase:
+    if not isinstance(pipe, BufferedIOBase):
+        raise TypeError("the process has no such pipe")
     return pipe

@@ -1,18 +1,21 @@
 """The folder of a backup: one dump for each database, and a manifest. The secrets are in a file next to the folder."""
 
 import hashlib
+import io
+import shutil
 import tomllib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import datetime
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Self
 
 import msgspec
+import pyrage
+from pyrage.x25519 import Identity, Recipient
 
 from deploy.errors import StartError
 from deploy.topology import ARCHIVE_KEY, CLIENT_SECRETS, TOPOLOGY
-from tools.backup.age import AgeError, Encryptor, Identity, Recipient, decrypt
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,7 +34,6 @@ ARCHIVES = "audit"
 """The folder of the audit log's archives in a local system's data folder."""
 
 _MANIFEST = "manifest.json"
-_BLOCK = 1024 * 1024
 
 
 class StoredFile(msgspec.Struct, kw_only=True):
@@ -79,39 +81,39 @@ class Manifest(msgspec.Struct, kw_only=True):
     """The archives of the audit log, whose events may have been deleted from the databases."""
 
 
-class Writer(Protocol):
-    """Accepts the content of a file."""
-
-    def write(self, data: bytes) -> object:
-        """Writes data."""
-
-
 def read_version() -> str:
     """Returns the version of PulseTrack."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     return str(project["version"])
 
 
-@contextmanager
-def create_file(path: Path, recipient: Recipient | None) -> Iterator[Writer]:
-    """Creates a file that only this user can read, encrypted if there is a recipient."""
+def write_file(path: Path, content: BufferedIOBase, recipient: Recipient | None) -> None:
+    """Writes a file that only this user can read, encrypted if there is a recipient. Raises OSError."""
     path.touch(mode=0o600, exist_ok=False)
     with path.open("wb") as file:
-        encryptor = Encryptor(file, recipient) if recipient else None
-        yield encryptor or file
-        if encryptor:
-            encryptor.close()
+        if recipient:
+            pyrage.encrypt_io(content, file, [recipient])
+        else:
+            shutil.copyfileobj(content, file)
 
 
-def read_file(path: Path, identity: Identity | None) -> Iterator[bytes]:
-    """Yields the content of a file, decrypted if there is a key. Raises StartError."""
+def read_file(path: Path, target: BufferedIOBase, identity: Identity | None) -> None:
+    """Writes the content of a file to a target, decrypted if there is a key.
+
+    Each part is authentic, but the content is complete only at the end. Raises StartError.
+    """
     try:
         with path.open("rb") as file:
-            yield from decrypt(file, identity) if identity else iter(lambda: file.read(_BLOCK), b"")
-    except AgeError as error:
+            if identity:
+                pyrage.decrypt_io(file, target, [identity])
+            else:
+                shutil.copyfileobj(file, target)
+    except BrokenPipeError:
+        raise
+    except pyrage.DecryptError as error:
         raise StartError(f"{path} cannot be decrypted: {error}.") from None
     except OSError as error:
-        raise StartError(f"{path} cannot be read: {error.strerror}.") from None
+        raise StartError(f"{path} cannot be read: {error.strerror or error}.") from None
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -126,9 +128,9 @@ class Backup(NamedTuple):
     identity: Identity | None
     manifest: Manifest
 
-    def read(self, stored: StoredFile) -> Iterator[bytes]:
-        """Yields the content of a file. Raises StartError."""
-        return read_file(self.folder / Path(stored.file).name, self.identity)
+    def read(self, stored: StoredFile, target: BufferedIOBase) -> None:
+        """Writes the content of a file to a target. Raises StartError, and BrokenPipeError if that is a closed pipe."""
+        read_file(self.folder / Path(stored.file).name, target, self.identity)
 
 
 def open_backup(folder: Path, identity: Identity | None) -> Backup:
@@ -156,9 +158,9 @@ def _check_key(manifest: Manifest, identity: Identity | None) -> None:
         raise StartError(
             f"The backup is encrypted. Name the file with the private key of {manifest.recipient}: KEY=..."
         )
-    if identity and str(identity.recipient) != manifest.recipient:
+    if identity and (public := str(identity.to_public())) != manifest.recipient:
         owner = manifest.recipient or "no key: it is not encrypted"
-        raise StartError(f"The key is that of {identity.recipient}, but the backup is encrypted to {owner}.")
+        raise StartError(f"The key is that of {public}, but the backup is encrypted to {owner}.")
 
 
 def _check_schema(dump: Dump, version: str) -> None:
@@ -181,14 +183,15 @@ def _check_file(path: Path, stored: StoredFile) -> None:
 
 def write_secrets(path: Path, secrets: Mapping[str, str], recipient: Recipient | None) -> None:
     """Writes secrets to a new file."""
-    with create_file(path, recipient) as file:
-        file.write(msgspec.json.encode(secrets))
+    write_file(path, io.BytesIO(msgspec.json.encode(secrets)), recipient)
 
 
 def read_secrets(path: Path, identity: Identity | None) -> Mapping[str, str]:
     """Reads secrets. Raises StartError."""
+    content = io.BytesIO()
+    read_file(path, content, identity)
     try:
-        secrets = msgspec.json.decode(b"".join(read_file(path, identity)), type=dict[str, str])
+        secrets = msgspec.json.decode(content.getvalue(), type=dict[str, str])
     except msgspec.MsgspecError as error:
         raise StartError(f"{path} is not a file of secrets: {error}.") from None
     if missing := SECRETS - secrets.keys():

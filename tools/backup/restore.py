@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import asyncpg
+from pyrage.x25519 import Identity
 
 from deploy.databases import create_databases, owner_url
 from deploy.errors import StartError
 from deploy.settings import EMBEDDED, Settings
 from deploy.topology import TOPOLOGY, database_name
-from tools.backup.age import Identity
 from tools.backup.databases import create_client, load_database
-from tools.backup.folder import ARCHIVES, Backup, Manifest, create_file, open_backup, read_secrets, secrets_path
+from tools.backup.folder import ARCHIVES, Backup, Manifest, open_backup, read_secrets, secrets_path
 from tools.backup.local import read_passwords, run_server
 from tools.local.data_folder import DataFolder
 from tools.local.migrations import Migrations
@@ -59,9 +59,10 @@ def _restore_archives(backup: Backup, folder: Path) -> None:
     if backup.manifest.archives:
         folder.mkdir(mode=0o700)
     for archive in backup.manifest.archives:
-        with create_file(folder / Path(archive.file).name.removesuffix(".age"), None) as file:
-            for data in backup.read(archive):
-                file.write(data)
+        path = folder / Path(archive.file).name.removesuffix(".age")
+        path.touch(mode=0o600)
+        with path.open("wb") as file:
+            backup.read(archive, file)
 
 
 async def _restore_databases(settings: Settings, folder: DataFolder, server: str, backup: Backup) -> None:

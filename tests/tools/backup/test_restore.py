@@ -1,6 +1,7 @@
 """Backups that cannot be restored are rejected before anything is created."""
 
 import asyncio
+import io
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -9,19 +10,19 @@ from unittest.mock import MagicMock
 
 import msgspec
 import pytest
+from pyrage.x25519 import Identity
 
 from deploy.errors import StartError
 from deploy.settings import Settings
 from tools.backup import create
-from tools.backup.age import Identity
 from tools.backup.create import ORDER, create_backup
 from tools.backup.databases import Client
 from tools.backup.folder import (
     SECRETS,
     Dump,
     Manifest,
-    create_file,
     secrets_path,
+    write_file,
     write_manifest,
     write_secrets,
 )
@@ -40,18 +41,17 @@ def backup(tmp_path: Path) -> Path:
     dumps = []
     for service in ORDER:
         path = folder / f"{service}.dump.age"
-        with create_file(path, KEY.recipient) as file:
-            file.write(b"a dump")
+        write_file(path, io.BytesIO(b"a dump"), KEY.to_public())
         dumps.append(Dump.describe(path, service=service, time=NOW, postgres="18.0", schema="0001", rows={}))
     manifest = Manifest(
         version="9.9.9",
         begin_time=NOW,
         end_time=NOW,
-        recipient=str(KEY.recipient),
+        recipient=str(KEY.to_public()),
         databases=dumps,
     )
     write_manifest(folder, manifest)
-    write_secrets(secrets_path(folder, encrypted=True), dict.fromkeys(SECRETS, "a-secret"), KEY.recipient)
+    write_secrets(secrets_path(folder, encrypted=True), dict.fromkeys(SECRETS, "a-secret"), KEY.to_public())
     return folder
 
 

@@ -3,11 +3,11 @@
 from typing import Annotated
 
 from msgspec import Meta
+from pyrage.x25519 import Identity, Recipient
 
 from deploy.databases.__main__ import DatabasesSettings
-from deploy.errors import StartError
 from services.common.settings import DatabaseSettings
-from tools.backup.age import AgeError, Identity, Recipient
+from tools.backup.keys import parse_identity, parse_recipient
 
 
 class BackupSettings(DatabaseSettings, frozen=True, kw_only=True):
@@ -18,10 +18,9 @@ class BackupSettings(DatabaseSettings, frozen=True, kw_only=True):
 
     def parse_recipient(self) -> Recipient | None:
         """Returns the public key. Raises StartError if it is invalid."""
-        try:
-            return Recipient.parse(self.backup_recipient) if self.backup_recipient else None
-        except AgeError as error:
-            raise StartError(f"PULSETRACK_BACKUP_RECIPIENT: {error}.") from None
+        if not self.backup_recipient:
+            return None
+        return parse_recipient(self.backup_recipient, "PULSETRACK_BACKUP_RECIPIENT")
 
 
 class MaintenanceSettings(DatabasesSettings, frozen=True, kw_only=True):
@@ -32,7 +31,4 @@ class MaintenanceSettings(DatabasesSettings, frozen=True, kw_only=True):
 
     def parse_key(self) -> Identity:
         """Returns the private key. Raises StartError if it is missing or invalid."""
-        try:
-            return Identity.parse(self.backup_key)
-        except AgeError as error:
-            raise StartError(f"PULSETRACK_BACKUP_KEY: {error}.") from None
+        return parse_identity(self.backup_key, "PULSETRACK_BACKUP_KEY")
