@@ -1,4 +1,7 @@
-"""Generates gen/ from proto/: `python -m tools.protos`. With `--check`, verifies that both are valid and up to date."""
+"""Generates gen/ and docs/authorization.md from proto/: `python -m tools.protos`.
+
+With `--check`, verifies that the protos are valid and the generated files up to date.
+"""
 
 import argparse
 import hashlib
@@ -28,7 +31,7 @@ _GOOGLE = "googleapis-common-protos"
 
 
 class ProtosError(Exception):
-    """Raised when the protos are invalid or gen/ is out of date."""
+    """Raised when the protos are invalid or a generated file is out of date."""
 
 
 def main() -> int:
@@ -45,9 +48,9 @@ def main() -> int:
 
 
 def build(*, check: bool) -> None:
-    """Lints, formats and compiles the protos, and updates gen/. Raises ProtosError.
+    """Lints, formats and compiles the protos, and updates gen/ and docs/authorization.md. Raises ProtosError.
 
-    With `check`, changes no files and raises if the protos are not formatted or gen/ is out of date.
+    With `check`, changes no files and raises if the protos are not formatted or a generated file is out of date.
     """
     fetch_third_party()
     _buf("lint", error="buf lint found errors in the protos.")
@@ -61,6 +64,8 @@ def build(*, check: bool) -> None:
             shutil.copytree(generated, GEN)
         elif differences := _differing_files(generated, GEN):
             raise ProtosError(f"gen/ is out of date ({', '.join(differences)}). Run `make proto`.")
+    table = [sys.executable, "-m", "tools.authorization", *(["--check"] if check else [])]  # imports the new gen/
+    _run(table, error="docs/authorization.md is out of date. Run `make proto`.")
 
 
 def fetch_third_party() -> None:

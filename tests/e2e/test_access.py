@@ -1,69 +1,72 @@
-"""Access through the gateway, over gRPC and REST, for every method and every kind of caller."""
+"""Every method, called by every kind of caller, over gRPC and REST and at the port of the service.
 
-from collections.abc import Iterator
-from typing import Any
+docs/authorization.md contains the expected outcomes. Another kind of caller needs a rule in tools/authorization.py and
+a token in callers.py.
+"""
+
+from collections.abc import Iterator, Mapping
 
 import grpc
 import pytest
 
-from services.common.protobuf.contract import AccessKind, Method, all_methods
-from tests.e2e.sessions import Session, fill_path, service_token
-from tests.harness.client import Rejected, attempt
+from services.common.protobuf.contract import SERVICES, Method, all_methods, methods
+from tests.e2e.callers import open_tokens
+from tests.e2e.sessions import Session, fill_path
+from tests.harness.client import Client, Rejected, attempt, connect
+from tools.authorization import CALLER_KINDS, CallerKind, Outcome
 from tools.instance import Instance
 
-CALLERS = ("anonymous", "user", "admin", "service")
-ACCESS_ERRORS = {
-    "TOKEN_MISSING": (grpc.StatusCode.UNAUTHENTICATED, 401),
-    "TOKEN_INVALID": (grpc.StatusCode.UNAUTHENTICATED, 401),
-    "ROLE_REQUIRED": (grpc.StatusCode.PERMISSION_DENIED, 403),
-}
 METHODS = list(all_methods())
+IN_REST = [method for method in METHODS if method.http]
+CODES = {code: Outcome[code.name] for code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)}
+STATUSES = {401: Outcome.UNAUTHENTICATED, 403: Outcome.PERMISSION_DENIED}
 
-
-def expected_reason(method: Method, caller: str) -> str | None:
-    """Returns the reason with which the gateway or the service rejects the caller, or None if the caller has access."""
-    if method.access.kind is AccessKind.PUBLIC:
-        return None
-    if caller == "anonymous":
-        return "TOKEN_MISSING"
-    if caller == "service":
-        return "TOKEN_INVALID"  # the token has another audience
-    return None if caller.upper() in method.access.roles else "ROLE_REQUIRED"
+every_caller = pytest.mark.parametrize("kind", CALLER_KINDS, ids=lambda kind: kind.name)
 
 
 @pytest.fixture(scope="module")
-def service(system: Instance) -> Iterator[Session]:
-    """The patient service as a client of the gateway."""
-    with Session.open(system, service_token(system)) as session:
-        yield session
+def tokens(system: Instance, admin: Session) -> Iterator[Mapping[str, str]]:
+    """A token per kind of caller, by its name."""
+    with open_tokens(system, admin) as tokens:
+        yield tokens
 
 
 @pytest.fixture
-def caller(request: pytest.FixtureRequest, system: Instance) -> Iterator[Session]:
-    if request.param == "anonymous":
-        with Session.open(system) as session:
-            yield session
-    else:
-        yield request.getfixturevalue(request.param)
+def session(system: Instance, tokens: Mapping[str, str], kind: CallerKind) -> Iterator[Session]:
+    """A session at the gateway with the token of the caller."""
+    with Session.open(system, tokens[kind.name]) as session:
+        yield session
 
 
-@pytest.mark.parametrize(("caller", "kind"), [(kind, kind) for kind in CALLERS], indirect=["caller"])
-@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
-def test_access_over_grpc(method: Method, caller: Session, kind: str) -> None:
-    response = attempt(lambda: caller.client("auth").call(method.path, b""))
-    is_rejected = isinstance(response, Rejected) and response.reason in ACCESS_ERRORS
-    assert (response.reason if is_rejected else None) == expected_reason(method, kind)
-    assert not is_rejected or response.code is ACCESS_ERRORS[response.reason][0]
+def call_grpc(client: Client, method: Method) -> Outcome:
+    """Calls a method with an empty request."""
+    response = attempt(lambda: client.call(method.path, b""))
+    return CODES.get(response.code, Outcome.PERMITTED) if isinstance(response, Rejected) else Outcome.PERMITTED
 
 
-@pytest.mark.parametrize(("caller", "kind"), [(kind, kind) for kind in CALLERS], indirect=["caller"])
-@pytest.mark.parametrize("method", [m for m in METHODS if m.http], ids=lambda method: method.name)
-def test_access_over_rest(method: Method, caller: Session, kind: str) -> None:
+def call_rest(session: Session, method: Method) -> Outcome:
+    """Calls a method with an empty body, or without one."""
     [http] = method.http
-    response = caller.request(http.verb, fill_path(http.path), json={} if http.body else None)
-    reason: Any = None
-    if response.is_error:
-        found = response.json()["details"][0]["reason"]
-        reason = found if found in ACCESS_ERRORS else None
-        assert reason is None or response.status_code == ACCESS_ERRORS[reason][1]
-    assert reason == expected_reason(method, kind)
+    response = session.request(http.verb, fill_path(http.path), json={} if http.body else None)
+    return STATUSES.get(response.status_code, Outcome.PERMITTED)
+
+
+@every_caller
+def test_access_over_grpc(session: Session, kind: CallerKind) -> None:
+    outcomes = {method.name: call_grpc(session.client(""), method) for method in METHODS}
+    assert outcomes == {method.name: kind.at_gateway(method) for method in METHODS}
+
+
+@every_caller
+def test_access_over_rest(session: Session, kind: CallerKind) -> None:
+    outcomes = {method.name: call_rest(session, method) for method in IN_REST}
+    assert outcomes == {method.name: kind.at_gateway(method) for method in IN_REST}
+
+
+@every_caller
+def test_access_at_the_port_of_the_service(system: Instance, tokens: Mapping[str, str], kind: CallerKind) -> None:
+    outcomes: dict[str, Outcome] = {}
+    for service, full_name in SERVICES.items():
+        with connect(system.state().ports[service], service, tokens[kind.name]) as client:
+            outcomes |= {method.name: call_grpc(client, method) for method in methods(full_name)}
+    assert outcomes == {method.name: kind.at_service(method) for method in METHODS}
