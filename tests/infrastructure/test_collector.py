@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from deploy.topology import COLLECTOR, GATEWAY, TOPOLOGY
+from tests.infrastructure.containers import read_environment
 
 if TYPE_CHECKING:
     from tests.infrastructure.templates import Templates
@@ -116,7 +117,7 @@ def test_other_receiver_needs_no_permission(installed: None, tmp_path: Path) -> 
     telemetry = Telemetry(endpoint="http://traces.internal:4318", port=4318)
     templates = Templates(replace(STAGING, telemetry=telemetry), tmp_path)
     container = _find_container(templates, COLLECTOR)
-    variables = {variable["Name"]: variable["Value"] for variable in container["Environment"]}
+    variables = read_environment(container)
     assert variables["CONFIGURATION"] == (FOLDER / "otlp.yaml").read_text(encoding="utf-8")
     assert variables["OTLP_ENDPOINT"] == "http://traces.internal:4318"
     assert "xray" not in templates.text()
