@@ -108,8 +108,8 @@ ENVIRONMENT ?= localstack
 deploy: $(DEPLOY) ## Deploy to LocalStack, or to AWS with ENVIRONMENT=staging or production, and wait until it is ready
 	@$(BIN)/python -m infrastructure deploy $(ENVIRONMENT)
 
-run: $(DEPLOY) ## Run a command as a task of a deployment, and print its log (TASK="audit-verify patient"; docs/operations.md lists them)
-	@$(BIN)/python -m infrastructure run $(ENVIRONMENT) $(or $(TASK),$(error Set TASK to a command of docs/operations.md))
+run: $(DEPLOY) ## Run a command as a task of a deployment, and print its log (TASK="audit-verify patient"; docs/aws.md lists them)
+	@$(BIN)/python -m infrastructure run $(ENVIRONMENT) $(or $(TASK),$(error Set TASK to a command of docs/aws.md))
 
 destroy: $(DEPLOY) ## Delete a deployment, unless its environment retains data
 	@$(BIN)/python -m infrastructure destroy $(ENVIRONMENT)

@@ -1,4 +1,4 @@
-"""Files and tests named in Markdown documents exist."""
+"""Files, headings and tests named in Markdown documents exist."""
 
 import re
 from pathlib import Path
@@ -13,6 +13,24 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 def test_linked_files_exist(document: Path) -> None:
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text(encoding="utf-8"))
     assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_linked_headings_exist(document: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", document.read_text(encoding="utf-8"))
+    missing = [
+        (path, anchor)
+        for path, anchor in links
+        if anchor not in list_anchors(document.parent / path if path else document)
+    ]
+    assert missing == []
+
+
+def list_anchors(path: Path) -> set[str]:
+    """Returns the anchors of the headings of a document, as GitHub forms them."""
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -119,7 +119,7 @@ def test_operation_of_a_missing_deployment_is_reported(tmp_path: Path, monkeypat
 def test_document_names_every_operation() -> None:
     from infrastructure.operations import OPERATIONS
 
-    document = Path("docs/operations.md").read_text(encoding="utf-8")
+    document = Path("docs/aws.md").read_text(encoding="utf-8")
     named = set(re.findall(r"make run ENVIRONMENT=\w+ TASK=\"([a-z-]+)", document))
     assert named == set(OPERATIONS)
 

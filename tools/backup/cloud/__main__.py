@@ -1,6 +1,6 @@
 """Runs in the tasks of the backup stack: `python -m tools.backup.cloud create|list|restore|discard|audit`.
 
-docs/operations.md describes the commands that start the tasks.
+docs/aws.md describes the commands that start the tasks.
 """
 
 import argparse

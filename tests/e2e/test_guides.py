@@ -1,4 +1,4 @@
-"""The commands of the README succeed on a running system."""
+"""The commands of the README and of the guides succeed on a running system, in this order."""
 
 import json
 import os
@@ -13,14 +13,15 @@ import pytest
 from tools.instance import Instance
 from tools.local.process import ROOT
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+GUIDES = ("README.md", "docs/rest.md", "docs/grpc.md")
+TEXT = "\n".join((ROOT / guide).read_text(encoding="utf-8") for guide in GUIDES)
+BLOCKS = re.findall(r"^```sh\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
 _NEEDS = {"grpcurl": shutil.which("grpcurl") is not None}
 
 
 @pytest.fixture(scope="module")
 def shell(system: Instance, tmp_path_factory: pytest.TempPathFactory) -> "Shell":
-    return Shell(system, tmp_path_factory.mktemp("readme") / "variables")
+    return Shell(system, tmp_path_factory.mktemp("guides") / "variables")
 
 
 class Shell:
@@ -32,7 +33,7 @@ class Shell:
         variables.touch()
 
     def run(self, block: str) -> str:
-        """Runs a block of the README and returns what it prints. Raises CalledProcessError."""
+        """Runs a block of a guide and returns what it prints. Raises CalledProcessError."""
         block = block.replace("localhost:8080", f"localhost:{self._system.port}")
         keep = f"declare -p TOKEN ID 2>/dev/null > {self._variables} || true"
         script = f"set -euo pipefail; . {self._variables}\n{block}\n{keep}"
@@ -55,6 +56,6 @@ def test_command_succeeds(shell: Shell, block: str) -> None:
         assert '"code"' not in printed
 
 
-def test_error_in_the_readme_is_current(system: Instance) -> None:
-    [shown] = re.findall(r"^```json\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+def test_error_in_the_guides_is_current(system: Instance) -> None:
+    [shown] = re.findall(r"^```json\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
     assert httpx.get(f"{system.url}/v1/patients/x").json() == json.loads(shown)
