@@ -1,7 +1,7 @@
 # The commands of PulseTrack. Each installs its packages into .venv from a lock, and again after the lock has changed.
 
 .DEFAULT_GOAL := help
-.PHONY: help up compose compose-down images soak test check bench load proto postman status rotate-keys audit-verify \
+.PHONY: help up compose compose-down images soak test check docs bench load proto postman status rotate-keys audit-verify \
 	audit-archive audit-prune prune-revisions backup restore synth deploy run destroy localstack format lock clean
 
 BIN := .venv/bin
@@ -17,6 +17,8 @@ REFERENCE := build/bench/.ready
 LINT := build/lint/.ready
 # The environment of checkov, whose dependencies are pinned more tightly than those of cfn-lint.
 CHECKOV := build/checkov/.ready
+# The environment of the documentation site's generator.
+DOCS := build/docs/.ready
 
 # The first supported Python on PATH, for the creation of .venv. PYTHON=... selects another.
 SUPPORTED := 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))'
@@ -49,7 +51,7 @@ test: $(TEST) ## Run the tests except those of `make soak` (COVERAGE=1 measures 
 soak: $(TEST) $(REFERENCE) ## Run the long tests: faults under load, containers and a deployment
 	@$(BIN)/python -m pytest -m soak -o log_cli=true -o log_cli_level=INFO
 
-check: $(TEST) $(LINT) $(CHECKOV) ## Check format, lint, types, imports, protos, generated code, Envoy's configuration, CloudFormation templates, migrations and workflows
+check: $(TEST) $(LINT) $(CHECKOV) $(DOCS) ## Check format, lint, types, imports, protos, generated code, Envoy's configuration, CloudFormation templates, migrations, documentation and workflows
 	@$(BIN)/ruff format --check
 	@$(BIN)/ruff check
 	@$(BIN)/mypy
@@ -62,7 +64,12 @@ check: $(TEST) $(LINT) $(CHECKOV) ## Check format, lint, types, imports, protos,
 	@build/checkov/bin/checkov --config-file infrastructure/checkov.yaml
 	@$(BIN)/python -m tools.migration_sql
 	@build/lint/bin/squawk 'build/migrations/*/*.sql'
+	@$(BIN)/python -m tools.docs
 	@if command -v actionlint >/dev/null; then actionlint; else echo "actionlint is not on PATH. The workflows are not checked."; fi
+
+docs: $(READY) $(DOCS) ## Build the documentation site in build/docs/site
+	@$(BIN)/python -m tools.docs
+	@echo "Open build/docs/site/index.html"
 
 bench: $(TEST) $(REFERENCE) ## Compare CPU time and latency with a reference service (QUICK=1, ROUNDS=3, CALLS=3000)
 	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds '$(ROUNDS)') $(if $(CALLS),--calls '$(CALLS)')
@@ -133,6 +140,7 @@ lock: $(READY) ## Pin the newest versions that pyproject.toml permits, in all lo
 	@printf 'boto3\npyrage\n' | $(COMPILE) -U -c tests/requirements.lock - -o tools/backup/cloud/requirements.lock
 	@printf 'cfn-lint\nsquawk-cli\n' | $(COMPILE) -U - -o tools/lint.lock
 	@echo checkov | $(COMPILE) -U - -o tools/checkov.lock
+	@echo zensical | $(COMPILE) -U - -o tools/docs.lock
 	@echo openapi-python-client | $(COMPILE) -U - -o tests/clients/requirements.lock
 	@# Packages that PulseTrack uses too have the same versions. The others are those of the reference service only.
 	@$(COMPILE) -U -c tests/requirements.lock --group reference -o bench/requirements.lock
@@ -160,7 +168,7 @@ $(REFERENCE): bench/requirements.lock $(READY)
 	@$(UV) pip check -q --python build/bench
 	@touch $@
 
-$(LINT) $(CHECKOV): build/%/.ready: tools/%.lock $(READY)
+$(LINT) $(CHECKOV) $(DOCS): build/%/.ready: tools/%.lock $(READY)
 	@echo "Installing $< into $(@D)"
 	@$(UV) venv -q --clear --python $(BIN)/python $(@D)
 	@$(UV) pip install -q --no-deps --require-hashes --only-binary :all: --python $(@D) -r $<

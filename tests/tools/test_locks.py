@@ -21,7 +21,7 @@ ROOTS = {
     "requirements.lock": [*BASE, *GROUPS["local"]],
     "infrastructure/requirements.lock": GROUPS["infrastructure"],
     "services/requirements.lock": BASE,
-    "tools/backup/cloud/requirements.lock": ["boto3"],
+    "tools/backup/cloud/requirements.lock": ["boto3", "pyrage"],
     "envoy/requirements.lock": ["pyyaml", "swagger-ui-py"],
 }
 """The requirements that each lock is compiled from."""
@@ -52,6 +52,7 @@ SEPARATE = (
     "tests/clients/requirements.lock",
     "tools/lint.lock",
     "tools/checkov.lock",
+    "tools/docs.lock",
     "tests/infrastructure/standin/requirements.txt",
     "tests/infrastructure/localstack_core.lock",
 )
