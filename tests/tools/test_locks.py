@@ -50,6 +50,7 @@ SEPARATE = (
     REFERENCE,
     "tools/requirements.lock",
     "tests/clients/requirements.lock",
+    "clients/python/requirements.lock",
     "tools/lint.lock",
     "tools/checkov.lock",
     "tools/docs.lock",
