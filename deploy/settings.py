@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from deploy.errors import StartError
+from deploy.topology import NO_MAIL
 from envoy.target import parse_origins
 
 EMBEDDED = "embedded"
@@ -37,6 +38,11 @@ class Settings:
     """Who can sign up: `open`, `invite` or `closed`. Compose and AWS default to `invite`."""
     admin_second_factor: str = "optional"
     """Whether admins need a second factor: `optional` or `required`."""
+    smtp_url: str | None = None
+    """The mail server, with its password, or `off`. If None, Compose keeps the previous one."""
+    mail_from: str = ""
+    public_url: str = ""
+    """The URL of the web client, for links in mail."""
     reflection: bool = True
     rate_limits: bool = True
     trusted_proxies: int = 0
@@ -49,6 +55,11 @@ class Settings:
     """The receiver of spans and metrics, `host:port`. If empty, none are sent."""
     trace_sample: int = 100
     """The percentage of calls that are traced if there is a receiver."""
+
+    @property
+    def sends_mail(self) -> bool:
+        """Whether these settings name a mail server."""
+        return self.smtp_url not in {None, NO_MAIL}
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -72,6 +83,9 @@ class Settings:
             admin_second_factor=_choice(
                 "PULSETRACK_ADMIN_SECOND_FACTOR", read("ADMIN_SECOND_FACTOR", "optional"), "optional", "required"
             ),
+            smtp_url=read("SMTP_URL", "") or None,
+            mail_from=read("MAIL_FROM", ""),
+            public_url=read("PUBLIC_URL", ""),
             reflection=_switch("PULSETRACK_REFLECTION", read("REFLECTION", "on")),
             rate_limits=_switch("PULSETRACK_RATE_LIMITS", read("RATE_LIMITS", "on")),
             trusted_proxies=_number("PULSETRACK_TRUSTED_PROXIES", read("TRUSTED_PROXIES", "0"), most=8, least=0),
@@ -83,13 +97,18 @@ class Settings:
             trace_sample=_number("PULSETRACK_TRACE_SAMPLE", read("TRACE_SAMPLE", "100"), most=100, least=0),
         )
 
-    def warnings(self) -> list[str]:
-        """Returns a warning for each setting that disables a protection."""
+    def warnings(self, *, sends_mail: bool) -> list[str]:
+        """Returns a warning for each setting that disables a protection. Takes whether a mail server is configured."""
         lines = []
         if self.sign_up == "open":
             lines.append(
                 "Sign-up is open: anyone who can reach the gateway can create a user and read every patient. "
                 "With PULSETRACK_SIGN_UP=invite, users need an invitation of an admin"
+            )
+        if not sends_mail:
+            lines.append(
+                "No mail is sent: users need an admin to reset a forgotten password, and get no notice of changes to "
+                "their account. PULSETRACK_SMTP_URL names a mail server"
             )
         if not self.rate_limits:
             lines.append("PULSETRACK_RATE_LIMITS is off: call rates are not limited. Use this for load tests only")

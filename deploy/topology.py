@@ -23,6 +23,9 @@ MIGRATIONS = "services.common.postgres.migrate"
 """The module that migrates the database of the service given as its argument."""
 RETENTION = "services.common.audit.retain"
 """The module that moves the old access events of the service given as its argument to archives."""
+SMTP_URL = "smtp-url"
+"""The secret with the URL of the mail server, or NO_MAIL."""
+NO_MAIL = "off"
 ARCHIVE_KEY = "audit-archive-key"
 """The secret that signs the archives. It exists only if access events are moved to archives."""
 PROBE = ("python", "-I", "-S", "deploy/probe.py")
@@ -68,6 +71,8 @@ class Service:
     calls: tuple[str, ...] = ()
     """The services that it calls."""
     uses_kafka: bool = False
+    sends_mail: bool = False
+    """Whether it connects to a mail server."""
     secrets: Mapping[str, str] = field(default_factory=dict)
     """The secrets it reads in addition to its database URL: their names, by setting."""
     settings: tuple[str, ...] = ()
@@ -110,11 +115,15 @@ TOPOLOGY: Mapping[str, Service] = {
                 "PULSETRACK_SERVICE_SECRETS": CLIENT_SECRETS,
                 "PULSETRACK_KEY_PASSPHRASE": "key-passphrase",
                 "PULSETRACK_ADMIN_PASSWORD": "admin-password",
+                "PULSETRACK_SMTP_URL": SMTP_URL,
             },
+            sends_mail=True,
             settings=(
                 "PULSETRACK_SIGN_UP",
                 "PULSETRACK_ADMIN_SECOND_FACTOR",
                 "PULSETRACK_ADMIN_EMAIL",
+                "PULSETRACK_MAIL_FROM",
+                "PULSETRACK_PUBLIC_URL",
                 "PULSETRACK_BREACHED_PASSWORDS",
                 "PULSETRACK_ACCESS_TOKEN_SECONDS",
                 "PULSETRACK_REFRESH_TOKEN_SECONDS",

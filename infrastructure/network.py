@@ -31,6 +31,7 @@ _ENDPOINTS = {
     "Logs": (ec2.InterfaceVpcEndpointAwsService.CLOUDWATCH_LOGS, ["logs:CreateLogStream", "logs:PutLogEvents"]),
     "Secrets": (ec2.InterfaceVpcEndpointAwsService.SECRETS_MANAGER, ["secretsmanager:GetSecretValue"]),
 }
+_SMTP = ec2.InterfaceVpcEndpointAwsService.EMAIL_SMTP
 _XRAY = {"XRay": (ec2.InterfaceVpcEndpointAwsService.XRAY, TRACE_ACTIONS)}
 """The AWS services that tasks call, and the actions that their endpoints permit. Tasks can reach nothing else.
 
@@ -102,6 +103,11 @@ class Network(Stack):
         if environment.telemetry and environment.telemetry.port != HTTPS_PORT:
             receiver = ec2.Port.tcp(environment.telemetry.port)
             self.groups[COLLECTOR].add_egress_rule(ec2.Peer.any_ipv4(), receiver, "the receiver of traces")
+        if environment.mail and environment.mail.port != HTTPS_PORT:
+            for service in TOPOLOGY.values():
+                if service.sends_mail:
+                    server = ec2.Port.tcp(environment.mail.port)
+                    self.groups[service.name].add_egress_rule(ec2.Peer.any_ipv4(), server, "the mail server")
         if not _has_kafka(environment):
             for name in _KAFKA_CLIENTS:
                 self.groups[name].add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(environment.kafka.port), "Kafka")
@@ -134,6 +140,9 @@ class Network(Stack):
                 name, service=service, subnets=PRIVATE, security_groups=[group], open=False
             )
             endpoint.add_to_policy(self._permit_account(actions))
+        if environment.mail:
+            group.add_ingress_rule(ec2.Peer.ipv4(ADDRESSES), ec2.Port.tcp(environment.mail.port), "mail")
+            self.vpc.add_interface_endpoint("Smtp", service=_SMTP, subnets=PRIVATE, security_groups=[group], open=False)
 
     def _permit_account(self, actions: list[str]) -> iam.PolicyStatement:
         """Returns a statement that permits actions to principals of this account only."""

@@ -1,10 +1,12 @@
 """The services stack: the services and the gateway, with their tasks, DNS names and scaling."""
 
+from functools import cached_property
 from pathlib import Path
 
 import aws_cdk as cdk
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_servicediscovery as servicediscovery
 from constructs import Construct
 
@@ -16,6 +18,7 @@ from deploy.topology import (
     GATEWAY_PORT,
     OTLP_PORT,
     PROBE,
+    SMTP_URL,
     TLS_SETTINGS,
     TOPOLOGY,
     Service,
@@ -151,6 +154,8 @@ class Services(Stack):
             "PULSETRACK_SIGN_UP": environment.sign_up,
             "PULSETRACK_ADMIN_SECOND_FACTOR": environment.admin_second_factor,
         }
+        if mail := environment.mail:
+            chosen |= {"PULSETRACK_MAIL_FROM": mail.sender, "PULSETRACK_PUBLIC_URL": mail.public_url}
         return {
             "PULSETRACK_LISTEN": f"0.0.0.0:{service.port}",
             "PULSETRACK_LINGER_SECONDS": str(_LINGER_SECONDS),
@@ -171,12 +176,22 @@ class Services(Stack):
             "key-passphrase": read(data.key_passphrase),
             CLIENT_SECRETS: read(data.client_secrets),
             **{secret: read(data.client_secrets, client) for client, secret in CLIENTS.items()},
+            **self._mail_server,
         }
         return {
             "PGPASSWORD": read(data.passwords[database_name(service.name)]),
-            **{variable: secrets[name] for variable, name in service.secrets.items()},
+            **{variable: secrets[name] for variable, name in service.secrets.items() if name in secrets},
             **self._build_certificate(service.name),
         }
+
+    @cached_property
+    def _mail_server(self) -> dict[str, ecs.Secret]:
+        """The secret with the URL of the mail server, if there is one. The operator has created it."""
+        mail = self._environment.mail
+        if mail is None:
+            return {}
+        secret = secretsmanager.Secret.from_secret_name_v2(self, "SmtpUrl", mail.secret)
+        return {SMTP_URL: ecs.Secret.from_secrets_manager(secret)}
 
     def _build_certificate(self, name: str) -> dict[str, ecs.Secret]:
         """Returns the secrets with which a service or the gateway authenticates to the others, by variable."""

@@ -124,6 +124,20 @@ class Telemetry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Mail:
+    """The mail server. It must be reachable from the private subnets, as the endpoint of Amazon SES is."""
+
+    secret: str
+    """The name of the secret in Secrets Manager with PULSETRACK_SMTP_URL. It must exist before the deployment."""
+    sender: str
+    """The sender of mail: an address, or a name and <an address>."""
+    port: int = 587
+    """The port of the server."""
+    public_url: str = ""
+    """The URL of the web client, to which links in mail lead."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Environment:
     """An environment that PulseTrack is deployed to."""
 
@@ -146,6 +160,8 @@ class Environment:
     """Who can sign up. With `open`, any visitor can create a user, who can then read every patient."""
     admin_second_factor: Literal["optional", "required"] = "optional"
     """Whether admins need a second factor. With `required`, an admin without one has the permissions of a user."""
+    mail: Mail | None = None
+    """If None, no mail is sent."""
     reflection: bool = False
     """Whether gRPC reflection is enabled."""
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

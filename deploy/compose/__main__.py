@@ -53,12 +53,12 @@ def _up(environment: Mapping[str, str]) -> None:
     if new:
         _check_volumes(secrets, environment)
     try:
-        secrets.create_missing(settings.admin_password)
+        secrets.create_missing(settings.admin_password, settings.smtp_url)
     except OSError as error:
         raise StartError(f"The secrets in {secrets.folder} cannot be created: {error.strerror}.") from None
     if settings.admin_password not in {None, secrets.admin_password.read_text(encoding="utf-8")}:
         print("PULSETRACK_ADMIN_PASSWORD is ignored: the first admin already has a password")
-    for warning in settings.warnings():
+    for warning in settings.warnings(sends_mail=secrets.sends_mail):
         print(warning)
     engine.compose("build", environment=environment)
     upgrade = Upgrade(environment, settings.workers, certified=_renew_certificates(secrets, environment))

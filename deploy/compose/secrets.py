@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from deploy.databases import Passwords, owner_url, service_url
-from deploy.topology import CLIENT_SECRETS, CLIENTS, KAFKA_PORT, POSTGRES_PORT, TOPOLOGY, tls_files
+from deploy.topology import CLIENT_SECRETS, CLIENTS, KAFKA_PORT, NO_MAIL, POSTGRES_PORT, SMTP_URL, TOPOLOGY, tls_files
 
 _CERTIFICATES = "certificates"
 """The file with all certificates and their keys, which no container can read."""
@@ -32,19 +32,27 @@ class Secrets:
         """The file of the first admin's password."""
         return self.folder / "admin-password"
 
+    @property
+    def sends_mail(self) -> bool:
+        """Whether a mail server is configured."""
+        return (self.folder / SMTP_URL).read_text(encoding="utf-8") != NO_MAIL
+
     def are_new(self) -> bool:
         """Returns whether the folder has no secrets yet."""
         return not (self.folder / "postgres-password").exists()
 
-    def create_missing(self, admin_password: str | None = None) -> None:
+    def create_missing(self, admin_password: str | None = None, smtp_url: str | None = None) -> None:
         """Creates the missing secrets, with random values except for a given admin password, and writes derived ones.
 
-        Raises OSError.
+        A given URL of the mail server replaces the previous one. Raises OSError.
         """
         self.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder.mkdir(mode=0o700, exist_ok=True)
         self.folder.chmod(0o700)
         self._read_or_create("admin-password", admin_password)
+        self._read_or_create(SMTP_URL, NO_MAIL)
+        if smtp_url:
+            self._write(SMTP_URL, smtp_url)
         for service in TOPOLOGY.values():
             for name in set(service.secrets.values()) - {CLIENT_SECRETS}:
                 self._read_or_create(name)

@@ -1,5 +1,6 @@
 """Runs the auth service."""
 
+import logging
 from typing import Annotated, Literal
 
 import msgspec
@@ -7,7 +8,10 @@ from msgspec import Meta
 
 from services.auth.authorization import SignUpPolicy, create_authorization
 from services.auth.factor_store import FactorStore
-from services.auth.models import AUDIT
+from services.auth.mail_outbox import MailOutbox
+from services.auth.mail_sender import RETENTION_DAYS, MailSender
+from services.auth.mail_settings import MailConfig, MailFrom, PublicUrl, SmtpUrl, parse_mail_config
+from services.auth.models import AUDIT, mails
 from services.auth.password_strength import PasswordRules
 from services.auth.passwords import Passwords
 from services.auth.service import AuthService
@@ -19,11 +23,14 @@ from services.common.audit.seals import Sealer
 from services.common.observability.export import export_telemetry
 from services.common.observability.logging import configure_logging
 from services.common.postgres.database import open_database
+from services.common.postgres.retention import Retention
 from services.common.protobuf.contract import SERVICES
 from services.common.rpc.server import run, serve
 from services.common.rpc.token_rules import MAX_TOKEN_SECONDS
 from services.common.rpc.tokens import TokenVerifier
 from services.common.settings import Settings, SettingsError
+
+_log = logging.getLogger(__name__)
 
 
 class AuthSettings(Settings, frozen=True, kw_only=True):
@@ -47,6 +54,9 @@ class AuthSettings(Settings, frozen=True, kw_only=True):
             "one up. `optional`: no user needs a second factor."
         ),
     ] = "optional"
+    smtp_url: SmtpUrl = ""
+    mail_from: MailFrom = ""
+    public_url: PublicUrl = ""
     breached_passwords: Annotated[
         str,
         Meta(
@@ -62,6 +72,10 @@ class AuthSettings(Settings, frozen=True, kw_only=True):
         int, Meta(ge=60, le=MAX_TOKEN_SECONDS, description="Lifetime of a service token.")
     ] = 300
 
+    def parse_mail_config(self) -> MailConfig | None:
+        """Returns how mail is sent, or None if no mail is sent. Raises SettingsError."""
+        return parse_mail_config(self.smtp_url, self.mail_from, self.public_url)
+
     def parse_service_secrets(self) -> dict[str, str]:
         """Returns the service secrets by client id. Raises SettingsError."""
         try:
@@ -76,6 +90,10 @@ async def main() -> None:
     """Serves until the process receives a signal to stop."""
     settings = AuthSettings.read()
     configure_logging("auth", settings.log_level)
+    mail = settings.parse_mail_config()
+    if mail is None:
+        _log.warning("PULSETRACK_SMTP_URL is not set: no mail is sent")
+    outbox = MailOutbox(settings.key_passphrase, is_enabled=mail is not None)
     lifetimes = Lifetimes(
         access_token=settings.access_token_seconds,
         refresh_token=settings.refresh_token_seconds,
@@ -84,12 +102,15 @@ async def main() -> None:
     async with (
         open_database(settings) as db,
         Sealer(db, AUDIT) as sealer,
-        export_telemetry(settings, "auth", [db, sealer]),
+        MailSender(db, outbox, mail) as sender,
+        Retention(db, mails, mails.c.end_time, days=RETENTION_DAYS),
+        export_telemetry(settings, "auth", [db, sealer, sender]),
         SigningKeys(db, settings.key_passphrase) as keys,
         AccessLog(db, AUDIT, people_per_second=settings.people_per_second) as log,
     ):
         auth = AuthService(
             db,
+            outbox,
             keys,
             Passwords(),
             rules=PasswordRules(settings.breached_passwords),

@@ -57,7 +57,7 @@ class FactorStore:
     """Sets up second factors and uses their codes. Secrets are encrypted, and recovery codes stored as digests."""
 
     def __init__(self, passphrase: str, *, required_for_admins: bool = False) -> None:
-        self._cipher = SecretCipher(passphrase)
+        self._cipher = SecretCipher(passphrase, purpose="second factors")
         self._is_required_for_admins = required_for_admins
 
     def is_required(self, user: Record) -> bool:

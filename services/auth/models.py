@@ -53,10 +53,12 @@ users = Table(
     Column("token_version", Integer, nullable=False, server_default="0"),
     Column("revoke_time", DateTime(timezone=True)),
     Column("second_factor", Boolean, nullable=False, server_default="false"),
+    Column("email_verified", Boolean, nullable=False, server_default="false"),
 )
 """Users. Access tokens with a token_version below the user's are revoked; revoke_time is the latest revocation.
 
 second_factor is whether the user has confirmed the one in second_factors. It is here to be read with the locked row.
+email_verified is whether the user has shown to receive mail at the address.
 """
 
 Index("users_revoked", users.c.revoke_time, postgresql_where=users.c.revoke_time.is_not(None))
@@ -144,6 +146,53 @@ login_challenges = Table(
     Column("failures", Integer, nullable=False, server_default="0"),
 )
 """Logins that wait for the code of the second factor. password_digest is the digest of the verified password's hash."""
+
+mails = Table(
+    "mails",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("user_id", ForeignKey(users.c.id)),
+    Column("template", Text, nullable=False),
+    Column("encrypted_content", LargeBinary),
+    Column("create_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("expire_time", DateTime(timezone=True), nullable=False),
+    Column("due_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("outcome", Text),
+    Column("end_time", DateTime(timezone=True)),
+)
+"""The outbox of mails. The content is erased when a mail is sent, has failed or has expired, which end_time records."""
+
+Index("mails_waiting", mails.c.due_time, postgresql_where=mails.c.end_time.is_(None))
+Index("mails_ended", mails.c.end_time)
+Index("mails_of_user", mails.c.user_id, mails.c.create_time)
+
+mail_requests = Table(
+    "mail_requests",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("email_key", Text, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+"""Requests for mails to addresses that may belong to no user. They are deleted when they have been processed."""
+
+email_verifications = Table(
+    "email_verifications",
+    metadata,
+    Column("user_id", ForeignKey(users.c.id), primary_key=True),
+    Column("digest", LargeBinary, nullable=False, unique=True),
+    Column("expire_time", DateTime(timezone=True), nullable=False),
+)
+"""The mailed token with which a user verifies the email address."""
+
+mailed_invitations = Table(
+    "mailed_invitations",
+    metadata,
+    Column("invitation_id", ForeignKey(invitations.c.id), primary_key=True),
+    Column("digest", LargeBinary, nullable=False, unique=True),
+)
+"""The mailed tokens of invitations. They differ from the admin's tokens, so their use verifies the email address."""
 
 signing_keys = Table(
     "signing_keys",

@@ -16,6 +16,8 @@ from gen.pulsetrack.auth.v1 import (
 )
 from services.auth.errors import ResetTokenInvalid, UserInactive
 from services.auth.login_limits import clear_failures
+from services.auth.mail_outbox import MailOutbox
+from services.auth.mail_templates import Template
 from services.auth.models import LOCK_OWN_USER, password_resets, users
 from services.auth.opaque_tokens import create_token, hash_token
 from services.auth.password_strength import PasswordRules
@@ -54,10 +56,11 @@ _SET_PASSWORD = Statement(
 
 
 class PasswordChanges:
-    """Changes passwords. A password change ends sessions and invalidates a reset token."""
+    """Changes passwords. A password change ends sessions, invalidates a reset token, and sends mail to the user."""
 
-    def __init__(self, db: Database, passwords: Passwords, rules: PasswordRules) -> None:
+    def __init__(self, db: Database, mails: MailOutbox, passwords: Passwords, rules: PasswordRules) -> None:
         self._db = db
+        self._mails = mails
         self._passwords = passwords
         self._rules = rules
 
@@ -73,6 +76,7 @@ class PasswordChanges:
             await tx.run(_SET_PASSWORD, user_id=user["id"], new=new)
             await tx.run(_DELETE_RESET, user_id=user["id"])
             await end_sessions(tx, user["id"], kept_id=UUID(caller.session_id) if caller.session_id else None)
+            self._mails.notify(tx, user, Template.PASSWORD_CHANGED)
             record_change(tx, user["id"])
         return Empty()
 
@@ -85,6 +89,7 @@ class PasswordChanges:
             raise UserInactive
         token, expire_time = create_token(), datetime.now(UTC) + RESET_VALIDITY
         await tx.run(_CREATE_RESET, user_id=user["id"], digest=hash_token(token), expire_time=expire_time)
+        self._mails.notify(tx, user, Template.PASSWORD_RESET_CREATED)
         record_change(tx, user["id"])
         return CreatePasswordResetResponse(token=token, expire_time=expire_time)
 
@@ -105,6 +110,7 @@ class PasswordChanges:
                 raise ResetTokenInvalid  # a concurrent call was first
             await clear_failures(tx, user["email_key"])
             await end_sessions(tx, user["id"])
+            self._mails.notify(tx, user, Template.PASSWORD_CHANGED)
             record_actor(user["id"])
             record_change(tx, user["id"])
         return Empty()

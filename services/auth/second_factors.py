@@ -16,6 +16,8 @@ from gen.pulsetrack.auth.v1 import (
 from services.auth.errors import CodeInvalid, SecondFactorAlreadyExists, SecondFactorNotFound
 from services.auth.factor_store import FactorStore, has_secret, remove_factor
 from services.auth.login_limits import check_login_limit, count_failure
+from services.auth.mail_outbox import MailOutbox
+from services.auth.mail_templates import Template
 from services.auth.models import REVOKE_TOKENS
 from services.auth.one_time_codes import build_uri, encode_secret
 from services.auth.passwords import Passwords
@@ -30,8 +32,9 @@ from services.common.postgres.database import Database, Transaction
 class SecondFactors:
     """Sets up and removes second factors. Sessions verifies their codes at login."""
 
-    def __init__(self, db: Database, passwords: Passwords, factors: FactorStore) -> None:
+    def __init__(self, db: Database, mails: MailOutbox, passwords: Passwords, factors: FactorStore) -> None:
         self._db = db
+        self._mails = mails
         self._passwords = passwords
         self._factors = factors
 
@@ -68,6 +71,7 @@ class SecondFactors:
             raise CodeInvalid
         codes = await self._factors.confirm(tx, user_id)
         await end_sessions(tx, user_id, kept_id=UUID(caller.session_id) if caller.session_id else None)
+        self._mails.notify(tx, user, Template.SECOND_FACTOR_ADDED)
         record_change(tx, user_id)
         return ConfirmSecondFactorResponse(recovery_codes=codes)
 
@@ -83,7 +87,7 @@ class SecondFactors:
                 raise SecondFactorNotFound
             await check_login_limit(tx, user["email_key"])  # again, because concurrent guesses are serialized here
             if await self._factors.use_code(tx, user["id"], request.code):
-                await self._remove(tx, user)
+                await self._remove(tx, user, Template.SECOND_FACTOR_REMOVED)
                 return Empty()
             await count_failure(tx, user["email_key"])
         raise CodeInvalid  # outside the transaction, which must commit
@@ -94,13 +98,14 @@ class SecondFactors:
         Raises UserNotFound, SecondFactorNotFound.
         """
         user = await get_user(tx, request.user_id)
-        await self._remove(tx, user)
+        await self._remove(tx, user, Template.SECOND_FACTOR_REMOVED_BY_ADMIN)
         await end_sessions(tx, user["id"])
         return Empty()
 
-    async def _remove(self, tx: Transaction, user: Record) -> None:
+    async def _remove(self, tx: Transaction, user: Record, notice: Template) -> None:
         if not await remove_factor(tx, user["id"]):
             raise SecondFactorNotFound
         if self._factors.is_required(user):
             await tx.run(REVOKE_TOKENS, user_id=user["id"])  # they have the role ADMIN
+        self._mails.notify(tx, user, notice)
         record_change(tx, user["id"])

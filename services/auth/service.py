@@ -14,6 +14,7 @@ from gen.pulsetrack.auth.v1 import (
 from services.auth.errors import InvalidCredentials
 from services.auth.factor_store import FactorStore
 from services.auth.invitations import Invitations
+from services.auth.mail_outbox import MailOutbox
 from services.auth.password_changes import PasswordChanges
 from services.auth.password_strength import PasswordRules
 from services.auth.passwords import Passwords
@@ -62,6 +63,7 @@ class AuthService:
     def __init__(
         self,
         db: Database,
+        mails: MailOutbox,
         keys: SigningKeys,
         passwords: Passwords,
         *,
@@ -73,10 +75,10 @@ class AuthService:
         self.users = Users(db, passwords, rules)
         self.parts = (
             self.users,
-            Sessions(db, keys, passwords, lifetimes, factors),
-            SecondFactors(db, passwords, factors),
+            Sessions(db, mails, keys, passwords, lifetimes=lifetimes, factors=factors),
+            SecondFactors(db, mails, passwords, factors),
             Invitations(db, passwords, self.users.checks),
-            PasswordChanges(db, passwords, rules),
+            PasswordChanges(db, mails, passwords, rules),
             ServiceTrust(keys, service_secrets, token_seconds=lifetimes.service_token),
         )
         """The objects that implement the RPCs."""

@@ -39,7 +39,10 @@ from services.auth.login_challenges import (
     lock_challenged_user,
 )
 from services.auth.login_limits import check_login_limit, count_failure, reset_failures
+from services.auth.mail_outbox import MailOutbox
+from services.auth.mail_templates import Template
 from services.auth.models import GET_USER, GET_USER_BY_EMAIL, LOCK_OWN_USER, REPLACE_PASSWORD_HASH
+from services.auth.one_time_codes import is_one_time_password, normalize_code
 from services.auth.passwords import Match, Passwords
 from services.auth.session_store import (
     LIST_SESSIONS,
@@ -76,12 +79,15 @@ class Sessions:
     def __init__(
         self,
         db: Database,
+        mails: MailOutbox,
         keys: SigningKeys,
         passwords: Passwords,
+        *,
         lifetimes: Lifetimes,
         factors: FactorStore,
     ) -> None:
         self._db = db
+        self._mails = mails
         self._keys = keys
         self._passwords = passwords
         self._lifetimes = lifetimes
@@ -130,6 +136,8 @@ class Sessions:
             await check_login_limit(tx, user["email_key"])
             if await self._factors.use_code(tx, user["id"], request.code):
                 await delete_challenge(tx, request.challenge)
+                if not is_one_time_password(normalize_code(request.code)):
+                    self._mails.notify(tx, user, Template.RECOVERY_CODE_USED)
                 return await self._begin_session(tx, user)
             await count_wrong_code(tx, request.challenge)
             await count_failure(tx, user["email_key"])

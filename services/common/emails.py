@@ -20,9 +20,14 @@ def find_violation(address: str) -> str | None:
 
     The limits apply to the form with an ASCII domain, in which mail is sent.
     """
-    local, _, domain = address.rpartition("@")
-    ascii_address = f"{local}@{_encode_domain(domain)}"
+    ascii_address = to_ascii(address)
     return None if len(ascii_address) <= _MAX_LENGTH and _address.fullmatch(ascii_address) else INVALID
+
+
+def to_ascii(address: str) -> str:
+    """Returns an email address with its domain as A-labels (RFC 5890), the form in which mail is sent."""
+    local, _, domain = address.rpartition("@")
+    return f"{local}@{_encode_domain(domain)}"
 
 
 def build_key(address: str) -> str:

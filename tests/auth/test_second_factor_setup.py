@@ -112,13 +112,13 @@ def test_database_contains_no_secret(person: Person, sql: Sql) -> None:
 
 
 def test_encrypted_secret_fits_no_other_user() -> None:
-    cipher, user_id = SecretCipher("a passphrase of an operator"), uuid4()
+    cipher, user_id = SecretCipher("a passphrase of an operator", purpose="tests"), uuid4()
     encrypted = cipher.encrypt(RFC_SECRET, user_id)
     assert cipher.decrypt(encrypted, user_id) == RFC_SECRET
     with pytest.raises(InvalidTag):
         cipher.decrypt(encrypted, uuid4())
     with pytest.raises(InvalidTag):
-        SecretCipher("another passphrase").decrypt(encrypted, user_id)
+        SecretCipher("another passphrase", purpose="tests").decrypt(encrypted, user_id)
 
 
 @pytest.fixture

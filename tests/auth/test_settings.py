@@ -3,6 +3,7 @@
 import pytest
 
 from services.auth.__main__ import AuthSettings
+from services.auth.mail_settings import MailConfig
 from services.common.settings import SettingsError
 
 ENVIRONMENT = {
@@ -35,6 +36,76 @@ def test_malformed_secrets_are_rejected_without_revealing_them(secrets: str) -> 
         settings.parse_service_secrets()
     assert "a secret" not in str(error.value)
     assert "4711" not in str(error.value)
+
+
+def read_mail(url: str, **others: str) -> MailConfig | None:
+    settings = {"SMTP_URL": url, "MAIL_FROM": "no-reply@clinic.test"} | others
+    environment = ENVIRONMENT | {f"PULSETRACK_{name}": value for name, value in settings.items()}
+    return AuthSettings.read(environment).parse_mail_config()
+
+
+def test_no_mail_is_sent_by_default() -> None:
+    assert AuthSettings.read(ENVIRONMENT).parse_mail_config() is None
+    assert read_mail("off", MAIL_FROM="") is None
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("smtp://mail.test", ("mail.test", 587, False, "", "")),
+        ("smtps://mail.test/", ("mail.test", 465, True, "", "")),
+        ("smtp://[::1]:25", ("::1", 25, False, "", "")),
+        ("smtp://a%40b:p%2Fw@mail.test:2525", ("mail.test", 2525, False, "a@b", "p/w")),
+    ],
+)
+def test_mail_server_is_a_url(url: str, expected: tuple[str, int, bool, str, str]) -> None:
+    config = read_mail(url)
+    assert config
+    assert (config.host, config.port, config.uses_tls, config.username, config.password) == expected
+
+
+@pytest.mark.parametrize(
+    ("sender", "expected"),
+    [
+        ("Die Klinik <post@münchen.example>", "Die Klinik <post@xn--mnchen-3ya.example>"),
+        ('"Clinic, Inc." <post@clinic.test>', '"Clinic, Inc." <post@clinic.test>'),
+        ("<post@clinic.test>", "post@clinic.test"),
+    ],
+)
+def test_sender_may_have_a_name(sender: str, expected: str) -> None:
+    config = read_mail("smtp://mail.test", MAIL_FROM=sender)
+    assert config
+    assert str(config.sender) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(
+            ("SMTP_URL", url)
+            for url in (
+                "mail.test",
+                "http://mail.test",
+                "smtp://",
+                "smtp://:sesame@mail.test",
+                "smtp://user@mail.test",
+                "smtp://user:sesame@mail.test:port",
+                "smtp://user:sesame@mail.test/inbox",
+                "smtp://user:sesame@mail.test?tls=off",
+            )
+        ),
+        *(("MAIL_FROM", text) for text in ("", "no-reply", "A <a@x.test>, b@x.test", "a@x.test\nBcc: b@x.test")),
+        *(
+            ("PUBLIC_URL", text)
+            for text in ("clinic.test", "javascript:alert(1)", "https://x.test/?a", "https://x.test/#a")
+        ),
+    ],
+    ids=ascii,
+)
+def test_invalid_mail_setting_is_rejected_without_revealing_a_password(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"^PULSETRACK_{name} is not") as error:
+        read_mail(**({"url": "smtp://mail.test"} | {"url" if name == "SMTP_URL" else name: value}))
+    assert "sesame" not in str(error.value)
 
 
 @pytest.mark.parametrize(

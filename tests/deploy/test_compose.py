@@ -38,13 +38,22 @@ def test_secrets_are_unique(tmp_path: Path) -> None:
     secrets.create_missing()
     others.create_missing()
     assert len(set(read_all(secrets).values())) == len(read_all(secrets))
-    assert not set(read_all(secrets).values()) & set(read_all(others).values())
+    assert set(read_all(secrets).values()) & set(read_all(others).values()) == {"off"}  # the mail server
 
 
 def test_given_password_is_used_for_the_first_admin(tmp_path: Path) -> None:
     secrets = Secrets(tmp_path / "compose")
     secrets.create_missing("correct horse")
     assert secrets.admin_password.read_text() == "correct horse"
+
+
+def test_mail_server_is_kept_until_another_is_given(tmp_path: Path) -> None:
+    secrets = Secrets(tmp_path / "compose")
+    states = []
+    for given in (None, "smtp://mail.test", None, "off"):
+        secrets.create_missing(smtp_url=given)
+        states.append(secrets.sends_mail)
+    assert states == [False, True, True, False]
 
 
 def test_only_the_owner_can_enter_the_folder_and_containers_can_read_files(tmp_path: Path) -> None:

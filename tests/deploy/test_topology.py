@@ -103,7 +103,12 @@ def describe_containers(topology: Mapping[str, Service]) -> Containers:
                 **kafka_url,
                 **dict(zip(TLS_SETTINGS, tls_secrets(name), strict=True)),
             },
-            networks={"calls", "databases", *(["events"] if service.uses_kafka else [])},
+            networks={
+                "calls",
+                "databases",
+                *(["events"] if service.uses_kafka else []),
+                *(["mail"] if service.sends_mail else []),
+            },
             depends_on={f"{name}-migrations": COMPLETED, **kafka},
         )
         containers[f"{name}-migrations"] = describe(
@@ -156,6 +161,7 @@ def test_compose_matches_the_topology() -> None:
     [
         ("auth", {"settings": ()}),
         ("auth", {"secrets": {}}),
+        ("auth", {"sends_mail": False}),
         ("patient", {"calls": ("auth",)}),
         ("billing", {"calls": ("auth", "patient")}),
         ("analytics", {"uses_kafka": False}),
@@ -188,6 +194,7 @@ def test_compose_declares_exactly_the_secrets_that_containers_use() -> None:
 def test_compose_networks_separate_containers_from_what_they_do_not_need() -> None:
     assert COMPOSE["networks"] == {
         "outside": {},
+        "mail": {},
         **{name: {"internal": True} for name in ("calls", "databases", "events")},
     }
     assert {name: set(COMPOSE["services"][name]["networks"]) for name in OTHER_CONTAINERS} == OTHER_CONTAINERS

@@ -7,6 +7,9 @@ from typing import Any
 from services.analytics.service import AnalyticsService
 from services.auth.authorization import SignUpPolicy, create_authorization
 from services.auth.factor_store import FactorStore
+from services.auth.mail_outbox import MailOutbox
+from services.auth.mail_sender import MailSender
+from services.auth.mail_settings import MailConfig
 from services.auth.password_strength import PasswordRules
 from services.auth.passwords import Passwords
 from services.auth.service import AuthService
@@ -73,17 +76,21 @@ async def serve_auth(
     sign_up: SignUpPolicy = "open",
     breached: str = "",
     admins_need_second_factor: bool = False,
+    mail: MailConfig | None = None,
     **settings: Any,
 ) -> AsyncIterator[int]:
     """Serves auth with a database, and yields its port. It verifies its own tokens unless a verifier is given."""
     config = Settings(listen=listen, database_url=url, **settings)
+    outbox = MailOutbox(passphrase, is_enabled=mail is not None)
     async with (
         Database(url) as db,
+        MailSender(db, outbox, mail),
         SigningKeys(db, passphrase, reload_seconds=reload_seconds) as keys,
         AccessLog(db, load_audit_tables("auth")) as log,
     ):
         auth = AuthService(
             db,
+            outbox,
             keys,
             Passwords(),
             rules=PasswordRules(breached),

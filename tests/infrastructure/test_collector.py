@@ -23,12 +23,13 @@ PROGRAM = shutil.which("otelcol-contrib") or shutil.which("otelcol")
 
 @pytest.fixture(scope="module")
 def traced(installed: None, tmp_path_factory: pytest.TempPathFactory) -> "Templates":
-    """The templates of an environment whose traces are sent to X-Ray."""
+    """The templates of an environment whose traces are sent to X-Ray, and which sends mail."""
     from infrastructure.environments.staging import STAGING
-    from infrastructure.settings import Telemetry
+    from infrastructure.settings import Mail, Telemetry
     from tests.infrastructure.templates import Templates
 
-    return Templates(replace(STAGING, telemetry=Telemetry()), tmp_path_factory.mktemp("traced"))
+    mail = Mail(secret="pulsetrack/smtp-url", sender="no-reply@clinic.example")
+    return Templates(replace(STAGING, telemetry=Telemetry(), mail=mail), tmp_path_factory.mktemp("traced"))
 
 
 def _find_container(templates: "Templates", name: str) -> dict[str, Any]:
@@ -121,3 +122,21 @@ def test_other_receiver_needs_no_permission(installed: None, tmp_path: Path) -> 
     assert variables["CONFIGURATION"] == (FOLDER / "otlp.yaml").read_text(encoding="utf-8")
     assert variables["OTLP_ENDPOINT"] == "http://traces.internal:4318"
     assert "xray" not in templates.text()
+
+
+def test_auth_reads_the_url_of_the_mail_server_from_its_secret(traced: "Templates") -> None:
+    auth = _find_container(traced, "auth")
+    [url] = [each["ValueFrom"] for each in auth["Secrets"] if each["Name"] == "PULSETRACK_SMTP_URL"]
+    assert str(url).count("secret:pulsetrack/smtp-url") == 1
+    assert {"Name": "PULSETRACK_MAIL_FROM", "Value": "no-reply@clinic.example"} in auth["Environment"]
+
+
+def test_only_auth_may_connect_to_the_mail_server(traced: "Templates") -> None:
+    groups = traced.properties("AWS::EC2::SecurityGroup")
+    allowed = {
+        group["GroupDescription"]
+        for group in groups
+        for rule in group.get("SecurityGroupEgress", ())
+        if rule["ToPort"] == 587
+    }
+    assert allowed == {"PulseTrack auth"}

@@ -15,7 +15,7 @@ import pyrage
 from pyrage.x25519 import Identity, Recipient
 
 from deploy.errors import StartError
-from deploy.topology import ARCHIVE_KEY, CLIENT_SECRETS, TOPOLOGY
+from deploy.topology import ARCHIVE_KEY, CLIENT_SECRETS, SMTP_URL, TOPOLOGY
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,11 +23,12 @@ FORMAT = 1
 """The version of the folder's layout."""
 
 SECRETS = {"admin-password"} | {name for service in TOPOLOGY.values() for name in service.secrets.values()} - {
-    CLIENT_SECRETS
+    CLIENT_SECRETS,
+    SMTP_URL,
 }
 """The secrets that the data depends on, or that users know. Those of the databases are created again."""
 
-OPTIONAL_SECRETS = {ARCHIVE_KEY}
+OPTIONAL_SECRETS = {ARCHIVE_KEY, SMTP_URL}
 """Secrets that not every system has."""
 
 ARCHIVES = "audit"

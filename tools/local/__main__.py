@@ -46,7 +46,7 @@ async def _run(settings: Settings, folder: DataFolder, console: Console) -> None
         console.print(f"The previous port of {name} is in use. {name} now uses {folder.state.ports[name]}")
     if settings.admin_password not in {None, system.admin_password().read_text()}:
         console.print("PULSETRACK_ADMIN_PASSWORD is ignored: the first admin already has a password")
-    for warning in (*settings.warnings(), *system.warnings()):
+    for warning in (*settings.warnings(sends_mail=settings.sends_mail), *system.warnings()):
         console.print(warning)
     console.print(f"Starting PulseTrack. Data and logs: {folder.path}")
 

@@ -17,7 +17,9 @@ from deploy.topology import (
     ARCHIVE_KEY,
     CLIENT_SECRETS,
     CLIENTS,
+    NO_MAIL,
     RETENTION,
+    SMTP_URL,
     TOPOLOGY,
     Service,
     count_connections,
@@ -123,6 +125,8 @@ class System:
             "PULSETRACK_SIGN_UP": settings.sign_up,
             "PULSETRACK_ADMIN_SECOND_FACTOR": settings.admin_second_factor,
             "PULSETRACK_ADMIN_EMAIL": settings.admin_email,
+            "PULSETRACK_MAIL_FROM": settings.mail_from,
+            "PULSETRACK_PUBLIC_URL": settings.public_url,
         }
         environment = {
             "PULSETRACK_LISTEN": f"{HOST}:{port}",
@@ -180,6 +184,8 @@ class System:
         if name == CLIENT_SECRETS:
             clients = {client: self._secret(secret).read_text() for client, secret in CLIENTS.items()}
             return self._folder.secret(name, json.dumps(clients), keep=False)
+        if name == SMTP_URL:
+            return self._folder.secret(name, self._settings.smtp_url or NO_MAIL, keep=False)
         return self._folder.secret(name)
 
     def _gateway(self, *, is_new: bool) -> Iterator[Part | Step]:

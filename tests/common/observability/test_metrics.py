@@ -24,6 +24,7 @@ COMMON_METRICS = {
     "pulsetrack.audit.age",
 }
 SERVICE_METRICS = {
+    "auth": {"pulsetrack.mails.ended", "pulsetrack.mails.waiting"},
     "patient": {"pulsetrack.outbox.waiting", "pulsetrack.outbox.age"},
     "analytics": {"pulsetrack.consumer.lag", "pulsetrack.consumer.age", "pulsetrack.dead_letters"},
 }

@@ -103,7 +103,8 @@ def test_container_can_read_only_its_own_secrets(system: Stack) -> None:
         "envoy": {*tls_secrets(GATEWAY)},
         "kafka": {"patient-kafka-password", "analytics-kafka-password"},
         "postgres": {"postgres-password"},
-        "auth": {"auth-database-url", "client-secrets", "key-passphrase", "admin-password"} | certificates["auth"],
+        "auth": {"auth-database-url", "client-secrets", "key-passphrase", "admin-password", "smtp-url"}
+        | certificates["auth"],
         "patient": {"patient-database-url", "patient-client-secret", "patient-kafka-url"} | certificates["patient"],
         "billing": {"billing-database-url"} | certificates["billing"],
         "analytics": {"analytics-database-url", "analytics-kafka-url"} | certificates["analytics"],

@@ -1,0 +1,80 @@
+"""The outbox of mails: a mail is written in the transaction of the change that causes it, and sent afterwards."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from uuid import UUID
+
+import msgspec
+from asyncpg import Record
+from sqlalchemy import bindparam
+from sqlalchemy.dialects.postgresql import insert
+from uuid_utils.compat import uuid7
+
+from services.auth.mail_templates import TEXTS, Template
+from services.auth.models import mails
+from services.auth.secret_cipher import SecretCipher
+from services.common.postgres.database import Transaction
+from services.common.postgres.statement import Statement
+
+_NEW = ("id", "user_id", "template", "encrypted_content", "create_time", "due_time", "expire_time")
+_INSERT = Statement(insert(mails).values({name: bindparam(name) for name in _NEW}).on_conflict_do_nothing())
+
+
+class Content(msgspec.Struct, frozen=True):
+    """The part of a mail that is encrypted until it is sent."""
+
+    recipient: str
+    parameters: dict[str, str]
+
+
+class MailOutbox:
+    """Adds mails to transactions. Adds none if no mail server is configured."""
+
+    def __init__(self, passphrase: str, *, is_enabled: bool) -> None:
+        self.is_enabled = is_enabled
+        self._cipher = SecretCipher(passphrase, purpose="mails")
+        self._on_commit: Callable[[], None] | None = None
+
+    def on_commit(self, callback: Callable[[], None]) -> None:
+        """Sets the function that is called after this process has committed mails."""
+        self._on_commit = callback
+
+    def notify(self, tx: Transaction, user: Record, template: Template, **parameters: str) -> None:
+        """Adds a mail to a user, unless the user is disabled."""
+        if not user["disabled"]:
+            self.add(tx, template, user["email"], parameters, user_id=user["id"])
+
+    def add(
+        self,
+        tx: Transaction,
+        template: Template,
+        recipient: str,
+        parameters: dict[str, str],
+        *,
+        user_id: UUID | None = None,
+        mail_id: UUID | None = None,
+    ) -> None:
+        """Adds a mail to an address. A mail with an id that exists already is not added again."""
+        if not self.is_enabled:
+            return
+        mail_id, now = mail_id or uuid7(), datetime.now(UTC)
+        tx.add(
+            _INSERT,
+            id=mail_id,
+            user_id=user_id,
+            template=template.value,
+            encrypted_content=self.encrypt(mail_id, recipient, parameters),
+            create_time=now,
+            due_time=now,
+            expire_time=now + TEXTS[template].validity,
+        )
+        if self._on_commit:
+            tx.after_commit(self._on_commit)
+
+    def encrypt(self, mail_id: UUID, recipient: str, parameters: dict[str, str]) -> bytes:
+        """Returns the content of a mail as it is stored."""
+        return self._cipher.encrypt(msgspec.json.encode(Content(recipient, parameters)), mail_id)
+
+    def open(self, mail: Record) -> Content:
+        """Returns the content of a stored mail. Raises InvalidTag if the passphrase has changed."""
+        return msgspec.json.decode(self._cipher.decrypt(mail["encrypted_content"], mail["id"]), type=Content)
