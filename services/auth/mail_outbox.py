@@ -1,7 +1,8 @@
 """The outbox of mails: a mail is written in the transaction of the change that causes it, and sent afterwards."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -44,6 +45,19 @@ class MailOutbox:
         if not user["disabled"]:
             self.add(tx, template, user["email"], parameters, user_id=user["id"])
 
+    async def notify_all(
+        self, tx: Transaction, users: Mapping[UUID, Record], template: Template, parameters: dict[str, str]
+    ) -> None:
+        """Adds a mail to each enabled user. Takes the users by the ids of their mails, which exist only once."""
+        if self.is_enabled:
+            rows = [
+                self._to_row(mail_id, template, user["email"], parameters, user["id"])
+                for mail_id, user in users.items()
+                if not user["disabled"]
+            ]
+            await tx.run_many(_INSERT, rows)
+            self._wake_after_commit(tx)
+
     def add(
         self,
         tx: Transaction,
@@ -52,24 +66,29 @@ class MailOutbox:
         parameters: dict[str, str],
         *,
         user_id: UUID | None = None,
-        mail_id: UUID | None = None,
     ) -> None:
-        """Adds a mail to an address. A mail with an id that exists already is not added again."""
-        if not self.is_enabled:
-            return
-        mail_id, now = mail_id or uuid7(), datetime.now(UTC)
-        tx.add(
-            _INSERT,
-            id=mail_id,
-            user_id=user_id,
-            template=template.value,
-            encrypted_content=self.encrypt(mail_id, recipient, parameters),
-            create_time=now,
-            due_time=now,
-            expire_time=now + TEXTS[template].validity,
-        )
+        """Adds a mail to an address."""
+        if self.is_enabled:
+            tx.add(_INSERT, **self._to_row(uuid7(), template, recipient, parameters, user_id))
+            self._wake_after_commit(tx)
+
+    def _wake_after_commit(self, tx: Transaction) -> None:
         if self._on_commit:
             tx.after_commit(self._on_commit)
+
+    def _to_row(
+        self, mail_id: UUID, template: Template, recipient: str, parameters: dict[str, str], user_id: UUID | None
+    ) -> dict[str, Any]:
+        now = datetime.now(UTC)
+        return {
+            "id": mail_id,
+            "user_id": user_id,
+            "template": template.value,
+            "encrypted_content": self.encrypt(mail_id, recipient, parameters),
+            "create_time": now,
+            "due_time": now,
+            "expire_time": now + TEXTS[template].validity,
+        }
 
     def encrypt(self, mail_id: UUID, recipient: str, parameters: dict[str, str]) -> bytes:
         """Returns the content of a mail as it is stored."""

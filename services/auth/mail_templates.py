@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 _UNEXPECTED = "If you did not do this, change your password and inform your administrator at once."
@@ -17,6 +17,7 @@ class Template(StrEnum):
     SECOND_FACTOR_REMOVED = "SECOND_FACTOR_REMOVED"
     SECOND_FACTOR_REMOVED_BY_ADMIN = "SECOND_FACTOR_REMOVED_BY_ADMIN"
     RECOVERY_CODE_USED = "RECOVERY_CODE_USED"
+    BREAK_GLASS_ACCESS = "BREAK_GLASS_ACCESS"
 
 
 @dataclass(frozen=True)
@@ -62,13 +63,24 @@ TEXTS: Mapping[Template, Text] = {
         f"A recovery code of your PulseTrack account was used instead of a one-time password on {{time}}. It is not "
         f"valid any more.\n\n{_UNEXPECTED}",
     ),
+    Template.BREAK_GLASS_ACCESS: Text(
+        "Emergency access to a restricted record",
+        "On {occur_time}, the user {actor} accessed the record of a restricted patient in an emergency. You belong to "
+        "the patient's care team.\n\nID of the patient: {patient_id}\nID of the user: {actor_id}\n\n"
+        "If the access was not justified, inform your administrator.",
+    ),
 }
+
+
+def format_time(time: datetime) -> str:
+    """Returns a time as mails state it."""
+    return f"{time.astimezone(UTC):%Y-%m-%d at %H:%M} UTC"
 
 
 def render_body(template: Template, parameters: Mapping[str, str], time: datetime, public_url: str) -> str:
     """Returns the body of a mail that was caused at a time."""
     text = TEXTS[template]
-    values = {**parameters, "time": f"{time:%Y-%m-%d at %H:%M} UTC"}
+    values = {**parameters, "time": format_time(time)}
     if text.page and public_url:
         values["token"] = f"{public_url}/{text.page}#token={values['token']}"  # browsers do not send the fragment
     return text.body.format_map(values) + "\n"

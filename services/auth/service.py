@@ -15,6 +15,7 @@ from services.auth.errors import InvalidCredentials
 from services.auth.factor_store import FactorStore
 from services.auth.invitations import Invitations
 from services.auth.mail_outbox import MailOutbox
+from services.auth.notifications import Notifications
 from services.auth.password_changes import PasswordChanges
 from services.auth.password_strength import PasswordRules
 from services.auth.passwords import Passwords
@@ -79,6 +80,7 @@ class AuthService:
             SecondFactors(db, mails, passwords, factors),
             Invitations(db, passwords, self.users.checks),
             PasswordChanges(db, mails, passwords, rules),
+            Notifications(db, mails),
             ServiceTrust(keys, service_secrets, token_seconds=lifetimes.service_token),
         )
         """The objects that implement the RPCs."""

@@ -6,10 +6,13 @@ import grpc
 import pytest
 
 from gen.pulsetrack.auth.v1 import LoginRequest
+from services.auth.mail_settings import MailConfig
 from services.common.rpc.tokens import TokenVerifier
 from tests.auth.second_factors import Person
 from tests.conftest import Serve
+from tests.harness.background import Background
 from tests.harness.client import Client
+from tests.harness.mail import Mailbox, serve_mail
 from tests.harness.services import ADMIN_EMAIL, ADMIN_PASSWORD, serve_auth
 from tests.harness.sql import Sql
 
@@ -20,9 +23,21 @@ def service_name() -> str:
 
 
 @pytest.fixture(scope="session")
-def serve() -> Serve:
+def mailbox(background: Background) -> Mailbox:
+    """A mail server."""
+    return background.enter(serve_mail())
+
+
+@pytest.fixture(scope="module")
+def mail_config() -> MailConfig | None:
+    """How the server sends mail: not at all, unless a module overrides this fixture."""
+    return None
+
+
+@pytest.fixture(scope="module")
+def serve(mail_config: MailConfig | None) -> Serve:
     def serve(url: str, _: TokenVerifier) -> AbstractAsyncContextManager[int]:
-        return serve_auth(url)
+        return serve_auth(url, mail=mail_config)
 
     return serve
 

@@ -1,6 +1,6 @@
 """Mail to users about changes of their accounts."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -13,26 +13,18 @@ from gen.pulsetrack.auth.v1 import (
     UpdateUserRequest,
     User,
 )
+from services.auth.mail_settings import MailConfig
 from tests.auth.factory import PASSWORD
 from tests.auth.second_factors import Person
-from tests.harness.background import Background
 from tests.harness.client import Client, attempt
-from tests.harness.mail import Mailbox, serve_mail
-from tests.harness.services import serve_auth
+from tests.harness.mail import Mailbox
 
 NEW = "another staple of horses"
 
 
 @pytest.fixture(scope="module")
-def mailbox(background: Background) -> Iterator[Mailbox]:
-    with background.during(serve_mail()) as mailbox:
-        yield mailbox
-
-
-@pytest.fixture(scope="module")
-def grpc_server(background: Background, database_url: str, mailbox: Mailbox) -> Iterator[int]:
-    with background.during(serve_auth(database_url, mail=mailbox.config())) as port:
-        yield port
+def mail_config(mailbox: Mailbox) -> MailConfig:
+    return mailbox.config()
 
 
 def change_password(person: Person, admin: Client) -> None:

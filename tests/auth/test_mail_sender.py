@@ -27,12 +27,6 @@ PASSPHRASE = "a passphrase for the mails"
 CREDENTIALS = f"{USERNAME}:p%40ss%2Fword@"
 
 
-@pytest.fixture(scope="module")
-def mailbox(background: Background) -> Iterator[Mailbox]:
-    with background.during(serve_mail()) as mailbox:
-        yield mailbox
-
-
 class Mails:
     """An outbox and its senders."""
 

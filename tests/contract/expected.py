@@ -45,6 +45,7 @@ METHODS = (
     Row("auth", "RevokeUserSessions", ADMIN, "POST", "/v1/users/{user_id}/sessions:revoke"),
     Row("auth", "IssueServiceToken", CREDENTIALS),
     Row("auth", "GetJwks", PUBLIC, "GET", "/.well-known/jwks.json"),
+    Row("auth", "NotifyUsers", SERVICES),
     Row("auth", "GetTrustBundle", INTERNAL),
     Row("patient", "CreatePatient", USERS, "POST", "/v1/patients"),
     Row("patient", "GetPatient", USERS, "GET", "/v1/patients/{id}"),
@@ -95,6 +96,8 @@ FIELDS = {
     "auth.v1.TokenPair": "access_token refresh_token token_type expires_in challenge",
     "auth.v1.EnrollSecondFactorResponse": "secret uri",
     "auth.v1.ConfirmSecondFactorResponse": "recovery_codes",
+    "auth.v1.NotifyUsersRequest": "request_id user_ids break_glass_access",
+    "auth.v1.BreakGlassAccess": "patient_id actor_id occur_time",
     "patient.v1.Patient": "id name email address date_of_birth registered_date phone sex medical_record_number"
     " create_time update_time delete_time etag",
     "patient.v1.CreatePatientRequest": "patient request_id",

@@ -17,6 +17,7 @@ EXEMPT = {
     "patient_id": "a UUID",
     "subject_id": "a UUID",
     "user_id": "a UUID",
+    "user_ids": "UUIDs",
     "session_id": "a UUID",
     "actor_id": "a UUID, or the client id of a service",
     "client_id": "names a service in the settings",
@@ -46,7 +47,10 @@ def build_request(method: Method, text: str) -> Any:
         for each in outer:
             target = getattr(target, each)
             target = target.add() if hasattr(target, "add") else target
-        setattr(target, name, text)
+        if target.DESCRIPTOR.fields_by_name[name].is_repeated:
+            getattr(target, name).append(text)
+        else:
+            setattr(target, name, text)
     return message
 
 
@@ -55,7 +59,7 @@ def read_texts(message: Any) -> list[tuple[FieldDescriptor, str]]:
     texts = []
     for field, value in message.ListFields():
         if field.type == FieldDescriptor.TYPE_STRING:
-            texts.append((field, value))
+            texts += [(field, text) for text in (value if field.is_repeated else [value])]
         elif field.type == FieldDescriptor.TYPE_MESSAGE:
             for inner in value if field.is_repeated else [value]:
                 texts += read_texts(inner)

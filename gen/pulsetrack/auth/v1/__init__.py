@@ -5,6 +5,7 @@
 
 __all__ = (
     "AcceptInvitationRequest",
+    "BreakGlassAccess",
     "ChangePasswordRequest",
     "ConfirmSecondFactorRequest",
     "ConfirmSecondFactorResponse",
@@ -31,6 +32,7 @@ __all__ = (
     "ListUsersResponse",
     "LoginRequest",
     "LogoutRequest",
+    "NotifyUsersRequest",
     "RefreshTokenRequest",
     "RemoveSecondFactorRequest",
     "RemoveUserSecondFactorRequest",
@@ -140,6 +142,38 @@ class AcceptInvitationRequest(betterproto2.Message):
 
 default_message_pool.register_message(
     "pulsetrack.auth.v1", "AcceptInvitationRequest", AcceptInvitationRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class BreakGlassAccess(betterproto2.Message):
+    """
+    Emergency access of a user to the record of a restricted patient. The mail contains no personal data of the patient.
+    """
+
+    patient_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The ID of the patient.
+    """
+
+    actor_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The ID of the user who accessed the record.
+    """
+
+    occur_time: "datetime.datetime | None" = betterproto2.field(
+        3,
+        betterproto2.TYPE_MESSAGE,
+        unwrap=lambda: ___google__protobuf__.Timestamp,
+        optional=True,
+    )
+    """
+    The time of the access.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.auth.v1", "BreakGlassAccess", BreakGlassAccess
 )
 
 
@@ -739,6 +773,37 @@ class LogoutRequest(betterproto2.Message):
 
 default_message_pool.register_message(
     "pulsetrack.auth.v1", "LogoutRequest", LogoutRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class NotifyUsersRequest(betterproto2.Message):
+    """
+    Request message for NotifyUsers.
+    """
+
+    request_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Identifies the event. A request with the same ID and calling service sends no second mail to a user.
+    """
+
+    user_ids: "list[str]" = betterproto2.field(
+        2, betterproto2.TYPE_STRING, repeated=True
+    )
+    """
+    The IDs of the users.
+    """
+
+    break_glass_access: "BreakGlassAccess | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    The event.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.auth.v1", "NotifyUsersRequest", NotifyUsersRequest
 )
 
 
