@@ -15,6 +15,7 @@ from gen.pulsetrack.auth.v1 import (
     ListInvitationsRequest,
     ListInvitationsResponse,
     RevokeInvitationRequest,
+    SecurityEventType,
     User,
 )
 from gen.pulsetrack.options.v1 import Role
@@ -24,8 +25,9 @@ from services.auth.errors import EmailAlreadyExists, InvitationAccepted, Invitat
 from services.auth.models import GET_USER_BY_EMAIL, invitations
 from services.auth.opaque_tokens import create_token, hash_token
 from services.auth.passwords import Passwords
+from services.auth.security_events import record_security_event
 from services.auth.users import insert_user
-from services.common.audit.events import record_change, record_read
+from services.common.audit.events import record_read
 from services.common.context import Caller
 from services.common.emails import build_key
 from services.common.errors import FieldsInvalid
@@ -86,7 +88,7 @@ class Invitations:
             creator_id=caller.id,
             expire_time=request.expire_time or datetime.now(UTC) + DEFAULT_VALIDITY,
         )
-        record_change(tx, row["id"])
+        record_security_event(tx, SecurityEventType.INVITATION_CREATED, row["id"])
         return CreateInvitationResponse(invitation=_to_invitation(row, is_expired=False), token=token)
 
     async def list_invitations(self, request: ListInvitationsRequest, tx: Transaction) -> ListInvitationsResponse:
@@ -104,7 +106,7 @@ class Invitations:
         if row["user_id"]:
             raise InvitationAccepted
         revoked = await tx.row(_REVOKE, invitation_id=request.id)
-        record_change(tx, row["id"])
+        record_security_event(tx, SecurityEventType.INVITATION_REVOKED, row["id"])
         return _to_invitation(revoked or row, is_expired=row["is_expired"])
 
     async def accept_invitation(self, request: AcceptInvitationRequest) -> User:
@@ -121,7 +123,7 @@ class Invitations:
         password_hash = await self._passwords.hash(request.password)
         columns = to_columns(row["email"], request.username, password_hash, role=Role[row["role"]])
         async with self._db.begin() as tx:
-            user = await insert_user(tx, columns)
+            user = await insert_user(tx, columns, SecurityEventType.INVITATION_ACCEPTED)
             if await tx.row(_ACCEPT, digest=digest, new_user_id=columns["id"]) is None:  # a concurrent call was first
                 raise InvitationInvalid
             return user

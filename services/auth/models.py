@@ -6,6 +6,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     DateTime,
     ForeignKey,
     Index,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    literal_column,
     or_,
     select,
     update,
@@ -28,7 +30,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from services.common.audit.search import Search
-from services.common.audit.tables import AuditTables
+from services.common.audit.tables import AuditTables, first_id
 from services.common.postgres.paging import Listing
 from services.common.postgres.statement import Statement
 
@@ -36,6 +38,15 @@ metadata = MetaData()
 
 AUDIT = AuditTables(metadata)
 SEARCH = Search(AUDIT)
+
+EVENT_TYPE: ColumnElement[str] = literal_column("""substring(method, '^[^ ]+ [{]"security_event":"([A-Z_]+)"')""", Text)
+"""The type of an access event that is a security event, otherwise NULL."""
+
+_order = AUDIT.events.c.occur_time, AUDIT.events.c.id
+_has_type = EVENT_TYPE.is_not(None)
+Index("access_events_security", *_order, postgresql_where=_has_type)
+Index("access_events_security_by_type", EVENT_TYPE, *_order, postgresql_where=_has_type)
+Index("access_events_security_of_subject", first_id(AUDIT.events), *_order, postgresql_where=_has_type)
 
 users = Table(
     "users",

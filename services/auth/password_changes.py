@@ -13,6 +13,7 @@ from gen.pulsetrack.auth.v1 import (
     CreatePasswordResetRequest,
     CreatePasswordResetResponse,
     ResetPasswordRequest,
+    SecurityEventType,
 )
 from services.auth.errors import ResetTokenInvalid, UserInactive
 from services.auth.login_limits import clear_failures
@@ -23,9 +24,10 @@ from services.auth.opaque_tokens import create_token, hash_token
 from services.auth.password_strength import PasswordRules
 from services.auth.passwords import Match, Passwords
 from services.auth.reauthentication import lock_verified, verify_password
+from services.auth.security_events import record_security_event
 from services.auth.session_store import end_sessions
 from services.auth.user_rows import get_user
-from services.common.audit.events import record_actor, record_change
+from services.common.audit.events import record_actor
 from services.common.context import Caller
 from services.common.errors import FieldsInvalid
 from services.common.postgres.database import Database, Transaction
@@ -77,7 +79,7 @@ class PasswordChanges:
             await tx.run(_DELETE_RESET, user_id=user["id"])
             await end_sessions(tx, user["id"], kept_id=UUID(caller.session_id) if caller.session_id else None)
             self._mails.notify(tx, user, Template.PASSWORD_CHANGED)
-            record_change(tx, user["id"])
+            record_security_event(tx, SecurityEventType.PASSWORD_CHANGED, user["id"])
         return Empty()
 
     async def create_password_reset(
@@ -90,7 +92,7 @@ class PasswordChanges:
         token, expire_time = create_token(), datetime.now(UTC) + RESET_VALIDITY
         await tx.run(_CREATE_RESET, user_id=user["id"], digest=hash_token(token), expire_time=expire_time)
         self._mails.notify(tx, user, Template.PASSWORD_RESET_CREATED)
-        record_change(tx, user["id"])
+        record_security_event(tx, SecurityEventType.PASSWORD_RESET_CREATED, user["id"])
         return CreatePasswordResetResponse(token=token, expire_time=expire_time)
 
     async def reset_password(self, request: ResetPasswordRequest) -> Empty:
@@ -112,7 +114,7 @@ class PasswordChanges:
             await end_sessions(tx, user["id"])
             self._mails.notify(tx, user, Template.PASSWORD_CHANGED)
             record_actor(user["id"])
-            record_change(tx, user["id"])
+            record_security_event(tx, SecurityEventType.PASSWORD_RESET, user["id"])
         return Empty()
 
     async def _hash_new(self, user: Record, password: str) -> str:

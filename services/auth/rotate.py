@@ -14,6 +14,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from gen.pulsetrack.auth.v1 import SecurityEventType
 from services.auth.models import (
     DELETE_RETIRED_SIGNING_KEYS,
     DELETE_SIGNING_KEYS,
@@ -22,12 +23,15 @@ from services.auth.models import (
     LOCK_SIGNING_KEYS,
     RETIRE_SIGNING_KEYS,
 )
+from services.auth.security_events import record_operation
 from services.auth.session_store import TOKEN_VALIDITY, delete_all
 from services.auth.tokens import KeyPassphrase, create_key, decrypt_key
 from services.common.observability.logging import configure_logging
 from services.common.postgres.database import Database, Transaction, open_database
 from services.common.rpc.server import run
 from services.common.settings import PooledDatabaseSettings
+
+_COMMAND = "services.auth.rotate"
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +57,7 @@ async def rotate(db: Database, passphrase: str, *, activates_in: timedelta) -> d
         [new] = await tx.rows(INSERT_SIGNING_KEY, activates_in=activates_in, **create_key(passphrase))
         activate_time: datetime = new["activate_time"]
         await tx.run(RETIRE_SIGNING_KEYS, successor=new["id"], retires=activate_time + TOKEN_VALIDITY)
+        record_operation(tx, SecurityEventType.SIGNING_KEYS_ROTATED, _COMMAND)
     return activate_time
 
 
@@ -66,6 +71,7 @@ async def rotate_now(db: Database, passphrase: str) -> None:
         await tx.run(DELETE_SIGNING_KEYS)
         await delete_all(tx)
         await tx.rows(INSERT_SIGNING_KEY, activates_in=timedelta(), **create_key(passphrase))
+        record_operation(tx, SecurityEventType.SIGNING_KEYS_REVOKED, _COMMAND)
 
 
 async def main() -> None:

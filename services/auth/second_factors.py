@@ -12,6 +12,7 @@ from gen.pulsetrack.auth.v1 import (
     EnrollSecondFactorResponse,
     RemoveSecondFactorRequest,
     RemoveUserSecondFactorRequest,
+    SecurityEventType,
 )
 from services.auth.errors import CodeInvalid, SecondFactorAlreadyExists, SecondFactorNotFound
 from services.auth.factor_store import FactorStore, has_secret, remove_factor
@@ -22,6 +23,7 @@ from services.auth.models import REVOKE_TOKENS
 from services.auth.one_time_codes import build_uri, encode_secret
 from services.auth.passwords import Passwords
 from services.auth.reauthentication import lock_verified, verify_password
+from services.auth.security_events import record_security_event, set_event_type
 from services.auth.session_store import end_sessions
 from services.auth.user_rows import get_user
 from services.common.audit.events import record_change
@@ -72,7 +74,7 @@ class SecondFactors:
         codes = await self._factors.confirm(tx, user_id)
         await end_sessions(tx, user_id, kept_id=UUID(caller.session_id) if caller.session_id else None)
         self._mails.notify(tx, user, Template.SECOND_FACTOR_ADDED)
-        record_change(tx, user_id)
+        record_security_event(tx, SecurityEventType.SECOND_FACTOR_ADDED, user_id)
         return ConfirmSecondFactorResponse(recovery_codes=codes)
 
     async def remove_second_factor(self, request: RemoveSecondFactorRequest, caller: Caller) -> Empty:
@@ -90,6 +92,7 @@ class SecondFactors:
                 await self._remove(tx, user, Template.SECOND_FACTOR_REMOVED)
                 return Empty()
             await count_failure(tx, user["email_key"])
+            set_event_type(SecurityEventType.REAUTHENTICATION_FAILED)
         raise CodeInvalid  # outside the transaction, which must commit
 
     async def remove_user_second_factor(self, request: RemoveUserSecondFactorRequest, tx: Transaction) -> Empty:
@@ -108,4 +111,4 @@ class SecondFactors:
         if self._factors.is_required(user):
             await tx.run(REVOKE_TOKENS, user_id=user["id"])  # they have the role ADMIN
         self._mails.notify(tx, user, notice)
-        record_change(tx, user["id"])
+        record_security_event(tx, SecurityEventType.SECOND_FACTOR_REMOVED, user["id"])

@@ -20,6 +20,7 @@ from services.auth.password_changes import PasswordChanges
 from services.auth.password_strength import PasswordRules
 from services.auth.passwords import Passwords
 from services.auth.second_factors import SecondFactors
+from services.auth.security_events import SecurityEvents
 from services.auth.sessions import Lifetimes, Sessions
 from services.auth.tokens import SigningKeys
 from services.auth.users import Users
@@ -81,6 +82,7 @@ class AuthService:
             Invitations(db, passwords, self.users.checks),
             PasswordChanges(db, mails, passwords, rules),
             Notifications(db, mails),
+            SecurityEvents(),
             ServiceTrust(keys, service_secrets, token_seconds=lifetimes.service_token),
         )
         """The objects that implement the RPCs."""

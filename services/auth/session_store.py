@@ -18,7 +18,7 @@ from services.common.audit.events import current_access
 from services.common.postgres.database import Transaction
 from services.common.postgres.paging import Listing
 from services.common.postgres.statement import Statement
-from services.common.rpc.metadata import read_metadata
+from services.common.rpc.metadata import read_user_agent
 from services.common.rpc.token_rules import CLOCK_SKEW_SECONDS, MAX_TOKEN_SECONDS
 
 TOKEN_VALIDITY = timedelta(seconds=MAX_TOKEN_SECONDS + 2 * CLOCK_SKEW_SECONDS)
@@ -29,8 +29,6 @@ MAX_SESSIONS = 100
 
 MAX_ENDED = 100_000
 """The number of ended sessions in a trust bundle, which must be smaller than a message: each takes 38 bytes."""
-
-_MAX_USER_AGENT = 256
 
 _session, _token = sessions.c, refresh_tokens.c
 _is_of_user = _session.user_id == bindparam("user_id")
@@ -73,6 +71,7 @@ _GET_OWNER = Statement(
     select(
         _token.user_id,
         _token.family_id,
+        (_token.expire_time <= func.now()).label("is_expired"),
         # The previous version locks families of tokens instead of sessions.
         func.pg_advisory_xact_lock(func.hashtextextended(cast(_token.family_id, Text), 0)),
     ).where(_token.digest == bindparam("digest"))
@@ -103,7 +102,7 @@ _DELETE_ALL_SESSIONS = Statement(delete(sessions))
 
 
 async def find_owner(tx: Transaction, refresh_token: str) -> Record | None:
-    """Returns the user_id of a refresh token, and its family_id, which is the id of its session."""
+    """Returns the user_id of a refresh token, its family_id, which is the id of its session, and whether it expired."""
     return await tx.row(_GET_OWNER, digest=hash_token(refresh_token))
 
 
@@ -118,7 +117,7 @@ async def begin_or_extend(tx: Transaction, user_id: UUID, session_id: UUID, *, s
         user_id=user_id,
         expire_time=datetime.now(UTC) + timedelta(seconds=seconds),
         remote_address=current_access.get().remote_address,
-        user_agent="".join(read_metadata("user-agent"))[:_MAX_USER_AGENT],
+        user_agent=read_user_agent(),
     )
     return extended is not None
 

@@ -20,6 +20,7 @@ from gen.pulsetrack.auth.v1 import (
     RevokeSessionsResponse,
     RevokeUserSessionsRequest,
     RevokeUserSessionsResponse,
+    SecurityEventType,
     Session,
     TokenPair,
     VerifySecondFactorRequest,
@@ -44,6 +45,7 @@ from services.auth.mail_templates import Template
 from services.auth.models import GET_USER, GET_USER_BY_EMAIL, LOCK_OWN_USER, REPLACE_PASSWORD_HASH
 from services.auth.one_time_codes import is_one_time_password, normalize_code
 from services.auth.passwords import Match, Passwords
+from services.auth.security_events import failing_as, record_security_event, set_event_type
 from services.auth.session_store import (
     LIST_SESSIONS,
     add_token,
@@ -93,6 +95,7 @@ class Sessions:
         self._lifetimes = lifetimes
         self._factors = factors
 
+    @failing_as(SecurityEventType.LOGIN_FAILED)
     async def login(self, request: LoginRequest) -> TokenPair:
         """Begins a session, or returns a challenge if the user has a second factor.
 
@@ -120,8 +123,11 @@ class Sessions:
                 return await self._begin_session(tx, locked)
             _check_enabled(locked)
             await check_login_limit(tx, email_key)  # the failures remain: the password alone is not a login
-            return TokenPair(challenge=await create_challenge(tx, locked))
+            challenge = await create_challenge(tx, locked)
+            set_event_type(SecurityEventType.LOGIN_CHALLENGED)
+            return TokenPair(challenge=challenge)
 
+    @failing_as(SecurityEventType.LOGIN_FAILED)
     async def verify_second_factor(self, request: VerifySecondFactorRequest) -> TokenPair:
         """Begins the session of a user who was challenged at login.
 
@@ -151,7 +157,11 @@ class Sessions:
                 record_read([user_id])
                 is_active = await self._begin_or_extend(tx, user_id, session_id)
                 if is_active and await use_token(tx, request.refresh_token):
-                    return await self._issue_tokens(tx, await tx.row(GET_USER, id=user_id), session_id)
+                    tokens = await self._issue_tokens(tx, await tx.row(GET_USER, id=user_id), session_id)
+                    record_change(tx, user_id)
+                    return tokens
+                if is_active and not owner["is_expired"]:
+                    set_event_type(SecurityEventType.REFRESH_TOKEN_REUSED)
                 await end_sessions(tx, user_id, session_id=session_id)
         raise RefreshTokenInvalid  # outside the transaction, which must commit
 
@@ -161,7 +171,7 @@ class Sessions:
             if owner := await find_owner(tx, request.refresh_token):
                 await end_sessions(tx, owner["user_id"], session_id=owner["family_id"])
                 record_actor(owner["user_id"])
-                record_change(tx, owner["user_id"])
+                record_security_event(tx, SecurityEventType.LOGGED_OUT, owner["user_id"])
         return Empty()
 
     async def list_sessions(
@@ -205,7 +215,9 @@ class Sessions:
         session_id = uuid7()
         await self._begin_or_extend(tx, user["id"], session_id)
         await end_oldest(tx, user["id"])
-        return await self._issue_tokens(tx, user, session_id)
+        tokens = await self._issue_tokens(tx, user, session_id)
+        record_security_event(tx, SecurityEventType.LOGIN_SUCCEEDED, user["id"])
+        return tokens
 
     async def _begin_or_extend(self, tx: Transaction, user_id: UUID, session_id: UUID) -> bool:
         return await begin_or_extend(tx, user_id, session_id, seconds=self._lifetimes.refresh_token)
@@ -214,7 +226,6 @@ class Sessions:
         if user is None or user["disabled"]:
             raise UserDisabled
         record_actor(user["id"])
-        record_change(tx, user["id"])
         seconds = self._lifetimes.access_token
         return TokenPair(
             access_token=self._keys.sign(
@@ -243,7 +254,7 @@ async def _revoke(tx: Transaction, user_id: UUID, *, session_id: str, kept_id: s
     )
     if session_id and not count:
         raise SessionNotFound
-    record_change(tx, user_id)
+    record_security_event(tx, SecurityEventType.SESSIONS_REVOKED, user_id)
     return count
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from typing import Any
+from uuid import UUID
 
 from gen.pulsetrack.audit.v1 import SearchAccessEventsRequest, SearchAccessEventsResponse
 from gen.pulsetrack.auth.v1 import (
@@ -9,6 +10,7 @@ from gen.pulsetrack.auth.v1 import (
     GetCurrentUserRequest,
     ListUsersRequest,
     ListUsersResponse,
+    SecurityEventType,
     SignUpRequest,
     UpdateUserRequest,
     User,
@@ -31,6 +33,7 @@ from services.auth.models import (
 )
 from services.auth.password_strength import PasswordRules
 from services.auth.passwords import Passwords
+from services.auth.security_events import record_security_event
 from services.auth.session_store import end_sessions
 from services.auth.user_rows import get_user
 from services.common.audit.events import record_actor, record_change, record_read
@@ -65,7 +68,7 @@ class Users:
         """
         columns = await self._validate_new_user(request, Role.USER)
         async with self._db.begin() as tx:
-            return await insert_user(tx, columns)
+            return await insert_user(tx, columns, SecurityEventType.USER_CREATED)
 
     async def get_current_user(self, request: GetCurrentUserRequest, caller: Caller, tx: Transaction) -> User:
         """Returns the caller's own user.
@@ -81,7 +84,8 @@ class Users:
 
         Raises FieldsInvalid for a weak password or a deceptive username, EmailAlreadyExists, UsernameAlreadyExists.
         """
-        return await insert_user(tx, await self._validate_new_user(request, request.role or Role.USER))
+        columns = await self._validate_new_user(request, request.role or Role.USER)
+        return await insert_user(tx, columns, SecurityEventType.USER_CREATED)
 
     async def list_users(self, request: ListUsersRequest, tx: Transaction) -> ListUsersResponse:
         """Returns a page of users, newest first.
@@ -112,7 +116,7 @@ class Users:
             await tx.run(DELETE_RESETS, id_of_user=row["id"], of_all=current.role is Role.ADMIN)
         if await tx.row(GET_AN_ENABLED_ADMIN) is None:
             raise LastAdmin
-        record_change(tx, row["id"])
+        _record_update(tx, row["id"], current, user)
         return user
 
     async def search_user_access_events(
@@ -146,9 +150,20 @@ class Users:
         return to_columns(request.email, request.username, await self._passwords.hash(request.password), role=role)
 
 
-async def insert_user(tx: Transaction, columns: dict[str, Any]) -> User:
-    """Inserts a user. Raises EmailAlreadyExists, UsernameAlreadyExists."""
+async def insert_user(tx: Transaction, columns: dict[str, Any], event_type: SecurityEventType) -> User:
+    """Inserts a user, and records an event of a type. Raises EmailAlreadyExists, UsernameAlreadyExists."""
     row = await tx.row(INSERT_USER, conflicts=_CONFLICTS, **columns)
     record_actor(columns["id"])  # the new user is the actor of a sign-up
-    record_change(tx, columns["id"])
+    record_security_event(tx, event_type, columns["id"])
     return to_user(row)
+
+
+def _record_update(tx: Transaction, user_id: UUID, before: User, after: User) -> None:
+    """Records an event for each change of a user, or one without a type if there is none."""
+    if before.role != after.role:
+        record_security_event(tx, SecurityEventType.USER_ROLE_CHANGED, user_id)
+    if before.disabled != after.disabled:
+        change = SecurityEventType.USER_DISABLED if after.disabled else SecurityEventType.USER_ENABLED
+        record_security_event(tx, change, user_id)
+    if before == after:
+        record_change(tx, user_id)

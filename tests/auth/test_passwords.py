@@ -22,8 +22,10 @@ from gen.pulsetrack.auth.v1 import (
 from gen.pulsetrack.options.v1 import Role
 from services.auth.errors import TooManyFailedLogins
 from services.auth.login_limits import count_failure
+from services.auth.models import AUDIT
 from services.auth.passwords import Match, Passwords
 from services.auth.reauthentication import verify_password
+from services.common.audit.events import Access, AccessLog, current_access
 from services.common.context import Caller
 from services.common.emails import build_key
 from services.common.postgres.database import Database
@@ -240,6 +242,7 @@ def test_right_password_is_not_revealed_after_concurrent_guesses(
 
     async def verify() -> None:
         async with Database(database_url, connections=2) as db:
+            current_access.set(Access(AccessLog(db, AUDIT), "ChangePassword", ""))
             await verify_password(db, SlowPasswords(db), Caller(person.id, "USER", expires=0), PASSWORD)
 
     with pytest.raises(TooManyFailedLogins):

@@ -101,7 +101,7 @@ def test_admin_calls_record_events_by_the_admin(admin: Client, admin_id: str) ->
 
 def test_role_change_and_its_event_share_a_transaction(admin: Client, user: User, sql: Sql) -> None:
     admin.update_user(UpdateUserRequest(user=User(id=user.id, role=Role.ADMIN)))
-    event = "SELECT xmin::text FROM access_events WHERE method LIKE '%/UpdateUser' AND $1 = ANY(subject_ids)"
+    event = "SELECT xmin::text FROM access_events WHERE method LIKE '%/UpdateUser %' AND $1 = ANY(subject_ids)"
     assert sql(event, user.id) == sql("SELECT xmin::text FROM users WHERE id = $1", user.id)
 
 

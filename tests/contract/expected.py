@@ -28,6 +28,7 @@ METHODS = (
     Row("auth", "ListUsers", ADMIN, "GET", "/v1/users"),
     Row("auth", "UpdateUser", ADMIN, "PATCH", "/v1/users/{user.id}"),
     Row("auth", "SearchUserAccessEvents", ADMIN, "GET", "/v1/auth/access-events"),
+    Row("auth", "ListSecurityEvents", ADMIN, "GET", "/v1/auth/security-events"),
     Row("auth", "CreateInvitation", ADMIN, "POST", "/v1/invitations"),
     Row("auth", "ListInvitations", ADMIN, "GET", "/v1/invitations"),
     Row("auth", "RevokeInvitation", ADMIN, "POST", "/v1/invitations/{id}:revoke"),
@@ -82,6 +83,7 @@ LISTS = {
     "ListBillingAccounts": ("billing_accounts", "billing.v1.BillingAccount"),
     "ListPatientEvents": ("events", "analytics.v1.AnalyticsEvent"),
     "ListDeadLetters": ("dead_letters", "analytics.v1.DeadLetter"),
+    "ListSecurityEvents": ("security_events", "auth.v1.SecurityEvent"),
     "SearchUserAccessEvents": ("access_events", "audit.v1.ServiceAccessEvent"),
     "SearchPatientAccessEvents": ("access_events", "audit.v1.ServiceAccessEvent"),
     "SearchBillingAccessEvents": ("access_events", "audit.v1.ServiceAccessEvent"),
@@ -93,6 +95,9 @@ FIELDS = {
     "auth.v1.User": "id email username role disabled create_time second_factor",
     "auth.v1.Invitation": "id email role creator_id create_time expire_time state user_id",
     "auth.v1.Session": "id create_time last_use_time expire_time remote_address user_agent current",
+    "auth.v1.SecurityEvent": "id type subject_id actor_id outcome method occur_time remote_address user_agent"
+    " request_id",
+    "auth.v1.ListSecurityEventsRequest": "type subject_id start_time end_time page_size page_token",
     "auth.v1.TokenPair": "access_token refresh_token token_type expires_in challenge",
     "auth.v1.EnrollSecondFactorResponse": "secret uri",
     "auth.v1.ConfirmSecondFactorResponse": "recovery_codes",
@@ -129,6 +134,16 @@ ENUMS = {
     "options.v1.Role": "ROLE_UNSPECIFIED ROLE_USER ROLE_ADMIN",
     "auth.v1.InvitationState": "INVITATION_STATE_UNSPECIFIED INVITATION_STATE_PENDING INVITATION_STATE_ACCEPTED"
     " INVITATION_STATE_REVOKED INVITATION_STATE_EXPIRED",
+    "auth.v1.SecurityEventType": "SECURITY_EVENT_TYPE_UNSPECIFIED SECURITY_EVENT_TYPE_LOGIN_SUCCEEDED"
+    " SECURITY_EVENT_TYPE_LOGIN_FAILED SECURITY_EVENT_TYPE_LOGIN_CHALLENGED"
+    " SECURITY_EVENT_TYPE_REAUTHENTICATION_FAILED SECURITY_EVENT_TYPE_LOGGED_OUT SECURITY_EVENT_TYPE_SESSIONS_REVOKED"
+    " SECURITY_EVENT_TYPE_REFRESH_TOKEN_REUSED SECURITY_EVENT_TYPE_USER_CREATED SECURITY_EVENT_TYPE_USER_ROLE_CHANGED"
+    " SECURITY_EVENT_TYPE_USER_DISABLED SECURITY_EVENT_TYPE_USER_ENABLED SECURITY_EVENT_TYPE_PASSWORD_CHANGED"
+    " SECURITY_EVENT_TYPE_PASSWORD_RESET_CREATED SECURITY_EVENT_TYPE_PASSWORD_RESET"
+    " SECURITY_EVENT_TYPE_SECOND_FACTOR_ADDED SECURITY_EVENT_TYPE_SECOND_FACTOR_REMOVED"
+    " SECURITY_EVENT_TYPE_INVITATION_CREATED SECURITY_EVENT_TYPE_INVITATION_ACCEPTED"
+    " SECURITY_EVENT_TYPE_INVITATION_REVOKED SECURITY_EVENT_TYPE_SIGNING_KEYS_ROTATED"
+    " SECURITY_EVENT_TYPE_SIGNING_KEYS_REVOKED",
     "patient.v1.Sex": "SEX_UNSPECIFIED SEX_FEMALE SEX_MALE SEX_OTHER",
     "billing.v1.AccountStatus": "ACCOUNT_STATUS_UNSPECIFIED ACCOUNT_STATUS_ACTIVE ACCOUNT_STATUS_CLOSED",
     "analytics.v1.Bucket": "BUCKET_UNSPECIFIED BUCKET_DAY BUCKET_WEEK BUCKET_MONTH",

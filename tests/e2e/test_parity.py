@@ -184,6 +184,7 @@ QUERIES = [
     ("ListBillingAccounts", {"patient_id": "x", "page_size": "-1"}, "FIELDS_INVALID"),
     ("ListPatientEvents", {"patient_id": "x"}, "FIELDS_INVALID"),
     ("SearchUserAccessEvents", {"actor_id": "\x00"}, "FIELDS_INVALID"),
+    ("ListSecurityEvents", {"subject_id": "42"}, "FIELDS_INVALID"),
 ]
 
 

@@ -80,7 +80,7 @@ class ReadRate:
 class Access:
     """The current call, as its event describes it."""
 
-    __slots__ = ("_method", "actor_id", "is_recorded", "log", "query", "remote_address", "request", "subject_ids")
+    __slots__ = ("_method", "actor_id", "details", "is_recorded", "log", "remote_address", "request", "subject_ids")
 
     def __init__(self, log: "AccessLog", method: str, remote_address: str, request: bytes = b"") -> None:
         self.log = log
@@ -92,19 +92,19 @@ class Access:
         """The user that a call without an access token was authenticated as."""
         self.subject_ids: list[UUID] = []
         """The subjects that the call has read so far."""
-        self.query = ""
-        """The query of a list. Empty for other calls."""
+        self.details = ""
+        """The query of a list, or what a handler adds, as JSON. Empty for most calls."""
         self.is_recorded = False
         """Whether a change has already written the event."""
 
-    def build_event(self, outcome: str, subject_ids: list[UUID]) -> tuple[Any, ...]:
-        """Returns the values of the event, with the current time, in the order of EVENT_COLUMNS."""
+    def build_event(self, outcome: str, subject_ids: list[UUID], details: str) -> tuple[Any, ...]:
+        """Returns the values of an event, with the current time, in the order of EVENT_COLUMNS."""
         caller = current_caller.get()
         return (
             uuid7(),
             subject_ids,
             caller.id if caller else self.actor_id,
-            join_call(self._method, self.query),
+            join_call(self._method, details),
             outcome,
             datetime.now(UTC),
             current_request_id.get(),
@@ -125,10 +125,10 @@ def record_read(subject_ids: Iterable[UUID]) -> None:
     access.subject_ids += ids
 
 
-def record_change(tx: Transaction, subject_id: UUID) -> None:
-    """Adds the event of the current call to the transaction that changes the subject's data."""
+def record_change(tx: Transaction, subject_id: UUID, *, details: str = "") -> None:
+    """Adds an event of the current call to the transaction that changes the subject's data. Details are JSON."""
     access = current_access.get()
-    values = access.build_event(_OK, [subject_id])
+    values = access.build_event(_OK, [subject_id], details)
     tx.add(access.log.tables.insert_event, **dict(zip(EVENT_COLUMNS, values, strict=True)))
 
     def mark_recorded() -> None:
@@ -182,7 +182,8 @@ class AccessLog:
                 group_id: joined for group_id, joined in groups.items() if group_id not in self._known_groups
             }
             subject_ids = list(groups)
-        self._waiting.append(current_access.get().build_event(outcome, subject_ids))
+        access = current_access.get()
+        self._waiting.append(access.build_event(outcome, subject_ids, access.details))
         if len(self._waiting) >= _BATCH_SIZE:
             self._task.wake()
 

@@ -91,7 +91,7 @@ class AccessInterceptor(CallAudit):
         if (access := current_access.get(None)) is None:
             return
         if self._is_list:
-            access.query = _get_query(outcome.code)
+            access.details = _get_query(outcome.code)
         if not access.is_recorded:
             self._log.record(outcome.code.name, access.subject_ids or self._requested_subjects(access.request))
 

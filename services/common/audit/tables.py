@@ -61,7 +61,7 @@ class AuditTables:
 
     - `events` has one row per call, with its subject or the groups of its subjects: the patients or users whose data it
       read, changed or requested. Previous versions stored up to 32 subjects without groups. The column `method` also
-      holds the query of a list (see `join_call`).
+      holds details (see `join_call`).
     - `seals` is the chain over the events: numbered from 1 without gaps, each with the journal position of its event.
     - `groups` has the subjects of calls with several. Events refer to a group by its id instead of its subjects.
     """
@@ -97,19 +97,19 @@ class AuditTables:
         return [row[self.events.c[name].name] for name in SEALED_COLUMNS]
 
 
-def join_call(method: str, query: str) -> str:
-    """Returns the value of the column `method`: the method, and after a space the query of a list.
+def join_call(method: str, details: str) -> str:
+    """Returns the value of the column `method`: the method, and after a space details, such as the query of a list.
 
-    The query has no column of its own. During an upgrade, the previous version may seal the events of this one, and it
-    covers only its own columns.
+    The details have no column of their own. During an upgrade, the previous version may seal the events of this one,
+    and it covers only its own columns.
     """
-    return f"{method} {query}" if query else method
+    return f"{method} {details}" if details else method
 
 
 def split_call(call: str) -> tuple[str, str]:
-    """Returns the method and the query, which may be empty, from a value of the column `method`."""
-    method, _, query = call.partition(" ")
-    return method, query
+    """Returns the method and the details, which may be empty, from a value of the column `method`."""
+    method, _, details = call.partition(" ")
+    return method, details
 
 
 def build_groups(subject_ids: Iterable[UUID]) -> Mapping[UUID, bytes]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 
+_MAX_USER_AGENT = 256
 _NONE: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 _current_metadata: ContextVar[Mapping[str, Sequence[str]]] = ContextVar("metadata", default=_NONE)
@@ -34,6 +35,11 @@ class Handlers(grpc.GenericRpcHandler):
 def read_metadata(key: str) -> Sequence[str]:
     """Returns the values of a metadata key of the current call."""
     return _current_metadata.get().get(key, ())
+
+
+def read_user_agent() -> str:
+    """Returns the `user-agent` header of the client of the current call, at most 256 characters."""
+    return "".join(read_metadata("user-agent"))[:_MAX_USER_AGENT]
 
 
 def _group_values(metadata: Sequence[tuple[str, str | bytes]]) -> Mapping[str, Sequence[str]]:

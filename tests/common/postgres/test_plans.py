@@ -16,11 +16,12 @@ import pytest
 from bench.growth.plans import ExplainedDatabase, count_rows
 from gen.pulsetrack.analytics.v1 import ListDeadLettersRequest, ListPatientEventsRequest
 from gen.pulsetrack.audit.v1 import SearchAccessEventsRequest
-from gen.pulsetrack.auth.v1 import ListUsersRequest
+from gen.pulsetrack.auth.v1 import ListSecurityEventsRequest, ListUsersRequest, SecurityEventType
 from gen.pulsetrack.billing.v1 import ListBillingAccountsRequest
 from services.analytics.models import LIST_DEAD_LETTERS, LIST_EVENTS
 from services.analytics.statistics import COUNT_EVENTS, COUNT_PATIENTS
 from services.auth.models import LIST_USERS
+from services.auth.security_events import read_security_events
 from services.billing.models import LIST_ACCOUNTS
 from services.common.postgres.paging import Listing
 from services.common.protobuf.contract import SERVICES
@@ -59,7 +60,11 @@ _FILL = {
     ],
     "auth": [
         "INSERT INTO users (id, email, email_key, username, username_key, password_hash, role, create_time)"
-        f" SELECT gen_random_uuid(), n, n, n, n, '', 'USER', '{NOW}'::timestamptz + n * interval '1 s' FROM {_NUMBERS}"
+        f" SELECT gen_random_uuid(), n, n, n, n, '', 'USER', '{NOW}'::timestamptz + n * interval '1 s' FROM {_NUMBERS}",
+        "INSERT INTO access_events (subject_ids, id, actor_id, method, outcome, occur_time, request_id, remote_address)"
+        f" SELECT ARRAY[CASE n % 2 WHEN 1 THEN '{FREQUENT}' ELSE md5(n::text)::uuid END], uuidv7(n * interval '1 s'),"
+        """ '', 'Login {"security_event":"LOGIN_' || CASE n % 2000 WHEN 1 THEN 'FAILED' ELSE 'SUCCEEDED' END || '"}',"""
+        f" '', '{NOW}'::timestamptz + n * interval '1 s', '', '' FROM {_NUMBERS}",
     ],
     "billing": [
         "INSERT INTO accounts (id, patient_id, name, email, closed, create_time)"
@@ -105,6 +110,18 @@ def search(service: str, **query: Any) -> Read:
     return read
 
 
+def list_security_events(**query: Any) -> Read:
+    """Returns a function that reads the first two pages of security events."""
+
+    async def read(db: ExplainedDatabase) -> None:
+        request = ListSecurityEventsRequest(**query)
+        page = await read_security_events(db, request)
+        if page.next_page_token:
+            await read_security_events(db, replace(request, page_token=page.next_page_token))
+
+    return read
+
+
 def count_events(bucket: str, days: int) -> Read:
     return lambda db: db.rows(COUNT_EVENTS, bucket=bucket, start=NOW - timedelta(days=days), end=NOW)
 
@@ -122,6 +139,11 @@ READS: dict[str, tuple[str, Read]] = {
     "statistics of a year by week": ("analytics", count_events("week", 365)),
     "statistics of patients": ("analytics", lambda db: db.rows(COUNT_PATIENTS, today=date(2026, 1, 15))),
     "users": ("auth", read_pages(LIST_USERS, ListUsersRequest())),
+    "security events": ("auth", list_security_events()),
+    "security events of a frequent type": ("auth", list_security_events(type=SecurityEventType.LOGIN_SUCCEEDED)),
+    "security events of a rare type": ("auth", list_security_events(type=SecurityEventType.LOGIN_FAILED)),
+    "security events of a subject": ("auth", list_security_events(subject_id=FREQUENT)),
+    "security events of a time": ("auth", list_security_events(start_time=NOW, end_time=NOW + timedelta(hours=1))),
     "accounts": ("billing", list_accounts()),
     "accounts of a patient": ("billing", list_accounts(FREQUENT)),
     "accounts of a frequent status": ("billing", list_accounts(status="ACTIVE")),

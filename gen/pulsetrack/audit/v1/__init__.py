@@ -140,7 +140,7 @@ class ServiceAccessEvent(betterproto2.Message):
     """
     The query of a list method, as JSON of at most 256 bytes: the request fields that were set and the page size, without
     the page token. Truncated queries end with an ellipsis. Empty for other methods, and for requests that were invalid or
-    not authorized.
+    not authorized. For a security event of the auth service, its type and the user agent of the client.
     """
 
 
