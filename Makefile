@@ -142,7 +142,7 @@ lock: $(READY) ## Pin the newest versions that pyproject.toml permits, in all lo
 	@echo checkov | $(COMPILE) -U - -o tools/checkov.lock
 	@echo zensical | $(COMPILE) -U - -o tools/docs.lock
 	@echo openapi-python-client | $(COMPILE) -U - -o tests/clients/requirements.lock
-	@$(COMPILE) -U -c tests/requirements.lock --group clients/python/pyproject.toml:journey -o clients/python/requirements.lock
+	@$(COMPILE) -U -c tests/requirements.lock --group clients/python/pyproject.toml:development -o clients/python/requirements.lock
 	@# Packages that PulseTrack uses too have the same versions. The others are those of the reference service only.
 	@$(COMPILE) -U -c tests/requirements.lock --group reference -o bench/requirements.lock
 

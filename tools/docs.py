@@ -19,6 +19,7 @@ _PAGES = (
     "docs/**/*.md",
     "docs/*.svg",
     "docs/*.css",
+    "clients/python/README.md",
     "requests/README.md",
     "tests/infrastructure/standin/README.md",
 )

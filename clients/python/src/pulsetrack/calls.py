@@ -1,0 +1,106 @@
+"""Calls with an access token, a deadline, and retries."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable
+from typing import Protocol, TypeVar
+
+import grpc
+
+from pulsetrack.errors import PulseTrackError, ResourceExhausted, Unauthenticated, Unavailable
+from pulsetrack.session import Session
+
+_FIRST_DELAY, _MAX_DELAY = 0.1, 5.0
+
+
+class ListRequest(Protocol):
+    """The request of a list method."""
+
+    page_token: str
+
+
+class ListResponse(Protocol):
+    """The response of a list method."""
+
+    next_page_token: str
+
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+Query = TypeVar("Query", bound=ListRequest)
+Page = TypeVar("Page", bound=ListResponse)
+Item = TypeVar("Item")
+
+
+class Caller:
+    """Makes calls in a session."""
+
+    def __init__(self, session: Session, timeout: float) -> None:
+        self.session = session
+        self._timeout = timeout
+
+    async def metadata(self, *, rejected: str = "") -> tuple[tuple[str, str], ...]:
+        """Returns the metadata that authenticates a call. Raises PulseTrackError."""
+        return (("authorization", f"Bearer {await self.session.token(rejected=rejected)}"),)
+
+    async def call(
+        self,
+        method: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        *,
+        timeout: float | None = None,
+        idempotent: bool = False,
+    ) -> Response:
+        """Returns the response of a method. Raises PulseTrackError.
+
+        Repeats the call if the server rejected it before it had an effect: because of a rate limit, or once because of
+        the access token. Repeats it after UNAVAILABLE, when it may have had an effect, only if it is idempotent. The
+        timeout, in seconds, covers all attempts.
+        """
+        limit = time.monotonic() + (timeout or self._timeout)
+        attempt, rejected = 0, ""
+        while True:
+            may_have_run = False
+            try:
+                metadata = await self.metadata(rejected=rejected)
+                may_have_run = not idempotent
+                return await method(request, timeout=max(limit - time.monotonic(), 0), metadata=metadata)
+            except grpc.aio.AioRpcError as failure:
+                error = PulseTrackError.of(failure)
+                if is_token_rejected(error) and not rejected:
+                    rejected = metadata[0][1].removeprefix("Bearer ")
+                    continue
+            except PulseTrackError as failure:
+                error = failure
+            wait = delay(error, attempt)
+            repeatable = isinstance(error, ResourceExhausted) or (isinstance(error, Unavailable) and not may_have_run)
+            if not repeatable or time.monotonic() + wait >= limit:
+                raise error
+            await asyncio.sleep(wait)
+            attempt += 1
+
+    async def list(
+        self,
+        method: grpc.aio.UnaryUnaryMultiCallable[Query, Page],
+        request: Query,
+        items: Callable[[Page], Iterable[Item]],
+    ) -> AsyncGenerator[Item, None]:
+        """Yields the items of all pages. Raises PulseTrackError."""
+        while True:
+            page = await self.call(method, request, idempotent=True)
+            for item in items(page):
+                yield item
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+
+def is_token_rejected(error: PulseTrackError) -> bool:
+    """Returns whether a call with another access token may succeed."""
+    return isinstance(error, Unauthenticated) and error.reason == "TOKEN_INVALID"
+
+
+def delay(error: PulseTrackError, attempt: int) -> float:
+    """Returns the seconds before the next attempt: as the server asks, or exponential with jitter."""
+    return error.retry_delay or random.uniform(0.5, 1) * min(_FIRST_DELAY * 2**attempt, _MAX_DELAY)  # noqa: S311

@@ -1,0 +1,193 @@
+"""The command-line tool `pulsetrack`."""
+
+import argparse
+import asyncio
+import getpass
+import os
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+from pulsetrack.analytics.v1.analytics_pb2 import Bucket
+from pulsetrack.auth.v1.auth_pb2 import GetCurrentUserRequest
+from pulsetrack.client import Client, connect
+from pulsetrack.credentials import CredentialsFile, default_path
+from pulsetrack.errors import PulseTrackError
+from pulsetrack.patient.v1.patient_pb2 import Sex
+from pulsetrack.patients import PatientFields
+from pulsetrack.session import Password, TokenStore
+
+try:
+    import shtab
+
+    from pulsetrack import output
+except ImportError:
+    sys.exit("The command-line tool needs more packages: pip install 'pulsetrack[cli]'")
+
+_URL = "http://127.0.0.1:8080"
+_FIELDS = ("name", "email", "address", "date-of-birth", "registered-date", "phone", "medical-record-number")
+_SEXES = [name.removeprefix("SEX_").lower() for name in Sex.keys()[1:]]
+_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - argparse has no public name for it
+_BUCKETS = [name.removeprefix("BUCKET_").lower() for name in Bucket.keys()[1:]]
+
+
+async def log_in(arguments: argparse.Namespace) -> None:
+    """Logs in with a password, and a code if the user has a second factor. Stores the session."""
+    credentials = Password(*_ask(arguments.email), code=lambda: input("Code: "))
+    store = TokenStore()
+    async with connect(arguments.url, credentials=credentials, store=store) as client:
+        user = await client.call(client.auth.GetCurrentUser, GetCurrentUserRequest())
+    if tokens := store.load():
+        CredentialsFile(default_path()).begin(arguments.url, tokens)
+    print(f"Logged in as {user.email}.")
+
+
+async def log_out(_: argparse.Namespace) -> None:
+    """Ends the session."""
+    async with _client() as client:
+        await client.session.log_out()
+    CredentialsFile(default_path()).delete()
+
+
+async def list_patients(arguments: argparse.Namespace) -> None:
+    """Lists patients, newest first or best matches first."""
+    found = []
+    size = min(arguments.limit, 1000)
+    async with (
+        _client() as client,
+        aclosing(
+            client.patients.list(query=arguments.query, show_deleted=arguments.show_deleted, page_size=size)
+        ) as patients,
+    ):
+        async for patient in patients:
+            found.append(patient)
+            if len(found) == arguments.limit:
+                break
+    if arguments.output == "table":
+        output.print_patients(found)
+    else:
+        for patient in found:
+            output.print_json(patient)
+
+
+async def get_patient(arguments: argparse.Namespace) -> None:
+    """Prints a patient."""
+    async with _client() as client:
+        patient = await client.patients.get(arguments.id)
+    (output.print_patient if arguments.output == "table" else output.print_json)(patient)
+
+
+async def create_patient(arguments: argparse.Namespace) -> None:
+    """Creates a patient."""
+    async with _client() as client:
+        patient = await client.patients.create(request_id=arguments.request_id, **_fields(arguments))
+    (output.print_patient if arguments.output == "table" else output.print_json)(patient)
+
+
+async def update_patient(arguments: argparse.Namespace) -> None:
+    """Changes fields of a patient."""
+    async with _client() as client:
+        patient = await client.patients.update(arguments.id, etag=arguments.etag, **_fields(arguments))
+    (output.print_patient if arguments.output == "table" else output.print_json)(patient)
+
+
+async def watch(arguments: argparse.Namespace) -> None:
+    """Prints changes of patients as they happen, until Ctrl-C."""
+    async with _client() as client, aclosing(client.patients.watch(arguments.resume_token)) as changes:
+        async for change in changes:
+            (output.print_change if arguments.output == "table" else output.print_json)(change)
+
+
+async def show_statistics(arguments: argparse.Namespace) -> None:
+    """Prints registrations, updates and deletions over time."""
+    bucket = Bucket.Value(f"BUCKET_{arguments.bucket.upper()}")
+    async with _client() as client:
+        statistics = await client.statistics(start=arguments.start, end=arguments.end, bucket=bucket)
+    (output.print_statistics if arguments.output == "table" else output.print_json)(statistics)
+
+
+def _ask(email: str | None) -> tuple[str, str]:
+    return email or input("Email: "), os.environ.get("PULSETRACK_PASSWORD") or getpass.getpass()
+
+
+@asynccontextmanager
+async def _client() -> AsyncIterator[Client]:
+    store = CredentialsFile(default_path())
+    if not store.url:
+        sys.exit("Run `pulsetrack login` first.")
+    async with connect(store.url, store=store) as client:
+        yield client
+
+
+def _fields(arguments: argparse.Namespace) -> PatientFields:
+    fields = PatientFields()
+    for name in PatientFields.__annotations__:
+        if (value := getattr(arguments, name)) is not None:
+            fields[name] = Sex.Value(f"SEX_{value.upper()}") if name == "sex" else value  # type: ignore[literal-required]
+    return fields
+
+
+def _date(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the arguments."""
+    parser = argparse.ArgumentParser(prog="pulsetrack", description="Calls PulseTrack, a patient-management backend.")
+    shtab.add_argument_to(parser, "--print-completion", help="print a completion script for a shell")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    shown = argparse.ArgumentParser(add_help=False)
+    shown.add_argument("--output", "-o", choices=["table", "json"], default="table", help="json: an object per line")
+
+    def add(group: "_Commands", name: str, run: object, summary: str) -> argparse.ArgumentParser:
+        command = group.add_parser(name, parents=[shown], help=summary, description=f"{summary}.")
+        command.set_defaults(run=run)
+        return command
+
+    login = add(commands, "login", log_in, "Log in, and store the session")
+    login.add_argument("--url", default=os.environ.get("PULSETRACK_URL", _URL), help="the gateway (%(default)s)")
+    login.add_argument("--email", default=os.environ.get("PULSETRACK_EMAIL"))
+    login.epilog = "PULSETRACK_PASSWORD is read instead of a prompt."
+    add(commands, "logout", log_out, "End the session")
+    patients = commands.add_parser("patients", help="Read and change patients").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    listing = add(patients, "list", list_patients, "List patients, newest or best matches first")
+    listing.add_argument("--query", "-q", default="", help="words of names, emails, phone and record numbers")
+    listing.add_argument("--limit", type=int, default=50, help="the maximum number (%(default)s)")
+    listing.add_argument("--show-deleted", action="store_true")
+    add(patients, "get", get_patient, "Show a patient").add_argument("id")
+    creating, updating = (
+        add(patients, "create", create_patient, "Create a patient"),
+        add(patients, "update", update_patient, "Change fields of a patient"),
+    )
+    creating.add_argument("--request-id", default="", help="repeat a call with the same ID to create one patient")
+    updating.add_argument("id")
+    updating.add_argument("--etag", default="", help="fail if the patient has changed since this version")
+    for command in (creating, updating):
+        for field in _FIELDS:
+            command.add_argument(f"--{field}")
+        command.add_argument("--sex", choices=_SEXES)
+    add(commands, "watch", watch, "Print changes of patients as they happen, until Ctrl-C").add_argument(
+        "--resume-token", default="", help="continue after this token"
+    )
+    statistics = add(commands, "stats", show_statistics, "Show registrations, updates and deletions over time")
+    statistics.add_argument("--bucket", choices=_BUCKETS, default="day")
+    statistics.add_argument("--start", type=_date, help="a date, as YYYY-MM-DD")
+    statistics.add_argument("--end", type=_date, help="a date, as YYYY-MM-DD")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command and returns the exit code: 1 after printing an error, 2 if the arguments are invalid."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        asyncio.run(arguments.run(arguments))
+    except PulseTrackError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0

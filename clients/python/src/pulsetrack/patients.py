@@ -1,0 +1,149 @@
+"""Calls about patients."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, TypedDict, Unpack
+from uuid import uuid4
+
+import grpc
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from pulsetrack.calls import Caller, delay, is_token_rejected
+from pulsetrack.errors import PulseTrackError, ResourceExhausted, Unavailable
+from pulsetrack.patient.v1.patient_pb2 import (
+    CreatePatientRequest,
+    DeletePatientRequest,
+    GetPatientRequest,
+    ListPatientRevisionsRequest,
+    ListPatientsRequest,
+    Patient,
+    Revision,
+    Sex,
+    UndeletePatientRequest,
+    UpdatePatientRequest,
+    WatchPatientsRequest,
+    WatchPatientsResponse,
+)
+
+if TYPE_CHECKING:  # declared only in the type stubs
+    from pulsetrack.patient.v1.patient_pb2_grpc import PatientServiceAsyncStub
+
+_PAGE_SIZE = 200
+_ATTEMPTS = 3
+"""Failed attempts to begin a watch after which it fails. A watch that has begun is resumed without a limit."""
+_SILENCE = 45
+"""Seconds without a message after which a watch begins again. The server sends one at least every 15 seconds."""
+
+
+class PatientFields(TypedDict, total=False):
+    """The fields of a patient that users set. An empty string clears a field."""
+
+    name: str
+    email: str
+    address: str
+    date_of_birth: str
+    registered_date: str
+    phone: str
+    sex: Sex.ValueType
+    medical_record_number: str
+
+
+class PatientFilter(TypedDict, total=False):
+    """What a list of patients contains, as in ListPatientsRequest."""
+
+    query: str
+    order_by: str
+    show_deleted: bool
+    sex: Sex.ValueType
+    born_after: str
+    born_before: str
+    registered_after: str
+    registered_before: str
+
+
+class Patients:
+    """Reads and changes patients. Every method raises PulseTrackError. Timeouts are in seconds."""
+
+    def __init__(self, caller: Caller, stub: "PatientServiceAsyncStub") -> None:
+        self._caller = caller
+        self.stub = stub
+
+    async def create(
+        self, *, request_id: str = "", timeout: float | None = None, **fields: Unpack[PatientFields]
+    ) -> Patient:
+        """Creates a patient, once: all attempts have the same request ID."""
+        request = CreatePatientRequest(patient=Patient(**fields), request_id=request_id or str(uuid4()))
+        return await self._caller.call(self.stub.CreatePatient, request, timeout=timeout, idempotent=True)
+
+    async def get(self, patient_id: str, *, timeout: float | None = None) -> Patient:
+        """Returns a patient."""
+        request = GetPatientRequest(id=patient_id)
+        return await self._caller.call(self.stub.GetPatient, request, timeout=timeout, idempotent=True)
+
+    def list(self, *, page_size: int = _PAGE_SIZE, **filters: Unpack[PatientFilter]) -> AsyncGenerator[Patient, None]:
+        """Yields patients, newest first or best matches first. Fetches the next page when it is needed."""
+        request = ListPatientsRequest(page_size=page_size, **filters)
+        return self._caller.list(self.stub.ListPatients, request, lambda page: page.patients)
+
+    async def update(
+        self, patient_id: str, *, etag: str = "", timeout: float | None = None, **fields: Unpack[PatientFields]
+    ) -> Patient:
+        """Changes the given fields. With the etag of an earlier read, raises Conflict if the patient has changed since.
+
+        An update with an etag is not repeated after UNAVAILABLE: the first attempt may have changed the etag.
+        """
+        patient = Patient(id=patient_id, etag=etag, **fields)
+        request = UpdatePatientRequest(patient=patient, update_mask=FieldMask(paths=list(fields)))
+        return await self._caller.call(self.stub.UpdatePatient, request, timeout=timeout, idempotent=not etag)
+
+    async def delete(self, patient_id: str, *, etag: str = "", timeout: float | None = None) -> Patient:
+        """Deletes a patient, who can be undeleted."""
+        request = DeletePatientRequest(id=patient_id, etag=etag)
+        return await self._caller.call(self.stub.DeletePatient, request, timeout=timeout)
+
+    async def undelete(self, patient_id: str, *, timeout: float | None = None) -> Patient:
+        """Restores a deleted patient."""
+        request = UndeletePatientRequest(id=patient_id)
+        return await self._caller.call(self.stub.UndeletePatient, request, timeout=timeout, idempotent=True)
+
+    def revisions(self, patient_id: str, *, page_size: int = _PAGE_SIZE) -> AsyncGenerator[Revision, None]:
+        """Yields the versions of a patient, newest first."""
+        request = ListPatientRevisionsRequest(id=patient_id, page_size=page_size)
+        return self._caller.list(self.stub.ListPatientRevisions, request, lambda page: page.revisions)
+
+    async def watch(
+        self, resume_token: str = "", *, heartbeats: bool = False
+    ) -> AsyncGenerator[WatchPatientsResponse, None]:
+        """Yields changes of all patients as they are committed, until the caller stops.
+
+        Resumes after a disconnect, a restart of the service or an expired access token. No change is lost or repeated.
+        To continue in another process, store the `resume_token` of the last message. With `heartbeats`, also yields
+        messages without a revision. The first message comes at once.
+        """
+        attempt, rejected, begun = 0, "", False
+        while True:
+            stream = None
+            try:
+                metadata = await self._caller.metadata(rejected=rejected)
+                stream = self.stub.WatchPatients(WatchPatientsRequest(resume_token=resume_token), metadata=metadata)
+                while isinstance(message := await asyncio.wait_for(stream.read(), _SILENCE), WatchPatientsResponse):
+                    attempt, rejected, begun, resume_token = 0, "", True, message.resume_token
+                    if heartbeats or message.HasField("revision"):
+                        yield message
+                error: PulseTrackError = Unavailable(grpc.StatusCode.UNAVAILABLE, "The stream ended.")
+            except TimeoutError:
+                error = Unavailable(grpc.StatusCode.UNAVAILABLE, "The stream was silent.")
+            except PulseTrackError as failure:
+                error = failure
+            except grpc.aio.AioRpcError as failure:
+                error = PulseTrackError.of(failure)
+                if is_token_rejected(error) and not rejected:
+                    rejected = metadata[0][1].removeprefix("Bearer ")
+                    continue
+            finally:
+                if stream:
+                    stream.cancel()
+            if not isinstance(error, ResourceExhausted | Unavailable) or (attempt == _ATTEMPTS and not begun):
+                raise error
+            await asyncio.sleep(delay(error, attempt))
+            attempt += 1

@@ -1,0 +1,12 @@
+"""The running system."""
+
+import os
+
+import pytest
+from stories import System
+
+
+@pytest.fixture(scope="session")
+def system() -> System:
+    """The system whose address and admin password are in the environment."""
+    return System(os.environ["URL"], os.environ["PASSWORD"])

@@ -1,0 +1,60 @@
+"""The Python package `pulsetrack`: its wheel passes its tests, is typed, and works in an empty environment."""
+
+import re
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.clients.environments import UV, build_wheel, execute, python_programs
+from tests.e2e.sessions import ADMIN_EMAIL
+from tools.instance import Instance
+from tools.local.process import ROOT
+
+pytestmark = pytest.mark.timeout(300)
+
+SOURCE = ROOT / "clients" / "python"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def package(wheel: Path) -> Path:
+    """A folder with the content of the wheel, from which Python can import it."""
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(wheel.parent / "package")
+    return wheel.parent / "package"
+
+
+def test_package_passes_its_tests(system: Instance, package: Path) -> None:
+    """Runs them in a process of their own: the services have registered the same protos without generated code."""
+    variables = {"URL": system.url, "PASSWORD": system.admin_password, "PYTHONPATH": str(package)}
+    printed = execute("python", "-m", "pytest", "-q", "tests", folder=SOURCE, path=python_programs(), **variables)
+    assert " passed" in printed
+    assert "skipped" not in printed
+
+
+@pytest.mark.soak
+def test_package_and_its_tests_are_strictly_typed(package: Path, tmp_path: Path) -> None:
+    options = ("--config-file", str(SOURCE / "pyproject.toml"), "--cache-dir", str(tmp_path))
+    for target in (("-p", "pulsetrack"), (str(SOURCE / "tests"),)):
+        execute("mypy", *options, *target, folder=package, path=python_programs(), MYPYPATH=str(package))
+
+
+@pytest.mark.soak
+def test_wheel_works_in_an_empty_environment(system: Instance, wheel: Path, tmp_path: Path) -> None:
+    environment = tmp_path / "environment"
+    execute(str(UV), "venv", "-q", "--python", sys.executable, str(environment), folder=tmp_path)
+    python = environment / "bin" / "python"
+    execute(str(UV), "pip", "install", "-q", "--python", str(python), f"{wheel}[cli]", folder=tmp_path)
+
+    [example] = re.findall(r"^```python\n(.*?)^```", (SOURCE / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    example = example.replace("http://localhost:8080", system.url).replace("ana@clinic.test", ADMIN_EMAIL)
+    example = example.replace("correct horse", system.admin_password)
+    assert "Ana Silva +351 21 000 000" in execute(str(python), "-c", example, folder=tmp_path)
+    completion = execute(str(environment / "bin" / "pulsetrack"), "--print-completion", "bash", folder=tmp_path)
+    assert "patients" in completion
