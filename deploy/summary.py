@@ -11,6 +11,7 @@ PulseTrack is up after {seconds:.2f} s: {url}
   admin     {email}
   password  {password}
 
+The web console is at {url}/console/
 The API reference, where every call can be tried, is at {url}/docs/
 
 To {first}log in and list the methods of a service:

@@ -27,6 +27,7 @@ TARGETS = {
         upstreams={name: (Address("127.0.0.1", 50051 + index),) for index, name in enumerate(SERVICES)},
         descriptors=DESCRIPTORS,
         site=Path("/srv/site"),
+        console=Path("/srv/console"),
     ),
     "compose": Target(
         listen=Address("0.0.0.0", 8080),  # noqa: S104 - in a container
@@ -34,6 +35,7 @@ TARGETS = {
         upstreams={name: (Address(name, 50051),) for name in SERVICES},
         descriptors=DESCRIPTORS,
         site=Path("/srv/site"),
+        console=Path("/srv/console"),
         discovery="dns",
         drains=True,
         tls=UpstreamTls(*(f"/run/secrets/{name}" for name in tls_secrets(GATEWAY))),

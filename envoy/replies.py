@@ -221,11 +221,24 @@ REPLIES = (
 """Errors in order of evaluation. The first whose condition matches is returned."""
 
 
+_CONSOLE_MISSING = """\
+<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta http-equiv="refresh" content="3">
+<title>PulseTrack</title>
+<h1>The console has not been built yet</h1>
+<p>The first <code>make up</code> builds it in the background. To build it now, run <code>make console</code>.</p>
+<p>This page reloads itself. The <a href="/docs/">API reference</a> is available.</p>
+"""
+
+
 def local_reply_config() -> Config:
     """Returns the local reply mappers: gRPC status and details for gRPC calls, JSON for all other requests."""
     return {
         "mappers": [
             _unchanged("lua_response"),
+            _console_mapper(),
             *map(_grpc_mapper, REPLIES),
             *map(_rest_mapper, REPLIES),
             {**_condition("response.code == 200"), "body_format_override": _json({"status": "ok"})},
@@ -237,6 +250,17 @@ def _unchanged(details: str) -> Config:
     """Returns the mapper of responses whose JSON body a filter has written."""
     body = {"content_type": "application/json", "text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"}}
     return {**_condition(_has_details(details)), "body_format_override": body, "headers_to_add": _headers(HEADERS)}
+
+
+def _console_mapper() -> Config:
+    """Returns the mapper of files that do not exist: those of a console that has not been built yet."""
+    page = {"content_type": "text/html; charset=utf-8", "text_format_source": {"inline_string": _CONSOLE_MISSING}}
+    return {
+        **_condition(_has_details("file_server_stat_error")),
+        "status_code": 503,
+        "body_format_override": page,
+        "headers_to_add": _headers({"retry-after": "3"}),
+    }
 
 
 def _grpc_mapper(reply: Reply) -> Config:

@@ -4,6 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from envoy.clusters import streams_cluster
 from envoy.conditions import CONDITIONS, etag_options
@@ -16,7 +17,7 @@ from envoy.queries import query_check, query_regex, repetition_regex
 from envoy.rate_limits import CREDENTIALS, rate_limits_of
 from envoy.replies import CONDITION_INVALID, HEADERS, PARAMETER_INVALID, PARAMETER_UNKNOWN, REST_VERBS
 from envoy.rest_requests import enable_lua
-from envoy.site import PAGE, site_files
+from envoy.site import CONSOLE, CONSOLE_PATHS, PAGE, site_files
 from envoy.site.files import list_paths
 from envoy.standard import HEALTH, REFLECTION, standard_routes
 from envoy.target import Target
@@ -37,6 +38,8 @@ STREAM_IDLE_TIMEOUT = "300s"
 _SEVERAL_HOSTS = {"name": ":authority", "string_match": {"contains": ","}}
 """Envoy joins the values of several Host headers."""
 _GET_OR_HEAD = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}
+_ACCEPTS_HTML = {"name": "accept", "string_match": {"contains": "text/html"}}
+"""Browsers accept HTML when they open a page. Clients of the API do not."""
 _COLON = "(?::|%3[Aa])"
 _SEGMENT = "[^/:]+"
 """The value of a path variable: one segment without a colon, which starts a custom method."""
@@ -103,12 +106,25 @@ def _header_mismatch(name: str, regex: str) -> Config:
 def _site_routes(target: Target) -> Iterator[Config]:
     """Yields the routes of static files, one for each, so that no other path reaches the file server."""
     if target.site:
-        yield {"match": {"path": PAGE.rstrip("/")}, "redirect": {"path_redirect": PAGE}, **_without(JWT, TRANSCODER)}
-        for path in list_paths():
-            files = _direct_response({"path": path, "headers": [_GET_OR_HEAD]}, 404)
-            files["typed_per_filter_config"] |= site_files(target.site)
-            yield files
-            yield _direct_response({"path": path}, 405, allow="GET, HEAD")
+        yield _redirect({"path": PAGE.rstrip("/")}, PAGE)
+        yield from _file_routes(list_paths(), "/", target.site)
+    if target.console:
+        yield _redirect({"path": CONSOLE.rstrip("/")}, CONSOLE)
+        yield _redirect({"path": "/", "headers": [_GET_OR_HEAD, _ACCEPTS_HTML]}, CONSOLE)
+        yield from _file_routes(CONSOLE_PATHS, CONSOLE, target.console)
+
+
+def _file_routes(paths: Iterable[str], prefix: str, folder: Path) -> Iterator[Config]:
+    for path in paths:
+        files = _direct_response({"path": path, "headers": [_GET_OR_HEAD]}, 404)
+        files["typed_per_filter_config"] |= site_files(prefix, folder)
+        yield files
+        yield _direct_response({"path": path}, 405, allow="GET, HEAD")
+
+
+def _redirect(match: Config, path: str) -> Config:
+    code = "FOUND" if "headers" in match else "MOVED_PERMANENTLY"  # browsers store a permanent redirect for all headers
+    return {"match": match, "redirect": {"path_redirect": path, "response_code": code}, **_without(JWT, TRANSCODER)}
 
 
 def _preflight_route(target: Target) -> Config:

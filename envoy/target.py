@@ -82,6 +82,8 @@ class Target:
     """Path of descriptors.binpb."""
     site: Path | None = None
     """Folder of the static site that envoy.site writes (openapi.json and docs/). None disables it."""
+    console: Path | None = None
+    """Folder of the built console. It may be built while the gateway runs. None disables the console."""
     access_log: Path | None = None
     """File of the access log. None writes to standard output."""
     discovery: Literal["static", "dns"] = "static"

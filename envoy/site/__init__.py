@@ -1,4 +1,4 @@
-"""Static files that the gateway serves without authentication: the OpenAPI description and its reference page."""
+"""Static files that require no authentication: the OpenAPI description, its reference page, and the web console."""
 
 from pathlib import Path
 
@@ -6,6 +6,9 @@ from envoy.extension import Config, extension, to_any
 
 DESCRIPTION = "/openapi.json"
 PAGE = "/docs/"
+CONSOLE = "/console/"
+CONSOLE_PATHS = tuple(f"{CONSOLE}{name}" for name in ("", "index.html", "app.js", "app.css", "icon.svg"))
+"""The paths of the console, which console/ builds."""
 
 SITE_HEADERS = {
     "content-security-policy": "; ".join(
@@ -13,7 +16,7 @@ SITE_HEADERS = {
             "default-src 'none'",
             "script-src 'self'",
             "style-src 'self'",
-            "img-src 'self' data:",  # the icons in Swagger UI's style sheet
+            "img-src 'self' data:",  # the icons in style sheets
             "connect-src 'self'",
             "base-uri 'none'",
             "form-action 'none'",
@@ -48,8 +51,8 @@ def site_filters() -> list[Config]:
     return [{**headers, "disabled": True}, {**files, "disabled": True}]
 
 
-def site_files(folder: Path) -> Config:
-    """Returns the options of a route that serves the files of a folder with SITE_HEADERS.
+def site_files(prefix: str, folder: Path) -> Config:
+    """Returns the options of a route that serves the files of a folder, below a path, with SITE_HEADERS.
 
     A filter adds the headers, because Envoy does not add a route's response headers to the file server's responses.
     """
@@ -64,7 +67,7 @@ def site_files(folder: Path) -> Config:
         _FILES_FILTER: to_any(
             "filters.http.file_server.v3.FileServerConfig",
             manager_config=_THREAD,
-            path_mappings=[{"request_path_prefix": "/", "file_path_prefix": f"{folder}/"}],
+            path_mappings=[{"request_path_prefix": prefix, "file_path_prefix": f"{folder}/"}],
             content_types=_CONTENT_TYPES,
             directory_behaviors=[{"default_file": "index.html"}],
         ),

@@ -25,7 +25,7 @@ Result = subprocess.CompletedProcess[str]
 def checkout(tmp_path: Path) -> Path:
     """A copy of the repository that uses this virtual environment."""
     copy = tmp_path / "Pulse Träck"
-    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "build"))
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "build", "node_modules"))
     (copy / ".venv").symlink_to(sys.prefix)
     return copy
 

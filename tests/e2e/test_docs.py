@@ -1,7 +1,6 @@
 """The API reference at /docs/ in a real browser, and its security policy."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
@@ -11,14 +10,11 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, sync_playwright
 
 from tests.e2e.sessions import PASSWORD, Session, a_patient
+from tests.harness.chromium import NEEDS_CHROMIUM, launch
 from tests.harness.system import ORIGIN
 from tools.instance import Instance
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
-    pytest.mark.timeout(300),
-]
+pytestmark = [NEEDS_CHROMIUM, pytest.mark.timeout(300)]
 
 UNKNOWN, CONFIGURED = "unknown.test", ORIGIN.removeprefix("http://")
 SIZES = {"wide": (1280, 900), "phone": (390, 844)}
@@ -46,10 +42,8 @@ def other_site() -> Iterator[int]:
 @pytest.fixture(scope="module")
 def browser(other_site: int) -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        # Chromium's sandbox does not work for root, and the tests open only pages of this repository.
         rules = ",".join(f"MAP {host} 127.0.0.1:{other_site}" for host in (UNKNOWN, CONFIGURED))
-        arguments = ["--no-sandbox", f"--host-resolver-rules={rules}"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        browser = launch(playwright, f"--host-resolver-rules={rules}")
         yield browser
         browser.close()
 

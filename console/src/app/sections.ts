@@ -1,0 +1,14 @@
+// The sections of the console, in the order of the navigation.
+
+import type { IconName } from "../ui/icons";
+
+export type SectionName = "patients";
+
+export interface Section {
+  name: SectionName;
+  icon: IconName;
+  /** Whether only admins can open it. */
+  admin: boolean;
+}
+
+export const SECTIONS: Section[] = [{ name: "patients", icon: "patients", admin: false }];

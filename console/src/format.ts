@@ -1,0 +1,30 @@
+// Dates and times in ISO form, in the time zone of the browser.
+
+import { timestampDate, type Timestamp } from "@bufbuild/protobuf/wkt";
+
+export function toDate(timestamp: Timestamp | undefined): Date | undefined {
+  return timestamp && timestampDate(timestamp);
+}
+
+export function isoDate(date: Date): string {
+  return [date.getFullYear(), pad(date.getMonth() + 1), pad(date.getDate())].join("-");
+}
+
+export function isoMinute(date: Date): string {
+  return `${isoDate(date)} ${pad(date.getHours())}:${pad(date.getMinutes())}`;
+}
+
+/** Returns the age in whole years at a date, both as YYYY-MM-DD. */
+export function ageAt(birth: string, today: string): number {
+  const years = Number(today.slice(0, 4)) - Number(birth.slice(0, 4));
+  return Math.max(0, today.slice(5) < birth.slice(5) ? years - 1 : years);
+}
+
+/** Returns a random identifier. Unlike crypto.randomUUID, it is available on pages without TLS. */
+export function randomId(): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function pad(number: number): string {
+  return String(number).padStart(2, "0");
+}

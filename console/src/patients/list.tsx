@@ -1,0 +1,180 @@
+// The patients, found as the user types.
+
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
+import { useRestarts } from "../api/hooks";
+import type { Patient } from "../gen/pulsetrack/patient/v1/patient_pb";
+import { ageAt, isoDate } from "../format";
+import { text } from "../strings";
+import { Badge, Text } from "../ui/content";
+import { Icon } from "../ui/icons";
+import { Page } from "../ui/page";
+import { PageList } from "../ui/page-list";
+import { Empty } from "../ui/states";
+import { filters, list, NO_FILTERS, scroll, type Filters } from "./store";
+
+const DEBOUNCE_MILLISECONDS = 180;
+
+export function PatientList() {
+  useRestarts(list);
+  useLayoutEffect(() => {
+    scrollTo(0, scroll.top);
+    const remember = () => (scroll.top = scrollY);
+    addEventListener("scroll", remember, { passive: true });
+    return () => removeEventListener("scroll", remember);
+  }, []);
+  const create = (
+    <a class="button primary" href="#/patients/new">
+      <Icon name="plus" />
+      {text.patients.create}
+    </a>
+  );
+  return (
+    <Page title={text.patients.title} actions={create}>
+      <FilterBar />
+      <p class="muted small count" role="status">
+        {list.loaded.value && text.patients.count(list.items.value.length, list.hasMore.value)}
+      </p>
+      <PageList pages={list} failed={text.patients.failed} empty={<NoPatients />}>
+        {(items) => <PatientTable items={items} />}
+      </PageList>
+    </Page>
+  );
+}
+
+function FilterBar() {
+  const search = useRef<HTMLInputElement>(null);
+  const timer = useRef(0);
+  useEffect(() => {
+    const focusSearch = (event: KeyboardEvent) => {
+      if (event.key !== "/" || (event.target as Element).closest("input, textarea, select, dialog")) return;
+      event.preventDefault();
+      search.current?.focus();
+    };
+    addEventListener("keydown", focusSearch);
+    return () => removeEventListener("keydown", focusSearch);
+  }, []);
+  useEffect(() => () => clearTimeout(timer.current), []);
+
+  const apply = (change: Partial<Filters>, wait: number) => {
+    filters.value = { ...filters.value, ...change };
+    clearTimeout(timer.current);
+    timer.current = window.setTimeout(() => void list.restart(), wait);
+  };
+  const { query, sex, showDeleted, orderBy } = filters.value;
+  const sorts = Object.entries(text.patients.sorts).filter(([order]) => order || query);
+  return (
+    <search class="filters">
+      <label class="search">
+        <Icon name="search" />
+        <span class="hidden">{text.patients.search}</span>
+        <input
+          ref={search}
+          type="search"
+          dir="auto"
+          value={query}
+          maxLength={100}
+          placeholder={text.patients.searchHint}
+          aria-keyshortcuts="/"
+          onInput={(event) => apply({ query: event.currentTarget.value }, DEBOUNCE_MILLISECONDS)}
+        />
+        <kbd aria-hidden="true">/</kbd>
+      </label>
+      <select
+        aria-label={text.patients.sex}
+        value={String(sex)}
+        onChange={(event) => apply({ sex: Number(event.currentTarget.value) }, 0)}
+      >
+        {[text.patients.anySex, ...text.sexes.slice(1)].map((label, value) => (
+          <option key={label} value={value}>
+            {label}
+          </option>
+        ))}
+      </select>
+      <select
+        aria-label={text.patients.sort}
+        value={orderBy || (query ? "" : "create_time desc")}
+        onChange={(event) => apply({ orderBy: event.currentTarget.value }, 0)}
+      >
+        {sorts.map(([order, label]) => (
+          <option key={order} value={order}>
+            {label}
+          </option>
+        ))}
+      </select>
+      <label class="check">
+        <input
+          type="checkbox"
+          checked={showDeleted}
+          onChange={(event) => apply({ showDeleted: event.currentTarget.checked }, 0)}
+        />
+        {text.patients.showDeleted}
+      </label>
+    </search>
+  );
+}
+
+function NoPatients() {
+  const { query, sex } = filters.value;
+  if (!query && !sex) return <Empty title={text.patients.emptyTitle} hint={text.patients.emptyHint} />;
+  const clear = () => {
+    filters.value = NO_FILTERS;
+    void list.restart();
+  };
+  return (
+    <Empty title={text.patients.noMatchTitle} hint={text.patients.noMatchHint}>
+      <button type="button" onClick={clear}>
+        {text.patients.clear}
+      </button>
+    </Empty>
+  );
+}
+
+function PatientTable({ items }: { items: Patient[] }) {
+  const today = isoDate(new Date());
+  return (
+    <table class="patients">
+      <thead>
+        <tr>
+          <th scope="col">{text.fields.name}</th>
+          <th scope="col">{text.fields.date_of_birth}</th>
+          <th scope="col">{text.fields.sex}</th>
+          <th scope="col">{text.fields.medical_record_number}</th>
+          <th scope="col">{text.fields.phone}</th>
+          <th scope="col">{text.fields.registered_date}</th>
+        </tr>
+      </thead>
+      <tbody>
+        {items.map((patient) => (
+          <PatientRow key={patient.id} patient={patient} today={today} />
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
+function PatientRow({ patient, today }: { patient: Patient; today: string }) {
+  return (
+    <tr>
+      <td class="primary-cell">
+        <a href={`#/patients/${patient.id}`}>
+          <Text value={patient.name} />
+        </a>
+        {patient.deleteTime && <Badge kind="bad">{text.patients.deleted}</Badge>}
+        <span class="muted small block">
+          <Text value={patient.email} />
+        </span>
+      </td>
+      <td class="number">
+        {patient.dateOfBirth} <span class="muted">· {ageAt(patient.dateOfBirth, today)}</span>
+      </td>
+      <td>{patient.sex ? text.sexes[patient.sex] : <span class="muted">{text.none}</span>}</td>
+      <td class="number optional">
+        <Text value={patient.medicalRecordNumber} />
+      </td>
+      <td class="number optional">
+        <Text value={patient.phone} />
+      </td>
+      <td class="number optional">{patient.registeredDate}</td>
+    </tr>
+  );
+}

@@ -1,0 +1,168 @@
+// A patient's record: its details, history and what the other services know about it.
+
+import { useState } from "preact/hooks";
+import { patients } from "../api/clients";
+import { useLoaded } from "../api/hooks";
+import { toProblem, type Problem } from "../api/problem";
+import { isAdmin } from "../api/session";
+import { isoMinute, toDate } from "../format";
+import type { Patient } from "../gen/pulsetrack/patient/v1/patient_pb";
+import { text } from "../strings";
+import { Badge, Text } from "../ui/content";
+import { Dialog } from "../ui/dialog";
+import { Page } from "../ui/page";
+import { Failed, Notice, ProblemNotice, Skeleton } from "../ui/states";
+import { announce } from "../ui/toast";
+import { Details } from "./details";
+import { PatientForm } from "./form";
+import { History } from "./history";
+import { loadPatient } from "./load";
+import { update } from "./store";
+
+export function PatientView({ id, tab }: { id: string; tab: string }) {
+  const loaded = useLoaded((signal) => loadPatient(id, signal), [id]);
+  const patient = loaded.value;
+  const change = (changed: Patient) => {
+    loaded.set(changed);
+    update(changed);
+  };
+  if (patient && tab === "edit") return <PatientForm patient={patient} onSaved={change} />;
+  if (patient) return <Record patient={patient} tab={tab} onChange={change} />;
+  return (
+    <Page title={text.patients.title} back="/patients">
+      {loaded.problem ? <NotLoaded problem={loaded.problem} retry={loaded.reload} /> : <Skeleton rows={8} />}
+    </Page>
+  );
+}
+
+function NotLoaded({ problem, retry }: { problem: Problem; retry: () => void }) {
+  const isMissing = problem.reason === "PATIENT_NOT_FOUND" || problem.reason === "FIELDS_INVALID";
+  if (!isMissing) return <Failed title={text.patient.failed} problem={problem} retry={retry} />;
+  return (
+    <div class="state">
+      <h2>{text.patient.missingTitle}</h2>
+      <p>{text.patient.missingHint}</p>
+      <a class="button" href="#/patients">
+        {text.toPatients}
+      </a>
+    </div>
+  );
+}
+
+interface Properties {
+  patient: Patient;
+  tab: string;
+  onChange: (patient: Patient) => void;
+}
+
+function Record({ patient, tab, onChange }: Properties) {
+  const deleted = toDate(patient.deleteTime);
+  const heading = (
+    <>
+      <Text value={patient.name} />
+      {deleted && <Badge kind="bad">{text.patients.deleted}</Badge>}
+    </>
+  );
+  return (
+    <Page
+      title={patient.name}
+      heading={heading}
+      back="/patients"
+      actions={<Actions patient={patient} onChange={onChange} />}
+    >
+      {deleted && (
+        <Notice kind="warning">
+          <strong>{text.patient.deletedNotice(isoMinute(deleted))}</strong> {text.patient.deletedHint}
+        </Notice>
+      )}
+      <Tabs id={patient.id} current={tab} />
+      {tab === "history" ? <History patient={patient} /> : <Details patient={patient} />}
+    </Page>
+  );
+}
+
+function Tabs({ id, current }: { id: string; current: string }) {
+  const tabs = ["details", "history"] as const;
+  return (
+    <nav class="tabs" aria-label={text.patient.tabsLabel}>
+      {tabs.map((tab) => (
+        <a key={tab} href={`#/patients/${id}/${tab}`} aria-current={tab === current ? "page" : undefined}>
+          {text.patient.tabs[tab]}
+        </a>
+      ))}
+    </nav>
+  );
+}
+
+function Actions({ patient, onChange }: Omit<Properties, "tab">) {
+  const [confirming, setConfirming] = useState(false);
+  const [busy, setBusy] = useState(false);
+  const [problem, setProblem] = useState<Problem>();
+
+  const run = async (call: () => Promise<Patient>, message: string) => {
+    setBusy(true);
+    setProblem(undefined);
+    try {
+      onChange(await call());
+      announce(message);
+      setConfirming(false);
+    } catch (error) {
+      const found = toProblem(error);
+      if (found.reason === "ETAG_MISMATCH") onChange(await loadPatient(patient.id));
+      setProblem(found);
+    }
+    setBusy(false);
+  };
+  const remove = () => run(() => patients.deletePatient({ id: patient.id, etag: patient.etag }), text.patient.removed);
+  const undelete = () => run(() => patients.undeletePatient({ id: patient.id }), text.patient.restored);
+
+  if (patient.deleteTime) {
+    return isAdmin.value ? (
+      <>
+        {problem && <ProblemNotice title={text.form.failed} problem={problem} />}
+        <button type="button" class="primary" onClick={undelete} disabled={busy}>
+          {text.patient.undelete}
+        </button>
+      </>
+    ) : null;
+  }
+  return (
+    <>
+      {isAdmin.value && (
+        <button type="button" onClick={() => setConfirming(true)}>
+          {text.patient.remove}
+        </button>
+      )}
+      <a class="button primary" href={`#/patients/${patient.id}/edit`}>
+        {text.patient.edit}
+      </a>
+      {confirming && (
+        <Dialog
+          title={text.patient.removeTitle}
+          action={text.patient.remove}
+          dangerous
+          busy={busy}
+          onConfirm={remove}
+          onClose={() => setConfirming(false)}
+        >
+          <p>
+            <strong>
+              <Text value={patient.name} />
+            </strong>
+          </p>
+          <p>{text.patient.removeHint}</p>
+          {problem && <RemoveProblem problem={problem} />}
+        </Dialog>
+      )}
+    </>
+  );
+}
+
+function RemoveProblem({ problem }: { problem: Problem }) {
+  if (problem.reason !== "ETAG_MISMATCH") return <ProblemNotice title={text.form.failed} problem={problem} />;
+  return (
+    <Notice kind="warning">
+      <strong>{text.patient.changedTitle}</strong> {text.patient.changedHint}
+    </Notice>
+  );
+}

@@ -1,0 +1,18 @@
+"""The built console: its size, and its page."""
+
+import gzip
+import re
+
+from console.build import OUTPUT
+
+MAX_BYTES = 120_000
+
+
+def test_script_is_small_when_compressed(built: None) -> None:
+    assert len(gzip.compress((OUTPUT / "app.js").read_bytes())) < MAX_BYTES
+
+
+def test_page_has_no_inline_code_and_names_no_other_host(built: None) -> None:
+    page = (OUTPUT / "index.html").read_text(encoding="utf-8")
+    assert re.findall(r"<style|style=|\son\w+=|https?:|//", page) == []
+    assert re.findall(r"<script([^>]*)>", page) == [' type="module" src="app.js"']

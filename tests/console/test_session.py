@@ -1,0 +1,81 @@
+"""Signing in to the console, its connection and its appearance."""
+
+from typing import Literal
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.console.browser import SIZES, Console
+from tests.e2e.sessions import ADMIN_EMAIL, Session, a_patient
+from tests.harness.chromium import NEEDS_CHROMIUM
+from tools.instance import Instance
+
+pytestmark = [NEEDS_CHROMIUM, pytest.mark.timeout(300)]
+
+
+def test_wrong_password_is_reported(built: None, browser: Browser, system: Instance) -> None:
+    console = Console(browser, system.url)
+    console.page.get_by_label("Email").fill(ADMIN_EMAIL)
+    console.page.get_by_label("Password").fill("not the password")
+    console.page.keyboard.press("Enter")
+    console.page.get_by_role("alert").filter(has_text="The email or password is wrong.").wait_for()
+    assert (console.find_barriers(), console.errors) == ([], [])
+    console.page.close()
+
+
+def test_lost_connection_is_shown_until_the_gateway_is_back(console: Console) -> None:
+    console.open("/patients", "Patients")
+    search = console.page.get_by_label("Search patients")
+    banner = console.page.get_by_text("The gateway is unreachable")
+    console.page.context.set_offline(True)
+    try:
+        search.fill("ana")
+        banner.wait_for()
+        assert console.find_barriers() == []
+    finally:
+        console.page.context.set_offline(False)
+    banner.wait_for(state="hidden")
+    console.page.get_by_role("alert").wait_for(state="hidden")  # the list loads again by itself
+    search.fill("")
+    console.errors.clear()  # the browser reports the failed requests
+
+
+def test_inline_code_and_other_hosts_are_blocked(console: Console) -> None:
+    inline = "const s = document.createElement('script'); s.textContent = 'ran = true'; document.body.append(s)"
+    assert console.page.evaluate(f"() => {{ {inline}; return typeof ran }}") == "undefined"
+    assert console.page.evaluate("() => fetch('https://elsewhere.test/').catch(() => 'refused')") == "refused"
+    console.page.wait_for_function("violations.includes('script-src-elem') && violations.includes('connect-src')")
+    console.errors.clear()
+
+
+Scheme = Literal["light", "dark"]
+
+VIEWS = {
+    "/patients": "Patients",
+    "/patients/new": "New patient",
+    "/patients/{id}": "Ana Silva",
+    "/patients/{id}/edit": "Edit patient",
+    "/patients/{id}/history": "Ana Silva",
+    "/nothing": "This page does not exist",
+}
+
+
+@pytest.mark.parametrize(("size", "scheme"), [("wide", "light"), ("phone", "dark")])
+def test_views_are_accessible_and_fit_the_window(console: Console, admin: Session, size: str, scheme: Scheme) -> None:
+    patient = admin.post("/v1/patients", a_patient())
+    width, height = SIZES[size]
+    console.page.set_viewport_size({"width": width, "height": height})
+    console.page.emulate_media(color_scheme=scheme)
+    for path, heading in VIEWS.items():
+        console.open(path.format(id=patient["id"]), heading)
+        assert (path, console.find_barriers(), console.is_too_wide()) == (path, [], False)
+
+
+def test_user_signs_out_and_leaves_nothing_behind(built: None, browser: Browser, system: Instance) -> None:
+    console = Console(browser, system.url, "phone")
+    console.sign_in_admin(system)
+    console.page.get_by_role("button", name="Sign out").click()
+    console.page.get_by_role("heading", name="Sign in").wait_for()
+    stored = console.page.evaluate("[localStorage.length, sessionStorage.length, document.cookie]")
+    assert (stored, console.errors) == ([0, 0, ""], [])
+    console.page.close()
