@@ -2,13 +2,16 @@
 
 import re
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.clients.environments import UV, build_wheel, execute, python_programs
 from tests.e2e.sessions import ADMIN_EMAIL
+from tests.tools.locks import pins
 from tools.instance import Instance
 from tools.local.process import ROOT
 
@@ -36,6 +39,14 @@ def test_package_passes_its_tests(system: Instance, package: Path) -> None:
     printed = execute("python", "-m", "pytest", "-q", "tests", folder=SOURCE, path=python_programs(), **variables)
     assert " passed" in printed
     assert "skipped" not in printed
+
+
+@pytest.mark.parametrize("library", ["grpcio", "protobuf"])
+def test_package_requires_at_least_the_version_that_generated_its_code(library: str) -> None:
+    project = tomllib.loads((SOURCE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    [required] = [each for each in map(Requirement, project["dependencies"]) if each.name == library]
+    [locked] = pins(SOURCE / "requirements.lock")[library].specifier
+    assert f">={locked.version}" in {str(each) for each in required.specifier}
 
 
 @pytest.mark.soak

@@ -99,3 +99,11 @@ def test_completion_script_is_printed(run: Run, capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit):
         main(["--print-completion", "bash"])
     assert "patients" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["login", "--url", "localhost:8080"], ["stats", "--start", "31.1.2026"]])
+def test_invalid_argument_is_rejected(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert arguments[-1] in capsys.readouterr().err

@@ -5,7 +5,7 @@ import asyncio
 import getpass
 import os
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from typing import TypeAlias
@@ -29,7 +29,10 @@ except ImportError:
 _URL = "http://127.0.0.1:8080"
 _FIELDS = ("name", "email", "address", "date-of-birth", "registered-date", "phone", "medical-record-number")
 _SEXES = [name.removeprefix("SEX_").lower() for name in Sex.keys()[1:]]
-_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - argparse has no public name for it
+_ENVIRONMENT = "login reads PULSETRACK_URL, PULSETRACK_EMAIL and PULSETRACK_PASSWORD instead of asking."
+
+Command = Callable[[argparse.Namespace], Coroutine[None, None, None]]
+_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
 _BUCKETS = [name.removeprefix("BUCKET_").lower() for name in Bucket.keys()[1:]]
 
 
@@ -130,53 +133,70 @@ def _fields(arguments: argparse.Namespace) -> PatientFields:
 
 
 def _date(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=UTC)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"not a date, as YYYY-MM-DD: {text}") from None
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Returns the parser of the arguments."""
-    parser = argparse.ArgumentParser(prog="pulsetrack", description="Calls PulseTrack, a patient-management backend.")
-    shtab.add_argument_to(parser, "--print-completion", help="print a completion script for a shell")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    shown = argparse.ArgumentParser(add_help=False)
-    shown.add_argument("--output", "-o", choices=["table", "json"], default="table", help="json: an object per line")
+def _url(text: str) -> str:
+    if not text.startswith(("http://", "https://")):
+        raise argparse.ArgumentTypeError(f"not an HTTP URL: {text}")
+    return text
 
-    def add(group: "_Commands", name: str, run: object, summary: str) -> argparse.ArgumentParser:
-        command = group.add_parser(name, parents=[shown], help=summary, description=f"{summary}.")
-        command.set_defaults(run=run)
-        return command
 
-    login = add(commands, "login", log_in, "Log in, and store the session")
-    login.add_argument("--url", default=os.environ.get("PULSETRACK_URL", _URL), help="the gateway (%(default)s)")
-    login.add_argument("--email", default=os.environ.get("PULSETRACK_EMAIL"))
-    login.epilog = "PULSETRACK_PASSWORD is read instead of a prompt."
-    add(commands, "logout", log_out, "End the session")
-    patients = commands.add_parser("patients", help="Read and change patients").add_subparsers(
-        required=True, metavar="COMMAND"
-    )
-    listing = add(patients, "list", list_patients, "List patients, newest or best matches first")
+def _add_command(group: _Commands, name: str, run: Command, summary: str) -> argparse.ArgumentParser:
+    command = group.add_parser(name, help=summary, description=f"{summary}.")
+    command.set_defaults(run=run)
+    return command
+
+
+def _add_output(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--output", "-o", choices=["table", "json"], default="table", help="json: an object per line")
+
+
+def _add_patient_commands(commands: _Commands) -> None:
+    patients = commands.add_parser("patients", help="Read and change patients")
+    group = patients.add_subparsers(required=True, metavar="COMMAND")
+    listing = _add_command(group, "list", list_patients, "List patients, newest or best matches first")
     listing.add_argument("--query", "-q", default="", help="words of names, emails, phone and record numbers")
     listing.add_argument("--limit", type=int, default=50, help="the maximum number (%(default)s)")
-    listing.add_argument("--show-deleted", action="store_true")
-    add(patients, "get", get_patient, "Show a patient").add_argument("id")
-    creating, updating = (
-        add(patients, "create", create_patient, "Create a patient"),
-        add(patients, "update", update_patient, "Change fields of a patient"),
-    )
+    listing.add_argument("--show-deleted", action="store_true", help="include deleted patients")
+    getting = _add_command(group, "get", get_patient, "Show a patient")
+    getting.add_argument("id")
+    creating = _add_command(group, "create", create_patient, "Create a patient")
     creating.add_argument("--request-id", default="", help="repeat a call with the same ID to create one patient")
+    updating = _add_command(group, "update", update_patient, "Change fields of a patient")
     updating.add_argument("id")
     updating.add_argument("--etag", default="", help="fail if the patient has changed since this version")
     for command in (creating, updating):
         for field in _FIELDS:
             command.add_argument(f"--{field}")
         command.add_argument("--sex", choices=_SEXES)
-    add(commands, "watch", watch, "Print changes of patients as they happen, until Ctrl-C").add_argument(
-        "--resume-token", default="", help="continue after this token"
+    for command in (listing, getting, creating, updating):
+        _add_output(command)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the arguments."""
+    parser = argparse.ArgumentParser(
+        prog="pulsetrack", description="Calls PulseTrack, a patient-management backend.", epilog=_ENVIRONMENT
     )
-    statistics = add(commands, "stats", show_statistics, "Show registrations, updates and deletions over time")
+    shtab.add_argument_to(parser, "--print-completion", help="print a completion script for a shell")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    login = _add_command(commands, "login", log_in, "Log in, and store the session")
+    login.add_argument("--url", type=_url, default=os.environ.get("PULSETRACK_URL", _URL), help="default: %(default)s")
+    login.add_argument("--email", default=os.environ.get("PULSETRACK_EMAIL"))
+    _add_command(commands, "logout", log_out, "End the session")
+    _add_patient_commands(commands)
+    watching = _add_command(commands, "watch", watch, "Print changes of patients as they happen, until Ctrl-C")
+    watching.add_argument("--resume-token", default="", help="continue after this token")
+    statistics = _add_command(commands, "stats", show_statistics, "Show registrations, updates and deletions over time")
     statistics.add_argument("--bucket", choices=_BUCKETS, default="day")
     statistics.add_argument("--start", type=_date, help="a date, as YYYY-MM-DD")
     statistics.add_argument("--end", type=_date, help="a date, as YYYY-MM-DD")
+    for command in (watching, statistics):
+        _add_output(command)
     return parser
 
 
@@ -187,6 +207,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         asyncio.run(arguments.run(arguments))
     except PulseTrackError as error:
         print(error, file=sys.stderr)
+        return 1
+    except EOFError:
+        print("No input. Set PULSETRACK_EMAIL and PULSETRACK_PASSWORD.", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more can be printed at exit
         return 1
     except KeyboardInterrupt:
         return 130

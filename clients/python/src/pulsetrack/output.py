@@ -13,6 +13,7 @@ from rich.text import Text
 from pulsetrack.analytics.v1.analytics_pb2 import PatientStatistics
 from pulsetrack.patient.v1.patient_pb2 import Patient, RevisionType, Sex, WatchPatientsResponse
 
+_NUMBERS = ("Registrations", "Updates", "Deletions", "Patients", "Count")
 _WIDTH = 200
 """The width of tables that are not printed to a terminal."""
 
@@ -59,7 +60,7 @@ def print_statistics(statistics: PatientStatistics) -> None:
 def _print_table(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", justify="right" if column in _NUMBERS else "left")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))  # a Text is not interpreted as markup
     Console(width=None if sys.stdout.isatty() else _WIDTH).print(table)

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import grpc
@@ -30,7 +30,7 @@ class Password:
     """The credentials of a user."""
 
     email: str
-    password: str
+    password: str = field(repr=False)
     code: Callable[[], str] | None = None
     """Returns a code of the user's second factor. Called only if the user has one."""
 
@@ -39,8 +39,8 @@ class Password:
 class Tokens:
     """The tokens of a session."""
 
-    access_token: str
-    refresh_token: str
+    access_token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
     refresh_time: float
     """When to replace the access token, in Unix seconds: shortly before it expires."""
 
