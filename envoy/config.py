@@ -7,7 +7,7 @@ import yaml
 from envoy.clusters import service_clusters
 from envoy.extension import Config
 from envoy.listener import gateway_listener
-from envoy.overload import layered_runtime, overload_manager
+from envoy.overload import layered_runtime, memory_allocator, overload_manager
 from envoy.target import Address, Target, socket_address
 from envoy.tokens import keys_cluster
 from envoy.tracing import collector_clusters
@@ -26,6 +26,7 @@ def build_bootstrap(target: Target) -> Config:
         "node": {"id": "gateway", "cluster": "pulsetrack"},
         "admin": _admin(target),
         "layered_runtime": layered_runtime(),
+        "memory_allocator_manager": memory_allocator(),
         "overload_manager": overload_manager(target),
         "static_resources": {
             "listeners": [gateway_listener(target)],

@@ -60,6 +60,15 @@ def overload_manager(target: Target) -> Config:
     }
 
 
+def memory_allocator() -> Config:
+    """Returns the rate at which free memory is returned to the operating system.
+
+    Without it, Envoy keeps the memory of its largest burst of requests. The rate is low because busy workers need
+    some of this memory again, and then have to get it back from the operating system.
+    """
+    return {"bytes_to_release": 1024 * 1024, "memory_release_interval": "1s"}
+
+
 def layered_runtime() -> Config:
     """Returns the runtime values for premature resets and the size of regular expressions."""
     values = {

@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
+import httpx
 import psutil
 import pytest
 
 from services.common.protobuf.contract import SERVICES
 from tests.e2e.sessions import ADMIN_EMAIL, Session
 from tests.harness.system import NewFolder
+from tests.harness.waiting import eventually
 from tools.instance import Instance, run_instance
 
 SECONDS = float(os.environ.get("PULSETRACK_SOAK_SECONDS", "180"))
@@ -27,8 +29,17 @@ _log = logging.getLogger(__name__)
 
 PARTS = ("gateway", *SERVICES)
 ROUND_SECONDS = 20
-GROWTH_MIB = 8
-"""The permitted growth after the warm-up, which is that of the allocator and of caches."""
+ALLOCATED = "allocated by the gateway"
+"""What Envoy has allocated, without the free memory that it has not yet returned to the operating system."""
+GROWTH_MIB = {**dict.fromkeys(PARTS, 8), ALLOCATED: 2}
+"""The permitted growth after the warm-up.
+
+For resident memory, it is that of allocators and caches. What Envoy has allocated grows by 4.7 KiB for each new token,
+up to 1000 of them: less than 1 MiB in an hour of this load. It does not include the memory of Lua. 20 KiB that leak in
+100 requests would be 15 MiB.
+"""
+LAST_ROUNDS = 3
+"""The rounds of which the smallest reading counts. A leak remains, but the memory of a burst is returned."""
 
 WATCH = f"/{SERVICES['patient']}/WatchPatients"
 WATCHES, ROUND_WATCHES, CONCURRENT = 20_000, 2_000, 8
@@ -46,11 +57,25 @@ def instance(new_folder: NewFolder) -> Iterator[Instance]:
 
 
 def read_memory(instance: Instance) -> dict[str, float]:
-    """Returns the resident memory of the gateway and the services, in MiB."""
-    pids = {part: instance.state().processes[part].pid for part in PARTS}
-    memory = {part: psutil.Process(pid).memory_info().rss / _MIB for part, pid in pids.items()}
+    """Returns the resident memory of the gateway and the services, and what Envoy has allocated, in MiB."""
+    state = instance.state()
+    allocated = read_allocated(state.ports["gateway-admin"])
+    memory = {part: psutil.Process(state.processes[part].pid).memory_info().rss / _MIB for part in PARTS}
+    memory[ALLOCATED] = allocated / _MIB
     _log.info("MiB: %s", {part: round(size, 1) for part, size in memory.items()})
     return memory
+
+
+def read_allocated(port: int) -> int:
+    """Returns the bytes that Envoy has allocated, once its statistics, up to 5 s old, show that the load has ended."""
+
+    def read() -> int:
+        text = httpx.get(f"http://127.0.0.1:{port}/stats?filter=^server.(memory_allocated|total_connections)$").text
+        statistics = dict(line.split(": ") for line in text.splitlines())
+        is_idle = int(statistics["server.total_connections"]) <= 1  # its own connection fetches the keys
+        return is_idle and int(statistics["server.memory_allocated"])
+
+    return eventually(read)
 
 
 def cancel_watches(instance: Instance) -> None:
@@ -90,14 +115,16 @@ def test_memory_is_flat_under_sustained_load(instance: Instance, tmp_path: Path)
     while time.monotonic() < warm_up_end:
         run_load(instance, tmp_path)
     before = read_memory(instance)
-    while time.monotonic() < end:
-        run_load(instance, tmp_path)
-    grown = {part: size - before[part] for part, size in read_memory(instance).items()}
-    assert {part: size for part, size in grown.items() if size > GROWTH_MIB} == {}
+    rounds: list[dict[str, float]] = []
+    while time.monotonic() < end or len(rounds) < LAST_ROUNDS:
+        rounds.append(run_load(instance, tmp_path))
+    after = {part: min(memory[part] for memory in rounds[-LAST_ROUNDS:]) for part in before}
+    grown = {part: after[part] - before[part] for part in before}
+    assert {part: size for part, size in grown.items() if size > GROWTH_MIB[part]} == {}
 
 
-def run_load(instance: Instance, folder: Path) -> None:
-    """Makes mixed calls and watches for a round. Fails if one of them fails."""
+def run_load(instance: Instance, folder: Path) -> dict[str, float]:
+    """Makes mixed calls and watches for a round, and returns the memory after it. Fails if one of the calls fails."""
     options = {
         "--url": instance.url,
         "--users": "5",
@@ -109,4 +136,4 @@ def run_load(instance: Instance, folder: Path) -> None:
     command = [sys.executable, "-m", "tools.load", *arguments, "sign-ups", "log-ins", "mixed", "watchers"]
     load = subprocess.run(command, capture_output=True, text=True, check=False)
     assert load.returncode == 0, load.stdout + load.stderr
-    read_memory(instance)
+    return read_memory(instance)
