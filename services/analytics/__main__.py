@@ -1,6 +1,7 @@
 """Runs the analytics service and its Kafka consumer."""
 
 import asyncio
+from datetime import timedelta
 from typing import Annotated
 
 from msgspec import Meta
@@ -20,7 +21,7 @@ from services.common.messaging.topic_settings import DEAD_LETTERS
 from services.common.observability.export import export_telemetry
 from services.common.observability.logging import configure_logging
 from services.common.postgres.database import open_database
-from services.common.postgres.retention import Retention
+from services.common.postgres.retention import OldRows, Retention
 from services.common.protobuf.contract import SERVICES
 from services.common.rpc.client import create_trust_fetcher, open_channel
 from services.common.rpc.server import run, serve
@@ -61,7 +62,7 @@ async def main() -> None:
             Sealer(db, AUDIT) as sealer,
             export_telemetry(settings, "analytics", [db, subscription, dead_letters, sealer]),
             AccessLog(db, AUDIT, people_per_second=settings.people_per_second) as log,
-            Retention(db, events, events.c.occur_time, days=settings.event_retention_days),
+            Retention(db, OldRows(events, events.c.occur_time, timedelta(settings.event_retention_days))),
         ):
             consumer = tasks.create_task(subscription.consume(EventStore(db, dead_letters).store))
             service, audit = AnalyticsService(db), AccessInterceptors(log, path_ids_are_subjects=False)

@@ -9,9 +9,10 @@ from msgspec import Meta
 from services.auth.authorization import SignUpPolicy, create_authorization
 from services.auth.factor_store import FactorStore
 from services.auth.mail_outbox import MailOutbox
-from services.auth.mail_sender import RETENTION_DAYS, MailSender
+from services.auth.mail_sender import MailSender
 from services.auth.mail_settings import MailConfig, MailFrom, PublicUrl, SmtpUrl, parse_mail_config
-from services.auth.models import AUDIT, mails
+from services.auth.models import AUDIT
+from services.auth.old_rows import OLD_ROWS
 from services.auth.password_strength import PasswordRules
 from services.auth.passwords import Passwords
 from services.auth.service import AuthService
@@ -103,7 +104,7 @@ async def main() -> None:
         open_database(settings) as db,
         Sealer(db, AUDIT) as sealer,
         MailSender(db, outbox, mail) as sender,
-        Retention(db, mails, mails.c.end_time, days=RETENTION_DAYS),
+        Retention(db, *OLD_ROWS),
         export_telemetry(settings, "auth", [db, sealer, sender]),
         SigningKeys(db, settings.key_passphrase) as keys,
         AccessLog(db, AUDIT, people_per_second=settings.people_per_second) as log,

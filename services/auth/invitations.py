@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from asyncpg import Record
-from sqlalchemy import Uuid, bindparam, func, insert, select, update
+from sqlalchemy import Text, Uuid, bindparam, func, insert, select, update
 from uuid_utils.compat import uuid7
 
 from gen.pulsetrack.auth.v1 import (
@@ -56,6 +56,7 @@ _ACCEPT = Statement(
 )
 _revoke = update(invitations).where(*_is_open).values(revoke_time=func.now())
 _REVOKE = Statement(_revoke.where(_row.id == bindparam("invitation_id")).returning(*_row))
+_LOCK_EMAIL = Statement(select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("key", type_=Text), 3))))
 _REVOKE_EARLIER = Statement(_revoke.where(_row.email_key == bindparam("key")))
 
 
@@ -70,12 +71,13 @@ class Invitations:
     async def create_invitation(
         self, request: CreateInvitationRequest, caller: Caller, tx: Transaction
     ) -> CreateInvitationResponse:
-        """Creates an invitation, which replaces earlier ones. Raises FieldsInvalid, EmailAlreadyExists."""
+        """Creates an invitation, which replaces an earlier one. Raises FieldsInvalid, EmailAlreadyExists."""
         if violations := await self._checks.create_invitation(request):
             raise FieldsInvalid(violations)
         email_key = build_key(request.email)
         if await tx.row(GET_USER_BY_EMAIL, email_key=email_key):
             raise EmailAlreadyExists
+        await tx.run(_LOCK_EMAIL, key=email_key)  # concurrent calls replace each other's invitation
         await tx.run(_REVOKE_EARLIER, key=email_key)
         token = create_token()
         [row] = await tx.rows(

@@ -29,14 +29,10 @@ _LOCK_USER = Statement(
 )
 _COUNT_FAILURE = Statement(update(login_challenges).where(_has_digest).values(failures=_row.failures + 1))
 _DELETE = Statement(delete(login_challenges).where(_has_digest))
-_DELETE_EXPIRED = Statement(
-    delete(login_challenges).where(_row.user_id == bindparam("of_user"), _row.expire_time < func.now())
-)
 
 
 async def create_challenge(tx: Transaction, user: Record) -> str:
     """Returns a challenge for a user whose password was verified. A password change invalidates it."""
-    await tx.run(_DELETE_EXPIRED, of_user=user["id"])
     challenge = create_token()
     await tx.run(
         _INSERT,

@@ -82,7 +82,7 @@ refresh_tokens = Table(
     Column("family_id", Uuid, nullable=False, index=True),
     Column("user_id", ForeignKey(users.c.id), nullable=False, index=True),
     Column("create_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    Column("expire_time", DateTime(timezone=True), nullable=False),
+    Column("expire_time", DateTime(timezone=True), nullable=False, index=True),
     Column("use_time", DateTime(timezone=True)),
 )
 
@@ -101,6 +101,7 @@ sessions = Table(
 """Sessions. The family_id of a refresh token is the id of its session. end_time is set if it was ended early."""
 
 Index("sessions_newest", sessions.c.user_id.desc(), sessions.c.create_time.desc(), sessions.c.id.desc())
+Index("sessions_old", func.least(sessions.c.expire_time, sessions.c.end_time))
 Index("sessions_ended", sessions.c.end_time, postgresql_where=sessions.c.end_time.is_not(None))
 
 invitations = Table(
@@ -113,7 +114,7 @@ invitations = Table(
     Column("role", Text, nullable=False),
     Column("creator_id", ForeignKey(users.c.id), nullable=False, index=True),
     Column("create_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    Column("expire_time", DateTime(timezone=True), nullable=False),
+    Column("expire_time", DateTime(timezone=True), nullable=False, index=True),
     Column("revoke_time", DateTime(timezone=True)),
     Column("user_id", ForeignKey(users.c.id)),
 )
@@ -126,7 +127,7 @@ password_resets = Table(
     metadata,
     Column("user_id", ForeignKey(users.c.id), primary_key=True),
     Column("digest", LargeBinary, nullable=False, unique=True),
-    Column("expire_time", DateTime(timezone=True), nullable=False),
+    Column("expire_time", DateTime(timezone=True), nullable=False, index=True),
 )
 """The token with which a user can set a new password."""
 
@@ -153,7 +154,7 @@ login_challenges = Table(
     Column("digest", LargeBinary, primary_key=True),
     Column("user_id", ForeignKey(users.c.id), nullable=False, index=True),
     Column("password_digest", LargeBinary, nullable=False),
-    Column("expire_time", DateTime(timezone=True), nullable=False),
+    Column("expire_time", DateTime(timezone=True), nullable=False, index=True),
     Column("failures", Integer, nullable=False, server_default="0"),
 )
 """Logins that wait for the code of the second factor. password_digest is the digest of the verified password's hash."""
@@ -193,7 +194,7 @@ email_verifications = Table(
     metadata,
     Column("user_id", ForeignKey(users.c.id), primary_key=True),
     Column("digest", LargeBinary, nullable=False, unique=True),
-    Column("expire_time", DateTime(timezone=True), nullable=False),
+    Column("expire_time", DateTime(timezone=True), nullable=False, index=True),
 )
 """The mailed token with which a user verifies the email address."""
 

@@ -85,13 +85,6 @@ _USE_TOKEN = Statement(
     .values(use_time=func.now())
     .returning(_token.family_id)
 )
-_DELETE_EXPIRED_TOKENS = Statement(
-    delete(refresh_tokens).where(_token.user_id == bindparam("user_id"), _token.expire_time < func.now())
-)
-_outdated = func.now() - bindparam("within", type_=Interval)
-_DELETE_EXPIRED_SESSIONS = Statement(
-    delete(sessions).where(_is_of_user, or_(_session.expire_time < _outdated, _session.end_time < _outdated))
-)
 _oldest = select(_session.id).where(_is_of_user, *_is_active)
 _oldest = _oldest.order_by(_session.create_time.desc(), _session.id.desc()).offset(MAX_SESSIONS).limit(MAX_SESSIONS)
 _END_OLDEST = Statement(
@@ -157,12 +150,6 @@ async def end_oldest(tx: Transaction, user_id: UUID) -> None:
     """Ends the oldest sessions of a user above MAX_SESSIONS. The transaction has locked the user."""
     for row in await tx.rows(_END_OLDEST, user_id=user_id):
         await tx.run(_DELETE_TOKENS, user_id=user_id, session_id=row["id"], kept_id=None)
-
-
-async def delete_expired(tx: Transaction, user_id: UUID) -> None:
-    """Deletes the expired refresh tokens of a user, and sessions whose access tokens have all expired."""
-    await tx.run(_DELETE_EXPIRED_SESSIONS, user_id=user_id, within=TOKEN_VALIDITY)
-    await tx.run(_DELETE_EXPIRED_TOKENS, user_id=user_id)
 
 
 async def delete_all(tx: Transaction) -> None:

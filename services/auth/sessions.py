@@ -50,7 +50,6 @@ from services.auth.session_store import (
     LIST_SESSIONS,
     add_token,
     begin_or_extend,
-    delete_expired,
     end_oldest,
     end_sessions,
     find_owner,
@@ -211,7 +210,6 @@ class Sessions:
     async def _begin_session(self, tx: Transaction, user: Record) -> TokenPair:
         """Begins a session of an authenticated user. The transaction has locked the user's row."""
         await reset_failures(tx, user["email_key"])
-        await delete_expired(tx, user["id"])
         session_id = uuid7()
         await self._begin_or_extend(tx, user["id"], session_id)
         await end_oldest(tx, user["id"])

@@ -1,5 +1,6 @@
 """Runs the patient service and the relays of its outbox."""
 
+from datetime import timedelta
 from typing import Annotated
 
 from msgspec import Meta
@@ -13,7 +14,7 @@ from services.common.messaging.topic import KnownTopics
 from services.common.observability.export import export_telemetry
 from services.common.observability.logging import configure_logging
 from services.common.postgres.database import open_database
-from services.common.postgres.retention import Retention
+from services.common.postgres.retention import OldRows, Retention
 from services.common.protobuf.contract import SERVICES
 from services.common.rpc.client import ServiceCredentials, create_trust_fetcher, open_channel
 from services.common.rpc.server import run, serve
@@ -66,7 +67,7 @@ async def main() -> None:
         Sealer(db, AUDIT) as sealer,
         export_telemetry(settings, "patient", [db, outbox, sealer]),
         AccessLog(db, AUDIT, people_per_second=settings.people_per_second) as log,
-        Retention(db, outbox_rows, outbox_rows.c.delivered_time, days=settings.outbox_retention_days),
+        Retention(db, OldRows(outbox_rows, outbox_rows.c.delivered_time, timedelta(settings.outbox_retention_days))),
         outbox.relay(db, known, topic),
         outbox.relay(db, known, BillingAccounts(billing, credentials)),
     ):

@@ -144,6 +144,13 @@ def test_one_of_two_concurrent_calls_accepts_the_invitation(auth: Client, admin:
     assert len(users) == len(rejected) == 1
 
 
+def test_concurrent_invitations_of_an_email_leave_one_pending(admin: Client) -> None:
+    email = f"{uuid4()}@clinic.test"
+    invited, _ = call_concurrently(partial(invite, admin, email=email) for _ in range(8))
+    states = [find(admin, each.invitation).state for each in invited]
+    assert sorted(states) == [InvitationState.PENDING] + [InvitationState.REVOKED] * 7
+
+
 def test_rejected_username_does_not_use_the_invitation(auth: Client, admin: Client) -> None:
     invited, taken = invite(admin), accept(auth, invite(admin).token)
     assert attempt(lambda: accept(auth, invited.token, username=taken.username)).reason == "USERNAME_ALREADY_EXISTS"

@@ -200,12 +200,6 @@ def test_bundle_lists_an_ended_session_until_its_tokens_have_expired(auth: Clien
     eventually(lambda: not is_listed())
 
 
-def test_login_deletes_sessions_whose_tokens_have_expired(auth: Client, user: User, sql: Sql) -> None:
-    sql("UPDATE sessions SET end_time = now() - interval '1 h' WHERE user_id = $1", user.id)
-    auth.login(build_login(user.new))
-    assert len(sql("SELECT FROM sessions WHERE user_id = $1", user.id)) == 1
-
-
 def test_login_above_the_limit_ends_the_oldest_session(auth: Client, user: User, sql: Sql) -> None:
     sql(
         "WITH added AS (INSERT INTO sessions (id, user_id, expire_time)"

@@ -1,7 +1,8 @@
 """Creates the indexes of security events, which are access events with a type."""
 
 import sqlalchemy as sa
-from alembic import op
+
+from services.common.postgres.alembic.concurrently import create_index
 
 revision = "0014"
 down_revision = "0013"
@@ -16,6 +17,5 @@ def upgrade() -> None:
         "access_events_security_by_type": [sa.text(f"({_TYPE})")],
         "access_events_security_of_subject": [sa.text("(subject_ids[1])")],
     }.items():
-        op.create_index(
-            name, "access_events", [*columns, "occur_time", "id"], postgresql_where=sa.text(f"{_TYPE} IS NOT NULL")
-        )
+        order, has_type = ("occur_time", "id"), sa.text(f"{_TYPE} IS NOT NULL")
+        create_index(name, "access_events", [*columns, *order], postgresql_where=has_type)

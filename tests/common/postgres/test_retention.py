@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -11,7 +12,7 @@ from sqlalchemy import Column, Table
 
 from services.analytics.models import events
 from services.common.postgres.database import Database
-from services.common.postgres.retention import Retention
+from services.common.postgres.retention import OldRows, Retention
 from services.patient.models import outbox_rows
 from tests.harness.background import Background
 from tests.harness.sql import Sql
@@ -43,7 +44,7 @@ async def run_retention(url: str, table: Table, time: Column[Any], *, days: int,
         tasks = []
         for _ in range(processes):
             db = await stack.enter_async_context(Database(url, connections=2))
-            tasks.append(Retention(db, table, time, days=days))
+            tasks.append(Retention(db, OldRows(table, time, timedelta(days))))
         for task in tasks:
             task.start()
         stopped = await asyncio.gather(*(task.stop(grace_seconds=30) for task in tasks))

@@ -12,8 +12,9 @@ LOCK_TIMEOUT_MS = 2_000
 def create_index(name: str, table: str, columns: Sequence[Any], **options: Any) -> None:
     """Creates an index outside of the migration's transaction, which is committed before.
 
-    Must be the only statement of its migration, so that a failed migration can be repeated: the repetition drops the
-    invalid index that the failure left. Waits for every transaction of the database, without a timeout.
+    A migration that creates indexes so has no other statement, because a failed migration is repeated: the repetition
+    drops the indexes that were created, also the invalid one that the failure left. Waits for every transaction of the
+    database, without a timeout.
     """
     with op.get_context().autocommit_block():
         op.execute("SET lock_timeout = 0")
