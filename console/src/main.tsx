@@ -6,5 +6,6 @@ import "./styles/base.css";
 import "./styles/layout.css";
 import "./styles/controls.css";
 import "./styles/content.css";
+import "./styles/views.css";
 
 render(<App />, document.getElementById("app")!);

@@ -1,13 +1,17 @@
 """The console in a browser."""
 
-from typing import Any
+from typing import Any, Literal
 
+import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page
 
 from tests.e2e.sessions import ADMIN_EMAIL, PASSWORD, Administered
 from tools.local.process import ROOT
 
+Scheme = Literal["light", "dark"]
 SIZES = {"wide": (1280, 900), "phone": (390, 844)}
+APPEARANCES = [("wide", "light"), pytest.param("phone", "dark", marks=pytest.mark.soak)]
+"""The sizes and color schemes in which views are examined. The second takes seconds and rarely differs."""
 _AXE = ROOT / "console" / "node_modules" / "axe-core" / "axe.min.js"
 _VIOLATIONS = """
 window.violations = [];
@@ -49,6 +53,12 @@ class Console:
         """Presses a button, and waits for the record of a patient."""
         self.page.get_by_role("button", name=button, exact=True).click()
         self.page.get_by_role("link", name="History").wait_for()
+
+    def show(self, size: str, scheme: Scheme) -> None:
+        """Changes the size of the window and the color scheme."""
+        width, height = SIZES[size]
+        self.page.set_viewport_size({"width": width, "height": height})
+        self.page.emulate_media(color_scheme=scheme)
 
     def rows(self) -> list[Locator]:
         """Returns the rows of the table."""

@@ -1,11 +1,9 @@
 """Signing in to the console, its connection and its appearance."""
 
-from typing import Literal
-
 import pytest
 from playwright.sync_api import Browser
 
-from tests.console.browser import SIZES, Console
+from tests.console.browser import APPEARANCES, Console, Scheme
 from tests.e2e.sessions import ADMIN_EMAIL, Session, a_patient
 from tests.harness.chromium import NEEDS_CHROMIUM
 from tools.instance import Instance
@@ -48,27 +46,44 @@ def test_inline_code_and_other_hosts_are_blocked(console: Console) -> None:
     console.errors.clear()
 
 
-Scheme = Literal["light", "dark"]
-
-VIEWS = {
-    "/patients": "Patients",
-    "/patients/new": "New patient",
+PATIENT_VIEWS = {
     "/patients/{id}": "Ana Silva",
     "/patients/{id}/edit": "Edit patient",
     "/patients/{id}/history": "Ana Silva",
+    "/patients/{id}/billing": "Ana Silva",
+    "/patients/{id}/access": "Ana Silva",
+}
+VIEWS = {
+    "/patients": "Patients",
+    "/patients/new": "New patient",
+    "/live": "Live changes",
+    "/statistics": "Statistics",
+    "/account": "Account",
+    "/admin/users": "Admin",
+    "/admin/invitations": "Admin",
+    "/admin/dead-letters": "Admin",
     "/nothing": "This page does not exist",
 }
 
 
-@pytest.mark.parametrize(("size", "scheme"), [("wide", "light"), ("phone", "dark")])
+@pytest.mark.parametrize(("size", "scheme"), APPEARANCES)
 def test_views_are_accessible_and_fit_the_window(console: Console, admin: Session, size: str, scheme: Scheme) -> None:
     patient = admin.post("/v1/patients", a_patient())
-    width, height = SIZES[size]
-    console.page.set_viewport_size({"width": width, "height": height})
-    console.page.emulate_media(color_scheme=scheme)
-    for path, heading in VIEWS.items():
+    console.show(size, scheme)
+    for path, heading in (PATIENT_VIEWS | VIEWS).items():
         console.open(path.format(id=patient["id"]), heading)
         assert (path, console.find_barriers(), console.is_too_wide()) == (path, [], False)
+
+
+def test_views_fit_a_phone(console: Console, admin: Session) -> None:
+    patient = admin.post("/v1/patients", a_patient(name="W" * 100))
+    console.show("phone", "dark")
+    console.open("/patients", "Patients")
+    console.open(f"/patients/{patient['id']}", patient["name"])
+    assert not console.is_too_wide()
+    for path, heading in VIEWS.items():
+        console.open(path, heading)
+        assert (path, console.is_too_wide()) == (path, False)
 
 
 def test_user_signs_out_and_leaves_nothing_behind(built: None, browser: Browser, system: Instance) -> None:

@@ -2,7 +2,7 @@
 
 import type { IconName } from "../ui/icons";
 
-export type SectionName = "patients";
+export type SectionName = "patients" | "live" | "statistics" | "account" | "admin";
 
 export interface Section {
   name: SectionName;
@@ -11,4 +11,10 @@ export interface Section {
   admin: boolean;
 }
 
-export const SECTIONS: Section[] = [{ name: "patients", icon: "patients", admin: false }];
+export const SECTIONS: Section[] = [
+  { name: "patients", icon: "patients", admin: false },
+  { name: "live", icon: "live", admin: false },
+  { name: "statistics", icon: "statistics", admin: false },
+  { name: "account", icon: "account", admin: false },
+  { name: "admin", icon: "admin", admin: true },
+];

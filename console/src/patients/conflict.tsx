@@ -45,7 +45,7 @@ export function Conflict({ base, theirs, mine, busy, onSave, onDiscard }: Proper
   return (
     <form class="card form" onSubmit={submit}>
       <Notice kind="warning">{text.conflict.hint}</Notice>
-      <table class="comparison">
+      <table class="stack comparison">
         <thead>
           <tr>
             <th scope="col">{text.conflict.field}</th>

@@ -16,7 +16,7 @@ import { drafts } from "./drafts";
 import { changedFields, EMPTY, FIELDS, toPatient, toValues, type FieldName, type Values } from "./fields";
 import { FormFields } from "./form-fields";
 import { loadPatient } from "./load";
-import { update } from "./store";
+import { insert } from "./store";
 
 const TAKEN: Record<string, Partial<Record<FieldName, string>>> = {
   EMAIL_ALREADY_EXISTS: { email: text.form.emailTaken },
@@ -65,7 +65,7 @@ export function PatientForm({ patient, onSaved }: Properties) {
     try {
       const saved = await (from ? updatePatient(from, wanted) : createPatient(wanted, requestId));
       drafts.delete(key);
-      (onSaved ?? update)(saved);
+      (onSaved ?? insert)(saved);
       announce(patient ? text.form.saved : text.form.created);
       if (patient) navigate(`/patients/${saved.id}`);
       else redirect(`/patients/${saved.id}`);

@@ -8,9 +8,8 @@ import { text } from "../strings";
 import { Badge, Text, Time } from "../ui/content";
 import { PageList } from "../ui/page-list";
 import { Empty } from "../ui/states";
+import { KINDS } from "./kinds";
 import { changedFields, display, EMPTY, toValues, type FieldName, type Values } from "./fields";
-
-const KINDS = ["neutral", "good", "accent", "bad", "good"] as const;
 
 export function History({ patient }: { patient: Patient }) {
   const pages = usePages(

@@ -13,6 +13,8 @@ import { Dialog } from "../ui/dialog";
 import { Page } from "../ui/page";
 import { Failed, Notice, ProblemNotice, Skeleton } from "../ui/states";
 import { announce } from "../ui/toast";
+import { Access } from "./access";
+import { Billing } from "./billing";
 import { Details } from "./details";
 import { PatientForm } from "./form";
 import { History } from "./history";
@@ -76,13 +78,20 @@ function Record({ patient, tab, onChange }: Properties) {
         </Notice>
       )}
       <Tabs id={patient.id} current={tab} />
-      {tab === "history" ? <History patient={patient} /> : <Details patient={patient} />}
+      <Tab patient={patient} tab={tab} />
     </Page>
   );
 }
 
+function Tab({ patient, tab }: { patient: Patient; tab: string }) {
+  if (tab === "history") return <History patient={patient} />;
+  if (tab === "billing") return <Billing patient={patient} />;
+  if (tab === "access" && isAdmin.value) return <Access patient={patient} />;
+  return <Details patient={patient} />;
+}
+
 function Tabs({ id, current }: { id: string; current: string }) {
-  const tabs = ["details", "history"] as const;
+  const tabs = (["details", "history", "billing", "access"] as const).filter((tab) => tab !== "access" || isAdmin.value);
   return (
     <nav class="tabs" aria-label={text.patient.tabsLabel}>
       {tabs.map((tab) => (

@@ -26,11 +26,14 @@ export const list = new Pages<Patient>(async (pageToken, signal) => {
   return { items: page.patients, nextPageToken: page.nextPageToken };
 });
 
-/** Replaces a patient in the list. Created patients are put first. */
+/** Replaces a patient in the list, if it is listed. */
 export function update(patient: Patient): void {
-  const items = list.items.value;
-  const isListed = items.some((each) => each.id === patient.id);
-  list.items.value = isListed ? items.map((each) => (each.id === patient.id ? patient : each)) : [patient, ...items];
+  list.items.value = list.items.value.map((each) => (each.id === patient.id ? patient : each));
+}
+
+/** Puts a created patient first, where the user expects it even if the filters exclude it. */
+export function insert(patient: Patient): void {
+  list.items.value = [patient, ...list.items.value];
 }
 
 effect(() => {
