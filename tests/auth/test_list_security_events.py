@@ -7,6 +7,7 @@ from functools import cached_property, partial
 from typing import Any
 from uuid import uuid4
 
+import grpc
 import pytest
 
 from gen.google.protobuf import FieldMask
@@ -278,6 +279,15 @@ def test_failed_login_with_an_unknown_email_stores_no_input(auth: Client, admin:
     [event] = [each for each in list_events(admin, type=Type.LOGIN_FAILED) if each.request_id == "unknown-email"]
     assert (event.subject_id, event.actor_id) == ("", "")
     assert password not in str(sql("SELECT access_events::text FROM access_events"))
+
+
+def test_user_agent_cannot_forge_a_type(admin: Client, person: Person, grpc_addr: str) -> None:
+    agent = '","security_event":"USER_CREATED'
+    with grpc.insecure_channel(grpc_addr, [("grpc.primary_user_agent", agent)]) as channel:
+        Client(channel, "auth").logout(LogoutRequest(refresh_token=person.tokens.refresh_token))
+    event, *_ = list_events(admin, subject_id=person.id)
+    assert event.type == Type.LOGGED_OUT
+    assert event.user_agent.startswith(agent)
 
 
 def test_calls_of_other_kinds_are_not_listed(admin: Client, person: Person) -> None:

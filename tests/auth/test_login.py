@@ -2,6 +2,7 @@
 
 import jwt
 import pytest
+from argon2 import PasswordHasher
 from grpc import StatusCode
 
 from gen.pulsetrack.auth.v1 import GetCurrentUserRequest, LoginRequest, TokenPair
@@ -55,6 +56,25 @@ def test_wrong_password_and_unknown_email_return_the_same_response(auth: Client)
     assert wrong.status == unknown.status
     assert (wrong.code, wrong.reason) == (StatusCode.UNAUTHENTICATED, "INVALID_CREDENTIALS")
     assert (unknown.code, unknown.message) == (wrong.code, wrong.message)
+
+
+@pytest.mark.parametrize(("password", "hashes"), [("something else", 1), ("cafe\u0301 something else", 2)])
+def test_unknown_email_costs_as_many_hashes_as_a_wrong_password(
+    auth: Client, monkeypatch: pytest.MonkeyPatch, password: str, hashes: int
+) -> None:
+    verified: list[str] = []
+    verify = PasswordHasher.verify
+
+    def count(hasher: PasswordHasher, stored_hash: str, text: str) -> bool:
+        verified.append(text)
+        return verify(hasher, stored_hash, text)
+
+    known, unknown = create_user(auth), build_sign_up()
+    monkeypatch.setattr(PasswordHasher, "verify", count)
+    for new in (known, unknown):
+        verified.clear()
+        reject_login(auth, build_login(new, password=password))
+        assert len(verified) == hashes
 
 
 @pytest.mark.parametrize("email", ["no address", "' OR true --", "%", "\U0001f600" * 254])

@@ -81,6 +81,15 @@ def test_invited_person_signs_up_over_rest(system: Instance, admin: Session) -> 
     assert current["userAgent"].startswith("python-httpx/")
 
 
+def test_login_is_a_security_event_with_the_client_of_the_gateway(admin: Session, session: Session) -> None:
+    user = session.get("/v1/auth/me")
+    login = {"email": user["email"], "password": PASSWORD}
+    session.rest.post("/v1/auth/login", json=login, headers={"user-agent": "my client"}).raise_for_status()
+    query = {"type": "SECURITY_EVENT_TYPE_LOGIN_SUCCEEDED", "subjectId": user["id"]}
+    event, _ = admin.get("/v1/auth/security-events", **query)["securityEvents"]
+    assert (event["userAgent"], event["remoteAddress"], event["actorId"]) == ("my client", "127.0.0.1", user["id"])
+
+
 def test_password_is_changed_and_reset_over_rest(system: Instance, admin: Session, session: Session) -> None:
     user = session.get("/v1/auth/me")
     session.post("/v1/auth/me:changePassword", {"currentPassword": PASSWORD, "newPassword": f"{PASSWORD} 2"})
