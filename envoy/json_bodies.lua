@@ -111,7 +111,8 @@ end
 
 function envoy_on_request(handle)
   local context = handle:filterContext() -- not valid after body(), which may suspend the script
-  local fields, mask, roles = FIELDS[context:get("message")], context:get("mask"), context:get("roles")
+  local fields, mask = FIELDS[context:get("message")], context:get("mask")
+  local roles, scope = context:get("roles"), context:get("scope")
   local body = handle:body()
   local text = body and body:length() > 0 and body:getBytes(0, body:length()) or ""
   local headers = handle:headers()
@@ -119,7 +120,7 @@ function envoy_on_request(handle)
   local has_mask = mask and path:find("[?&]update_?[mM]ask=[^&]")
   if text == "" then return end
   local found, names, id = violations_of(text, fields, mask, has_mask)
-  if (not found or #found > 0) and not is_permitted(handle, roles) then
+  if (not found or #found > 0) and not is_permitted(handle, roles, scope) then
     body:setBytes("{}") -- the service rejects the caller, and records the call
     return
   end

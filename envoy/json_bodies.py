@@ -21,13 +21,14 @@ def json_body_filter() -> Config:
 
 
 def json_body_check(method: Method, http: Http) -> Config:
-    """Returns the options of a route with a body: the message type, the implied field mask, and the roles."""
+    """Returns the options of a route with a body: the message type, the implied field mask, and the callers."""
     message = _body_message(method, http)
     context = {"message": message.full_name}
     if http.verb == "PATCH" and _MASK in method.input.DESCRIPTOR.fields_by_name:
         context["mask"] = "updateMask"
     if method.access.kind is AccessKind.USERS:
         context["roles"] = f"|{'|'.join(sorted(method.access.roles))}|"
+        context["scope"] = method.access.scope
     return {JSON_BODY: to_any("filters.http.lua.v3.LuaPerRoute", filter_context=context)}
 
 

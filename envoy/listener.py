@@ -7,6 +7,7 @@ from envoy.extension import Config, extension
 from envoy.headers import allow_list, message_present, size_limit
 from envoy.json_bodies import json_body_filter
 from envoy.names import BUFFER, COMPRESSOR, CORS, JWT, TRANSCODER
+from envoy.oauth import oauth_filter
 from envoy.overload import reset_limits
 from envoy.queries import query_filter
 from envoy.rate_limits import rate_limit_filter
@@ -127,6 +128,7 @@ def _filters(target: Target) -> list[Config]:
         custom_method_filter(),
         json_lines_filter(),
         condition_filter(),
+        oauth_filter(),  # before the check of JSON bodies
         json_body_filter(),  # before the transcoder, which ignores unknown fields
         *etag_filters(),
         _transcoder(target),

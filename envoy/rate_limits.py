@@ -17,6 +17,7 @@ CREDENTIALS = (
     "EnrollSecondFactor",
     "ConfirmSecondFactor",
     "RemoveSecondFactor",
+    "IssueClientToken",
 )
 """Methods that accept credentials or create accounts. Each has its own bucket, shared by gRPC and REST."""
 

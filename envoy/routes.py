@@ -13,6 +13,7 @@ from envoy.extension import Config, to_any
 from envoy.headers import AUTHORIZATION, GRPC_CALL, PATH, VALUES
 from envoy.json_bodies import json_body_check
 from envoy.names import BUFFER, CONDITION, CORS, CUSTOM_METHOD, HEAD, JSON_LINES, JWT, MESSAGE, PUBLIC_BODY, TRANSCODER
+from envoy.oauth import FORM_CONTENT, oauth_options
 from envoy.queries import query_check, query_regex, repetition_regex
 from envoy.rate_limits import CREDENTIALS, rate_limits_of
 from envoy.replies import CONDITION_INVALID, HEADERS, PARAMETER_INVALID, PARAMETER_UNKNOWN, REST_VERBS
@@ -45,6 +46,7 @@ _SEGMENT = "[^/:]+"
 """The value of a path variable: one segment without a colon, which starts a custom method."""
 _NOT_EMPTY = {"safe_regex": {"regex": ".+"}}
 _JSON_CONTENT = r"(?i)application/json\s*(;.*)?"
+_OAUTH_CONTENT = rf"{_JSON_CONTENT}|{FORM_CONTENT}\s*(;.*)?"
 
 
 def route_config(target: Target) -> Config:
@@ -147,7 +149,7 @@ def _method_routes(service: str, method: Method, target: Target) -> Iterator[Con
     for http in method.http:
         check = json_body_check(method, http) if http.body else {}
         lua = [*([CUSTOM_METHOD] if ":" in http.path else []), *([JSON_LINES] if method.streams else [])]
-        yield from _rest_routes(service, method, http, target, check | enable_lua(*lua))
+        yield from _rest_routes(service, method, http, target, check | oauth_options(method) | enable_lua(*lua))
 
 
 def _rest_routes(service: str, method: Method, http: Http, target: Target, filters: Config) -> Iterator[Config]:
@@ -189,16 +191,20 @@ def _allowed_verbs(method: Method, http: Http) -> Sequence[str]:
 
 
 def _content_type_routes() -> Iterator[Config]:
-    """Yields routes that reject gRPC and compressed bodies on a REST path, and bodies that are not JSON."""
-    bindings = [http for method in all_methods() for http in method.http]
+    """Yields routes that reject gRPC and compressed bodies on a REST path, and bodies that are not JSON or a form."""
+    bindings = [(method, http) for method in all_methods() for http in method.http]
     grpc = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
     compressed = _header_mismatch("content-encoding", "(?i)identity")
-    for first in sorted({http.path.split("/")[1] for http in bindings}):
+    for first in sorted({http.path.split("/")[1] for _, http in bindings}):
         for header in (grpc, compressed):
             yield _direct_response({"prefix": f"/{first}/", "headers": [header]}, 415)
-    not_json = _header_mismatch("content-type", _JSON_CONTENT)
-    for match in (_rest_match(http) for http in bindings if http.body):
-        yield _direct_response({**match, "headers": [*match["headers"], not_json]}, 415)
+    for method, http in bindings:
+        if http.body:
+            match, known = _rest_match(http), _OAUTH_CONTENT if method.is_oauth_endpoint else _JSON_CONTENT
+            unknown = _header_mismatch("content-type", known)
+            rejection = _direct_response({**match, "headers": [*match["headers"], unknown]}, 415)
+            rejection["typed_per_filter_config"] |= oauth_options(method)
+            yield rejection
 
 
 def _rejected_query_routes() -> Iterator[Config]:

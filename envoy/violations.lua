@@ -18,10 +18,13 @@ local function respond(handle, reason, message, violations)
   handle:respond({ [":status"] = "400", ["content-type"] = "application/json" }, body)
 end
 
--- Returns whether the caller's role is one of those of the method, which are all if it is public.
-local function is_permitted(handle, roles)
+-- Returns whether the caller has a role or the scope of the method. Every caller is permitted if it has no roles.
+local function is_permitted(handle, roles, scope)
   if not roles then return true end
   local metadata = handle:streamInfo():dynamicMetadata():get(JWT_METADATA)
   local claims = metadata and metadata[CLAIMS]
-  return claims and type(claims.role) == "string" and roles:find("|" .. claims.role .. "|", 1, true) ~= nil
+  if not claims or type(claims.role) ~= "string" then return false end
+  if roles:find("|" .. claims.role .. "|", 1, true) then return true end
+  local scopes = " " .. tostring(claims.scope) .. " "
+  return claims.role == "CLIENT" and scope ~= "" and scopes:find(" " .. scope .. " ", 1, true) ~= nil
 end

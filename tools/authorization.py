@@ -57,6 +57,18 @@ def _permit_role(role: str) -> Rule:
     return rule
 
 
+def _permit_client(*scopes: str) -> Rule:
+    """Returns the rule for a token of a machine client with some scopes, or with all if none are given."""
+
+    def rule(method: Method) -> Outcome:
+        scope = method.access.scope
+        has_scope = scope != "" and (not scopes or scope in scopes)
+        is_permitted = has_scope or method.access.kind is AccessKind.PUBLIC
+        return Outcome.PERMITTED if is_permitted else Outcome.PERMISSION_DENIED
+
+    return rule
+
+
 def _permit_public(otherwise: Outcome) -> Rule:
     """Returns the rule for a token that is not valid, or not valid here."""
     return lambda method: Outcome.PERMITTED if method.access.kind is AccessKind.PUBLIC else otherwise
@@ -75,11 +87,14 @@ CALLER_KINDS = (
     CallerKind("USER", _permit_role("USER"), _permit_role("USER")),
     CallerKind("ADMIN", _permit_role("ADMIN"), _permit_role("ADMIN")),
     CallerKind("service", _INVALID, _permit_role(SERVICE_ROLE)),
+    CallerKind("client", _permit_client(), _permit_client()),
+    CallerKind("client, patients.read", _permit_client("patients.read"), _permit_client("patients.read")),
     CallerKind("disabled USER", _DISABLED, _DISABLED),
     CallerKind("disabled ADMIN", _DISABLED, _DISABLED),
     CallerKind("USER, session ended", _INVALID, _INVALID),
     CallerKind("ADMIN, session ended", _INVALID, _INVALID),
     CallerKind("demoted ADMIN", _INVALID, _INVALID),
+    CallerKind("revoked client", _INVALID, _INVALID),
 )
 """The columns of the table."""
 

@@ -19,6 +19,9 @@ from services.auth.usernames import find_violation
 
 MAX_INVITATION_VALIDITY = timedelta(days=30)
 INVALID_EXPIRATION = f"must be within the next {MAX_INVITATION_VALIDITY.days} days"
+EXPIRED = "must be in the future"
+MAX_OVERLAP = timedelta(days=30)
+INVALID_OVERLAP = f"must be at most {MAX_OVERLAP.days} days from now"
 
 _MAX_LENGTH = 254
 """The number of characters of a text that are examined. Longer texts are invalid for their length."""

@@ -40,6 +40,38 @@ class TooManyFailedLogins(RateLimited):
         self.retry_after = retry_after
 
 
+class GrantTypeUnsupported(Failure):
+    """Raised when a client requests a token with a grant other than client credentials."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "GRANT_TYPE_UNSUPPORTED"
+    message = "The grant type is not supported. Use client_credentials."
+
+
+class ScopeInvalid(Failure):
+    """Raised when a client requests a scope that it does not have."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "SCOPE_INVALID"
+    message = "The client does not have the requested scope."
+
+
+class ClientNotFound(Failure):
+    """Raised when the machine client does not exist."""
+
+    code = Code.NOT_FOUND
+    reason = "CLIENT_NOT_FOUND"
+    message = "The client does not exist."
+
+
+class ClientInactive(Failure):
+    """Raised when an operation needs a client that is neither revoked nor expired."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "CLIENT_INACTIVE"
+    message = "The client is revoked or expired. Create another one."
+
+
 class SignUpClosed(Failure):
     """Raised by SignUp if only admins create users, and by invitations if the operator has disabled them."""
 

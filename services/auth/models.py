@@ -11,7 +11,6 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    Interval,
     LargeBinary,
     MetaData,
     Table,
@@ -205,6 +204,35 @@ mailed_invitations = Table(
     Column("digest", LargeBinary, nullable=False, unique=True),
 )
 """The mailed tokens of invitations. They differ from the admin's tokens, so their use verifies the email address."""
+clients = Table(
+    "clients",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("display_name", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("creator_id", ForeignKey(users.c.id), nullable=False, index=True),
+    Column("create_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("expire_time", DateTime(timezone=True)),
+    Column("revoke_time", DateTime(timezone=True)),
+    Column("last_use_time", DateTime(timezone=True)),
+)
+"""Machine clients."""
+
+Index("clients_newest", clients.c.create_time.desc(), clients.c.id.desc())
+
+client_secrets = Table(
+    "client_secrets",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("client_id", ForeignKey(clients.c.id), nullable=False, index=True),
+    Column("digest", LargeBinary, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("expire_time", DateTime(timezone=True)),
+    Column("end_time", DateTime(timezone=True)),
+)
+"""The secrets of clients. The tokens that a client obtains with a secret end with it, if it is ended early."""
+
+Index("client_secrets_ended", client_secrets.c.end_time, postgresql_where=client_secrets.c.end_time.is_not(None))
 
 signing_keys = Table(
     "signing_keys",
@@ -260,11 +288,6 @@ DELETE_RESETS = Statement(
         or_(password_resets.c.user_id == bindparam("id_of_user"), bindparam("of_all", type_=Boolean))
     )
 )
-LIST_REVOCATIONS = Statement(
-    select(users.c.id, users.c.token_version, users.c.disabled).where(
-        users.c.revoke_time > func.now() - bindparam("within", type_=Interval)
-    )
-)
 REPLACE_PASSWORD_HASH = Statement(
     update(users)
     .where(users.c.id == bindparam("user_id"), users.c.password_hash == bindparam("old"))
@@ -274,26 +297,3 @@ REPLACE_PASSWORD_HASH = Statement(
 GET_AN_ENABLED_ADMIN = Statement(
     select(users.c.id).where(users.c.role == "ADMIN", users.c.disabled.is_(False)).limit(1)
 )
-
-LOCK_SIGNING_KEYS = Statement(select(func.pg_advisory_xact_lock(1)))
-LIST_SIGNING_KEYS = Statement(
-    select(signing_keys)
-    .where(or_(signing_keys.c.retire_time.is_(None), signing_keys.c.retire_time > func.now()))
-    .order_by(signing_keys.c.activate_time.desc(), signing_keys.c.id)
-)
-INSERT_SIGNING_KEY = Statement(
-    insert(signing_keys)
-    .values(
-        id=bindparam("id"),
-        encrypted_pem=bindparam("encrypted_pem"),
-        activate_time=func.now() + bindparam("activates_in", type_=Interval),
-    )
-    .returning(*signing_keys.c)
-)
-RETIRE_SIGNING_KEYS = Statement(
-    update(signing_keys)
-    .where(signing_keys.c.retire_time.is_(None), signing_keys.c.id != bindparam("successor"))
-    .values(retire_time=bindparam("retires"))
-)
-DELETE_SIGNING_KEYS = Statement(delete(signing_keys))
-DELETE_RETIRED_SIGNING_KEYS = Statement(delete(signing_keys).where(signing_keys.c.retire_time < func.now()))

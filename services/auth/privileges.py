@@ -6,6 +6,8 @@ PRIVILEGES: Privileges = {
     "access_events": APPEND_ONLY,
     "access_groups": APPEND_ONLY,
     "access_seals": APPEND_ONLY,
+    "client_secrets": READ_WRITE,
+    "clients": READ_WRITE,
     "email_verifications": READ_WRITE,
     "failed_logins": READ_WRITE,
     "incarnations": READ_ONLY,

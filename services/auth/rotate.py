@@ -15,7 +15,10 @@ from typing import Annotated
 from msgspec import Meta
 
 from gen.pulsetrack.auth.v1 import SecurityEventType
-from services.auth.models import (
+from services.auth.security_events import record_operation
+from services.auth.session_store import TOKEN_VALIDITY, delete_all
+from services.auth.tokens import KeyPassphrase, create_key, decrypt_key
+from services.auth.trust_store import (
     DELETE_RETIRED_SIGNING_KEYS,
     DELETE_SIGNING_KEYS,
     INSERT_SIGNING_KEY,
@@ -23,9 +26,6 @@ from services.auth.models import (
     LOCK_SIGNING_KEYS,
     RETIRE_SIGNING_KEYS,
 )
-from services.auth.security_events import record_operation
-from services.auth.session_store import TOKEN_VALIDITY, delete_all
-from services.auth.tokens import KeyPassphrase, create_key, decrypt_key
 from services.common.observability.logging import configure_logging
 from services.common.postgres.database import Database, Transaction, open_database
 from services.common.rpc.server import run

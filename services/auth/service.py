@@ -11,6 +11,7 @@ from gen.pulsetrack.auth.v1 import (
     ServiceToken,
     TrustBundle,
 )
+from services.auth.clients import Clients
 from services.auth.errors import InvalidCredentials
 from services.auth.factor_store import FactorStore
 from services.auth.invitations import Invitations
@@ -83,6 +84,7 @@ class AuthService:
             PasswordChanges(db, mails, passwords, rules),
             Notifications(db, mails),
             SecurityEvents(),
+            Clients(db, keys, token_seconds=lifetimes.access_token),
             ServiceTrust(keys, service_secrets, token_seconds=lifetimes.service_token),
         )
         """The objects that implement the RPCs."""

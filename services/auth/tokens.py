@@ -24,8 +24,9 @@ from jwt.algorithms import ECAlgorithm
 from msgspec import Meta
 
 from gen.pulsetrack.auth.v1 import Revocation, TrustBundle
-from services.auth.models import INSERT_SIGNING_KEY, LIST_REVOCATIONS, LIST_SIGNING_KEYS, LOCK_SIGNING_KEYS
+from services.auth.client_store import LIST_ENDED_SECRETS
 from services.auth.session_store import LIST_ENDED_SESSIONS, MAX_ENDED, TOKEN_VALIDITY
+from services.auth.trust_store import INSERT_SIGNING_KEY, LIST_REVOCATIONS, LIST_SIGNING_KEYS, LOCK_SIGNING_KEYS
 from services.common.background import BackgroundTask
 from services.common.errors import DependencyUnavailable
 from services.common.postgres.database import Database
@@ -83,7 +84,8 @@ class SigningKeys:
     def sign(self, *, subject: str, role: str, audience: str, seconds: int, **claims: object) -> str:
         """Returns an access token (RFC 9068) that expires after the given number of seconds.
 
-        A user's token also has the claims `token_version` and `sid`, the id of the session.
+        A user's token also has the claims `token_version` and `sid`, the id of the session. A machine client's has
+        `client_id`, `scope` and `sid`, the id of the secret.
         """
         now = int(time.time())
         payload = {
@@ -124,9 +126,10 @@ class SigningKeys:
         revoked = await self._db.rows(LIST_REVOCATIONS, within=TOKEN_VALIDITY)
         self._revocations = [Revocation(str(row["id"]), row["token_version"], row["disabled"]) for row in revoked]
         ended = await self._db.rows(LIST_ENDED_SESSIONS, within=TOKEN_VALIDITY)
+        secrets = await self._db.rows(LIST_ENDED_SECRETS, within=TOKEN_VALIDITY)
         if len(ended) == MAX_ENDED > len(self._ended_sessions):
             _log.error("too many sessions ended recently: tokens of the oldest remain valid until they expire")
-        self._ended_sessions = [str(row["id"]) for row in ended]
+        self._ended_sessions = [str(row["id"]) for row in (*ended, *secrets)]
         self._loaded = time.monotonic()
 
     async def _create_first_key(self) -> Sequence[Record]:

@@ -16,9 +16,9 @@ class Caller:
     """The caller that a verified token identifies."""
 
     id: str
-    """The id of a user, or the client id of a service."""
+    """The id of a user or machine client, or the client id of a service."""
     role: str
-    """"USER", "ADMIN" or "SERVICE"."""
+    """"USER", "ADMIN", "CLIENT" or "SERVICE"."""
     expires: float
     """The expiration time of the token, in seconds since the epoch."""
     key_id: str = ""
@@ -26,7 +26,9 @@ class Caller:
     token_version: int = 0
     """The version of the user's tokens that this token belongs to. Auth revokes lower versions."""
     session_id: str = ""
-    """The id of the user's session. Empty for services."""
+    """The id of the user's session, or of the client's secret. Empty for services."""
+    scopes: frozenset[str] = frozenset()
+    """The scopes of a machine client. Empty for all others."""
 
 
 class Outcome(NamedTuple):

@@ -114,6 +114,14 @@ class UserDisabled(Failure):
     message = "The user is disabled."
 
 
+class ScopeRequired(Failure):
+    """Raised when the token of a machine client lacks the scope of the method, which the metadata names."""
+
+    code = Code.PERMISSION_DENIED
+    reason = "SCOPE_REQUIRED"
+    message = "The access token does not have the scope that this method requires."
+
+
 class RoleRequired(Failure):
     """Raised when the caller's role does not permit the call."""
 

@@ -8,6 +8,7 @@ ELSEWHERE = {
     "SIGN_UP_CLOSED": "tests/e2e/test_sign_up_closed.py::test_closed_sign_up_is_rejected_everywhere",
     "INVITATION_ACCEPTED": "tests/auth/test_invitations.py::test_accepted_invitation_cannot_be_revoked",
     "SECOND_FACTOR_ALREADY_EXISTS": "tests/auth/test_second_factor_setup.py::test_confirmed_factor_cannot_be_replaced",
+    "SCOPE_REQUIRED": "tests/common/rpc/test_access.py::test_client_may_only_call_the_methods_of_its_scope",
     "LAST_ADMIN": "tests/auth/test_update_user.py::test_last_enabled_admin_cannot_be_demoted_or_disabled",
     "DEAD_LETTER_UNREPLAYABLE": (
         "tests/analytics/test_replay_dead_letter.py::test_replay_of_an_invalid_message_is_rejected_with_a_reason"
@@ -33,6 +34,15 @@ RULES = {
     "every service rejects the tokens of an ended session": (
         "tests/auth/test_sessions.py::test_tokens_of_one_ended_session_are_rejected",
         "tests/e2e/test_accounts.py::test_every_service_rejects_the_tokens_of_an_ended_session",
+    ),
+    "a client obtains tokens with its secret, and none of a revoked client is accepted": (
+        "tests/auth/test_clients.py::test_created_client_obtains_a_token_with_its_scopes",
+        "tests/auth/test_clients.py::test_revoked_client_and_its_tokens_are_rejected",
+        "tests/e2e/test_token_endpoint.py::test_oauth_library_obtains_a_token",
+    ),
+    "a client may call only the methods of its scopes": (
+        "tests/common/rpc/test_access.py::test_client_may_only_call_the_methods_of_its_scope",
+        "tests/e2e/test_access.py::test_access_over_rest",
     ),
     "ChangePassword ends the other sessions": ("tests/auth/test_passwords.py::test_change_ends_the_other_sessions",),
     "a reset token is valid once, for an hour, until the password changes": (

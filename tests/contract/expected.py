@@ -15,6 +15,7 @@ class Row(NamedTuple):
     verb: str = ""
     path: str = ""
     streams: bool = False
+    scope: str = ""
 
 
 METHODS = (
@@ -44,29 +45,35 @@ METHODS = (
     Row("auth", "RevokeSessions", USERS, "POST", "/v1/auth/me/sessions:revoke"),
     Row("auth", "ListUserSessions", ADMIN, "GET", "/v1/users/{user_id}/sessions"),
     Row("auth", "RevokeUserSessions", ADMIN, "POST", "/v1/users/{user_id}/sessions:revoke"),
+    Row("auth", "CreateClient", ADMIN, "POST", "/v1/clients"),
+    Row("auth", "GetClient", ADMIN, "GET", "/v1/clients/{id}"),
+    Row("auth", "ListClients", ADMIN, "GET", "/v1/clients"),
+    Row("auth", "RotateClientSecret", ADMIN, "POST", "/v1/clients/{id}:rotateSecret"),
+    Row("auth", "RevokeClient", ADMIN, "POST", "/v1/clients/{id}:revoke"),
+    Row("auth", "IssueClientToken", PUBLIC, "POST", "/v1/auth/token"),
     Row("auth", "IssueServiceToken", CREDENTIALS),
     Row("auth", "GetJwks", PUBLIC, "GET", "/.well-known/jwks.json"),
     Row("auth", "NotifyUsers", SERVICES),
     Row("auth", "GetTrustBundle", INTERNAL),
-    Row("patient", "CreatePatient", USERS, "POST", "/v1/patients"),
-    Row("patient", "GetPatient", USERS, "GET", "/v1/patients/{id}"),
-    Row("patient", "ListPatients", USERS, "GET", "/v1/patients"),
-    Row("patient", "UpdatePatient", USERS, "PATCH", "/v1/patients/{patient.id}"),
+    Row("patient", "CreatePatient", USERS, "POST", "/v1/patients", scope="patients.write"),
+    Row("patient", "GetPatient", USERS, "GET", "/v1/patients/{id}", scope="patients.read"),
+    Row("patient", "ListPatients", USERS, "GET", "/v1/patients", scope="patients.read"),
+    Row("patient", "UpdatePatient", USERS, "PATCH", "/v1/patients/{patient.id}", scope="patients.write"),
     Row("patient", "DeletePatient", ADMIN, "DELETE", "/v1/patients/{id}"),
     Row("patient", "UndeletePatient", ADMIN, "POST", "/v1/patients/{id}:undelete"),
-    Row("patient", "ListPatientRevisions", USERS, "GET", "/v1/patients/{id}/revisions"),
-    Row("patient", "WatchPatients", USERS, "GET", "/v1/patients:watch", streams=True),
+    Row("patient", "ListPatientRevisions", USERS, "GET", "/v1/patients/{id}/revisions", scope="patients.read"),
+    Row("patient", "WatchPatients", USERS, "GET", "/v1/patients:watch", streams=True, scope="patients.read"),
     Row("patient", "ListAccessEvents", ADMIN, "GET", "/v1/patients/{id}/access-events"),
     Row("patient", "SearchPatientAccessEvents", ADMIN, "GET", "/v1/access-events"),
     Row("billing", "CreateBillingAccount", SERVICES),
     Row("billing", "FollowPatient", SERVICES),
     Row("billing", "BatchFollowPatients", SERVICES),
-    Row("billing", "GetBillingAccount", USERS, "GET", "/v1/billing/accounts/{id}"),
-    Row("billing", "ListBillingAccounts", USERS, "GET", "/v1/billing/accounts"),
-    Row("billing", "CloseBillingAccount", ADMIN, "POST", "/v1/billing/accounts/{id}:close"),
+    Row("billing", "GetBillingAccount", USERS, "GET", "/v1/billing/accounts/{id}", scope="billing.read"),
+    Row("billing", "ListBillingAccounts", USERS, "GET", "/v1/billing/accounts", scope="billing.read"),
+    Row("billing", "CloseBillingAccount", ADMIN, "POST", "/v1/billing/accounts/{id}:close", scope="billing.write"),
     Row("billing", "SearchBillingAccessEvents", ADMIN, "GET", "/v1/billing/access-events"),
-    Row("analytics", "ListPatientEvents", USERS, "GET", "/v1/analytics/events"),
-    Row("analytics", "GetPatientStatistics", USERS, "GET", "/v1/analytics/statistics"),
+    Row("analytics", "ListPatientEvents", USERS, "GET", "/v1/analytics/events", scope="statistics.read"),
+    Row("analytics", "GetPatientStatistics", USERS, "GET", "/v1/analytics/statistics", scope="statistics.read"),
     Row("analytics", "ListDeadLetters", ADMIN, "GET", "/v1/analytics/dead-letters"),
     Row("analytics", "ReplayDeadLetter", ADMIN, "POST", "/v1/analytics/dead-letters/{id}:replay"),
     Row("analytics", "SearchAnalyticsAccessEvents", ADMIN, "GET", "/v1/analytics/access-events"),
@@ -75,6 +82,7 @@ METHODS = (
 LISTS = {
     "ListUsers": ("users", "auth.v1.User"),
     "ListInvitations": ("invitations", "auth.v1.Invitation"),
+    "ListClients": ("clients", "auth.v1.Client"),
     "ListSessions": ("sessions", "auth.v1.Session"),
     "ListUserSessions": ("sessions", "auth.v1.Session"),
     "ListPatients": ("patients", "patient.v1.Patient"),
@@ -98,6 +106,10 @@ FIELDS = {
     "auth.v1.SecurityEvent": "id type subject_id actor_id outcome method occur_time remote_address user_agent"
     " request_id",
     "auth.v1.ListSecurityEventsRequest": "type subject_id start_time end_time page_size page_token",
+    "auth.v1.Client": "id display_name scope creator_id create_time expire_time last_use_time state",
+    "auth.v1.CreateClientResponse": "client client_secret",
+    "auth.v1.RotateClientSecretResponse": "client_secret previous_secret_expire_time",
+    "auth.v1.ClientToken": "access_token token_type expires_in scope",
     "auth.v1.TokenPair": "access_token refresh_token token_type expires_in challenge",
     "auth.v1.EnrollSecondFactorResponse": "secret uri",
     "auth.v1.ConfirmSecondFactorResponse": "recovery_codes",
@@ -143,7 +155,10 @@ ENUMS = {
     " SECURITY_EVENT_TYPE_SECOND_FACTOR_ADDED SECURITY_EVENT_TYPE_SECOND_FACTOR_REMOVED"
     " SECURITY_EVENT_TYPE_INVITATION_CREATED SECURITY_EVENT_TYPE_INVITATION_ACCEPTED"
     " SECURITY_EVENT_TYPE_INVITATION_REVOKED SECURITY_EVENT_TYPE_SIGNING_KEYS_ROTATED"
-    " SECURITY_EVENT_TYPE_SIGNING_KEYS_REVOKED",
+    " SECURITY_EVENT_TYPE_SIGNING_KEYS_REVOKED SECURITY_EVENT_TYPE_CLIENT_CREATED"
+    " SECURITY_EVENT_TYPE_CLIENT_SECRET_ROTATED SECURITY_EVENT_TYPE_CLIENT_REVOKED"
+    " SECURITY_EVENT_TYPE_CLIENT_TOKEN_REFUSED",
+    "auth.v1.ClientState": "CLIENT_STATE_UNSPECIFIED CLIENT_STATE_ACTIVE CLIENT_STATE_REVOKED CLIENT_STATE_EXPIRED",
     "patient.v1.Sex": "SEX_UNSPECIFIED SEX_FEMALE SEX_MALE SEX_OTHER",
     "billing.v1.AccountStatus": "ACCOUNT_STATUS_UNSPECIFIED ACCOUNT_STATUS_ACTIVE ACCOUNT_STATUS_CLOSED",
     "analytics.v1.Bucket": "BUCKET_UNSPECIFIED BUCKET_DAY BUCKET_WEEK BUCKET_MONTH",

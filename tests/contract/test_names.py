@@ -35,7 +35,7 @@ def test_method_has_its_rest_path_access_rule_and_stream_type(row: Row) -> None:
     method = find_method(row)
     assert [(http.verb, http.path) for http in method.http] == ([(row.verb, row.path)] if row.path else [])
     assert (method.access.kind, method.access.roles) == ACCESS[row.access]
-    assert method.streams is row.streams
+    assert (method.streams, method.access.scope) == (row.streams, row.scope)
 
 
 def test_table_contains_every_method() -> None:
@@ -79,8 +79,9 @@ def test_enum_values_have_the_name_of_their_enum_as_prefix(enum: EnumDescriptor)
 
 @pytest.fixture(scope="module")
 def patient(user: Session, admin: Session) -> dict[str, Any]:
-    """Creates an invitation and a patient, and waits until every service has processed its events."""
+    """Creates an invitation, a client and a patient, and waits until every service has processed its events."""
     admin.post("/v1/invitations", {"email": f"{uuid4()}@clinic.test"})
+    admin.post("/v1/clients", {"displayName": "contract", "scope": "patients.read"})
     created: dict[str, Any] = user.post("/v1/patients", a_patient(sex="SEX_FEMALE", medicalRecordNumber="contract"))
     eventually(lambda: user.get("/v1/billing/accounts", patientId=created["id"]).get("billingAccounts"))
     eventually(lambda: user.get("/v1/analytics/events", patientId=created["id"]).get("events"))

@@ -94,6 +94,27 @@ def remove_missing_second_factor(clients: Clients) -> Call:
     return Call(clients.admin, "RemoveUserSecondFactor", {"userId": user_id})
 
 
+def revoke_unknown_client(clients: Clients) -> Call:
+    return Call(clients.admin, "RevokeClient", {"id": str(uuid4())})
+
+
+def rotate_revoked_client(clients: Clients) -> Call:
+    client = create_client(clients)["client"]
+    clients.admin.post(f"/v1/clients/{client['id']}:revoke", {})
+    return Call(clients.admin, "RotateClientSecret", {"id": client["id"]})
+
+
+def request_scope_of_another_client(clients: Clients) -> Call:
+    created = create_client(clients)
+    credentials = {"client_id": created["client"]["id"], "client_secret": created["clientSecret"]}
+    request = {"grant_type": "client_credentials", "scope": "billing.read", **credentials}
+    return Call(clients.anonymous, "IssueClientToken", request)
+
+
+def request_token_with_a_password(clients: Clients) -> Call:
+    return Call(clients.anonymous, "IssueClientToken", {"grant_type": "password"})
+
+
 def revoke_unknown_invitation(clients: Clients) -> Call:
     return Call(clients.admin, "RevokeInvitation", {"id": str(uuid4())})
 
@@ -179,6 +200,10 @@ BOTH: list[tuple[str, Code, int, Callable[[Clients], Call]]] = [
     ("USER_DISABLED", Code.PERMISSION_DENIED, 403, log_in_as_disabled_user),
     ("PATIENT_NOT_FOUND", Code.NOT_FOUND, 404, get_unknown_patient),
     ("USER_NOT_FOUND", Code.NOT_FOUND, 404, update_unknown_user),
+    ("CLIENT_NOT_FOUND", Code.NOT_FOUND, 404, revoke_unknown_client),
+    ("CLIENT_INACTIVE", Code.FAILED_PRECONDITION, 400, rotate_revoked_client),
+    ("SCOPE_INVALID", Code.INVALID_ARGUMENT, 400, request_scope_of_another_client),
+    ("GRANT_TYPE_UNSUPPORTED", Code.INVALID_ARGUMENT, 400, request_token_with_a_password),
     ("INVITATION_NOT_FOUND", Code.NOT_FOUND, 404, revoke_unknown_invitation),
     ("SESSION_NOT_FOUND", Code.NOT_FOUND, 404, revoke_unknown_session),
     ("SECOND_FACTOR_NOT_FOUND", Code.NOT_FOUND, 404, remove_missing_second_factor),
@@ -286,10 +311,18 @@ def call_rest(client: Session, method: Method, request: dict[str, Any]) -> httpx
 
 def parse_error(response: httpx.Response) -> tuple[Code, str, int]:
     """Returns the code, the reason and the HTTP status of an error response."""
-    status, info = ParseDict(response.json(), Status()), ErrorInfo()
+    oauth = {"error", "error_description"}  # beside the members of google.rpc.Status
+    error = {name: value for name, value in response.json().items() if name not in oauth}
+    status, info = ParseDict(error, Status()), ErrorInfo()
     assert status.details[0].Unpack(info)
     assert info.domain == "pulsetrack"
     return CODES[status.code], info.reason, response.status_code
+
+
+def create_client(clients: Clients) -> dict[str, Any]:
+    """Creates a machine client and returns it with its secret."""
+    created: dict[str, Any] = clients.admin.post("/v1/clients", {"displayName": "x", "scope": "patients.read"})
+    return created
 
 
 def sign_up_user(clients: Clients) -> dict[str, Any]:

@@ -5,7 +5,9 @@ from contextlib import contextmanager
 from functools import partial
 from uuid import uuid4
 
-from services.common.protobuf.contract import SERVICES, AccessKind, methods
+import httpx
+
+from services.common.protobuf.contract import SERVICES, AccessKind, all_scopes, methods
 from tests.e2e.sessions import PASSWORD, Session, service_token
 from tests.harness.client import Client, Rejected, attempt, connect
 from tests.harness.waiting import eventually
@@ -25,11 +27,25 @@ def open_tokens(system: Instance, admin: Session) -> Iterator[Mapping[str, str]]
         "ADMIN, session ended": end_access(system, admin, "ROLE_ADMIN", end_session),
         "demoted ADMIN": end_access(system, admin, "ROLE_ADMIN", demote),
     }
+    revoked_id, ended["revoked client"] = create_client(system, admin, *all_scopes())
+    admin.post(f"/v1/clients/{revoked_id}:revoke", {})
     for token in ended.values():
         wait_until_rejected(system, token)
     with Session.sign_up(system) as user:
         valid = {"no token": "", "USER": user.token, "ADMIN": admin.token, "service": service_token(system)}
+        valid["client"] = create_client(system, admin, *all_scopes())[1]
+        valid["client, patients.read"] = create_client(system, admin, "patients.read")[1]
         yield valid | ended
+
+
+def create_client(system: Instance, admin: Session, *scopes: str) -> tuple[str, str]:
+    """Creates a machine client with scopes, and returns its id and a token."""
+    created = admin.post("/v1/clients", {"displayName": "Test", "scope": " ".join(scopes)})
+    credentials = {"client_id": created["client"]["id"], "client_secret": created["clientSecret"]}
+    form = {"grant_type": "client_credentials", **credentials}
+    response = httpx.post(f"{system.url}/v1/auth/token", data=form)
+    response.raise_for_status()
+    return created["client"]["id"], response.json()["access_token"]
 
 
 def end_access(system: Instance, admin: Session, role: str, end: End) -> str:

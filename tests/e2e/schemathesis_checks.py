@@ -24,7 +24,9 @@ FORM = {"FIELDS_INVALID", "JSON_INVALID", "QUERY_PARAMETER_INVALID", "QUERY_PARA
 """Reasons of requests that do not match the schema."""
 
 BEYOND_FORM = {
+    checks.EXPIRED,
     checks.INVALID_EXPIRATION,
+    checks.INVALID_OVERLAP,
     password_strength.GUESSABLE,
     text.BIDIRECTIONAL,
     text.INVISIBLE,

@@ -79,9 +79,9 @@ class Reference:
         """Enters an access token in the dialog "Authorize"."""
         self.page.locator(".auth-wrapper .authorize").first.click()
         dialog = self.page.locator(".dialog-ux")
-        dialog.locator("input").fill(token)
-        dialog.get_by_role("button", name="Apply credentials").click()
-        dialog.get_by_role("button", name="Close").click()
+        dialog.locator("#auth-bearer-value").fill(token)
+        dialog.get_by_role("button", name="Apply credentials").first.click()
+        dialog.get_by_role("button", name="Close").first.click()
 
     def _record_message(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"} and "status of 40" not in message.text:

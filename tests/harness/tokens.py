@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
 from gen.pulsetrack.auth.v1 import TrustBundle
-from services.common.rpc.token_rules import MAX_TOKEN_SECONDS
+from services.common.protobuf.contract import all_scopes
+from services.common.rpc.token_rules import CLIENT_ROLE, MAX_TOKEN_SECONDS
 
 ADMIN_ID = str(uuid4())
 USER_ID = str(uuid4())
@@ -43,7 +44,7 @@ class Signer:
     def claims(self, role: str, /, **claims: Any) -> dict[str, Any]:
         """Returns the claims of a token that is valid for a minute. A claim given as None is omitted."""
         now = int(time.time())
-        defaults = {
+        defaults: dict[str, Any] = {
             "iss": "pulsetrack-auth",
             "aud": "pulsetrack-services" if role == "SERVICE" else "pulsetrack",
             "sub": {"USER": USER_ID, "ADMIN": ADMIN_ID}.get(role, "patient"),
@@ -53,6 +54,8 @@ class Signer:
             "nbf": now,
             "exp": now + 60,
         }
+        if role == CLIENT_ROLE:
+            defaults |= {"client_id": defaults["sub"], "scope": " ".join(all_scopes()), "sid": str(uuid4())}
         return {name: value for name, value in (defaults | claims).items() if value is not None}
 
 

@@ -3,8 +3,8 @@
 from functools import partial
 
 from gen.pulsetrack.patient.v1 import ListPatientsRequest
-from services.auth.models import LIST_SIGNING_KEYS
 from services.auth.tokens import decrypt_key
+from services.auth.trust_store import LIST_SIGNING_KEYS
 from services.common.postgres.database import Database
 from tests.e2e.sessions import Session
 from tests.harness.background import Background

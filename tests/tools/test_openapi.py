@@ -11,7 +11,7 @@ import pytest
 from openapi_spec_validator import validate
 
 from services.common.errors import Failure
-from services.common.protobuf.contract import SERVICES, AccessKind, ContractError, Method, all_methods
+from services.common.protobuf.contract import SERVICES, AccessKind, ContractError, Method, all_methods, all_scopes
 from tools.openapi.errors import STATUSES, Responses
 from tools.openapi.operations import template_path
 from tools.protos import GEN
@@ -70,8 +70,25 @@ def test_operation_has_a_description_and_the_name_of_its_method(method: Method) 
 @pytest.mark.parametrize("method", REST, ids=method_name)
 def test_only_public_methods_need_no_token(method: Method) -> None:
     public = method.access.kind is AccessKind.PUBLIC
-    assert find_operation(method).get("security", DOCUMENT["security"]) == ([] if public else [{"bearer": []}])
+    of_client = [{"oauth2": [method.access.scope]}] if method.access.scope else []
+    expected = [] if public else [{"bearer": []}, *of_client]
+    assert find_operation(method).get("security", DOCUMENT["security"]) == expected
     assert ("TOKEN_MISSING" in str(find_operation(method)["responses"].get("401"))) is not public
+
+
+def test_machine_clients_use_the_client_credentials_grant() -> None:
+    flow = DOCUMENT["components"]["securitySchemes"]["oauth2"]["flows"]["clientCredentials"]
+    assert flow["tokenUrl"] == "/v1/auth/token"
+    assert flow["scopes"].keys() == all_scopes()
+    assert flow["scopes"]["billing.write"] == "Permits CloseBillingAccount."
+
+
+def test_token_endpoint_has_the_form_of_oauth() -> None:
+    operation = find_by_name("IssueClientToken")
+    assert operation["requestBody"]["content"].keys() == {"application/x-www-form-urlencoded", "application/json"}
+    assert SCHEMAS["ClientToken"]["required"] == ["access_token", "token_type", "expires_in", "scope"]
+    examples = operation["responses"]["401"]["content"]["application/json"]["examples"]
+    assert examples["INVALID_CREDENTIALS"]["value"]["error"] == "invalid_client"
 
 
 def test_every_field_has_a_description() -> None:
@@ -115,7 +132,8 @@ def test_error_response_lists_the_reasons_of_its_method() -> None:
     assert reasons("CreatePatient", "409") == conflicts
     assert reasons("GetPatient", "404") == {"PATIENT_NOT_FOUND"}
     assert reasons("DeletePatient", "403") == {"ROLE_REQUIRED", "USER_DISABLED"}
-    assert reasons("GetPatient", "403") == {"USER_DISABLED"}
+    assert reasons("GetPatient", "403") == {"SCOPE_REQUIRED", "USER_DISABLED"}
+    assert reasons("ListSessions", "403") == {"USER_DISABLED"}
     assert "403" not in find_by_name("GetJwks")["responses"]
     assert reasons("Login", "401") == {"INVALID_CREDENTIALS"}
     assert "REQUEST_ID_REUSED" in reasons("CreatePatient", "400")

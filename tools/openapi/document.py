@@ -10,6 +10,7 @@ from tools.openapi.conditions import ETAG_HEADER
 from tools.openapi.operations import Operations, tag_name, template_path
 from tools.openapi.rules import Schema
 from tools.openapi.schemas import Schemas
+from tools.openapi.security import BEARER, build_security_schemes
 from tools.openapi.status import status_schemas
 
 _INFO = {
@@ -21,7 +22,8 @@ _INFO = {
     "description": (
         "The REST API of PulseTrack's four gRPC services.\n\n"
         "**Authentication.** Call Login and send the `accessToken` of the response in the header"
-        " `Authorization: Bearer <accessToken>`. Public methods, such as Login, do not require a token.\n\n"
+        " `Authorization: Bearer <accessToken>`. Public methods, such as Login, do not require a token. Machine clients"
+        " obtain a token by the client credentials grant of OAuth 2.0, from IssueClientToken.\n\n"
         "**JSON.** Requests and responses use the proto3 JSON format. Field names are in lowerCamelCase; descriptions"
         " use the proto names, such as `page_size` for `pageSize`. Responses contain every field, including those with"
         " the default value of their type (an empty string, 0, false or an empty array). Timestamps and messages that"
@@ -34,12 +36,6 @@ _RETRY_AFTER = {
     "description": "The number of seconds to wait before retrying the request.",
     "schema": {"type": "integer", "minimum": 0},
 }
-_BEARER = {
-    "type": "http",
-    "scheme": "bearer",
-    "bearerFormat": "JWT",
-    "description": "The `accessToken` from a Login or RefreshToken response.",
-}
 
 
 def build_document(pool: DescriptorPool, comments: Comments) -> dict[str, Any]:
@@ -47,21 +43,21 @@ def build_document(pool: DescriptorPool, comments: Comments) -> dict[str, Any]:
     schemas = Schemas(comments)
     operations = Operations(schemas, comments)
     paths: dict[str, Schema] = {}
-    for service in SERVICES.values():
-        for method in map(read_method, pool.FindServiceByName(service).methods):
-            for http in method.http:
-                paths.setdefault(template_path(http), {})[http.verb.lower()] = operations.build(method, http)
+    methods = [read_method(method) for name in SERVICES.values() for method in pool.FindServiceByName(name).methods]
+    for method in methods:
+        for http in method.http:
+            paths.setdefault(template_path(http), {})[http.verb.lower()] = operations.build(method, http)
     return {
         "openapi": "3.1.0",
         "info": _INFO,
         "servers": [{"url": "/"}],
-        "security": [{"bearer": []}],
+        "security": [{BEARER: []}],
         "tags": [{"name": tag_name(name), "description": comments.get(name, "")} for name in SERVICES.values()],
         "paths": paths,
         "components": {
             "schemas": dict(sorted({**schemas.components, **status_schemas()}.items())),
             "responses": operations.responses.components,
             "headers": {"ETag": ETAG_HEADER, "Retry-After": _RETRY_AFTER},
-            "securitySchemes": {"bearer": _BEARER},
+            "securitySchemes": build_security_schemes(methods),
         },
     }

@@ -14,6 +14,7 @@ from services.common import errors
 from services.common.errors import DOMAIN, Failure
 from services.common.protobuf.contract import IF_MATCH, SERVICES, AccessKind, ContractError, Http, Method
 from tools.openapi.rules import Schema
+from tools.openapi.security import add_oauth_members
 
 STATUSES = {
     "INVALID_ARGUMENT": 400,
@@ -99,7 +100,9 @@ class Responses:
         responses: dict[str, Schema] = {}
         for status in sorted(by_status):
             found = [*by_status[status].values()]
-            responses[str(status)] = _response(status, found) if status in own_statuses else self._share(status, found)
+            is_own = status in own_statuses or method.is_oauth_endpoint
+            response = add_oauth_members(method, _response(status, found)) if is_own else self._share(status, found)
+            responses[str(status)] = response
         return {**responses, "default": _reference("Failed")}
 
     def _share(self, status: int, found: list[Error]) -> Schema:
@@ -135,6 +138,8 @@ def _common_errors(method: Method, http: Http) -> Iterator[Error]:
     if method.access.kind is AccessKind.USERS:
         reasons += ["TOKEN_MISSING", "TOKEN_INVALID"]
         yield _error(errors.UserDisabled)
+        if method.access.scope:
+            yield _error(errors.ScopeRequired)
         if "USER" not in method.access.roles:
             yield _error(errors.RoleRequired)
     if http.verb != "GET":

@@ -1,16 +1,19 @@
 """Builds the operation of a REST path: its parameters, request body and responses."""
 
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
+from envoy.oauth import FORM_CONTENT
 from services.common.protobuf.contract import PATH_VARIABLE, AccessKind, Http, Method
 from tools.openapi.comments import Comments, first_sentence
 from tools.openapi.conditions import condition_parameters, etag_headers, not_modified
 from tools.openapi.errors import Responses
 from tools.openapi.rules import Schema, examples, rules_of
 from tools.openapi.schemas import Schemas, Use, is_required
+from tools.openapi.security import BEARER, OAUTH
 
 JSON = "application/json"
 JSON_LINES = "application/x-ndjson"
@@ -47,6 +50,8 @@ class Operations:
         operation["responses"] = {**success, **self.responses.build(method, http, comment)}
         if method.access.kind is AccessKind.PUBLIC:
             operation["security"] = []
+        elif scope := method.access.scope:
+            operation["security"] = [{BEARER: []}, {OAUTH: [scope]}]
         return operation
 
     def _parameters(self, method: Method, http: Http) -> Iterator[Schema]:
@@ -94,7 +99,8 @@ class Operations:
         fields = [field for field in self._schemas.fields(message, use) if field.name not in without]
         if example := dict(_example_values(fields, use)):
             content["example"] = example
-        return {"required": any(map(is_required, fields)), "content": {JSON: content}}
+        types = [FORM_CONTENT, JSON] if method.is_oauth_endpoint else [JSON]
+        return {"required": any(map(is_required, fields)), "content": {kind: deepcopy(content) for kind in types}}
 
     def _success(self, method: Method) -> Schema:
         message: Any = method.output.DESCRIPTOR
@@ -121,8 +127,9 @@ def tag_name(service: str) -> str:
 
 
 def _describe_roles(method: Method) -> str:
-    roles = sorted(method.access.roles)
-    return f"Required role: {' or '.join(roles)}." if roles else ""
+    roles, scope = sorted(method.access.roles), method.access.scope
+    client = f", or a machine client with the scope `{scope}`" if scope else ""
+    return f"Required role: {' or '.join(roles)}{client}." if roles else ""
 
 
 def _path_variables(http: Http) -> list[str]:

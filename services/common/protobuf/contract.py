@@ -84,7 +84,7 @@ class AccessKind(Enum):
     PUBLIC = auto()
     """Anyone, without a token."""
     USERS = auto()
-    """Users whose access token has one of the roles."""
+    """Users whose access token has one of the roles, and machine clients whose access token has the scope."""
     SERVICES = auto()
     """Services, with a service token."""
     CLIENT_CREDENTIALS = auto()
@@ -99,6 +99,8 @@ class Access:
 
     kind: AccessKind
     roles: frozenset[str] = frozenset()
+    scope: str = ""
+    """The scope that permits a machine client to call the method. Empty if no client may."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,8 @@ class Method:
     access: Access
     http: tuple[Http, ...]
     """The REST bindings. Empty for a method that only services call."""
+    is_oauth_endpoint: bool = False
+    """Whether REST requests may be form-encoded, and REST errors have the members of RFC 6749."""
 
     @property
     def snake_name(self) -> str:
@@ -166,6 +170,12 @@ def add_to_pool(files: Iterable[descriptor_pb2.FileDescriptorProto]) -> descript
 def descriptor_set() -> descriptor_pb2.FileDescriptorSet:
     """Reads the committed descriptor set."""
     return descriptor_pb2.FileDescriptorSet.FromString(DESCRIPTORS.read_bytes())
+
+
+@cache
+def all_scopes() -> frozenset[str]:
+    """Returns the scopes that the methods of all services name."""
+    return frozenset(method.access.scope for method in all_methods()) - {""}
 
 
 def find_service(full_name: str) -> ServiceDescriptor:
@@ -221,15 +231,14 @@ def read_method(method: MethodDescriptor) -> Method:
         streams=method.server_streaming,
         access=_read_access(method),
         http=tuple(_read_bindings(method)),
+        is_oauth_endpoint=_read_option(method, "oauth_endpoint"),
     )
 
 
 def _read_access(method: MethodDescriptor) -> Access:
-    files: Any = method.containing_service.file.pool
-    extension = files.FindExtensionByName("pulsetrack.options.v1.access")
-    option: Any = method.GetOptions().Extensions[extension]
-    set_fields = [field.name for field, _ in option.ListFields()]
-    if len(set_fields) != 1:
+    option = _read_option(method, "access")
+    set_fields = [field.name for field, _ in option.ListFields() if field.name != "scope"]
+    if len(set_fields) != 1 or (option.scope and not option.roles):
         raise ContractError(f"{method.full_name} must set exactly one field of its access option, not {set_fields}")
     match set_fields[0]:
         case "public":
@@ -244,7 +253,13 @@ def _read_access(method: MethodDescriptor) -> Access:
             if not all(option.roles):
                 raise ContractError(f"{method.full_name} permits ROLE_UNSPECIFIED, which no user has")
             names = option.DESCRIPTOR.fields_by_name["roles"].enum_type.values_by_number
-            return Access(AccessKind.USERS, frozenset(names[role].name.removeprefix("ROLE_") for role in option.roles))
+            roles = frozenset(names[role].name.removeprefix("ROLE_") for role in option.roles)
+            return Access(AccessKind.USERS, roles, option.scope)
+
+
+def _read_option(method: MethodDescriptor, name: str) -> Any:
+    files: Any = method.containing_service.file.pool
+    return method.GetOptions().Extensions[files.FindExtensionByName(f"pulsetrack.options.v1.{name}")]
 
 
 def _read_bindings(method: MethodDescriptor) -> Iterator[Http]:

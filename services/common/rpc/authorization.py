@@ -6,11 +6,11 @@ from typing import Any
 from grpc_interceptor.server import AsyncServerInterceptor
 
 from services.common.context import Caller, current_caller
-from services.common.errors import RoleRequired, TokenInvalid, TokenMissing
+from services.common.errors import RoleRequired, ScopeRequired, TokenInvalid, TokenMissing
 from services.common.protobuf.contract import AccessKind, Method
 from services.common.rpc.interceptors import Context, Next
 from services.common.rpc.metadata import read_metadata
-from services.common.rpc.token_rules import SERVICE_ROLE
+from services.common.rpc.token_rules import CLIENT_ROLE, SERVICE_ROLE
 from services.common.rpc.tokens import TokenVerifier
 
 Admission = Callable[[Method], Iterable[AsyncServerInterceptor]]
@@ -53,7 +53,7 @@ class Access(AsyncServerInterceptor):
         self._access = method.access
 
     async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
-        """Calls the next interceptor. Raises RoleRequired."""
+        """Calls the next interceptor. Raises RoleRequired, ScopeRequired."""
         if not self._is_permitted(current_caller.get()):
             raise RoleRequired
         return await method(request_or_iterator, context)
@@ -63,8 +63,17 @@ class Access(AsyncServerInterceptor):
             case AccessKind.PUBLIC:
                 return True
             case AccessKind.USERS:
-                return caller is not None and caller.role in self._access.roles
+                return caller is not None and (caller.role in self._access.roles or self._is_permitted_client(caller))
             case AccessKind.SERVICES:
                 return caller is not None and caller.role == SERVICE_ROLE
             case AccessKind.CLIENT_CREDENTIALS | AccessKind.INTERNAL:
                 return caller is None or caller.role == SERVICE_ROLE
+
+    def _is_permitted_client(self, caller: Caller) -> bool:
+        """Returns whether the caller is a machine client that may call the method. Raises ScopeRequired."""
+        scope = self._access.scope
+        if caller.role != CLIENT_ROLE or not scope:
+            return False
+        if scope not in caller.scopes:
+            raise ScopeRequired(scope=scope)
+        return True

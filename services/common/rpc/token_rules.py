@@ -6,6 +6,8 @@ SERVICES_AUDIENCE = "pulsetrack-services"
 ALGORITHM = "ES256"
 TOKEN_TYPE = "at+jwt"  # noqa: S105 - the media type of RFC 9068, section 2.1
 SERVICE_ROLE = "SERVICE"
+CLIENT_ROLE = "CLIENT"
+"""The role of machine clients, whose tokens have the claims `client_id` and `scope`."""
 MAX_TOKEN_SECONDS = 900
 """The maximum lifetime of a token. A token with a larger difference between `exp` and `iat` is rejected."""
 CLOCK_SKEW_SECONDS = 30

@@ -15,6 +15,7 @@ from services.common.context import Caller
 from services.common.errors import DependencyUnavailable, TokenInvalid, UserDisabled
 from services.common.rpc.token_rules import (
     ALGORITHM,
+    CLIENT_ROLE,
     CLOCK_SKEW_SECONDS,
     ISSUER,
     MAX_TOKEN_SECONDS,
@@ -32,7 +33,12 @@ _CACHED_TOKENS = 10_000
 _SUBJECT = re.compile("[!-~]{1,64}")
 """A user id or client id. A leaked key can sign any text, and a text that Postgres rejects would block the audit."""
 
-_AUDIENCES = {"USER": USERS_AUDIENCE, "ADMIN": USERS_AUDIENCE, SERVICE_ROLE: SERVICES_AUDIENCE}
+_AUDIENCES = {
+    "USER": USERS_AUDIENCE,
+    "ADMIN": USERS_AUDIENCE,
+    CLIENT_ROLE: USERS_AUDIENCE,
+    SERVICE_ROLE: SERVICES_AUDIENCE,
+}
 
 _log = logging.getLogger(__name__)
 
@@ -169,4 +175,20 @@ def _read_caller(claims: dict[str, Any], key: jwt.PyJWK) -> Caller:
         raise TokenInvalid
     if not (isinstance(version, int) and isinstance(session_id, str) and _SUBJECT.fullmatch(claims["sub"])):
         raise TokenInvalid
-    return Caller(claims["sub"], role, expires, key_id=str(key.key_id), token_version=version, session_id=session_id)
+    return Caller(
+        claims["sub"],
+        role,
+        expires,
+        key_id=str(key.key_id),
+        token_version=version,
+        session_id=session_id,
+        scopes=_read_scopes(claims) if role == CLIENT_ROLE else frozenset(),
+    )
+
+
+def _read_scopes(claims: dict[str, Any]) -> frozenset[str]:
+    """Returns the scopes of a machine client. Its token must have a session, which makes it revocable."""
+    scope = claims.get("scope")
+    if not (isinstance(scope, str) and claims.get("client_id") == claims["sub"] and claims.get("sid")):
+        raise TokenInvalid
+    return frozenset(scope.split())

@@ -102,6 +102,9 @@ def test_service_with_a_mismatched_signature_does_not_start(
         ("Empty", "[pulsetrack.options.v1.access] {}"),
         ("Denied", "[pulsetrack.options.v1.access] {public: false}"),
         ("TwoOptions", "[pulsetrack.options.v1.access] {public: true roles: ROLE_ADMIN}"),
+        ("ScopeAlone", '[pulsetrack.options.v1.access] {scope: "x.read"}'),
+        ("PublicScope", '[pulsetrack.options.v1.access] {public: true scope: "x.read"}'),
+        ("ServiceScope", '[pulsetrack.options.v1.access] {services: true scope: "x.read"}'),
         ("Mixed", "[pulsetrack.options.v1.access] {services: true client_credentials: true}"),
     ],
 )

@@ -12,13 +12,13 @@ from services.common.rpc.tokens import TokenVerifier
 from tests.harness.background import Background
 from tests.harness.client import Client, Rejected, connect
 from tests.harness.services import serve_auth, serve_service
-from tests.harness.tokens import Signer
+from tests.harness.tokens import USER_ID, Signer
 
 TABLE = [
     pytest.param(service, method, caller, id=f"{method.name}-{caller}")
     for service, name in contract.SERVICES.items()
     for method in contract.methods(name)
-    for caller in ("anonymous", "USER", "ADMIN", "SERVICE")
+    for caller in ("anonymous", "USER", "ADMIN", "CLIENT", "SERVICE")
 ]
 REJECTIONS = {
     "TOKEN_MISSING": (StatusCode.UNAUTHENTICATED, "TOKEN_MISSING"),
@@ -52,6 +52,25 @@ def test_method_permits_the_callers_of_its_access_option(
         assert outcome[0] in PERMITTED
 
 
+@pytest.mark.parametrize("scope", sorted(contract.all_scopes()))
+def test_client_may_only_call_the_methods_of_its_scope(clients: dict[str, Client], signer: Signer, scope: str) -> None:
+    token = signer.token("CLIENT", scope=f"{scope} unknown")
+    for service, name in contract.SERVICES.items():
+        for method in contract.methods(name):
+            if other := method.access.scope:
+                outcome = call_empty(clients[service].with_token(token), method.path)
+                assert (outcome[1] == "SCOPE_REQUIRED") is (other != scope), method.name
+
+
+def test_scope_in_the_token_of_a_user_has_no_effect(clients: dict[str, Client], signer: Signer) -> None:
+    token = signer.token("USER", scope=" ".join(contract.all_scopes()), client_id=USER_ID, sid="session")
+    for service, name in contract.SERVICES.items():
+        for method in contract.methods(name):
+            if method.access.scope and "USER" not in method.access.roles:
+                outcome = call_empty(clients[service].with_token(token), method.path)
+                assert outcome == REJECTIONS["ROLE_REQUIRED"]
+
+
 def test_table_covers_every_method_of_the_contract() -> None:
     covered = {param.values[1].path for param in TABLE}  # type: ignore[union-attr]
     packages = [file for file in contract.descriptor_set().file if file.package.startswith("pulsetrack.")]
@@ -64,9 +83,9 @@ def find_rejection(access: Access, caller: str) -> str | None:
     """Returns the reason for which an access option rejects a caller, or None if it permits the caller."""
     match access.kind:
         case AccessKind.PUBLIC:
-            permitted = {"anonymous", "USER", "ADMIN", "SERVICE"}
+            permitted = {"anonymous", "USER", "ADMIN", "CLIENT", "SERVICE"}
         case AccessKind.USERS:
-            permitted = set(access.roles)
+            permitted = {*access.roles, *(["CLIENT"] if access.scope else [])}
         case AccessKind.SERVICES:
             permitted = {"SERVICE"}
         case AccessKind.CLIENT_CREDENTIALS | AccessKind.INTERNAL:

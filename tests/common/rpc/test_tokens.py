@@ -60,6 +60,14 @@ def test_token_without_a_required_claim_is_rejected(anonymous: Client, signer: S
         ("USER", {"iat": 0}),
         ("USER", {"token_version": "1"}),
         ("USER", {"iat": str(2**30)}),
+        ("CLIENT", {"aud": "pulsetrack-services"}),
+        ("CLIENT", {"scope": None}),
+        ("CLIENT", {"scope": ["patients.read"]}),
+        ("CLIENT", {"client_id": None}),
+        ("CLIENT", {"client_id": "another"}),
+        ("CLIENT", {"sid": None}),
+        ("CLIENT", {"sid": ""}),
+        ("CLIENT", {"sid": 1}),
     ],
 )
 def test_token_with_an_invalid_claim_is_rejected(
