@@ -141,10 +141,10 @@ TOPOLOGY: Mapping[str, Service] = {
                 "PULSETRACK_CONCURRENT_SEARCHES",
             ),
         ),
-        Service(name="billing", calls=("auth",)),
+        Service(name="billing", calls=("auth", "patient")),
         Service(
             name="analytics",
-            calls=("auth",),
+            calls=("auth", "patient"),
             uses_kafka=True,
             settings=("PULSETRACK_EVENT_RETENTION_DAYS", "PULSETRACK_CONSUMER_ID"),
         ),

@@ -9,9 +9,10 @@ from msgspec import NODEFAULT, Meta, Struct
 
 from services.analytics.__main__ import AnalyticsSettings
 from services.auth.__main__ import AuthSettings
+from services.billing.__main__ import BillingSettings
 from services.common.audit.retain import RetentionSettings
 from services.common.postgres.migrate import MigrationSettings
-from services.common.settings import PREFIX, SettingsWithAuth
+from services.common.settings import PREFIX
 from services.patient.__main__ import PatientSettings
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "operations.md"
@@ -19,7 +20,7 @@ DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "operations.md"
 CLASSES: dict[str, type[Struct]] = {
     "auth": AuthSettings,
     "patient": PatientSettings,
-    "billing": SettingsWithAuth,
+    "billing": BillingSettings,
     "analytics": AnalyticsSettings,
     "migrations": MigrationSettings,
     "retention": RetentionSettings,

@@ -14,7 +14,7 @@ _PATIENT: Final = "00000000-0000-7000-8000-000000000001"
 def _list_accounts(patient_id: str = "", status: AccountStatus = AccountStatus.UNSPECIFIED) -> Read:
     listing = LIST_ACCOUNTS[bool(patient_id), bool(status)]
     request = ListBillingAccountsRequest(patient_id=patient_id, status=status)
-    return lambda db: listing.read_page(db, request, patient_id=patient_id, status=status.name)
+    return lambda db: listing.read_page(db, request, patient_id=patient_id, status=status.name, accessible=None)
 
 
 BILLING: Final = Cases(

@@ -1,5 +1,6 @@
 """Lists and statistics of analytics."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -31,13 +32,18 @@ _FILL: Final = (
 
 def _list_events(patient_id: str = "", kind: PatientEventType = PatientEventType.UNSPECIFIED) -> Read:
     listing, request = LIST_EVENTS[bool(patient_id), bool(kind)], ListEvents(patient_id=patient_id, type=kind)
-    return lambda db: listing.read_page(db, request, patient_id=patient_id, type=int(kind))
+    return lambda db: listing.read_page(db, request, patient_id=patient_id, type=int(kind), accessible=None)
+
+
+async def _find_no_access() -> Sequence[str]:
+    return ()
 
 
 def _compute_statistics(days: int, bucket: Bucket) -> Read:
     async def read(db: Database) -> None:
         start = datetime.now(UTC) - timedelta(days=days)
-        await AnalyticsService(db).get_patient_statistics(GetPatientStatisticsRequest(start=start, bucket=bucket))
+        request = GetPatientStatisticsRequest(start=start, bucket=bucket)
+        await AnalyticsService(db, _find_no_access).get_patient_statistics(request)
 
     return read
 

@@ -20,6 +20,7 @@ from services.common.messaging.topic import KnownTopics
 from services.common.messaging.topic_settings import DEAD_LETTERS
 from services.common.observability.export import export_telemetry
 from services.common.observability.logging import configure_logging
+from services.common.patient_access import create_access_finder
 from services.common.postgres.database import open_database
 from services.common.postgres.retention import OldRows, Retention
 from services.common.protobuf.contract import SERVICES
@@ -27,12 +28,13 @@ from services.common.rpc.client import create_trust_fetcher, open_channel
 from services.common.rpc.server import run, serve
 from services.common.rpc.tls import Tls
 from services.common.rpc.tokens import TokenVerifier
-from services.common.settings import SettingsWithKafka
+from services.common.settings import PatientAddresses, SettingsWithKafka
 
 
 class AnalyticsSettings(SettingsWithKafka, frozen=True, kw_only=True):
     """The settings of the analytics service."""
 
+    patient: PatientAddresses
     event_retention_days: Annotated[
         int,
         Meta(ge=0, description="Days that patient events are retained, and counted in statistics; 0 means forever."),
@@ -50,7 +52,9 @@ async def main() -> None:
     """Serves and consumes until the process receives a signal to stop. Exits if the consumer fails."""
     settings = AnalyticsSettings.read()
     configure_logging("analytics", settings.log_level)
-    verifier = TokenVerifier(create_trust_fetcher(open_channel(settings.auth, service="auth", tls=Tls.read(settings))))
+    tls = Tls.read(settings)
+    verifier = TokenVerifier(create_trust_fetcher(open_channel(settings.auth, service="auth", tls=tls)))
+    patient = open_channel(settings.patient, service="patient", tls=tls)
     kafka = settings.kafka_servers()
     async with open_database(settings) as db:
         subscription = Subscription(
@@ -65,7 +69,8 @@ async def main() -> None:
             Retention(db, OldRows(events, events.c.occur_time, timedelta(settings.event_retention_days))),
         ):
             consumer = tasks.create_task(subscription.consume(EventStore(db, dead_letters).store))
-            service, audit = AnalyticsService(db), AccessInterceptors(log, path_ids_are_subjects=False)
+            service = AnalyticsService(db, create_access_finder(patient))
+            audit = AccessInterceptors(log, path_ids_are_subjects=False)
             await serve(settings, SERVICES["analytics"], service, verifier=verifier, dependencies=[db], audit=audit)
             consumer.cancel()
 

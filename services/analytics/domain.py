@@ -54,6 +54,7 @@ def parse_event(
         "deleted": change.patient.delete_time is not None,
         "sex": int(change.patient.sex),
         "date_of_birth": _parse_date(change.patient.date_of_birth),
+        "restricted": change.patient.restricted,
     }
 
 

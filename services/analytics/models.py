@@ -15,6 +15,8 @@ from sqlalchemy import (
     Text,
     Uuid,
     bindparam,
+    exists,
+    false,
     func,
     select,
     update,
@@ -24,8 +26,10 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 from services.common.audit.search import Search
 from services.common.audit.tables import AuditTables
 from services.common.messaging.topic import topics_table
+from services.common.patient_access import ACCESSIBLE, is_accessible
 from services.common.postgres.batches import select_last, unnest_rows
-from services.common.postgres.paging import Listing
+from services.common.postgres.guards import guard, see_all
+from services.common.postgres.paging import Listing, constant
 from services.common.postgres.statement import Statement
 
 metadata = MetaData()
@@ -44,6 +48,7 @@ events = Table(
     Column("occur_time", DateTime(timezone=True), nullable=False),
     Column("receive_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("payload", LargeBinary, nullable=False),
+    info=guard(ACCESSIBLE),
 )
 """Patient events. The payload is the received message. Later statistics can use all its fields."""
 
@@ -59,8 +64,11 @@ patients = Table(
     Column("deleted", Boolean, nullable=False),
     Column("sex", Integer, nullable=False, server_default="0"),
     Column("date_of_birth", Date),
+    Column("restricted", Boolean, nullable=False, server_default=false()),
 )
 """The state of each patient, from the event with the highest sequence."""
+
+Index("patients_restricted", patients.c.patient_id, postgresql_where=patients.c.restricted)
 
 event_counts = Table(
     "event_counts",
@@ -126,7 +134,7 @@ EVENT_COLUMNS = ("event_id", "patient_id", "type", "sequence", "actor_id", "occu
 _new_events = unnest_rows([events.c[name] for name in EVENT_COLUMNS])
 INSERT_EVENTS = Statement(insert(events).from_select(EVENT_COLUMNS, select(_new_events)).on_conflict_do_nothing())
 
-STATE_COLUMNS = ("patient_id", "sequence", "deleted", "sex", "date_of_birth")
+STATE_COLUMNS = ("patient_id", "sequence", "deleted", "sex", "date_of_birth", "restricted")
 _last_states = select_last([patients.c[name] for name in STATE_COLUMNS], key="patient_id", order="sequence")
 _state = insert(patients).from_select(STATE_COLUMNS, _last_states)
 UPSERT_PATIENTS = Statement(
@@ -160,10 +168,15 @@ RECORD_FAILED_REPLAY = Statement(_count_attempt.values(reason=bindparam("why")))
 _newest = (events.c.occur_time, events.c.event_id)
 _of_patient = events.c.patient_id == bindparam("patient_id")
 _of_type = events.c.type == bindparam("type", type_=SmallInteger)
+_is_of_event = patients.c.patient_id == events.c.patient_id
+_restricted = exists(see_all(select(constant(1))).where(_is_of_event, patients.c.restricted))
+_visible = select(events, _restricted.label("restricted")).where(is_accessible(events.c.patient_id, _restricted))
+"""The events that the current caller may see (see VisibleRows)."""
+
 LIST_EVENTS = {
-    (False, False): Listing(select(events), *_newest),
-    (True, False): Listing(select(events).where(_of_patient), *_newest),
-    (False, True): Listing(select(events).where(_of_type), *_newest),
-    (True, True): Listing(select(events).where(_of_patient, _of_type), *_newest),
+    (False, False): Listing(_visible, *_newest),
+    (True, False): Listing(_visible.where(_of_patient), *_newest),
+    (False, True): Listing(_visible.where(_of_type), *_newest),
+    (True, True): Listing(_visible.where(_of_patient, _of_type), *_newest),
 }
 """The events, by whether they are those of a patient, and whether they are of a type."""

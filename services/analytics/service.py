@@ -35,6 +35,7 @@ from services.analytics.models import (
 from services.analytics.statistics import COUNT_EVENTS, COUNT_PATIENTS
 from services.common.audit.events import record_change, record_read
 from services.common.errors import FieldsInvalid
+from services.common.patient_access import FindAccess, VisibleRows
 from services.common.postgres.database import Database
 
 _UNITS = {Bucket.UNSPECIFIED: "day", Bucket.DAY: "day", Bucket.WEEK: "week", Bucket.MONTH: "month"}
@@ -45,23 +46,25 @@ class AnalyticsService:
 
     checks = StatisticsChecks()
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, find_access: FindAccess) -> None:
+        """Takes the database, and a function that finds the restricted patients that a caller may see."""
         self._db = db
+        self._visible = VisibleRows(db, find_access)
 
     async def list_patient_events(self, request: ListPatientEventsRequest) -> ListPatientEventsResponse:
         """Returns a page of events, newest first.
 
-        Raises PageTokenInvalid.
+        Raises PageTokenInvalid, DependencyUnavailable.
         """
         listing = LIST_EVENTS[bool(request.patient_id), bool(request.type)]
         rows, next_page_token = await listing.read_page(
-            self._db, request, patient_id=request.patient_id, type=int(request.type)
+            self._visible, request, patient_id=request.patient_id, type=int(request.type)
         )
         record_read(dict.fromkeys(row["patient_id"] for row in rows))
         return ListPatientEventsResponse(events=[_to_event(row) for row in rows], next_page_token=next_page_token)
 
     async def get_patient_statistics(self, request: GetPatientStatisticsRequest) -> PatientStatistics:
-        """Counts the events of a period, and the current patients.
+        """Counts the events of a period, and the current patients, including those that the caller may not see.
 
         Raises FieldsInvalid if the period starts after its end.
         """

@@ -21,6 +21,7 @@ from sqlalchemy.sql.functions import sum as sum_of
 from gen.pulsetrack.analytics.v1 import PatientEventType
 from services.analytics.domain import AGE_BAND_COUNT, AGE_BAND_YEARS
 from services.analytics.models import birthday_counts, event_counts, events, patient_counts
+from services.common.postgres.guards import see_all
 from services.common.postgres.statement import Statement
 
 _REMOVED: ColumnElement[int] = literal_column("-1")
@@ -46,7 +47,7 @@ _last_day = _start_of("day", _utc(_end) - text("interval '1 microsecond'"))
 _days = select(event_counts.c.day, event_counts.c.type, event_counts.c.count).where(
     event_counts.c.day >= _first_day, event_counts.c.day <= _last_day
 )
-_events = select(cast(_utc(events.c.occur_time), Date), events.c.type, _REMOVED)
+_events = see_all(select(cast(_utc(events.c.occur_time), Date), events.c.type, _REMOVED))  # counts all patients
 _counted = union_all(
     _days,
     _events.where(events.c.occur_time >= _utc(_first_day), events.c.occur_time < _start),

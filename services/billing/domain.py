@@ -12,7 +12,7 @@ def create_row(request: CreateBillingAccountRequest | FollowPatientRequest) -> d
     """Returns the columns of an account that a request opens. `FollowPatientRequest` also sets the patient's state."""
     row = {"id": uuid7(), "patient_id": request.patient_id, "name": request.name, "email": request.email}
     if isinstance(request, FollowPatientRequest):
-        row |= {"patient_deleted": request.deleted, "sequence": request.sequence}
+        row |= {"patient_deleted": request.deleted, "restricted": request.restricted, "sequence": request.sequence}
     return row
 
 

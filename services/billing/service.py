@@ -26,6 +26,7 @@ from services.billing.models import (
     SEARCH,
 )
 from services.common.audit.events import record_change, record_read
+from services.common.patient_access import FindAccess, VisibleRows
 from services.common.postgres.batches import to_arrays
 from services.common.postgres.database import Database
 from services.common.rpc.batches import select_valid
@@ -34,8 +35,10 @@ from services.common.rpc.batches import select_valid
 class BillingService:
     """Implements BillingService. Each patient has one account."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, find_access: FindAccess) -> None:
+        """Takes the database, and a function that finds the restricted patients that a caller may see."""
         self._db = db
+        self._visible = VisibleRows(db, find_access)
 
     async def create_billing_account(self, request: CreateBillingAccountRequest) -> BillingAccount:
         """Opens an account for a patient, or returns the patient's existing account."""
@@ -63,9 +66,9 @@ class BillingService:
     async def get_billing_account(self, request: GetBillingAccountRequest) -> BillingAccount:
         """Returns an account.
 
-        Raises BillingAccountNotFound.
+        Raises BillingAccountNotFound, DependencyUnavailable.
         """
-        row = await self._db.row(GET_ACCOUNT, id=request.id)
+        row = await self._visible.row(GET_ACCOUNT, id=request.id)
         if row is None:
             raise BillingAccountNotFound
         record_read([row["patient_id"]])
@@ -74,11 +77,11 @@ class BillingService:
     async def list_billing_accounts(self, request: ListBillingAccountsRequest) -> ListBillingAccountsResponse:
         """Returns a page of accounts, newest first.
 
-        Raises PageTokenInvalid.
+        Raises PageTokenInvalid, DependencyUnavailable.
         """
         listing = LIST_ACCOUNTS[bool(request.patient_id), bool(request.status)]
         values = {"patient_id": request.patient_id, "status": request.status.name}
-        rows, next_page_token = await listing.read_page(self._db, request, **values)
+        rows, next_page_token = await listing.read_page(self._visible, request, **values)
         record_read(row["patient_id"] for row in rows)
         accounts = [to_account(row) for row in rows]
         return ListBillingAccountsResponse(billing_accounts=accounts, next_page_token=next_page_token)
@@ -86,12 +89,12 @@ class BillingService:
     async def close_billing_account(self, request: CloseBillingAccountRequest) -> BillingAccount:
         """Closes an account permanently.
 
-        Raises BillingAccountNotFound.
+        Raises BillingAccountNotFound, DependencyUnavailable.
         """
+        if await self._visible.row(GET_ACCOUNT, id=request.id) is None:
+            raise BillingAccountNotFound
         async with self._db.begin() as tx:
-            row = await tx.row(CLOSE_ACCOUNT, account_id=request.id)
-            if row is None:
-                raise BillingAccountNotFound
+            [row] = await tx.rows(CLOSE_ACCOUNT, account_id=request.id)
             record_change(tx, row["patient_id"])
             return to_account(row)
 

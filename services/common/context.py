@@ -10,6 +10,9 @@ from grpc import StatusCode
 
 from services.common.errors import Failure
 
+_SEES_ALL = frozenset({"ADMIN", "SERVICE"})
+"""The roles of callers that see restricted data without being granted access."""
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
@@ -56,3 +59,14 @@ current_request: ContextVar[Message | None] = ContextVar("request", default=None
 
 current_time_left: ContextVar[Callable[[], float | None]] = ContextVar("time_left", default=lambda: None)
 """Returns the seconds until the call's deadline, or None if it has none."""
+
+
+def current_viewer() -> str | None:
+    """Returns the id of the caller if its access to restricted data is limited, or None if the caller sees all data.
+
+    Only admins and services see all data. Without a caller, it is the empty string, which no caller has.
+    """
+    caller = current_caller.get()
+    if caller is None:
+        return ""
+    return None if caller.role in _SEES_ALL else caller.id

@@ -17,6 +17,9 @@ class SettingsError(Exception):
 
 
 Switch = Literal["on", "off"]
+PatientAddresses = Annotated[str, Meta(description="Addresses of the patient service: host:port, comma-separated.")]
+"""The setting `patient` of a service that asks the patient service who may see restricted patients."""
+
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 

@@ -21,6 +21,7 @@ from services.common.rpc.server import run, serve
 from services.common.rpc.tls import Tls
 from services.common.rpc.tokens import TokenVerifier
 from services.common.settings import SettingsWithKafka
+from services.patient.care_team import CareTeamService
 from services.patient.changes import TOPIC
 from services.patient.delivery import BillingAccounts, EventsTopic
 from services.patient.models import AUDIT, known_topics, outbox_rows
@@ -80,7 +81,8 @@ async def main() -> None:
         )
         verifier = TokenVerifier(create_trust_fetcher(auth))
         audit = AccessInterceptors(log, path_ids_are_subjects=True)
-        await serve(settings, SERVICES["patient"], patients, verifier=verifier, dependencies=[db], audit=audit)
+        servicers = (patients, CareTeamService(db))
+        await serve(settings, SERVICES["patient"], servicers, verifier=verifier, dependencies=[db], audit=audit)
 
 
 if __name__ == "__main__":

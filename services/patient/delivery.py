@@ -144,6 +144,7 @@ def _build_request(payload: bytes) -> FollowPatientRequest:
         patient_id=patient.id,
         name=patient.name,
         email=patient.email,
+        restricted=patient.restricted,
         sequence=event.sequence,
         deleted=patient.delete_time is not None,
     )

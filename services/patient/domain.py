@@ -10,7 +10,7 @@ from gen.pulsetrack.patient.v1 import Patient, Sex
 from services.common import emails
 from services.common.errors import FieldsInvalid
 from services.common.protobuf import codec, contract
-from services.common.protobuf.masks import EMPTY_UPDATE, find_mask_violation, select_updated_fields
+from services.common.protobuf.masks import ALL, EMPTY_UPDATE, find_mask_violation, select_updated_fields
 from services.common.protobuf.violations import NOT_A_DATE, REQUIRED
 from services.common.text import find_violation, fold_case
 
@@ -23,7 +23,7 @@ _WRITABLE = tuple(field.name for field in _DESCRIPTOR.fields if field.name not i
 _TEXTS = ("name", "email", "address", "phone", "medical_record_number")
 _DATES = ("date_of_birth", "registered_date")
 _EARLIEST_TIME_ZONE = timedelta(hours=14)
-_COPIED_BY_BILLING = ("name", "email")
+_COPIED_BY_BILLING = ("name", "email", "restricted")
 
 
 IN_FUTURE = "must not be in the future"
@@ -70,7 +70,7 @@ def find_patient_violations(patient: Patient, *, today: date, current: Patient |
 
 def find_change_violations(change: Patient, mask: Iterable[str] | None, *, today: date) -> dict[str, str]:
     """Returns the violations of an update that do not depend on the current patient, by field path."""
-    updated = select_updated_fields(mask, change, _WRITABLE)
+    updated = _select_updated_fields(mask, change)
     patient = normalize_patient(change, default_registered_date=today)
     found = find_patient_violations(patient, today=today)
     violations = {path: text for path, text in found.items() if path.removeprefix("patient.") in updated}
@@ -95,10 +95,20 @@ def merge_patient(current: Patient, change: Patient, mask: Iterable[str] | None,
     Output-only fields are ignored. Raises FieldsInvalid for a path that is not a field of a patient, and if no field is
     updated.
     """
-    updated = select_updated_fields(mask, change, _WRITABLE)
+    updated = _select_updated_fields(mask, change)
     if not updated or find_mask_violation(mask, _DESCRIPTOR.fields_by_name):
         raise FieldsInvalid(find_change_violations(change, mask, today=today))
     return replace(current, **{name: getattr(change, name) for name in updated})
+
+
+def _select_updated_fields(mask: Iterable[str] | None, change: Patient) -> set[str]:
+    """Returns the fields that an update sets.
+
+    `*` does not stand for `restricted`: a client that does not know the field would remove the restriction.
+    """
+    paths = set(mask or ())
+    left_out = {"restricted"} if ALL in paths else set[str]()
+    return select_updated_fields(mask, change, {*_WRITABLE} - (left_out - paths))
 
 
 def to_columns(patient: Patient) -> dict[str, Any]:
@@ -114,6 +124,7 @@ def to_columns(patient: Patient) -> dict[str, Any]:
         "phone": patient.phone,
         "sex": int(patient.sex),
         "medical_record_number": number or None,
+        "restricted": patient.restricted,
         "search_key": "\n".join((fold_case(patient.name), fold_case(patient.email), fold_case(number))),
     }
 
@@ -165,6 +176,7 @@ def to_patient(row: Mapping[str, Any]) -> Patient:
         phone=row["phone"],
         sex=Sex(row["sex"]),
         medical_record_number=row["medical_record_number"] or "",
+        restricted=row["restricted"],
         create_time=row["create_time"],
         update_time=row["update_time"],
         delete_time=row["delete_time"],

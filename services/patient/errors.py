@@ -43,3 +43,19 @@ class EtagMismatch(Failure):
     code = Code.ABORTED
     reason = "ETAG_MISMATCH"
     message = "The patient has changed since this etag was returned. Read it again and retry."
+
+
+class CareTeamMemberNotFound(Failure):
+    """Raised when a user is not a member of a patient's care team."""
+
+    code = Code.NOT_FOUND
+    reason = "CARE_TEAM_MEMBER_NOT_FOUND"
+    message = "The user is not a member of the patient's care team."
+
+
+class BreakGlassNotNeeded(Failure):
+    """Raised when a caller has access to a patient without breaking glass."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "BREAK_GLASS_NOT_NEEDED"
+    message = "You have access to the patient without breaking glass."

@@ -6,7 +6,7 @@ from datetime import date
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from sqlalchemy import Date, SmallInteger, bindparam, false, select
+from sqlalchemy import Boolean, Date, SmallInteger, bindparam, literal_column, select
 
 from gen.pulsetrack.patient.v1 import ListPatientsRequest
 from services.common.errors import FieldsInvalid
@@ -14,7 +14,7 @@ from services.common.postgres.paging import Filter, Listing
 from services.common.protobuf.violations import NOT_A_DATE
 from services.common.text import normalize
 from services.patient.domain import is_calendar_date
-from services.patient.models import patients, select_message
+from services.patient.models import VISIBLE_PATIENTS, patients, select_message
 from services.patient.search import EXAMINED, BoundedListing, measure_window, name_patterns
 from services.patient.search_statements import Condition, find_walked_columns, match_word
 from services.patient.words import MAX_WORDS, build_patterns
@@ -100,7 +100,7 @@ def _compile_listing(order: Order, filters: frozenset[str]) -> Listing | Bounded
     if unwalked - {"delete_time"}:
         return BoundedListing(names, descending, conditions)
     columns = [patients.c[name] for name in names]
-    rows = select(patients).where(*(each.test(patients.c) for each in conditions if each.column not in unwalked))
+    rows = VISIBLE_PATIENTS.where(*(each.test(patients.c) for each in conditions if each.column not in unwalked))
     if not unwalked:
         return Listing(rows.with_only_columns(*columns, select_message(patients.c)), *columns, descending=descending)
     # No index tells which patients are deleted.
@@ -119,7 +119,7 @@ def _compile_search(
     conditions = [_FILTERS[name] for name in sorted(filters)]
     conditions += map(match_word, range(words))
     if not words:
-        conditions.append(Condition(names[0], lambda _: false()))
+        conditions.append(Condition(names[0], lambda _: literal_column("false", Boolean)))  # not simplified
     return BoundedListing(names, descending, conditions, searched=searched, ranked=ranked)
 
 

@@ -2,7 +2,9 @@
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
+    ColumnElement,
     Computed,
     Date,
     DateTime,
@@ -14,23 +16,29 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    any_,
     bindparam,
     case,
+    exists,
+    false,
     func,
     insert,
-    literal,
+    not_,
+    or_,
     select,
     text,
     update,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from services.common.audit.search import Search
 from services.common.audit.tables import AuditTables
 from services.common.messaging.outbox import outbox_table
 from services.common.messaging.topic import topics_table
+from services.common.postgres.guards import VIEWER, guard, see_all
 from services.common.postgres.idempotency import StoredResponses, responses_table
 from services.common.postgres.journal import Journal, journal_columns
-from services.common.postgres.paging import Listing, Row
+from services.common.postgres.paging import Listing, Row, constant
 from services.common.postgres.statement import Statement
 
 metadata = MetaData()
@@ -62,6 +70,8 @@ patients = Table(
     Column("message", LargeBinary),
     Column("message_sequence", BigInteger),
     Column("words", Text, Computed(_WORDS, persisted=True), nullable=False),
+    Column("restricted", Boolean, nullable=False, server_default=false()),
+    info=guard(VIEWER),
 )
 """Patients, including deleted ones.
 
@@ -69,6 +79,7 @@ patients = Table(
 - `words` are the folded words that queries search, in ASCII, each after a space (services.patient.words).
 - `search_key` is no longer searched. The previous version still writes it.
 - `message` is the serialized patient after the change `message_sequence` (see `select_message`).
+- A patient that is `restricted` is visible to the callers with a grant only (see `is_visible`).
 """
 
 PATIENT = [column for column in patients.c if column.name not in {"words", "message", "message_sequence"}]
@@ -100,8 +111,24 @@ revisions = Table(
     Column("patient", LargeBinary, nullable=False),
     *journal_columns(),
     comment="append-only",
+    info=guard(VIEWER),
 )
 """The state of a patient after each change: `revision` is the sequence, `patient` the serialized message."""
+
+grants = Table(
+    "patient_grants",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("patient_id", Uuid, primary_key=True),
+    Column("create_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("expire_time", DateTime(timezone=True)),
+)
+"""The callers to whom a patient is visible while it is restricted.
+
+A grant without an `expire_time` is that of a member of the care team. The others are those of callers that broke glass.
+"""
+
+Index("patient_grants_of_patient", grants.c.patient_id, grants.c.create_time, grants.c.user_id)
 
 REVISIONS_JOURNAL = Journal(revisions)
 
@@ -113,6 +140,20 @@ known_topics = topics_table(metadata)
 RESPONSES = StoredResponses(responses_table(metadata))
 
 
+IS_GRANT_VALID = or_(grants.c.expire_time.is_(None), grants.c.expire_time > func.now())
+
+
+def is_visible(row: Row) -> ColumnElement[bool]:
+    """Returns the condition that the current caller may see a patient. Every statement that reads patients has it.
+
+    Its subqueries run for restricted patients only. Postgres does not know their results when it plans, so it keeps one
+    plan for all callers.
+    """
+    viewer = select(bindparam(VIEWER, type_=Text)).scalar_subquery()
+    granted = exists(constant(1)).where(grants.c.user_id == viewer, grants.c.patient_id == row.id, IS_GRANT_VALID)
+    return or_(not_(row.restricted), viewer.is_(None), granted)
+
+
 def select_message(row: Row) -> Label[bytes]:
     """Returns the column `message`: the serialized patient of a row, from its latest change.
 
@@ -120,22 +161,32 @@ def select_message(row: Row) -> Label[bytes]:
     """
     is_latest = (revisions.c.patient_id == row.id, revisions.c.revision == row.sequence)
     stored = case((row.message_sequence == row.sequence, row.message))
-    return func.coalesce(stored, select(revisions.c.patient).where(*is_latest).scalar_subquery()).label("message")
+    revised = see_all(select(revisions.c.patient)).where(*is_latest)  # the row is visible
+    return func.coalesce(stored, revised.scalar_subquery()).label("message")
 
 
 _values = {column.name: bindparam(column.name, type_=column.type) for column in patients.c if column.computed is None}
 _not_deleted = patients.c.delete_time.is_(None)
 _has_id = patients.c.id == bindparam("id", type_=Uuid)
+_is_any = patients.c.id == any_(bindparam("ids", type_=ARRAY(Uuid)))
+
+_visible = is_visible(patients.c)
+
+VISIBLE_PATIENTS = select(patients).where(_visible)
+"""The patients that the current caller may see, deleted or not. All lists begin with it."""
 
 INSERT_PATIENT = Statement(insert(patients).values(_values))
-GET_PATIENT = Statement(select(select_message(patients.c)).where(_has_id, _not_deleted))
-GET_PATIENT_FOR_UPDATE = Statement(select(*PATIENT).where(_has_id, _not_deleted).with_for_update())
-GET_ANY_PATIENT_FOR_UPDATE = Statement(select(*PATIENT).where(_has_id).with_for_update())
-UPDATE_PATIENT = Statement(
-    update(patients).where(_has_id).values({name: value for name, value in _values.items() if name != "id"})
+GET_PATIENT = Statement(select(select_message(patients.c)).where(_has_id, _not_deleted, _visible))
+GET_PATIENT_FOR_UPDATE = Statement(select(*PATIENT).where(_has_id, _not_deleted, _visible).with_for_update())
+GET_ANY_PATIENT_FOR_UPDATE = Statement(select(*PATIENT).where(_has_id, _visible).with_for_update())
+UPDATE_PATIENT = Statement(  # the caller has locked the row with one of the statements above
+    see_all(update(patients)).where(_has_id).values({name: value for name, value in _values.items() if name != "id"})
 )
 
-PATIENT_EXISTS = Statement(select(literal(1)).where(_has_id))
+PATIENT_EXISTS = Statement(select(constant(1)).where(_has_id, _visible))
+
+# Sees all patients: it runs for all watchers, and each then looks up the restricted ones.
+FIND_RESTRICTED = Statement(see_all(select(patients.c.id)).where(_is_any, patients.c.restricted))
 
 INSERT_REVISION = Statement(
     insert(revisions).values(
@@ -145,8 +196,10 @@ INSERT_REVISION = Statement(
         }
     )
 )
+_revises_visible = exists(constant(1)).where(patients.c.id == revisions.c.patient_id, _visible)
 LIST_REVISIONS = Listing(
-    select(revisions).where(revisions.c.patient_id == bindparam("id", type_=Uuid)), revisions.c.revision
+    select(revisions).where(revisions.c.patient_id == bindparam("id", type_=Uuid), _revises_visible),
+    revisions.c.revision,
 )
 
 SEARCH = Search(AUDIT)

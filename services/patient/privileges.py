@@ -9,6 +9,7 @@ PRIVILEGES: Privileges = {
     "answers": READ_WRITE,
     "incarnations": READ_ONLY,
     "outbox": READ_WRITE,
+    "patient_grants": READ_WRITE,
     "patients": READ_WRITE,
     "revisions": APPEND_ONLY,
     "topics": READ_WRITE,

@@ -12,6 +12,7 @@ from sqlalchemy import DateTime, Integer, Uuid, any_, bindparam, delete, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from services.common.postgres.database import Database
+from services.common.postgres.guards import see_all
 from services.common.postgres.statement import Statement
 from services.common.rpc.server import run
 from services.common.settings import DatabaseSettings
@@ -21,13 +22,13 @@ _BATCH = 500
 """The number of patients whose revisions are deleted in one transaction."""
 
 _LIST_IDS = Statement(
-    select(patients.c.id)
+    see_all(select(patients.c.id))
     .where(patients.c.id > bindparam("after", type_=Uuid))
     .order_by(patients.c.id)
     .limit(bindparam("limit", type_=Integer))
 )
 _DELETE = Statement(
-    delete(revisions)
+    see_all(delete(revisions))
     .where(
         revisions.c.patient_id == patients.c.id,
         patients.c.id == any_(bindparam("ids", type_=ARRAY(Uuid))),

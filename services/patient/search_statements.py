@@ -31,7 +31,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from services.common.postgres.paging import LIMIT, Keyset, Row, constant
 from services.common.postgres.statement import Statement
-from services.patient.models import patients, select_message
+from services.patient.models import VISIBLE_PATIENTS, patients, select_message
 
 FEW: Final = 300
 """The number of matches that are sorted at once."""
@@ -97,12 +97,12 @@ class SearchStatements:
         if unless_frequent:
             sample = self._select_sample().cte("frequent").c
             is_frequent, is_partial, *patterns = (select(each).scalar_subquery() for each in sample)
-            found = select(patients).where(*map(patients.c.words.like, patterns), ~is_frequent)
+            found = VISIBLE_PATIENTS.where(*map(patients.c.words.like, patterns), ~is_frequent)
             is_few = case((or_(is_frequent, and_(is_partial, ~is_few)), null()), else_=is_few)
         elif column == "words":
-            found = select(patients).where(*map(patients.c.words.like, self._searched))
+            found = VISIBLE_PATIENTS.where(*map(patients.c.words.like, self._searched))
         else:  # without an order, Postgres might read the table
-            found = select(patients).where(*self._tests(column)).order_by(patients.c[column])
+            found = VISIBLE_PATIENTS.where(*self._tests(column)).order_by(patients.c[column])
         row = found.limit(constant(most)).cte("found").prefix_with("MATERIALIZED")
         counted = select(is_few.label("is_few")).select_from(row).cte("counted")
         matches = self._select_matches(row.c, self._conditions, start=start, last=last)
@@ -136,7 +136,7 @@ class SearchStatements:
     def _select_from(self, *, start: bool) -> Select[Any]:
         """Selects the patients after the start, in order."""
         walked = (test for name in sorted(self._walked) for test in self._tests(name))
-        rows = self.start.sort(select(patients).where(*walked))
+        rows = self.start.sort(VISIBLE_PATIENTS.where(*walked))
         return self.start.skip(rows) if start else rows
 
     def _walk(self, window: Select[Any], *, last: bool) -> Select[Any]:
@@ -150,7 +150,9 @@ class SearchStatements:
         If some of the words are frequent but not all, the index is searched only for the others. It reads long lists
         for frequent words.
         """
-        newest = select(patients.c.words).order_by(patients.c.create_time.desc(), patients.c.id.desc())
+        newest = VISIBLE_PATIENTS.with_only_columns(patients.c.words).order_by(
+            patients.c.create_time.desc(), patients.c.id.desc()
+        )
         sampled = newest.limit(constant(_SAMPLE)).subquery("newest").c.words
         tests = [sampled.like(pattern) for pattern in self._searched]
         counts = (func.count().filter(test) >= constant(_FREQUENT) for test in (and_(*tests), *tests))

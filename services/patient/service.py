@@ -34,6 +34,7 @@ from services.common.audit.events import record_read, record_stream_read
 from services.common.audit.tables import split_call
 from services.common.bounds import Bound
 from services.common.context import Caller
+from services.common.errors import RoleRequired
 from services.common.messaging.outbox import Outbox
 from services.common.postgres.database import Database, Transaction
 from services.common.postgres.statement import Statement
@@ -55,6 +56,7 @@ from services.patient.domain import (
     validate_patient,
 )
 from services.patient.errors import EmailAlreadyExists, EtagMismatch, PatientNotFound, RecordNumberAlreadyExists
+from services.patient.grants import ADD_MEMBER
 from services.patient.listing import build_listing, normalize_order
 from services.patient.models import (
     GET_ANY_PATIENT_FOR_UPDATE,
@@ -104,9 +106,10 @@ class PatientService:
         self._feed = ChangeFeed(db, outbox, resume_key=resume_key, heartbeat_seconds=heartbeat_seconds)
 
     async def create_patient(self, request: CreatePatientRequest, caller: Caller) -> Encoded[Patient]:
-        """Creates a patient, once per request id.
+        """Creates a patient, once per request id. The creator of a restricted patient joins its care team.
 
-        Raises FieldsInvalid, RequestIdReused, EmailAlreadyExists, RecordNumberAlreadyExists.
+        Raises FieldsInvalid, RequestIdReused, EmailAlreadyExists, RecordNumberAlreadyExists; PatientNotFound if the
+        patient was created by an earlier request and is no longer visible to the caller.
         """
         now = datetime.now(UTC)
 
@@ -115,12 +118,20 @@ class PatientService:
             validate_patient(patient, today=latest_date(now))
             row = create_row(patient, uuid7(), now)
             tx.add(INSERT_PATIENT, conflicts=_CONFLICTS, **row)
+            if patient.restricted:
+                tx.add(ADD_MEMBER, patient_id=row["id"], user_id=caller.id)
             return record_patient_change(tx, self._outbox, PatientCreated, row, caller)
 
         patient, is_first = await RESPONSES.respond_once(self._db, caller, request, create)
         if not is_first:
-            record_read([UUID(PATIENT_CODEC.loads(patient.data).id)])
+            await self._check_repeated(UUID(PATIENT_CODEC.loads(patient.data).id))
         return patient
+
+    async def _check_repeated(self, patient_id: UUID) -> None:
+        """Records that a repeated request reads a patient. Raises PatientNotFound if the patient is not visible."""
+        record_read([patient_id])
+        if await self._db.row(PATIENT_EXISTS, id=patient_id) is None:
+            raise PatientNotFound
 
     async def get_patient(self, request: GetPatientRequest) -> Encoded[Patient]:
         """Returns a patient.
@@ -150,7 +161,8 @@ class PatientService:
     ) -> Encoded[Patient]:
         """Updates a patient. An update without effect is not recorded.
 
-        Raises FieldsInvalid, PatientNotFound, EtagMismatch, EmailAlreadyExists, RecordNumberAlreadyExists.
+        Raises FieldsInvalid, PatientNotFound, EtagMismatch, EmailAlreadyExists, RecordNumberAlreadyExists; RoleRequired
+        if the caller must not change the restriction.
         """
         change = _value_of(request.patient)
         mask = request.update_mask.paths if request.update_mask is not None else None
@@ -159,6 +171,8 @@ class PatientService:
             now = datetime.now(UTC)  # read after locking, so the update times of a patient increase
             current = to_patient(row)
             merged = merge_patient(current, change, mask, today=latest_date(now))
+            if merged.restricted != current.restricted and caller.role != "ADMIN":
+                raise RoleRequired
             patient = normalize_patient(merged, default_registered_date=row["registered_date"])
             validate_patient(patient, today=latest_date(now), current=current)
             columns = to_columns(patient)

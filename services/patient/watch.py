@@ -2,9 +2,13 @@
 
 A watcher's only state is its journal position: no queue grows behind a slow watcher. Recent changes are cached for all
 watchers. A watcher that is further behind reads the journal in pages until it has caught up.
+
+A change of a restricted patient is sent only to watchers to whom the patient is visible at that moment. Restricting a
+patient is a change too, so the reader learns of it in order, and also withholds the earlier changes that are cached.
 """
 
 import asyncio
+import time
 from bisect import bisect_right
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -25,7 +29,7 @@ from services.common.protobuf import codec
 from services.common.protobuf.encoded import Encoded, MessageField
 from services.patient.changes import encode_revision
 from services.patient.errors import ResumeTokenInvalid
-from services.patient.models import REVISIONS_JOURNAL
+from services.patient.models import FIND_RESTRICTED, PATIENT_EXISTS, REVISIONS_JOURNAL
 
 HEARTBEAT_SECONDS = 15.0
 
@@ -44,6 +48,8 @@ class Change(NamedTuple):
     position: JournalPosition
     patient_id: UUID | None
     response: Encoded[WatchPatientsResponse]
+    is_restricted: bool = False
+    """Whether the patient was restricted when the change was read."""
 
 
 class ChangeFeed:
@@ -67,19 +73,25 @@ class ChangeFeed:
     async def watch(self, token: str) -> AsyncGenerator[Change, None]:
         """Yields a heartbeat first, then changes as they are committed, and heartbeats while there are none.
 
-        Starts after the change of a resume token, or now if the token is empty. Raises ResumeTokenInvalid.
+        Starts after the change of a resume token, or now if the token is empty. Omits the changes of patients that are
+        not visible to the current caller. Raises ResumeTokenInvalid.
         """
         position = await self._find_start(token)
         yield self._heartbeat(position)
+        heartbeat_due = time.monotonic() + self._heartbeat_seconds
         async with self._subscribe() as recent:
             while True:
                 advanced = recent.advanced  # taken before reading: changes that arrive in between set it
                 changes = await self._read_after(position, recent)
                 for change in changes:
-                    yield change
+                    if await self._is_visible(change, recent):
+                        yield change
+                        heartbeat_due = time.monotonic() + self._heartbeat_seconds
                     position = change.position
-                if not changes and not await _wait(advanced, self._heartbeat_seconds):
+                seconds = heartbeat_due - time.monotonic()
+                if seconds <= 0 or (not changes and not await _wait(advanced, seconds)):
                     yield self._heartbeat(position)
+                    heartbeat_due = time.monotonic() + self._heartbeat_seconds
 
     async def _find_start(self, token: str) -> JournalPosition:
         if not token:
@@ -102,8 +114,20 @@ class ChangeFeed:
                 return await self._read_page(position)
         return ()
 
+    async def _is_visible(self, change: Change, recent: "RecentChanges") -> bool:
+        """Returns whether the patient of a change is visible to the current caller. Raises DependencyUnavailable."""
+        if not (change.is_restricted or change.patient_id in recent.restricted):
+            return True
+        async with self._catch_ups:
+            return await self._db.row(PATIENT_EXISTS, id=change.patient_id) is not None
+
     async def _read_page(self, position: JournalPosition) -> Sequence[Change]:
-        return [self._to_change(row) for row in await REVISIONS_JOURNAL.read_after(self._db, position, limit=_PAGE)]
+        rows = await REVISIONS_JOURNAL.read_after(self._db, position, limit=_PAGE)
+        if not rows:
+            return ()
+        found = await self._db.rows(FIND_RESTRICTED, ids=[row["patient_id"] for row in rows])
+        restricted = {row["id"] for row in found}
+        return [self._to_change(row)._replace(is_restricted=row["patient_id"] in restricted) for row in rows]
 
     def _to_change(self, row: Record) -> Change:
         return self._build_change(position_of(row), row["patient_id"], _REVISION.encode(encode_revision(row)))
@@ -152,6 +176,8 @@ class RecentChanges:
         self.advanced = asyncio.Event()
         """Set when the end moves, and then replaced by a new event."""
         self.end: JournalPosition | None = None
+        self.restricted: set[UUID | None] = set()
+        """The patients with changes in this section that were restricted when the last of these was read."""
         self._start: JournalPosition
         self._changes: list[Change] = []
 
@@ -166,10 +192,13 @@ class RecentChanges:
             return
         self._changes += changes
         self.end = changes[-1].position
+        self.restricted -= {change.patient_id for change in changes}
+        self.restricted |= {change.patient_id for change in changes if change.is_restricted}
         if len(self._changes) > _MAX_CACHED:
             oldest = self._changes[: -_MAX_CACHED // 2]
             self._start = oldest[-1].position
             del self._changes[: len(oldest)]
+            self.restricted &= {change.patient_id for change in self._changes}
         self._notify()
 
     def after(self, position: JournalPosition) -> Sequence[Change] | None:

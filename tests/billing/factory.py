@@ -12,7 +12,15 @@ def create_request(**fields: Any) -> CreateBillingAccountRequest:
     return CreateBillingAccountRequest(**(defaults | fields))
 
 
-def follow_request(account: CreateBillingAccountRequest, sequence: int, *, deleted: bool) -> FollowPatientRequest:
+def follow_request(
+    account: CreateBillingAccountRequest, sequence: int, *, deleted: bool = False, restricted: bool = False
+) -> FollowPatientRequest:
     """Returns a request that reports a change of the patient of an account."""
-    patient = {"patient_id": account.patient_id, "name": account.name, "email": account.email}
-    return FollowPatientRequest(**patient, sequence=sequence, deleted=deleted)
+    return FollowPatientRequest(
+        patient_id=account.patient_id,
+        name=account.name,
+        email=account.email,
+        sequence=sequence,
+        deleted=deleted,
+        restricted=restricted,
+    )

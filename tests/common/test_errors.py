@@ -16,7 +16,7 @@ from services.common.rpc.tokens import TokenVerifier
 from tests.common.conftest import StoppableDatabase
 from tests.harness.background import Background
 from tests.harness.client import Client, Rejected, connect
-from tests.harness.services import serve_service, serve_servicer
+from tests.harness.services import find_no_access, serve_service, serve_servicer
 from tests.harness.tokens import Signer
 from tests.harness.waiting import eventually
 
@@ -35,7 +35,7 @@ class Broken(BillingService):
 @pytest.fixture(scope="module")
 def broken(background: Background, signer: Signer) -> Iterator[Client]:
     """A user's client of the broken service."""
-    serving = serve_servicer("billing", Broken(Database("")), TokenVerifier(signer.trust))
+    serving = serve_servicer("billing", Broken(Database(""), find_no_access), TokenVerifier(signer.trust))
     with background.during(serving) as port, connect(port, "billing", signer.token("USER")) as client:
         yield client
 
@@ -90,7 +90,9 @@ def test_unexpected_exception_is_logged_with_the_request_id(
 def test_slow_call_that_fails_unexpectedly_is_logged_as_internal(
     background: Background, signer: Signer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    serving = serve_servicer("billing", Broken(Database("")), TokenVerifier(signer.trust), slow_call_ms=0)
+    serving = serve_servicer(
+        "billing", Broken(Database(""), find_no_access), TokenVerifier(signer.trust), slow_call_ms=0
+    )
     with (
         background.during(serving) as port,
         connect(port, "billing", signer.token("USER")) as client,

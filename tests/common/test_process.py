@@ -33,6 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 VALID_SETTINGS = {
     "auth": "127.0.0.1:1",
     "billing": "127.0.0.1:1",
+    "patient": "127.0.0.1:1",
     "kafka": "127.0.0.1:1",
     "service_secret": "a secret of the service",
     "admin_email": "admin@clinic.test",
@@ -54,7 +55,7 @@ def auth(background: Background, new_database: Callable[[str], str]) -> Iterator
 def test_service_shuts_down_gracefully_on_a_signal(
     tmp_path: Path, database_url: str, auth: str, number: signal.Signals
 ) -> None:
-    settings = {"database_url": database_url, "listen": f"{HOST}:{free_port()}", "auth": auth}
+    settings = {"database_url": database_url, "listen": f"{HOST}:{free_port()}", "auth": auth, "patient": auth}
     with run_service(tmp_path, "billing", **settings) as (process, _):
         process.send_signal(number)
         assert process.wait(30) == 0
@@ -75,7 +76,7 @@ def test_service_without_keys_is_not_ready(tmp_path: Path, database_url: str) ->
 
 def test_log_lines_are_json_with_request_id_and_trace_id(tmp_path: Path, database_url: str, auth: str) -> None:
     port = free_port()
-    settings = {"database_url": database_url, "listen": f"{HOST}:{port}", "auth": auth}
+    settings = {"database_url": database_url, "listen": f"{HOST}:{port}", "auth": auth, "patient": auth}
     with run_service(tmp_path, "billing", **settings) as (process, log):
         with connect(port, "billing") as client, pytest.raises(Rejected):
             client.get_billing_account(GetBillingAccountRequest(), metadata=IDS)

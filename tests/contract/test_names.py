@@ -83,6 +83,7 @@ def patient(user: Session, admin: Session) -> dict[str, Any]:
     admin.post("/v1/invitations", {"email": f"{uuid4()}@clinic.test"})
     admin.post("/v1/clients", {"displayName": "contract", "scope": "patients.read"})
     created: dict[str, Any] = user.post("/v1/patients", a_patient(sex="SEX_FEMALE", medicalRecordNumber="contract"))
+    admin.post(f"/v1/patients/{created['id']}/care-team-members", {"userId": str(uuid4())})
     eventually(lambda: user.get("/v1/billing/accounts", patientId=created["id"]).get("billingAccounts"))
     eventually(lambda: user.get("/v1/analytics/events", patientId=created["id"]).get("events"))
     return created

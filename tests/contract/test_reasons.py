@@ -143,6 +143,16 @@ def get_unknown_patient(clients: Clients) -> Call:
     return Call(clients.user, "GetPatient", {"id": str(uuid4())})
 
 
+def remove_unknown_member(clients: Clients) -> Call:
+    created = clients.user.post("/v1/patients", a_patient())
+    return Call(clients.admin, "RemoveCareTeamMember", {"id": created["id"], "userId": str(uuid4())})
+
+
+def break_glass_without_need(clients: Clients) -> Call:
+    created = clients.user.post("/v1/patients", a_patient())
+    return Call(clients.user, "BreakGlass", {"id": created["id"], "reason": "Unconscious in the emergency room"})
+
+
 def update_unknown_user(clients: Clients) -> Call:
     return Call(clients.admin, "UpdateUser", {"user": {"id": str(uuid4()), "disabled": True}})
 
@@ -199,6 +209,8 @@ BOTH: list[tuple[str, Code, int, Callable[[Clients], Call]]] = [
     ("ROLE_REQUIRED", Code.PERMISSION_DENIED, 403, call_without_role),
     ("USER_DISABLED", Code.PERMISSION_DENIED, 403, log_in_as_disabled_user),
     ("PATIENT_NOT_FOUND", Code.NOT_FOUND, 404, get_unknown_patient),
+    ("CARE_TEAM_MEMBER_NOT_FOUND", Code.NOT_FOUND, 404, remove_unknown_member),
+    ("BREAK_GLASS_NOT_NEEDED", Code.FAILED_PRECONDITION, 400, break_glass_without_need),
     ("USER_NOT_FOUND", Code.NOT_FOUND, 404, update_unknown_user),
     ("CLIENT_NOT_FOUND", Code.NOT_FOUND, 404, revoke_unknown_client),
     ("CLIENT_INACTIVE", Code.FAILED_PRECONDITION, 400, rotate_revoked_client),

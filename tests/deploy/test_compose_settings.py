@@ -14,7 +14,7 @@ from tools.settings import CLASSES
 COMPOSE = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
 EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
 
-FIXED = {f"{PREFIX}{name}" for name in ("LISTEN", "AUTH", "BILLING", "KAFKA", "KAFKA_PASSWORD")}
+FIXED = {f"{PREFIX}{name}" for name in ("LISTEN", "AUTH", "PATIENT", "BILLING", "KAFKA", "KAFKA_PASSWORD")}
 """The addresses in Compose's networks with their credentials, and the port, which the image sets."""
 OTHER_DEFAULTS = {
     f"{PREFIX}LINGER_SECONDS": "3",  # the gateway needs time to notice

@@ -1,6 +1,6 @@
 """Servers for tests: each service runs in this process, wired as in its `__main__`, without background work."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -20,11 +20,14 @@ from services.common.audit.events import AccessLog
 from services.common.audit.interceptor import AccessInterceptors
 from services.common.audit.seals import load_audit_tables
 from services.common.messaging.outbox import Outbox
+from services.common.patient_access import create_access_finder
 from services.common.postgres.database import Database
 from services.common.protobuf.contract import SERVICES
+from services.common.rpc.client import open_channel
 from services.common.rpc.server import start_server
 from services.common.rpc.tokens import TokenVerifier
 from services.common.settings import Settings
+from services.patient.care_team import CareTeamService
 from services.patient.models import outbox_rows
 from services.patient.service import PatientService
 
@@ -33,9 +36,16 @@ ADMIN_PASSWORD = "the admin's password"
 PASSPHRASE = "a passphrase for the keys"
 HEARTBEAT_SECONDS = 0.5
 RESUME_KEY = b"a key for resume tokens"
+UNAVAILABLE = "127.0.0.1:1"
+"""An address at which no service listens."""
 CLIENT_ID = "patient"
 CLIENT_SECRET = "the patient service's secret"
 LIFETIMES = Lifetimes(access_token=900, refresh_token=3600, service_token=300)
+
+
+async def find_no_access() -> Sequence[str]:
+    """Returns no patients. For services that hold no rows of restricted patients."""
+    return ()
 
 
 def serve_servicer(
@@ -47,15 +57,22 @@ def serve_servicer(
 
 
 @asynccontextmanager
-async def serve_service(service: str, url: str, verifier: TokenVerifier, **settings: Any) -> AsyncIterator[int]:
-    """Serves a service other than auth with a database, and yields its port."""
+async def serve_service(
+    service: str, url: str, verifier: TokenVerifier, *, patient: str = UNAVAILABLE, **settings: Any
+) -> AsyncIterator[int]:
+    """Serves a service other than auth with a database, and yields its port. Billing and analytics call `patient`."""
     config = Settings(**({"listen": "127.0.0.1:0", "database_url": url} | settings))
     async with (
         Database(url, connections=config.database_connections) as db,
         AccessLog(db, load_audit_tables(service), people_per_second=config.people_per_second) as log,
     ):
         patients = PatientService(db, Outbox(outbox_rows), resume_key=RESUME_KEY, heartbeat_seconds=HEARTBEAT_SECONDS)
-        servicers = {"patient": patients, "billing": BillingService(db), "analytics": AnalyticsService(db)}
+        find_access = create_access_finder(open_channel(patient))
+        servicers: dict[str, object] = {
+            "patient": (patients, CareTeamService(db)),
+            "billing": BillingService(db, find_access),
+            "analytics": AnalyticsService(db, find_access),
+        }
         servicer, audit = servicers[service], AccessInterceptors(log, path_ids_are_subjects=service == "patient")
         async with start_server(
             config, SERVICES[service], servicer, verifier=verifier, dependencies=[db], audit=audit

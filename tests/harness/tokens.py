@@ -37,9 +37,9 @@ class Signer:
             headers={"kid": self.kid, "typ": "at+jwt"} | (headers or {}),
         )
 
-    def long_lived_token(self, role: str) -> str:
+    def long_lived_token(self, role: str, **claims: Any) -> str:
         """Returns a token with the maximum lifetime."""
-        return self.token(role, exp=int(time.time()) + MAX_TOKEN_SECONDS)
+        return self.token(role, exp=int(time.time()) + MAX_TOKEN_SECONDS, **claims)
 
     def claims(self, role: str, /, **claims: Any) -> dict[str, Any]:
         """Returns the claims of a token that is valid for a minute. A claim given as None is omitted."""

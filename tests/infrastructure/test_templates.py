@@ -105,6 +105,7 @@ def test_security_groups_allow_only_needed_connections(templates: "Templates") -
         *(("gateway", service, 50051) for service in ("auth", "patient", "billing", "analytics")),
         *((service, "auth", 50051) for service in ("patient", "billing", "analytics")),
         ("patient", "billing", 50051),
+        *((service, "patient", 50051) for service in ("billing", "analytics")),
         *((caller, "database", 5432) for caller in (*TOPOLOGY, "jobs")),
         *((client, server, 9096) for client, server in kafka),
     }

@@ -6,7 +6,8 @@ from functools import partial
 import pytest
 from grpc import StatusCode
 
-from gen.pulsetrack.patient.v1 import ListPatientRevisionsRequest, ListPatientsRequest, Sex
+from gen.pulsetrack.audit.v1 import SearchAccessEventsRequest
+from gen.pulsetrack.patient.v1 import ListPatientsRequest, Sex
 from services.patient.service import CONCURRENT_SEARCHES
 from tests.harness.client import Client, Rejected, attempt
 from tests.harness.sql import Sql
@@ -21,15 +22,15 @@ SEARCHES = 14
     "search", [ListPatientsRequest(query="ana"), ListPatientsRequest(sex=Sex.MALE)], ids=["query", "filter"]
 )
 def test_slow_searches_leave_connections_for_other_calls(
-    patients: Client, sql: Sql, search: ListPatientsRequest
+    patients: Client, admin: Client, sql: Sql, search: ListPatientsRequest
 ) -> None:
     created = patients.create_patient(create_request())
     with ThreadPoolExecutor(SEARCHES) as threads, sql.hold_locks("LOCK TABLE patients"):
         searches = [threads.submit(attempt, partial(patients.list_patients, search)) for _ in range(SEARCHES)]
         eventually(lambda: sum(each.done() for each in searches) == SEARCHES - CONCURRENT_SEARCHES)
         rejected = [each.result() for each in searches if each.done()]
-        revisions = patients.list_patient_revisions(ListPatientRevisionsRequest(id=created.id)).revisions
-    assert [revision.patient for revision in revisions] == [created]
+        events = admin.search_patient_access_events(SearchAccessEventsRequest(subject_id=created.id)).access_events
+    assert [event.subject_ids for event in events] == [[created.id]]
     assert all(isinstance(each, Rejected) for each in rejected)
     assert {(each.code, each.reason, each.retry_after) for each in rejected} == {
         (StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED", 1)

@@ -38,6 +38,7 @@ FIELDS = {
     ("update_time", 11, "message"),
     ("delete_time", 12, "message"),
     ("etag", 13, "string"),
+    ("restricted", 14, "bool"),
 }
 
 
@@ -127,5 +128,5 @@ def test_fields_of_stored_messages_have_not_changed() -> None:
     # A new field is empty in the stored messages of patients. If that is wrong, add a migration that clears the column
     # `message` and rewrites the latest revisions, and then change this set.
     fields = message_class("pulsetrack.patient.v1.Patient").DESCRIPTOR.fields
-    kinds = {9: "string", 14: "enum", 11: "message"}
+    kinds = {8: "bool", 9: "string", 14: "enum", 11: "message"}
     assert {(field.name, field.number, kinds[field.type]) for field in fields} == FIELDS

@@ -4,6 +4,8 @@ A sequence alone does not provide this order, because a row can be committed aft
 Rows are therefore ordered by the transaction that wrote them, and a row is visible once all transactions that began
 earlier have ended. A long transaction delays the readers of all journals on its server.
 
+A reader sees all rows of a guarded table, so it must check itself which rows a caller may see.
+
 The function `journal_number` of the database numbers transactions. The numbers keep increasing after the database is
 restored into another server (see `incarnation`).
 """
@@ -27,6 +29,7 @@ from sqlalchemy import (
 )
 
 from services.common.postgres.database import Database, Transaction
+from services.common.postgres.guards import see_all
 from services.common.postgres.incarnation import incarnations_table
 from services.common.postgres.statement import Statement
 
@@ -63,12 +66,12 @@ class Journal:
         position = tuple_(row.transaction, row.position)
         given = tuple_(bindparam("transaction", type_=BigInteger), bindparam("position", type_=BigInteger))
         self._read_after = Statement(
-            select(table)
+            see_all(select(table))
             .where(position > given, row.transaction < _OLDEST_RUNNING)
             .order_by(row.transaction, row.position)
             .limit(bindparam("limit", type_=Integer))
         )
-        last = select(row.transaction, row.position).where(row.transaction < _OLDEST_RUNNING)
+        last = see_all(select(row.transaction, row.position)).where(row.transaction < _OLDEST_RUNNING)
         self._find_end = Statement(last.order_by(row.transaction.desc(), row.position.desc()).limit(1))
         self._get = Statement(last.where(position == given))
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import GenericAlias
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from asyncpg import Record
 from sqlalchemy import BindParameter, ColumnElement, Integer, Select, and_, bindparam, literal_column, or_, tuple_
@@ -11,7 +11,6 @@ from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from services.common.errors import PageTokenInvalid, ValueRejected
 from services.common.postgres import cursor
-from services.common.postgres.database import Database, Transaction
 from services.common.postgres.statement import Statement
 from services.common.protobuf import codec
 
@@ -28,6 +27,13 @@ LIMIT = bindparam("limit", type_=Integer)
 def effective_page_size(requested: int) -> int:
     """Returns the page size for the one in a request, where 0 stands for the default (AIP-158)."""
     return min(requested or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+
+
+class Rows(Protocol):
+    """A database or a transaction, or the part of the rows that the caller may see."""
+
+    async def rows(self, statement: Statement, /, **values: Any) -> Sequence[Record]:
+        """Runs a statement and returns its rows."""
 
 
 class Keyset:
@@ -92,7 +98,7 @@ class Listing:
         self._pages = [Statement(_select_page(each, filtered)) for each in selects]
         self._ends = [Statement(_select_end(each, columns, filtered.examined)) for each in selects] if filtered else []
 
-    async def read_page(self, db: Database | Transaction, request: Any, **values: Any) -> tuple[Sequence[Record], str]:
+    async def read_page(self, db: Rows, request: Any, **values: Any) -> tuple[Sequence[Record], str]:
         """Returns the rows of the requested page, and the token of the next page, which is empty on the last page.
 
         If the listing has a filter, a page that is not the last can have fewer rows than requested, or none. A page
@@ -112,14 +118,14 @@ class Listing:
         return rows[:size], token
 
     async def _find_end(
-        self, db: Database | Transaction, rows: Sequence[Record], after: Sequence[Any] | None, **values: Any
+        self, db: Rows, rows: Sequence[Record], after: Sequence[Any] | None, **values: Any
     ) -> Record | None:
         """Returns the last row that was returned or examined, if a filter may have more rows."""
         end = await self._read(db, self._ends, after, **values) if self._ends else ()
         return next(iter((*rows[-1:], *end)), None) if end else None
 
     async def _read(
-        self, db: Database | Transaction, statements: Sequence[Statement], after: Sequence[Any] | None, **values: Any
+        self, db: Rows, statements: Sequence[Statement], after: Sequence[Any] | None, **values: Any
     ) -> Sequence[Record]:
         """Runs the first statement, or the second one for the rows after the row whose sort columns have the values."""
         first, following = statements

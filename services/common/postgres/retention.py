@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Integer, Interval, Table, any_, bindparam,
 
 from services.common.background import BackgroundTask
 from services.common.postgres.database import Database
+from services.common.postgres.guards import see_all
 from services.common.postgres.statement import Statement
 
 _BATCH = 1000
@@ -26,9 +27,9 @@ class OldRows:
         self._period = period
         [key] = table.primary_key.columns
         is_old = time < func.now() - bindparam("period", type_=Interval)
-        oldest = select(key).where(is_old).order_by(time).limit(bindparam("limit", type_=Integer))
+        oldest = see_all(select(key)).where(is_old).order_by(time).limit(bindparam("limit", type_=Integer))
         batch = oldest.with_for_update(skip_locked=True).scalar_subquery()
-        self._delete = Statement(delete(table).where(key == any_(func.array(batch))).returning(key))
+        self._delete = Statement(see_all(delete(table)).where(key == any_(func.array(batch))).returning(key))
 
     async def delete_batch(self, db: Database) -> bool:
         """Returns True if there may be more."""

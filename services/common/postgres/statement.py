@@ -9,6 +9,9 @@ from sqlalchemy.dialects.postgresql.asyncpg import dialect
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.util import find_tables
 
+from services.common.context import current_viewer
+from services.common.postgres.guards import VIEWER, check_guards
+
 _DIALECT = dialect()  # type: ignore[no-untyped-call]
 _PLACEHOLDER = re.compile(r"\$(\d+)")
 
@@ -17,11 +20,14 @@ class Statement:
     """A Core statement, compiled to SQL and the order of its arguments."""
 
     def __init__(self, statement: ClauseElement) -> None:
+        """Raises UnguardedStatementError if the statement reads a guarded table without its condition."""
+        check_guards(statement)
         compiled = statement.compile(dialect=_DIALECT)
         self.sql = str(compiled)
         self._defaults = {name: value for name, value in compiled.params.items() if value is not None}
         self.order: Sequence[str] = compiled.positiontup or ()  # type: ignore[attr-defined]
         """The names of the parameters."""
+        self._has_viewer = VIEWER in self.order
         operation = statement.__visit_name__.upper()
         tables = dict.fromkeys(str(table.name) for table in find_tables(statement, include_crud=True))
         self.summary = " ".join((operation, *tables))
@@ -37,6 +43,8 @@ class Statement:
         """Returns the values in the order of the statement's parameters. Raises KeyError for a missing value."""
         if self._defaults:
             values = self._defaults | values  # type: ignore[operator]
+        if self._has_viewer:
+            values = {**values, VIEWER: current_viewer()}
         return [values[name] for name in self.order]
 
 

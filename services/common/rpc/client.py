@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import betterproto2
 import grpc
@@ -20,6 +20,7 @@ from services.common.context import current_request_id, current_time_left, curre
 from services.common.errors import DependencyUnavailable
 from services.common.observability.tracing import rpc_attributes, start_spans
 from services.common.protobuf import codec, contract
+from services.common.rpc.metadata import read_metadata
 from services.common.rpc.tls import Tls
 from services.common.rpc.tokens import FetchTrust
 
@@ -60,6 +61,27 @@ def open_channel(target: str, *, service: str = "", tls: Tls | None = None) -> g
     return grpc.aio.secure_channel(target, tls.channel_credentials(), options=named)
 
 
+class Credentials(Protocol):
+    """The access tokens with which calls authenticate."""
+
+    async def get_token(self) -> str:
+        """Returns a token. Raises DependencyUnavailable."""
+
+    def discard(self) -> None:
+        """Discards a cached token. Called after a service has rejected it."""
+
+
+class CallerCredentials:
+    """The token of the current call, for calls on behalf of the caller."""
+
+    async def get_token(self) -> str:
+        """Returns the token."""
+        return "".join(read_metadata("authorization")).partition(" ")[2].strip()
+
+    def discard(self) -> None:
+        """Does nothing. The caller has no other token."""
+
+
 class ServiceCredentials:
     """Exchanges client credentials for service tokens. Caches each token until shortly before it expires."""
 
@@ -96,7 +118,7 @@ class RemoteMethod(Generic[Q, R]):
         request: type[Q],
         response: type[R],
         *,
-        credentials: ServiceCredentials | None = None,
+        credentials: Credentials | None = None,
         timeout_seconds: float = 5,
     ) -> None:
         self._name = f"{contract.SERVICES[service]}/{method}"

@@ -19,7 +19,7 @@ from services.common.protobuf import contract
 from services.common.protobuf.contract import ContractError
 from services.common.rpc.tokens import TokenVerifier
 from tests.harness.background import Background
-from tests.harness.services import serve_servicer
+from tests.harness.services import find_no_access, serve_servicer
 from tests.harness.tokens import Signer
 
 METHOD = "/pulsetrack.billing.v1.BillingService/GetBillingAccount"
@@ -88,7 +88,7 @@ class HasUnknownParameter(BillingService):
 def test_service_with_a_mismatched_signature_does_not_start(
     background: Background, signer: Signer, servicer: type[BillingService], message: str
 ) -> None:
-    serving = serve_servicer("billing", servicer(Database("")), TokenVerifier(signer.trust))
+    serving = serve_servicer("billing", servicer(Database(""), find_no_access), TokenVerifier(signer.trust))
     with pytest.raises(ContractError) as rejected, background.during(serving):
         pytest.fail("the service started")
     assert METHOD in str(rejected.value)

@@ -18,7 +18,7 @@ from services.common.rpc.tokens import TokenVerifier
 from tests.harness.background import Background
 from tests.harness.names import serve_names
 from tests.harness.proxy import run_proxy
-from tests.harness.services import serve_servicer
+from tests.harness.services import find_no_access, serve_servicer
 from tests.harness.tokens import Signer
 from tools.ports import free_port
 
@@ -29,7 +29,7 @@ class Billing(BillingService):
     """Counts the batches that it receives."""
 
     def __init__(self) -> None:
-        super().__init__(Database(""))
+        super().__init__(Database(""), find_no_access)
         self.batches = 0
 
     async def batch_follow_patients(self, request: BatchFollowPatientsRequest) -> BatchFollowPatientsResponse:

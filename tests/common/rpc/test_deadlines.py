@@ -18,7 +18,7 @@ from services.common.rpc.client import RemoteMethod, open_channel
 from services.common.rpc.tokens import TokenVerifier
 from tests.harness.background import Background
 from tests.harness.client import Metadata, Rejected
-from tests.harness.services import serve_service, serve_servicer
+from tests.harness.services import find_no_access, serve_service, serve_servicer
 from tests.harness.sql import Sql
 from tests.harness.tokens import Signer
 from tests.harness.waiting import eventually
@@ -30,7 +30,7 @@ class Forwarding(BillingService):
     """A service that calls another service."""
 
     def __init__(self, called_port: int) -> None:
-        super().__init__(Database(""))
+        super().__init__(Database(""), find_no_access)
         to = open_channel(f"127.0.0.1:{called_port}")
         self._forward = RemoteMethod(to, "billing", "GetBillingAccount", GetBillingAccountRequest, BillingAccount)
 

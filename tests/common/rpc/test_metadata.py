@@ -14,7 +14,7 @@ from services.common.rpc.metadata import read_metadata
 from services.common.rpc.tokens import TokenVerifier
 from tests.harness.background import Background
 from tests.harness.client import Client, connect
-from tests.harness.services import serve_servicer
+from tests.harness.services import find_no_access, serve_servicer
 from tests.harness.tokens import Signer
 
 CALLS = 8
@@ -24,7 +24,7 @@ class Reading(BillingService):
     """A service that responds with its metadata once a number of calls have arrived."""
 
     def __init__(self) -> None:
-        super().__init__(Database(""))
+        super().__init__(Database(""), find_no_access)
         self.all_arrived = asyncio.Barrier(1)
 
     async def get_billing_account(self, request: GetBillingAccountRequest) -> BillingAccount:

@@ -26,7 +26,7 @@ from services.common.rpc.tokens import TokenVerifier
 from tests.common.conftest import StoppableDatabase
 from tests.harness.background import Background
 from tests.harness.client import Rejected, connect
-from tests.harness.services import serve_service, serve_servicer
+from tests.harness.services import find_no_access, serve_service, serve_servicer
 from tests.harness.tokens import Signer
 
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
@@ -72,7 +72,7 @@ def test_unready_dependency_is_logged_once(
             raise DependencyUnavailable
         return await signer.trust()
 
-    service = serve_servicer("billing", BillingService(Database("")), TokenVerifier(fetch))
+    service = serve_servicer("billing", BillingService(Database(""), find_no_access), TokenVerifier(fetch))
     with background.during(service) as port, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         watch = HealthStub(channel).Watch(HealthCheckRequest(), timeout=60)
         assert [next(watch).status for _ in range(2)] == [NOT_SERVING, SERVING]
@@ -115,7 +115,7 @@ class Slow(BillingService):
     """A service whose response waits until the test releases it."""
 
     def __init__(self) -> None:
-        super().__init__(Database(""))
+        super().__init__(Database(""), find_no_access)
         self.called, self.release = threading.Event(), threading.Event()
 
     async def get_billing_account(self, request: GetBillingAccountRequest) -> BillingAccount:

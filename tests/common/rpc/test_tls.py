@@ -19,7 +19,7 @@ from services.common.settings import Settings, SettingsError
 from tests.common.rpc.test_probe import run_probe
 from tests.harness.background import Background
 from tests.harness.certificates import build_settings, create_certificates, tls_of, tls_settings
-from tests.harness.services import serve_servicer
+from tests.harness.services import find_no_access, serve_servicer
 from tests.harness.tokens import Signer
 
 CERTIFICATES = create_certificates()
@@ -29,7 +29,10 @@ CERTIFICATES = create_certificates()
 def port(background: Background, signer: Signer) -> Iterator[int]:
     """The port of billing with its certificate."""
     service = serve_servicer(
-        "billing", BillingService(Database("")), TokenVerifier(signer.trust), **tls_settings(CERTIFICATES, "billing")
+        "billing",
+        BillingService(Database(""), find_no_access),
+        TokenVerifier(signer.trust),
+        **tls_settings(CERTIFICATES, "billing"),
     )
     with background.during(service) as port:
         yield port
@@ -105,7 +108,7 @@ def test_processes_before_and_after_a_rotation_accept_each_other(
     now = datetime.now(UTC)
     rotated = renew(CERTIFICATES, now, rotate=True)
     assert check_as(rotated, "patient", port) == HealthCheckResponse.SERVING
-    service = BillingService(Database(""))
+    service = BillingService(Database(""), find_no_access)
     settings = tls_settings(rotated, "billing")
     with background.during(serve_servicer("billing", service, TokenVerifier(signer.trust), **settings)) as newer:
         assert check_as(CERTIFICATES, "patient", newer) == HealthCheckResponse.SERVING
@@ -150,7 +153,9 @@ VALID = tls_settings(CERTIFICATES, "billing")
 def test_unusable_certificate_prevents_the_start(
     background: Background, signer: Signer, settings: dict[str, str], error: str
 ) -> None:
-    service = serve_servicer("billing", BillingService(Database("")), TokenVerifier(signer.trust), **settings)
+    service = serve_servicer(
+        "billing", BillingService(Database(""), find_no_access), TokenVerifier(signer.trust), **settings
+    )
     with pytest.raises(SettingsError, match=error), background.during(service):
         pass
 

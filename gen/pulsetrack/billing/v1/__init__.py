@@ -230,6 +230,11 @@ class FollowPatientRequest(betterproto2.Message):
     Whether the patient is deleted.
     """
 
+    restricted: "bool" = betterproto2.field(6, betterproto2.TYPE_BOOL)
+    """
+    Whether the patient is restricted to its care team.
+    """
+
 
 default_message_pool.register_message(
     "pulsetrack.billing.v1", "FollowPatientRequest", FollowPatientRequest

@@ -5,21 +5,30 @@
 
 __all__ = (
     "AccessEvent",
+    "AddCareTeamMemberRequest",
+    "BreakGlassRequest",
+    "BreakGlassResponse",
+    "CareTeamMember",
     "CreatePatientRequest",
     "DeletePatientRequest",
+    "GetPatientAccessRequest",
     "GetPatientRequest",
     "ListAccessEventsRequest",
     "ListAccessEventsResponse",
+    "ListCareTeamMembersRequest",
+    "ListCareTeamMembersResponse",
     "ListPatientRevisionsRequest",
     "ListPatientRevisionsResponse",
     "ListPatientsRequest",
     "ListPatientsResponse",
     "Patient",
+    "PatientAccess",
     "PatientCreated",
     "PatientDeleted",
     "PatientEvent",
     "PatientUndeleted",
     "PatientUpdated",
+    "RemoveCareTeamMemberRequest",
     "Revision",
     "RevisionType",
     "Sex",
@@ -190,13 +199,111 @@ class AccessEvent(betterproto2.Message):
     query: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
     """
     The query of a list method, as JSON of at most 256 bytes: the request fields that were set and the page size, without
-    the page token. Truncated queries end with an ellipsis. Empty for other methods, and for requests that were invalid or
-    not authorized.
+    the page token. Truncated queries end with an ellipsis. For BreakGlass, the reason as JSON: `{"reason":"..."}`. Empty
+    for other methods, and for requests that were invalid or not authorized.
     """
 
 
 default_message_pool.register_message(
     "pulsetrack.patient.v1", "AccessEvent", AccessEvent
+)
+
+
+@dataclass(eq=False, repr=False)
+class AddCareTeamMemberRequest(betterproto2.Message):
+    """
+    Request message for AddCareTeamMember.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The ID of the patient.
+    """
+
+    user_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The ID of the user or machine client.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "AddCareTeamMemberRequest", AddCareTeamMemberRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class BreakGlassRequest(betterproto2.Message):
+    """
+    Request message for BreakGlass.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The ID of the patient.
+    """
+
+    reason: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Why the caller needs access, 10 to 500 characters.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "BreakGlassRequest", BreakGlassRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class BreakGlassResponse(betterproto2.Message):
+    """
+    Response message for BreakGlass.
+    """
+
+    expire_time: "datetime.datetime | None" = betterproto2.field(
+        1,
+        betterproto2.TYPE_MESSAGE,
+        unwrap=lambda: ___google__protobuf__.Timestamp,
+        optional=True,
+    )
+    """
+    The time at which the access ends.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "BreakGlassResponse", BreakGlassResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class CareTeamMember(betterproto2.Message):
+    """
+    A member of the care team of a patient.
+    """
+
+    patient_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The ID of the patient.
+    """
+
+    user_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The ID of the user or machine client.
+    """
+
+    create_time: "datetime.datetime | None" = betterproto2.field(
+        3,
+        betterproto2.TYPE_MESSAGE,
+        unwrap=lambda: ___google__protobuf__.Timestamp,
+        optional=True,
+    )
+    """
+    The time at which the user became a member.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "CareTeamMember", CareTeamMember
 )
 
 
@@ -246,6 +353,20 @@ class DeletePatientRequest(betterproto2.Message):
 
 default_message_pool.register_message(
     "pulsetrack.patient.v1", "DeletePatientRequest", DeletePatientRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class GetPatientAccessRequest(betterproto2.Message):
+    """
+    Request message for GetPatientAccess.
+    """
+
+    pass
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "GetPatientAccessRequest", GetPatientAccessRequest
 )
 
 
@@ -315,6 +436,58 @@ class ListAccessEventsResponse(betterproto2.Message):
 
 default_message_pool.register_message(
     "pulsetrack.patient.v1", "ListAccessEventsResponse", ListAccessEventsResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListCareTeamMembersRequest(betterproto2.Message):
+    """
+    Request message for ListCareTeamMembers.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The ID of the patient.
+    """
+
+    page_size: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
+    """
+    The maximum number of members to return. Defaults to 50. Values above 1000 are
+    treated as 1000.
+    """
+
+    page_token: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The `next_page_token` of the previous page. All fields except `page_size` must match the request that returned it.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "ListCareTeamMembersRequest", ListCareTeamMembersRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListCareTeamMembersResponse(betterproto2.Message):
+    """
+    A page of members of a care team.
+    """
+
+    care_team_members: "list[CareTeamMember]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    The members.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The token that requests the next page. Empty on the last page.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "ListCareTeamMembersResponse", ListCareTeamMembersResponse
 )
 
 
@@ -478,6 +651,9 @@ class Patient(betterproto2.Message):
 
     Text is brought into Unicode Normalization Form C, without leading or trailing white space, before it is validated and
     stored. A name, an address and a record number must contain a visible character and no bidirectional control characters.
+
+    For a caller without access to a restricted patient, every method behaves as if the patient did not exist. Only an email
+    address or record number that the patient has cannot be used for another one.
     """
 
     id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -568,8 +744,39 @@ class Patient(betterproto2.Message):
     fails with ETAG_MISMATCH. REST responses also contain it in the `ETag` header, in quotes.
     """
 
+    restricted: "bool" = betterproto2.field(14, betterproto2.TYPE_BOOL)
+    """
+    Whether the record is restricted: then only admins, the members of its care team and users after BreakGlass have access
+    to it. A user who creates a restricted patient becomes a member. Later, only admins may change the field, and an
+    update mask must name it: `*` does not include it.
+    """
+
 
 default_message_pool.register_message("pulsetrack.patient.v1", "Patient", Patient)
+
+
+@dataclass(eq=False, repr=False)
+class PatientAccess(betterproto2.Message):
+    """
+    The restricted patients to which a caller has access.
+    """
+
+    all_patients: "bool" = betterproto2.field(1, betterproto2.TYPE_BOOL)
+    """
+    Whether the caller has access to all patients. Then the IDs are not listed.
+    """
+
+    patient_ids: "list[str]" = betterproto2.field(
+        2, betterproto2.TYPE_STRING, repeated=True
+    )
+    """
+    The IDs of the restricted patients, deleted or not.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "PatientAccess", PatientAccess
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -719,6 +926,28 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class RemoveCareTeamMemberRequest(betterproto2.Message):
+    """
+    Request message for RemoveCareTeamMember.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The ID of the patient.
+    """
+
+    user_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The ID of the user or machine client.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "RemoveCareTeamMemberRequest", RemoveCareTeamMemberRequest
+)
+
+
+@dataclass(eq=False, repr=False)
 class Revision(betterproto2.Message):
     """
     A version of a patient's record.
@@ -796,7 +1025,7 @@ class UpdatePatientRequest(betterproto2.Message):
         2, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    The fields to update (AIP-134), or `*` for all. Defaults to the fields that have a value. In REST, it defaults to the
+    The fields to update (AIP-134), or `*` for all except `restricted`. Defaults to the fields that have a value. In REST, it defaults to the
     fields in the request body, so `"phone": ""` and `"phone": null` clear the phone number. An update must name a field.
     """
 
