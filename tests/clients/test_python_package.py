@@ -1,6 +1,9 @@
 """The Python package `pulsetrack`: its wheel passes its tests, is typed, and works in an empty environment."""
 
+import os
 import re
+import signal
+import subprocess
 import sys
 import tomllib
 import zipfile
@@ -69,3 +72,18 @@ def test_wheel_works_in_an_empty_environment(system: Instance, wheel: Path, tmp_
     assert "Ana Silva +351 21 000 000" in execute(str(python), "-c", example, folder=tmp_path)
     completion = execute(str(environment / "bin" / "pulsetrack"), "--print-completion", "bash", folder=tmp_path)
     assert "patients" in completion
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("part", ["patient", "gateway", "postgres"])
+def test_calls_and_watches_survive_a_killed_process(expendable: Instance, package: Path, part: str) -> None:
+    expendable.wait_until_ready()
+    variables = {"URL": expendable.url, "PASSWORD": expendable.admin_password, "COUNT": "100"}
+    command = [python_programs() / "python", Path(__file__).with_name("survive.py")]
+    environment = {**os.environ, **variables, "PYTHONPATH": str(package)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout
+        assert program.stdout.readline() == "begun\n"
+        os.kill(expendable.state().processes[part].pid, signal.SIGKILL)
+        printed, _ = program.communicate(timeout=150)
+    assert printed == "survived\n"

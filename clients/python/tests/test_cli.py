@@ -2,6 +2,8 @@
 
 import json
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
@@ -87,6 +89,17 @@ def test_watch_prints_changes_until_interrupted(system: System, run: Run, monkey
     monkeypatch.setattr("pulsetrack.output.print_change", stop)
     assert main(["watch", "--resume-token", tokens[0]]) == 130
     assert created in seen[0]
+
+
+def test_processes_at_once_refresh_an_expired_token_once(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "pulsetrack" / "credentials.json"
+    stored = json.loads(file.read_text())
+    stored["tokens"]["refresh_time"] = 0
+    file.write_text(json.dumps(stored))
+    program = [sys.executable, "-c", "from pulsetrack.cli import main; main(['stats'])"]
+    processes = [subprocess.Popen(program, stdout=subprocess.PIPE) for _ in range(3)]
+    assert all(b"Registrations" in each.communicate(timeout=60)[0] for each in processes)
+    run("stats")  # the session has not ended, as it would after a second use of a refresh token
 
 
 def test_log_out_ends_the_session(run: Run) -> None:

@@ -55,8 +55,8 @@ class Caller:
         """Returns the response of a method. Raises PulseTrackError.
 
         Repeats the call if the server rejected it before it had an effect: because of a rate limit, or once because of
-        the access token. Repeats it after UNAVAILABLE, when it may have had an effect, only if it is idempotent. The
-        timeout, in seconds, covers all attempts.
+        the access token. After an interruption, when it may have had an effect, repeats it only if it is idempotent.
+        The timeout, in seconds, covers all attempts.
         """
         limit = time.monotonic() + (timeout or self._timeout)
         attempt, rejected = 0, ""
@@ -74,7 +74,7 @@ class Caller:
             except PulseTrackError as failure:
                 error = failure
             wait = delay(error, attempt)
-            repeatable = isinstance(error, ResourceExhausted) or (isinstance(error, Unavailable) and not may_have_run)
+            repeatable = isinstance(error, ResourceExhausted) or (is_interrupted(error) and not may_have_run)
             if not repeatable or time.monotonic() + wait >= limit:
                 raise error
             await asyncio.sleep(wait)
@@ -94,6 +94,12 @@ class Caller:
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
+
+
+def is_interrupted(error: PulseTrackError) -> bool:
+    """Returns whether the system was unavailable, or the connection ended: then no reason is given."""
+    reset = error.code in {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN} and not error.reason
+    return reset or isinstance(error, Unavailable)
 
 
 def is_token_rejected(error: PulseTrackError) -> bool:

@@ -8,7 +8,7 @@ from uuid import uuid4
 import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from pulsetrack.calls import Caller, delay, is_token_rejected
+from pulsetrack.calls import Caller, delay, is_interrupted, is_token_rejected
 from pulsetrack.errors import PulseTrackError, ResourceExhausted, Unavailable
 from pulsetrack.patient.v1.patient_pb2 import (
     CreatePatientRequest,
@@ -90,7 +90,7 @@ class Patients:
     ) -> Patient:
         """Changes the given fields. With the etag of an earlier read, raises Conflict if the patient has changed since.
 
-        An update with an etag is not repeated after UNAVAILABLE: the first attempt may have changed the etag.
+        An update with an etag is not repeated after an interruption: the first attempt may have changed the etag.
         """
         patient = Patient(id=patient_id, etag=etag, **fields)
         request = UpdatePatientRequest(patient=patient, update_mask=FieldMask(paths=list(fields)))
@@ -143,7 +143,8 @@ class Patients:
             finally:
                 if stream:
                     stream.cancel()
-            if not isinstance(error, ResourceExhausted | Unavailable) or (attempt == _ATTEMPTS and not begun):
+            resumable = is_interrupted(error) or isinstance(error, ResourceExhausted)
+            if not resumable or (attempt == _ATTEMPTS and not begun):
                 raise error
             await asyncio.sleep(delay(error, attempt))
             attempt += 1
