@@ -18,6 +18,7 @@ _PAGES = (
     "*.md",
     "docs/**/*.md",
     "docs/*.svg",
+    "docs/*.png",
     "docs/*.css",
     "clients/python/README.md",
     "requests/README.md",
