@@ -1,13 +1,13 @@
 // Bundles the console into a folder: `node bundle.mjs FOLDER`.
 
-import { cpSync } from "node:fs";
+import { cpSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { build } from "esbuild";
 
 const HERE = import.meta.dirname;
 const folder = process.argv[2];
 
-await build({
+const { metafile } = await build({
   entryPoints: { app: join(HERE, "src/main.tsx") },
   outdir: folder,
   bundle: true,
@@ -16,7 +16,19 @@ await build({
   target: "es2022",
   jsx: "automatic",
   jsxImportSource: "preact",
-  legalComments: "linked", // the licenses of the packages, in app.js.LEGAL.txt
+  legalComments: "none", // licenses.txt contains the licenses
+  metafile: true,
   logLevel: "warning",
 });
 cpSync(join(HERE, "public"), folder, { recursive: true });
+
+const packages = Object.keys(metafile.inputs).flatMap((path) => /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1] ?? []);
+writeFileSync(join(folder, "licenses.txt"), [...new Set(packages)].sort().map(licenseOf).join("\n"));
+
+/** Returns the license of a package. Some packages of a family contain only its name. */
+function licenseOf(name) {
+  const packageFolder = join(HERE, "node_modules", name);
+  const { version, license } = JSON.parse(readFileSync(join(packageFolder, "package.json"), "utf8"));
+  const file = readdirSync(packageFolder).find((each) => /^licen[cs]e/i.test(each));
+  return `${name} ${version}, ${license}\n\n${file ? readFileSync(join(packageFolder, file), "utf8") : ""}`;
+}

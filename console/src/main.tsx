@@ -6,6 +6,7 @@ import "./styles/base.css";
 import "./styles/layout.css";
 import "./styles/controls.css";
 import "./styles/content.css";
+import "./styles/record.css";
 import "./styles/views.css";
 
 render(<App />, document.getElementById("app")!);

@@ -7,7 +7,9 @@ from envoy.extension import Config, extension, to_any
 DESCRIPTION = "/openapi.json"
 PAGE = "/docs/"
 CONSOLE = "/console/"
-CONSOLE_PATHS = tuple(f"{CONSOLE}{name}" for name in ("", "index.html", "app.js", "app.css", "icon.svg"))
+CONSOLE_PATHS = tuple(
+    f"{CONSOLE}{name}" for name in ("", "index.html", "app.js", "app.css", "icon.svg", "licenses.txt")
+)
 """The paths of the console, which console/ builds."""
 
 SITE_HEADERS = {
@@ -37,6 +39,7 @@ _CONTENT_TYPES = {
     "js": "text/javascript; charset=utf-8",
     "json": "application/json",
     "svg": "image/svg+xml",
+    "txt": "text/plain; charset=utf-8",
 }
 
 _THREAD = {"thread_pool": {"thread_count": 1}}

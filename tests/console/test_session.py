@@ -94,3 +94,31 @@ def test_user_signs_out_and_leaves_nothing_behind(built: None, browser: Browser,
     stored = console.page.evaluate("[localStorage.length, sessionStorage.length, document.cookie]")
     assert (stored, console.errors) == ([0, 0, ""], [])
     console.page.close()
+
+
+def test_tokens_are_refreshed_before_they_expire(built: None, browser: Browser, system: Instance) -> None:
+    console = Console(browser, system.url)
+    console.page.clock.install()
+    console.page.reload()
+    console.sign_in_admin(system)
+    with console.page.expect_response("**/RefreshToken") as refresh:
+        console.page.clock.fast_forward("14:30")
+    assert b"Bearer" in refresh.value.body()
+    console.open("/account", "Account")
+    console.page.get_by_role("row").filter(has_text="This session").wait_for()
+    assert console.errors == []
+    console.page.close()
+
+
+def test_session_that_is_ended_elsewhere_returns_to_the_sign_in(
+    built: None, browser: Browser, system: Instance
+) -> None:
+    with Session.sign_up(system) as other:
+        console = Console(browser, system.url)
+        console.sign_in(other.get("/v1/auth/me")["email"])
+        console.open("/live", "Live changes")
+        console.page.get_by_text("Connected").wait_for()
+        other.post("/v1/auth/me/sessions:revoke", {})
+        console.page.get_by_text("Your session has ended.").wait_for()  # services end streams within 5 seconds
+        assert console.errors == []
+        console.page.close()

@@ -16,6 +16,9 @@ export function Account() {
       <Sessions />
       <Password />
       <SecondFactor />
+      <footer class="section small">
+        <a href="/docs/">{text.account.reference}</a> · <a href="licenses.txt">{text.account.licenses}</a>
+      </footer>
     </Page>
   );
 }

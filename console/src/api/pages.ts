@@ -15,6 +15,8 @@ export class Pages<Item> {
   readonly loaded = signal(false);
   readonly hasMore = signal(false);
   readonly problem = signal<Problem | undefined>(undefined);
+  /** Whether the items are those of an earlier request, because the first page could not be loaded. */
+  readonly outdated = signal(false);
 
   #token = "";
   #abort = new AbortController();
@@ -51,9 +53,11 @@ export class Pages<Item> {
       this.#token = page.nextPageToken;
       this.hasMore.value = page.nextPageToken !== "";
       this.loaded.value = true;
+      this.outdated.value = false;
     } catch (error) {
       if (signal.aborted || isAborted(error)) return;
       this.problem.value = toProblem(error);
+      this.outdated.value = pageToken === "";
     }
     this.loading.value = false;
   }

@@ -4,7 +4,7 @@ import { effect, signal } from "@preact/signals";
 import { patients } from "../api/clients";
 import { markOffline, offline } from "../api/connection";
 import { isUnreachable, reasonOf } from "../api/problem";
-import { user } from "../api/session";
+import { refresh, user } from "../api/session";
 import type { Revision } from "../gen/pulsetrack/patient/v1/patient_pb";
 import { update } from "../patients/store";
 
@@ -27,6 +27,7 @@ export async function watch(abort: AbortSignal): Promise<void> {
       }
     } catch (error) {
       if (reasonOf(error) === "RESUME_TOKEN_INVALID") resumeToken = "";
+      if (reasonOf(error) === "TOKEN_INVALID") await refresh().catch(() => undefined); // ends the session if it fails
       if (!abort.aborted && isUnreachable(error)) markOffline();
     }
     connected.value = false;

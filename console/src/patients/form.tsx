@@ -1,10 +1,8 @@
 // The form that creates and edits a patient. A conflict with another change is shown as a comparison.
 
 import type { TargetedEvent } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
-import { patients } from "../api/clients";
-import { toProblem, type Problem } from "../api/problem";
-import { randomId } from "../format";
+import { useEffect, useRef } from "preact/hooks";
+import type { Problem } from "../api/problem";
 import type { Patient } from "../gen/pulsetrack/patient/v1/patient_pb";
 import { navigate, redirect } from "../router";
 import { text } from "../strings";
@@ -13,9 +11,9 @@ import { Notice, ProblemNotice } from "../ui/states";
 import { announce } from "../ui/toast";
 import { Conflict } from "./conflict";
 import { drafts } from "./drafts";
-import { changedFields, EMPTY, FIELDS, toPatient, toValues, type FieldName, type Values } from "./fields";
+import { FIELDS, toValues, type FieldName, type Values } from "./fields";
 import { FormFields } from "./form-fields";
-import { loadPatient } from "./load";
+import { useFormState, useSaving, type FormState, type Saving } from "./form-state";
 import { insert } from "./store";
 
 const TAKEN: Record<string, Partial<Record<FieldName, string>>> = {
@@ -29,115 +27,96 @@ interface Properties {
   onSaved?: (patient: Patient) => void;
 }
 
-export function PatientForm({ patient, onSaved }: Properties) {
-  const key = patient?.id ?? "new";
-  const [draft] = useState(() => drafts.get(key));
-  const [restored, setRestored] = useState(draft !== undefined);
-  const [base, setBase] = useState(draft ? draft.base : patient);
-  const [values, setValues] = useState(draft?.values ?? (patient ? toValues(patient) : EMPTY));
-  const [problem, setProblem] = useState<Problem>();
-  const [theirs, setTheirs] = useState<Patient>();
-  const [busy, setBusy] = useState(false);
-  const [requestId] = useState(randomId);
-  const form = useRef<HTMLFormElement>(null);
-  const errors = problem ? { ...problem.fields, ...TAKEN[problem.reason] } : {};
+export function PatientForm({ patient, onSaved = insert }: Properties) {
+  const state = useFormState(patient);
+  const saving = useSaving();
   const back = patient ? `/patients/${patient.id}` : "/patients";
 
-  useEffect(() => {
-    form.current?.querySelector<HTMLElement>("[aria-invalid=true]")?.focus();
-  }, [problem]);
-
-  const change = (name: FieldName, value: string) => {
-    const changed = { ...values, [name]: value };
-    setValues(changed);
-    drafts.set(key, { base, values: changed });
+  const save = async (base: Patient | undefined, values: Values) => {
+    const saved = await saving.save(base, values);
+    if (!saved) return;
+    onSaved(saved);
+    announce(base ? text.form.saved : text.form.created);
+    if (base) navigate(back);
+    else redirect(`/patients/${saved.id}`);
   };
-  const reset = () => {
-    drafts.delete(key);
-    setBase(patient);
-    setValues(patient ? toValues(patient) : EMPTY);
-    setTheirs(undefined);
-    setRestored(false);
-    setProblem(undefined);
+  const submit = () => {
+    if (state.isChanged) return void save(state.base, state.values);
+    drafts.delete(patient?.id ?? "");
+    announce(text.form.unchanged);
+    navigate(back);
   };
-  const save = async (from: Patient | undefined, wanted: Values) => {
-    setBusy(true);
-    try {
-      const saved = await (from ? updatePatient(from, wanted) : createPatient(wanted, requestId));
-      drafts.delete(key);
-      (onSaved ?? insert)(saved);
-      announce(patient ? text.form.saved : text.form.created);
-      if (patient) navigate(`/patients/${saved.id}`);
-      else redirect(`/patients/${saved.id}`);
-    } catch (error) {
-      await explain(error);
-      setBusy(false);
-    }
+  const resolve = (theirs: Patient, values: Values) => {
+    state.rebase(theirs, values);
+    void save(theirs, values);
   };
-  const explain = async (error: unknown) => {
-    const found = toProblem(error);
-    setProblem(found);
-    if (found.reason !== "ETAG_MISMATCH" || !patient) return;
-    await loadPatient(patient.id).then(setTheirs, (failure: unknown) => setProblem(toProblem(failure)));
-  };
-  const submit = (event: TargetedEvent<HTMLFormElement>) => {
-    event.preventDefault();
-    if (base && changedFields(toValues(base), values).length === 0) {
-      drafts.delete(key);
-      announce(text.form.unchanged);
-      return navigate(back);
-    }
-    void save(base, values);
+  const discard = (theirs: Patient) => {
+    state.reset();
+    saving.clear();
+    onSaved(theirs);
+    navigate(back);
   };
 
-  const title = patient ? text.form.editTitle : text.form.createTitle;
+  const { base, values } = state;
+  const { busy, theirs } = saving;
   if (theirs && base) {
-    const discard = () => {
-      reset();
-      onSaved?.(theirs);
-      navigate(back);
-    };
+    const versions = { base: toValues(base), theirs: toValues(theirs), mine: values };
     return (
       <Page title={text.conflict.title} back={back}>
-        <Conflict
-          base={toValues(base)}
-          theirs={toValues(theirs)}
-          mine={values}
-          busy={busy}
-          onSave={(wanted) => {
-            setBase(theirs);
-            setValues(wanted);
-            setTheirs(undefined);
-            void save(theirs, wanted);
-          }}
-          onDiscard={discard}
-        />
+        <Conflict {...versions} busy={busy} onSave={(wanted) => resolve(theirs, wanted)} onDiscard={() => discard(theirs)} />
       </Page>
     );
   }
   return (
-    <Page title={title} back={back}>
-      <form ref={form} class="card form" onSubmit={submit} noValidate>
-        {restored && (
-          <Notice kind="info">
-            {text.form.draft}{" "}
-            <button type="button" class="link" onClick={reset}>
-              {text.form.discard}
-            </button>
-          </Notice>
-        )}
-        {problem && <Summary problem={problem} errors={errors} />}
-        <FormFields values={values} errors={errors} isNew={!patient} onChange={change} />
-        <div class="actions">
-          <a class="button" href={`#${back}`}>
-            {text.cancel}
-          </a>
-          <button type="submit" class="primary" disabled={busy}>
-            {patient ? text.form.save : text.form.create}
-          </button>
-        </div>
-      </form>
+    <Page title={patient ? text.form.editTitle : text.form.createTitle} back={back}>
+      <Form state={state} saving={saving} back={back} onSubmit={submit} />
     </Page>
+  );
+}
+
+interface FormProperties {
+  state: FormState;
+  saving: Saving;
+  back: string;
+  onSubmit: () => void;
+}
+
+function Form({ state, saving, back, onSubmit }: FormProperties) {
+  const { problem, busy } = saving;
+  const errors = problem ? { ...problem.fields, ...TAKEN[problem.reason] } : {};
+  const form = useRef<HTMLFormElement>(null);
+  useEffect(() => {
+    form.current?.querySelector<HTMLElement>("[aria-invalid=true]")?.focus();
+  }, [problem]);
+  const submit = (event: TargetedEvent<HTMLFormElement>) => {
+    event.preventDefault();
+    onSubmit();
+  };
+  const reset = () => {
+    state.reset();
+    saving.clear();
+  };
+  return (
+    <form ref={form} class="card form" onSubmit={submit} noValidate>
+      {state.restored && (
+        <Notice kind="info">
+          {text.form.draft}{" "}
+          <button type="button" class="link" onClick={reset}>
+            {text.form.discard}
+          </button>
+        </Notice>
+      )}
+      {problem && <Summary problem={problem} errors={errors} />}
+      <FormFields values={state.values} errors={errors} isNew={!state.base} onChange={state.change} />
+      <div class="actions">
+        <a class="button" href={`#${back}`}>
+          {text.cancel}
+        </a>
+        <button type="submit" class="primary" disabled={busy}>
+          {state.base ? text.form.save : text.form.create}
+        </button>
+      </div>
+    </form>
   );
 }
 
@@ -145,16 +124,4 @@ function Summary({ problem, errors }: { problem: Problem; errors: Record<string,
   const shown = FIELDS.filter((name) => errors[name]).length;
   if (shown === 0) return <ProblemNotice title={text.form.failed} problem={problem} />;
   return <Notice kind="error">{text.form.invalid(shown)}</Notice>;
-}
-
-function createPatient(values: Values, requestId: string): Promise<Patient> {
-  return patients.createPatient({ patient: toPatient(values), requestId });
-}
-
-function updatePatient(base: Patient, values: Values): Promise<Patient> {
-  const paths = changedFields(toValues(base), values);
-  return patients.updatePatient({
-    patient: { ...toPatient(values), id: base.id, etag: base.etag },
-    updateMask: { paths },
-  });
 }

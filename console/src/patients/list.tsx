@@ -1,6 +1,6 @@
 // The patients, found as the user types.
 
-import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
+import { useLayoutEffect } from "preact/hooks";
 import { useRestarts } from "../api/hooks";
 import type { Patient } from "../gen/pulsetrack/patient/v1/patient_pb";
 import { ageAt, isoDate } from "../format";
@@ -10,9 +10,8 @@ import { Icon } from "../ui/icons";
 import { Page } from "../ui/page";
 import { PageList } from "../ui/page-list";
 import { Empty } from "../ui/states";
-import { filters, list, NO_FILTERS, scroll, type Filters } from "./store";
-
-const DEBOUNCE_MILLISECONDS = 180;
+import { FilterBar } from "./filter-bar";
+import { filters, list, NO_FILTERS, scroll } from "./store";
 
 export function PatientList() {
   useRestarts(list);
@@ -38,78 +37,6 @@ export function PatientList() {
         {(items) => <PatientTable items={items} />}
       </PageList>
     </Page>
-  );
-}
-
-function FilterBar() {
-  const search = useRef<HTMLInputElement>(null);
-  const timer = useRef(0);
-  useEffect(() => {
-    const focusSearch = (event: KeyboardEvent) => {
-      if (event.key !== "/" || (event.target as Element).closest("input, textarea, select, dialog")) return;
-      event.preventDefault();
-      search.current?.focus();
-    };
-    addEventListener("keydown", focusSearch);
-    return () => removeEventListener("keydown", focusSearch);
-  }, []);
-  useEffect(() => () => clearTimeout(timer.current), []);
-
-  const apply = (change: Partial<Filters>, wait: number) => {
-    filters.value = { ...filters.value, ...change };
-    clearTimeout(timer.current);
-    timer.current = window.setTimeout(() => void list.restart(), wait);
-  };
-  const { query, sex, showDeleted, orderBy } = filters.value;
-  const sorts = Object.entries(text.patients.sorts).filter(([order]) => order || query);
-  return (
-    <search class="filters">
-      <label class="search">
-        <Icon name="search" />
-        <span class="hidden">{text.patients.search}</span>
-        <input
-          ref={search}
-          type="search"
-          dir="auto"
-          value={query}
-          maxLength={100}
-          placeholder={text.patients.searchHint}
-          aria-keyshortcuts="/"
-          onInput={(event) => apply({ query: event.currentTarget.value }, DEBOUNCE_MILLISECONDS)}
-        />
-        <kbd aria-hidden="true">/</kbd>
-      </label>
-      <select
-        aria-label={text.patients.sex}
-        value={String(sex)}
-        onChange={(event) => apply({ sex: Number(event.currentTarget.value) }, 0)}
-      >
-        {[text.patients.anySex, ...text.sexes.slice(1)].map((label, value) => (
-          <option key={label} value={value}>
-            {label}
-          </option>
-        ))}
-      </select>
-      <select
-        aria-label={text.patients.sort}
-        value={orderBy || (query ? "" : "create_time desc")}
-        onChange={(event) => apply({ orderBy: event.currentTarget.value }, 0)}
-      >
-        {sorts.map(([order, label]) => (
-          <option key={order} value={order}>
-            {label}
-          </option>
-        ))}
-      </select>
-      <label class="check">
-        <input
-          type="checkbox"
-          checked={showDeleted}
-          onChange={(event) => apply({ showDeleted: event.currentTarget.checked }, 0)}
-        />
-        {text.patients.showDeleted}
-      </label>
-    </search>
   );
 }
 

@@ -19,12 +19,14 @@ export function PageList<Item>({ pages, failed, empty, children }: Properties<It
     return <Failed title={failed} problem={problem} retry={() => void pages.restart()} />;
   }
   if (!pages.loaded.value) return <Skeleton rows={8} />;
+  const notice = problem && <ProblemNotice title={failed} problem={problem} />;
   return (
     <>
+      {pages.outdated.value && notice}
       <div class={pages.loading.value ? "stale" : ""} aria-busy={pages.loading.value}>
         {items.length === 0 ? empty : children(items)}
       </div>
-      {problem && <ProblemNotice title={failed} problem={problem} />}
+      {!pages.outdated.value && notice}
       {pages.hasMore.value && (
         <button type="button" class="more" onClick={() => void pages.more()} disabled={pages.loading.value}>
           {pages.loading.value ? text.loadingMore : text.loadMore}
