@@ -7,6 +7,7 @@ from uuid import uuid4
 import pulsetrack
 import pytest
 from pulsetrack import Client
+from pulsetrack.auth.v1.clients_pb2 import CreateClientRequest, CreateClientResponse
 from pulsetrack.patients import PatientFields
 from stories import System
 
@@ -140,3 +141,21 @@ def test_session_without_a_store_ends_with_the_block(system: System) -> None:
     system.tell(story)
     with pytest.raises(pulsetrack.Unauthenticated, match="REFRESH_TOKEN_INVALID"):
         system.resume(read, store)
+
+
+def test_machine_client_creates_a_patient(system: System) -> None:
+    created: list[CreateClientResponse] = []
+
+    async def create_client(client: Client) -> None:
+        request = CreateClientRequest(display_name="Import", scope="patients.read patients.write")
+        created.append(await client.call(client.auth.CreateClient, request))
+
+    async def machine() -> None:
+        machine_client = pulsetrack.ClientCredentials(created[0].client.id, created[0].client_secret)
+        async with pulsetrack.connect(system.url, credentials=machine_client) as client:
+            await client.patients.create(**a_patient())
+            with pytest.raises(pulsetrack.PermissionDenied):
+                await client.statistics()
+
+    system.tell(create_client)
+    asyncio.run(machine())

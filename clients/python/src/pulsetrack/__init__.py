@@ -58,6 +58,7 @@ from pulsetrack.patient.v1.patient_pb2 import (
 from pulsetrack.patient.v1.patient_pb2 import (
     WatchPatientsResponse as WatchPatientsResponse,
 )
+from pulsetrack.session import ClientCredentials as ClientCredentials
 from pulsetrack.session import Password as Password
 from pulsetrack.session import Tokens as Tokens
 from pulsetrack.session import TokenStore as TokenStore

@@ -29,7 +29,10 @@ except ImportError:
 _URL = "http://127.0.0.1:8080"
 _FIELDS = ("name", "email", "address", "date-of-birth", "registered-date", "phone", "medical-record-number")
 _SEXES = [name.removeprefix("SEX_").lower() for name in Sex.keys()[1:]]
-_ENVIRONMENT = "login reads PULSETRACK_URL, PULSETRACK_EMAIL and PULSETRACK_PASSWORD instead of asking."
+_ENVIRONMENT = (
+    "login reads PULSETRACK_URL, PULSETRACK_EMAIL and PULSETRACK_PASSWORD instead of asking. "
+    "A machine client needs no login: set PULSETRACK_URL, PULSETRACK_CLIENT_ID and PULSETRACK_CLIENT_SECRET."
+)
 
 Command = Callable[[argparse.Namespace], Coroutine[None, None, None]]
 _Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
@@ -118,6 +121,12 @@ def _ask(email: str | None) -> tuple[str, str]:
 @asynccontextmanager
 async def _client() -> AsyncIterator[Client]:
     store = CredentialsFile(default_path())
+    if client_id := os.environ.get("PULSETRACK_CLIENT_ID"):
+        secret = os.environ.get("PULSETRACK_CLIENT_SECRET", "")
+        url = os.environ.get("PULSETRACK_URL", _URL)
+        async with connect(url, client_id=client_id, client_secret=secret) as client:
+            yield client
+        return
     if not store.url:
         sys.exit("Run `pulsetrack login` first.")
     async with connect(store.url, store=store) as client:

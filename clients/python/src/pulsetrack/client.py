@@ -15,7 +15,7 @@ from pulsetrack.billing.v1.billing_pb2_grpc import BillingServiceStub
 from pulsetrack.calls import Caller
 from pulsetrack.patient.v1.patient_pb2_grpc import PatientServiceStub
 from pulsetrack.patients import Patients
-from pulsetrack.session import Password, Session, TokenStore
+from pulsetrack.session import ClientCredentials, Credentials, Password, Session, TokenStore
 
 
 class Client(Caller):
@@ -53,15 +53,18 @@ async def connect(
     *,
     email: str = "",
     password: str = "",
-    credentials: Password | None = None,
+    client_id: str = "",
+    client_secret: str = "",
+    credentials: Credentials | None = None,
     store: TokenStore | None = None,
     timeout: float = 10,
     root_certificates: bytes | None = None,
 ) -> AsyncIterator[Client]:
     """Yields a client of a gateway, such as `https://pulsetrack.example`. Logs in at the first call.
 
-    Pass `credentials` instead of an email and a password if the user has a second factor. With a `store`, the session
-    continues in later processes. Otherwise, it ends with the block.
+    Pass the email and password of a user, or the ID and secret of a machine client. Pass `credentials` instead for a
+    user with a second factor, or for a client that needs only some of its scopes. With a `store`, the session continues
+    in later processes. Otherwise, it ends with the block.
     """
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -75,6 +78,8 @@ async def connect(
     async with channel:
         if email:
             credentials = Password(email, password)
+        elif client_id:
+            credentials = ClientCredentials(client_id, client_secret)
         session = Session(AuthServiceStub(channel), credentials, store or TokenStore())
         try:
             yield Client(channel, session, timeout)

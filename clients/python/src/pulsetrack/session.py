@@ -1,11 +1,11 @@
-"""The session of a user: logs in, and keeps the access token valid."""
+"""The session of a user or a machine client: logs in, and keeps the access token valid."""
 
 import asyncio
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
 
 import grpc
 
@@ -16,6 +16,7 @@ from pulsetrack.auth.v1.auth_pb2 import (
     TokenPair,
     VerifySecondFactorRequest,
 )
+from pulsetrack.auth.v1.clients_pb2 import ClientToken, IssueClientTokenRequest
 from pulsetrack.errors import PulseTrackError, SecondFactorRequired, Unauthenticated
 
 if TYPE_CHECKING:  # declared only in the type stubs
@@ -36,19 +37,34 @@ class Password:
 
 
 @dataclass(frozen=True)
+class ClientCredentials:
+    """The credentials of a machine client."""
+
+    client_id: str
+    client_secret: str = field(repr=False)
+    scope: str = ""
+    """The scopes of the access token, separated by spaces. Empty for all scopes of the client."""
+
+
+Credentials: TypeAlias = Password | ClientCredentials
+
+
+@dataclass(frozen=True)
 class Tokens:
     """The tokens of a session."""
 
     access_token: str = field(repr=False)
     refresh_token: str = field(repr=False)
+    """Empty for a machine client."""
     refresh_time: float
     """When to replace the access token, in Unix seconds: shortly before it expires."""
 
     @classmethod
-    def of(cls, pair: TokenPair) -> "Tokens":
+    def of(cls, response: TokenPair | ClientToken) -> "Tokens":
         """Returns the tokens of a response."""
-        margin = min(_MARGIN, pair.expires_in / 2)
-        return cls(pair.access_token, pair.refresh_token, time.time() + pair.expires_in - margin)
+        refresh_token = response.refresh_token if isinstance(response, TokenPair) else ""
+        margin = min(_MARGIN, response.expires_in / 2)
+        return cls(response.access_token, refresh_token, time.time() + response.expires_in - margin)
 
 
 class TokenStore:
@@ -73,7 +89,7 @@ class TokenStore:
 class Session:
     """Provides a valid access token: logs in at the first call, and refreshes the token before it expires."""
 
-    def __init__(self, auth: "AuthServiceAsyncStub", credentials: Password | None, store: TokenStore) -> None:
+    def __init__(self, auth: "AuthServiceAsyncStub", credentials: Credentials | None, store: TokenStore) -> None:
         self._auth = auth
         self._credentials = credentials
         self._store = store
@@ -94,7 +110,7 @@ class Session:
 
     async def log_out(self) -> None:
         """Ends the session, if the server can be reached."""
-        if self.tokens:
+        if self.tokens and self.tokens.refresh_token:
             try:
                 await self._auth.Logout(LogoutRequest(refresh_token=self.tokens.refresh_token), timeout=_TIMEOUT)
             except grpc.aio.AioRpcError:
@@ -104,9 +120,9 @@ class Session:
         tokens = self.tokens
         return bool(tokens and tokens.access_token != rejected and time.time() < tokens.refresh_time)
 
-    async def _renew(self) -> TokenPair:
+    async def _renew(self) -> TokenPair | ClientToken:
         try:
-            if self.tokens:
+            if self.tokens and self.tokens.refresh_token:
                 try:
                     request = RefreshTokenRequest(refresh_token=self.tokens.refresh_token)
                     return await self._auth.RefreshToken(request, timeout=_TIMEOUT)
@@ -117,9 +133,12 @@ class Session:
         except grpc.aio.AioRpcError as error:
             raise PulseTrackError.of(error) from None
 
-    async def _log_in(self) -> TokenPair:
+    async def _log_in(self) -> TokenPair | ClientToken:
         if not self._credentials:
             raise Unauthenticated(grpc.StatusCode.UNAUTHENTICATED, "Log in first.")
+        if isinstance(self._credentials, ClientCredentials):
+            grant = IssueClientTokenRequest(grant_type="client_credentials", **asdict(self._credentials))
+            return await self._auth.IssueClientToken(grant, timeout=_TIMEOUT)
         request = LoginRequest(email=self._credentials.email, password=self._credentials.password)
         pair = await self._auth.Login(request, timeout=_TIMEOUT)
         if not pair.challenge:
