@@ -101,9 +101,9 @@ class Sessions:
         Raises InvalidCredentials, TooManyFailedLogins, UserDisabled.
         """
         email_key = build_key(request.email)
-        await check_login_limit(self._db, email_key)  # first, because password verification is expensive
         user = await self._db.row(GET_USER_BY_EMAIL, email_key=email_key)
         record_read([user["id"]] if user else [])  # an unknown address is not recorded: it may be a password
+        await check_login_limit(self._db, email_key)  # first, because password verification is expensive
         match = await self._passwords.verify(user and user["password_hash"], request.password)
         if user is None or match is Match.NONE:
             await count_failure(self._db, email_key)

@@ -35,6 +35,7 @@ from gen.pulsetrack.options.v1 import Role
 from services.auth.rotate import rotate, rotate_now
 from services.common.audit.seals import AuditIntegrityError, Sealer, load_audit_tables
 from services.common.audit.verify import verify
+from services.common.emails import build_key
 from services.common.postgres.database import Database
 from tests.auth.factory import PASSWORD, build_create_user
 from tests.auth.second_factors import WRONG, Person
@@ -81,6 +82,13 @@ def log_in(scene: Scene) -> str:
 
 def fail_to_log_in(scene: Scene) -> str:
     attempt(partial(scene.person.login, "another password"))
+    return scene.person.id
+
+
+def log_in_after_too_many_failures(scene: Scene) -> str:
+    failures = "INSERT INTO failed_logins VALUES (sha256($1), array_fill(now(), ARRAY[10]), now() + interval '1 h')"
+    scene.sql(failures, build_key(scene.person.new.email).encode())
+    assert attempt(scene.person.login).reason == "RATE_LIMITED"
     return scene.person.id
 
 
@@ -198,6 +206,7 @@ WITH_FACTOR = (*BEGUN, Type.SECOND_FACTOR_ADDED)
 EXPECTED: Mapping[Action, Sequence[Type]] = {
     log_in: (*BEGUN, Type.LOGIN_SUCCEEDED),
     fail_to_log_in: (*BEGUN, Type.LOGIN_FAILED),
+    log_in_after_too_many_failures: (*BEGUN, Type.LOGIN_FAILED),
     log_in_with_a_code: (*WITH_FACTOR, Type.LOGIN_CHALLENGED, Type.LOGIN_SUCCEEDED),
     fail_with_a_code: (*WITH_FACTOR, Type.LOGIN_CHALLENGED, Type.LOGIN_FAILED),
     log_out: (*BEGUN, Type.LOGGED_OUT),

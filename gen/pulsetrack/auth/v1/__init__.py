@@ -1686,8 +1686,8 @@ class SecurityEvent(betterproto2.Message):
 
     subject_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The ID of the user, invitation or machine client that the event concerns. Empty for a login whose email address no user has, and for
-    a login that was rejected because too many had failed, and for signing keys.
+    The ID of the user, invitation or machine client that the event concerns. Empty for a login whose email address no
+    user has, and for signing keys.
     """
 
     actor_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
