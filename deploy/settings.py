@@ -43,6 +43,8 @@ class Settings:
     mail_from: str = ""
     public_url: str = ""
     """The URL of the web client, for links in mail."""
+    verified_email: str = "optional"
+    """Whether users need a verified email address to log in: `optional` or `required`."""
     reflection: bool = True
     rate_limits: bool = True
     trusted_proxies: int = 0
@@ -86,6 +88,9 @@ class Settings:
             smtp_url=read("SMTP_URL", "") or None,
             mail_from=read("MAIL_FROM", ""),
             public_url=read("PUBLIC_URL", ""),
+            verified_email=_choice(
+                "PULSETRACK_VERIFIED_EMAIL", read("VERIFIED_EMAIL", "optional"), "optional", "required"
+            ),
             reflection=_switch("PULSETRACK_REFLECTION", read("REFLECTION", "on")),
             rate_limits=_switch("PULSETRACK_RATE_LIMITS", read("RATE_LIMITS", "on")),
             trusted_proxies=_number("PULSETRACK_TRUSTED_PROXIES", read("TRUSTED_PROXIES", "0"), most=8, least=0),

@@ -124,6 +124,7 @@ TOPOLOGY: Mapping[str, Service] = {
                 "PULSETRACK_ADMIN_EMAIL",
                 "PULSETRACK_MAIL_FROM",
                 "PULSETRACK_PUBLIC_URL",
+                "PULSETRACK_VERIFIED_EMAIL",
                 "PULSETRACK_BREACHED_PASSWORDS",
                 "PULSETRACK_ACCESS_TOKEN_SECONDS",
                 "PULSETRACK_REFRESH_TOKEN_SECONDS",

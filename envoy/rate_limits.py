@@ -12,14 +12,17 @@ CREDENTIALS = (
     "RefreshToken",
     "AcceptInvitation",
     "ChangePassword",
+    "RequestPasswordReset",
     "ResetPassword",
+    "RequestEmailVerification",
+    "VerifyEmail",
     "VerifySecondFactor",
     "EnrollSecondFactor",
     "ConfirmSecondFactor",
     "RemoveSecondFactor",
     "IssueClientToken",
 )
-"""Methods that accept credentials or create accounts. Each has its own bucket, shared by gRPC and REST."""
+"""Methods that accept credentials, create accounts or send mail. Each has its own bucket, shared by gRPC and REST."""
 
 REFLECTION_BUCKET = "reflection"
 _DEFAULT_BUCKET = "calls"

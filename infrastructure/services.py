@@ -155,7 +155,11 @@ class Services(Stack):
             "PULSETRACK_ADMIN_SECOND_FACTOR": environment.admin_second_factor,
         }
         if mail := environment.mail:
-            chosen |= {"PULSETRACK_MAIL_FROM": mail.sender, "PULSETRACK_PUBLIC_URL": mail.public_url}
+            chosen |= {
+                "PULSETRACK_MAIL_FROM": mail.sender,
+                "PULSETRACK_PUBLIC_URL": mail.public_url,
+                "PULSETRACK_VERIFIED_EMAIL": mail.verified_email,
+            }
         return {
             "PULSETRACK_LISTEN": f"0.0.0.0:{service.port}",
             "PULSETRACK_LINGER_SECONDS": str(_LINGER_SECONDS),

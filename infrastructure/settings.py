@@ -135,6 +135,8 @@ class Mail:
     """The port of the server."""
     public_url: str = ""
     """The URL of the web client, to which links in mail lead."""
+    verified_email: Literal["optional", "required"] = "optional"
+    """Whether users need a verified email address to log in."""
 
 
 @dataclass(frozen=True, kw_only=True)

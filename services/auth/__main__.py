@@ -9,6 +9,7 @@ from msgspec import Meta
 from services.auth.authorization import SignUpPolicy, create_authorization
 from services.auth.factor_store import FactorStore
 from services.auth.mail_outbox import MailOutbox
+from services.auth.mail_requests import MailRequestProcessor
 from services.auth.mail_sender import MailSender
 from services.auth.mail_settings import MailConfig, MailFrom, PublicUrl, SmtpUrl, parse_mail_config
 from services.auth.models import AUDIT
@@ -58,6 +59,13 @@ class AuthSettings(Settings, frozen=True, kw_only=True):
     smtp_url: SmtpUrl = ""
     mail_from: MailFrom = ""
     public_url: PublicUrl = ""
+    verified_email: Annotated[
+        Literal["optional", "required"],
+        Meta(
+            description="`required`: a user can log in only after the email address is verified, which requires mail. "
+            "The first admin is exempt."
+        ),
+    ] = "optional"
     breached_passwords: Annotated[
         str,
         Meta(
@@ -75,7 +83,10 @@ class AuthSettings(Settings, frozen=True, kw_only=True):
 
     def parse_mail_config(self) -> MailConfig | None:
         """Returns how mail is sent, or None if no mail is sent. Raises SettingsError."""
-        return parse_mail_config(self.smtp_url, self.mail_from, self.public_url)
+        config = parse_mail_config(self.smtp_url, self.mail_from, self.public_url)
+        if config is None and self.verified_email == "required":
+            raise SettingsError("PULSETRACK_VERIFIED_EMAIL=required needs PULSETRACK_SMTP_URL")
+        return config
 
     def parse_service_secrets(self) -> dict[str, str]:
         """Returns the service secrets by client id. Raises SettingsError."""
@@ -104,6 +115,7 @@ async def main() -> None:
         open_database(settings) as db,
         Sealer(db, AUDIT) as sealer,
         MailSender(db, outbox, mail) as sender,
+        MailRequestProcessor(db, outbox),
         Retention(db, *OLD_ROWS),
         export_telemetry(settings, "auth", [db, sealer, sender]),
         SigningKeys(db, settings.key_passphrase) as keys,
@@ -120,6 +132,7 @@ async def main() -> None:
             factors=FactorStore(
                 settings.key_passphrase, required_for_admins=settings.admin_second_factor == "required"
             ),
+            requires_verified_email=settings.verified_email == "required",
         )
         await auth.users.ensure_admin(settings.admin_email, settings.admin_password)
 

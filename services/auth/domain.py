@@ -22,7 +22,9 @@ _IMMUTABLE = ("email", "username")
 IMMUTABLE = "must not be changed"
 
 
-def to_columns(email: str, username: str, password_hash: str, *, role: Role) -> dict[str, Any]:
+def to_columns(
+    email: str, username: str, password_hash: str, *, role: Role, email_verified: bool = False
+) -> dict[str, Any]:
     """Returns the columns of a new user."""
     return {
         "id": uuid7(),
@@ -33,6 +35,7 @@ def to_columns(email: str, username: str, password_hash: str, *, role: Role) -> 
         "username_skeleton": build_skeleton(username),
         "password_hash": password_hash,
         "role": role.name,
+        "email_verified": email_verified,
     }
 
 
@@ -46,6 +49,7 @@ def to_user(row: Record) -> User:
         disabled=row["disabled"],
         create_time=row["create_time"],
         second_factor=row["second_factor"],
+        email_verified=row["email_verified"],
     )
 
 

@@ -144,6 +144,22 @@ class ResetTokenInvalid(Failure):
     message = "The token is not valid. Ask for a new one."
 
 
+class VerificationTokenInvalid(Failure):
+    """Raised for a verification token that is unknown, expired, replaced or already used, and for a disabled user."""
+
+    code = Code.UNAUTHENTICATED
+    reason = "VERIFICATION_TOKEN_INVALID"
+    message = "The token is not valid. Request a new one."
+
+
+class EmailNotVerified(Failure):
+    """Raised for the right credentials of a user whose email address must be verified first."""
+
+    code = Code.PERMISSION_DENIED
+    reason = "EMAIL_NOT_VERIFIED"
+    message = "The email address is not verified. Follow the instructions in the mail, or request another one."
+
+
 class SessionNotFound(Failure):
     """Raised when the user has no active session with the id."""
 

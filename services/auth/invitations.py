@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from asyncpg import Record
-from sqlalchemy import Text, Uuid, bindparam, func, insert, select, update
+from sqlalchemy import LargeBinary, Text, Uuid, bindparam, func, insert, select, update
 from uuid_utils.compat import uuid7
 
 from gen.pulsetrack.auth.v1 import (
@@ -22,7 +22,9 @@ from gen.pulsetrack.options.v1 import Role
 from services.auth.checks import UserChecks
 from services.auth.domain import to_columns
 from services.auth.errors import EmailAlreadyExists, InvitationAccepted, InvitationInvalid, InvitationNotFound
-from services.auth.models import GET_USER_BY_EMAIL, invitations
+from services.auth.mail_outbox import MailOutbox
+from services.auth.mail_templates import Template, format_time
+from services.auth.models import GET_USER_BY_EMAIL, invitations, mailed_invitations
 from services.auth.opaque_tokens import create_token, hash_token
 from services.auth.passwords import Passwords
 from services.auth.security_events import record_security_event
@@ -47,10 +49,23 @@ _NEW = ("id", "digest", "email", "email_key", "role", "creator_id", "expire_time
 _INSERT = Statement(insert(invitations).values({name: bindparam(name) for name in _NEW}).returning(*_row))
 _LIST = Listing(_with_state, _row.create_time, _row.id)
 _GET_FOR_UPDATE = Statement(_with_state.where(_row.id == bindparam("id")).with_for_update())
-_GET_PENDING = Statement(select(invitations).where(_row.digest == bindparam("digest"), *_is_pending))
+_of_admin = select(_row.id).where(_row.digest == bindparam("token_digest", type_=LargeBinary)).scalar_subquery()
+_of_mail = (
+    select(mailed_invitations.c.invitation_id)
+    .where(mailed_invitations.c.digest == bindparam("token_digest", type_=LargeBinary))
+    .scalar_subquery()
+)
+_GET_PENDING = Statement(
+    select(invitations, _of_mail.is_not(None).label("is_mailed")).where(
+        _row.id == func.coalesce(_of_admin, _of_mail), *_is_pending
+    )
+)
+_INSERT_MAILED = Statement(
+    insert(mailed_invitations).values(invitation_id=bindparam("invitation_id"), digest=bindparam("digest"))
+)
 _ACCEPT = Statement(
     update(invitations)
-    .where(_row.digest == bindparam("digest"), *_is_pending)
+    .where(_row.id == bindparam("invitation_id"), *_is_pending)
     .values(user_id=bindparam("new_user_id", type_=Uuid))
     .returning(_row.id)
 )
@@ -63,8 +78,9 @@ _REVOKE_EARLIER = Statement(_revoke.where(_row.email_key == bindparam("key")))
 class Invitations:
     """Creates, lists, revokes and accepts invitations."""
 
-    def __init__(self, db: Database, passwords: Passwords, checks: UserChecks) -> None:
+    def __init__(self, db: Database, mails: MailOutbox, passwords: Passwords, checks: UserChecks) -> None:
         self._db = db
+        self._mails = mails
         self._passwords = passwords
         self._checks = checks
 
@@ -90,6 +106,7 @@ class Invitations:
             creator_id=caller.id,
             expire_time=request.expire_time or datetime.now(UTC) + DEFAULT_VALIDITY,
         )
+        await self._send(tx, row)
         record_security_event(tx, SecurityEventType.INVITATION_CREATED, row["id"])
         return CreateInvitationResponse(invitation=_to_invitation(row, is_expired=False), token=token)
 
@@ -116,19 +133,28 @@ class Invitations:
 
         Raises InvitationInvalid, FieldsInvalid for a weak password, EmailAlreadyExists, UsernameAlreadyExists.
         """
-        digest = hash_token(request.token)
-        row = await self._db.row(_GET_PENDING, digest=digest)
+        row = await self._db.row(_GET_PENDING, token_digest=hash_token(request.token))
         if row is None:  # first, because password hashing is expensive
             raise InvitationInvalid
         if violations := await self._checks.new_user(row["email"], request.username, request.password):
             raise FieldsInvalid(violations)
         password_hash = await self._passwords.hash(request.password)
-        columns = to_columns(row["email"], request.username, password_hash, role=Role[row["role"]])
+        role, is_mailed = Role[row["role"]], row["is_mailed"]
+        columns = to_columns(row["email"], request.username, password_hash, role=role, email_verified=is_mailed)
         async with self._db.begin() as tx:
-            user = await insert_user(tx, columns, SecurityEventType.INVITATION_ACCEPTED)
-            if await tx.row(_ACCEPT, digest=digest, new_user_id=columns["id"]) is None:  # a concurrent call was first
+            user = await insert_user(tx, self._mails, columns, SecurityEventType.INVITATION_ACCEPTED)
+            accepted = await tx.row(_ACCEPT, invitation_id=row["id"], new_user_id=columns["id"])
+            if accepted is None:  # a concurrent call was first
                 raise InvitationInvalid
             return user
+
+    async def _send(self, tx: Transaction, row: Record) -> None:
+        """Sends an invitation with a token of its own, which only the owner of the address knows."""
+        if self._mails.is_enabled:
+            token = create_token()
+            await tx.run(_INSERT_MAILED, invitation_id=row["id"], digest=hash_token(token))
+            parameters = {"token": token, "expire_time": format_time(row["expire_time"])}
+            self._mails.add(tx, Template.INVITATION, row["email"], parameters, expire_time=row["expire_time"])
 
 
 def _to_invitation(row: Record, *, is_expired: bool) -> Invitation:

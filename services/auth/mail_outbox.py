@@ -34,11 +34,16 @@ class MailOutbox:
     def __init__(self, passphrase: str, *, is_enabled: bool) -> None:
         self.is_enabled = is_enabled
         self._cipher = SecretCipher(passphrase, purpose="mails")
-        self._on_commit: Callable[[], None] | None = None
+        self._callbacks: list[Callable[[], None]] = []
 
     def on_commit(self, callback: Callable[[], None]) -> None:
-        """Sets the function that is called after this process has committed mails."""
-        self._on_commit = callback
+        """Registers a function that is called after this process has committed mails or requests for mail."""
+        self._callbacks.append(callback)
+
+    def wake(self) -> None:
+        """Calls the registered functions."""
+        for callback in self._callbacks:
+            callback()
 
     def notify(self, tx: Transaction, user: Record, template: Template, **parameters: str) -> None:
         """Adds a mail to a user, unless the user is disabled."""
@@ -56,7 +61,7 @@ class MailOutbox:
                 if not user["disabled"]
             ]
             await tx.run_many(_INSERT, rows)
-            self._wake_after_commit(tx)
+            tx.after_commit(self.wake)
 
     def add(
         self,
@@ -66,15 +71,13 @@ class MailOutbox:
         parameters: dict[str, str],
         *,
         user_id: UUID | None = None,
+        expire_time: datetime | None = None,
     ) -> None:
-        """Adds a mail to an address."""
+        """Adds a mail to an address. It is not sent after the expiration time, by default that of the template."""
         if self.is_enabled:
-            tx.add(_INSERT, **self._to_row(uuid7(), template, recipient, parameters, user_id))
-            self._wake_after_commit(tx)
-
-    def _wake_after_commit(self, tx: Transaction) -> None:
-        if self._on_commit:
-            tx.after_commit(self._on_commit)
+            row = self._to_row(uuid7(), template, recipient, parameters, user_id)
+            tx.add(_INSERT, **row | ({"expire_time": expire_time} if expire_time else {}))
+            tx.after_commit(self.wake)
 
     def _to_row(
         self, mail_id: UUID, template: Template, recipient: str, parameters: dict[str, str], user_id: UUID | None

@@ -44,7 +44,7 @@ _STOP_SECONDS = 1.0
 """The time in which a message in progress can be completed before the process ends."""
 _FIRST_WAIT = timedelta(seconds=30)
 _MAX_DOUBLINGS = 6
-_IDLE_SECONDS = 2.0
+_IDLE_SECONDS = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 """The time in seconds without attempts after the server was unavailable."""
 _SENT, _FAILED, _EXPIRED = "SENT", "FAILED", "EXPIRED"
@@ -156,7 +156,8 @@ class MailSender:
         except (MessageRejectedError, ValueError, KeyError, InvalidTag) as error:
             await self._finish(claim, _FAILED)
             reason = error if isinstance(error, MessageRejectedError) else type(error).__name__
-            _log.error("mail %s (%s) failed: %s", mail["id"], mail["template"], reason)
+            # Not an error of the system: users can enter addresses that do not exist.
+            _log.warning("mail %s (%s) failed: %s", mail["id"], mail["template"], reason)
         except BaseException:  # even on cancellation: another sender can then claim the mail at once
             with suppress(DependencyUnavailable):
                 await self._db.row(_RELEASE, **claim)

@@ -12,11 +12,15 @@ class Template(StrEnum):
     """The kinds of mails. The names are stored with the mails."""
 
     PASSWORD_CHANGED = "PASSWORD_CHANGED"  # noqa: S105 - a name
+    PASSWORD_RESET = "PASSWORD_RESET"  # noqa: S105 - a name
     PASSWORD_RESET_CREATED = "PASSWORD_RESET_CREATED"  # noqa: S105 - a name
     SECOND_FACTOR_ADDED = "SECOND_FACTOR_ADDED"
     SECOND_FACTOR_REMOVED = "SECOND_FACTOR_REMOVED"
     SECOND_FACTOR_REMOVED_BY_ADMIN = "SECOND_FACTOR_REMOVED_BY_ADMIN"
     RECOVERY_CODE_USED = "RECOVERY_CODE_USED"
+    EMAIL_VERIFICATION = "EMAIL_VERIFICATION"
+    EMAIL_VERIFIED = "EMAIL_VERIFIED"
+    INVITATION = "INVITATION"
     BREAK_GLASS_ACCESS = "BREAK_GLASS_ACCESS"
 
 
@@ -41,6 +45,31 @@ TEXTS: Mapping[Template, Text] = {
         "An administrator created a password reset",
         "On {time}, an administrator created a token that can set a new password for your PulseTrack account.\n\n"
         "If you did not ask for a new password, inform your administrator at once.",
+    ),
+    Template.PASSWORD_RESET: Text(
+        "Reset your password",
+        "A password reset was requested for your PulseTrack account. To set a new password, use this within one hour, "
+        "once:\n\n{token}\n\nIf you did not request it, ignore this message. Your password has not changed.",
+        validity=timedelta(hours=1),
+        page="reset-password",
+    ),
+    Template.EMAIL_VERIFICATION: Text(
+        "Verify your email address",
+        "This email address was given for a PulseTrack account. To verify it, use this within one day:\n\n"
+        "{token}\n\nIf you have no account, ignore this message.",
+        validity=timedelta(days=1),
+        page="verify-email",
+    ),
+    Template.EMAIL_VERIFIED: Text(
+        "Your email address was verified",
+        "The email address of your PulseTrack account was verified on {time}.",
+    ),
+    Template.INVITATION: Text(
+        "You are invited to PulseTrack",
+        "An administrator invites you to PulseTrack. To create your account, use this until {expire_time}, once:\n\n"
+        "{token}\n\nIf you do not expect an invitation, ignore this message.",
+        validity=timedelta(days=30),
+        page="accept-invitation",
     ),
     Template.SECOND_FACTOR_ADDED: Text(
         "A second factor was added",

@@ -254,7 +254,10 @@ failed_logins = Table(
 )
 """The times of failed logins, newest first, by the digest of the email address."""
 
-_NEW_USER = ("id", "email", "email_key", "username", "username_key", "username_skeleton", "password_hash", "role")
+_NEW_USER = (
+    *("id", "email", "email_key", "username", "username_key", "username_skeleton", "password_hash", "role"),
+    "email_verified",
+)
 _new_user: dict[str, Any] = {name: bindparam(name) for name in _NEW_USER}
 INSERT_USER = Statement(insert(users).values(_new_user).returning(*users.c))
 INSERT_USER_IF_NEW = Statement(upsert(users).values(_new_user).on_conflict_do_nothing())
@@ -293,7 +296,4 @@ REPLACE_PASSWORD_HASH = Statement(
     .where(users.c.id == bindparam("user_id"), users.c.password_hash == bindparam("old"))
     .values(password_hash=bindparam("new"))
     .returning(users.c.id)
-)
-GET_AN_ENABLED_ADMIN = Statement(
-    select(users.c.id).where(users.c.role == "ADMIN", users.c.disabled.is_(False)).limit(1)
 )

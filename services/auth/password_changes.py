@@ -57,6 +57,13 @@ _SET_PASSWORD = Statement(
 )
 
 
+async def create_reset(tx: Transaction, user_id: UUID) -> tuple[str, datetime]:
+    """Returns a token that sets a new password for a user once, and its expiration time. It replaces an earlier one."""
+    token, expire_time = create_token(), datetime.now(UTC) + RESET_VALIDITY
+    await tx.run(_CREATE_RESET, user_id=user_id, digest=hash_token(token), expire_time=expire_time)
+    return token, expire_time
+
+
 class PasswordChanges:
     """Changes passwords. A password change ends sessions, invalidates a reset token, and sends mail to the user."""
 
@@ -89,8 +96,7 @@ class PasswordChanges:
         user = await get_user(tx, request.user_id)
         if user["disabled"]:
             raise UserInactive
-        token, expire_time = create_token(), datetime.now(UTC) + RESET_VALIDITY
-        await tx.run(_CREATE_RESET, user_id=user["id"], digest=hash_token(token), expire_time=expire_time)
+        token, expire_time = await create_reset(tx, user["id"])
         self._mails.notify(tx, user, Template.PASSWORD_RESET_CREATED)
         record_security_event(tx, SecurityEventType.PASSWORD_RESET_CREATED, user["id"])
         return CreatePasswordResetResponse(token=token, expire_time=expire_time)

@@ -12,10 +12,12 @@ from gen.pulsetrack.auth.v1 import (
     TrustBundle,
 )
 from services.auth.clients import Clients
+from services.auth.email_verifications import EmailVerifications
 from services.auth.errors import InvalidCredentials
 from services.auth.factor_store import FactorStore
 from services.auth.invitations import Invitations
 from services.auth.mail_outbox import MailOutbox
+from services.auth.mail_requests import MailRequests
 from services.auth.notifications import Notifications
 from services.auth.password_changes import PasswordChanges
 from services.auth.password_strength import PasswordRules
@@ -74,14 +76,25 @@ class AuthService:
         service_secrets: Mapping[str, str],
         lifetimes: Lifetimes,
         factors: FactorStore,
+        requires_verified_email: bool = False,
     ) -> None:
-        self.users = Users(db, passwords, rules)
+        self.users = Users(db, mails, passwords, rules)
         self.parts = (
             self.users,
-            Sessions(db, mails, keys, passwords, lifetimes=lifetimes, factors=factors),
+            Sessions(
+                db,
+                mails,
+                keys,
+                passwords,
+                lifetimes=lifetimes,
+                factors=factors,
+                requires_verified_email=requires_verified_email,
+            ),
             SecondFactors(db, mails, passwords, factors),
-            Invitations(db, passwords, self.users.checks),
+            Invitations(db, mails, passwords, self.users.checks),
             PasswordChanges(db, mails, passwords, rules),
+            EmailVerifications(db, mails),
+            MailRequests(db, mails),
             Notifications(db, mails),
             SecurityEvents(),
             Clients(db, keys, token_seconds=lifetimes.access_token),

@@ -28,6 +28,7 @@ from gen.pulsetrack.auth.v1 import (
 from services.auth.errors import (
     ChallengeInvalid,
     CodeInvalid,
+    EmailNotVerified,
     InvalidCredentials,
     RefreshTokenInvalid,
     SessionNotFound,
@@ -86,6 +87,7 @@ class Sessions:
         *,
         lifetimes: Lifetimes,
         factors: FactorStore,
+        requires_verified_email: bool,
     ) -> None:
         self._db = db
         self._mails = mails
@@ -93,12 +95,13 @@ class Sessions:
         self._passwords = passwords
         self._lifetimes = lifetimes
         self._factors = factors
+        self._requires_verified_email = requires_verified_email
 
     @failing_as(SecurityEventType.LOGIN_FAILED)
     async def login(self, request: LoginRequest) -> TokenPair:
         """Begins a session, or returns a challenge if the user has a second factor.
 
-        Raises InvalidCredentials, TooManyFailedLogins, UserDisabled.
+        Raises InvalidCredentials, TooManyFailedLogins, UserDisabled, EmailNotVerified.
         """
         email_key = build_key(request.email)
         user = await self._db.row(GET_USER_BY_EMAIL, email_key=email_key)
@@ -120,8 +123,8 @@ class Sessions:
                 raise InvalidCredentials
             if not locked["second_factor"]:
                 return await self._begin_session(tx, locked)
-            _check_enabled(locked)
             await check_login_limit(tx, email_key)  # the failures remain: the password alone is not a login
+            self._check_account(locked)
             challenge = await create_challenge(tx, locked)
             set_event_type(SecurityEventType.LOGIN_CHALLENGED)
             return TokenPair(challenge=challenge)
@@ -130,14 +133,14 @@ class Sessions:
     async def verify_second_factor(self, request: VerifySecondFactorRequest) -> TokenPair:
         """Begins the session of a user who was challenged at login.
 
-        Raises ChallengeInvalid, CodeInvalid, TooManyFailedLogins, UserDisabled.
+        Raises ChallengeInvalid, CodeInvalid, TooManyFailedLogins, UserDisabled, EmailNotVerified.
         """
         async with self._db.begin() as tx:
             user = await lock_challenged_user(tx, request.challenge)
             if user is None:
                 raise ChallengeInvalid
             record_read([user["id"]])
-            _check_enabled(user)
+            self._check_account(user)
             await check_login_limit(tx, user["email_key"])
             if await self._factors.use_code(tx, user["id"], request.code):
                 await delete_challenge(tx, request.challenge)
@@ -149,7 +152,10 @@ class Sessions:
         raise CodeInvalid  # outside the transaction, which must commit
 
     async def refresh_token(self, request: RefreshTokenRequest) -> TokenPair:
-        """Returns new tokens for a session. Token reuse ends the session. Raises RefreshTokenInvalid, UserDisabled."""
+        """Returns new tokens for a session. Token reuse ends the session.
+
+        Raises RefreshTokenInvalid, UserDisabled, EmailNotVerified.
+        """
         async with self._db.begin() as tx:
             if owner := await find_owner(tx, request.refresh_token):
                 user_id, session_id = owner["user_id"], owner["family_id"]
@@ -207,6 +213,12 @@ class Sessions:
         user_id = (await get_user(tx, request.user_id))["id"]
         return RevokeUserSessionsResponse(revoked_count=await _revoke(tx, user_id, session_id=request.session_id))
 
+    def _check_account(self, user: Record) -> None:
+        if user["disabled"]:
+            raise UserDisabled
+        if self._requires_verified_email and not user["email_verified"]:
+            raise EmailNotVerified
+
     async def _begin_session(self, tx: Transaction, user: Record) -> TokenPair:
         """Begins a session of an authenticated user. The transaction has locked the user's row."""
         await reset_failures(tx, user["email_key"])
@@ -221,8 +233,9 @@ class Sessions:
         return await begin_or_extend(tx, user_id, session_id, seconds=self._lifetimes.refresh_token)
 
     async def _issue_tokens(self, tx: Transaction, user: Record | None, session_id: UUID) -> TokenPair:
-        if user is None or user["disabled"]:
+        if user is None:
             raise UserDisabled
+        self._check_account(user)
         record_actor(user["id"])
         seconds = self._lifetimes.access_token
         return TokenPair(
@@ -238,11 +251,6 @@ class Sessions:
             token_type="Bearer",  # noqa: S106 - a scheme, not a secret
             expires_in=seconds,
         )
-
-
-def _check_enabled(user: Record) -> None:
-    if user["disabled"]:
-        raise UserDisabled
 
 
 async def _revoke(tx: Transaction, user_id: UUID, *, session_id: str, kept_id: str | None = None) -> int:

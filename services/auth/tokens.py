@@ -37,7 +37,8 @@ KeyPassphrase = Annotated[
     str,
     Meta(
         min_length=16,
-        description="Passphrase that encrypts the signing keys and the secrets of second factors in the database.",
+        description="Passphrase that encrypts the signing keys, the secrets of second factors and waiting mail in the "
+        "database.",
     ),
 ]
 

@@ -4,6 +4,8 @@ import logging
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import select
+
 from gen.pulsetrack.audit.v1 import SearchAccessEventsRequest, SearchAccessEventsResponse
 from gen.pulsetrack.auth.v1 import (
     CreateUserRequest,
@@ -18,10 +20,11 @@ from gen.pulsetrack.auth.v1 import (
 from gen.pulsetrack.options.v1 import Role
 from services.auth.checks import UserChecks
 from services.auth.domain import has_fewer_rights, merge_user, to_columns, to_user
+from services.auth.email_verifications import VERIFY_EMAIL, send_verification
 from services.auth.errors import EmailAlreadyExists, LastAdmin, UsernameAlreadyExists
+from services.auth.mail_outbox import MailOutbox
 from services.auth.models import (
     DELETE_RESETS,
-    GET_AN_ENABLED_ADMIN,
     GET_USER_BY_EMAIL,
     INSERT_USER,
     INSERT_USER_IF_NEW,
@@ -30,6 +33,7 @@ from services.auth.models import (
     REVOKE_TOKENS,
     SEARCH,
     UPDATE_USER,
+    users,
 )
 from services.auth.password_strength import PasswordRules
 from services.auth.passwords import Passwords
@@ -41,6 +45,7 @@ from services.common.context import Caller
 from services.common.emails import build_key
 from services.common.errors import FieldsInvalid
 from services.common.postgres.database import Database, Transaction
+from services.common.postgres.statement import Statement
 from services.common.settings import SettingsError
 from services.common.text import prepare_password
 
@@ -49,14 +54,18 @@ _CONFLICTS = {
     "users_username_key_key": UsernameAlreadyExists,
     "users_username_skeleton_key": UsernameAlreadyExists,
 }
+_GET_AN_ENABLED_ADMIN = Statement(
+    select(users.c.id).where(users.c.role == "ADMIN", users.c.disabled.is_(False)).limit(1)
+)
 _log = logging.getLogger(__name__)
 
 
 class Users:
     """Creates, lists and changes users."""
 
-    def __init__(self, db: Database, passwords: Passwords, rules: PasswordRules) -> None:
+    def __init__(self, db: Database, mails: MailOutbox, passwords: Passwords, rules: PasswordRules) -> None:
         self._db = db
+        self._mails = mails
         self._passwords = passwords
         self._rules = rules
         self.checks = UserChecks(rules)
@@ -68,7 +77,7 @@ class Users:
         """
         columns = await self._validate_new_user(request, Role.USER)
         async with self._db.begin() as tx:
-            return await insert_user(tx, columns, SecurityEventType.USER_CREATED)
+            return await insert_user(tx, self._mails, columns, SecurityEventType.USER_CREATED)
 
     async def get_current_user(self, request: GetCurrentUserRequest, caller: Caller, tx: Transaction) -> User:
         """Returns the caller's own user.
@@ -85,7 +94,7 @@ class Users:
         Raises FieldsInvalid for a weak password or a deceptive username, EmailAlreadyExists, UsernameAlreadyExists.
         """
         columns = await self._validate_new_user(request, request.role or Role.USER)
-        return await insert_user(tx, columns, SecurityEventType.USER_CREATED)
+        return await insert_user(tx, self._mails, columns, SecurityEventType.USER_CREATED)
 
     async def list_users(self, request: ListUsersRequest, tx: Transaction) -> ListUsersResponse:
         """Returns a page of users, newest first.
@@ -114,7 +123,7 @@ class Users:
             await tx.run(REVOKE_INVITATIONS, creator=row["id"])
             # An admin may have created any of them.
             await tx.run(DELETE_RESETS, id_of_user=row["id"], of_all=current.role is Role.ADMIN)
-        if await tx.row(GET_AN_ENABLED_ADMIN) is None:
+        if await tx.row(_GET_AN_ENABLED_ADMIN) is None:
             raise LastAdmin
         _record_update(tx, row["id"], current, user)
         return user
@@ -138,9 +147,12 @@ class Users:
             if violation := await self._rules.find_violation(prepare_password(password), email):
                 raise SettingsError(f"PULSETRACK_ADMIN_PASSWORD {violation}")
             # The email address is also the username. Sign-up cannot have taken it, since it rejects "@" in usernames.
-            columns = to_columns(email, email, await self._passwords.hash(password), role=Role.ADMIN)
+            password_hash = await self._passwords.hash(password)
+            columns = to_columns(email, email, password_hash, role=Role.ADMIN, email_verified=True)
             await self._db.row(INSERT_USER_IF_NEW, **columns)
-        elif row["role"] != "ADMIN":
+        elif row["role"] == "ADMIN":
+            await self._db.row(VERIFY_EMAIL, user_id=row["id"])  # of an admin that an earlier version has created
+        else:
             _log.warning("the user with the email address PULSETRACK_ADMIN_EMAIL is not an admin and is not promoted")
 
     async def _validate_new_user(self, request: SignUpRequest | CreateUserRequest, role: Role) -> dict[str, Any]:
@@ -150,9 +162,15 @@ class Users:
         return to_columns(request.email, request.username, await self._passwords.hash(request.password), role=role)
 
 
-async def insert_user(tx: Transaction, columns: dict[str, Any], event_type: SecurityEventType) -> User:
-    """Inserts a user, and records an event of a type. Raises EmailAlreadyExists, UsernameAlreadyExists."""
+async def insert_user(
+    tx: Transaction, mails: MailOutbox, columns: dict[str, Any], event_type: SecurityEventType
+) -> User:
+    """Inserts a user, sends mail to verify the email address, and records an event of a type.
+
+    Raises EmailAlreadyExists, UsernameAlreadyExists.
+    """
     row = await tx.row(INSERT_USER, conflicts=_CONFLICTS, **columns)
+    await send_verification(tx, mails, row)
     record_actor(columns["id"])  # the new user is the actor of a sign-up
     record_security_event(tx, event_type, columns["id"])
     return to_user(row)

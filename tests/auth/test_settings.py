@@ -44,6 +44,12 @@ def read_mail(url: str, **others: str) -> MailConfig | None:
     return AuthSettings.read(environment).parse_mail_config()
 
 
+def test_verified_addresses_need_a_mail_server() -> None:
+    with pytest.raises(SettingsError, match="PULSETRACK_VERIFIED_EMAIL=required needs PULSETRACK_SMTP_URL"):
+        read_mail("", VERIFIED_EMAIL="required")
+    assert read_mail("smtp://mail.test", VERIFIED_EMAIL="required")
+
+
 def test_no_mail_is_sent_by_default() -> None:
     assert AuthSettings.read(ENVIRONMENT).parse_mail_config() is None
     assert read_mail("off", MAIL_FROM="") is None

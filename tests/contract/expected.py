@@ -36,6 +36,9 @@ METHODS = (
     Row("auth", "AcceptInvitation", PUBLIC, "POST", "/v1/auth/invitations:accept"),
     Row("auth", "ChangePassword", USERS, "POST", "/v1/auth/me:changePassword"),
     Row("auth", "CreatePasswordReset", ADMIN, "POST", "/v1/users/{user_id}:createPasswordReset"),
+    Row("auth", "RequestPasswordReset", PUBLIC, "POST", "/v1/auth/password:requestReset"),
+    Row("auth", "RequestEmailVerification", PUBLIC, "POST", "/v1/auth/email:requestVerification"),
+    Row("auth", "VerifyEmail", PUBLIC, "POST", "/v1/auth/email:verify"),
     Row("auth", "ResetPassword", PUBLIC, "POST", "/v1/auth/password:reset"),
     Row("auth", "EnrollSecondFactor", USERS, "POST", "/v1/auth/me/secondFactor:enroll"),
     Row("auth", "ConfirmSecondFactor", USERS, "POST", "/v1/auth/me/secondFactor:confirm"),
@@ -106,7 +109,7 @@ LISTS = {
 """The repeated field of each list response, and the type of its elements."""
 
 FIELDS = {
-    "auth.v1.User": "id email username role disabled create_time second_factor",
+    "auth.v1.User": "id email username role disabled create_time second_factor email_verified",
     "auth.v1.Invitation": "id email role creator_id create_time expire_time state user_id",
     "auth.v1.Session": "id create_time last_use_time expire_time remote_address user_agent current",
     "auth.v1.SecurityEvent": "id type subject_id actor_id outcome method occur_time remote_address user_agent"
@@ -167,7 +170,8 @@ ENUMS = {
     " SECURITY_EVENT_TYPE_INVITATION_REVOKED SECURITY_EVENT_TYPE_SIGNING_KEYS_ROTATED"
     " SECURITY_EVENT_TYPE_SIGNING_KEYS_REVOKED SECURITY_EVENT_TYPE_CLIENT_CREATED"
     " SECURITY_EVENT_TYPE_CLIENT_SECRET_ROTATED SECURITY_EVENT_TYPE_CLIENT_REVOKED"
-    " SECURITY_EVENT_TYPE_CLIENT_TOKEN_REFUSED",
+    " SECURITY_EVENT_TYPE_CLIENT_TOKEN_REFUSED SECURITY_EVENT_TYPE_PASSWORD_RESET_REQUESTED"
+    " SECURITY_EVENT_TYPE_EMAIL_VERIFIED",
     "auth.v1.ClientState": "CLIENT_STATE_UNSPECIFIED CLIENT_STATE_ACTIVE CLIENT_STATE_REVOKED CLIENT_STATE_EXPIRED",
     "patient.v1.Sex": "SEX_UNSPECIFIED SEX_FEMALE SEX_MALE SEX_OTHER",
     "billing.v1.AccountStatus": "ACCOUNT_STATUS_UNSPECIFIED ACCOUNT_STATUS_ACTIVE ACCOUNT_STATUS_CLOSED",

@@ -80,6 +80,10 @@ def forge_reset_token(clients: Clients) -> Call:
     return Call(clients.user, "ResetPassword", {"token": "invented", "newPassword": PASSWORD})
 
 
+def forge_verification_token(clients: Clients) -> Call:
+    return Call(clients.user, "VerifyEmail", {"token": "invented"})
+
+
 def forge_challenge(clients: Clients) -> Call:
     return Call(clients.user, "VerifySecondFactor", {"challenge": "invented", "code": "123456"})
 
@@ -204,6 +208,7 @@ BOTH: list[tuple[str, Code, int, Callable[[Clients], Call]]] = [
     ("REFRESH_TOKEN_INVALID", Code.UNAUTHENTICATED, 401, forge_refresh_token),
     ("INVITATION_INVALID", Code.UNAUTHENTICATED, 401, forge_invitation),
     ("RESET_TOKEN_INVALID", Code.UNAUTHENTICATED, 401, forge_reset_token),
+    ("VERIFICATION_TOKEN_INVALID", Code.UNAUTHENTICATED, 401, forge_verification_token),
     ("CHALLENGE_INVALID", Code.UNAUTHENTICATED, 401, forge_challenge),
     ("CODE_INVALID", Code.UNAUTHENTICATED, 401, send_wrong_code),
     ("ROLE_REQUIRED", Code.PERMISSION_DENIED, 403, call_without_role),

@@ -56,7 +56,7 @@ class Mailbox:
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         assert isinstance(envelope.content, bytes)
         [recipient] = envelope.rcpt_tos
-        self.received.append(message_from_bytes(envelope.content, EmailMessage, policy=default))
+        self.received.append(message_from_bytes(envelope.content.replace(b"\r\n", b"\n"), EmailMessage, policy=default))
         self.recipients.append(recipient)
         return "250 OK"
 

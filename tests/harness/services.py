@@ -8,6 +8,7 @@ from services.analytics.service import AnalyticsService
 from services.auth.authorization import SignUpPolicy, create_authorization
 from services.auth.factor_store import FactorStore
 from services.auth.mail_outbox import MailOutbox
+from services.auth.mail_requests import MailRequestProcessor
 from services.auth.mail_sender import MailSender
 from services.auth.mail_settings import MailConfig
 from services.auth.password_strength import PasswordRules
@@ -94,6 +95,7 @@ async def serve_auth(
     breached: str = "",
     admins_need_second_factor: bool = False,
     mail: MailConfig | None = None,
+    requires_verified_email: bool = False,
     **settings: Any,
 ) -> AsyncIterator[int]:
     """Serves auth with a database, and yields its port. It verifies its own tokens unless a verifier is given."""
@@ -102,6 +104,7 @@ async def serve_auth(
     async with (
         Database(url) as db,
         MailSender(db, outbox, mail),
+        MailRequestProcessor(db, outbox),
         SigningKeys(db, passphrase, reload_seconds=reload_seconds) as keys,
         AccessLog(db, load_audit_tables("auth")) as log,
     ):
@@ -114,6 +117,7 @@ async def serve_auth(
             service_secrets={CLIENT_ID: CLIENT_SECRET},
             lifetimes=LIFETIMES,
             factors=FactorStore(passphrase, required_for_admins=admins_need_second_factor),
+            requires_verified_email=requires_verified_email,
         )
         await auth.users.ensure_admin(admin_email, admin_password)
 

@@ -128,6 +128,7 @@ class System:
             "PULSETRACK_ADMIN_EMAIL": settings.admin_email,
             "PULSETRACK_MAIL_FROM": settings.mail_from,
             "PULSETRACK_PUBLIC_URL": settings.public_url,
+            "PULSETRACK_VERIFIED_EMAIL": settings.verified_email,
         }
         environment = {
             "PULSETRACK_LISTEN": f"{HOST}:{port}",

@@ -47,6 +47,8 @@ __all__ = (
     "RefreshTokenRequest",
     "RemoveSecondFactorRequest",
     "RemoveUserSecondFactorRequest",
+    "RequestEmailVerificationRequest",
+    "RequestPasswordResetRequest",
     "ResetPasswordRequest",
     "Revocation",
     "RevokeClientRequest",
@@ -66,6 +68,7 @@ __all__ = (
     "TrustBundle",
     "UpdateUserRequest",
     "User",
+    "VerifyEmailRequest",
     "VerifySecondFactorRequest",
 )
 
@@ -310,6 +313,16 @@ class SecurityEventType(betterproto2.Enum):
     A machine client did not obtain a token. `outcome` tells why.
     """
 
+    PASSWORD_RESET_REQUESTED = 26
+    """
+    A mail with a token that resets the password was requested. Without a subject, no user has the email address.
+    """
+
+    EMAIL_VERIFIED = 27
+    """
+    A user verified the email address with a mailed token.
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -339,6 +352,8 @@ class SecurityEventType(betterproto2.Enum):
             23: "SECURITY_EVENT_TYPE_CLIENT_SECRET_ROTATED",
             24: "SECURITY_EVENT_TYPE_CLIENT_REVOKED",
             25: "SECURITY_EVENT_TYPE_CLIENT_TOKEN_REFUSED",
+            26: "SECURITY_EVENT_TYPE_PASSWORD_RESET_REQUESTED",
+            27: "SECURITY_EVENT_TYPE_EMAIL_VERIFIED",
         }
 
     @classmethod
@@ -370,6 +385,8 @@ class SecurityEventType(betterproto2.Enum):
             "SECURITY_EVENT_TYPE_CLIENT_SECRET_ROTATED": 23,
             "SECURITY_EVENT_TYPE_CLIENT_REVOKED": 24,
             "SECURITY_EVENT_TYPE_CLIENT_TOKEN_REFUSED": 25,
+            "SECURITY_EVENT_TYPE_PASSWORD_RESET_REQUESTED": 26,
+            "SECURITY_EVENT_TYPE_EMAIL_VERIFIED": 27,
         }
 
 
@@ -1450,6 +1467,42 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class RequestEmailVerificationRequest(betterproto2.Message):
+    """
+    Request message for RequestEmailVerification.
+    """
+
+    email: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The user's email address.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.auth.v1",
+    "RequestEmailVerificationRequest",
+    RequestEmailVerificationRequest,
+)
+
+
+@dataclass(eq=False, repr=False)
+class RequestPasswordResetRequest(betterproto2.Message):
+    """
+    Request message for RequestPasswordReset.
+    """
+
+    email: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The user's email address.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.auth.v1", "RequestPasswordResetRequest", RequestPasswordResetRequest
+)
+
+
+@dataclass(eq=False, repr=False)
 class ResetPasswordRequest(betterproto2.Message):
     """
     Request message for ResetPassword.
@@ -1457,7 +1510,7 @@ class ResetPasswordRequest(betterproto2.Message):
 
     token: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The token of CreatePasswordReset.
+    The token of RequestPasswordReset or CreatePasswordReset.
     """
 
     new_password: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -1995,8 +2048,30 @@ class User(betterproto2.Message):
     Whether the user has confirmed a second factor, so logins require a code.
     """
 
+    email_verified: "bool" = betterproto2.field(8, betterproto2.TYPE_BOOL)
+    """
+    Whether the user has shown to receive mail at the email address. The address of the first admin counts as verified.
+    """
+
 
 default_message_pool.register_message("pulsetrack.auth.v1", "User", User)
+
+
+@dataclass(eq=False, repr=False)
+class VerifyEmailRequest(betterproto2.Message):
+    """
+    Request message for VerifyEmail.
+    """
+
+    token: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The mailed token.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.auth.v1", "VerifyEmailRequest", VerifyEmailRequest
+)
 
 
 @dataclass(eq=False, repr=False)
