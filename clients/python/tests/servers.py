@@ -48,7 +48,7 @@ class Auth(AuthServiceServicer):
 class FailingPatients(PatientServiceServicer):
     """Fails a number of times, and then succeeds. Keeps the requests."""
 
-    def __init__(self, code: grpc.StatusCode, failures: int, delay: float = 0) -> None:
+    def __init__(self, code: grpc.StatusCode, failures: int, delay: int = 0) -> None:
         self.requests: list[CreatePatientRequest | UpdatePatientRequest | WatchPatientsRequest] = []
         self.code, self.failures, self.delay = code, failures, delay
 
@@ -76,7 +76,7 @@ class FailingPatients(PatientServiceServicer):
             return
         if self.delay:
             detail = Any()
-            detail.Pack(RetryInfo(retry_delay=Duration(nanos=int(self.delay * 1e9))))
+            detail.Pack(RetryInfo(retry_delay=Duration(seconds=self.delay)))
             status = Status(code=self.code.value[0], message="failed", details=[detail])
             context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
         await context.abort(self.code, "failed")

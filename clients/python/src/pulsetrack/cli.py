@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import TypeAlias
 
 from pulsetrack.analytics.v1.analytics_pb2 import Bucket
@@ -192,6 +193,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="pulsetrack", description="Calls PulseTrack, a patient-management backend.", epilog=_ENVIRONMENT
     )
     shtab.add_argument_to(parser, "--print-completion", help="print a completion script for a shell")
+    parser.add_argument("--version", action="version", version=version("pulsetrack"))
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     login = _add_command(commands, "login", log_in, "Log in, and store the session")
     login.add_argument("--url", type=_url, default=os.environ.get("PULSETRACK_URL", _URL), help="default: %(default)s")
