@@ -7,15 +7,27 @@ import { build } from "esbuild";
 const HERE = import.meta.dirname;
 const folder = process.argv[2];
 
+/** Leaves uPlot out of app.js: only the statistics load it. */
+const separatePlots = {
+  name: "separate-plots",
+  setup(plugin) {
+    plugin.onResolve({ filter: /^uplot$/ }, ({ kind }) =>
+      kind === "dynamic-import" ? { path: "./uplot.js", external: true } : undefined,
+    );
+  },
+};
+
 const { metafile } = await build({
-  entryPoints: { app: join(HERE, "src/main.tsx") },
+  entryPoints: { app: join(HERE, "src/main.tsx"), uplot: "uplot" },
   outdir: folder,
+  absWorkingDir: HERE,
   bundle: true,
   minify: true,
   format: "esm",
   target: "es2022",
   jsx: "automatic",
   jsxImportSource: "preact",
+  plugins: [separatePlots],
   legalComments: "none", // licenses.txt contains the licenses
   metafile: true,
   logLevel: "warning",

@@ -8,7 +8,7 @@ DESCRIPTION = "/openapi.json"
 PAGE = "/docs/"
 CONSOLE = "/console/"
 CONSOLE_PATHS = tuple(
-    f"{CONSOLE}{name}" for name in ("", "index.html", "app.js", "app.css", "icon.svg", "licenses.txt")
+    f"{CONSOLE}{name}" for name in ("", "index.html", "app.js", "uplot.js", "app.css", "icon.svg", "licenses.txt")
 )
 """The paths of the console, which console/ builds."""
 

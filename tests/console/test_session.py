@@ -101,9 +101,9 @@ def test_tokens_are_refreshed_before_they_expire(built: None, browser: Browser, 
     console.page.clock.install()
     console.page.reload()
     console.sign_in_admin(system)
-    with console.page.expect_response("**/RefreshToken") as refresh:
-        console.page.clock.fast_forward("14:30")
-    assert b"Bearer" in refresh.value.body()
+    for _ in range(2):  # the second refresh needs the token of the first
+        with console.page.expect_event("requestfinished", lambda request: request.url.endswith("/RefreshToken")):
+            console.page.clock.fast_forward("14:30")
     console.open("/account", "Account")
     console.page.get_by_role("row").filter(has_text="This session").wait_for()
     assert console.errors == []

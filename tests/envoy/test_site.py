@@ -96,7 +96,7 @@ def console(gateway: Gateway) -> Iterator[Path]:
     folder = gateway.target.console
     assert folder
     folder.mkdir()
-    for name in ("index.html", "app.js", "app.css", "icon.svg", "licenses.txt"):
+    for name in ("index.html", "app.js", "uplot.js", "app.css", "icon.svg", "licenses.txt"):
         (folder / name).write_text(name)
     yield folder
     shutil.rmtree(folder)

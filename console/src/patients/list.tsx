@@ -94,14 +94,20 @@ function PatientRow({ patient, today }: { patient: Patient; today: string }) {
       <td class="number">
         {patient.dateOfBirth} <span class="muted">· {ageAt(patient.dateOfBirth, today)}</span>
       </td>
-      <td>{patient.sex ? text.sexes[patient.sex] : <span class="muted">{text.none}</span>}</td>
-      <td class="number optional">
-        <Text value={patient.medicalRecordNumber} />
+      <td>
+        <Optional value={patient.sex ? text.sexes[patient.sex]! : ""} />
       </td>
       <td class="number optional">
-        <Text value={patient.phone} />
+        <Optional value={patient.medicalRecordNumber} />
+      </td>
+      <td class="number optional">
+        <Optional value={patient.phone} />
       </td>
       <td class="number optional">{patient.registeredDate}</td>
     </tr>
   );
+}
+
+function Optional({ value }: { value: string }) {
+  return value ? <Text value={value} /> : <span class="muted">{text.none}</span>;
 }
