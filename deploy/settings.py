@@ -8,7 +8,7 @@ from typing import Self
 
 from deploy.errors import StartError
 from deploy.topology import NO_MAIL
-from envoy.target import parse_origins
+from envoy.target import ExternalIssuer, parse_origins
 
 EMBEDDED = "embedded"
 
@@ -40,11 +40,10 @@ class Settings:
     """Whether admins need a second factor: `optional` or `required`."""
     smtp_url: str | None = None
     """The mail server, with its password, or `off`. If None, Compose keeps the previous one."""
-    mail_from: str = ""
-    public_url: str = ""
-    """The URL of the web client, for links in mail."""
     verified_email: str = "optional"
     """Whether users need a verified email address to log in: `optional` or `required`."""
+    external_issuer: ExternalIssuer | None = None
+    """The issuer whose tokens the gateway accepts too. Auth checks the settings of it."""
     reflection: bool = True
     rate_limits: bool = True
     trusted_proxies: int = 0
@@ -86,11 +85,10 @@ class Settings:
                 "PULSETRACK_ADMIN_SECOND_FACTOR", read("ADMIN_SECOND_FACTOR", "optional"), "optional", "required"
             ),
             smtp_url=read("SMTP_URL", "") or None,
-            mail_from=read("MAIL_FROM", ""),
-            public_url=read("PUBLIC_URL", ""),
             verified_email=_choice(
                 "PULSETRACK_VERIFIED_EMAIL", read("VERIFIED_EMAIL", "optional"), "optional", "required"
             ),
+            external_issuer=_external_issuer(read("OIDC_ISSUER", ""), read("OIDC_AUDIENCE", "")),
             reflection=_switch("PULSETRACK_REFLECTION", read("REFLECTION", "on")),
             rate_limits=_switch("PULSETRACK_RATE_LIMITS", read("RATE_LIMITS", "on")),
             trusted_proxies=_number("PULSETRACK_TRUSTED_PROXIES", read("TRUSTED_PROXIES", "0"), most=8, least=0),
@@ -124,6 +122,10 @@ def _number(name: str, text: str, *, most: int, least: int = 1) -> int:
     if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
         raise StartError(f"{name} must be a number from {least} to {most}, not {text!r}.")
     return int(text)
+
+
+def _external_issuer(url: str, audience: str) -> ExternalIssuer | None:
+    return ExternalIssuer(url, audience) if url else None
 
 
 def _origins(name: str, text: str) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from deploy.certificates import renew, write_files
 from deploy.topology import GATEWAY, TLS_SETTINGS, tls_secrets
 from envoy.config import Address, Target, render
 from envoy.program import EnvoyMissingError, binary
-from envoy.target import parse_origins
+from envoy.target import ExternalIssuer, parse_origins
 from envoy.upstream_tls import UpstreamTls
 from services.common.protobuf.contract import DESCRIPTORS, SERVICES
 
@@ -62,6 +62,7 @@ def main() -> int:
         trace_percent=arguments.trace_percent,
         trusted_proxies=arguments.trusted_proxies,
         cors_origins=arguments.cors_origins,
+        external_issuer=arguments.oidc_issuer and ExternalIssuer(arguments.oidc_issuer, arguments.oidc_audience),
     )
     print(render(target), end="")
     return 0
@@ -80,6 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--cors-origins", type=parse_origins, default=(), metavar="ORIGIN,...", help="allowed origins of web pages"
     )
+    parser.add_argument("--oidc-issuer", metavar="URL", help="issuer whose tokens are accepted beside those of auth")
+    parser.add_argument("--oidc-audience", metavar="TEXT", help="audience of the tokens of this issuer")
     parser.add_argument(
         "--otlp", type=_parse_address, metavar="HOST:PORT", help="collector that receives spans by OTLP over gRPC"
     )
@@ -100,6 +103,9 @@ def _check() -> int:
         "compose, without reflection and rate limits": replace(TARGETS["compose"], reflection=False, rate_limits=False),
         "compose, with tracing": replace(TARGETS["compose"], otlp=Address("collector", 4317)),
         "compose, behind a proxy": replace(TARGETS["compose"], trusted_proxies=1),
+        "compose, with an external issuer": replace(
+            TARGETS["compose"], external_issuer=ExternalIssuer("https://login.example", "pulsetrack")
+        ),
         "compose, with a CORS origin": replace(TARGETS["compose"], cors_origins=("https://clinic.example",)),
     }
     try:

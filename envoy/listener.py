@@ -120,7 +120,7 @@ def _filters(target: Target) -> list[Config]:
         *([rate_limit_filter(target)] if target.rate_limits else []),  # before the token is verified
         *site_filters(),
         public_body_filter(),  # before a filter buffers the body
-        jwt_filter(),
+        jwt_filter(target),
         query_filter(),
         extension(BUFFER, "filters.http.buffer.v3.Buffer", max_request_bytes=MAX_BODY),  # until the body is complete
         message_present(),

@@ -69,6 +69,14 @@ class Capacity:
 
 
 @dataclass(frozen=True)
+class ExternalIssuer:
+    """An OpenID Connect issuer whose tokens are accepted. Auth reads its keys."""
+
+    url: str
+    audience: str
+
+
+@dataclass(frozen=True)
 class Target:
     """An environment in which the gateway runs. Paths are those in Envoy's file system."""
 
@@ -94,6 +102,8 @@ class Target:
     """Enables gRPC reflection."""
     cors_origins: tuple[str, ...] = ()
     """Allowed CORS origins, such as `https://clinic.example`."""
+    external_issuer: ExternalIssuer | None = None
+    """The issuer whose tokens are accepted beside those of auth."""
     trusted_proxies: int = 0
     """Number of proxies in front of the gateway. Each appends its client's address to X-Forwarded-For."""
     workers: int = 1

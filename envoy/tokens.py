@@ -4,9 +4,15 @@ from itertools import product
 
 from envoy.extension import Config, extension
 from envoy.names import JWT
-from envoy.target import Address, Target, socket_address
+from envoy.target import Address, ExternalIssuer, Target, socket_address
 from services.common.protobuf.contract import SERVICES, methods
-from services.common.rpc.token_rules import CLOCK_SKEW_SECONDS, ISSUER, MAX_TOKEN_SECONDS, USERS_AUDIENCE
+from services.common.rpc.token_rules import (
+    CLOCK_SKEW_SECONDS,
+    ISSUER,
+    MAX_EXTERNAL_TOKEN_SECONDS,
+    MAX_TOKEN_SECONDS,
+    USERS_AUDIENCE,
+)
 
 METADATA = "token"
 """Dynamic metadata key of a verified token's claims, which the access log reads."""
@@ -17,30 +23,34 @@ _KEYS_CLUSTER = "keys"
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - a key of the mapping, not a bind address
 
 
-def jwt_filter() -> Config:
-    """Returns the filter that requires a user token, except on routes that disable it."""
-    return extension(
-        JWT,
-        "filters.http.jwt_authn.v3.JwtAuthentication",
-        providers={
-            "users": {
-                "issuer": ISSUER,
-                "audiences": [USERS_AUDIENCE],
-                "require_expiration": True,
-                "clock_skew_seconds": CLOCK_SKEW_SECONDS,
-                # Envoy compares `exp` with the current time. The services compare it with `iat`.
-                "max_lifetime": f"{MAX_TOKEN_SECONDS + CLOCK_SKEW_SECONDS}s",
-                "from_headers": [{"name": "Authorization", "value_prefix": f"{scheme} "} for scheme in _SCHEMES],
-                "forward": True,  # each service verifies the token again
-                "payload_in_metadata": METADATA,
-                # A cached result is valid until the token expires, even if its key is revoked. The services then
-                # reject the token. Without the cache, a GET costs the gateway 27% more CPU.
-                "jwt_cache_config": {"jwt_cache_size": 1000},
-                "remote_jwks": _remote_jwks(),
-            }
-        },
-        rules=[{"match": {"prefix": "/"}, "requires": {"provider_name": "users"}}],
-    )
+def jwt_filter(target: Target) -> Config:
+    """Returns the filter that requires a token of a user or machine client, except on routes that disable it."""
+    providers = {"users": _provider(ExternalIssuer(ISSUER, USERS_AUDIENCE), "GetJwks", MAX_TOKEN_SECONDS)}
+    if external := target.external_issuer:
+        providers["external"] = _provider(external, "GetExternalJwks", MAX_EXTERNAL_TOKEN_SECONDS)
+    required = [{"provider_name": name} for name in providers]
+    requires = required[0] if len(required) == 1 else {"requires_any": {"requirements": required}}
+    rules = [{"match": {"prefix": "/"}, "requires": requires}]
+    return extension(JWT, "filters.http.jwt_authn.v3.JwtAuthentication", providers=providers, rules=rules)
+
+
+def _provider(issuer: ExternalIssuer, keys: str, max_seconds: int) -> Config:
+    """Returns the provider of tokens of an issuer, whose keys a method returns."""
+    return {
+        "issuer": issuer.url,
+        "audiences": [issuer.audience],
+        "require_expiration": True,
+        "clock_skew_seconds": CLOCK_SKEW_SECONDS,
+        # Envoy compares `exp` with the current time. The services compare it with `iat`.
+        "max_lifetime": f"{max_seconds + CLOCK_SKEW_SECONDS}s",
+        "from_headers": [{"name": "Authorization", "value_prefix": f"{scheme} "} for scheme in _SCHEMES],
+        "forward": True,  # each service verifies the token again
+        "payload_in_metadata": METADATA,
+        # A cached result is valid until the token expires, even if its key is revoked. The services then
+        # reject the token. Without the cache, a GET costs the gateway 27% more CPU.
+        "jwt_cache_config": {"jwt_cache_size": 1000},
+        "remote_jwks": _remote_jwks(keys),
+    }
 
 
 def keys_cluster(target: Target) -> Config:
@@ -57,9 +67,9 @@ def keys_cluster(target: Target) -> Config:
     }
 
 
-def _remote_jwks() -> Config:
+def _remote_jwks(keys: str) -> Config:
     """Returns the key source. Envoy prefetches the keys every 10 s and retains them while auth is unavailable."""
-    path = next(method.http[0].path for method in methods(SERVICES["auth"]) if method.name == "GetJwks")
+    path = next(method.http[0].path for method in methods(SERVICES["auth"]) if method.name == keys)
     return {
         "http_uri": {"uri": f"http://{_KEYS_CLUSTER}{path}", "cluster": _KEYS_CLUSTER, "timeout": "2s"},
         "cache_duration": "10s",

@@ -6,7 +6,17 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from gen.pulsetrack.auth.v1 import ExternalIssuer
 from services.auth.authorization import SignUpPolicy, create_authorization
+from services.auth.external_keys import ExternalKeys
+from services.auth.external_settings import (
+    OidcAdminValues,
+    OidcAudience,
+    OidcIssuer,
+    OidcRoleClaim,
+    OidcUserValues,
+    parse_external_issuer,
+)
 from services.auth.factor_store import FactorStore
 from services.auth.mail_outbox import MailOutbox
 from services.auth.mail_requests import MailRequestProcessor
@@ -56,6 +66,11 @@ class AuthSettings(Settings, frozen=True, kw_only=True):
             "one up. `optional`: no user needs a second factor."
         ),
     ] = "optional"
+    oidc_issuer: OidcIssuer = ""
+    oidc_audience: OidcAudience = ""
+    oidc_role_claim: OidcRoleClaim = "roles"
+    oidc_admin_values: OidcAdminValues = ""
+    oidc_user_values: OidcUserValues = ""
     smtp_url: SmtpUrl = ""
     mail_from: MailFrom = ""
     public_url: PublicUrl = ""
@@ -88,6 +103,12 @@ class AuthSettings(Settings, frozen=True, kw_only=True):
             raise SettingsError("PULSETRACK_VERIFIED_EMAIL=required needs PULSETRACK_SMTP_URL")
         return config
 
+    def parse_external_issuer(self) -> ExternalIssuer | None:
+        """Returns the external issuer, or None if there is none. Raises SettingsError."""
+        return parse_external_issuer(
+            self.oidc_issuer, self.oidc_audience, self.oidc_role_claim, self.oidc_admin_values, self.oidc_user_values
+        )
+
     def parse_service_secrets(self) -> dict[str, str]:
         """Returns the service secrets by client id. Raises SettingsError."""
         try:
@@ -119,6 +140,7 @@ async def main() -> None:
         Retention(db, *OLD_ROWS),
         export_telemetry(settings, "auth", [db, sealer, sender]),
         SigningKeys(db, settings.key_passphrase) as keys,
+        ExternalKeys(settings.parse_external_issuer()) as external,
         AccessLog(db, AUDIT, people_per_second=settings.people_per_second) as log,
     ):
         auth = AuthService(
@@ -133,6 +155,7 @@ async def main() -> None:
                 settings.key_passphrase, required_for_admins=settings.admin_second_factor == "required"
             ),
             requires_verified_email=settings.verified_email == "required",
+            external=external,
         )
         await auth.users.ensure_admin(settings.admin_email, settings.admin_password)
 
@@ -140,7 +163,7 @@ async def main() -> None:
             settings,
             SERVICES["auth"],
             auth.parts,
-            verifier=TokenVerifier(keys.trust_bundle),
+            verifier=TokenVerifier(auth.trust.trust_bundle),
             dependencies=[db],
             audit=AccessInterceptors(log, path_ids_are_subjects=True),
             admission=create_authorization(db, sign_up=settings.sign_up),

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from grpc_interceptor.server import AsyncServerInterceptor
 
 from gen.pulsetrack.options.v1 import Role
-from services.auth.errors import SignUpClosed, UserNotFound
+from services.auth.errors import SignUpClosed, UserExternal, UserNotFound
 from services.auth.models import GET_USER, LOCK_OWN_USER, LOCK_USER, LOCK_USERS
 from services.common.context import current_caller
 from services.common.errors import RoleRequired, UserDisabled
@@ -61,7 +61,10 @@ class AccountCheck(AsyncServerInterceptor):
         self._is_exclusive = not (is_read or is_create or is_own)
 
     async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
-        """Runs the method, within the transaction. Raises UserNotFound, UserDisabled, RoleRequired."""
+        """Runs the method, within the transaction.
+
+        Raises UserNotFound, UserDisabled, UserExternal, RoleRequired.
+        """
         if not self._is_within_transaction:
             await self._check(self._db, GET_USER)
             return await method(request_or_iterator, context)
@@ -74,6 +77,8 @@ class AccountCheck(AsyncServerInterceptor):
 
     async def _check(self, db: Database | Transaction, get_user: Statement) -> None:
         caller = current_caller.get()
+        if caller and caller.is_external:
+            raise UserExternal
         row = await db.row(get_user, id=caller.id) if caller else None
         if row is None:
             raise UserNotFound

@@ -96,6 +96,14 @@ class UserNotFound(Failure):
     message = "The user does not exist."
 
 
+class UserExternal(Failure):
+    """Raised when a user of an external issuer calls a method of auth. No row of auth describes the user."""
+
+    code = Code.PERMISSION_DENIED
+    reason = "USER_EXTERNAL"
+    message = "Your account is managed by the identity provider of your organization. Change it there."
+
+
 class LastAdmin(Failure):
     """Raised when a change would leave no enabled admin to undo it."""
 

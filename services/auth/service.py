@@ -2,9 +2,11 @@
 
 import hmac
 from collections.abc import Mapping
+from dataclasses import replace
 
 from gen.google.api import HttpBody
 from gen.pulsetrack.auth.v1 import (
+    GetExternalJwksRequest,
     GetJwksRequest,
     GetTrustBundleRequest,
     IssueServiceTokenRequest,
@@ -14,6 +16,7 @@ from gen.pulsetrack.auth.v1 import (
 from services.auth.clients import Clients
 from services.auth.email_verifications import EmailVerifications
 from services.auth.errors import InvalidCredentials
+from services.auth.external_keys import ExternalKeys
 from services.auth.factor_store import FactorStore
 from services.auth.invitations import Invitations
 from services.auth.mail_outbox import MailOutbox
@@ -34,8 +37,16 @@ from services.common.rpc.token_rules import SERVICE_ROLE, SERVICES_AUDIENCE
 class ServiceTrust:
     """Issues tokens to services, and publishes what they need to verify tokens."""
 
-    def __init__(self, keys: SigningKeys, service_secrets: Mapping[str, str], *, token_seconds: int) -> None:
+    def __init__(
+        self,
+        keys: SigningKeys,
+        external: ExternalKeys,
+        service_secrets: Mapping[str, str],
+        *,
+        token_seconds: int,
+    ) -> None:
         self._keys = keys
+        self._external = external
         self._secrets = service_secrets
         self._token_seconds = token_seconds
 
@@ -57,9 +68,17 @@ class ServiceTrust:
         """Returns the public signing keys. Raises DependencyUnavailable."""
         return HttpBody(content_type="application/json", data=self._keys.jwks())
 
+    async def get_external_jwks(self, request: GetExternalJwksRequest) -> HttpBody:
+        """Returns the public keys of the external issuer."""
+        return HttpBody(content_type="application/json", data=self._external.jwks)
+
     async def get_trust_bundle(self, request: GetTrustBundleRequest) -> TrustBundle:
         """Returns the public keys and the revocations. Raises DependencyUnavailable."""
-        return await self._keys.trust_bundle()
+        return await self.trust_bundle()
+
+    async def trust_bundle(self) -> TrustBundle:
+        """Returns what verifiers of tokens need to know. Raises DependencyUnavailable."""
+        return replace(await self._keys.trust_bundle(), external_issuer=self._external.issuer)
 
 
 class AuthService:
@@ -76,9 +95,11 @@ class AuthService:
         service_secrets: Mapping[str, str],
         lifetimes: Lifetimes,
         factors: FactorStore,
+        external: ExternalKeys,
         requires_verified_email: bool = False,
     ) -> None:
         self.users = Users(db, mails, passwords, rules)
+        self.trust = ServiceTrust(keys, external, service_secrets, token_seconds=lifetimes.service_token)
         self.parts = (
             self.users,
             Sessions(
@@ -98,6 +119,6 @@ class AuthService:
             Notifications(db, mails),
             SecurityEvents(),
             Clients(db, keys, token_seconds=lifetimes.access_token),
-            ServiceTrust(keys, service_secrets, token_seconds=lifetimes.service_token),
+            self.trust,
         )
         """The objects that implement the RPCs."""

@@ -32,6 +32,8 @@ class Caller:
     """The id of the user's session, or of the client's secret. Empty for services."""
     scopes: frozenset[str] = frozenset()
     """The scopes of a machine client. Empty for all others."""
+    is_external: bool = False
+    """Whether an external issuer manages the user. Auth then has no row of the user."""
 
 
 class Outcome(NamedTuple):

@@ -10,6 +10,7 @@ ELSEWHERE = {
     "INVITATION_ACCEPTED": "tests/auth/test_invitations.py::test_accepted_invitation_cannot_be_revoked",
     "SECOND_FACTOR_ALREADY_EXISTS": "tests/auth/test_second_factor_setup.py::test_confirmed_factor_cannot_be_replaced",
     "SCOPE_REQUIRED": "tests/common/rpc/test_access.py::test_client_may_only_call_the_methods_of_its_scope",
+    "USER_EXTERNAL": "tests/auth/test_external_issuer.py::test_external_user_cannot_call_methods_of_auth",
     "LAST_ADMIN": "tests/auth/test_update_user.py::test_last_enabled_admin_cannot_be_demoted_or_disabled",
     "DEAD_LETTER_UNREPLAYABLE": (
         "tests/analytics/test_replay_dead_letter.py::test_replay_of_an_invalid_message_is_rejected_with_a_reason"

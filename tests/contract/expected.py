@@ -57,6 +57,7 @@ METHODS = (
     Row("auth", "IssueServiceToken", CREDENTIALS),
     Row("auth", "GetJwks", PUBLIC, "GET", "/.well-known/jwks.json"),
     Row("auth", "NotifyUsers", SERVICES),
+    Row("auth", "GetExternalJwks", PUBLIC, "GET", "/.well-known/external-jwks.json"),
     Row("auth", "GetTrustBundle", INTERNAL),
     Row("patient", "CreatePatient", USERS, "POST", "/v1/patients", scope="patients.write"),
     Row("patient", "GetPatient", USERS, "GET", "/v1/patients/{id}", scope="patients.read"),

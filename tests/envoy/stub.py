@@ -50,6 +50,7 @@ class Stub:
 
     service: str
     keys: Keys
+    external_keys: Keys = field(default_factory=lambda: Keys("external"))
     port: int = 0
     calls: list[Call] = field(default_factory=list)
     responses: dict[str, Handler] = field(default_factory=dict)
@@ -81,6 +82,8 @@ class Stub:
             self.calls.append(Call(method.path, request, dict(context.invocation_metadata())))
             if method.name == "GetJwks":
                 return method.output(content_type="application/json", data=self.keys.jwks)
+            if method.name == "GetExternalJwks":
+                return method.output(content_type="application/json", data=self.external_keys.jwks)
             handler = self.responses.get(method.name)
             return handler(request, context) if handler else method.output()
 

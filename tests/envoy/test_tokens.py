@@ -1,12 +1,14 @@
 """Access tokens that the gateway accepts and rejects, and headers that it does not trust."""
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import grpc
 import pytest
 
+from envoy.target import ExternalIssuer
 from services.common.rpc.token_rules import MAX_TOKEN_SECONDS
 from tests.envoy.gateway import Gateway, error_reason, grpc_error_reason, has_status, method_named, run_gateway
 from tests.envoy.stub import Keys
@@ -120,3 +122,63 @@ def test_token_reaches_the_service_and_forged_headers_do_not(gateway: Gateway) -
         assert call.metadata["authorization"] == bearer["authorization"]
         assert not set(call.metadata.values()) & set(forged.values())
         assert call.metadata["x-remote-address"] == "127.0.0.1"
+
+
+ISSUER = ExternalIssuer("https://login.example", "clinic")
+
+
+@pytest.fixture(scope="module")
+def federated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway that accepts the tokens of an external issuer too."""
+    folder = tmp_path_factory.mktemp("federated")
+    with run_gateway(folder, rate_limits=False, external_issuer=ISSUER) as gateway:
+        eventually(lambda: has_status(gateway.http, "/readyz", 200))
+        eventually(lambda: accepts_external(gateway))
+        yield gateway
+
+
+def external_token(gateway: Gateway, **claims: object) -> str:
+    """Returns a token of the external issuer. The given claims replace the defaults."""
+    defaults = {"iss": ISSUER.url, "aud": ISSUER.audience, "jti": str(uuid4())}
+    return gateway.stubs["auth"].external_keys.token(**(defaults | claims))
+
+
+def accepts_external(gateway: Gateway) -> bool:
+    headers = {"authorization": f"Bearer {external_token(gateway)}"}
+    return has_status(gateway.http, "/v1/patients/x", 200, **headers)
+
+
+def test_token_of_the_external_issuer_is_accepted(federated: Gateway) -> None:
+    assert accepts_external(federated)
+    assert accepts(federated, federated.keys)
+    assert error_reason(federated.http.get("/v1/patients/x")) == "TOKEN_MISSING"
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        pytest.param({"aud": "other"}, id="another audience"),
+        pytest.param({"aud": "pulsetrack"}, id="the audience of auth"),
+        pytest.param({"iss": "pulsetrack-auth"}, id="the issuer auth"),
+        pytest.param({"iss": "pulsetrack-auth", "aud": "pulsetrack"}, id="the issuer and audience of auth"),
+        pytest.param({"iss": "https://login.example/"}, id="another issuer"),
+        pytest.param({"exp": None}, id="never expires"),
+        pytest.param({"exp": NOW - 60}, id="expired"),
+        pytest.param({"exp": NOW + 2 * 86_400}, id="expires in two days"),
+    ],
+)
+def test_invalid_token_of_the_external_issuer_is_rejected(federated: Gateway, claims: dict[str, object]) -> None:
+    before = len(federated.received_calls())
+    headers = {"authorization": f"Bearer {external_token(federated, **claims)}"}
+    response = federated.http.get("/v1/patients/x", headers=headers)
+    assert (response.status_code, error_reason(response)) == (401, "TOKEN_INVALID")
+    assert len(federated.received_calls()) == before
+
+
+def test_key_of_auth_cannot_sign_for_the_external_issuer(federated: Gateway) -> None:
+    token = federated.keys.token(iss=ISSUER.url, aud=ISSUER.audience)
+    assert has_status(federated.http, "/v1/patients/x", 401, authorization=f"Bearer {token}")
+
+
+def test_external_issuer_is_unknown_by_default(gateway: Gateway) -> None:
+    assert_rejected(gateway, external_token(gateway))

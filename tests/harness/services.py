@@ -4,8 +4,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
+from gen.pulsetrack.auth.v1 import ExternalIssuer
 from services.analytics.service import AnalyticsService
 from services.auth.authorization import SignUpPolicy, create_authorization
+from services.auth.external_keys import ExternalKeys
 from services.auth.factor_store import FactorStore
 from services.auth.mail_outbox import MailOutbox
 from services.auth.mail_requests import MailRequestProcessor
@@ -96,6 +98,8 @@ async def serve_auth(
     admins_need_second_factor: bool = False,
     mail: MailConfig | None = None,
     requires_verified_email: bool = False,
+    external: ExternalIssuer | None = None,
+    external_refresh_seconds: float = 0.2,
     **settings: Any,
 ) -> AsyncIterator[int]:
     """Serves auth with a database, and yields its port. It verifies its own tokens unless a verifier is given."""
@@ -106,6 +110,7 @@ async def serve_auth(
         MailSender(db, outbox, mail),
         MailRequestProcessor(db, outbox),
         SigningKeys(db, passphrase, reload_seconds=reload_seconds) as keys,
+        ExternalKeys(external, refresh_seconds=external_refresh_seconds) as external_keys,
         AccessLog(db, load_audit_tables("auth")) as log,
     ):
         auth = AuthService(
@@ -118,10 +123,11 @@ async def serve_auth(
             lifetimes=LIFETIMES,
             factors=FactorStore(passphrase, required_for_admins=admins_need_second_factor),
             requires_verified_email=requires_verified_email,
+            external=external_keys,
         )
         await auth.users.ensure_admin(admin_email, admin_password)
 
-        verifier = verifier or TokenVerifier(keys.trust_bundle)
+        verifier = verifier or TokenVerifier(auth.trust.trust_bundle)
         authorization = create_authorization(db, sign_up=sign_up)
         audit = AccessInterceptors(log, path_ids_are_subjects=True)
         async with start_server(

@@ -133,7 +133,7 @@ def test_error_response_lists_the_reasons_of_its_method() -> None:
     assert reasons("GetPatient", "404") == {"PATIENT_NOT_FOUND"}
     assert reasons("DeletePatient", "403") == {"ROLE_REQUIRED", "USER_DISABLED"}
     assert reasons("GetPatient", "403") == {"SCOPE_REQUIRED", "USER_DISABLED"}
-    assert reasons("ListSessions", "403") == {"USER_DISABLED"}
+    assert reasons("ListSessions", "403") == {"USER_DISABLED", "USER_EXTERNAL"}
     assert "403" not in find_by_name("GetJwks")["responses"]
     assert reasons("Login", "401") == {"INVALID_CREDENTIALS"}
     assert "REQUEST_ID_REUSED" in reasons("CreatePatient", "400")

@@ -126,8 +126,6 @@ class System:
             "PULSETRACK_SIGN_UP": settings.sign_up,
             "PULSETRACK_ADMIN_SECOND_FACTOR": settings.admin_second_factor,
             "PULSETRACK_ADMIN_EMAIL": settings.admin_email,
-            "PULSETRACK_MAIL_FROM": settings.mail_from,
-            "PULSETRACK_PUBLIC_URL": settings.public_url,
             "PULSETRACK_VERIFIED_EMAIL": settings.verified_email,
         }
         environment = {
@@ -141,7 +139,7 @@ class System:
             **({} if settings.rate_limits else {"PULSETRACK_PEOPLE_PER_SECOND": "0"}),
             **service.addresses(self._addresses, kafka),
             **{f"{variable}_FILE": str(self._secret(name)) for variable, name in service.secrets.items()},
-            **{variable: value for variable, value in chosen.items() if variable in service.settings},
+            **{name: value for name, value in {**os.environ, **chosen}.items() if name in service.settings},
         }
         return Part(
             name=worker,
@@ -206,6 +204,7 @@ class System:
             rate_limits=self._settings.rate_limits,
             trusted_proxies=self._settings.trusted_proxies,
             cors_origins=self._settings.cors_origins,
+            external_issuer=self._settings.external_issuer,
             otlp=self._otlp_receiver(),
             trace_percent=self._settings.trace_sample,
         )

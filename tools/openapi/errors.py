@@ -138,6 +138,8 @@ def _common_errors(method: Method, http: Http) -> Iterator[Error]:
     if method.access.kind is AccessKind.USERS:
         reasons += ["TOKEN_MISSING", "TOKEN_INVALID"]
         yield _error(errors.UserDisabled)
+        if (service := method.path.split("/")[1]) == SERVICES["auth"]:
+            yield _error(find_failures(service)["USER_EXTERNAL"])
         if method.access.scope:
             yield _error(errors.ScopeRequired)
         if "USER" not in method.access.roles:

@@ -10,5 +10,7 @@ CLIENT_ROLE = "CLIENT"
 """The role of machine clients, whose tokens have the claims `client_id` and `scope`."""
 MAX_TOKEN_SECONDS = 900
 """The maximum lifetime of a token. A token with a larger difference between `exp` and `iat` is rejected."""
+MAX_EXTERNAL_TOKEN_SECONDS = 86_400
+"""The maximum lifetime of a token of an external issuer."""
 CLOCK_SKEW_SECONDS = 30
 """The tolerance for a token's `iat` and `nbf` in the future. There is none for `exp`."""

@@ -10,9 +10,10 @@ from typing import Any
 import jwt
 import msgspec
 
-from gen.pulsetrack.auth.v1 import Revocation, TrustBundle
+from gen.pulsetrack.auth.v1 import ExternalIssuer, Revocation, TrustBundle
 from services.common.context import Caller
 from services.common.errors import DependencyUnavailable, TokenInvalid, UserDisabled
+from services.common.rpc.external_tokens import ExternalTokens
 from services.common.rpc.token_rules import (
     ALGORITHM,
     CLIENT_ROLE,
@@ -58,6 +59,9 @@ class TokenVerifier:
         self._fetch = fetch
         self._jwks = b""
         self._keys: dict[str, jwt.PyJWK] = {}
+        self._issuer: ExternalIssuer | None = None
+        self._external: ExternalTokens | None = None
+        self._key_ids: frozenset[str] = frozenset()
         self._fetched_at = self._attempted_at = float("-inf")
         self._is_auth_available = True
         self._refresh_lock = asyncio.Lock()
@@ -72,8 +76,7 @@ class TokenVerifier:
         """
         caller = self._callers.get(token)
         if caller is None:
-            key = await self._find_key(token)
-            caller = _read_caller(_decode_claims(token, key), key)
+            caller = await self._identify(token)
             if len(self._callers) >= _CACHED_TOKENS:
                 self._callers.clear()
             self._callers[token] = caller
@@ -90,7 +93,7 @@ class TokenVerifier:
             raise UserDisabled if revocation.disabled else TokenInvalid
         if caller.session_id in self._ended_sessions:
             raise TokenInvalid
-        if caller.key_id not in self._keys:
+        if caller.key_id not in self._key_ids:
             raise TokenInvalid if self._keys else DependencyUnavailable
         if caller.expires <= time.time():
             raise TokenInvalid
@@ -107,28 +110,35 @@ class TokenVerifier:
         async with self._refresh_lock:
             await self._read()
 
-    async def _find_key(self, token: str) -> jwt.PyJWK:
+    async def _identify(self, token: str) -> Caller:
+        """Returns the caller of a token of auth or of the external issuer. The key decides which of them it is."""
         try:
             header = jwt.get_unverified_header(token)
         except jwt.PyJWTError:
             raise TokenInvalid from None
-        if header.get("typ") != TOKEN_TYPE or header.get("alg") != ALGORITHM:
+        kid, is_own = header.get("kid", ""), header.get("typ") == TOKEN_TYPE and header.get("alg") == ALGORITHM
+        if not (is_own or self._external):
             raise TokenInvalid
-        kid = header.get("kid", "")
-        if kid not in self._keys:
+        if not self._has_key(kid):
             async with self._refresh_lock:
                 if time.monotonic() - self._attempted_at >= REFRESH_SECONDS:
                     await self._read()
-        if key := self._keys.get(kid):
-            return key
+        if is_own and (key := self._keys.get(kid)):
+            return _read_caller(_decode_claims(token, key), key)
+        if self._external and self._external.has_key(kid):
+            return self._external.identify(token, kid)
         if not self._keys:
             raise DependencyUnavailable
         raise TokenInvalid
+
+    def _has_key(self, kid: str) -> bool:
+        return kid in self._keys or (self._external is not None and self._external.has_key(kid))
 
     async def _read(self) -> None:
         try:
             trust = await self._fetch()
             self._update_keys(trust.jwks)
+            self._update_issuer(trust.external_issuer)
             self._revocations = {revocation.user_id: revocation for revocation in trust.revocations}
             self._ended_sessions = frozenset(trust.ended_session_ids)
             self._fetched_at, self._is_auth_available = time.monotonic(), True
@@ -146,8 +156,15 @@ class TokenVerifier:
             self._replace_keys({key["kid"]: jwt.PyJWK(key, algorithm=ALGORITHM) for key in keys})
             self._jwks = jwks
 
+    def _update_issuer(self, issuer: ExternalIssuer | None) -> None:
+        if issuer != self._issuer:
+            self._external = ExternalTokens(issuer) if issuer else None
+            self._issuer = issuer
+            self._replace_keys(self._keys)
+
     def _replace_keys(self, keys: dict[str, jwt.PyJWK]) -> None:
         self._keys = keys
+        self._key_ids = frozenset(keys) | (self._external.key_ids if self._external and keys else frozenset())
         self._callers.clear()  # their keys may have been removed
 
 

@@ -21,8 +21,10 @@ __all__ = (
     "CreateUserRequest",
     "EnrollSecondFactorRequest",
     "EnrollSecondFactorResponse",
+    "ExternalIssuer",
     "GetClientRequest",
     "GetCurrentUserRequest",
+    "GetExternalJwksRequest",
     "GetJwksRequest",
     "GetTrustBundleRequest",
     "Invitation",
@@ -846,6 +848,52 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class ExternalIssuer(betterproto2.Message):
+    """
+    An OpenID Connect issuer whose tokens are accepted as those of users.
+    """
+
+    issuer: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The issuer, a URL (claim `iss`).
+    """
+
+    audience: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The required audience (claim `aud`).
+    """
+
+    role_claim: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The name of the claim from which the role derives. Dots separate the names of nested claims.
+    """
+
+    admin_values: "list[str]" = betterproto2.field(
+        4, betterproto2.TYPE_STRING, repeated=True
+    )
+    """
+    The values of the claim that grant the role ADMIN.
+    """
+
+    user_values: "list[str]" = betterproto2.field(
+        5, betterproto2.TYPE_STRING, repeated=True
+    )
+    """
+    The values of the claim that grant the role USER.
+    """
+
+    jwks: "bytes" = betterproto2.field(6, betterproto2.TYPE_BYTES)
+    """
+    The public keys, as a JSON Web Key Set (RFC 7517).
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.auth.v1", "ExternalIssuer", ExternalIssuer
+)
+
+
+@dataclass(eq=False, repr=False)
 class GetClientRequest(betterproto2.Message):
     """
     Request message for GetClient.
@@ -873,6 +921,20 @@ class GetCurrentUserRequest(betterproto2.Message):
 
 default_message_pool.register_message(
     "pulsetrack.auth.v1", "GetCurrentUserRequest", GetCurrentUserRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class GetExternalJwksRequest(betterproto2.Message):
+    """
+    Request message for GetExternalJwks.
+    """
+
+    pass
+
+
+default_message_pool.register_message(
+    "pulsetrack.auth.v1", "GetExternalJwksRequest", GetExternalJwksRequest
 )
 
 
@@ -1966,6 +2028,13 @@ class TrustBundle(betterproto2.Message):
     )
     """
     The IDs of sessions that have ended. An entry remains until all access tokens of the session have expired.
+    """
+
+    external_issuer: "ExternalIssuer | None" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    The external issuer whose tokens are accepted too. Not set if there is none.
     """
 
 
