@@ -33,7 +33,10 @@ class Text:
     validity: timedelta = timedelta(days=2)
     """The time after which the mail is not sent any more."""
     page: str = ""
-    """The page of the web client that takes the token of the mail. Its URL, or the token, replaces {token}."""
+    """The page of the web client that takes the token of the mail. {token} is replaced by its URL, or by the token.
+
+    {form} says which of them it is.
+    """
 
 
 TEXTS: Mapping[Template, Text] = {
@@ -48,14 +51,15 @@ TEXTS: Mapping[Template, Text] = {
     ),
     Template.PASSWORD_RESET: Text(
         "Reset your password",
-        "A password reset was requested for your PulseTrack account. To set a new password, use this within one hour, "
-        "once:\n\n{token}\n\nIf you did not request it, ignore this message. Your password has not changed.",
+        "A password reset was requested for your PulseTrack account. To set a new password, use this {form} within one "
+        "hour. It works once:\n\n{token}\n\n"
+        "If you did not request it, ignore this message. Your password has not changed.",
         validity=timedelta(hours=1),
         page="reset-password",
     ),
     Template.EMAIL_VERIFICATION: Text(
         "Verify your email address",
-        "This email address was given for a PulseTrack account. To verify it, use this within one day:\n\n"
+        "This email address was given for a PulseTrack account. To verify it, use this {form} within one day:\n\n"
         "{token}\n\nIf you have no account, ignore this message.",
         validity=timedelta(days=1),
         page="verify-email",
@@ -66,8 +70,8 @@ TEXTS: Mapping[Template, Text] = {
     ),
     Template.INVITATION: Text(
         "You are invited to PulseTrack",
-        "An administrator invites you to PulseTrack. To create your account, use this until {expire_time}, once:\n\n"
-        "{token}\n\nIf you do not expect an invitation, ignore this message.",
+        "An administrator invites you to PulseTrack. To create your account, use this {form} until {expire_time}. It "
+        "works once:\n\n{token}\n\nIf you do not expect an invitation, ignore this message.",
         validity=timedelta(days=30),
         page="accept-invitation",
     ),
@@ -109,7 +113,8 @@ def format_time(time: datetime) -> str:
 def render_body(template: Template, parameters: Mapping[str, str], time: datetime, public_url: str) -> str:
     """Returns the body of a mail that was caused at a time."""
     text = TEXTS[template]
-    values = {**parameters, "time": format_time(time)}
+    values = {**parameters, "time": format_time(time), "form": "token"}
     if text.page and public_url:
-        values["token"] = f"{public_url}/{text.page}#token={values['token']}"  # browsers do not send the fragment
+        # Browsers do not send the fragment to servers.
+        values |= {"token": f"{public_url}/{text.page}#token={values['token']}", "form": "link"}
     return text.body.format_map(values) + "\n"

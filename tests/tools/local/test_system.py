@@ -62,6 +62,22 @@ def test_admins_need_no_second_factor_by_default(folder: DataFolder) -> None:
         assert environment["PULSETRACK_ADMIN_SECOND_FACTOR"] == passed_on
 
 
+def test_operator_is_warned_that_no_mail_is_sent() -> None:
+    for chosen, warned in [({}, True), ({"PULSETRACK_SMTP_URL": "smtp://mail.test"}, False)]:
+        settings = Settings.read(chosen)
+        assert any("No mail is sent" in line for line in settings.warnings(sends_mail=settings.sends_mail)) == warned
+
+
+def test_mail_server_is_passed_on_as_a_file(folder: DataFolder) -> None:
+    for chosen, passed_on in [
+        ({"SMTP_URL": "smtp://user:sesame@mail.test"}, "smtp://user:sesame@mail.test"),
+        ({}, "off"),
+    ]:
+        environment = read_environment(build_nodes(folder, **chosen)["auth"])
+        assert Path(environment["PULSETRACK_SMTP_URL_FILE"]).read_text() == passed_on
+        assert "sesame" not in str(environment)
+
+
 def test_commands_and_environments_contain_no_secret(folder: DataFolder) -> None:
     commands = str(
         [
