@@ -37,9 +37,9 @@ _NOTE: Final = """\
 These reads grow more than twice, up to a bound of 30,000 examined patients, or 10,000 in orders other than by create
 time:
 
-- A search whose matches are more than 300, but fewer than 0.7% of the newest patients: two frequent words, the email
-  address `user777`, which 1,110 others contain, and the record number `MRN-777`. The index intersects long lists, and
-  then more patients are examined.
+- A search whose matches are more than 300, but fewer than 0.7% of the newest patients: two frequent words, or part of a
+  number that many patients have. The index intersects long lists, and then more patients are examined. Whole email
+  addresses and record numbers have indexes of their own.
 - A frequent surname by name. The matches are far down the order, and no index contains the words in the order of the
   names. [ADR 53](adr/0053-bound-what-a-list-examines.md) compares a table of words, which each create would pay for.
 - The patients who were registered first, newest first. An index is sorted by the registered date or by the create time.
@@ -62,6 +62,7 @@ _REQUESTS: Final[Mapping[str, ListPatientsRequest]] = {
     "search, word without a match": ListPatientsRequest(query="nosuchname"),
     "search, email address": ListPatientsRequest(query="user777@clinic.test"),
     "search, record number": ListPatientsRequest(query="MRN-777"),
+    "search, part of a phone number": ListPatientsRequest(query="2 1000 12"),
     "search by name, frequent surname": ListPatientsRequest(query="silva", order_by="name"),
     "sex": ListPatientsRequest(sex=Sex.FEMALE),
     "sex without a match": ListPatientsRequest(sex=Sex.OTHER),

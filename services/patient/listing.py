@@ -15,7 +15,7 @@ from services.common.protobuf.violations import NOT_A_DATE
 from services.common.text import normalize
 from services.patient.domain import is_calendar_date
 from services.patient.models import VISIBLE_PATIENTS, patients, select_message
-from services.patient.search import EXAMINED, BoundedListing, measure_window, name_patterns
+from services.patient.search import EXAMINED, BoundedListing, measure_window, name_identifiers, name_patterns
 from services.patient.search_statements import Condition, find_walked_columns, match_word
 from services.patient.words import MAX_WORDS, build_patterns
 
@@ -72,12 +72,20 @@ def build_listing(request: ListPatientsRequest) -> tuple[Listing | BoundedListin
         values["sex"] = int(request.sex)
     filters = frozenset({*values} if request.show_deleted else {*values, "not_deleted"})
     order = _parse_order(request.order_by)
-    if not normalize(request.query):
+    query, ranked = normalize(request.query), not request.order_by
+    if not query:
         return _compile_listing(order, filters), values
     patterns = build_patterns(request.query)
     values |= name_patterns(patterns)
     words, searched = len(patterns.part), len(patterns.searched)
-    return _compile_search(order, filters, words, searched, ranked=not request.order_by), values
+    if identifies := ranked and _can_identify(query):
+        values |= name_identifiers(query)
+    return _compile_search(order, filters, words, searched, ranked=ranked, identifies=identifies), values
+
+
+def _can_identify(query: str) -> bool:
+    """Returns whether a query can be an email address or a record number. Names rarely contain these characters."""
+    return "@" in query or any(map(str.isdigit, query))
 
 
 def find_listing_violations(request: ListPatientsRequest) -> dict[str, str]:
@@ -113,14 +121,14 @@ def _compile_listing(order: Order, filters: frozenset[str]) -> Listing | Bounded
 
 @lru_cache(maxsize=512)
 def _compile_search(
-    order: Order, filters: frozenset[str], words: int, searched: int, *, ranked: bool
+    order: Order, filters: frozenset[str], words: int, searched: int, *, ranked: bool, identifies: bool
 ) -> BoundedListing:
     names, descending = _sort_columns(order)
     conditions = [_FILTERS[name] for name in sorted(filters)]
     conditions += map(match_word, range(words))
     if not words:
         conditions.append(Condition(names[0], lambda _: literal_column("false", Boolean)))  # not simplified
-    return BoundedListing(names, descending, conditions, searched=searched, ranked=ranked)
+    return BoundedListing(names, descending, conditions, searched=searched, ranked=ranked, identifies=identifies)
 
 
 def _sort_columns(order: Order) -> tuple[list[str], list[bool]]:

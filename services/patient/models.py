@@ -91,14 +91,26 @@ Index("patients_by_sex", patients.c.sex, patients.c.create_time, patients.c.id)
 Index("patients_by_registered_date", patients.c.registered_date)
 Index("patients_by_words", patients.c.words, postgresql_using="gin", postgresql_ops={"words": "gin_trgm_ops"})
 
-_RECORD_NUMBER_KEY = (
-    "lower(normalize(regexp_replace(medical_record_number, '["
+_INVISIBLE = (
+    "'["
     r"\u00AD\u034F\u061C\u115F\u1160\u17B4\u17B5\u180B-\u180F\u200B-\u200F\u202A-\u202E\u2060-\u206F\u3164\uFE00-\uFE0F"
     r"\uFEFF\uFFA0\uFFF0-\uFFF8\U0001BCA0-\U0001BCA3\U0001D173-\U0001D17A\U000E0000-\U000E0FFF"
-    "]', '', 'g'), NFKC) COLLATE pg_c_utf8)"
+    "]'"
 )
-"""Equal for record numbers that differ only in case, width or invisible characters (Default_Ignorable)."""
-Index("patients_record_number_key", text(_RECORD_NUMBER_KEY), unique=True, _table=patients)
+"""Characters that are invisible (Default_Ignorable)."""
+
+
+def build_record_number_key(number: str) -> str:
+    """Returns the SQL of the key of a record number, given in SQL.
+
+    Record numbers share it that differ only in case, width or invisible characters.
+    """
+    return f"lower(normalize(regexp_replace({number}, {_INVISIBLE}, '', 'g'), NFKC) COLLATE pg_c_utf8)"
+
+
+Index(
+    "patients_record_number_key", text(build_record_number_key("medical_record_number")), unique=True, _table=patients
+)
 
 revisions = Table(
     "revisions",

@@ -2,7 +2,8 @@
 
 A page is read in one of two ways. A walk reads a window of patients, the next ones in the requested order, and keeps
 those that match. If few patients match, an index of a condition finds all that remain, and they are sorted. A query
-without frequent words begins with its index, other lists with a walk.
+without frequent words begins with its index, other lists with a walk. The patient whose email address or record number
+is the query precedes all, on a page of its own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from asyncpg import Record
 
+from services.common.emails import build_key
 from services.common.errors import PageTokenInvalid, ValueRejected
 from services.common.postgres import cursor
 from services.common.postgres.database import Database
@@ -34,11 +36,15 @@ EXAMINED: Final = 20
 """The number of windows that are examined before a page is returned empty although more may follow."""
 
 
+IDENTIFIED: Final = "id"
+"""The column of the position after the patient whom the query identifies: the other matches begin there."""
+
+
 class Position(NamedTuple):
     """The place where a page begins."""
 
     column: str = ""
-    """The column whose index finds the matches, or nothing for a walk."""
+    """The column whose index finds the matches, nothing for a walk, or IDENTIFIED."""
     is_long: bool = False
     """Whether the window of a walk is longer than usual."""
     start: Sequence[Any] | None = None
@@ -57,7 +63,8 @@ class BoundedListing:
     """The patients that match all conditions, in the order of the sort columns.
 
     Ranked matches of a query are sorted by rank first: within a window, or all of them if they are few. The rank is 0
-    if all words are equal to words of the patient, 1 if they are beginnings of words, else 2.
+    if all words are equal to words of the patient, 1 if they are beginnings of words, else 2. The patient whom
+    the query identifies precedes them.
     """
 
     def __init__(
@@ -68,19 +75,23 @@ class BoundedListing:
         *,
         searched: int = 0,
         ranked: bool = False,
+        identifies: bool = False,
     ) -> None:
         """Takes the names of the sort columns, which together identify a patient, their directions, and conditions.
 
-        `searched` is the number of patterns that the index of the words is searched for.
+        `searched` is the number of patterns that the index of the words is searched for. `identifies` is whether the
+        query can be an email address or a record number.
         """
-        self._ranked = ranked
+        self._ranked, self._identifies = ranked, identifies
         tested = {"words" if searched else "", *(each.column for each in conditions)}
         self._indexed = [name for name in _INDEXED if name in tested]
         self._window = measure_window(order)
-        self._statements = SearchStatements(order, descending, conditions, searched=searched, ranked=ranked)
+        self._statements = SearchStatements(
+            order, descending, conditions, searched=searched, ranked=ranked, identifies=identifies
+        )
         key = self._statements.start.types | None
         keys = (key, key, self._statements.last.types | None if ranked else None)
-        self._position = GenericAlias(tuple, (Literal["", *self._indexed], bool, *keys))
+        self._position = GenericAlias(tuple, (Literal["", IDENTIFIED, *self._indexed], bool, *keys))
 
     async def read_page(self, db: Database, request: Any, **values: Any) -> tuple[Sequence[Record], str]:
         """Returns the rows of the requested page, and the token of the next page, which is empty on the last page.
@@ -99,6 +110,11 @@ class BoundedListing:
 
     async def _read(self, db: Database, position: Position, size: int, values: Mapping[str, Any]) -> Page:
         """Returns the rows of a page, and the position of the next page."""
+        identifies = self._identifies and position == Position()
+        if identifies and (rows := await db.rows(self._statements.identified(), **values)):
+            return rows, Position(column=IDENTIFIED)
+        if position.column == IDENTIFIED:
+            position = Position()
         if position.column:
             _, page = await self._read_few(db, position, size, values, is_first=False)
             return page
@@ -196,8 +212,13 @@ def measure_window(order: Sequence[str]) -> int:
     return WINDOW if order[0] == "create_time" else SCATTERED_WINDOW
 
 
+def name_identifiers(query: str) -> dict[str, Any]:
+    """Returns the values of the parameters for a query that can be an email address or a record number."""
+    return {"email_key": build_key(query), "record_number": query}
+
+
 def name_patterns(patterns: Patterns) -> dict[str, Any]:
-    """Returns the values of the parameters for a query."""
+    """Returns the values of the parameters for the words of a query."""
     words = {f"word_{number}": pattern for number, pattern in enumerate(patterns.part)}
     searched = {f"searched_{number}": pattern for number, pattern in enumerate(patterns.searched)}
     return {**words, **searched, "equal": patterns.equal, "prefix": patterns.prefix}

@@ -29,9 +29,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from services.common.postgres.guards import see_all
 from services.common.postgres.paging import LIMIT, Keyset, Row, constant
 from services.common.postgres.statement import Statement
-from services.patient.models import VISIBLE_PATIENTS, patients, select_message
+from services.patient.models import VISIBLE_PATIENTS, build_record_number_key, patients, select_message
 
 FEW: Final = 300
 """The number of matches that are sorted at once."""
@@ -71,6 +72,7 @@ class SearchStatements:
         *,
         searched: int,
         ranked: bool,
+        identifies: bool,
     ) -> None:
         """Takes the arguments of BoundedListing."""
         self._names = order
@@ -78,6 +80,7 @@ class SearchStatements:
         self._conditions = conditions
         self._searched = [_select_parameter(f"searched_{number}") for number in range(searched)]
         self._ranked = ranked
+        self._identified = _select_identified() if identifies else None
         self._walked = find_walked_columns(order)
         self.start = self._key(patients.c, prefix="start")
         self.end = self._key(patients.c, prefix="end")
@@ -85,6 +88,14 @@ class SearchStatements:
         self.few = cache(self._build_few)
         self.window = cache(self._build_window)
         self.rest = cache(self._build_rest)
+        self.identified = cache(self._build_identified)
+
+    def _build_identified(self) -> Statement:
+        """Selects the patient whose email address or record number is the query, unless another condition is unmet."""
+        rows = VISIBLE_PATIENTS.with_only_columns(*self._sort_key(patients.c).columns, select_message(patients.c))
+        return Statement(
+            rows.where(patients.c.id == self._identified, *(each.test(patients.c) for each in self._conditions))
+        )
 
     def _build_few(self, column: str, *, unless_frequent: bool, is_first: bool, start: bool, last: bool) -> Statement:
         """Selects all matches with an index of the column, if it finds few patients or the page is not the first.
@@ -170,6 +181,8 @@ class SearchStatements:
     ) -> Select[Any]:
         key = self._sort_key(row)
         rows = select(*key.columns, select_message(row)).where(*(each.test(row) for each in conditions))
+        if self._identified is not None:
+            rows = rows.where(row.id.is_distinct_from(self._identified))
         if start:
             rows = self._key(row, prefix="start").skip(rows)
         return key.sort(key.skip(rows) if last else rows).limit(select(LIMIT).scalar_subquery())
@@ -200,6 +213,20 @@ def find_walked_columns(order: Sequence[str]) -> set[str]:
 def match_word(number: int) -> Condition:
     """Returns the condition that a patient matches a word of a query, by the word's number."""
     return Condition("", lambda row: row.words.like(_select_parameter(f"word_{number}")))
+
+
+def _select_identified() -> ColumnElement[Any]:
+    """Selects the id of the patient whose email address, or else whose record number, is the query."""
+    each = patients.alias("identified").c
+    given = select(bindparam("record_number", type_=Text).label("number")).subquery("given")
+    given_key = select(literal_column(build_record_number_key("given.number"), Text)).select_from(given)
+    keys = (
+        each.email_key == _select_parameter("email_key"),
+        literal_column(build_record_number_key("identified.medical_record_number"), Text)
+        == given_key.scalar_subquery(),
+    )
+    ids = (see_all(select(each.id)).where(key).scalar_subquery() for key in keys)  # only visible patients are returned
+    return select(func.coalesce(*ids)).scalar_subquery()
 
 
 def _select_parameter(name: str) -> ColumnElement[str]:

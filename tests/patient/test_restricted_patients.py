@@ -17,6 +17,7 @@ from gen.pulsetrack.patient.v1 import (
     ListCareTeamMembersRequest,
     ListPatientRevisionsRequest,
     ListPatientsRequest,
+    ListPatientsResponse,
     Patient,
     PatientAccess,
     PatientEvent,
@@ -50,6 +51,12 @@ def outsider(patients: Client, signer: Signer) -> User:
 def patient(member: User) -> Patient:
     """A restricted patient with a name that no other patient has."""
     return create_restricted(member.client, name=f"Zoe {uuid4().hex}")
+
+
+def test_email_finds_the_patient_only_for_its_care_team(member: User, outsider: User, patient: Patient) -> None:
+    request = ListPatientsRequest(query=patient.email)
+    assert member.client.list_patients(request).patients == [patient]
+    assert outsider.client.list_patients(request) == ListPatientsResponse()
 
 
 def test_creator_and_admins_see_the_patient(member: User, admin: Client, patient: Patient) -> None:

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from gen.pulsetrack.patient.v1 import ListPatientsRequest, Patient
+from gen.pulsetrack.patient.v1 import DeletePatientRequest, ListPatientsRequest, Patient, Sex
 from services.common.folding import FIELD_END, fold_words
 from tests.harness.client import Client, Rejected
 from tests.harness.sql import Sql
@@ -114,6 +114,45 @@ def test_query_of_too_many_words_is_rejected(patients: Client) -> None:
     with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as rejected:
         find_names(patients, "a b c d e f g h i j k")
     assert rejected.value.violations == {"query": "must have at most 10 words"}
+
+
+EXACT = {"email": "Exact-7@clinic.test", "medical_record_number": "EX 7/clinic.test"}
+"""An email address and a record number. Their words are those of a newer patient as well."""
+
+
+@pytest.fixture(scope="module")
+def exact(patients: Client) -> tuple[str, str]:
+    """The ids of the patient with this email address and record number, and of the newer one."""
+    created = [
+        patients.create_patient(create_request(**fields)) for fields in (EXACT, {"name": "Exact 7 EX clinic test"})
+    ]
+    return created[0].id, created[1].id
+
+
+@pytest.mark.parametrize(
+    "query", ["Exact-7@clinic.test", " exact-7@CLINIC.test", "EX 7/clinic.test", "ex 7/\uff43linic.test"]
+)
+@pytest.mark.parametrize("size", [1, 1000])
+def test_patient_with_the_email_or_record_number_is_first(
+    patients: Client, exact: tuple[str, str], query: str, size: int
+) -> None:
+    assert list_ids(patients, query=query, page_size=size) == [*exact]
+
+
+@pytest.mark.parametrize("condition", [{"sex": Sex.OTHER}, {"order_by": "create_time desc"}], ids=["filter", "order"])
+def test_patient_with_the_email_is_first_only_among_ranked_matches(
+    patients: Client, exact: tuple[str, str], condition: dict[str, object]
+) -> None:
+    old, new = exact
+    expected = [] if "sex" in condition else [new, old]
+    assert list_ids(patients, query=EXACT["email"], **condition) == expected
+
+
+def test_deleted_patient_is_not_found_by_email(patients: Client, admin: Client) -> None:
+    created = patients.create_patient(create_request(email="gone-7@clinic.test"))
+    admin.delete_patient(DeletePatientRequest(id=created.id))
+    assert list_ids(patients, query="gone-7@clinic.test") == []
+    assert list_ids(admin, query="gone-7@clinic.test", show_deleted=True) == [created.id]
 
 
 RANKED = ["Rankoa", "Rankoa Ba", "Rankoabe", "Ba Rankoabe", "Abrankoa"]

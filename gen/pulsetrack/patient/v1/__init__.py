@@ -578,7 +578,8 @@ class ListPatientsRequest(betterproto2.Message):
     order. Patients with equal values are sorted by ID. Defaults to `create_time desc`; with a `query`, to the
     best matches first: patients with all of its words, then patients with words that begin with them, then all others,
     each newest first. If there are more than 1,500 patients and many match, they are ranked in parts: among the newest
-    1,500 patients first, then among older ones.
+    1,500 patients first, then among older ones. The patient whose email address or record number is the whole query is
+    returned first, on a page of its own.
     """
 
     show_deleted: "bool" = betterproto2.field(5, betterproto2.TYPE_BOOL)
