@@ -51,6 +51,7 @@ from services.common.context import Caller
 from services.common.errors import FieldsInvalid
 from services.common.postgres.database import Database, Transaction
 from services.common.rpc.token_rules import CLIENT_ROLE, USERS_AUDIENCE
+from services.common.text import find_violation
 
 DEFAULT_OVERLAP = timedelta(hours=24)
 
@@ -70,8 +71,8 @@ class Clients:
         self, request: CreateClientRequest, caller: Caller, tx: Transaction
     ) -> CreateClientResponse:
         """Creates a client and its first secret. Raises FieldsInvalid."""
-        if request.expire_time and request.expire_time <= datetime.now(UTC):
-            raise FieldsInvalid({"expire_time": EXPIRED})
+        if violations := _find_violations(request):
+            raise FieldsInvalid(violations)
         [row] = await tx.rows(
             INSERT_CLIENT,
             id=uuid7(),
@@ -159,6 +160,12 @@ class Clients:
         return min(
             self._token_seconds, int(expire_time.timestamp() - time.time()) if expire_time else self._token_seconds
         )
+
+
+def _find_violations(request: CreateClientRequest) -> dict[str, str]:
+    is_expired = request.expire_time is not None and request.expire_time <= datetime.now(UTC)
+    found = {"display_name": find_violation(request.display_name), "expire_time": EXPIRED if is_expired else None}
+    return {field: violation for field, violation in found.items() if violation}
 
 
 async def _lock_client(tx: Transaction, client_id: str) -> Record:

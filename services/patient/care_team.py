@@ -19,8 +19,9 @@ from gen.pulsetrack.patient.v1 import (
 )
 from services.common.audit.events import current_access, record_change
 from services.common.context import Caller, current_viewer
-from services.common.errors import RateLimited
+from services.common.errors import FieldsInvalid, RateLimited
 from services.common.postgres.database import Database, Transaction
+from services.common.text import find_violation
 from services.patient.errors import BreakGlassNotNeeded, CareTeamMemberNotFound, PatientNotFound
 from services.patient.grants import (
     ADD_MEMBER,
@@ -80,8 +81,10 @@ class CareTeamService:
     async def break_glass(self, request: BreakGlassRequest, caller: Caller) -> BreakGlassResponse:
         """Gives the caller access to a restricted patient for an hour. The access event contains the reason.
 
-        Raises PatientNotFound, BreakGlassNotNeeded, RateLimited.
+        Raises FieldsInvalid for an invisible reason, PatientNotFound, BreakGlassNotNeeded, RateLimited.
         """
+        if violation := find_violation(request.reason):
+            raise FieldsInvalid({"reason": violation})
         details = msgspec.json.encode({"reason": request.reason}).decode()
         current_access.get().details = details  # for an event of a rejected call
         patient_id, user_id = request.id, caller.id

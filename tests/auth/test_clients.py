@@ -141,6 +141,13 @@ def test_unknown_scope_is_rejected(admin: Client, scope: str) -> None:
     assert list(rejected.value.violations) == ["scope"]
 
 
+@pytest.mark.parametrize("name", ["", " ", "\u200b", "a\0b", "a\nb", "a\u2028b", "a\u202eb", "x" * 101])
+def test_invalid_display_name_is_rejected(admin: Client, name: str) -> None:
+    with pytest.raises(Rejected) as rejected:
+        admin.create_client(CreateClientRequest(display_name=name, scope=SCOPE))
+    assert list(rejected.value.violations) == ["display_name"]
+
+
 def test_expiration_in_the_past_is_rejected(admin: Client) -> None:
     with pytest.raises(Rejected) as rejected:
         admin.create_client(CreateClientRequest(display_name="x", scope=SCOPE, expire_time=PAST))

@@ -115,7 +115,19 @@ def test_unknown_patient_is_not_found(outsider: User) -> None:
         outsider.break_glass(Patient(id=str(uuid4())))
 
 
-@pytest.mark.parametrize("reason", ["", "too short", " " * 20, "x" * 501, "ten\nletters"])
+INVALID_REASONS = [
+    "",
+    "too short",
+    " " * 20,
+    "\u200b" * 20,
+    "\u2800" * 20,
+    "x" * 501,
+    "ten\nletters",
+    "turned \u202etext",
+]
+
+
+@pytest.mark.parametrize("reason", INVALID_REASONS)
 def test_invalid_reason_is_rejected(outsider: User, patient: Patient, reason: str) -> None:
     with pytest.raises(Rejected, match="INVALID_ARGUMENT FIELDS_INVALID") as rejected:
         outsider.break_glass(patient, reason)

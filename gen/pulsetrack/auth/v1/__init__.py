@@ -619,7 +619,7 @@ class CreateClientRequest(betterproto2.Message):
 
     display_name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The display name, at most 100 characters.
+    The display name: at most 100 characters on one line, at least one of them visible.
     """
 
     scope: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
