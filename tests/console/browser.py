@@ -2,7 +2,6 @@
 
 from typing import Any, Literal
 
-import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page
 
 from tests.e2e.sessions import ADMIN_EMAIL, PASSWORD, Administered
@@ -10,8 +9,6 @@ from tools.local.process import ROOT
 
 Scheme = Literal["light", "dark"]
 SIZES = {"wide": (1280, 900), "phone": (390, 844)}
-APPEARANCES = [("wide", "light"), pytest.param("phone", "dark", marks=pytest.mark.soak)]
-"""The sizes and color schemes in which views are examined. The second takes seconds and rarely differs."""
 _AXE = ROOT / "console" / "node_modules" / "axe-core" / "axe.min.js"
 _VIOLATIONS = """
 window.violations = [];
@@ -24,7 +21,7 @@ class Console:
 
     def __init__(self, browser: Browser, url: str, size: str = "wide") -> None:
         width, height = SIZES[size]
-        self.page: Page = browser.new_page(viewport={"width": width, "height": height})
+        self.page: Page = browser.new_page(viewport={"width": width, "height": height}, reduced_motion="reduce")
         self.page.set_default_timeout(60_000)  # milliseconds; browsers are slow on a loaded machine
         self.errors: list[str] = []
         self.page.add_init_script(_VIOLATIONS)

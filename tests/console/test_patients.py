@@ -37,6 +37,21 @@ def test_patients_are_found_while_the_user_types(console: Console, patient: dict
     search.fill("")
 
 
+def test_patient_is_opened_with_the_keyboard_alone(console: Console, patient: dict[str, str]) -> None:
+    console.open("/patients", "Patients")
+    keyboard = console.page.keyboard
+    keyboard.press("/")
+    keyboard.press("Control+A")
+    keyboard.type(patient["name"])
+    console.page.get_by_role("status").filter(has_text="1 patient").wait_for()
+    while console.page.evaluate("document.activeElement.textContent") != patient["name"]:
+        keyboard.press("Tab")
+    keyboard.press("Enter")
+    console.page.get_by_role("heading", name=patient["name"]).wait_for()
+    console.open("/patients", "Patients")
+    console.page.get_by_label("Search patients").fill("")
+
+
 def test_more_patients_are_appended_below_the_shown_ones(console: Console, admin: Session) -> None:
     word = uuid4().hex
     with ThreadPoolExecutor(4) as pool:
