@@ -23,7 +23,7 @@ from services.common.rpc.tokens import TokenVerifier
 from services.common.settings import SettingsWithKafka
 from services.patient.care_team import CareTeamService
 from services.patient.changes import TOPIC
-from services.patient.delivery import BillingAccounts, EventsTopic
+from services.patient.delivery import BillingAccounts, CareTeamMail, EventsTopic
 from services.patient.models import AUDIT, known_topics, outbox_rows
 from services.patient.service import CONCURRENT_SEARCHES, PatientService
 from services.patient.watch import HEARTBEAT_SECONDS
@@ -71,6 +71,7 @@ async def main() -> None:
         Retention(db, OldRows(outbox_rows, outbox_rows.c.delivered_time, timedelta(settings.outbox_retention_days))),
         outbox.relay(db, known, topic),
         outbox.relay(db, known, BillingAccounts(billing, credentials)),
+        outbox.relay(db, known, CareTeamMail(auth, credentials)),
     ):
         patients = PatientService(
             db,
@@ -81,7 +82,7 @@ async def main() -> None:
         )
         verifier = TokenVerifier(create_trust_fetcher(auth))
         audit = AccessInterceptors(log, path_ids_are_subjects=True)
-        servicers = (patients, CareTeamService(db))
+        servicers = (patients, CareTeamService(db, outbox))
         await serve(settings, SERVICES["patient"], servicers, verifier=verifier, dependencies=[db], audit=audit)
 
 

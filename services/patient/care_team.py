@@ -20,6 +20,7 @@ from gen.pulsetrack.patient.v1 import (
 from services.common.audit.events import current_access, record_change
 from services.common.context import Caller, current_viewer
 from services.common.errors import FieldsInvalid, RateLimited
+from services.common.messaging.outbox import Outbox
 from services.common.postgres.database import Database, Transaction
 from services.common.text import find_violation
 from services.patient.errors import BreakGlassNotNeeded, CareTeamMemberNotFound, PatientNotFound
@@ -28,12 +29,14 @@ from services.patient.grants import (
     BREAK_GLASS,
     COUNT_BROKEN,
     FIND_RESTRICTION,
+    FIND_TEAM,
     LIST_MEMBERS,
     LIST_RESTRICTED,
     LOCK_USER,
     REMOVE_GRANT,
 )
 from services.patient.models import PATIENT_EXISTS
+from services.patient.notifications import notify_care_team
 
 MAX_BROKEN = 10
 """The number of patients for which a caller may break glass within an hour."""
@@ -42,8 +45,9 @@ MAX_BROKEN = 10
 class CareTeamService:
     """Implements the methods of PatientService that grant access to restricted patients."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, outbox: Outbox) -> None:
         self._db = db
+        self._outbox = outbox
 
     async def add_care_team_member(self, request: AddCareTeamMemberRequest) -> CareTeamMember:
         """Adds a user to the care team of a patient.
@@ -79,7 +83,9 @@ class CareTeamService:
         return ListCareTeamMembersResponse(care_team_members=members, next_page_token=next_page_token)
 
     async def break_glass(self, request: BreakGlassRequest, caller: Caller) -> BreakGlassResponse:
-        """Gives the caller access to a restricted patient for an hour. The access event contains the reason.
+        """Gives the caller access to a restricted patient for an hour, and informs the care team by mail.
+
+        The access event contains the reason.
 
         Raises FieldsInvalid for an invisible reason, PatientNotFound, BreakGlassNotNeeded, RateLimited.
         """
@@ -99,6 +105,8 @@ class CareTeamService:
             if broken["count"] >= MAX_BROKEN:
                 raise RateLimited
             [granted] = await tx.rows(BREAK_GLASS, patient_id=patient_id, user_id=user_id)
+            members = [row["user_id"] for row in await tx.rows(FIND_TEAM, patient_id=patient_id)]
+            notify_care_team(tx, self._outbox, members, patient_id=patient_id.lower(), actor_id=user_id)
             record_change(tx, UUID(patient_id), details=details)
             return BreakGlassResponse(expire_time=granted["expire_time"])
 

@@ -1,17 +1,19 @@
-"""The destinations of the outbox: the Kafka topic of patient events, and billing."""
+"""The destinations of the outbox: the Kafka topic of patient events, billing, and mail to care teams."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import betterproto2
 import grpc
 from asyncpg import Record
 from google.protobuf.message import DecodeError
 
+from gen.google.protobuf import Empty
 from gen.google.rpc import Status
+from gen.pulsetrack.auth.v1 import NotifyUsersRequest
 from gen.pulsetrack.billing.v1 import (
     BatchFollowPatientsRequest,
     BatchFollowPatientsResponse,
@@ -22,8 +24,9 @@ from services.common.errors import DependencyUnavailable
 from services.common.messaging.producer import OutgoingMessage, Publisher
 from services.common.rpc.client import RemoteMethod, ServiceCredentials
 from services.patient.changes import BILLING, EVENT_CODEC, TOPIC
+from services.patient.notifications import NOTIFICATION_CODEC, NOTIFICATIONS
 
-_BILLING_TIMEOUT_SECONDS = 4
+_TIMEOUT_SECONDS = 4
 """How long a call may take. A batch and its single calls are delivered within a lease of 10 s."""
 
 _log = logging.getLogger(__name__)
@@ -107,14 +110,34 @@ class BillingAccounts:
         return [EventRejected(failed[index]) if index in failed else None for index in range(len(batch))]
 
     async def _deliver_singly(self, batch: Sequence["_Event"]) -> Sequence[BaseException | None]:
-        outcomes = await asyncio.gather(*map(self._deliver_event, batch), return_exceptions=True)
-        if all(isinstance(outcome, DependencyUnavailable) for outcome in outcomes):
-            raise DependencyUnavailable from outcomes[0]
-        return outcomes
+        return await _gather_outcomes(map(self._deliver_event, batch))
 
     async def _deliver_event(self, event: "_Event") -> None:
         async with _limit_time():
             await self._follow_patient(event.request, parents=[event.traceparent])
+
+
+class CareTeamMail:
+    """Informs the members of a care team by mail, which auth sends once for each event and member."""
+
+    name = NOTIFICATIONS
+    batch = 20
+
+    def __init__(self, auth: grpc.aio.Channel, credentials: ServiceCredentials) -> None:
+        self._notify_users = RemoteMethod(
+            auth, "auth", "NotifyUsers", NotifyUsersRequest, Empty, credentials=credentials
+        )
+
+    async def find_incarnation(self) -> None:
+        """Returns None: mail is not sent again."""
+
+    async def deliver(self, rows: Sequence[Record]) -> Sequence[BaseException | None]:
+        """Passes the requests in rows to auth, and returns the outcomes. Raises DependencyUnavailable."""
+        return await _gather_outcomes(map(self._deliver_row, rows))
+
+    async def _deliver_row(self, row: Record) -> None:
+        async with _limit_time():
+            await self._notify_users(NOTIFICATION_CODEC.loads(row["payload"]), parents=[row["traceparent"]])
 
 
 class _Event(NamedTuple):
@@ -123,11 +146,19 @@ class _Event(NamedTuple):
     traceparent: str
 
 
+async def _gather_outcomes(deliveries: Iterable[Coroutine[Any, Any, None]]) -> Sequence[BaseException | None]:
+    """Runs deliveries concurrently, and returns their outcomes. Raises DependencyUnavailable if all do."""
+    outcomes = await asyncio.gather(*deliveries, return_exceptions=True)
+    if all(isinstance(outcome, DependencyUnavailable) for outcome in outcomes):
+        raise DependencyUnavailable from outcomes[0]
+    return outcomes
+
+
 @asynccontextmanager
 async def _limit_time() -> AsyncIterator[None]:
-    """Limits the time of a call to billing, including the request for a service token."""
+    """Limits the time of a call, including the request for a service token."""
     try:
-        async with asyncio.timeout(_BILLING_TIMEOUT_SECONDS):
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
             yield
     except TimeoutError as error:
         raise DependencyUnavailable from error

@@ -38,6 +38,8 @@ LIST_MEMBERS = Listing(
     grants.c.user_id,
 )
 
+FIND_TEAM = Statement(select(grants.c.user_id).where(_is_of_patient, _is_member).order_by(grants.c.user_id))
+
 LOCK_USER = Statement(select(func.pg_advisory_xact_lock(func.hashtextextended(_user_id, 0)).label("lock")))
 """Makes concurrent calls of a user wait for each other until the transaction ends."""
 

@@ -158,12 +158,13 @@ IS_GRANT_VALID = or_(grants.c.expire_time.is_(None), grants.c.expire_time > func
 def is_visible(row: Row) -> ColumnElement[bool]:
     """Returns the condition that the current caller may see a patient. Every statement that reads patients has it.
 
-    Its subqueries run for restricted patients only. Postgres does not know their results when it plans, so it keeps one
-    plan for all callers.
+    Its subqueries run for restricted patients only. Postgres does not know the result of the first when it plans, so it
+    keeps one plan for all callers.
     """
-    viewer = select(bindparam(VIEWER, type_=Text)).scalar_subquery()
+    viewer = bindparam(VIEWER, type_=Text)
+    sees_all = select(viewer).scalar_subquery().is_(None)
     granted = exists(constant(1)).where(grants.c.user_id == viewer, grants.c.patient_id == row.id, IS_GRANT_VALID)
-    return or_(not_(row.restricted), viewer.is_(None), granted)
+    return or_(not_(row.restricted), sees_all, granted)
 
 
 def select_message(row: Row) -> Label[bytes]:

@@ -19,7 +19,7 @@ from services.common.postgres.database import Database
 from services.common.rpc.client import ServiceCredentials, create_trust_fetcher, open_channel
 from services.common.rpc.tokens import TokenVerifier
 from services.patient.changes import TOPIC
-from services.patient.delivery import BillingAccounts, EventsTopic
+from services.patient.delivery import BillingAccounts, CareTeamMail, EventsTopic
 from services.patient.models import known_topics, outbox_rows
 from tests.harness.background import Background
 from tests.harness.broker import Topic, open_topic
@@ -42,13 +42,15 @@ class Addresses:
 
 @asynccontextmanager
 async def run_relays(url: str, to: Addresses) -> AsyncIterator[None]:
-    """Delivers the outbox of a patient database to Kafka and to billing."""
-    credentials = ServiceCredentials(open_channel(to.auth), client_id=CLIENT_ID, client_secret=CLIENT_SECRET)
+    """Delivers the outbox of a patient database to Kafka, billing and auth."""
+    auth = open_channel(to.auth)
+    credentials = ServiceCredentials(auth, client_id=CLIENT_ID, client_secret=CLIENT_SECRET)
     outbox, known = Outbox(outbox_rows), KnownTopics(known_topics)
     async with (
         Database(url) as db,
         outbox.relay(db, known, EventsTopic(Publisher(to.kafka, TOPIC))),
         outbox.relay(db, known, BillingAccounts(open_channel(to.billing), credentials)),
+        outbox.relay(db, known, CareTeamMail(auth, credentials)),
     ):
         yield
 

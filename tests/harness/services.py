@@ -69,10 +69,11 @@ async def serve_service(
         Database(url, connections=config.database_connections) as db,
         AccessLog(db, load_audit_tables(service), people_per_second=config.people_per_second) as log,
     ):
-        patients = PatientService(db, Outbox(outbox_rows), resume_key=RESUME_KEY, heartbeat_seconds=HEARTBEAT_SECONDS)
+        outbox = Outbox(outbox_rows)
+        patients = PatientService(db, outbox, resume_key=RESUME_KEY, heartbeat_seconds=HEARTBEAT_SECONDS)
         find_access = create_access_finder(open_channel(patient))
         servicers: dict[str, object] = {
-            "patient": (patients, CareTeamService(db)),
+            "patient": (patients, CareTeamService(db, outbox)),
             "billing": BillingService(db, find_access),
             "analytics": AnalyticsService(db, find_access),
         }

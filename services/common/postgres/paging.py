@@ -6,7 +6,18 @@ from types import GenericAlias
 from typing import Any, NamedTuple, Protocol
 
 from asyncpg import Record
-from sqlalchemy import BindParameter, ColumnElement, Integer, Select, and_, bindparam, literal_column, or_, tuple_
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Integer,
+    Select,
+    and_,
+    bindparam,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+)
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from services.common.errors import PageTokenInvalid, ValueRejected
@@ -171,6 +182,9 @@ def _select_page(rows: Select[Any], filtered: Filter | None) -> Select[Any]:
     if filtered:
         # A subquery keeps its order. With another ORDER BY, Postgres would expect to read it to its end.
         rows = filtered.select(rows.limit(constant(filtered.examined)).subquery("examined").c)
+        # Postgres does not know the result of a subquery. If it knew the limit, it would plan the statement again for
+        # each call.
+        return rows.limit(select(LIMIT).scalar_subquery())
     return rows.limit(LIMIT)
 
 
