@@ -9,7 +9,6 @@ import httpx
 import pytest
 from google.protobuf.json_format import ParseDict
 from google.rpc.error_details_pb2 import ErrorInfo
-from google.rpc.status_pb2 import Status
 from grpc import StatusCode as Code
 
 from envoy.replies import REPLIES
@@ -17,7 +16,7 @@ from services.common.errors import Failure
 from services.common.protobuf.contract import MAX_MESSAGE_BYTES, PATH_VARIABLE, SERVICES, Method, all_methods
 from tests.contract.elsewhere import ELSEWHERE
 from tests.contract.test_names import to_camel_case
-from tests.e2e.sessions import PASSWORD, Session, a_patient
+from tests.e2e.sessions import PASSWORD, Session, a_patient, read_status
 from tests.harness.client import Rejected, attempt
 from tools.instance import Instance
 
@@ -328,9 +327,7 @@ def call_rest(client: Session, method: Method, request: dict[str, Any]) -> httpx
 
 def parse_error(response: httpx.Response) -> tuple[Code, str, int]:
     """Returns the code, the reason and the HTTP status of an error response."""
-    oauth = {"error", "error_description"}  # beside the members of google.rpc.Status
-    error = {name: value for name, value in response.json().items() if name not in oauth}
-    status, info = ParseDict(error, Status()), ErrorInfo()
+    status, info = read_status(response), ErrorInfo()
     assert status.details[0].Unpack(info)
     assert info.domain == "pulsetrack"
     return CODES[status.code], info.reason, response.status_code

@@ -18,7 +18,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 
 from services.common.protobuf.contract import PATH_VARIABLE, SERVICES, Method, all_methods
-from tests.e2e.sessions import Session
+from tests.e2e.sessions import Session, read_status
 from tests.harness.client import Client, Rejected
 from tools.instance import Instance
 
@@ -85,7 +85,7 @@ def call_rest(rest: httpx.Client, name: str, /, **fields: Any) -> Result:
     path = PATH_VARIABLE.sub(lambda variable: take(fields, variable.group().strip("{}").split(".")), http.path)
     body = fields.pop(http.body, None) if http.body != "*" else fields
     response = rest.request(http.verb, path, json=body, params=None if body is fields else fields)
-    return parse_error(ParseDict(response.json(), Status())) if response.is_error else Result(response.json())
+    return parse_error(read_status(response)) if response.is_error else Result(response.json())
 
 
 def take(fields: dict[str, Any], path: list[str]) -> str:

@@ -12,8 +12,8 @@ from google.protobuf.json_format import ParseDict
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RequestInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
-from services.common.protobuf.contract import MAX_MESSAGE_BYTES, PATH_VARIABLE, AccessKind, Http, Method, all_methods
-from tests.e2e.sessions import PASSWORD, Session, a_patient
+from services.common.protobuf.contract import MAX_MESSAGE_BYTES, PATH_VARIABLE, AccessKind, Method, all_methods
+from tests.e2e.sessions import PASSWORD, Session, a_patient, read_status
 from tests.harness.client import Rejected, attempt
 from tools.instance import Instance
 
@@ -52,7 +52,7 @@ def call_grpc(session: Session, path: str, request: bytes) -> Error:
 
 def parse_response(response: httpx.Response) -> Error:
     """Returns the error in a REST response."""
-    return parse_status(ParseDict(response.json(), Status())) if response.is_error else None
+    return parse_status(read_status(response)) if response.is_error else None
 
 
 def call_both(session: Session, method: Method, value: str, **query: str) -> tuple[Error, Error]:
@@ -72,18 +72,21 @@ def call_both(session: Session, method: Method, value: str, **query: str) -> tup
     path = PATH_VARIABLE.sub(value, http.path)
     response = session.request(http.verb, path, json={} if http.body else None, params=query)
     grpc_error = call_grpc(session, method.path, request.SerializeToString())
-    return name_as_in_rest(grpc_error, http, query), parse_response(response)
+    return name_as_in_rest(grpc_error, method, query), parse_response(response)
 
 
-def name_as_in_rest(error: Error, http: Http, query: Container[str] = ()) -> Error:
+def name_as_in_rest(error: Error, method: Method, query: Container[str] = ()) -> Error:
     """Returns an error whose violations have the names of the REST request: of the query, or of the JSON body."""
     if error is None:
         return None
     *others, violations, retry = error
+    [http] = method.http
 
     def rename(path: str) -> str:
         name = path.removeprefix(f"{http.body}.")
-        return name if name in query else re.sub("_([a-z])", lambda match: match[1].upper(), name)
+        if name in query or method.is_oauth_endpoint:  # OAuth 2.0 names its parameters in snake case
+            return name
+        return re.sub("_([a-z])", lambda match: match[1].upper(), name)
 
     return (*others, sorted((rename(path), text) for path, text in violations), retry)
 
@@ -170,7 +173,7 @@ def test_rejected_body_returns_the_same_error(user: Session, name: str, body: di
         user.rest.post(http.path, json=body)  # creates the conflicting resource if necessary
     ParseDict(body if http.body == "*" else {http.body: body}, request)
     rest_error = parse_response(user.rest.post(http.path, json=body))
-    assert name_as_in_rest(call_grpc(user, method.path, request.SerializeToString()), http) == rest_error
+    assert name_as_in_rest(call_grpc(user, method.path, request.SerializeToString()), method) == rest_error
     assert rest_error
     assert rest_error[2] == reason
 
@@ -210,13 +213,12 @@ CHANGES = [
 @pytest.mark.parametrize(("change", "reason"), CHANGES, ids=[" ".join(row[0]) or "nothing" for row in CHANGES])
 def test_rejected_change_returns_the_same_error(user: Session, change: dict[str, str], reason: str) -> None:
     [method] = [method for method in BOTH if method.name == "UpdatePatient"]
-    [http] = method.http
     user.rest.post("/v1/patients", json=a_patient(email="taken@clinic.test"))
     created = user.post("/v1/patients", a_patient())
     fields = {"patient": {**change, "id": created["id"]}, "updateMask": ",".join(change.keys() - {"etag"})}
     request = ParseDict(fields, method.input())
     rest_error = parse_response(user.rest.patch(f"/v1/patients/{created['id']}", json=change))
-    assert name_as_in_rest(call_grpc(user, method.path, request.SerializeToString()), http) == rest_error
+    assert name_as_in_rest(call_grpc(user, method.path, request.SerializeToString()), method) == rest_error
     assert rest_error
     assert rest_error[2] == reason
 

@@ -16,7 +16,7 @@ from services.auth.usernames import MIXED
 from services.common.protobuf.contract import Method, all_methods
 from services.common.protobuf.violations import NOT_A_DATE, REQUIRED
 from services.common.text import BIDIRECTIONAL
-from tests.e2e.sessions import Session
+from tests.e2e.sessions import Session, read_status
 from tests.harness.client import Rejected
 
 METHODS = {method.name: method for method in all_methods()}
@@ -160,7 +160,7 @@ def test_rest_names_fields_as_in_the_request(admin: Session, case: Case) -> None
     response = admin.rest.request(verb, path, json=case.body)
     assert response.status_code == 400, response.text
     expected = {rest: sentence for (rest, _), sentence in case.violations.items()}
-    assert parse(ParseDict(response.json(), Status())) == expected
+    assert parse(read_status(response)) == expected
 
 
 @cases
