@@ -34,16 +34,11 @@ class MailOutbox:
     def __init__(self, passphrase: str, *, is_enabled: bool) -> None:
         self.is_enabled = is_enabled
         self._cipher = SecretCipher(passphrase, purpose="mails")
-        self._callbacks: list[Callable[[], None]] = []
+        self._on_commit: Callable[[], None] | None = None
 
     def on_commit(self, callback: Callable[[], None]) -> None:
-        """Registers a function that is called after this process has committed mails or requests for mail."""
-        self._callbacks.append(callback)
-
-    def wake(self) -> None:
-        """Calls the registered functions."""
-        for callback in self._callbacks:
-            callback()
+        """Sets the function that is called after this process has committed mails."""
+        self._on_commit = callback
 
     def notify(self, tx: Transaction, user: Record, template: Template, **parameters: str) -> None:
         """Adds a mail to a user, unless the user is disabled."""
@@ -61,7 +56,7 @@ class MailOutbox:
                 if not user["disabled"]
             ]
             await tx.run_many(_INSERT, rows)
-            tx.after_commit(self.wake)
+            self._wake_after_commit(tx)
 
     def add(
         self,
@@ -77,7 +72,11 @@ class MailOutbox:
         if self.is_enabled:
             row = self._to_row(uuid7(), template, recipient, parameters, user_id)
             tx.add(_INSERT, **row | ({"expire_time": expire_time} if expire_time else {}))
-            tx.after_commit(self.wake)
+            self._wake_after_commit(tx)
+
+    def _wake_after_commit(self, tx: Transaction) -> None:
+        if self._on_commit:
+            tx.after_commit(self._on_commit)
 
     def _to_row(
         self, mail_id: UUID, template: Template, recipient: str, parameters: dict[str, str], user_id: UUID | None

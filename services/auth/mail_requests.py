@@ -1,7 +1,7 @@
 """Requests for mail to an address: what they do must not depend on whether a user has the address.
 
 A call stores the request, whatever the address is. A background task then looks for the user, so neither the response
-nor its time reveals the result.
+nor its time reveals the result. A call does not wake the task: what the task does next to a call would delay it.
 """
 
 from datetime import timedelta
@@ -29,7 +29,7 @@ MAX_MAILS = 3
 """The number of mails of each kind that a user gets within the window."""
 
 _WINDOW = timedelta(hours=1)
-_IDLE_SECONDS = 5.0
+_IDLE_SECONDS = 2.0
 
 _row = mail_requests.c
 _INSERT = Statement(insert(mail_requests).values({name: bindparam(name) for name in ("id", "kind", "email_key")}))
@@ -72,18 +72,16 @@ class MailRequests:
         record_read([user["id"]] if user else [])  # for the audit log only
         if self._mails.is_enabled:
             await self._db.row(_INSERT, id=uuid7(), kind=kind.value, email_key=email_key)
-            self._mails.wake()
         return Empty()
 
 
 class MailRequestProcessor:
     """Processes requests while its context is open. Several processes can process the requests of one table."""
 
-    def __init__(self, db: Database, mails: MailOutbox) -> None:
+    def __init__(self, db: Database, mails: MailOutbox, *, idle_seconds: float = _IDLE_SECONDS) -> None:
         self._db = db
         self._mails = mails
-        self._task = BackgroundTask(self._run_round, activity="processing mail requests", interval=_IDLE_SECONDS)
-        mails.on_commit(self._task.wake)
+        self._task = BackgroundTask(self._run_round, activity="processing mail requests", interval=idle_seconds)
 
     async def __aenter__(self) -> Self:
         self._task.start()

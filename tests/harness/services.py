@@ -109,7 +109,7 @@ async def serve_auth(
     async with (
         Database(url) as db,
         MailSender(db, outbox, mail),
-        MailRequestProcessor(db, outbox),
+        MailRequestProcessor(db, outbox, idle_seconds=0.1 if mail else 60),
         SigningKeys(db, passphrase, reload_seconds=reload_seconds) as keys,
         ExternalKeys(external, refresh_seconds=external_refresh_seconds) as external_keys,
         AccessLog(db, load_audit_tables("auth")) as log,
