@@ -59,6 +59,7 @@ def test_more_patients_are_appended_below_the_shown_ones(console: Console, admin
     console.open("/patients", "Patients")
     search = console.page.get_by_label("Search patients")
     search.fill(word)
+    console.page.get_by_role("link", name=word).first.wait_for()
     console.page.get_by_role("status").filter(has_text="50 patients shown, more available").wait_for()
     shown = console.page.locator("tbody a").all_inner_texts()
     console.page.get_by_role("button", name="Load more").click()
