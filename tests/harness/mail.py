@@ -33,7 +33,7 @@ class Mailbox:
 
     def config(self, scheme: str = "smtp", credentials: str = "", public_url: str = "") -> MailConfig:
         """Returns the configuration of a client."""
-        config = parse_mail_config(f"{scheme}://{credentials}localhost:{self.port}", SENDER, public_url)
+        config = parse_mail_config(f"{scheme}://{credentials}127.0.0.1:{self.port}", SENDER, public_url)
         assert config
         return config
 
@@ -88,7 +88,7 @@ async def serve_mail(
         )
 
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(build, "localhost", port or mailbox.port, ssl=tls if implicit else None)
+    server = await loop.create_server(build, "127.0.0.1", port or mailbox.port, ssl=tls if implicit else None)
     mailbox.port = server.sockets[0].getsockname()[1]
     async with server:
         yield mailbox
