@@ -105,8 +105,9 @@ class CareTeamService:
             if broken["count"] >= MAX_BROKEN:
                 raise RateLimited
             [granted] = await tx.rows(BREAK_GLASS, patient_id=patient_id, user_id=user_id)
-            members = [row["user_id"] for row in await tx.rows(FIND_TEAM, patient_id=patient_id)]
-            notify_care_team(tx, self._outbox, members, patient_id=patient_id.lower(), actor_id=user_id)
+            if granted["is_first"]:  # the caller could otherwise send any number of mails
+                members = [row["user_id"] for row in await tx.rows(FIND_TEAM, patient_id=patient_id)]
+                notify_care_team(tx, self._outbox, members, patient_id=patient_id.lower(), actor_id=user_id)
             record_change(tx, UUID(patient_id), details=details)
             return BreakGlassResponse(expire_time=granted["expire_time"])
 

@@ -52,16 +52,22 @@ FIND_RESTRICTION = Statement(
 COUNT_BROKEN = Statement(
     select(func.count().label("count"))
     .select_from(grants)
-    .where(_is_of_user, ~_is_member, ~_is_of_patient, grants.c.create_time > func.now() - _period)
+    .where(_is_of_user, ~_is_of_patient, grants.c.expire_time > func.now())
 )
-"""Counts the other patients for which a user broke glass within the period."""
+"""Counts the other patients for which a user broke glass within the period: the access lasts as long."""
 
 _break = insert(grants).values(user_id=_user_id, patient_id=_patient_id, expire_time=func.now() + _period)
+_is_recent = grants.c.create_time > func.now() - _period
 BREAK_GLASS = Statement(
     _break.on_conflict_do_update(
-        index_elements=_key, set_={name: _break.excluded[name] for name in ("create_time", "expire_time")}
-    ).returning(grants.c.expire_time)
+        index_elements=_key,
+        set_={
+            "create_time": case((_is_recent, grants.c.create_time), else_=func.now()),
+            "expire_time": _break.excluded.expire_time,
+        },
+    ).returning(grants.c.expire_time, (grants.c.create_time == func.now()).label("is_first"))
 )
+"""Gives access. It `is_first` if it is the caller's first for the patient within the period: the others extend it."""
 
 LIST_RESTRICTED = Statement(
     select(grants.c.patient_id)

@@ -30,6 +30,7 @@ from tests.patient.care import User as Outsider
 from tests.patient.care import create_restricted
 from tests.patient.factory import create_request
 
+AN_HOUR_LATER = "UPDATE patient_grants SET create_time = create_time - interval '1 h' WHERE user_id = $1"
 ROWS = "SELECT id, payload, delivered_time FROM outbox WHERE key = $1 AND destination = 'notifications' ORDER BY id"
 
 
@@ -106,6 +107,7 @@ def test_members_are_informed_once(
     sql("UPDATE outbox SET delivered_time = NULL, due_time = now() WHERE id = $1", row["id"])  # as after a crash
     eventually(lambda: all(row["delivered_time"] for row in sql(ROWS, patient.id)))
     last = add_member()
+    sql(AN_HOUR_LATER, outsider.id)
     outsider.break_glass(patient)
     eventually(lambda: find_notices(mailbox, last) and all(len(find_notices(mailbox, each)) > 1 for each in members))
     assert [len(find_notices(mailbox, member)) for member in members] == [2, 2]
@@ -120,6 +122,15 @@ def test_notification_commits_with_the_access(outsider: Outsider, patient: Patie
     assert access.occur_time
     assert (request.user_ids, access.patient_id, access.actor_id) == ([USER_ID], patient.id, outsider.id)
     assert abs((access.occur_time - datetime.now(UTC)).total_seconds()) < 60
+
+
+def test_extended_access_is_notified_once_an_hour(outsider: Outsider, patient: Patient, sql: Sql) -> None:
+    for _ in range(3):
+        outsider.break_glass(patient)
+    assert len(sql(ROWS, patient.id)) == 1
+    sql(AN_HOUR_LATER, outsider.id)
+    outsider.break_glass(patient)
+    assert len(sql(ROWS, patient.id)) == 2
 
 
 def test_rejected_call_notifies_nobody(outsider: Outsider, patients: Client, sql: Sql) -> None:
