@@ -29,10 +29,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from services.common.postgres.guards import see_all
 from services.common.postgres.paging import LIMIT, Keyset, Row, constant
 from services.common.postgres.statement import Statement
-from services.patient.models import VISIBLE_PATIENTS, build_record_number_key, patients, select_message
+from services.patient.models import VISIBLE_PATIENTS, build_record_number_key, is_visible, patients, select_message
 
 FEW: Final = 300
 """The number of matches that are sorted at once."""
@@ -225,7 +224,7 @@ def _select_identified() -> ColumnElement[Any]:
         literal_column(build_record_number_key("identified.medical_record_number"), Text)
         == given_key.scalar_subquery(),
     )
-    ids = (see_all(select(each.id)).where(key).scalar_subquery() for key in keys)  # only visible patients are returned
+    ids = (select(each.id).where(key, is_visible(each)).scalar_subquery() for key in keys)
     return select(func.coalesce(*ids)).scalar_subquery()
 
 

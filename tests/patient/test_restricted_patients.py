@@ -130,6 +130,14 @@ def test_searches_omit_the_patient(member: User, outsider: User, patient: Patien
     assert patient.id not in [each.id for each in outsider.client.list_patients(request).patients]
 
 
+def test_restricted_patient_does_not_hide_one_whose_record_number_is_its_email(
+    member: User, outsider: User, patient: Patient
+) -> None:
+    other = member.client.create_patient(create_request(medical_record_number=patient.email))
+    found = outsider.client.list_patients(ListPatientsRequest(query=patient.email))
+    assert [each.id for each in found.patients] == [other.id]
+
+
 def test_page_tokens_do_not_depend_on_the_patient(member: User, outsider: User, patients: Client) -> None:
     name = f"zz {uuid4().hex}"
     first = patients.create_patient(create_request(name=f"{name} 1"))
