@@ -17,5 +17,9 @@ export function redirect(path: string): void {
 }
 
 function read(): string[] {
-  return location.hash.replace(/^#\/?/, "").split("/").filter(Boolean).map(decodeURIComponent);
+  try {
+    return location.hash.replace(/^#\/?/, "").split("/").filter(Boolean).map(decodeURIComponent);
+  } catch {
+    return [location.hash]; // an incomplete percent-encoding: no view has this name
+  }
 }

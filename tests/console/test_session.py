@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 
+import jwt
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Route
 
 from tests.console.browser import Console, Scheme
 from tests.e2e.sessions import ADMIN_EMAIL, Session, a_patient
@@ -63,6 +64,7 @@ VIEWS = {
     "/admin/invitations": "Admin",
     "/admin/dead-letters": "Admin",
     "/nothing": "This page does not exist",
+    "/%": "This page does not exist",
 }
 
 
@@ -120,6 +122,34 @@ def test_tokens_are_refreshed_before_they_expire(built: None, browser: Browser, 
         console.open(view, VIEWS[view])  # its calls wait for the refresh, which needs the token of the previous one
         console.page.locator(shown).first.wait_for()
     assert console.errors == []
+    console.page.close()
+
+
+def test_refresh_that_completes_after_a_sign_out_is_ignored(built: None, browser: Browser, system: Instance) -> None:
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    with Session.sign_up(system) as other:
+        user = other.get("/v1/auth/me")
+    console = Console(browser, system.url)
+    console.page.clock.install()
+    console.page.reload()
+    console.sign_in_admin(system)
+    console.page.route("**/RefreshToken", hold)
+    console.page.clock.fast_forward("14:30")
+    while not held:
+        console.page.evaluate("null")  # meanwhile, Playwright calls `hold`
+    response = held[0].fetch()
+    console.page.get_by_role("button", name="Sign out").click()
+    console.sign_in(user["email"])
+    with console.page.expect_response("**/RefreshToken"):
+        held[0].fulfill(response=response)
+    with console.page.expect_request("**/ListSessions") as request:
+        console.open("/account", "Account")
+    token = request.value.headers["authorization"].removeprefix("Bearer ")
+    assert jwt.decode(token, options={"verify_signature": False})["sub"] == user["id"]
     console.page.close()
 
 

@@ -95,12 +95,13 @@ export function refresh(): Promise<string> {
 }
 
 async function exchange(): Promise<string> {
+  const old = tokens; // meanwhile, the user can sign out, and another one sign in
   try {
-    const pair = await open.refreshToken({ refreshToken: tokens?.refresh ?? "" });
-    store(pair);
+    const pair = await open.refreshToken({ refreshToken: old?.refresh ?? "" });
+    if (tokens === old) store(pair);
     return pair.accessToken;
   } catch (error) {
-    if (ENDING_REASONS.includes(reasonOf(error))) end(true);
+    if (tokens === old && ENDING_REASONS.includes(reasonOf(error))) end(true);
     throw error;
   }
 }
