@@ -3,7 +3,7 @@
 Lists and searches of patients have tests of their own.
 """
 
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -23,6 +23,7 @@ from services.analytics.statistics import COUNT_EVENTS, COUNT_PATIENTS
 from services.auth.models import LIST_USERS
 from services.auth.security_events import read_security_events
 from services.billing.models import LIST_ACCOUNTS
+from services.common.patient_access import ACCESSIBLE
 from services.common.postgres.paging import Listing
 from services.common.protobuf.contract import SERVICES
 from tests.harness.background import Background
@@ -88,14 +89,16 @@ def read_pages(listing: Listing, request: Any, **values: Any) -> Read:
     return read
 
 
-def list_events(patient_id: str = "", kind: int = 0) -> Read:
+def list_events(patient_id: str = "", kind: int = 0, accessible: Sequence[str] | None = None) -> Read:
     listing = LIST_EVENTS[bool(patient_id), bool(kind)]
-    return read_pages(listing, ListPatientEventsRequest(), patient_id=patient_id, type=kind)
+    values = {"patient_id": patient_id, "type": kind, ACCESSIBLE: accessible}
+    return read_pages(listing, ListPatientEventsRequest(), **values)
 
 
-def list_accounts(patient_id: str = "", status: str = "") -> Read:
+def list_accounts(patient_id: str = "", status: str = "", accessible: Sequence[str] | None = None) -> Read:
     listing = LIST_ACCOUNTS[bool(patient_id), bool(status)]
-    return read_pages(listing, ListBillingAccountsRequest(), patient_id=patient_id, status=status)
+    values = {"patient_id": patient_id, "status": status, ACCESSIBLE: accessible}
+    return read_pages(listing, ListBillingAccountsRequest(), **values)
 
 
 def search(service: str, **query: Any) -> Read:
@@ -134,6 +137,7 @@ READS: dict[str, tuple[str, Read]] = {
     "events of a patient with many": ("analytics", list_events(FREQUENT)),
     "events of a patient without any": ("analytics", list_events(UNKNOWN)),
     "events of a patient and a type": ("analytics", list_events(FREQUENT, 2)),
+    "events of accessible patients": ("analytics", list_events(accessible=[FREQUENT])),
     "dead letters": ("analytics", read_pages(LIST_DEAD_LETTERS, ListDeadLettersRequest())),
     "statistics of a month by day": ("analytics", count_events("day", 30)),
     "statistics of a year by week": ("analytics", count_events("week", 365)),
@@ -145,6 +149,7 @@ READS: dict[str, tuple[str, Read]] = {
     "security events of a subject": ("auth", list_security_events(subject_id=FREQUENT)),
     "security events of a time": ("auth", list_security_events(start_time=NOW, end_time=NOW + timedelta(hours=1))),
     "accounts": ("billing", list_accounts()),
+    "accounts of accessible patients": ("billing", list_accounts(accessible=[FREQUENT])),
     "accounts of a patient": ("billing", list_accounts(FREQUENT)),
     "accounts of a frequent status": ("billing", list_accounts(status="ACTIVE")),
     "accounts of a rare status": ("billing", list_accounts(status="CLOSED")),
