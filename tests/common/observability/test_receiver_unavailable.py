@@ -1,14 +1,12 @@
 """Tests that an unavailable receiver affects neither calls nor logs, and that export resumes."""
 
-from pathlib import Path
-
 from deploy.settings import HOST
 from tests.common.observability.conftest import SHORT_INTERVALS
 from tests.e2e.sessions import Session, a_patient
 from tests.harness.otlp import run_receiver
 from tests.harness.system import NewFolder
 from tests.harness.waiting import eventually
-from tools.instance import run_instance
+from tools.instance import Instance, run_instance
 from tools.ports import free_port
 
 CALLS = 200
@@ -20,18 +18,20 @@ def test_unavailable_receiver_does_not_affect_calls(new_folder: NewFolder) -> No
         new_folder("away"), PULSETRACK_OTLP_ENDPOINT=f"{HOST}:{port}", PULSETRACK_RATE_LIMITS="off", **SHORT_INTERVALS
     ) as instance:
         with Session.sign_up(instance) as user:
+            before = count_lines(instance)
             for _ in range(CALLS):
                 user.post("/v1/patients", a_patient())
-            lines = [line for log in (instance.folder / "logs").glob("*.log") for line in read_lines(log)]
+            added = count_lines(instance) - before
             with run_receiver(port) as receiver:
                 user.post("/v1/patients", a_patient())
                 services = {"gateway", "patient", "billing", "analytics"}
                 eventually(lambda: services <= {span.service for span in receiver.spans})
                 eventually(lambda: receiver.points)
         assert instance.stop() == 0
-    assert len(lines) < CALLS, lines  # each process logs its attempts at a fixed interval
+    assert added < CALLS / 4  # each process logs its attempts at a fixed interval
 
 
-def read_lines(log: Path) -> list[str]:
-    """Returns the lines of a log, except the access log."""
-    return log.read_text(encoding="utf-8").splitlines() if log.name != "access.log" else []
+def count_lines(instance: Instance) -> int:
+    """Returns the number of lines in all logs except the access log."""
+    logs = [log for log in (instance.folder / "logs").glob("*.log") if log.name != "access.log"]
+    return sum(len(log.read_text(encoding="utf-8").splitlines()) for log in logs)
