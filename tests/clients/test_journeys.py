@@ -12,7 +12,7 @@ from tests.requests.tool import find_program, output, run
 from tools.instance import Instance
 from tools.local.process import ROOT
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(300)]
 
 HERE = Path(__file__).parent
 DOCUMENT = str(ROOT / "gen" / "openapi.json")

@@ -39,6 +39,7 @@ def make(target: str, checkout: Path, data: Path) -> Result:
     )
 
 
+@pytest.mark.soak
 def test_targets_work_in_paths_with_spaces_and_umlauts(checkout: Path, tmp_path: Path) -> None:
     data = tmp_path / "daten für später"
     with run_instance(data, checkout) as instance:

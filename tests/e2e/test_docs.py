@@ -97,7 +97,7 @@ def field(response: Locator, name: str) -> str:
     return str(json.loads(response.locator("code").first.inner_text())[name])
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", ["wide", pytest.param("phone", marks=pytest.mark.soak)])
 def test_user_signs_up_logs_in_and_creates_a_patient_in_the_reference(
     system: Instance, browser: Browser, size: str
 ) -> None:

@@ -39,6 +39,7 @@ def find_pid(instance: Instance, program: str) -> int | None:
     return None
 
 
+@pytest.mark.soak
 def test_processes_restart_on_a_full_disk_and_the_system_recovers(small_disk: Path) -> None:
     with run_instance(small_disk / "data") as instance, Session.sign_up(instance) as session:
         created = session.post("/v1/patients", a_patient())

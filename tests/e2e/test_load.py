@@ -59,6 +59,7 @@ def test_exceeded_limit_exits_with_1(system: Instance, tmp_path: Path) -> None:
     assert f"FAILED {failure}" in result.stdout
 
 
+@pytest.mark.soak
 def test_calls_over_the_rate_limits_fail_and_are_explained(new_folder: NewFolder, tmp_path: Path) -> None:
     with run_instance(new_folder("limited")) as instance:
         result, written = run_load(

@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.e2e.sessions import Session, a_patient
 from tests.harness.broker import Broker
@@ -22,6 +23,7 @@ def check_journey(instance: Instance) -> None:
         eventually(lambda: session.get("/v1/analytics/events", patientId=created).get("events"))
 
 
+@pytest.mark.soak
 def test_remaining_workers_serve_when_one_of_each_service_is_killed(new_folder: NewFolder) -> None:
     with run_instance(new_folder("workers"), PULSETRACK_WORKERS="2") as instance:
         for worker in ("auth", "billing", "patient", "analytics"):

@@ -134,6 +134,7 @@ def test_reflection_streams_are_rate_limited_per_address(tmp_path: Path) -> None
         gateway.call(method_named("GetPatient").path, gateway.bearer)
 
 
+@pytest.mark.soak
 def test_idle_reflection_stream_is_closed(gateway: Gateway) -> None:
     with ExitStack() as stack:
         call = reflect(gateway, stack)

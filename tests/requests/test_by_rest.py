@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from services.common.protobuf.contract import SERVICES
 from tests.requests.tool import output, run
 from tools.instance import Instance
@@ -37,6 +39,7 @@ def test_httpyac_runs_the_http_files(system: Instance) -> None:
     assert (summary["totalRequests"], summary["successRequests"]) == (COUNT, COUNT)
 
 
+@pytest.mark.soak
 def test_both_tools_fail_if_a_response_is_not_as_expected(system: Instance) -> None:
     assert run(*newman(system, "a wrong password")).returncode != 0
     assert run(*httpyac(system, "a wrong password")).returncode != 0
