@@ -121,6 +121,7 @@ class Patient(Schema):
     create_time: datetime
     update_time: datetime
     etag: str
+    restricted: bool = False
 
 
 class PatientPage(Schema):
