@@ -67,13 +67,17 @@ def read_memory(instance: Instance) -> dict[str, float]:
 
 
 def read_allocated(port: int) -> int:
-    """Returns the bytes that Envoy has allocated, once its statistics, up to 5 s old, show that the load has ended."""
+    """Returns the bytes that Envoy has allocated, once its statistics, up to 5 s old, show that the load has ended.
+
+    Then only its own connections are left, over which it fetches the keys.
+    """
+    names = ("server.total_connections", "cluster.keys.upstream_cx_active", "server.memory_allocated")
 
     def read() -> int:
-        text = httpx.get(f"http://127.0.0.1:{port}/stats?filter=^server.(memory_allocated|total_connections)$").text
-        statistics = dict(line.split(": ") for line in text.splitlines())
-        is_idle = int(statistics["server.total_connections"]) <= 2  # its own connections fetch both sets of keys
-        return is_idle and int(statistics["server.memory_allocated"])
+        text = httpx.get(f"http://127.0.0.1:{port}/stats?filter=^({'|'.join(names)})$").text
+        values = {name: int(value) for name, value in (line.split(": ") for line in text.splitlines())}
+        total, own, allocated = (values[name] for name in names)
+        return total <= own and allocated
 
     return eventually(read)
 
