@@ -88,8 +88,15 @@ def _parse_sender(text: str) -> Address:
 
 
 def _parse_public_url(text: str) -> str:
-    parts = urlsplit(text)
-    is_valid = parts.scheme in {"https", "http"} and parts.netloc and text.isascii() and text.isprintable()
-    if text and (not is_valid or " " in text or parts.query or parts.fragment):
+    if text and not _is_public_url(text):
         raise SettingsError("PULSETRACK_PUBLIC_URL is not https://host[:port][/path]")
     return text.rstrip("/")
+
+
+def _is_public_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    is_plain = text.isascii() and text.isprintable() and " " not in text and not (parts.query or parts.fragment)
+    return is_plain and parts.scheme in {"https", "http"} and parts.netloc != ""

@@ -103,7 +103,7 @@ def test_sender_may_have_a_name(sender: str, expected: str) -> None:
         *(("MAIL_FROM", text) for text in ("", "no-reply", "A <a@x.test>, b@x.test", "a@x.test\nBcc: b@x.test")),
         *(
             ("PUBLIC_URL", text)
-            for text in ("clinic.test", "javascript:alert(1)", "https://x.test/?a", "https://x.test/#a")
+            for text in ("clinic.test", "javascript:alert(1)", "https://x.test/?a", "https://x.test/#a", "https://[")
         ),
     ],
     ids=ascii,
