@@ -6,12 +6,12 @@ from envoy.conditions import condition_filter, etag_filters
 from envoy.extension import Config, extension
 from envoy.headers import allow_list, message_present, size_limit
 from envoy.json_bodies import json_body_filter
+from envoy.local_replies import local_reply_config
 from envoy.names import BUFFER, COMPRESSOR, CORS, JWT, TRANSCODER
 from envoy.oauth import oauth_filter
 from envoy.overload import reset_limits
 from envoy.queries import query_filter
 from envoy.rate_limits import rate_limit_filter
-from envoy.replies import local_reply_config
 from envoy.rest_requests import custom_method_filter, head_filter, json_lines_filter
 from envoy.routes import route_config
 from envoy.site import site_filters

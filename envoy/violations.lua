@@ -1,6 +1,6 @@
 -- Responses to requests with invalid fields, in the format of the services' errors.
 
-local JWT_METADATA, CLAIMS = "envoy.filters.http.jwt_authn", "token"
+local JWT_METADATA, CLAIMS, ISSUER = "envoy.filters.http.jwt_authn", "token", "pulsetrack-auth"
 local REJECTED = '{"code":3,"message":"%s","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo",'
   .. '"reason":"%s","domain":"pulsetrack","metadata":{}}%s]}'
 local BAD_REQUEST = ',{"@type":"type.googleapis.com/google.rpc.BadRequest","fieldViolations":[%s]}'
@@ -24,7 +24,7 @@ local function is_permitted(handle, roles, scope)
   local metadata = handle:streamInfo():dynamicMetadata():get(JWT_METADATA)
   local claims = metadata and metadata[CLAIMS]
   if not claims then return false end
-  if claims.iss ~= "pulsetrack-auth" then return roles:find("|USER|", 1, true) ~= nil end -- the service finds the role
+  if claims.iss ~= ISSUER then return roles:find("|USER|", 1, true) ~= nil end -- the service finds the role
   if type(claims.role) ~= "string" then return false end
   if roles:find("|" .. claims.role .. "|", 1, true) then return true end
   local scopes = " " .. tostring(claims.scope) .. " "
