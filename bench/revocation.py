@@ -97,11 +97,11 @@ async def _open_places(instance: Instance) -> AsyncIterator[dict[str, Call]]:
     addresses = {"port of the service": instance.state().ports, "gateway": dict.fromkeys(SERVICES, instance.port)}
     async with AsyncExitStack() as stack:
         places: dict[str, Call] = {}
-        for door, ports in addresses.items():
+        for way, ports in addresses.items():
             for service, full_name in SERVICES.items():
                 path = next(method.path for method in methods(full_name) if method.access.kind is AccessKind.USERS)
                 channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"{HOST}:{ports[service]}"))
-                places[f"{service}, {door}"] = partial(_call, channel.unary_unary(path))
+                places[f"{service}, {way}"] = partial(_call, channel.unary_unary(path))
         yield places
 
 

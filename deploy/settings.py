@@ -105,8 +105,8 @@ class Settings:
         lines = []
         if self.sign_up == "open":
             lines.append(
-                "Sign-up is open: anyone who can reach the gateway can create a user and read every patient. "
-                "With PULSETRACK_SIGN_UP=invite, users need an invitation of an admin"
+                "Sign-up is open: anyone who can reach the gateway can create a user and read every patient that is "
+                "not restricted. With PULSETRACK_SIGN_UP=invite, users need an invitation of an admin"
             )
         if not sends_mail:
             lines.append(

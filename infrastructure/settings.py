@@ -159,7 +159,7 @@ class Environment:
     alarm_email: str | None = None
     """The address that receives alarms after it confirms the subscription. If None, alarms are not sent."""
     sign_up: Literal["open", "invite", "closed"] = "invite"
-    """Who can sign up. With `open`, any visitor can create a user, who can then read every patient."""
+    """Who can sign up. With `open`, any visitor can create a user, who can then read unrestricted patients."""
     admin_second_factor: Literal["optional", "required"] = "optional"
     """Whether admins need a second factor. With `required`, an admin without one has the permissions of a user."""
     mail: Mail | None = None

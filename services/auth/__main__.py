@@ -34,7 +34,7 @@ from services.common.audit.interceptor import AccessInterceptors
 from services.common.audit.seals import Sealer
 from services.common.observability.export import export_telemetry
 from services.common.observability.logging import configure_logging
-from services.common.postgres.database import open_database
+from services.common.postgres.database import Database, open_database
 from services.common.postgres.retention import Retention
 from services.common.protobuf.contract import SERVICES
 from services.common.rpc.server import run, serve
@@ -127,11 +127,6 @@ async def main() -> None:
     if mail is None:
         _log.warning("PULSETRACK_SMTP_URL is not set: no mail is sent")
     outbox = MailOutbox(settings.key_passphrase, is_enabled=mail is not None)
-    lifetimes = Lifetimes(
-        access_token=settings.access_token_seconds,
-        refresh_token=settings.refresh_token_seconds,
-        service_token=settings.service_token_seconds,
-    )
     async with (
         open_database(settings) as db,
         Sealer(db, AUDIT) as sealer,
@@ -143,20 +138,7 @@ async def main() -> None:
         ExternalKeys(settings.parse_external_issuer()) as external,
         AccessLog(db, AUDIT, people_per_second=settings.people_per_second) as log,
     ):
-        auth = AuthService(
-            db,
-            outbox,
-            keys,
-            Passwords(),
-            rules=PasswordRules(settings.breached_passwords),
-            service_secrets=settings.parse_service_secrets(),
-            lifetimes=lifetimes,
-            factors=FactorStore(
-                settings.key_passphrase, required_for_admins=settings.admin_second_factor == "required"
-            ),
-            requires_verified_email=settings.verified_email == "required",
-            external=external,
-        )
+        auth = _create_service(settings, db, outbox, keys, external)
         await auth.users.ensure_admin(settings.admin_email, settings.admin_password)
 
         await serve(
@@ -168,6 +150,27 @@ async def main() -> None:
             audit=AccessInterceptors(log, path_ids_are_subjects=True),
             admission=create_authorization(db, sign_up=settings.sign_up),
         )
+
+
+def _create_service(
+    settings: AuthSettings, db: Database, outbox: MailOutbox, keys: SigningKeys, external: ExternalKeys
+) -> AuthService:
+    return AuthService(
+        db,
+        outbox,
+        keys,
+        Passwords(),
+        rules=PasswordRules(settings.breached_passwords),
+        service_secrets=settings.parse_service_secrets(),
+        lifetimes=Lifetimes(
+            access_token=settings.access_token_seconds,
+            refresh_token=settings.refresh_token_seconds,
+            service_token=settings.service_token_seconds,
+        ),
+        factors=FactorStore(settings.key_passphrase, required_for_admins=settings.admin_second_factor == "required"),
+        requires_verified_email=settings.verified_email == "required",
+        external=external,
+    )
 
 
 if __name__ == "__main__":

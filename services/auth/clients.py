@@ -156,10 +156,9 @@ class Clients:
 
     def _find_lifetime(self, client: Record) -> int:
         """Returns the lifetime of a token in seconds. A token expires no later than the client and the secret."""
-        expire_time = client["expire_time"]
-        return min(
-            self._token_seconds, int(expire_time.timestamp() - time.time()) if expire_time else self._token_seconds
-        )
+        if client["expire_time"] is None:
+            return self._token_seconds
+        return min(self._token_seconds, int(client["expire_time"].timestamp() - time.time()))
 
 
 def _find_violations(request: CreateClientRequest) -> dict[str, str]:

@@ -84,11 +84,13 @@ class MailRequestProcessor:
         self._task = BackgroundTask(self._run_round, activity="processing mail requests", interval=idle_seconds)
 
     async def __aenter__(self) -> Self:
-        self._task.start()
+        if self._mails.is_enabled:  # otherwise there are no requests
+            self._task.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._task.stop()
+        if self._mails.is_enabled:
+            await self._task.stop()
 
     async def _run_round(self) -> bool:
         """Processes one request. Returns True if there may be more."""

@@ -35,7 +35,7 @@ from services.common.postgres.database import Database
 from services.common.postgres.statement import Statement
 from services.common.retry import retry_while_unavailable
 
-RETENTION_DAYS = 7
+RETENTION = timedelta(days=7)
 """How long it is recorded that a mail was sent. In this time, a request of another service is not repeated."""
 
 _LEASE = timedelta(minutes=2)

@@ -204,6 +204,7 @@ mailed_invitations = Table(
     Column("digest", LargeBinary, nullable=False, unique=True),
 )
 """The mailed tokens of invitations. They differ from the admin's tokens, so their use verifies the email address."""
+
 clients = Table(
     "clients",
     metadata,

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from sqlalchemy import func, select
 
-from services.auth.mail_sender import RETENTION_DAYS
+from services.auth.mail_sender import RETENTION
 from services.auth.models import (
     email_verifications,
     invitations,
@@ -34,5 +34,5 @@ OLD_ROWS = (
     # First, because their rows refer to those of invitations.
     OldRows(mailed_invitations, _expire_time_of_mailed_invitation, _HOUR),
     OldRows(invitations, invitations.c.expire_time, _MONTH),
-    OldRows(mails, mails.c.end_time, timedelta(RETENTION_DAYS)),
+    OldRows(mails, mails.c.end_time, RETENTION),
 )

@@ -78,7 +78,7 @@ class ServiceTrust:
 
     async def trust_bundle(self) -> TrustBundle:
         """Returns what verifiers of tokens need to know. Raises DependencyUnavailable."""
-        return replace(await self._keys.trust_bundle(), external_issuer=self._external.issuer)
+        return replace(self._keys.trust_bundle(), external_issuer=self._external.issuer)
 
 
 class AuthService:

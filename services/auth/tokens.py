@@ -112,7 +112,7 @@ class SigningKeys:
             raise DependencyUnavailable
         return msgspec.json.encode({"keys": [_build_public_jwk(key) for key in self._keys]})
 
-    async def trust_bundle(self) -> TrustBundle:
+    def trust_bundle(self) -> TrustBundle:
         """Returns the public keys and the revocations. Raises DependencyUnavailable, as `jwks` does."""
         return TrustBundle(jwks=self.jwks(), revocations=self._revocations, ended_session_ids=self._ended_sessions)
 

@@ -14,10 +14,8 @@ from services.common.context import Caller
 from services.common.errors import TokenInvalid
 from services.common.rpc.token_rules import CLOCK_SKEW_SECONDS, MAX_EXTERNAL_TOKEN_SECONDS
 
-ALGORITHMS = ("RS256", "ES256")
-"""The signature algorithms that are accepted. The key decides which of them applies."""
-
 _ALGORITHM_OF = {("RSA", None): "RS256", ("EC", "P-256"): "ES256"}
+"""The signature algorithms that are accepted, by the type and the curve of the key."""
 _MIN_RSA_BITS = 2048
 _MAX_SUBJECT = 255  # OpenID Connect Core, section 2
 
