@@ -117,9 +117,9 @@ def test_tokens_are_refreshed_before_they_expire(built: None, browser: Browser, 
     console.page.reload()
     console.sign_in_admin(system)
     for view, shown in (("/account", "tbody tr"), ("/statistics", "figure")):
+        console.page.clock.fast_forward("14:30")
         with console.page.expect_request("**/RefreshToken"):
-            console.page.clock.fast_forward("14:30")
-        console.open(view, VIEWS[view])  # its calls wait for the refresh, which needs the token of the previous one
+            console.open(view, VIEWS[view])  # its calls wait for the refresh, which needs the token of the previous one
         console.page.locator(shown).first.wait_for()
     assert console.errors == []
     console.page.close()
@@ -139,9 +139,11 @@ def test_refresh_that_completes_after_a_sign_out_is_ignored(built: None, browser
     console.sign_in_admin(system)
     console.page.route("**/RefreshToken", hold)
     console.page.clock.fast_forward("14:30")
+    console.open("/statistics", "Statistics")
     while not held:
         console.page.evaluate("null")  # meanwhile, Playwright calls `hold`
     response = held[0].fetch()
+    console.open("/patients", "Patients")
     console.page.get_by_role("button", name="Sign out").click()
     console.sign_in(user["email"])
     with console.page.expect_response("**/RefreshToken"):

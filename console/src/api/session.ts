@@ -19,7 +19,6 @@ interface Tokens {
 
 let tokens: Tokens | undefined;
 let refreshing: Promise<string> | undefined;
-let timer = 0;
 
 export const user = signal<User | undefined>(undefined);
 /** Whether the last session was ended by the server. */
@@ -51,13 +50,12 @@ export function signOut(): void {
 
 /** Ends the session in the console after the server has ended it. */
 export function end(byServer: boolean): void {
-  clearTimeout(timer);
   tokens = undefined;
   user.value = undefined;
   ended.value = byServer;
 }
 
-/** Adds the access token to calls, and refreshes it before it expires or when a service rejects it. */
+/** Adds the access token to calls. A call refreshes it if it is about to expire, or if a service rejects it. */
 export const authenticate: Interceptor = (next) => async (request) => {
   request.header.set("authorization", `Bearer ${await accessToken()}`);
   try {
@@ -80,8 +78,6 @@ function store(pair: TokenPair): void {
   const lifetime = pair.expiresIn * 1000;
   const wait = Math.max(lifetime - REFRESH_EARLY_MILLISECONDS, lifetime / 2);
   tokens = { access: pair.accessToken, refresh: pair.refreshToken, refreshAt: Date.now() + wait };
-  clearTimeout(timer);
-  timer = window.setTimeout(() => refresh().catch(() => undefined), wait);
 }
 
 async function accessToken(): Promise<string> {
