@@ -11,9 +11,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-OUTPUT = ROOT / "build" / "console"
-"""The folder of the built files."""
+from console import OUTPUT, ROOT
 
 _HERE = ROOT / "console"
 _PACKAGES = _HERE / "node_modules"

@@ -3,7 +3,7 @@
 import gzip
 import re
 
-from console.build import OUTPUT
+from console import OUTPUT
 
 MAX_BYTES = 120_000
 

@@ -3,7 +3,6 @@
 import sys
 from pathlib import Path
 
-from console.build import is_current
 from deploy.errors import StartError
 from tools.local.console import Console
 from tools.local.process import Command, run_to_end
@@ -13,6 +12,8 @@ _COMMAND = Command(argv=("nice", sys.executable, "-m", "console"))
 
 async def build_console(url: str, logs: Path, output: Console) -> None:
     """Builds the console unless it is current, and prints its URL or why it could not be built."""
+    from console.build import is_current  # noqa: PLC0415 - takes 10 ms, and PulseTrack is ready by then
+
     if not is_current():
         output.print("Building the web console")
         try:

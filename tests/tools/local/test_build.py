@@ -23,7 +23,7 @@ class Output(Console):
 
 def build_outdated(command: str, logs: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Runs the build of an outdated console with a shell command in place of it, and returns what is printed."""
-    monkeypatch.setattr(build, "is_current", lambda: False)
+    monkeypatch.setattr("console.build.is_current", lambda: False)
     monkeypatch.setattr(build, "_COMMAND", Command(argv=("sh", "-c", command)))
     output = Output()
     asyncio.run(build.build_console("http://gateway", logs, output))
