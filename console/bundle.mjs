@@ -37,7 +37,7 @@ cpSync(join(HERE, "public"), folder, { recursive: true });
 const packages = Object.keys(metafile.inputs).flatMap((path) => /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1] ?? []);
 writeFileSync(join(folder, "licenses.txt"), [...new Set(packages)].sort().map(licenseOf).join("\n"));
 
-/** Returns the license of a package. Some packages of a family contain only its name. */
+/** Returns the license of a package. Some packages state its name but do not include its text. */
 function licenseOf(name) {
   const packageFolder = join(HERE, "node_modules", name);
   const { version, license } = JSON.parse(readFileSync(join(packageFolder, "package.json"), "utf8"));

@@ -20,11 +20,6 @@ export function ageAt(birth: string, today: string): number {
   return Math.max(0, today.slice(5) < birth.slice(5) ? years - 1 : years);
 }
 
-/** Returns a random identifier. Unlike crypto.randomUUID, it is available on pages without TLS. */
-export function randomId(): string {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
 function pad(number: number): string {
   return String(number).padStart(2, "0");
 }

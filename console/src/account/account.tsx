@@ -3,7 +3,7 @@
 import { user } from "../api/session";
 import { Role } from "../gen/pulsetrack/options/v1/access_pb";
 import { text } from "../strings";
-import { Badge, Identifier, Text } from "../ui/content";
+import { Badge, Fact, Identifier, Text } from "../ui/content";
 import { Page } from "../ui/page";
 import { Password } from "./password";
 import { SecondFactor } from "./second-factor";
@@ -28,34 +28,21 @@ function Profile() {
   if (!me) return null;
   return (
     <dl class="card facts">
-      <div>
-        <dt>{text.account.username}</dt>
-        <dd>
-          <Text value={me.username} />
-        </dd>
-      </div>
-      <div>
-        <dt>{text.fields.email}</dt>
-        <dd>
-          <Text value={me.email} />
-        </dd>
-      </div>
-      <div>
-        <dt>{text.account.role}</dt>
-        <dd>{me.role === Role.ADMIN ? text.account.admin : text.account.user}</dd>
-      </div>
-      <div>
-        <dt>{text.account.secondFactor}</dt>
-        <dd>
-          <Badge kind={me.secondFactor ? "good" : "neutral"}>{me.secondFactor ? text.account.on : text.account.off}</Badge>
-        </dd>
-      </div>
-      <div>
-        <dt>{text.patient.id}</dt>
-        <dd>
-          <Identifier value={me.id} />
-        </dd>
-      </div>
+      <Fact label={text.account.username}>
+        <Text value={me.username} />
+      </Fact>
+      <Fact label={text.fields.email}>
+        <Text value={me.email} />
+      </Fact>
+      <Fact label={text.account.role}>
+        {me.role === Role.ADMIN ? text.account.admin : text.account.user}
+      </Fact>
+      <Fact label={text.account.secondFactor}>
+        <Badge kind={me.secondFactor ? "good" : "neutral"}>{me.secondFactor ? text.account.on : text.account.off}</Badge>
+      </Fact>
+      <Fact label={text.patient.id}>
+        <Identifier value={me.id} />
+      </Fact>
     </dl>
   );
 }

@@ -5,16 +5,16 @@ import { auths } from "../api/clients";
 import { text } from "../strings";
 import { useAction } from "../ui/action";
 import { Field } from "../ui/field";
+import { readForm } from "../ui/form";
 import { ProblemNotice } from "../ui/states";
 import { Username } from "./username";
 
 export function Password() {
   const { busy, problem, run } = useAction();
   const submit = async (event: TargetedEvent<HTMLFormElement>) => {
-    event.preventDefault();
     const form = event.currentTarget;
-    const values = new FormData(form);
-    const request = { currentPassword: String(values.get("current_password")), newPassword: String(values.get("new_password")) };
+    const values = readForm(event);
+    const request = { currentPassword: values("current_password"), newPassword: values("new_password") };
     if (await run(() => auths.changePassword(request), text.password.changed)) form.reset();
   };
   const errors = problem?.fields ?? {};

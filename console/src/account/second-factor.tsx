@@ -8,6 +8,7 @@ import { text } from "../strings";
 import { useAction } from "../ui/action";
 import { Badge, Identifier } from "../ui/content";
 import { Field } from "../ui/field";
+import { readForm, type FormValues } from "../ui/form";
 import { Notice, ProblemNotice } from "../ui/states";
 import { Username } from "./username";
 
@@ -70,7 +71,7 @@ function Enroll({ onEnrolled }: { onEnrolled: (enrollment: Enrollment) => void }
 }
 
 function Confirm({ enrollment, onConfirmed }: { enrollment: Enrollment; onConfirmed: (codes: string[]) => void }) {
-  const confirm = async (values: (name: string) => string) => {
+  const confirm = async (values: FormValues) => {
     const { recoveryCodes } = await auths.confirmSecondFactor({ code: values("code") });
     user.value = await auths.getCurrentUser({});
     onConfirmed(recoveryCodes);
@@ -87,7 +88,7 @@ function Confirm({ enrollment, onConfirmed }: { enrollment: Enrollment; onConfir
 }
 
 function Remove({ onRemoved }: { onRemoved: () => void }) {
-  const remove = async (values: (name: string) => string) => {
+  const remove = async (values: FormValues) => {
     await auths.removeSecondFactor({ currentPassword: values("password"), code: values("code") });
     user.value = await auths.getCurrentUser({});
     onRemoved();
@@ -103,16 +104,15 @@ function Remove({ onRemoved }: { onRemoved: () => void }) {
 interface StepProperties {
   hint: string;
   submit: string;
-  call: (values: (name: string) => string) => Promise<void>;
+  call: (values: FormValues) => Promise<void>;
   children: ComponentChildren;
 }
 
 function Step({ hint, submit, call, children }: StepProperties) {
   const { busy, problem, run } = useAction();
   const send = (event: TargetedEvent<HTMLFormElement>) => {
-    event.preventDefault();
-    const values = new FormData(event.currentTarget);
-    void run(() => call((name) => String(values.get(name) ?? "")));
+    const values = readForm(event);
+    void run(() => call(values));
   };
   return (
     <form class="card form" onSubmit={send} noValidate>

@@ -13,10 +13,11 @@ import { Table, type Column } from "../ui/table";
 
 export function Sessions() {
   const { busy, problem, run } = useAction();
-  const pages = usePages(async (pageToken, signal) => {
-    const page = await auths.listSessions({ pageToken }, { signal });
-    return { items: page.sessions, nextPageToken: page.nextPageToken };
-  }, []);
+  const pages = usePages(
+    (pageToken, signal) => auths.listSessions({ pageToken }, { signal }),
+    (page) => page.sessions,
+    [],
+  );
   const revoke = async (session: Session) => {
     const done = await run(() => auths.revokeSessions({ sessionId: session.id }), text.sessions.ended);
     if (done && session.current) end(true);

@@ -1,4 +1,4 @@
-// What only admins see: users, invitations and dead letters.
+// The views of admins: users, invitations and dead letters.
 
 import { text } from "../strings";
 import { Page } from "../ui/page";

@@ -12,10 +12,11 @@ import { Table, type Column } from "../ui/table";
 
 export function DeadLetters() {
   const { busy, problem, run } = useAction();
-  const pages = usePages(async (pageToken, signal) => {
-    const page = await analytics.listDeadLetters({ pageToken }, { signal });
-    return { items: page.deadLetters, nextPageToken: page.nextPageToken };
-  }, []);
+  const pages = usePages(
+    (pageToken, signal) => analytics.listDeadLetters({ pageToken }, { signal }),
+    (page) => page.deadLetters,
+    [],
+  );
   const replay = async (letter: DeadLetter) => {
     await run(() => analytics.replayDeadLetter({ id: letter.id }), text.deadLetters.replayed);
     await pages.restart(); // a failed replay changes the reason and the number of attempts

@@ -10,6 +10,7 @@ import { text } from "../strings";
 import { useAction } from "../ui/action";
 import { Badge, Identifier, Text, Time } from "../ui/content";
 import { Field } from "../ui/field";
+import { readForm } from "../ui/form";
 import { PageList } from "../ui/page-list";
 import { Empty, Notice, ProblemNotice } from "../ui/states";
 import { Table, type Column } from "../ui/table";
@@ -19,10 +20,11 @@ const KINDS = ["neutral", "warning", "good", "neutral", "neutral"] as const;
 
 export function Invitations() {
   const { busy, problem, run } = useAction();
-  const pages = usePages(async (pageToken, signal) => {
-    const page = await auths.listInvitations({ pageToken }, { signal });
-    return { items: page.invitations, nextPageToken: page.nextPageToken };
-  }, []);
+  const pages = usePages(
+    (pageToken, signal) => auths.listInvitations({ pageToken }, { signal }),
+    (page) => page.invitations,
+    [],
+  );
   const revoke = (invitation: Invitation) =>
     run(async () => {
       await auths.revokeInvitation({ id: invitation.id });
@@ -66,12 +68,10 @@ function Invite({ onCreated }: { onCreated: () => void }) {
   const { busy, problem, run } = useAction();
   const [token, setToken] = useState("");
   const submit = async (event: TargetedEvent<HTMLFormElement>) => {
-    event.preventDefault();
     const form = event.currentTarget;
-    const values = new FormData(form);
+    const values = readForm(event);
     const done = await run(async () => {
-      const email = String(values.get("email"));
-      const created = await auths.createInvitation({ email, role: Number(values.get("role")) });
+      const created = await auths.createInvitation({ email: values("email"), role: Number(values("role")) });
       setToken(created.token);
       onCreated();
     });

@@ -14,10 +14,11 @@ import { Table, type Column } from "../ui/table";
 
 export function Users() {
   const { busy, problem, run } = useAction();
-  const pages = usePages(async (pageToken, signal) => {
-    const page = await auths.listUsers({ pageToken }, { signal });
-    return { items: page.users, nextPageToken: page.nextPageToken };
-  }, []);
+  const pages = usePages(
+    (pageToken, signal) => auths.listUsers({ pageToken }, { signal }),
+    (page) => page.users,
+    [],
+  );
   const change = (user: User, fields: { role: Role } | { disabled: boolean }, message: string) =>
     run(async () => {
       const updateMask = { paths: Object.keys(fields) };

@@ -2,7 +2,7 @@
 
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { recoveries } from "./connection";
-import { Pages, type Page } from "./pages";
+import { Pages } from "./pages";
 import { isAborted, toProblem, type Problem } from "./problem";
 
 export interface Loaded<Value> {
@@ -34,11 +34,16 @@ export function useLoaded<Value>(load: (signal: AbortSignal) => Promise<Value>, 
   };
 }
 
-/** Loads the first page of a list, and again when an input changes. */
-export function usePages<Item>(
-  load: (pageToken: string, signal: AbortSignal) => Promise<Page<Item>>,
+/** Calls a list method for the first page, and again when an input changes. */
+export function usePages<Response extends { nextPageToken: string }, Item>(
+  call: (pageToken: string, signal: AbortSignal) => Promise<Response>,
+  itemsOf: (response: Response) => Item[],
   inputs: unknown[],
 ): Pages<Item> {
+  const load = async (pageToken: string, signal: AbortSignal) => {
+    const response = await call(pageToken, signal);
+    return { items: itemsOf(response), nextPageToken: response.nextPageToken };
+  };
   const pages = useMemo(() => new Pages(load), inputs);
   useRestarts(pages);
   return pages;

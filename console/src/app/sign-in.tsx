@@ -2,16 +2,17 @@
 
 import type { TargetedEvent } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { toProblem } from "../api/problem";
+import { reasonOf } from "../api/problem";
 import { ended, signIn, verify } from "../api/session";
 import { text } from "../strings";
+import { useAction } from "../ui/action";
 import { Field } from "../ui/field";
+import { readForm } from "../ui/form";
 import { Notice } from "../ui/states";
 
 export function SignIn() {
   const [challenge, setChallenge] = useState("");
-  const [problem, setProblem] = useState("");
-  const [busy, setBusy] = useState(false);
+  const { busy, problem, run } = useAction();
   const form = useRef<HTMLFormElement>(null);
 
   useEffect(() => {
@@ -20,20 +21,15 @@ export function SignIn() {
   }, [challenge]);
 
   const submit = async (event: TargetedEvent<HTMLFormElement>) => {
-    event.preventDefault();
-    const values = new FormData(event.currentTarget);
-    const value = (name: string) => String(values.get(name) ?? "");
-    setBusy(true);
-    setProblem("");
-    try {
-      if (challenge) await verify(challenge, value("code"));
-      else setChallenge(await signIn(value("email"), value("password")));
-    } catch (error) {
-      const found = toProblem(error);
-      if (found.reason === "CHALLENGE_INVALID") setChallenge("");
-      setProblem(found.reason === "FIELDS_INVALID" ? text.signIn.missing : found.message);
-    }
-    setBusy(false);
+    const values = readForm(event);
+    await run(async () => {
+      if (challenge) await verify(challenge, values("code")).catch(startOver);
+      else setChallenge(await signIn(values("email"), values("password")));
+    });
+  };
+  const startOver = (error: unknown) => {
+    if (reasonOf(error) === "CHALLENGE_INVALID") setChallenge("");
+    throw error;
   };
 
   return (
@@ -45,7 +41,7 @@ export function SignIn() {
         </p>
         <h1>{challenge ? text.signIn.codeTitle : text.signIn.title}</h1>
         {ended.value && !problem && <Notice kind="info">{text.signIn.ended}</Notice>}
-        {problem && <Notice kind="error">{problem}</Notice>}
+        {problem && <Notice kind="error">{problem.reason === "FIELDS_INVALID" ? text.signIn.missing : problem.message}</Notice>}
         {challenge ? <CodeField /> : <CredentialFields />}
         <button type="submit" class="primary wide" disabled={busy}>
           {challenge ? text.signIn.verify : text.signIn.submit}

@@ -1,4 +1,4 @@
-// Who read, changed or requested a patient's record. Only admins see it.
+// The accesses to a patient's record. Only admins see them.
 
 import { patients } from "../api/clients";
 import { usePages } from "../api/hooks";
@@ -24,10 +24,8 @@ const COLUMNS: Column<AccessEvent>[] = [
 
 export function Access({ patient }: { patient: Patient }) {
   const pages = usePages(
-    async (pageToken, signal) => {
-      const page = await patients.listAccessEvents({ id: patient.id, pageToken }, { signal });
-      return { items: page.accessEvents, nextPageToken: page.nextPageToken };
-    },
+    (pageToken, signal) => patients.listAccessEvents({ id: patient.id, pageToken }, { signal }),
+    (page) => page.accessEvents,
     [patient.id, patient.etag],
   );
   const empty = <Empty title={text.access.emptyTitle} hint={text.access.emptyHint} />;

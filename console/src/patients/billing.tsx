@@ -5,7 +5,7 @@ import { useLoaded } from "../api/hooks";
 import { AccountStatus, type BillingAccount } from "../gen/pulsetrack/billing/v1/billing_pb";
 import type { Patient } from "../gen/pulsetrack/patient/v1/patient_pb";
 import { text } from "../strings";
-import { Badge, Identifier, Text, Time } from "../ui/content";
+import { Badge, Fact, Identifier, Text, Time } from "../ui/content";
 import { Empty, Failed, Skeleton } from "../ui/states";
 
 export function Billing({ patient }: { patient: Patient }) {
@@ -30,36 +30,21 @@ function Account({ account }: { account: BillingAccount }) {
   const isActive = account.status === AccountStatus.ACTIVE;
   return (
     <dl class="card facts">
-      <div>
-        <dt>{text.billing.status}</dt>
-        <dd>
-          <Badge kind={isActive ? "good" : "neutral"}>{isActive ? text.billing.active : text.billing.closed}</Badge>
-        </dd>
-      </div>
-      <div>
-        <dt>{text.fields.name}</dt>
-        <dd>
-          <Text value={account.name} />
-        </dd>
-      </div>
-      <div>
-        <dt>{text.fields.email}</dt>
-        <dd>
-          <Text value={account.email} />
-        </dd>
-      </div>
-      <div>
-        <dt>{text.billing.opened}</dt>
-        <dd>
-          <Time at={account.createTime} />
-        </dd>
-      </div>
-      <div>
-        <dt>{text.patient.id}</dt>
-        <dd>
-          <Identifier value={account.id} />
-        </dd>
-      </div>
+      <Fact label={text.billing.status}>
+        <Badge kind={isActive ? "good" : "neutral"}>{isActive ? text.billing.active : text.billing.closed}</Badge>
+      </Fact>
+      <Fact label={text.fields.name}>
+        <Text value={account.name} />
+      </Fact>
+      <Fact label={text.fields.email}>
+        <Text value={account.email} />
+      </Fact>
+      <Fact label={text.billing.opened}>
+        <Time at={account.createTime} />
+      </Fact>
+      <Fact label={text.patient.id}>
+        <Identifier value={account.id} />
+      </Fact>
     </dl>
   );
 }

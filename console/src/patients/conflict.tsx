@@ -1,4 +1,4 @@
-// The comparison of a user's changes with those that someone else saved meanwhile.
+// The comparison of a user's changes with those that another user saved meanwhile.
 
 import type { TargetedEvent } from "preact";
 import { useState } from "preact/hooks";

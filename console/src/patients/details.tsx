@@ -3,7 +3,7 @@
 import { ageAt, isoDate } from "../format";
 import type { Patient } from "../gen/pulsetrack/patient/v1/patient_pb";
 import { text } from "../strings";
-import { Identifier, Text, Time } from "../ui/content";
+import { Fact, Identifier, Text, Time } from "../ui/content";
 import { display, FIELDS, toValues, type FieldName, type Values } from "./fields";
 
 const NUMBERS: FieldName[] = ["date_of_birth", "registered_date", "phone", "medical_record_number"];
@@ -14,33 +14,21 @@ export function Details({ patient }: { patient: Patient }) {
     <div class="columns">
       <dl class="card facts">
         {FIELDS.filter((name) => name !== "name").map((name) => (
-          <div key={name}>
-            <dt>{text.fields[name]}</dt>
-            <dd class={NUMBERS.includes(name) ? "number" : name === "address" ? "lines" : ""}>
-              <Value name={name} values={values} />
-            </dd>
-          </div>
+          <Fact key={name} label={text.fields[name]} kind={NUMBERS.includes(name) ? "number" : name === "address" ? "lines" : undefined}>
+            <Value name={name} values={values} />
+          </Fact>
         ))}
       </dl>
       <dl class="card facts">
-        <div>
-          <dt>{text.patient.created}</dt>
-          <dd>
-            <Time at={patient.createTime} />
-          </dd>
-        </div>
-        <div>
-          <dt>{text.patient.updated}</dt>
-          <dd>
-            <Time at={patient.updateTime} />
-          </dd>
-        </div>
-        <div>
-          <dt>{text.patient.id}</dt>
-          <dd>
-            <Identifier value={patient.id} />
-          </dd>
-        </div>
+        <Fact label={text.patient.created}>
+          <Time at={patient.createTime} />
+        </Fact>
+        <Fact label={text.patient.updated}>
+          <Time at={patient.updateTime} />
+        </Fact>
+        <Fact label={text.patient.id}>
+          <Identifier value={patient.id} />
+        </Fact>
       </dl>
     </div>
   );

@@ -3,7 +3,6 @@
 import { useState } from "preact/hooks";
 import { patients } from "../api/clients";
 import { toProblem, type Problem } from "../api/problem";
-import { randomId } from "../format";
 import type { Patient } from "../gen/pulsetrack/patient/v1/patient_pb";
 import { drafts } from "./drafts";
 import { changedFields, EMPTY, toPatient, toValues, type FieldName, type Values } from "./fields";
@@ -93,4 +92,9 @@ function updatePatient(base: Patient, values: Values): Promise<Patient> {
     patient: { ...toPatient(values), id: base.id, etag: base.etag },
     updateMask: { paths },
   });
+}
+
+/** Returns a random identifier. Unlike crypto.randomUUID, it is available on pages without TLS. */
+function randomId(): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

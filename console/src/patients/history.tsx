@@ -13,10 +13,8 @@ import { changedFields, display, EMPTY, toValues, type FieldName, type Values } 
 
 export function History({ patient }: { patient: Patient }) {
   const pages = usePages(
-    async (pageToken, signal) => {
-      const page = await patients.listPatientRevisions({ id: patient.id, pageToken }, { signal });
-      return { items: page.revisions, nextPageToken: page.nextPageToken };
-    },
+    (pageToken, signal) => patients.listPatientRevisions({ id: patient.id, pageToken }, { signal }),
+    (page) => page.revisions,
     [patient.id, patient.etag],
   );
   const empty = <Empty title={text.history.emptyTitle} hint={text.history.emptyHint} />;

@@ -1,19 +1,16 @@
-// A patient's record: its details, history and what the other services know about it.
+// A patient's record: its details, history, billing account and accesses.
 
-import { useState } from "preact/hooks";
-import { patients } from "../api/clients";
 import { useLoaded } from "../api/hooks";
-import { toProblem, type Problem } from "../api/problem";
+import type { Problem } from "../api/problem";
 import { isAdmin } from "../api/session";
 import { isoMinute, toDate } from "../format";
 import type { Patient } from "../gen/pulsetrack/patient/v1/patient_pb";
 import { text } from "../strings";
 import { Badge, Text } from "../ui/content";
-import { Dialog } from "../ui/dialog";
 import { Page } from "../ui/page";
-import { Failed, Notice, ProblemNotice, Skeleton } from "../ui/states";
-import { announce } from "../ui/toast";
+import { Failed, Notice, Skeleton } from "../ui/states";
 import { Access } from "./access";
+import { Actions } from "./actions";
 import { Billing } from "./billing";
 import { Details } from "./details";
 import { PatientForm } from "./form";
@@ -100,78 +97,5 @@ function Tabs({ id, current }: { id: string; current: string }) {
         </a>
       ))}
     </nav>
-  );
-}
-
-function Actions({ patient, onChange }: Omit<Properties, "tab">) {
-  const [confirming, setConfirming] = useState(false);
-  const [busy, setBusy] = useState(false);
-  const [problem, setProblem] = useState<Problem>();
-
-  const run = async (call: () => Promise<Patient>, message: string) => {
-    setBusy(true);
-    setProblem(undefined);
-    try {
-      onChange(await call());
-      announce(message);
-      setConfirming(false);
-    } catch (error) {
-      const found = toProblem(error);
-      if (found.reason === "ETAG_MISMATCH") onChange(await loadPatient(patient.id));
-      setProblem(found);
-    }
-    setBusy(false);
-  };
-  const remove = () => run(() => patients.deletePatient({ id: patient.id, etag: patient.etag }), text.patient.removed);
-  const undelete = () => run(() => patients.undeletePatient({ id: patient.id }), text.patient.restored);
-
-  if (patient.deleteTime) {
-    return isAdmin.value ? (
-      <>
-        {problem && <ProblemNotice title={text.form.failed} problem={problem} />}
-        <button type="button" class="primary" onClick={undelete} disabled={busy}>
-          {text.patient.undelete}
-        </button>
-      </>
-    ) : null;
-  }
-  return (
-    <>
-      {isAdmin.value && (
-        <button type="button" onClick={() => setConfirming(true)}>
-          {text.patient.remove}
-        </button>
-      )}
-      <a class="button primary" href={`#/patients/${patient.id}/edit`}>
-        {text.patient.edit}
-      </a>
-      {confirming && (
-        <Dialog
-          title={text.patient.removeTitle}
-          action={text.patient.remove}
-          dangerous
-          busy={busy}
-          onConfirm={remove}
-          onClose={() => setConfirming(false)}
-        >
-          <p>
-            <strong>
-              <Text value={patient.name} />
-            </strong>
-          </p>
-          <p>{text.patient.removeHint}</p>
-          {problem && <RemoveProblem problem={problem} />}
-        </Dialog>
-      )}
-    </>
-  );
-}
-
-function RemoveProblem({ problem }: { problem: Problem }) {
-  if (problem.reason !== "ETAG_MISMATCH") return <ProblemNotice title={text.form.failed} problem={problem} />;
-  return (
-    <Notice kind="warning">
-      <strong>{text.patient.changedTitle}</strong> {text.patient.changedHint}
-    </Notice>
   );
 }

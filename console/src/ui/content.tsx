@@ -1,6 +1,7 @@
-// Small elements of content: names, times and identifiers.
+// Small elements of content: names, times, identifiers and facts.
 
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import { isoMinute, toDate } from "../format";
 import { text } from "../strings";
@@ -42,4 +43,14 @@ export function Identifier({ value }: { value: string }) {
 
 export function Badge({ kind, children }: { kind: "neutral" | "good" | "bad" | "warning" | "accent"; children: string }) {
   return <span class={`badge ${kind}`}>{children}</span>;
+}
+
+/** A labeled value in a list of the class `facts`. */
+export function Fact({ label, kind, children }: { label: string; kind?: "number" | "lines" | undefined; children: ComponentChildren }) {
+  return (
+    <div>
+      <dt>{label}</dt>
+      <dd class={kind}>{children}</dd>
+    </div>
+  );
 }
