@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from stories import System
+from running_system import System
 
 
 @pytest.fixture(scope="session")

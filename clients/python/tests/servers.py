@@ -1,4 +1,4 @@
-"""A server that fails as tests need."""
+"""A server that fails as often as a test needs."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ from pulsetrack.patient.v1.patient_pb2 import (
     WatchPatientsResponse,
 )
 from pulsetrack.patient.v1.patient_pb2_grpc import PatientServiceServicer, add_PatientServiceServicer_to_server
-from stories import Story
+from running_system import Calls
 
 ANA = pulsetrack.Password("ana@clinic.test", "x")
 TOKENS = TokenPair(access_token="access", refresh_token="refresh", expires_in=900)
@@ -82,8 +82,8 @@ class FailingPatients(PatientServiceServicer):
         await context.abort(self.code, "failed")
 
 
-def tell(patients: FailingPatients, story: Story, login: pulsetrack.Password = ANA) -> None:
-    """Runs a story with a client of the server."""
+def run(patients: FailingPatients, calls: Calls, login: pulsetrack.Password = ANA) -> None:
+    """Makes calls with a client of the server."""
 
     @asynccontextmanager
     async def serve() -> AsyncIterator[str]:
@@ -97,6 +97,6 @@ def tell(patients: FailingPatients, story: Story, login: pulsetrack.Password = A
 
     async def connected() -> None:
         async with serve() as url, pulsetrack.connect(url, credentials=login) as client:
-            await asyncio.wait_for(story(client), 60)
+            await asyncio.wait_for(calls(client), 60)
 
     asyncio.run(connected())

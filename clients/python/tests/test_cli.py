@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 from pulsetrack import Client
 from pulsetrack.cli import main
-from stories import System
+from running_system import System
 
 Run = Callable[..., str]
 """Runs a command that succeeds, and returns what it prints."""
@@ -84,7 +84,7 @@ def test_watch_prints_changes_until_interrupted(system: System, run: Run, monkey
         seen.append(str(message))
         raise KeyboardInterrupt
 
-    system.tell(begin_watch)
+    system.run(begin_watch)
     created = create(run, "Ana Silva")
     monkeypatch.setattr("pulsetrack.output.print_change", stop)
     assert main(["watch", "--resume-token", tokens[0]]) == 130

@@ -9,7 +9,7 @@ import pytest
 from pulsetrack import Client
 from pulsetrack.auth.v1.clients_pb2 import CreateClientRequest, CreateClientResponse
 from pulsetrack.patients import PatientFields
-from stories import System
+from running_system import System
 
 
 def a_patient(name: str = "Ana Silva") -> PatientFields:
@@ -18,7 +18,7 @@ def a_patient(name: str = "Ana Silva") -> PatientFields:
 
 
 def test_patient_is_created_read_updated_deleted_and_restored(system: System) -> None:
-    async def story(client: Client) -> None:
+    async def calls(client: Client) -> None:
         fields = a_patient()
         fields["sex"] = pulsetrack.Sex.SEX_FEMALE
         created = await client.patients.create(**fields)
@@ -31,49 +31,49 @@ def test_patient_is_created_read_updated_deleted_and_restored(system: System) ->
         assert not (await client.patients.undelete(created.id)).HasField("delete_time")
         assert [each.revision async for each in client.patients.revisions(created.id, page_size=2)] == [4, 3, 2, 1]
 
-    system.tell(story)
+    system.run(calls)
 
 
 def test_same_request_id_creates_one_patient(system: System) -> None:
-    async def story(client: Client) -> None:
+    async def calls(client: Client) -> None:
         fields, request_id = a_patient(), str(uuid4())
         first = await client.patients.create(request_id=request_id, **fields)
         assert await client.patients.create(request_id=request_id, **fields) == first
 
-    system.tell(story)
+    system.run(calls)
 
 
 def test_list_yields_the_patients_of_all_pages(system: System) -> None:
-    async def story(client: Client) -> None:
+    async def calls(client: Client) -> None:
         word = uuid4().hex
         created = {(await client.patients.create(**a_patient(f"Ana {word}"))).id for _ in range(3)}
         assert {each.id async for each in client.patients.list(query=word, page_size=2)} == created
 
-    system.tell(story)
+    system.run(calls)
 
 
 def test_error_has_a_reason_and_the_invalid_fields(system: System) -> None:
-    async def story(client: Client) -> None:
+    async def calls(client: Client) -> None:
         with pytest.raises(pulsetrack.InvalidArgument) as caught:
             await client.patients.create(name="Ana", email="x", date_of_birth="1980-02-29")
         assert caught.value.reason == "FIELDS_INVALID"
         assert {each.field for each in caught.value.violations} == {"patient.email", "patient.address"}
 
-    system.tell(story)
+    system.run(calls)
 
 
 def test_stale_etag_raises_conflict(system: System) -> None:
-    async def story(client: Client) -> None:
+    async def calls(client: Client) -> None:
         created = await client.patients.create(**a_patient())
         await client.patients.update(created.id, phone="+351 21 000 000")
         with pytest.raises(pulsetrack.Conflict, match="ETAG_MISMATCH"):
             await client.patients.update(created.id, etag=created.etag, phone="")
 
-    system.tell(story)
+    system.run(calls)
 
 
 def test_watch_continues_after_a_resume_token(system: System) -> None:
-    async def story(client: Client) -> None:
+    async def calls(client: Client) -> None:
         watch = client.patients.watch(heartbeats=True)
         begun = await anext(watch)
         await watch.aclose()
@@ -82,14 +82,14 @@ def test_watch_continues_after_a_resume_token(system: System) -> None:
             if change.revision.patient.id == created.id:
                 return
 
-    system.tell(story)
+    system.run(calls)
 
 
 def test_statistics_have_a_time(system: System) -> None:
-    async def story(client: Client) -> None:
+    async def calls(client: Client) -> None:
         assert (await client.statistics(bucket=pulsetrack.Bucket.BUCKET_MONTH)).HasField("as_of_time")
 
-    system.tell(story)
+    system.run(calls)
 
 
 async def read(client: Client) -> None:
@@ -104,7 +104,7 @@ async def read_at_once(client: Client) -> None:
 def store(system: System) -> pulsetrack.TokenStore:
     """A store with the tokens of a session."""
     store = pulsetrack.TokenStore()
-    system.tell(read, store=store)
+    system.run(read, store=store)
     return store
 
 
@@ -126,19 +126,19 @@ def test_rejected_token_is_refreshed(system: System, store: pulsetrack.TokenStor
 
 def test_wrong_password_raises_unauthenticated(system: System) -> None:
     with pytest.raises(pulsetrack.Unauthenticated, match="INVALID_CREDENTIALS"):
-        replace(system, email=f"{uuid4()}@clinic.test").tell(read, password="wrong password")
+        replace(system, email=f"{uuid4()}@clinic.test").run(read, password="wrong password")
 
 
 def test_session_without_a_store_ends_with_the_block(system: System) -> None:
     store = pulsetrack.TokenStore()
 
-    async def story(client: Client) -> None:
+    async def calls(client: Client) -> None:
         await client.statistics()
         tokens = client.session.tokens
         assert tokens
         store.save(replace(tokens, refresh_time=0))
 
-    system.tell(story)
+    system.run(calls)
     with pytest.raises(pulsetrack.Unauthenticated, match="REFRESH_TOKEN_INVALID"):
         system.resume(read, store)
 
@@ -157,5 +157,5 @@ def test_machine_client_creates_a_patient(system: System) -> None:
             with pytest.raises(pulsetrack.PermissionDenied):
                 await client.statistics()
 
-    system.tell(create_client)
+    system.run(create_client)
     asyncio.run(machine())

@@ -6,7 +6,7 @@ import grpc
 import pulsetrack
 import pytest
 from pulsetrack import Client
-from servers import ANA, FailingPatients, tell
+from servers import ANA, FailingPatients, run
 
 TOTP = replace(ANA, email="totp@clinic.test")
 
@@ -21,17 +21,17 @@ def patients() -> FailingPatients:
 
 
 def test_login_with_a_second_factor_asks_for_a_code(patients: FailingPatients) -> None:
-    tell(patients, create, replace(TOTP, code=lambda: "123456"))
+    run(patients, create, replace(TOTP, code=lambda: "123456"))
 
 
 def test_login_without_a_code_raises_second_factor_required(patients: FailingPatients) -> None:
     with pytest.raises(pulsetrack.SecondFactorRequired):
-        tell(patients, create, TOTP)
+        run(patients, create, TOTP)
 
 
 def test_wrong_code_raises_unauthenticated(patients: FailingPatients) -> None:
     with pytest.raises(pulsetrack.Unauthenticated, match="wrong code"):
-        tell(patients, create, replace(TOTP, code=lambda: "000000"))
+        run(patients, create, replace(TOTP, code=lambda: "000000"))
 
 
 def test_password_is_not_shown() -> None:

@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
+
+from google.protobuf.message import Message
 
 from pulsetrack.analytics.v1.analytics_pb2 import Bucket
 from pulsetrack.auth.v1.auth_pb2 import GetCurrentUserRequest
@@ -25,19 +27,20 @@ try:
 
     from pulsetrack import output
 except ImportError:
-    sys.exit("The command-line tool needs more packages: pip install 'pulsetrack[cli]'")
+    sys.exit("The command-line tool needs the packages rich and shtab, which the extra `cli` of pulsetrack installs.")
 
 _URL = "http://127.0.0.1:8080"
 _FIELDS = ("name", "email", "address", "date-of-birth", "registered-date", "phone", "medical-record-number")
 _SEXES = [name.removeprefix("SEX_").lower() for name in Sex.keys()[1:]]
+_BUCKETS = [name.removeprefix("BUCKET_").lower() for name in Bucket.keys()[1:]]
 _ENVIRONMENT = (
     "login reads PULSETRACK_URL, PULSETRACK_EMAIL and PULSETRACK_PASSWORD instead of asking. "
     "A machine client needs no login: set PULSETRACK_URL, PULSETRACK_CLIENT_ID and PULSETRACK_CLIENT_SECRET."
 )
 
+Printed = TypeVar("Printed", bound=Message)
 Command = Callable[[argparse.Namespace], Coroutine[None, None, None]]
 _Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
-_BUCKETS = [name.removeprefix("BUCKET_").lower() for name in Bucket.keys()[1:]]
 
 
 async def log_in(arguments: argparse.Namespace) -> None:
@@ -83,28 +86,28 @@ async def get_patient(arguments: argparse.Namespace) -> None:
     """Prints a patient."""
     async with _client() as client:
         patient = await client.patients.get(arguments.id)
-    (output.print_patient if arguments.output == "table" else output.print_json)(patient)
+    _printer(arguments, output.print_patient)(patient)
 
 
 async def create_patient(arguments: argparse.Namespace) -> None:
     """Creates a patient."""
     async with _client() as client:
         patient = await client.patients.create(request_id=arguments.request_id, **_fields(arguments))
-    (output.print_patient if arguments.output == "table" else output.print_json)(patient)
+    _printer(arguments, output.print_patient)(patient)
 
 
 async def update_patient(arguments: argparse.Namespace) -> None:
     """Changes fields of a patient."""
     async with _client() as client:
         patient = await client.patients.update(arguments.id, etag=arguments.etag, **_fields(arguments))
-    (output.print_patient if arguments.output == "table" else output.print_json)(patient)
+    _printer(arguments, output.print_patient)(patient)
 
 
 async def watch(arguments: argparse.Namespace) -> None:
     """Prints changes of patients as they happen, until Ctrl-C."""
     async with _client() as client, aclosing(client.patients.watch(arguments.resume_token)) as changes:
         async for change in changes:
-            (output.print_change if arguments.output == "table" else output.print_json)(change)
+            _printer(arguments, output.print_change)(change)
 
 
 async def show_statistics(arguments: argparse.Namespace) -> None:
@@ -112,7 +115,11 @@ async def show_statistics(arguments: argparse.Namespace) -> None:
     bucket = Bucket.Value(f"BUCKET_{arguments.bucket.upper()}")
     async with _client() as client:
         statistics = await client.statistics(start=arguments.start, end=arguments.end, bucket=bucket)
-    (output.print_statistics if arguments.output == "table" else output.print_json)(statistics)
+    _printer(arguments, output.print_statistics)(statistics)
+
+
+def _printer(arguments: argparse.Namespace, print_table: Callable[[Printed], None]) -> Callable[[Printed], None]:
+    return print_table if arguments.output == "table" else output.print_json
 
 
 def _ask(email: str | None) -> tuple[str, str]:

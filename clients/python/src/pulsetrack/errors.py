@@ -18,7 +18,7 @@ class FieldViolation:
 
 
 class PulseTrackError(Exception):
-    """Raised when a call fails. Subclasses stand for status codes; `reason` tells errors with the same code apart."""
+    """Raised when a call fails. Subclasses stand for status codes; `reason` distinguishes errors with the same code."""
 
     _classes: ClassVar[dict[grpc.StatusCode, "type[PulseTrackError]"]] = {}
 
