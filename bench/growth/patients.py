@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
+from uuid import UUID
 
 from bench.growth.cases import Cases, Read
-from gen.pulsetrack.patient.v1 import ListPatientsRequest, Sex
+from gen.pulsetrack.patient.v1 import ListPatientsRequest, Patient, Sex
 from services.common.postgres.database import Database
+from services.patient.duplicates import read_candidates
 from services.patient.listing import build_listing, normalize_order
 
 _FILL: Final = (
@@ -86,10 +88,23 @@ def _read(request: ListPatientsRequest) -> Read:
     return read
 
 
+def _find_duplicates(name: str) -> Read:
+    patient = Patient(id=str(UUID(int=0)), name=name, date_of_birth="1950-01-01", phone="+351 210000012")
+
+    async def read(db: Database) -> None:
+        await read_candidates(db, patient)
+
+    return read
+
+
 PATIENTS: Final = Cases(
     service="patient",
     fill=_FILL,
     table="patients",
-    reads={name: _read(request) for name, request in _REQUESTS.items()},
+    reads={name: _read(request) for name, request in _REQUESTS.items()}
+    | {
+        "duplicates, frequent name and surname": _find_duplicates("Ana Silva"),
+        "duplicates, rare name": _find_duplicates("Zoe Nosuchname"),
+    },
     note=_NOTE,
 )

@@ -53,6 +53,11 @@ def build_patterns(query: str) -> Patterns:
     )
 
 
+def to_stored_words(text: str) -> str:
+    """Returns the folded words of a text, as they are stored."""
+    return " ".join(map(_to_ascii, fold_words(text)))
+
+
 def _is_rare(word: str) -> bool:
     return len(word) >= _LETTERS_OF_A_NUMBER and any(map(str.isdigit, word))
 

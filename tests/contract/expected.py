@@ -74,6 +74,7 @@ METHODS = (
     Row("patient", "ListCareTeamMembers", USERS, "GET", "/v1/patients/{id}/care-team-members"),
     Row("patient", "BreakGlass", USERS, "POST", "/v1/patients/{id}:breakGlass"),
     Row("patient", "GetPatientAccess", USERS, "GET", "/v1/patients:access"),
+    Row("patient", "FindDuplicates", USERS, "GET", "/v1/patients/{id}:findDuplicates", scope="patients.read"),
     Row("billing", "CreateBillingAccount", SERVICES),
     Row("billing", "FollowPatient", SERVICES),
     Row("billing", "BatchFollowPatients", SERVICES),

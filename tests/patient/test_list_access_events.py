@@ -13,6 +13,7 @@ from gen.pulsetrack.patient.v1 import (
     BreakGlassRequest,
     CreatePatientRequest,
     DeletePatientRequest,
+    FindDuplicatesRequest,
     GetPatientAccessRequest,
     GetPatientRequest,
     ListAccessEventsRequest,
@@ -40,6 +41,7 @@ CALLS: dict[str, Call] = {
         ListPatientRevisionsRequest(id=patient.id)
     ),
     "ListAccessEvents": lambda client, patient: client.list_access_events(ListAccessEventsRequest(id=patient.id)),
+    "FindDuplicates": lambda client, patient: client.find_duplicates(FindDuplicatesRequest(id=patient.id)),
     "UpdatePatient": lambda client, patient: client.update_patient(update_request(patient, phone="112")),
     "DeletePatient": lambda client, patient: client.delete_patient(DeletePatientRequest(id=patient.id)),
     "UndeletePatient": lambda client, patient: client.undelete_patient(UndeletePatientRequest(id=patient.id)),
@@ -108,7 +110,7 @@ def test_calls_include_every_unary_method() -> None:
 
 @pytest.mark.parametrize("name", [name for name in CALLS if name not in FAILING])
 def test_call_records_one_event(patients: Client, admin: Client, sql: Sql, name: str) -> None:
-    created = patients.create_patient(create_request())
+    created = patients.create_patient(create_request(name=uuid4().hex))  # without a duplicate
     before = datetime.now(UTC)
     request_id, _ = call_method(admin, name, created)
     event = wait_for_event(sql, request_id)

@@ -19,6 +19,7 @@ from services.common.rpc import server
 from services.common.rpc.streams import Streams
 from services.common.rpc.tokens import TokenVerifier
 from services.patient.care_team import CareTeamService
+from services.patient.duplicates import DuplicatesService
 from services.patient.errors import ResumeTokenInvalid
 from services.patient.models import outbox_rows
 from services.patient.service import PatientService
@@ -33,7 +34,7 @@ TEXT = "x" * 100_000
 CLIENT_ADDRESS = ((REMOTE_ADDRESS, "192.0.2.1"),)
 
 
-class Streaming(PatientService, CareTeamService):
+class Streaming(PatientService, CareTeamService, DuplicatesService):
     """Streams one response, or responses without pause, until the test ends the stream."""
 
     def __init__(self, *, continuous: bool = False, on_start: Callable[[], None] = lambda: None) -> None:

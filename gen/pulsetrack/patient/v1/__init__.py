@@ -11,6 +11,9 @@ __all__ = (
     "CareTeamMember",
     "CreatePatientRequest",
     "DeletePatientRequest",
+    "Duplicate",
+    "FindDuplicatesRequest",
+    "FindDuplicatesResponse",
     "GetPatientAccessRequest",
     "GetPatientRequest",
     "ListAccessEventsRequest",
@@ -353,6 +356,74 @@ class DeletePatientRequest(betterproto2.Message):
 
 default_message_pool.register_message(
     "pulsetrack.patient.v1", "DeletePatientRequest", DeletePatientRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class Duplicate(betterproto2.Message):
+    """
+    A patient that may be the same person as another patient.
+    """
+
+    patient: "Patient | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    The patient.
+    """
+
+    score: "float" = betterproto2.field(2, betterproto2.TYPE_DOUBLE)
+    """
+    How likely the patients are the same person: a sum of weights from 0.5 to 1, not a probability. The name counts up to
+    0.45, by the share of the trigrams that the names have in common. An equal date of birth counts 0.3, and a date that
+    differs in one digit, or in the order of day and month, 0.2. An equal phone number counts 0.15. A similar email
+    address and a similar record number count 0.05 each. Case, accents and the order of words do not count.
+    """
+
+    similar_fields: "list[str]" = betterproto2.field(
+        3, betterproto2.TYPE_STRING, repeated=True
+    )
+    """
+    The names of the fields that are equal or similar, such as `date_of_birth`.
+    """
+
+
+default_message_pool.register_message("pulsetrack.patient.v1", "Duplicate", Duplicate)
+
+
+@dataclass(eq=False, repr=False)
+class FindDuplicatesRequest(betterproto2.Message):
+    """
+    Request message for FindDuplicates.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The ID of the patient.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "FindDuplicatesRequest", FindDuplicatesRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class FindDuplicatesResponse(betterproto2.Message):
+    """
+    Response message for FindDuplicates.
+    """
+
+    duplicates: "list[Duplicate]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    At most 20 patients, the likeliest duplicate first.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "FindDuplicatesResponse", FindDuplicatesResponse
 )
 
 
