@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help up console compose compose-down images soak test check docs bench load proto postman status rotate-keys audit-verify \
-	audit-archive audit-prune prune-revisions backup restore synth deploy run destroy localstack format lock clean
+	audit-archive audit-prune prune-revisions backup restore export synth deploy run destroy localstack format lock clean
 
 BIN := .venv/bin
 UV := .venv/installer/bin/uv
@@ -19,6 +19,8 @@ LINT := build/lint/.ready
 CHECKOV := build/checkov/.ready
 # The environment of the documentation site's generator.
 DOCS := build/docs/.ready
+# The environment of the command-line tool.
+CLIENT := build/client/.ready
 
 # The first supported Python on PATH, for the creation of .venv. PYTHON=... selects another.
 SUPPORTED := 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))'
@@ -112,6 +114,9 @@ restore: $(READY) ## Restore a backup into an empty place (FROM=its folder, SECR
 	@$(BIN)/python -m tools.backup restore --from '$(or $(FROM),$(error Set FROM to the folder of a backup))' \
 		$(if $(COMPOSE),--compose) $(if $(SECRETS),--secrets '$(SECRETS)') $(if $(KEY),--key '$(KEY)')
 
+export: $(CLIENT) ## Export all patients of the running system to a new CSV or NDJSON file (FILE=..., OPTIONS=--help)
+	@$(BIN)/python -m tools.transfer build/client/bin/pulsetrack export '$(or $(FILE),$(error Set FILE to a new file))' $(OPTIONS)
+
 synth: $(DEPLOY) ## Generate and check the CloudFormation templates of all environments; needs no account
 	@$(BIN)/python -m infrastructure synth
 
@@ -178,6 +183,14 @@ $(LINT) $(CHECKOV) $(DOCS): build/%/.ready: tools/%.lock $(READY)
 	@$(UV) venv -q --clear --python $(BIN)/python $(@D)
 	@$(UV) pip install -q --no-deps --require-hashes --only-binary :all: --python $(@D) -r $<
 	@$(UV) pip check -q --python $(@D)
+	@touch $@
+
+$(CLIENT): clients/python/requirements.lock clients/python/pyproject.toml clients/python/generate.py gen/descriptors.binpb \
+		$(wildcard clients/python/src/pulsetrack/*.py) $(READY)
+	@echo "Installing clients/python into build/client"
+	@$(UV) venv -q --clear --python $(BIN)/python build/client
+	@$(UV) pip install -q --no-deps --require-hashes --only-binary :all: --compile-bytecode --python build/client -r $<
+	@$(UV) pip install -q --no-deps --no-build-isolation --python build/client ./clients/python
 	@touch $@
 
 # No recipe: if .venv or the Python that it links to is missing, the rule of $(READY) creates .venv.

@@ -41,6 +41,9 @@ def package(wheel: Path) -> Path:
     [
         "test_client",
         "test_session",
+        "test_readers",
+        "test_imports",
+        "test_transfers",
         *(pytest.param(each, marks=pytest.mark.soak) for each in ("test_cli", "test_faults")),
     ],
 )
@@ -52,6 +55,28 @@ def test_package_passes_its_tests(system: Instance, package: Path, module: str) 
     )
     assert " passed" in printed
     assert "skipped" not in printed
+
+
+def test_running_instance_is_exported_by_its_first_admin(system: Instance, package: Path, tmp_path: Path) -> None:
+    program = tmp_path / "pulsetrack"
+    program.write_text(
+        f"#!{python_programs() / 'python'}\nimport sys\nfrom pulsetrack.cli import main\nsys.exit(main())\n"
+    )
+    program.chmod(0o700)
+    variables = {"PULSETRACK_DATA_DIR": str(system.folder), "PYTHONPATH": f"{ROOT}:{package}"}
+    file = tmp_path / "patients.csv"
+    execute(
+        sys.executable,
+        "-m",
+        "tools.transfer",
+        str(program),
+        "export",
+        str(file),
+        folder=ROOT,
+        path=tmp_path,
+        **variables,
+    )
+    assert file.read_text().startswith("id,")
 
 
 @pytest.mark.parametrize("library", ["grpcio", "protobuf"])

@@ -8,6 +8,8 @@ import pulsetrack
 
 Calls = Callable[[pulsetrack.Client], Awaitable[None]]
 """Makes calls with a client."""
+Run = Callable[..., str]
+"""Runs a command that succeeds, and returns what it prints."""
 
 
 @dataclass(frozen=True)

@@ -4,31 +4,13 @@ import json
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from pulsetrack import Client
 from pulsetrack.cli import main
-from running_system import System
-
-Run = Callable[..., str]
-"""Runs a command that succeeds, and returns what it prints."""
-
-
-@pytest.fixture
-def run(system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs commands of a user who has logged in."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    monkeypatch.setenv("PULSETRACK_PASSWORD", system.password)
-
-    def run(*arguments: str) -> str:
-        assert main(arguments) == 0, capsys.readouterr().err
-        return capsys.readouterr().out
-
-    assert run("login", "--url", system.url, "--email", system.email) == f"Logged in as {system.email}.\n"
-    return run
+from running_system import Run, System
 
 
 def create(run: Run, name: str) -> str:

@@ -4,7 +4,8 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
-from typing import Protocol, TypeVar
+from contextlib import aclosing
+from typing import Protocol, TypeAlias, TypeVar
 
 import grpc
 
@@ -12,6 +13,8 @@ from pulsetrack.errors import PulseTrackError, ResourceExhausted, Unauthenticate
 from pulsetrack.session import Session
 
 _FIRST_DELAY, _MAX_DELAY = 0.1, 5.0
+_ATTEMPTS = 3
+"""Failed attempts to begin a stream after which it fails. A stream that has begun is resumed without a limit."""
 
 
 class ListRequest(Protocol):
@@ -26,11 +29,20 @@ class ListResponse(Protocol):
     next_page_token: str
 
 
+class Resumable(Protocol):
+    """The request of a stream that can be resumed, or a message of it."""
+
+    resume_token: str
+
+
+Metadata: TypeAlias = tuple[tuple[str, str], ...]
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 Query = TypeVar("Query", bound=ListRequest)
 Page = TypeVar("Page", bound=ListResponse)
 Item = TypeVar("Item")
+Resumed = TypeVar("Resumed", bound=Resumable)
+Streamed = TypeVar("Streamed", bound=Resumable)
 
 
 class Caller:
@@ -40,7 +52,7 @@ class Caller:
         self.session = session
         self._timeout = timeout
 
-    async def metadata(self, *, rejected: str = "") -> tuple[tuple[str, str], ...]:
+    async def metadata(self, *, rejected: str = "") -> Metadata:
         """Returns the metadata that authenticates a call. Raises PulseTrackError."""
         return (("authorization", f"Bearer {await self.session.token(rejected=rejected)}"),)
 
@@ -94,6 +106,55 @@ class Caller:
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
+
+    async def stream(
+        self,
+        method: grpc.aio.UnaryStreamMultiCallable[Resumed, Streamed],
+        request: Resumed,
+        *,
+        silence: float,
+        endless: bool = False,
+    ) -> AsyncGenerator[Streamed, None]:
+        """Yields the messages of a stream. Raises PulseTrackError.
+
+        Resumes after a disconnect, a restart of the service, an expired access token, or `silence` seconds without a
+        message. The end of an endless stream is a disconnect too.
+        """
+        attempt, rejected, begun = 0, "", False
+        while True:
+            metadata: Metadata = ()
+            try:
+                metadata = await self.metadata(rejected=rejected)
+                async with aclosing(_read(method(request, metadata=metadata), silence)) as messages:
+                    async for message in messages:
+                        attempt, rejected, begun, request.resume_token = 0, "", True, message.resume_token
+                        yield message
+                if not endless:
+                    return
+                error: PulseTrackError = Unavailable(grpc.StatusCode.UNAVAILABLE, "The stream ended.")
+            except PulseTrackError as failure:
+                error = failure
+            if is_token_rejected(error) and metadata and not rejected:
+                rejected = metadata[0][1].removeprefix("Bearer ")
+                continue
+            resumable = is_interrupted(error) or isinstance(error, ResourceExhausted)
+            if not resumable or (attempt == _ATTEMPTS and not begun):
+                raise error
+            await asyncio.sleep(delay(error, attempt))
+            attempt += 1
+
+
+async def _read(stream: grpc.aio.UnaryStreamCall[Resumed, Streamed], silence: float) -> AsyncGenerator[Streamed, None]:
+    messages = aiter(stream)
+    try:
+        while message := await asyncio.wait_for(anext(messages, None), silence):
+            yield message
+    except TimeoutError:
+        raise Unavailable(grpc.StatusCode.UNAVAILABLE, "The stream was silent.") from None
+    except grpc.aio.AioRpcError as failure:
+        raise PulseTrackError.of(failure) from None
+    finally:
+        stream.cancel()
 
 
 def is_interrupted(error: PulseTrackError) -> bool:

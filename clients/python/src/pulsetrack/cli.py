@@ -5,9 +5,10 @@ import asyncio
 import getpass
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from typing import TypeAlias, TypeVar
 
@@ -15,21 +16,23 @@ from google.protobuf.message import Message
 
 from pulsetrack.analytics.v1.analytics_pb2 import Bucket
 from pulsetrack.auth.v1.auth_pb2 import GetCurrentUserRequest
-from pulsetrack.client import Client, connect
-from pulsetrack.credentials import CredentialsFile, default_path
+from pulsetrack.client import connect
+from pulsetrack.credentials import DEFAULT_URL, CredentialsFile, connect_stored, default_path
 from pulsetrack.errors import PulseTrackError
 from pulsetrack.patient.v1.patient_pb2 import Sex
 from pulsetrack.patients import PatientFields
+from pulsetrack.records import FileError
 from pulsetrack.session import Password, TokenStore
 
 try:
     import shtab
 
-    from pulsetrack import output
+    from pulsetrack import output, transfers
 except ImportError:
-    sys.exit("The command-line tool needs the packages rich and shtab, which the extra `cli` of pulsetrack installs.")
+    sys.exit(
+        "The command-line tool needs the packages pyyaml, rich and shtab, which the extra `cli` of pulsetrack installs."
+    )
 
-_URL = "http://127.0.0.1:8080"
 _FIELDS = ("name", "email", "address", "date-of-birth", "registered-date", "phone", "medical-record-number")
 _SEXES = [name.removeprefix("SEX_").lower() for name in Sex.keys()[1:]]
 _BUCKETS = [name.removeprefix("BUCKET_").lower() for name in Bucket.keys()[1:]]
@@ -56,7 +59,7 @@ async def log_in(arguments: argparse.Namespace) -> None:
 
 async def log_out(_: argparse.Namespace) -> None:
     """Ends the session."""
-    async with _client() as client:
+    async with connect_stored() as client:
         await client.session.log_out()
     CredentialsFile(default_path()).delete()
 
@@ -66,7 +69,7 @@ async def list_patients(arguments: argparse.Namespace) -> None:
     found = []
     size = min(arguments.limit, 1000)
     async with (
-        _client() as client,
+        connect_stored() as client,
         aclosing(
             client.patients.list(query=arguments.query, show_deleted=arguments.show_deleted, page_size=size)
         ) as patients,
@@ -84,28 +87,28 @@ async def list_patients(arguments: argparse.Namespace) -> None:
 
 async def get_patient(arguments: argparse.Namespace) -> None:
     """Prints a patient."""
-    async with _client() as client:
+    async with connect_stored() as client:
         patient = await client.patients.get(arguments.id)
     _printer(arguments, output.print_patient)(patient)
 
 
 async def create_patient(arguments: argparse.Namespace) -> None:
     """Creates a patient."""
-    async with _client() as client:
+    async with connect_stored() as client:
         patient = await client.patients.create(request_id=arguments.request_id, **_fields(arguments))
     _printer(arguments, output.print_patient)(patient)
 
 
 async def update_patient(arguments: argparse.Namespace) -> None:
     """Changes fields of a patient."""
-    async with _client() as client:
+    async with connect_stored() as client:
         patient = await client.patients.update(arguments.id, etag=arguments.etag, **_fields(arguments))
     _printer(arguments, output.print_patient)(patient)
 
 
 async def watch(arguments: argparse.Namespace) -> None:
     """Prints changes of patients as they happen, until Ctrl-C."""
-    async with _client() as client, aclosing(client.patients.watch(arguments.resume_token)) as changes:
+    async with connect_stored() as client, aclosing(client.patients.watch(arguments.resume_token)) as changes:
         async for change in changes:
             _printer(arguments, output.print_change)(change)
 
@@ -113,7 +116,7 @@ async def watch(arguments: argparse.Namespace) -> None:
 async def show_statistics(arguments: argparse.Namespace) -> None:
     """Prints registrations, updates and deletions over time."""
     bucket = Bucket.Value(f"BUCKET_{arguments.bucket.upper()}")
-    async with _client() as client:
+    async with connect_stored() as client:
         statistics = await client.statistics(start=arguments.start, end=arguments.end, bucket=bucket)
     _printer(arguments, output.print_statistics)(statistics)
 
@@ -124,21 +127,6 @@ def _printer(arguments: argparse.Namespace, print_table: Callable[[Printed], Non
 
 def _ask(email: str | None) -> tuple[str, str]:
     return email or input("Email: "), os.environ.get("PULSETRACK_PASSWORD") or getpass.getpass()
-
-
-@asynccontextmanager
-async def _client() -> AsyncIterator[Client]:
-    store = CredentialsFile(default_path())
-    if client_id := os.environ.get("PULSETRACK_CLIENT_ID"):
-        secret = os.environ.get("PULSETRACK_CLIENT_SECRET", "")
-        url = os.environ.get("PULSETRACK_URL", _URL)
-        async with connect(url, client_id=client_id, client_secret=secret) as client:
-            yield client
-        return
-    if not store.url:
-        sys.exit("Run `pulsetrack login` first.")
-    async with connect(store.url, store=store) as client:
-        yield client
 
 
 def _fields(arguments: argparse.Namespace) -> PatientFields:
@@ -203,10 +191,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=version("pulsetrack"))
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     login = _add_command(commands, "login", log_in, "Log in, and store the session")
-    login.add_argument("--url", type=_url, default=os.environ.get("PULSETRACK_URL", _URL), help="default: %(default)s")
+    login.add_argument(
+        "--url", type=_url, default=os.environ.get("PULSETRACK_URL", DEFAULT_URL), help="default: %(default)s"
+    )
     login.add_argument("--email", default=os.environ.get("PULSETRACK_EMAIL"))
     _add_command(commands, "logout", log_out, "End the session")
     _add_patient_commands(commands)
+    transfers.add_commands(partial(_add_command, commands))
     watching = _add_command(commands, "watch", watch, "Print changes of patients as they happen, until Ctrl-C")
     watching.add_argument("--resume-token", default="", help="continue after this token")
     statistics = _add_command(commands, "stats", show_statistics, "Show registrations, updates and deletions over time")
@@ -223,7 +214,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     try:
         asyncio.run(arguments.run(arguments))
-    except PulseTrackError as error:
+    except (PulseTrackError, FileError) as error:
         print(error, file=sys.stderr)
         return 1
     except EOFError:

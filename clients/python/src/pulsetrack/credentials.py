@@ -1,14 +1,18 @@
-"""The session of the command-line tool, in a file that only its owner can read."""
+"""The session of the command-line tool, in a file that only its owner can read, and its connection."""
 
 import fcntl
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from pulsetrack.client import Client, connect
 from pulsetrack.session import Tokens, TokenStore
+
+DEFAULT_URL = "http://127.0.0.1:8080"
 
 
 def default_path() -> Path:
@@ -67,3 +71,19 @@ class CredentialsFile(TokenStore):
         new.touch(mode=0o600, exist_ok=False)
         new.write_text(json.dumps(content), encoding="utf-8")
         new.replace(self._path)
+
+
+@asynccontextmanager
+async def connect_stored() -> AsyncIterator[Client]:
+    """Yields a client with the stored session, or of the machine client in the environment."""
+    store = CredentialsFile(default_path())
+    if client_id := os.environ.get("PULSETRACK_CLIENT_ID"):
+        secret = os.environ.get("PULSETRACK_CLIENT_SECRET", "")
+        url = os.environ.get("PULSETRACK_URL", DEFAULT_URL)
+        async with connect(url, client_id=client_id, client_secret=secret) as client:
+            yield client
+        return
+    if not store.url:
+        sys.exit("Run `pulsetrack login` first.")
+    async with connect(store.url, store=store) as client:
+        yield client

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
@@ -55,6 +55,11 @@ def print_statistics(statistics: PatientStatistics) -> None:
     _print_table(("Sex", "Patients"), sexes)
     totals = (("patients", str(statistics.total_patients)), ("deleted", str(statistics.total_deleted)))
     _print_table(("Total", "Count"), totals)
+
+
+def print_counts(counts: Mapping[str, int]) -> None:
+    """Prints numbers of patients as a table."""
+    _print_table(("Patients", "Count"), ((name, str(count)) for name, count in sorted(counts.items())))
 
 
 def _print_table(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:

@@ -1,15 +1,13 @@
 """Calls about patients."""
 
-import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import TYPE_CHECKING, TypedDict, Unpack
 from uuid import uuid4
 
-import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from pulsetrack.calls import Caller, delay, is_interrupted, is_token_rejected
-from pulsetrack.errors import PulseTrackError, ResourceExhausted, Unavailable
+from pulsetrack.calls import Caller
 from pulsetrack.patient.v1.patient_pb2 import (
     CreatePatientRequest,
     DeletePatientRequest,
@@ -29,8 +27,6 @@ if TYPE_CHECKING:  # declared only in the type stubs
     from pulsetrack.patient.v1.patient_pb2_grpc import PatientServiceAsyncStub
 
 _PAGE_SIZE = 200
-_ATTEMPTS = 3
-"""Failed attempts to begin a watch after which it fails. A watch that has begun is resumed without a limit."""
 _SILENCE = 45
 """Seconds without a message after which a watch begins again. The server sends one at least every 15 seconds."""
 
@@ -120,31 +116,9 @@ class Patients:
         To continue in another process, store the `resume_token` of the last message. With `heartbeats`, also yields
         messages without a revision. The first message comes at once.
         """
-        attempt, rejected, begun = 0, "", False
-        while True:
-            stream = None
-            try:
-                metadata = await self._caller.metadata(rejected=rejected)
-                stream = self.stub.WatchPatients(WatchPatientsRequest(resume_token=resume_token), metadata=metadata)
-                while isinstance(message := await asyncio.wait_for(stream.read(), _SILENCE), WatchPatientsResponse):
-                    attempt, rejected, begun, resume_token = 0, "", True, message.resume_token
-                    if heartbeats or message.HasField("revision"):
-                        yield message
-                error: PulseTrackError = Unavailable(grpc.StatusCode.UNAVAILABLE, "The stream ended.")
-            except TimeoutError:
-                error = Unavailable(grpc.StatusCode.UNAVAILABLE, "The stream was silent.")
-            except PulseTrackError as failure:
-                error = failure
-            except grpc.aio.AioRpcError as failure:
-                error = PulseTrackError.of(failure)
-                if is_token_rejected(error) and not rejected:
-                    rejected = metadata[0][1].removeprefix("Bearer ")
-                    continue
-            finally:
-                if stream:
-                    stream.cancel()
-            resumable = is_interrupted(error) or isinstance(error, ResourceExhausted)
-            if not resumable or (attempt == _ATTEMPTS and not begun):
-                raise error
-            await asyncio.sleep(delay(error, attempt))
-            attempt += 1
+        request = WatchPatientsRequest(resume_token=resume_token)
+        stream = self._caller.stream(self.stub.WatchPatients, request, silence=_SILENCE, endless=True)
+        async with aclosing(stream) as messages:
+            async for message in messages:
+                if heartbeats or message.HasField("revision"):
+                    yield message

@@ -1,0 +1,91 @@
+"""Imports without a server: batches, and the report of refused records."""
+
+import asyncio
+import io
+import json
+from collections.abc import Iterator, Sequence
+
+import grpc
+import pytest
+from pulsetrack import FieldViolation, Unavailable
+from pulsetrack.imports import Import, Result, Send
+from pulsetrack.patient.v1.patient_pb2 import Patient
+from pulsetrack.records import Record
+
+LINES = 2_600
+
+
+def records() -> Iterator[Record]:
+    for line in range(1, LINES + 1):
+        yield Record(line, {"name": "é"}, Patient(name="é", medical_record_number=f"{line:05}"))
+
+
+class Server:
+    """Refuses every hundredth record. Keeps the records, and the largest number of batches at once."""
+
+    def __init__(self) -> None:
+        self.batches: list[Sequence[Record]] = []
+        self.active = self.most = 0
+
+    async def send(self, batch: Sequence[Record]) -> Sequence[Result]:
+        self.active += 1
+        self.most = max(self.most, self.active)
+        await asyncio.sleep(0.001)
+        self.active -= 1
+        self.batches.append(batch)
+        refusal = Result("refused", "EMAIL_ALREADY_EXISTS", [FieldViolation("patient.email", "must be unique")])
+        return [refusal if record.line % 100 == 0 else Result("created") for record in batch]
+
+
+def run(found: Iterator[Record], send: Send) -> tuple[Import, list[dict[str, object]]]:
+    report = io.StringIO()
+    work = Import(report, lambda _: None)
+    asyncio.run(work.run(found, send))
+    return work, [json.loads(line) for line in report.getvalue().splitlines()]
+
+
+def test_every_record_is_sent_once_in_few_batches_at_once() -> None:
+    server = Server()
+    run(records(), server.send)
+    assert sorted(record.line for batch in server.batches for record in batch) == list(range(1, LINES + 1))
+    assert max(map(len, server.batches)) == 500
+    assert server.most == 4
+
+
+def test_records_are_read_when_they_are_needed() -> None:
+    read = 0
+
+    def counted() -> Iterator[Record]:
+        nonlocal read
+        for record in records():
+            read += 1
+            yield record
+
+    async def stop(batch: Sequence[Record]) -> Sequence[Result]:
+        raise Unavailable(grpc.StatusCode.UNAVAILABLE, "stopped")
+
+    with pytest.raises(Unavailable):
+        run(counted(), stop)
+    assert read <= 2_000
+
+
+def test_refused_records_are_counted_and_reported() -> None:
+    work, report = run(records(), Server().send)
+    assert work.counts == {"created": LINES - 26, "refused": 26}
+    assert report[0] == {
+        "line": 100,
+        "key": "00100",
+        "reason": "EMAIL_ALREADY_EXISTS",
+        "violations": [{"field": "patient.email", "description": "must be unique"}],
+        "record": {"name": "é"},
+    }
+
+
+def test_record_that_is_not_a_patient_is_reported_and_not_sent() -> None:
+    async def send(batch: Sequence[Record]) -> Sequence[Result]:
+        raise AssertionError
+
+    invalid = Record(7, "Ana", violation=FieldViolation("", "must be a JSON object"))
+    work, report = run(iter([invalid]), send)
+    assert work.counts == {"refused": 1}
+    assert (report[0]["line"], report[0]["reason"], report[0]["record"]) == (7, "RECORD_UNREADABLE", "Ana")
