@@ -4,6 +4,8 @@ from envoy.body_limits import MAX_BODY, MAX_RESPONSE, public_body_filter
 from envoy.clusters import health_checked_clusters
 from envoy.conditions import condition_filter, etag_filters
 from envoy.extension import Config, extension
+from envoy.fhir import CONTENT_TYPE as FHIR_CONTENT
+from envoy.fhir import fhir_filter
 from envoy.headers import allow_list, message_present, size_limit
 from envoy.json_bodies import json_body_filter
 from envoy.local_replies import local_reply_config
@@ -128,6 +130,7 @@ def _filters(target: Target) -> list[Config]:
         custom_method_filter(),
         json_lines_filter(),
         condition_filter(),
+        fhir_filter(),
         oauth_filter(),  # before the check of JSON bodies
         json_body_filter(),  # before the transcoder, which ignores unknown fields
         *etag_filters(),
@@ -156,6 +159,7 @@ def _compressor() -> Config:
                 "min_content_length": 1024,
                 "content_type_matcher": [
                     {"exact": "application/json"},
+                    {"exact": FHIR_CONTENT},
                     *({"prefix": kind} for kind in ("text/css", "text/html", "text/javascript")),
                 ],
             }

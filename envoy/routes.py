@@ -1,6 +1,5 @@
 """Routes of the gateway: one for gRPC and one per REST binding of each method, and error responses for the rest."""
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -10,11 +9,13 @@ from envoy.clusters import streams_cluster
 from envoy.conditions import CONDITIONS, etag_options
 from envoy.cors import cors_policy
 from envoy.extension import Config, to_any
+from envoy.fhir import fhir_errors, fhir_options
 from envoy.headers import AUTHORIZATION, GRPC_CALL, PATH, VALUES
 from envoy.json_bodies import json_body_check
+from envoy.matches import header_mismatch, known_match, order_by_generality, path_match, rest_match
 from envoy.names import BUFFER, CONDITION, CORS, CUSTOM_METHOD, HEAD, JSON_LINES, JWT, MESSAGE, PUBLIC_BODY, TRANSCODER
 from envoy.oauth import FORM_CONTENT, oauth_options
-from envoy.queries import query_check, query_regex, repetition_regex
+from envoy.queries import query_check
 from envoy.rate_limits import CREDENTIALS, rate_limits_of
 from envoy.replies import CONDITION_INVALID, HEADERS, PARAMETER_INVALID, PARAMETER_UNKNOWN, REST_VERBS
 from envoy.rest_requests import enable_lua
@@ -23,6 +24,7 @@ from envoy.site.files import list_paths
 from envoy.standard import HEALTH, REFLECTION, standard_routes
 from envoy.target import Target
 from services.common.protobuf.contract import (
+    FHIR,
     PATH_VARIABLE,
     REMOTE_ADDRESS,
     SERVICES,
@@ -41,9 +43,6 @@ _SEVERAL_HOSTS = {"name": ":authority", "string_match": {"contains": ","}}
 _GET_OR_HEAD = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}
 _ACCEPTS_HTML = {"name": "accept", "string_match": {"contains": "text/html"}}
 """Browsers accept HTML when they open a page. Clients of the API do not."""
-_COLON = "(?::|%3[Aa])"
-_SEGMENT = "[^/:]+"
-"""The value of a path variable: one segment without a colon, which starts a custom method."""
 _NOT_EMPTY = {"safe_regex": {"regex": ".+"}}
 _JSON_CONTENT = r"(?i)application/json\s*(;.*)?"
 _OAUTH_CONTENT = rf"{_JSON_CONTENT}|{FORM_CONTENT}\s*(;.*)?"
@@ -73,36 +72,33 @@ def _routes(target: Target) -> Iterator[Config]:
     yield _direct_response({"path": "/healthz"}, 200)
     yield from _site_routes(target)
     yield from _content_type_routes()
-    # Exact paths precede templates that also match them.
-    yield from sorted(_call_routes(target), key=lambda route: "safe_regex" in route["match"])
-    yield from _head_routes(target)
+    yield from sorted(_call_routes(target), key=order_by_generality)
+    yield from sorted(_head_routes(target), key=order_by_generality)
     yield from _rejected_query_routes()
     yield from _rest_verb_routes(all_methods())
     yield from standard_routes(target)
     yield from _grpc_verb_routes(target)
+    unknown_resource = _direct_response({"prefix": FHIR}, 404)
+    unknown_resource["typed_per_filter_config"] |= fhir_errors()
+    yield unknown_resource
     yield _direct_response({"prefix": "/"}, 404)
 
 
 def _invalid_header_routes() -> Iterator[Config]:
     """Yields routes that reject header values that a service might fail to parse, for any path."""
     yield _direct_response({"connect_matcher": {}}, 405, allow=REST_VERBS)
-    yield _direct_response({"prefix": "/", "headers": [_header_mismatch(":path", PATH)]}, PARAMETER_INVALID)
+    yield _direct_response({"prefix": "/", "headers": [header_mismatch(":path", PATH)]}, PARAMETER_INVALID)
     yield _direct_response({"prefix": "/", "headers": [_SEVERAL_HOSTS]}, 400)
     for name, regex in VALUES.items():
-        yield _direct_response({"prefix": "/", "headers": [_header_mismatch(name, regex)]}, 400)
-    yield _direct_response({"prefix": "/", "headers": [_header_mismatch("authorization", AUTHORIZATION)]}, 401)
+        yield _direct_response({"prefix": "/", "headers": [header_mismatch(name, regex)]}, 400)
+    yield _direct_response({"prefix": "/", "headers": [header_mismatch("authorization", AUTHORIZATION)]}, 401)
 
 
 def _grpc_verb_routes(target: Target) -> Iterator[Config]:
     """Yields a route for each gRPC service that rejects HTTP methods other than POST."""
     for name in (*SERVICES.values(), HEALTH, *(REFLECTION if target.reflection else ())):
-        not_post = _header_mismatch(":method", "POST")
+        not_post = header_mismatch(":method", "POST")
         yield _direct_response({"prefix": f"/{name}/", "headers": [not_post]}, 405, allow="POST")
-
-
-def _header_mismatch(name: str, regex: str) -> Config:
-    """Returns a matcher for a header that is present and does not match a regular expression."""
-    return {"name": name, "string_match": {"safe_regex": {"regex": regex}}, "invert_match": True}
 
 
 def _site_routes(target: Target) -> Iterator[Config]:
@@ -149,14 +145,16 @@ def _method_routes(service: str, method: Method, target: Target) -> Iterator[Con
     for http in method.http:
         check = json_body_check(method, http) if http.body else {}
         lua = [*([CUSTOM_METHOD] if ":" in http.path else []), *([JSON_LINES] if method.streams else [])]
-        yield from _rest_routes(service, method, http, target, check | oauth_options(method) | enable_lua(*lua))
+        yield from _rest_routes(
+            service, method, http, target, check | oauth_options(method) | fhir_options(method) | enable_lua(*lua)
+        )
 
 
 def _rest_routes(service: str, method: Method, http: Http, target: Target, filters: Config) -> Iterator[Config]:
     """Yields the route of a binding. If requests can be conditional, routes for those precede it."""
-    match, filters = _known_match(method, http), filters | etag_options(method)
+    match, filters = known_match(method, http), filters | etag_options(method)
     if condition := method.condition(http):
-        malformed = {**match, "headers": [*match["headers"], _header_mismatch(condition, CONDITIONS)]}
+        malformed = {**match, "headers": [*match["headers"], header_mismatch(condition, CONDITIONS)]}
         yield _rejection(method, malformed, CONDITION_INVALID)
         headers = [*match["headers"], {"name": condition, "present_match": True}]
         yield _call_route(service, method, {**match, "headers": headers}, target, filters | enable_lua(CONDITION))
@@ -183,7 +181,8 @@ def _head_routes(target: Target) -> Iterator[Config]:
         for method in methods(full_name):
             for http in method.http:
                 if "HEAD" in _allowed_verbs(method, http):
-                    yield from _rest_routes(service, method, replace(http, verb="HEAD"), target, enable_lua(HEAD))
+                    options = enable_lua(HEAD) | fhir_options(method)
+                    yield from _rest_routes(service, method, replace(http, verb="HEAD"), target, options)
 
 
 def _allowed_verbs(method: Method, http: Http) -> Sequence[str]:
@@ -194,14 +193,14 @@ def _content_type_routes() -> Iterator[Config]:
     """Yields routes that reject gRPC and compressed bodies on a REST path, and bodies that are not JSON or a form."""
     bindings = [(method, http) for method in all_methods() for http in method.http]
     grpc = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
-    compressed = _header_mismatch("content-encoding", "(?i)identity")
+    compressed = header_mismatch("content-encoding", "(?i)identity")
     for first in sorted({http.path.split("/")[1] for _, http in bindings}):
         for header in (grpc, compressed):
             yield _direct_response({"prefix": f"/{first}/", "headers": [header]}, 415)
     for method, http in bindings:
         if http.body:
-            match, known = _rest_match(http), _OAUTH_CONTENT if method.is_oauth_endpoint else _JSON_CONTENT
-            unknown = _header_mismatch("content-type", known)
+            match, known = rest_match(http), _OAUTH_CONTENT if method.is_oauth_endpoint else _JSON_CONTENT
+            unknown = header_mismatch("content-type", known)
             rejection = _direct_response({**match, "headers": [*match["headers"], unknown]}, 415)
             rejection["typed_per_filter_config"] |= oauth_options(method)
             yield rejection
@@ -212,20 +211,9 @@ def _rejected_query_routes() -> Iterator[Config]:
     for method in all_methods():
         for http in method.http:
             for verb in _allowed_verbs(method, http):
-                route = _rejection(method, _rest_match(replace(http, verb=verb)), PARAMETER_UNKNOWN)
-                route["typed_per_filter_config"] |= query_check(method)
+                route = _rejection(method, rest_match(replace(http, verb=verb)), PARAMETER_UNKNOWN)
+                route["typed_per_filter_config"] |= query_check(method) | fhir_options(method)
                 yield route
-
-
-def _known_match(method: Method, http: Http) -> Config:
-    """Returns the route match of a binding whose query contains each of its parameters once, with plausible values."""
-    match = _rest_match(http)
-    known, repeated = (_path_regex(f"[^?]*{regex(method, http)}") for regex in (query_regex, repetition_regex))
-    return {**match, "headers": [*match["headers"], known, repeated | {"invert_match": True}]}
-
-
-def _path_regex(regex: str) -> Config:
-    return {"name": ":path", "string_match": {"safe_regex": {"regex": regex}}}
 
 
 def _rest_verb_routes(methods: Iterable[Method]) -> Iterator[Config]:
@@ -235,7 +223,10 @@ def _rest_verb_routes(methods: Iterable[Method]) -> Iterator[Config]:
         for http in method.http:
             verbs[PATH_VARIABLE.sub("{}", http.path)].extend(_allowed_verbs(method, http))
     for path, allowed in verbs.items():
-        yield _direct_response(_path_match(path), 405, allow=", ".join(allowed))
+        route = _direct_response(path_match(path), 405, allow=", ".join(allowed))
+        if path.startswith(FHIR):
+            route["typed_per_filter_config"] |= fhir_errors()
+        yield route
 
 
 def _route_to(service: str, target: Target, *, streams: bool = False) -> Config:
@@ -274,18 +265,6 @@ def _without(*filters: str) -> Config:
             name: to_any("envoy.config.route.v3.FilterConfig", disabled=True) for name in filters
         }
     }
-
-
-def _rest_match(http: Http) -> Config:
-    return {**_path_match(http.path), "headers": [{"name": ":method", "string_match": {"exact": http.verb}}]}
-
-
-def _path_match(template: str) -> Config:
-    """Returns the route match of a google.api.http path template."""
-    if "{" not in template and ":" not in template:
-        return {"path": template}
-    parts = (re.escape(part).replace(":", _COLON) for part in PATH_VARIABLE.split(template))
-    return {"safe_regex": {"regex": _SEGMENT.join(parts)}}
 
 
 def _remote_address() -> Config:

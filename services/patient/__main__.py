@@ -25,6 +25,7 @@ from services.patient.care_team import CareTeamService
 from services.patient.changes import TOPIC
 from services.patient.delivery import BillingAccounts, CareTeamMail, EventsTopic
 from services.patient.duplicates import DuplicatesService
+from services.patient.fhir.service import FhirService
 from services.patient.models import AUDIT, known_topics, outbox_rows
 from services.patient.service import CONCURRENT_SEARCHES, PatientService
 from services.patient.watch import HEARTBEAT_SECONDS
@@ -84,7 +85,7 @@ async def main() -> None:
         verifier = TokenVerifier(create_trust_fetcher(auth))
         audit = AccessInterceptors(log, path_ids_are_subjects=True)
         duplicates = DuplicatesService(db, concurrent_searches=settings.concurrent_searches)
-        servicers = (patients, CareTeamService(db, outbox), duplicates)
+        servicers = (patients, CareTeamService(db, outbox), duplicates, FhirService(patients))
         await serve(settings, SERVICES["patient"], servicers, verifier=verifier, dependencies=[db], audit=audit)
 
 

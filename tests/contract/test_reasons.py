@@ -16,8 +16,9 @@ from services.common.errors import Failure
 from services.common.protobuf.contract import MAX_MESSAGE_BYTES, PATH_VARIABLE, SERVICES, Method, all_methods
 from tests.contract.elsewhere import ELSEWHERE
 from tests.contract.test_names import to_camel_case
-from tests.e2e.sessions import PASSWORD, Session, a_patient, read_status
+from tests.e2e.sessions import PASSWORD, Session, a_patient
 from tests.harness.client import Rejected, attempt
+from tests.harness.rest_errors import read_status
 from tools.instance import Instance
 
 METHODS = {method.name: method for method in all_methods()}

@@ -8,8 +8,6 @@ from uuid import uuid4
 
 import grpc
 import httpx
-from google.protobuf.json_format import ParseDict
-from google.rpc.status_pb2 import Status
 
 from gen.pulsetrack.auth.v1 import IssueServiceTokenRequest
 from services.common.protobuf import contract
@@ -35,12 +33,6 @@ class Administered(System, Protocol):
     @property
     def admin_password(self) -> str:
         """The first admin's password."""
-
-
-def read_status(response: httpx.Response) -> Status:
-    """Returns the status in an error response. That of an OAuth endpoint has two more members."""
-    error = {name: value for name, value in response.json().items() if name not in {"error", "error_description"}}
-    return ParseDict(error, Status())
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """Makes the same call over REST, native gRPC, gRPC-Web, and directly at the service, with comparable results."""
 
 import base64
+import json
 import re
 import struct
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +12,7 @@ from typing import Any
 
 import grpc
 import httpx
+from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.message import Message
 from google.rpc.code_pb2 import Code
@@ -18,8 +20,9 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 
 from services.common.protobuf.contract import PATH_VARIABLE, SERVICES, Method, all_methods
-from tests.e2e.sessions import Session, read_status
+from tests.e2e.sessions import Session
 from tests.harness.client import Client, Rejected
+from tests.harness.rest_errors import read_status
 from tools.instance import Instance
 
 METHODS = {method.name: method for method in all_methods()}
@@ -70,6 +73,9 @@ def parse_error(status: Status) -> Result:
 
 def parse_message(method: Method, data: bytes) -> Result:
     """Returns the result of a call with a serialized response."""
+    if method.output is HttpBody:  # REST returns its content
+        body: Any = HttpBody.FromString(data)
+        return Result(json.loads(body.data))
     return Result(MessageToDict(method.output.FromString(data), always_print_fields_with_no_presence=True))
 
 

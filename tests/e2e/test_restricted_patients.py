@@ -34,6 +34,7 @@ class Target(NamedTuple):
             "patient_id": self.id,
             "subject_id": self.id,
             "query": self.name,
+            "parameters": f"name={self.name}",
             "patient": {"id": self.id, "phone": "112"},
             "user_id": str(uuid4()),
             "reason": "Unconscious in the emergency room",
@@ -43,7 +44,7 @@ class Target(NamedTuple):
 
     def is_in(self, result: Result) -> bool:
         """Returns whether a response contains the patient."""
-        text = str(result.body)
+        text = str({name: value for name, value in result.body.items() if name != "link"})  # repeats the request
         return any(each in text for each in self)
 
 
@@ -105,6 +106,8 @@ def test_member_sees_the_patient_where_outsiders_do_not(system: Instance, member
         "ListPatientRevisions",
         "ListCareTeamMembers",
         "GetPatientAccess",
+        "GetFhirPatient",
+        "FindFhirPatients",
         "GetBillingAccount",
         "ListBillingAccounts",
         "ListPatientEvents",

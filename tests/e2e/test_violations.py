@@ -16,8 +16,9 @@ from services.auth.usernames import MIXED
 from services.common.protobuf.contract import Method, all_methods
 from services.common.protobuf.violations import NOT_A_DATE, REQUIRED
 from services.common.text import BIDIRECTIONAL
-from tests.e2e.sessions import Session, read_status
+from tests.e2e.sessions import Session
 from tests.harness.client import Rejected
+from tests.harness.rest_errors import read_status
 
 METHODS = {method.name: method for method in all_methods()}
 NO_ID = "00000000-0000-0000-0000-000000000000"

@@ -17,6 +17,7 @@ from envoy.program import command
 from envoy.site.files import write_site
 from services.common.protobuf.contract import DESCRIPTORS, SERVICES, Method, all_methods
 from tests.envoy.stub import Call, Keys, Stub
+from tests.harness.rest_errors import FHIR, read_issue
 from tests.harness.waiting import eventually
 
 METHODS = {method.name: method for method in all_methods()}
@@ -113,6 +114,8 @@ def has_status(http: httpx.Client, path: str, status: int, **headers: str) -> bo
 
 def error_reason(response: httpx.Response) -> str:
     """Returns the reason of an error response, after checking its format."""
+    if response.request.url.path.startswith(FHIR):
+        return read_issue(response)[0]
     error = response.json()
     assert response.headers["content-type"] == "application/json"
     assert error.keys() == {"code", "message", "details"}

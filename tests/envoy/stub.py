@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
+from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -54,7 +55,7 @@ class Stub:
     port: int = 0
     calls: list[Call] = field(default_factory=list)
     responses: dict[str, Handler] = field(default_factory=dict)
-    """Handlers by method name. Other methods return an empty message."""
+    """Handlers by method name. Other methods return an empty message, or an empty object as an HttpBody."""
 
     def start(self) -> None:
         full_name = SERVICES[self.service]
@@ -85,7 +86,9 @@ class Stub:
             if method.name == "GetExternalJwks":
                 return method.output(content_type="application/json", data=self.external_keys.jwks)
             handler = self.responses.get(method.name)
-            return handler(request, context) if handler else method.output()
+            if handler:
+                return handler(request, context)
+            return HttpBody(data=b"{}") if method.output is HttpBody else method.output()
 
         def handle_stream(request: Any, context: grpc.ServicerContext) -> Any:
             yield handle(request, context)

@@ -32,6 +32,7 @@ from services.common.rpc.tokens import TokenVerifier
 from services.common.settings import Settings
 from services.patient.care_team import CareTeamService
 from services.patient.duplicates import DuplicatesService
+from services.patient.fhir.service import FhirService
 from services.patient.models import outbox_rows
 from services.patient.service import PatientService
 
@@ -74,7 +75,12 @@ async def serve_service(
         patients = PatientService(db, outbox, resume_key=RESUME_KEY, heartbeat_seconds=HEARTBEAT_SECONDS)
         find_access = create_access_finder(open_channel(patient))
         servicers: dict[str, object] = {
-            "patient": (patients, CareTeamService(db, outbox), DuplicatesService(db, concurrent_searches=2)),
+            "patient": (
+                patients,
+                CareTeamService(db, outbox),
+                DuplicatesService(db, concurrent_searches=2),
+                FhirService(patients),
+            ),
             "billing": BillingService(db, find_access),
             "analytics": AnalyticsService(db, find_access),
         }

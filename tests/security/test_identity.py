@@ -10,6 +10,7 @@ import pytest
 from services.common.protobuf.contract import SERVICES, AccessKind, Method, all_methods, methods
 from tests.e2e.sessions import Session, fill_path
 from tests.harness.client import Rejected, attempt, connect
+from tests.harness.rest_errors import read_reason
 from tools.instance import Instance
 
 SPOOFED = {
@@ -50,7 +51,7 @@ def test_identity_headers_do_not_replace_a_token(system: Instance, method: Metho
             rest = anonymous.rest.request(
                 http.verb, fill_path(http.path), headers=SPOOFED, json={} if http.body else None
             )
-            assert rest.json()["details"][0]["reason"] == "TOKEN_MISSING"
+            assert read_reason(rest) == "TOKEN_MISSING"
 
 
 @pytest.mark.parametrize("method", FOR_ADMINS, ids=get_name)
@@ -59,7 +60,7 @@ def test_identity_headers_grant_no_role(user: Session, method: Method) -> None:
     assert get_reason(response) == "ROLE_REQUIRED"
     for http in method.http:
         rest = user.rest.request(http.verb, fill_path(http.path), headers=SPOOFED, json={} if http.body else None)
-        assert rest.json()["details"][0]["reason"] == "ROLE_REQUIRED"
+        assert read_reason(rest) == "ROLE_REQUIRED"
 
 
 @pytest.mark.parametrize("method", FOR_SERVICES, ids=get_name)

@@ -13,6 +13,7 @@ from envoy.replies import REPLIES
 from services.common import errors
 from services.common.errors import DOMAIN, Failure
 from services.common.protobuf.contract import IF_MATCH, SERVICES, AccessKind, ContractError, Http, Method
+from tools.openapi.fhir import convert_error
 from tools.openapi.rules import Schema
 from tools.openapi.security import add_oauth_members
 
@@ -100,8 +101,8 @@ class Responses:
         responses: dict[str, Schema] = {}
         for status in sorted(by_status):
             found = [*by_status[status].values()]
-            is_own = status in own_statuses or method.is_oauth_endpoint
-            response = add_oauth_members(method, _response(status, found)) if is_own else self._share(status, found)
+            is_own = status in own_statuses or method.is_oauth_endpoint or method.is_fhir
+            response = _adapt(method, _response(status, found)) if is_own else self._share(status, found)
             responses[str(status)] = response
         return {**responses, "default": _reference("Failed")}
 
@@ -109,6 +110,10 @@ class Responses:
         name = ".".join(error.reason for error in found)
         self.components.setdefault(name, _response(status, found))
         return _reference(name)
+
+
+def _adapt(method: Method, response: Schema) -> Schema:
+    return convert_error(method, add_oauth_members(method, response))
 
 
 def _method_errors(method: Method, comment: str) -> Iterator[Error]:

@@ -6,6 +6,8 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
+from envoy.fhir import CONTENT_TYPE as FHIR_CONTENT
+from envoy.fhir import takes_any_query
 from envoy.oauth import FORM_CONTENT
 from services.common.protobuf.contract import PATH_VARIABLE, AccessKind, Http, Method
 from tools.openapi.comments import Comments, first_sentence
@@ -60,7 +62,7 @@ class Operations:
         for path in bound:
             field = _find_field(message, path)
             yield self._parameter(path.rpartition(".")[2], field, location="path", required=True)
-        if http.body != "*":
+        if http.body != "*" and not takes_any_query(method):
             yield from self._query(message, {*bound, http.body})
         if "request_id" in message.fields_by_name:
             header = self._parameter("Idempotency-Key", message.fields_by_name["request_id"], location="header")
@@ -106,7 +108,8 @@ class Operations:
         message: Any = method.output.DESCRIPTOR
         description = f"{first_sentence(self._comments.get(message.full_name, 'The response is empty'))}."
         if message.full_name == _BODY:
-            return {"description": "A JSON object.", "content": {JSON: {"schema": {"type": "object"}}}}
+            kind, name = (FHIR_CONTENT, "A FHIR resource") if method.is_fhir else (JSON, "A JSON object")
+            return {"description": f"{name}.", "content": {kind: {"schema": {"type": "object"}}}}
         schema = self._schemas.message(message, Use.RESPONSE)
         if method.streams:
             description += " The response is a stream of newline-delimited JSON objects, one for each message."

@@ -45,6 +45,9 @@ IF_MATCH, IF_NONE_MATCH = "if-match", "if-none-match"
 ETAG = "etag"
 """The name of the field with the version of a resource (AIP-154), and of the response header."""
 
+FHIR = "/fhir/R4/"
+"""The prefix of the paths of the FHIR API."""
+
 SERVICES = {
     "auth": "pulsetrack.auth.v1.AuthService",
     "patient": "pulsetrack.patient.v1.PatientService",
@@ -134,6 +137,11 @@ class Method:
     def snake_name(self) -> str:
         """The name of its Python method: "create_patient"."""
         return re.sub(r"(?<!^)(?=[A-Z])", "_", self.name).lower()
+
+    @property
+    def is_fhir(self) -> bool:
+        """Whether the REST API of the method is part of the FHIR API, whose errors are OperationOutcomes."""
+        return any(http.path.startswith(FHIR) for http in self.http)
 
     @property
     def returns_etag(self) -> bool:

@@ -31,6 +31,7 @@ EXEMPT = {
     "page_token": "the server generates tokens",
     "resume_token": "the server generates tokens",
     "etag": "the server generates etags",
+    "parameters": "URL-encoded ASCII; the decoded values are normalized",
     "request_id": "an opaque key of the client, in ASCII",
     "password": "Login compares the prepared form and the form as sent",
     "current_password": "compared as in Login",

@@ -14,6 +14,9 @@ __all__ = (
     "Duplicate",
     "FindDuplicatesRequest",
     "FindDuplicatesResponse",
+    "FindFhirPatientsRequest",
+    "GetFhirCapabilitiesRequest",
+    "GetFhirPatientRequest",
     "GetPatientAccessRequest",
     "GetPatientRequest",
     "ListAccessEventsRequest",
@@ -424,6 +427,56 @@ class FindDuplicatesResponse(betterproto2.Message):
 
 default_message_pool.register_message(
     "pulsetrack.patient.v1", "FindDuplicatesResponse", FindDuplicatesResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class FindFhirPatientsRequest(betterproto2.Message):
+    """
+    Request message for FindFhirPatients.
+    """
+
+    parameters: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The search parameters, as in a URL: `name=silva&birthdate=ge1980-01-01`. Supported are `_id`, `identifier`, `name`,
+    `family`, `given`, `email`, `phone`, `telecom`, `gender`, `birthdate`, `_sort`, `_count` and `_format`. An unsupported
+    parameter is rejected.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "FindFhirPatientsRequest", FindFhirPatientsRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class GetFhirCapabilitiesRequest(betterproto2.Message):
+    """
+    Request message for GetFhirCapabilities.
+    """
+
+    pass
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "GetFhirCapabilitiesRequest", GetFhirCapabilitiesRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class GetFhirPatientRequest(betterproto2.Message):
+    """
+    Request message for GetFhirPatient.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The ID of the patient.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "GetFhirPatientRequest", GetFhirPatientRequest
 )
 
 

@@ -1,0 +1,34 @@
+"""The CapabilityStatement (https://hl7.org/fhir/R4/capabilitystatement.html): what the FHIR API supports."""
+
+from datetime import datetime
+
+from services.patient.fhir.resources import Resource
+from services.patient.fhir.searches import PARAMETERS
+
+
+def build_capabilities(time: datetime) -> Resource:
+    """Returns the CapabilityStatement of a server that was started at a time."""
+    return {
+        "resourceType": "CapabilityStatement",
+        "status": "active",
+        "date": time.isoformat(timespec="seconds"),
+        "kind": "instance",
+        "software": {"name": "PulseTrack"},
+        "implementation": {"description": "Patients of PulseTrack, read-only"},
+        "fhirVersion": "4.0.1",
+        "format": ["json"],
+        "rest": [
+            {
+                "mode": "server",
+                "security": {"description": "An access token in the header Authorization: Bearer"},
+                "resource": [
+                    {
+                        "type": "Patient",
+                        "interaction": [{"code": "read"}, {"code": "search-type"}],
+                        "versioning": "versioned",
+                        "searchParam": [{"name": name, "type": kind} for name, kind in PARAMETERS],
+                    }
+                ],
+            }
+        ],
+    }

@@ -1,0 +1,209 @@
+"""Searches of FHIR R4 (https://hl7.org/fhir/R4/search.html) as requests of ListPatients."""
+
+import re
+from calendar import monthrange
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from urllib.parse import parse_qsl, urlencode
+
+from gen.pulsetrack.patient.v1 import ListPatientsRequest, Patient
+from services.common.errors import FieldsInvalid
+from services.common.folding import fold_words
+from services.patient.fhir.resources import GENDERS, RECORD_NUMBER
+
+NEXT_PAGE = "_page"
+"""The parameter of a link to the next page, which clients must not compose."""
+
+SORTS = {"birthdate": "date_of_birth", "name": "name", "_lastUpdated": "update_time"}
+"""The field of a patient by the value of `_sort`."""
+
+_WORDS = ("name", "family", "given")
+_TELECOMS = {"email": "email", "phone": "phone"}
+_MAX_COUNT = 1000
+_DATE = re.compile(r"(eq|ge|gt|le|lt)?([12][0-9]{3})(?:-([0-9]{2})(?:-([0-9]{2}))?)?")
+_LISTS = {"_id", "_sort"}
+_SEPARATOR = re.compile(r"(?<!\\),")
+_ESCAPE = re.compile(r"\\([,$|\\])")
+_SEXES = {code: sex for sex, code in GENDERS.items()}
+_DAY = timedelta(days=1)
+
+
+@dataclass
+class FhirSearch:
+    """A search: the request that lists the matches, and the conditions that the list does not know."""
+
+    request: ListPatientsRequest
+    ids: list[str] | None = None
+    """The ids of `_id`, or None."""
+    conditions: list[Callable[[Patient], bool]] = field(default_factory=list)
+
+    def matches(self, patient: Patient) -> bool:
+        """Returns whether a patient of the list meets all conditions."""
+        return all(condition(patient) for condition in self.conditions)
+
+
+def parse_search(query: str) -> FhirSearch:
+    """Returns the search of a query. Raises FieldsInvalid for an unsupported parameter or value."""
+    search = FhirSearch(ListPatientsRequest())
+    for name, escaped in _parse_parameters(query):
+        value = _unescape(name, escaped)
+        if name in _WORDS:
+            _add_words(search, value)
+        elif name in _TELECOMS or name == "telecom":
+            _add_telecom(search, name, value)
+        elif parse := _PARSERS.get(name):
+            parse(search, value)
+        else:
+            raise _invalid(f"the parameter {name[:50]!r} is not supported")
+    if search.ids is not None and search.request != ListPatientsRequest(page_size=search.request.page_size):
+        raise _invalid("_id cannot be combined with other parameters")
+    return search
+
+
+def next_query(query: str, page_token: str) -> str:
+    """Returns the query of the next page."""
+    parameters = [(name, value) for name, value in _parse_parameters(query) if name != NEXT_PAGE]
+    return urlencode([*parameters, (NEXT_PAGE, page_token)])
+
+
+def _parse_parameters(query: str) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(query, strict_parsing=bool(query), keep_blank_values=False, errors="strict", max_num_fields=30)
+    except ValueError:
+        raise _invalid("the query is not valid") from None
+
+
+def _unescape(name: str, value: str) -> str:
+    """Returns a value without its escapes (https://hl7.org/fhir/R4/search.html#escaping).
+
+    Raises FieldsInvalid for a list of values, of which one would have to match.
+    """
+    if name not in _LISTS and _SEPARATOR.search(value):
+        raise _invalid(f"{name[:50]} must have a single value: write \\\\, for a comma in a value")
+    return _ESCAPE.sub(r"\1", value)
+
+
+def _add_words(search: FhirSearch, value: str) -> None:
+    """Requires all words in the name, each at the beginning of a word."""
+    words = fold_words(value)
+    search.request.query = f"{search.request.query} {value}".strip()
+
+    def has_words(patient: Patient) -> bool:
+        name = fold_words(patient.name)
+        return all(any(each.startswith(word) for each in name) for word in words)
+
+    search.conditions.append(has_words)
+
+
+def _add_telecom(search: FhirSearch, name: str, value: str) -> None:
+    """Requires an email address or a phone number, which may have a system: `email|a@clinic.test`."""
+    system, _, number = value.rpartition("|")
+    kinds = [each for each in _TELECOMS if (name in {each, "telecom"}) and (system in {"", each})]
+    words = fold_words(number)
+    search.request.query = f"{search.request.query} {number}".strip()
+    search.conditions.append(lambda patient: any(fold_words(getattr(patient, kind)) == words for kind in kinds))
+
+
+def _add_identifier(search: FhirSearch, value: str) -> None:
+    system, _, number = value.rpartition("|")
+    if system and system != RECORD_NUMBER:
+        search.conditions.append(lambda _: False)
+    search.request.query = f"{search.request.query} {number}".strip()
+    search.conditions.append(lambda patient: patient.medical_record_number.lower() == number.lower())
+
+
+def _add_gender(search: FhirSearch, value: str) -> None:
+    if (sex := _SEXES.get(value)) is None:
+        raise _invalid(f"gender must be one of {', '.join(_SEXES)}")
+    search.request.sex = sex
+
+
+def _add_birthdate(search: FhirSearch, value: str) -> None:
+    first, last, prefix = _parse_date(value)
+    if prefix in {"eq", "ge"}:
+        _raise_lower_bound(search.request, first - _DAY)
+    if prefix == "gt":
+        _raise_lower_bound(search.request, last)
+    if prefix in {"eq", "le"}:
+        _reduce_upper_bound(search.request, last + _DAY)
+    if prefix == "lt":
+        _reduce_upper_bound(search.request, first)
+
+
+def _raise_lower_bound(request: ListPatientsRequest, day: date) -> None:
+    request.born_after = max(request.born_after, day.isoformat())
+
+
+def _reduce_upper_bound(request: ListPatientsRequest, day: date) -> None:
+    request.born_before = min(filter(None, (request.born_before, day.isoformat())))
+
+
+def _parse_date(value: str) -> tuple[date, date, str]:
+    """Returns the first and last day of a year, month or day, and the prefix."""
+    if match := _DATE.fullmatch(value):
+        prefix, year, month, day = match.groups()
+        with suppress(ValueError):
+            first, last_month = date(int(year), int(month or 1), int(day or 1)), int(month or 12)
+            last = first if day else date(int(year), last_month, monthrange(int(year), last_month)[1])
+            return first, last, prefix or "eq"
+    raise _invalid(
+        "birthdate must be a date such as 1980-02-29, with one of the prefixes eq, ge, gt, le and lt or none"
+    )
+
+
+def _add_ids(search: FhirSearch, value: str) -> None:
+    ids = value.lower().split(",")
+    search.ids = ids if search.ids is None else [each for each in search.ids if each in ids]
+
+
+def _add_count(search: FhirSearch, value: str) -> None:
+    if not (value.isascii() and value.isdigit() and 1 <= int(value[:5]) <= _MAX_COUNT):
+        raise _invalid(f"_count must be from 1 to {_MAX_COUNT}")
+    search.request.page_size = int(value)
+
+
+def _add_sort(search: FhirSearch, value: str) -> None:
+    search.request.order_by = ",".join(map(_parse_sort, value.split(",")))
+
+
+def _parse_sort(name: str) -> str:
+    column = SORTS.get(name.removeprefix("-"))
+    if column is None:
+        raise _invalid(f"_sort must be a list of {', '.join(SORTS)}, each optionally after a minus sign")
+    return f"{column} desc" if name.startswith("-") else column
+
+
+def _add_format(_: FhirSearch, value: str) -> None:
+    if value not in {"json", "application/json", "application/fhir+json"}:
+        raise _invalid("_format must be json")
+
+
+def _add_page_token(search: FhirSearch, value: str) -> None:
+    search.request.page_token = value
+
+
+_PARSERS: dict[str, Callable[[FhirSearch, str], None]] = {
+    "_id": _add_ids,
+    "identifier": _add_identifier,
+    "gender": _add_gender,
+    "birthdate": _add_birthdate,
+    "_count": _add_count,
+    "_sort": _add_sort,
+    "_format": _add_format,
+    NEXT_PAGE: _add_page_token,
+}
+
+PARAMETERS: Iterable[tuple[str, str]] = (
+    ("_id", "token"),
+    ("identifier", "token"),
+    *((name, "string") for name in _WORDS),
+    *((name, "token") for name in (*_TELECOMS, "telecom", "gender")),
+    ("birthdate", "date"),
+)
+"""The search parameters and their types."""
+
+
+def _invalid(description: str) -> FieldsInvalid:
+    return FieldsInvalid({"parameters": description})

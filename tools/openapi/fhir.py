@@ -1,0 +1,27 @@
+"""The error responses of the FHIR API: OperationOutcomes."""
+
+from typing import Any
+
+from envoy.fhir import CONTENT_TYPE
+from services.common.protobuf.contract import Method
+from tools.openapi.rules import Schema
+
+
+def convert_error(method: Method, response: Schema) -> Schema:
+    """Returns an error response of a method as the gateway converts it, if the method is part of the FHIR API."""
+    if not method.is_fhir:
+        return response
+    [content] = response["content"].values()
+    examples = {reason: {"value": _to_outcome(reason, each["value"])} for reason, each in content["examples"].items()}
+    schema = {
+        "type": "object",
+        "description": "An OperationOutcome of FHIR R4.",
+        "properties": {"resourceType": {"const": "OperationOutcome"}, "issue": {"type": "array", "minItems": 1}},
+        "required": ["resourceType", "issue"],
+    }
+    return response | {"content": {CONTENT_TYPE: {"schema": schema, "examples": examples}}}
+
+
+def _to_outcome(reason: str, error: dict[str, Any]) -> dict[str, Any]:
+    details = {"coding": [{"system": "urn:pulsetrack:reason", "code": reason}], "text": error["message"]}
+    return {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "invalid", "details": details}]}
