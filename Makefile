@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help up console compose compose-down images soak test check docs bench load proto postman status rotate-keys audit-verify \
-	audit-archive audit-prune prune-revisions backup restore export synth deploy run destroy localstack format lock clean
+	audit-archive audit-prune prune-revisions backup restore import export synth deploy run destroy localstack format lock clean
 
 BIN := .venv/bin
 UV := .venv/installer/bin/uv
@@ -113,6 +113,9 @@ backup: $(READY) ## Back up all databases, running or not (TO=a new folder, RECI
 restore: $(READY) ## Restore a backup into an empty place (FROM=its folder, SECRETS=their file, KEY=a private key's file, COMPOSE=1)
 	@$(BIN)/python -m tools.backup restore --from '$(or $(FROM),$(error Set FROM to the folder of a backup))' \
 		$(if $(COMPOSE),--compose) $(if $(SECRETS),--secrets '$(SECRETS)') $(if $(KEY),--key '$(KEY)')
+
+import: $(CLIENT) ## Import patients from a CSV or NDJSON file into the running system (FILE=..., OPTIONS=--help)
+	@$(BIN)/python -m tools.transfer build/client/bin/pulsetrack import '$(or $(FILE),$(error Set FILE to a file of patients))' $(OPTIONS)
 
 export: $(CLIENT) ## Export all patients of the running system to a new CSV or NDJSON file (FILE=..., OPTIONS=--help)
 	@$(BIN)/python -m tools.transfer build/client/bin/pulsetrack export '$(or $(FILE),$(error Set FILE to a new file))' $(OPTIONS)

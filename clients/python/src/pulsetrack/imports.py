@@ -11,8 +11,8 @@ from typing import TextIO
 from pulsetrack.errors import FieldViolation
 from pulsetrack.records import Record
 
-BATCH_SIZE = 500
-_CONCURRENCY = 4
+_BATCH_SIZE = 50
+_CONCURRENCY = 8
 
 REFUSED = "refused"
 
@@ -47,7 +47,7 @@ class Import:
 
     async def run(self, records: Iterator[Record], send: Send) -> None:
         """Imports all records. Raises FileError, and PulseTrackError if a batch fails after its last attempt."""
-        batches = iter(lambda: list(islice(records, BATCH_SIZE)), [])
+        batches = iter(lambda: list(islice(records, _BATCH_SIZE)), [])
         tasks = [asyncio.create_task(self._import(batches, send)) for _ in range(_CONCURRENCY)]
         try:
             await asyncio.gather(*tasks)

@@ -40,15 +40,13 @@ class Record:
     content: object
     """What the file contains, for a report."""
     patient: Patient | None = None
-    source_id: str = ""
-    """The key of the record in the system that it comes from. Empty if the file has none."""
     violation: FieldViolation | None = None
     """Why the record is not a patient."""
 
     @property
     def key(self) -> str:
-        """The value that identifies the patient in an import. Empty if the record has none."""
-        return self.source_id or (self.patient.medical_record_number if self.patient else "")
+        """The value that identifies the patient in an import: the record number, or the email address without one."""
+        return self.patient.medical_record_number or self.patient.email if self.patient else ""
 
 
 def check_encoding(path: Path, encoding: str) -> None:
@@ -93,13 +91,13 @@ def read_ndjson(text: TextIO) -> Iterator[Record]:
         if line.strip():
             try:
                 content = json.loads(line, object_pairs_hook=_read_pairs)
-                patient, source_id = _read_object(content)
+                patient = _read_object(content)
             except InvalidRecord as error:
                 yield Record(number, line.strip(), violation=error.violation)
             except (ValueError, RecursionError, ParseError) as error:
                 yield Record(number, line.strip(), violation=FieldViolation("", str(error)))
             else:
-                yield Record(number, content, patient, source_id)
+                yield Record(number, content, patient)
 
 
 def write_ndjson(text: TextIO) -> Callable[[Patient], object]:
@@ -127,12 +125,7 @@ def _read_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _read_object(content: object) -> tuple[Patient, str]:
+def _read_object(content: object) -> Patient:
     if not isinstance(content, dict):
         raise InvalidRecord("", "must be a JSON object")
-    fields = dict(content)
-    source_id = fields.pop("sourceId", None) or fields.pop("source_id", None) or ""
-    if not isinstance(source_id, str):
-        raise InvalidRecord("source_id", "must be a string")
-    source_id.encode()  # raises ValueError for half of a surrogate pair, as ParseDict does
-    return clean(ParseDict(fields, Patient())), source_id
+    return clean(ParseDict(content, Patient()))

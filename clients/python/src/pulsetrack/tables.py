@@ -12,7 +12,7 @@ from pulsetrack.patient.v1.patient_pb2 import Patient, Sex
 from pulsetrack.records import OUTPUT_ONLY, FileError, InvalidRecord, Record, read_lines
 
 _TEXTS = ("name", "email", "address", "date_of_birth", "registered_date", "phone", "medical_record_number")
-FIELDS: Final = ("source_id", *_TEXTS, "sex", "restricted")
+FIELDS: Final = (*_TEXTS, "sex", "restricted")
 """The fields that a table contains."""
 _SEPARATORS = (",", ";", "\t")
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")
@@ -81,7 +81,7 @@ def write_csv(text: TextIO, *, guard: bool = False) -> Callable[[Patient], objec
     def write(patient: Patient) -> object:
         texts = (getattr(patient, field) for field in _TEXTS)
         sex = Sex.Name(patient.sex).removeprefix("SEX_").lower() if patient.sex else ""
-        row = (patient.id, "", *texts, sex, "true" if patient.restricted else "")
+        row = (patient.id, *texts, sex, "true" if patient.restricted else "")
         return writer.writerow(map(protect, row))
 
     return write
@@ -104,7 +104,7 @@ def _read_row(line: int, cells: Sequence[str], fields: Sequence[str | None]) -> 
         return Record(line, cells, violation=FieldViolation("", description))
     content = {field: cell for field, cell in zip(fields, cells, strict=True) if field and cell.strip()}
     try:
-        return Record(line, content, _read_patient(content), content.get("source_id", ""))
+        return Record(line, content, _read_patient(content))
     except InvalidRecord as error:
         return Record(line, content, violation=error.violation)
 

@@ -17,10 +17,12 @@ from pulsetrack.imports import REFUSED, Import, Result
 from pulsetrack.output import print_counts
 from pulsetrack.records import Record, check_encoding, open_text, read_ndjson, write_ndjson
 from pulsetrack.tables import read_csv, read_mapping, write_csv
+from pulsetrack.upserts import Upsert
 
 ENCODINGS = ("utf-8", "windows-1252")
 _PAGE_SIZE = 1000
 _GUARD = "begin values that a spreadsheet would evaluate as formulas with an apostrophe, which changes them"
+_MODE = "create: refuse records that would change a patient; upsert: change the patient (default)"
 
 Command = Callable[[argparse.Namespace], Coroutine[None, None, None]]
 Show = Callable[[Counter[str], int], None]
@@ -35,7 +37,11 @@ async def import_file(arguments: argparse.Namespace) -> None:
     with open_text(path, arguments.encoding) as text, _open_private(report) as refused, _show(path) as show:
         work = Import(refused, lambda counts: show(counts, text.buffer.tell()))
         records = read_csv(text, mapping) if _is_table(path) else read_ndjson(text)
-        await work.run(records, _check)
+        if arguments.dry_run:
+            await work.run(records, _check)
+        else:
+            async with connect_stored() as client:
+                await work.run(records, Upsert(client.patients, update=arguments.mode == "upsert").send)
     print_counts(work.counts)
     if not work.counts[REFUSED]:
         report.unlink()
@@ -67,7 +73,8 @@ def add_commands(add: Callable[[str, Command, str], argparse.ArgumentParser]) ->
     )
     importing.add_argument("--mapping", type=_readable, help="a YAML file that maps headers of a CSV file to fields")
     importing.add_argument("--encoding", choices=ENCODINGS, default=ENCODINGS[0], help="default: %(default)s")
-    importing.add_argument("--dry-run", action="store_true", required=True, help="only read the file")
+    importing.add_argument("--mode", choices=["create", "upsert"], default="upsert", help=_MODE)
+    importing.add_argument("--dry-run", action="store_true", help="only read the file")
     exporting = add("export", export_file, "Export all patients to a file")
     exporting.add_argument("file", type=Path, help="CSV if its name ends in .csv, otherwise a JSON object per line")
     exporting.add_argument("--guard-formulas", action="store_true", help=_GUARD)
