@@ -1,15 +1,14 @@
 """The console in a browser."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page
 
 from tests.e2e.sessions import ADMIN_EMAIL, PASSWORD, Administered
-from tools.local.process import ROOT
+from tests.harness.axe import find_barriers
 
 Scheme = Literal["light", "dark"]
 SIZES = {"wide": (1280, 900), "phone": (390, 844)}
-_AXE = ROOT / "console" / "node_modules" / "axe-core" / "axe.min.js"
 _VIOLATIONS = """
 window.violations = [];
 addEventListener('securitypolicyviolation', event => violations.push(event.violatedDirective));
@@ -63,16 +62,8 @@ class Console:
 
     def find_barriers(self) -> list[str]:
         """Returns the serious accessibility problems of the current view that axe finds."""
-        self.page.evaluate(_AXE.read_text(encoding="utf-8"))
-        result: dict[str, Any] = self.page.evaluate(
-            "axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']})"
-        )
-        return [
-            f"{found['id']}: {node['html']}"
-            for found in result["violations"]
-            if found["impact"] in {"serious", "critical"}
-            for node in found["nodes"]
-        ]
+        barriers = find_barriers(self.page, standards=("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"))
+        return [barrier for impact, barrier in barriers if impact in {"serious", "critical"}]
 
     def is_too_wide(self) -> bool:
         """Returns whether the view scrolls sideways."""

@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, sync_playwright
 
 from tests.e2e.sessions import PASSWORD, Session, a_patient
+from tests.harness.axe import find_barriers
 from tests.harness.chromium import NEEDS_CHROMIUM, launch
 from tests.harness.system import ORIGIN
 from tools.instance import Instance
@@ -60,12 +61,18 @@ class Reference:
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("request", lambda request: self._record_request(request.url, url))
         self.page.goto(f"{url}/docs/")
-        self.page.wait_for_selector(".opblock")
+        self.page.wait_for_selector(".opblock-summary-control")
+
+    def open(self, name: str) -> Locator:
+        """Opens an operation and returns its element."""
+        operation = self.page.locator(f"[id$=-{name}]")
+        operation.locator(".opblock-summary-control").click()
+        operation.locator(".responses-wrapper").wait_for()
+        return operation
 
     def call(self, name: str, body: str | None = None, **parameters: str) -> Locator:
         """Sends a request, and returns the element that shows the response."""
-        operation = self.page.locator(f"[id$=-{name}]")
-        operation.locator(".opblock-summary-control").click()
+        operation = self.open(name)
         if body is not None:
             operation.locator("textarea.body-param__text").fill(body)
         for parameter, value in parameters.items():
@@ -80,7 +87,7 @@ class Reference:
         self.page.locator(".auth-wrapper .authorize").first.click()
         dialog = self.page.locator(".dialog-ux")
         dialog.locator("#auth-bearer-value").fill(token)
-        dialog.get_by_role("button", name="Apply credentials").first.click()
+        dialog.get_by_role("button", name="Authorize").first.click()
         dialog.get_by_role("button", name="Close").first.click()
 
     def _record_message(self, message: ConsoleMessage) -> None:
@@ -125,6 +132,60 @@ def test_reference_page_runs_no_foreign_script_and_calls_no_other_origin(system:
     rejected = [text for text in reference.errors if "Content Security Policy" in text]
     assert [text for text in rejected if "script-src" in text]
     assert [text for text in rejected if "elsewhere.test" in text]
+    reference.page.close()
+
+
+def test_operations_are_listed_without_javascript(system: Instance, browser: Browser) -> None:
+    page = browser.new_page(java_script_enabled=False)
+    page.goto(f"{system.url}/docs/")
+    assert page.locator(".opblock").count() > 60
+    assert page.get_by_text("Creates a patient", exact=True).is_visible()
+    page.close()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_page_has_no_accessibility_problems(system: Instance, browser: Browser, size: str) -> None:
+    reference = Reference(browser, system.url, size)
+    assert find_barriers(reference.page) == []
+    operation = reference.open("CreatePatient")
+    assert find_barriers(reference.page) == []
+    box = operation.bounding_box()
+    assert box
+    assert box["height"] < 4000  # the examples of all errors would need 7500
+    reference.page.locator(".auth-wrapper .authorize").first.click()
+    assert find_barriers(reference.page) == []
+    reference.page.close()
+
+
+def test_address_of_an_operation_opens_it(system: Instance, browser: Browser) -> None:
+    reference = Reference(browser, system.url)
+    reference.open("GetPatient")
+    assert reference.page.url.endswith("#/Patient/GetPatient")
+    reference.page.reload()
+    reference.page.locator("[id$=-GetPatient] .responses-wrapper").wait_for()
+    reference.page.close()
+
+
+def test_token_survives_a_reload_only_if_the_user_chooses(user: Session, system: Instance, browser: Browser) -> None:
+    reference = Reference(browser, system.url)
+    remember = reference.page.get_by_label("Keep the access token in this tab when the page reloads")
+    read = "window.reference.authSelectors.authorized().getIn(['bearer', 'value']) ?? ''"
+
+    def reload() -> str:
+        reference.page.reload()
+        reference.page.wait_for_selector(".opblock-summary-control")
+        return str(reference.page.evaluate(read))
+
+    reference.authorize(user.token)
+    assert reload() == ""
+    remember.check()
+    reference.authorize(user.token)
+    assert reload() == user.token
+    assert remember.is_checked()
+    remember.uncheck()
+    assert reference.page.evaluate(read) == user.token
+    assert reload() == ""
+    assert reference.errors == []
     reference.page.close()
 
 
