@@ -26,6 +26,7 @@ from services.patient.changes import TOPIC
 from services.patient.delivery import BillingAccounts, CareTeamMail, EventsTopic
 from services.patient.duplicates import DuplicatesService
 from services.patient.fhir.service import FhirService
+from services.patient.imports import ImportService
 from services.patient.models import AUDIT, known_topics, outbox_rows
 from services.patient.service import CONCURRENT_SEARCHES, PatientService
 from services.patient.watch import HEARTBEAT_SECONDS
@@ -85,7 +86,8 @@ async def main() -> None:
         verifier = TokenVerifier(create_trust_fetcher(auth))
         audit = AccessInterceptors(log, path_ids_are_subjects=True)
         duplicates = DuplicatesService(db, concurrent_searches=settings.concurrent_searches)
-        servicers = (patients, CareTeamService(db, outbox), duplicates, FhirService(patients))
+        imports = ImportService(db, outbox, patients)
+        servicers = (patients, CareTeamService(db, outbox), duplicates, FhirService(patients), imports)
         await serve(settings, SERVICES["patient"], servicers, verifier=verifier, dependencies=[db], audit=audit)
 
 

@@ -75,6 +75,7 @@ METHODS = (
     Row("patient", "BreakGlass", USERS, "POST", "/v1/patients/{id}:breakGlass"),
     Row("patient", "GetPatientAccess", USERS, "GET", "/v1/patients:access"),
     Row("patient", "FindDuplicates", USERS, "GET", "/v1/patients/{id}:findDuplicates", scope="patients.read"),
+    Row("patient", "ImportPatients", ADMIN, scope="patients.write"),
     Row("patient", "GetFhirPatient", USERS, "GET", "/fhir/R4/Patient/{id}", scope="patients.read"),
     Row("patient", "FindFhirPatients", USERS, "GET", "/fhir/R4/Patient", scope="patients.read"),
     Row("patient", "GetFhirCapabilities", PUBLIC, "GET", "/fhir/R4/metadata"),

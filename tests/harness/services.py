@@ -33,6 +33,7 @@ from services.common.settings import Settings
 from services.patient.care_team import CareTeamService
 from services.patient.duplicates import DuplicatesService
 from services.patient.fhir.service import FhirService
+from services.patient.imports import ImportService
 from services.patient.models import outbox_rows
 from services.patient.service import PatientService
 
@@ -80,6 +81,7 @@ async def serve_service(
                 CareTeamService(db, outbox),
                 DuplicatesService(db, concurrent_searches=2),
                 FhirService(patients),
+                ImportService(db, outbox, patients),
             ),
             "billing": BillingService(db, find_access),
             "analytics": AnalyticsService(db, find_access),

@@ -18,6 +18,7 @@ from gen.pulsetrack.patient.v1 import (
     GetFhirPatientRequest,
     GetPatientAccessRequest,
     GetPatientRequest,
+    ImportPatientsRequest,
     ListAccessEventsRequest,
     ListCareTeamMembersRequest,
     ListPatientRevisionsRequest,
@@ -66,6 +67,7 @@ CALLS: dict[str, Call] = {
     ),
     "BreakGlass": lambda client, patient: client.break_glass(BreakGlassRequest(id=patient.id, reason="an emergency")),
     "GetPatientAccess": lambda client, _: client.get_patient_access(GetPatientAccessRequest()),
+    "ImportPatients": lambda client, patient: client.import_patients(ImportPatientsRequest(patients=[patient])),
     "CreatePatient": lambda client, patient: client.create_patient(
         CreatePatientRequest(patient=a_patient(email=patient.email))
     ),
@@ -78,7 +80,14 @@ ADMIN_METHODS = (
     "AddCareTeamMember",
     "RemoveCareTeamMember",
 )
-WITHOUT_ID = {"CreatePatient", "ListPatients", "FindFhirPatients", "SearchPatientAccessEvents", "GetPatientAccess"}
+WITHOUT_ID = {
+    "CreatePatient",
+    "ImportPatients",
+    "ListPatients",
+    "FindFhirPatients",
+    "SearchPatientAccessEvents",
+    "GetPatientAccess",
+}
 SINGLE_PATIENT_METHODS = [name for name in CALLS if name not in WITHOUT_ID]
 FAILING = {"CreatePatient", "RemoveCareTeamMember", "BreakGlass"}
 """Methods that fail for a new patient with the same email address, without a care team, which is not restricted."""

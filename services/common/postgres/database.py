@@ -32,13 +32,15 @@ _connections = _meter.create_gauge(
 _most_connections = _meter.create_gauge(
     "db.client.connection.max", unit="{connection}", description="The maximum number of connections in the pool."
 )
+_MOST_COMBINED = 20
+"""How many added statements run as one. A combination is compiled and planned for each number of statements."""
 _WRONG_URL = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
 
 
 class Transaction:
     """A transaction on one connection. It begins with the first statement that runs by itself.
 
-    `add` collects statements, which run as one. A transaction of added statements alone takes a single round trip.
+    `add` collects statements, which run as one. A transaction of few added statements alone takes a single round trip.
     """
 
     def __init__(self, connection: asyncpg.Connection) -> None:
@@ -108,9 +110,22 @@ class Transaction:
     async def _run_added(self) -> None:
         if added := self._added:
             self._added = []
+            if len(added) > _MOST_COMBINED:
+                await self._run_grouped(added)
+                return
             combined = combine(tuple(statement for statement, _ in added))
             with _start_statement(combined, self._conflicts):
                 await self._connection.fetch(combined.sql, *combined.arguments([values for _, values in added]))
+
+    async def _run_grouped(self, added: Sequence[tuple[Statement, Mapping[str, Any]]]) -> None:
+        """Runs many added statements. Those with the same SQL run together, in few round trips."""
+        groups: dict[Statement, list[Mapping[str, Any]]] = {}
+        for statement, values in added:
+            groups.setdefault(statement, []).append(values)
+        await self._begin()
+        for statement, rows in groups.items():
+            with _start_statement(statement, self._conflicts):
+                await self._connection.executemany(statement.sql, [statement.arguments(values) for values in rows])
 
 
 current_transaction: ContextVar[Transaction] = ContextVar("transaction")

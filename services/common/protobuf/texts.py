@@ -46,13 +46,15 @@ def text_form(field: FieldDescriptor) -> TextForm:
     return TextForm(declared.GetOptions().Extensions[files.FindExtensionByName("pulsetrack.options.v1.text_form")])
 
 
-def text_fields(message: MessageType, prefix: str = "") -> Iterator[tuple[str, FieldDescriptor]]:
+def text_fields(
+    message: MessageType, prefix: str = "", *, in_lists: bool = True
+) -> Iterator[tuple[str, FieldDescriptor]]:
     """Yields the path of each text field of a message and its submessages: `patient.name`."""
     for field in message.fields:
         if field.type == FieldDescriptor.TYPE_STRING:
             yield f"{prefix}{field.name}", field
-        elif _is_ours(field):
-            yield from text_fields(field.message_type, f"{prefix}{field.name}.")
+        elif _is_ours(field) and (in_lists or not field.is_repeated):
+            yield from text_fields(field.message_type, f"{prefix}{field.name}.", in_lists=in_lists)
 
 
 def create_normalizer(message: MessageType) -> Normalizer | None:
@@ -82,8 +84,11 @@ def create_normalizer(message: MessageType) -> Normalizer | None:
 
 @cache
 def create_email_check(message: MessageType) -> Callable[[Upb], dict[str, str]]:
-    """Returns a function that finds invalid email addresses in a message: their descriptions by field path."""
-    paths = [path for path, field in text_fields(message) if text_form(field) is TextForm.EMAIL]
+    """Returns a function that finds invalid email addresses in a message: their descriptions by field path.
+
+    It does not look into lists of messages: the handler of an import validates each of them by itself.
+    """
+    paths = [path for path, field in text_fields(message, in_lists=False) if text_form(field) is TextForm.EMAIL]
     getters = [(path, attrgetter(path)) for path in paths]
 
     def find_violations(value: Upb) -> dict[str, str]:

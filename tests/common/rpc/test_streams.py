@@ -22,6 +22,7 @@ from services.patient.care_team import CareTeamService
 from services.patient.duplicates import DuplicatesService
 from services.patient.errors import ResumeTokenInvalid
 from services.patient.fhir.service import FhirService
+from services.patient.imports import ImportService
 from services.patient.models import outbox_rows
 from services.patient.service import PatientService
 from tests.harness.background import Background
@@ -35,7 +36,7 @@ TEXT = "x" * 100_000
 CLIENT_ADDRESS = ((REMOTE_ADDRESS, "192.0.2.1"),)
 
 
-class Streaming(PatientService, CareTeamService, DuplicatesService, FhirService):
+class Streaming(PatientService, CareTeamService, DuplicatesService, FhirService, ImportService):
     """Streams one response, or responses without pause, until the test ends the stream."""
 
     def __init__(self, *, continuous: bool = False, on_start: Callable[[], None] = lambda: None) -> None:

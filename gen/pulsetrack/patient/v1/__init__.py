@@ -19,6 +19,12 @@ __all__ = (
     "GetFhirPatientRequest",
     "GetPatientAccessRequest",
     "GetPatientRequest",
+    "ImportMode",
+    "ImportOutcome",
+    "ImportPatientsRequest",
+    "ImportPatientsResponse",
+    "ImportResult",
+    "ImportViolation",
     "ListAccessEventsRequest",
     "ListAccessEventsResponse",
     "ListCareTeamMembersRequest",
@@ -53,6 +59,94 @@ from ....message_pool import default_message_pool
 
 _COMPILER_VERSION = "0.10.1"
 betterproto2.check_compiler_version(_COMPILER_VERSION)
+
+
+class ImportMode(betterproto2.Enum):
+    """
+    What happens to a record with different values than the patient that has its key.
+    """
+
+    UNSPECIFIED = 0
+    """
+    Unspecified.
+    """
+
+    CREATE_ONLY = 1
+    """
+    The record is refused.
+    """
+
+    UPSERT = 2
+    """
+    The fields that have a value in the record are updated, as by UpdatePatient without an update mask.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "IMPORT_MODE_UNSPECIFIED",
+            1: "IMPORT_MODE_CREATE_ONLY",
+            2: "IMPORT_MODE_UPSERT",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "IMPORT_MODE_UNSPECIFIED": 0,
+            "IMPORT_MODE_CREATE_ONLY": 1,
+            "IMPORT_MODE_UPSERT": 2,
+        }
+
+
+class ImportOutcome(betterproto2.Enum):
+    """
+    What happened to a record.
+    """
+
+    UNSPECIFIED = 0
+    """
+    Unspecified.
+    """
+
+    CREATED = 1
+    """
+    A patient was created.
+    """
+
+    UPDATED = 2
+    """
+    The patient with the key was updated.
+    """
+
+    SAME = 3
+    """
+    The patient with the key already has all values of the record.
+    """
+
+    REFUSED = 4
+    """
+    The record was refused and changed nothing.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "IMPORT_OUTCOME_UNSPECIFIED",
+            1: "IMPORT_OUTCOME_CREATED",
+            2: "IMPORT_OUTCOME_UPDATED",
+            3: "IMPORT_OUTCOME_SAME",
+            4: "IMPORT_OUTCOME_REFUSED",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "IMPORT_OUTCOME_UNSPECIFIED": 0,
+            "IMPORT_OUTCOME_CREATED": 1,
+            "IMPORT_OUTCOME_UPDATED": 2,
+            "IMPORT_OUTCOME_SAME": 3,
+            "IMPORT_OUTCOME_REFUSED": 4,
+        }
 
 
 class RevisionType(betterproto2.Enum):
@@ -508,6 +602,113 @@ class GetPatientRequest(betterproto2.Message):
 
 default_message_pool.register_message(
     "pulsetrack.patient.v1", "GetPatientRequest", GetPatientRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ImportPatientsRequest(betterproto2.Message):
+    """
+    Request message for ImportPatients.
+    """
+
+    patients: "list[Patient]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    The records, 1 to 500. Output-only fields are ignored. The rules of `Patient` apply to each record on its own: a record
+    that violates one is refused.
+    """
+
+    mode: "ImportMode" = betterproto2.field(
+        2, betterproto2.TYPE_ENUM, default_factory=lambda: ImportMode(0)
+    )
+    """
+    What happens to a record with different values than the patient that has its key. Defaults to
+    IMPORT_MODE_CREATE_ONLY.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "ImportPatientsRequest", ImportPatientsRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ImportPatientsResponse(betterproto2.Message):
+    """
+    Response message for ImportPatients.
+    """
+
+    results: "list[ImportResult]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    The result of each record, in the order of the request.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "ImportPatientsResponse", ImportPatientsResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class ImportResult(betterproto2.Message):
+    """
+    The result of a record.
+    """
+
+    outcome: "ImportOutcome" = betterproto2.field(
+        1, betterproto2.TYPE_ENUM, default_factory=lambda: ImportOutcome(0)
+    )
+    """
+    What happened.
+    """
+
+    patient_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The ID of the patient that was created or updated, or that has the same values. Empty if the record was refused.
+    """
+
+    reason: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Why the record was refused, as in the `ErrorInfo` of CreatePatient or UpdatePatient: FIELDS_INVALID,
+    EMAIL_ALREADY_EXISTS, RECORD_NUMBER_ALREADY_EXISTS or ROLE_REQUIRED. Empty if it was not refused. If the patient with
+    the key is deleted, or the caller has no access to it, the reason is that its email address or number exists.
+    """
+
+    violations: "list[ImportViolation]" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    The invalid fields, if the reason is FIELDS_INVALID.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "ImportResult", ImportResult
+)
+
+
+@dataclass(eq=False, repr=False)
+class ImportViolation(betterproto2.Message):
+    """
+    An invalid field of a record.
+    """
+
+    field: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The path of the field, such as `patient.name`.
+    """
+
+    description: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Why the value is invalid.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "ImportViolation", ImportViolation
 )
 
 

@@ -1,0 +1,146 @@
+"""ImportPatients: the outcome of each record, and the patients that it creates."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from gen.pulsetrack.patient.v1 import (
+    DeletePatientRequest,
+    GetPatientRequest,
+    ImportMode,
+    ImportOutcome,
+    ImportPatientsRequest,
+    ImportResult,
+    ListPatientsRequest,
+    Patient,
+)
+from tests.harness.client import Client, Rejected
+from tests.harness.sql import Sql
+from tests.harness.tokens import Signer
+from tests.patient.care import User, create_restricted
+from tests.patient.factory import a_patient, create_request
+
+CREATED, UPDATED, SAME, REFUSED = (
+    ImportOutcome.CREATED,
+    ImportOutcome.UPDATED,
+    ImportOutcome.SAME,
+    ImportOutcome.REFUSED,
+)
+
+
+def run(client: Client, *records: Patient, upsert: bool = False) -> list[ImportResult]:
+    """Imports records and returns their results."""
+    mode = ImportMode.UPSERT if upsert else ImportMode.UNSPECIFIED
+    request = ImportPatientsRequest(patients=list(records), mode=mode)
+    results: list[ImportResult] = client.import_patients(request).results
+    return results
+
+
+def outcomes(results: list[ImportResult]) -> list[tuple[ImportOutcome, str]]:
+    """Returns the outcomes and reasons."""
+    return [(result.outcome, result.reason) for result in results]
+
+
+def with_number(**fields: Any) -> Patient:
+    """Returns a record with a record number of its own."""
+    return a_patient(**({"medical_record_number": f"MRN-{uuid4()}"} | fields))
+
+
+def test_new_records_are_created_in_order(admin: Client) -> None:
+    records = [with_number(name="One"), a_patient(name="Two")]
+    results = run(admin, *records)
+    assert outcomes(results) == [(CREATED, "")] * 2
+    created = [admin.get_patient(GetPatientRequest(id=result.patient_id)) for result in results]
+    assert [(each.name, each.email) for each in created] == [(each.name, each.email) for each in records]
+
+
+def test_repeated_import_changes_nothing(admin: Client) -> None:
+    records = [with_number(), a_patient()]
+    first = run(admin, *records)
+    again = run(admin, *records, upsert=True)
+    assert outcomes(again) == [(SAME, "")] * 2
+    assert [each.patient_id for each in again] == [each.patient_id for each in first]
+
+
+def test_different_record_is_refused_or_updates_its_patient(admin: Client) -> None:
+    record = with_number()
+    [created] = run(admin, record)
+    changed = replace(record, phone="112")
+    assert outcomes(run(admin, changed)) == [(REFUSED, "RECORD_NUMBER_ALREADY_EXISTS")]
+    assert outcomes(run(admin, changed, upsert=True)) == [(UPDATED, "")]
+    assert admin.get_patient(GetPatientRequest(id=created.patient_id)).phone == "112"
+
+
+def test_refused_record_does_not_affect_the_others(admin: Client) -> None:
+    taken = admin.create_patient(create_request())
+    results = run(admin, with_number(), with_number(name="", email="no"), with_number(email=taken.email), a_patient())
+    assert outcomes(results) == [
+        (CREATED, ""),
+        (REFUSED, "FIELDS_INVALID"),
+        (REFUSED, "EMAIL_ALREADY_EXISTS"),
+        (CREATED, ""),
+    ]
+
+
+def test_violations_are_those_of_create_patient(admin: Client) -> None:
+    fields = {"name": "", "email": "no", "date_of_birth": "2999-01-01", "phone": "x"}
+    with pytest.raises(Rejected) as rejected:
+        admin.create_patient(create_request(**fields))
+    [result] = run(admin, a_patient(**fields))
+    assert {each.field: each.description for each in result.violations} == rejected.value.violations
+
+
+def test_records_of_a_key_are_imported_in_order(admin: Client) -> None:
+    record = with_number()
+    results = run(admin, record, record, replace(record, phone="1234"), replace(record, phone="5678"), upsert=True)
+    assert outcomes(results) == [(CREATED, ""), (SAME, ""), (UPDATED, ""), (UPDATED, "")]
+    assert admin.get_patient(GetPatientRequest(id=results[0].patient_id)).phone == "5678"
+
+
+def test_concurrent_imports_of_the_same_records_create_each_once(admin: Client) -> None:
+    name = uuid4().hex
+    records = [with_number(name=name) for _ in range(30)]
+    with ThreadPoolExecutor(4) as threads:
+        runs = list(threads.map(lambda each: run(admin, *each), [records, records[::-1]] * 2))
+    assert sorted(each.outcome for results in runs for each in results) == [CREATED] * 30 + [SAME] * 90
+    assert len(admin.list_patients(ListPatientsRequest(query=name, page_size=100)).patients) == 30
+
+
+def test_imported_patient_has_the_records_of_a_created_one(admin: Client, sql: Sql) -> None:
+    created = admin.create_patient(create_request())
+    ids = [created.id, *(each.patient_id for each in run(admin, *(with_number() for _ in range(8))))]
+    outbox = "SELECT destination, type FROM outbox WHERE key = $1 ORDER BY destination"
+    revision = "SELECT revision, actor_id, type FROM revisions WHERE patient_id = $1"
+    event = "SELECT actor_id, outcome FROM access_events WHERE $1::uuid = ANY(patient_ids)"
+    for query in (outbox, revision, event):
+        rows = [[dict(row) for row in sql(query, each)] for each in ids]
+        assert rows[0]
+        assert rows[1:] == rows[:1] * 8
+
+
+def test_record_of_a_deleted_patient_is_refused(admin: Client) -> None:
+    record = with_number()
+    [created] = run(admin, record)
+    admin.delete_patient(DeletePatientRequest(id=created.patient_id))
+    assert outcomes(run(admin, record, upsert=True)) == [(REFUSED, "RECORD_NUMBER_ALREADY_EXISTS")]
+
+
+def test_record_of_a_hidden_patient_is_refused_as_by_create_patient(patients: Client, signer: Signer) -> None:
+    hidden = create_restricted(User(patients, signer).client, medical_record_number=f"MRN-{uuid4()}")
+    client = patients.with_token(signer.long_lived_token("CLIENT", scope="patients.write"))
+    same = a_patient(email=hidden.email, medical_record_number=hidden.medical_record_number)
+    assert run(client, same, upsert=True) == [ImportResult(outcome=REFUSED, reason="RECORD_NUMBER_ALREADY_EXISTS")]
+
+
+def test_only_admins_and_machine_clients_import(patients: Client) -> None:
+    with pytest.raises(Rejected, match="ROLE_REQUIRED"):
+        run(patients, a_patient())
+
+
+@pytest.mark.parametrize("count", [0, 501])
+def test_number_of_records_is_limited(admin: Client, count: int) -> None:
+    with pytest.raises(Rejected, match="FIELDS_INVALID"):
+        run(admin, *[Patient()] * count)
