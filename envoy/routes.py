@@ -19,7 +19,7 @@ from envoy.queries import query_check
 from envoy.rate_limits import CREDENTIALS, rate_limits_of
 from envoy.replies import CONDITION_INVALID, HEADERS, PARAMETER_INVALID, PARAMETER_UNKNOWN, REST_VERBS
 from envoy.rest_requests import enable_lua
-from envoy.site import CONSOLE, CONSOLE_PATHS, PAGE, site_files
+from envoy.site import CONSOLE, CONSOLE_PAGES, CONSOLE_PATHS, PAGE, site_files
 from envoy.site.files import list_paths
 from envoy.standard import HEALTH, REFLECTION, standard_routes
 from envoy.target import Target
@@ -110,6 +110,8 @@ def _site_routes(target: Target) -> Iterator[Config]:
         yield _redirect({"path": CONSOLE.rstrip("/")}, CONSOLE)
         yield _redirect({"path": "/", "headers": [_GET_OR_HEAD, _ACCEPTS_HTML]}, CONSOLE)
         yield from _file_routes(CONSOLE_PATHS, CONSOLE, target.console)
+        for page in CONSOLE_PAGES:  # browsers keep the fragment, which has the token
+            yield _redirect({"path": f"{CONSOLE}{page}"}, f"{CONSOLE}?page={page}")
 
 
 def _file_routes(paths: Iterable[str], prefix: str, folder: Path) -> Iterator[Config]:

@@ -42,6 +42,33 @@ export const text = {
     ended: "Your session has ended. Sign in again to continue.",
     signOut: "Sign out",
     missing: "Enter your email and password.",
+    forgot: "Forgot your password?",
+  },
+  toSignIn: "Go to sign-in",
+  forgotPassword: {
+    title: "Forgot your password?",
+    hint: "Enter the email address of your account to get a link by mail.",
+    submit: "Send link",
+    done: "If an account has this address, a mail with a link is on its way. If none arrives, ask your administrator to reset your password.",
+  },
+  resetPassword: {
+    title: "Set a new password",
+    hint: "All sessions of your account end.",
+    submit: "Set password",
+    done: "Your password was changed. Sign in with it.",
+  },
+  verifyEmail: {
+    title: "Verify your email address",
+    hint: "Confirm that this address is yours.",
+    submit: "Verify address",
+    done: "Your email address was verified.",
+  },
+  acceptInvitation: {
+    title: "Create your account",
+    hint: "Your administrator has invited you.",
+    username: "User name",
+    submit: "Create account",
+    done: "Your account was created. Sign in with your email address and password.",
   },
   patients: {
     title: "Patients",

@@ -12,6 +12,9 @@ CONSOLE_PATHS = tuple(
 )
 """The paths of the console, which console/ builds."""
 
+CONSOLE_PAGES = ("reset-password", "verify-email", "accept-invitation")
+"""The pages of the console that links in mail lead to, see PULSETRACK_PUBLIC_URL."""
+
 SITE_HEADERS = {
     "content-security-policy": "; ".join(
         (

@@ -24,8 +24,9 @@ MailFrom = Annotated[
 PublicUrl = Annotated[
     str,
     Meta(
-        description="URL of the web client. Links in mail lead to its pages `/reset-password`, `/verify-email` and "
-        "`/accept-invitation`, with `#token=`. If empty, mail contains the token without a link."
+        description="URL of the web client, such as `https://clinic.example/console` for the console. Links in mail "
+        "lead to its pages `/reset-password`, `/verify-email` and `/accept-invitation`, with `#token=`. If empty, mail "
+        "contains the token without a link."
     ),
 ]
 

@@ -26,7 +26,8 @@ export const ended = signal(false);
 /** Whether the access token has the role ADMIN, which can be limited for an admin without a second factor. */
 export const isAdmin = computed(() => user.value?.role === Role.ADMIN && roleOfToken() === "ADMIN");
 
-const open = createClient(
+/** The client of calls without an access token. */
+export const open = createClient(
   AuthService,
   createGrpcWebTransport({ baseUrl: location.origin, interceptors: [observe], defaultTimeoutMs: 20_000 }),
 );

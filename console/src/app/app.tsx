@@ -2,10 +2,11 @@
 
 import { offline } from "../api/connection";
 import { user } from "../api/session";
-import { route } from "../router";
+import { mailPage, route } from "../router";
 import { text } from "../strings";
 import { Notice } from "../ui/states";
 import { Toast } from "../ui/toast";
+import { MailPageView } from "./mail-pages";
 import { Navigation } from "./navigation";
 import { SignIn } from "./sign-in";
 import { View } from "./view";
@@ -20,7 +21,7 @@ export function App() {
           </Notice>
         </div>
       )}
-      {user.value ? <SignedIn /> : <SignIn />}
+      {mailPage.value ? <MailPageView {...mailPage.value} /> : user.value ? <SignedIn /> : <SignIn />}
       <Toast />
     </>
   );

@@ -4,6 +4,7 @@ import type { TargetedEvent } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { reasonOf } from "../api/problem";
 import { ended, signIn, verify } from "../api/session";
+import { openPage } from "../router";
 import { text } from "../strings";
 import { useAction } from "../ui/action";
 import { Field } from "../ui/field";
@@ -46,9 +47,13 @@ export function SignIn() {
         <button type="submit" class="primary wide" disabled={busy}>
           {challenge ? text.signIn.verify : text.signIn.submit}
         </button>
-        {challenge && (
+        {challenge ? (
           <button type="button" class="quiet wide" onClick={() => setChallenge("")}>
             {text.signIn.startOver}
+          </button>
+        ) : (
+          <button type="button" class="quiet wide" onClick={() => openPage("forgot-password")}>
+            {text.signIn.forgot}
           </button>
         )}
       </form>
