@@ -18,20 +18,18 @@ from pulsetrack.records import Record, open_text, read_ndjson
 from pulsetrack.tables import read_csv
 from running_system import Run, System
 
-KILLED_AFTER_100_CALLS = """
+KILLED_AFTER_A_BATCH = """
 import os, signal, sys
 from pulsetrack.cli import main
 from pulsetrack.patients import Patients
 
-create, calls = Patients.create, []
+import_batch = Patients.import_batch
 
-async def create_or_die(self, **arguments):
-    calls.append(self)
-    if len(calls) == 100:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return await create(self, **arguments)
+async def import_and_die(*arguments, **options):
+    await import_batch(*arguments, **options)
+    os.kill(os.getpid(), signal.SIGKILL)
 
-Patients.create = create_or_die
+Patients.import_batch = import_and_die
 main(sys.argv[1:])
 """
 
@@ -114,17 +112,21 @@ def test_import_updates_the_patient_with_the_same_key(run: Run, tmp_path: Path) 
     ana, ali = some_patients()
     run("import", str(write(tmp_path / "first.ndjson", [ana, ali])))
     ana["phone"] = ali["phone"] = "112"
-    assert counts(run("import", str(write(tmp_path / "second.ndjson", [ana, ali])))) == {"updated": 2}
+    assert counts(run("import", "--mode", "upsert", str(write(tmp_path / "second.ndjson", [ana, ali])))) == {
+        "updated": 2
+    }
     listed = run("patients", "list", "--query", ana["email"], "--output", "json")
     assert json.loads(listed.splitlines()[0])["phone"] == "112"
 
 
-def test_create_mode_refuses_to_change_a_patient(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_import_does_not_change_a_patient_by_default(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     ana, ali = some_patients()
-    run("import", "--mode", "create", str(write(tmp_path / "first.ndjson", [ana, ali])))
+    run("import", str(write(tmp_path / "first.ndjson", [ana, ali])))
     ana["phone"] = "112"
     with pytest.raises(SystemExit):
-        main(["import", "--mode", "create", str(write(tmp_path / "second.ndjson", [ana, ali]))])
+        main(["import", str(write(tmp_path / "second.ndjson", [ana, ali]))])
     assert counts(capsys.readouterr().out) == {"refused": 1, "same": 1}
     refused = json.loads((tmp_path / "second.ndjson.refused.ndjson").read_text(encoding="utf-8"))
     assert refused["line"] == 1
@@ -150,17 +152,17 @@ def test_killed_import_is_run_again_without_doubles(run: Run, tmp_path: Path) ->
     born = "1980-02-29"
     patients = [
         PatientFields(name=f"Ana {word}", email=f"{n}.{word}@clinic.test", address="1 High Street", date_of_birth=born)
-        for n in range(150)
+        for n in range(2100)
     ]
     file = write(tmp_path / "patients.ndjson", patients)
 
     def count() -> int:
-        return len(run("patients", "list", "--query", word, "--limit", "1000", "--output", "json").splitlines())
+        return len(run("patients", "list", "--query", word, "--limit", "9999", "--output", "json").splitlines())
 
-    killed = subprocess.run([sys.executable, "-c", KILLED_AFTER_100_CALLS, "import", str(file)], check=False)
+    killed = subprocess.run([sys.executable, "-c", KILLED_AFTER_A_BATCH, "import", str(file)], check=False)
     assert killed.returncode == -signal.SIGKILL
     created = count()
-    assert 0 < created < len(patients)
+    assert 500 <= created <= len(patients)
     again = counts(run("import", str(file)))
     assert sum(again.values()) == len(patients)
     assert again["same"] >= created

@@ -11,8 +11,8 @@ from typing import TextIO
 from pulsetrack.errors import FieldViolation
 from pulsetrack.records import Record
 
-_BATCH_SIZE = 50
-_CONCURRENCY = 8
+_BATCH_SIZE = 500
+_CONCURRENCY = 4
 
 REFUSED = "refused"
 

@@ -1,6 +1,6 @@
 """Calls about patients."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, TypedDict, Unpack
 from uuid import uuid4
@@ -12,6 +12,9 @@ from pulsetrack.patient.v1.patient_pb2 import (
     CreatePatientRequest,
     DeletePatientRequest,
     GetPatientRequest,
+    ImportMode,
+    ImportPatientsRequest,
+    ImportResult,
     ListPatientRevisionsRequest,
     ListPatientsRequest,
     Patient,
@@ -91,6 +94,14 @@ class Patients:
         patient = Patient(id=patient_id, etag=etag, **fields)
         request = UpdatePatientRequest(patient=patient, update_mask=FieldMask(paths=list(fields)))
         return await self._caller.call(self.stub.UpdatePatient, request, timeout=timeout, idempotent=not etag)
+
+    async def import_batch(
+        self, patients: Sequence[Patient], mode: ImportMode.ValueType, *, timeout: float | None = None
+    ) -> Sequence[ImportResult]:
+        """Creates or updates up to 500 patients by their keys. Returns a result for each. Can be repeated."""
+        request = ImportPatientsRequest(patients=patients, mode=mode)
+        response = await self._caller.call(self.stub.ImportPatients, request, timeout=timeout, idempotent=True)
+        return response.results
 
     async def delete(self, patient_id: str, *, etag: str = "", timeout: float | None = None) -> Patient:
         """Deletes a patient, who can be undeleted."""

@@ -13,16 +13,21 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pulsetrack.credentials import connect_stored
-from pulsetrack.imports import REFUSED, Import, Result
+from pulsetrack.errors import FieldViolation
+from pulsetrack.imports import REFUSED, Import, Result, Send
 from pulsetrack.output import print_counts
+from pulsetrack.patient.v1.patient_pb2 import ImportMode, ImportOutcome, ImportResult
+from pulsetrack.patients import Patients
 from pulsetrack.records import Record, check_encoding, open_text, read_ndjson, write_ndjson
 from pulsetrack.tables import read_csv, read_mapping, write_csv
-from pulsetrack.upserts import Upsert
 
 ENCODINGS = ("utf-8", "windows-1252")
 _PAGE_SIZE = 1000
 _GUARD = "begin values that a spreadsheet would evaluate as formulas with an apostrophe, which changes them"
-_MODE = "create: refuse records that would change a patient; upsert: change the patient (default)"
+_MODE = "create: refuse records that would change a patient (default); upsert: change the patient"
+_MODES = {"create": "IMPORT_MODE_CREATE_ONLY", "upsert": "IMPORT_MODE_UPSERT"}
+_TIMEOUT = 120
+"""Seconds in which a batch is repeated, for example while a service restarts."""
 
 Command = Callable[[argparse.Namespace], Coroutine[None, None, None]]
 Show = Callable[[Counter[str], int], None]
@@ -41,7 +46,7 @@ async def import_file(arguments: argparse.Namespace) -> None:
             await work.run(records, _check)
         else:
             async with connect_stored() as client:
-                await work.run(records, Upsert(client.patients, update=arguments.mode == "upsert").send)
+                await work.run(records, _sender(client.patients, ImportMode.Value(_MODES[arguments.mode])))
     print_counts(work.counts)
     if not work.counts[REFUSED]:
         report.unlink()
@@ -73,11 +78,24 @@ def add_commands(add: Callable[[str, Command, str], argparse.ArgumentParser]) ->
     )
     importing.add_argument("--mapping", type=_readable, help="a YAML file that maps headers of a CSV file to fields")
     importing.add_argument("--encoding", choices=ENCODINGS, default=ENCODINGS[0], help="default: %(default)s")
-    importing.add_argument("--mode", choices=["create", "upsert"], default="upsert", help=_MODE)
+    importing.add_argument("--mode", choices=_MODES, default="create", help=_MODE)
     importing.add_argument("--dry-run", action="store_true", help="only read the file")
     exporting = add("export", export_file, "Export all patients to a file")
     exporting.add_argument("file", type=Path, help="CSV if its name ends in .csv, otherwise a JSON object per line")
     exporting.add_argument("--guard-formulas", action="store_true", help=_GUARD)
+
+
+def _sender(patients: Patients, mode: ImportMode.ValueType) -> Send:
+    async def send(records: Sequence[Record]) -> Sequence[Result]:
+        batch = [record.patient for record in records if record.patient]
+        return [_read_result(each) for each in await patients.import_batch(batch, mode, timeout=_TIMEOUT)]
+
+    return send
+
+
+def _read_result(result: ImportResult) -> Result:
+    outcome = ImportOutcome.Name(result.outcome).removeprefix("IMPORT_OUTCOME_").lower()
+    return Result(outcome, result.reason, [FieldViolation(each.field, each.description) for each in result.violations])
 
 
 async def _check(records: Sequence[Record]) -> Sequence[Result]:
