@@ -85,6 +85,19 @@ def test_refused_record_does_not_affect_the_others(admin: Client) -> None:
     ]
 
 
+def test_update_to_the_email_address_of_another_patient_is_refused(admin: Client) -> None:
+    taken, first, second = admin.create_patient(create_request()), with_number(), with_number()
+    run(admin, first, second)
+    results = run(admin, replace(first, email=taken.email), replace(second, phone="112"), upsert=True)
+    assert outcomes(results) == [(REFUSED, "EMAIL_ALREADY_EXISTS"), (UPDATED, "")]
+
+
+def test_variant_of_a_record_number_is_the_same_key(admin: Client) -> None:
+    record = with_number()
+    variant = replace(record, medical_record_number=record.medical_record_number.lower(), phone="112")
+    assert outcomes(run(admin, record, variant, upsert=True)) == [(CREATED, ""), (UPDATED, "")]
+
+
 def test_violations_are_those_of_create_patient(admin: Client) -> None:
     fields = {"name": "", "email": "no", "date_of_birth": "2999-01-01", "phone": "x"}
     with pytest.raises(Rejected) as rejected:

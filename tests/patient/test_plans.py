@@ -13,6 +13,7 @@ from bench.growth.patients import PATIENTS
 from gen.pulsetrack.patient.v1 import ListPatientsRequest, Sex
 from services.common.postgres.database import Database
 from services.common.postgres.statement import Statement
+from services.patient.import_statements import FIND_BY_EMAIL, FIND_BY_NUMBER, FIND_TAKEN_NUMBERS
 from services.patient.listing import build_listing
 from tests.harness.background import Background
 
@@ -117,6 +118,20 @@ def test_search_with_few_matches_is_one_statement_with_one_plan(
             return [(row["generic_plans"], row["custom_plans"]) for row in await db.rows(PLANS)]
 
     assert background.run(count_plans()) == [(1, PLANNED)]
+
+
+@pytest.mark.parametrize("statement", [FIND_BY_EMAIL, FIND_BY_NUMBER, FIND_TAKEN_NUMBERS])
+def test_imports_find_patients_by_an_index(background: Background, filled_url: str, statement: Statement) -> None:
+    async def explain() -> Any:
+        connection = await asyncpg.connect(filled_url)
+        # The planner knows neither the number of keys nor their values, as in a plan that it keeps.
+        await connection.execute("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan")
+        arguments = statement.arguments({"keys": ["one", "two"]})
+        plan = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {statement.sql}", *arguments)
+        await connection.close()
+        return json.loads(plan)[0]["Plan"]
+
+    assert not [*find_unbounded(background.run(explain()))]
 
 
 def find_unbounded(plan: dict[str, Any], *, is_bounded: bool = False) -> Iterator[str]:
