@@ -155,5 +155,6 @@ def test_only_admins_and_machine_clients_import(patients: Client) -> None:
 
 @pytest.mark.parametrize("count", [0, 501])
 def test_number_of_records_is_limited(admin: Client, count: int) -> None:
-    with pytest.raises(Rejected, match="FIELDS_INVALID"):
+    with pytest.raises(Rejected, match="FIELDS_INVALID") as rejected:
         run(admin, *[Patient()] * count)
+    assert list(rejected.value.violations) == ["patients"]
