@@ -4,13 +4,19 @@ import asyncio
 import io
 import json
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import grpc
 import pytest
-from pulsetrack import FieldViolation, Unavailable
+from google.protobuf.any_pb2 import Any
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
+from pulsetrack import DeadlineExceeded, FieldViolation, Unavailable
 from pulsetrack.imports import Import, Result, Send
-from pulsetrack.patient.v1.patient_pb2 import Patient
+from pulsetrack.patient.v1.patient_pb2 import ImportMode, ImportOutcome, ImportResult, Patient
+from pulsetrack.patients import Patients
 from pulsetrack.records import Record
+from pulsetrack.transfers import create_send
 
 LINES = 2_600
 
@@ -89,3 +95,27 @@ def test_record_that_is_not_a_patient_is_reported_and_not_sent() -> None:
     work, report = run(iter([invalid]), send)
     assert work.counts == {"refused": 1}
     assert (report[0]["line"], report[0]["reason"], report[0]["record"]) == (7, "RECORD_UNREADABLE", "Ana")
+
+
+def test_batch_for_which_the_server_needs_too_long_is_divided() -> None:
+    sizes: list[int] = []
+
+    class SlowPatients(Patients):
+        async def import_batch(
+            self,
+            patients: Sequence[Patient],
+            mode: ImportMode.ValueType,
+            *,
+            timeout: float | None = None,  # noqa: ASYNC109
+        ) -> Sequence[ImportResult]:
+            sizes.append(len(patients))
+            if len(patients) > 200:
+                detail = Any()
+                detail.Pack(ErrorInfo(reason="CALL_TOO_SLOW"))
+                raise DeadlineExceeded(grpc.StatusCode.DEADLINE_EXCEEDED, "slow", Status(details=[detail]))
+            return [ImportResult(outcome=ImportOutcome.IMPORT_OUTCOME_CREATED)] * len(patients)
+
+    patients = SlowPatients.__new__(SlowPatients)
+    work, _ = run(islice(records(), 500), create_send(patients, ImportMode.IMPORT_MODE_UPSERT))
+    assert work.counts == {"created": 500}
+    assert sizes == [500, 250, 125, 125, 250, 125, 125]

@@ -113,12 +113,11 @@ class Caller:
         request: Resumed,
         *,
         silence: float,
-        endless: bool = False,
     ) -> AsyncGenerator[Streamed, None]:
-        """Yields the messages of a stream. Raises PulseTrackError.
+        """Yields the messages of a stream that has no end. Raises PulseTrackError.
 
         Resumes after a disconnect, a restart of the service, an expired access token, or `silence` seconds without a
-        message. The end of an endless stream is a disconnect too.
+        message.
         """
         attempt, rejected, begun = 0, "", False
         while True:
@@ -129,8 +128,6 @@ class Caller:
                     async for message in messages:
                         attempt, rejected, begun, request.resume_token = 0, "", True, message.resume_token
                         yield message
-                if not endless:
-                    return
                 error: PulseTrackError = Unavailable(grpc.StatusCode.UNAVAILABLE, "The stream ended.")
             except PulseTrackError as failure:
                 error = failure

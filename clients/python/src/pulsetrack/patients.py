@@ -128,7 +128,7 @@ class Patients:
         messages without a revision. The first message comes at once.
         """
         request = WatchPatientsRequest(resume_token=resume_token)
-        stream = self._caller.stream(self.stub.WatchPatients, request, silence=_SILENCE, endless=True)
+        stream = self._caller.stream(self.stub.WatchPatients, request, silence=_SILENCE)
         async with aclosing(stream) as messages:
             async for message in messages:
                 if heartbeats or message.HasField("revision"):

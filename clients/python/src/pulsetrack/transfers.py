@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pulsetrack.credentials import connect_stored
-from pulsetrack.errors import FieldViolation
+from pulsetrack.errors import DeadlineExceeded, FieldViolation
 from pulsetrack.imports import REFUSED, Import, Result, Send
 from pulsetrack.output import print_counts
 from pulsetrack.patient.v1.patient_pb2 import ImportMode, ImportOutcome, ImportResult
@@ -46,7 +46,7 @@ async def import_file(arguments: argparse.Namespace) -> None:
             await work.run(records, _check)
         else:
             async with connect_stored() as client:
-                await work.run(records, _sender(client.patients, ImportMode.Value(_MODES[arguments.mode])))
+                await work.run(records, create_send(client.patients, ImportMode.Value(_MODES[arguments.mode])))
     print_counts(work.counts)
     if not work.counts[REFUSED]:
         report.unlink()
@@ -85,10 +85,18 @@ def add_commands(add: Callable[[str, Command, str], argparse.ArgumentParser]) ->
     exporting.add_argument("--guard-formulas", action="store_true", help=_GUARD)
 
 
-def _sender(patients: Patients, mode: ImportMode.ValueType) -> Send:
+def create_send(patients: Patients, mode: ImportMode.ValueType) -> Send:
+    """Returns the function that imports a batch. It divides a batch for which a busy server needs too long."""
+
     async def send(records: Sequence[Record]) -> Sequence[Result]:
         batch = [record.patient for record in records if record.patient]
-        return [_read_result(each) for each in await patients.import_batch(batch, mode, timeout=_TIMEOUT)]
+        try:
+            return [_read_result(each) for each in await patients.import_batch(batch, mode, timeout=_TIMEOUT)]
+        except DeadlineExceeded as error:
+            if error.reason != "CALL_TOO_SLOW" or len(records) == 1:
+                raise
+        half = len(records) // 2
+        return [*await send(records[:half]), *await send(records[half:])]
 
     return send
 
