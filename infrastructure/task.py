@@ -16,8 +16,9 @@ REPOSITORY = "pulsetrack"
 SCRATCH = "/scratch"
 """The folder for temporary files. The image creates it, with the account of the container as its owner."""
 
-_STOP_SECONDS = 30
+_SCRATCH_MOUNT = ecs.MountPoint(container_path=SCRATCH, source_volume="scratch", read_only=False)
 
+_STOP_SECONDS = 30
 
 _ARCHITECTURES: Mapping[Architecture, ecs.CpuArchitecture] = {
     "x86_64": ecs.CpuArchitecture.X86_64,
@@ -58,10 +59,9 @@ class Images:
     ) -> ecs.FargateTaskDefinition:
         """Adds a task definition. Only ECS may use AWS: to pull the image, write the log and read the secrets.
 
-        The version is that of the deployment if none is given. With `scratch_gib`, the container can write to SCRATCH,
-        on a disk of that size.
+        The version is that of the deployment if none is given. `scratch_gib` is the size of a disk at SCRATCH, if any.
         """
-        definition = self._add_definition(scope, name, scale, scratch_gib)
+        definition = self._add_definition(scope, name, image, scale, scratch_gib)
         container = definition.add_container(
             name,
             image=ecs.ContainerImage.from_registry(f"{self._repository}/{image}:{version or self._version}"),
@@ -77,17 +77,13 @@ class Images:
             logging=ecs.LogDrivers.aws_logs(stream_prefix=name, log_group=log, mode=ecs.AwsLogDriverMode.NON_BLOCKING),
         )
         if scratch_gib:
-            container.add_mount_points(ecs.MountPoint(container_path=SCRATCH, source_volume="scratch", read_only=False))
-        _allow_pull(definition, image)
-        accept(
-            definition,
-            "AwsSolutions::AwsSolutions-ECS2",
-            "The variables contain no secrets. Those come from Secrets Manager.",
-        )
+            container.add_mount_points(_SCRATCH_MOUNT)
         return definition
 
-    def _add_definition(self, scope: Construct, name: str, scale: Scale, scratch_gib: int) -> ecs.FargateTaskDefinition:
-        return ecs.FargateTaskDefinition(
+    def _add_definition(
+        self, scope: Construct, name: str, image: str, scale: Scale, scratch_gib: int
+    ) -> ecs.FargateTaskDefinition:
+        definition = ecs.FargateTaskDefinition(
             scope,
             f"{to_logical_id(name)}Task",
             cpu=scale.cpu,
@@ -96,6 +92,10 @@ class Images:
             ephemeral_storage_gib=scratch_gib or None,
             volumes=[ecs.Volume(name="scratch")] if scratch_gib else None,
         )
+        _allow_pull(definition, image)
+        reason = "The variables contain no secrets. Those come from Secrets Manager."
+        accept(definition, "AwsSolutions::AwsSolutions-ECS2", reason)
+        return definition
 
 
 def build_health_check(*command: str) -> ecs.HealthCheck:

@@ -26,7 +26,7 @@ def read_token(message: EmailMessage) -> str:
 
 
 class Correspondent:
-    """A user who has signed up and reads mail."""
+    """A signed-up user with a mailbox."""
 
     def __init__(self, auth: Client, mailbox: Mailbox, sql: Sql) -> None:
         self._auth, self._mailbox, self._sql = auth, mailbox, sql

@@ -8,40 +8,29 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager
 from datetime import timedelta
-from uuid import uuid4
 
-import jwt
 import pytest
 
 from deploy.settings import HOST
-from gen.pulsetrack.auth.v1 import IssueServiceTokenRequest, RefreshTokenRequest, TokenPair
-from gen.pulsetrack.billing.v1 import GetBillingAccountRequest
+from gen.pulsetrack.auth.v1 import RefreshTokenRequest, TokenPair
 from services.auth.opaque_tokens import hash_token
 from services.auth.rotate import rotate, rotate_now
 from services.common.postgres.database import Database
-from services.common.protobuf import codec
-from services.common.protobuf.contract import SERVICES
 from services.common.rpc.client import create_trust_fetcher, open_channel
 from services.common.rpc.tokens import TokenVerifier
 from services.common.settings import SettingsError
 from tests.auth.factory import can_refresh, create_session
+from tests.auth.signing_keys import accepts, find_signing_key, get_key_id
 from tests.auth.test_signing_keys import list_key_ids
 from tests.harness.background import Background
-from tests.harness.client import Client, Rejected, attempt, connect
-from tests.harness.services import CLIENT_ID, CLIENT_SECRET, PASSPHRASE, serve_auth, serve_service
+from tests.harness.client import Client, connect
+from tests.harness.services import PASSPHRASE, serve_auth, serve_service
 from tests.harness.sql import Sql
 from tests.harness.waiting import eventually
 from tools.local.process import ROOT
 
 ACTIVATION_SECONDS = 2
 THREADS = 8
-CALLS = {
-    "auth": (f"/{SERVICES['auth']}/GetCurrentUser", b""),
-    "billing": (
-        f"/{SERVICES['billing']}/GetBillingAccount",
-        codec.codec_of(GetBillingAccountRequest).dumps(GetBillingAccountRequest(id=str(uuid4()))),
-    ),
-}
 Rotate = Callable[..., None]
 
 
@@ -85,24 +74,6 @@ def replace_keys(background: Background, url: str) -> Callable[[], None]:
             await rotate_now(db, PASSPHRASE)
 
     return lambda: background.run(once())
-
-
-def get_key_id(token: str) -> str:
-    """Returns the id of the key that signed a token."""
-    return str(jwt.get_unverified_header(token)["kid"])
-
-
-def find_signing_key(auth: Client) -> str:
-    """Returns the id of the key that signs new tokens. Asks for a service token, which needs no password hash."""
-    request = IssueServiceTokenRequest(client_id=CLIENT_ID, client_secret=CLIENT_SECRET)
-    return get_key_id(auth.issue_service_token(request).access_token)
-
-
-def accepts(service: Client, token: str) -> bool:
-    """Returns whether auth or billing accepts a token."""
-    path, request = CALLS[service._service]
-    response = attempt(lambda: service.with_token(token).call(path, request))
-    return not isinstance(response, Rejected) or response.reason == "BILLING_ACCOUNT_NOT_FOUND"
 
 
 def test_every_process_publishes_a_new_key_before_it_signs(both: list[Client], rotate_key: Rotate) -> None:

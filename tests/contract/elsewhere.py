@@ -39,7 +39,7 @@ RULES = {
     ),
     "a client obtains tokens with its secret, and none of a revoked client is accepted": (
         "tests/auth/test_clients.py::test_created_client_obtains_a_token_with_its_scopes",
-        "tests/auth/test_clients.py::test_revoked_client_and_its_tokens_are_rejected",
+        "tests/auth/test_client_secrets.py::test_revoked_client_and_its_tokens_are_rejected",
         "tests/e2e/test_token_endpoint.py::test_oauth_library_obtains_a_token",
     ),
     "a client may call only the methods of its scopes": (

@@ -91,26 +91,7 @@ def describe_containers(topology: Mapping[str, Service]) -> Containers:
         ),
     }
     for name, service in topology.items():
-        kafka, kafka_url = ({"kafka": HEALTHY}, {KAFKA: service.kafka_secrets.url}) if service.uses_kafka else ({}, {})
-        containers[name] = describe(
-            name,
-            name,
-            wiring=service.addresses(lambda called: f"{called}:{topology[called].port}"),
-            settings=service.settings,
-            secrets={
-                "PULSETRACK_DATABASE_URL": service.database_secrets.url,
-                **service.secrets,
-                **kafka_url,
-                **dict(zip(TLS_SETTINGS, tls_secrets(name), strict=True)),
-            },
-            networks={
-                "calls",
-                "databases",
-                *(["events"] if service.uses_kafka else []),
-                *(["mail"] if service.sends_mail else []),
-            },
-            depends_on={f"{name}-migrations": COMPLETED, **kafka},
-        )
+        containers[name] = describe_service(topology, name)
         containers[f"{name}-migrations"] = describe(
             name,
             None,
@@ -121,6 +102,30 @@ def describe_containers(topology: Mapping[str, Service]) -> Containers:
             depends_on={"databases": COMPLETED},
         )
     return containers
+
+
+def describe_service(topology: Mapping[str, Service], name: str) -> dict[str, Any]:
+    service = topology[name]
+    kafka, kafka_url = ({"kafka": HEALTHY}, {KAFKA: service.kafka_secrets.url}) if service.uses_kafka else ({}, {})
+    return describe(
+        name,
+        name,
+        wiring=service.addresses(lambda called: f"{called}:{topology[called].port}"),
+        settings=service.settings,
+        secrets={
+            "PULSETRACK_DATABASE_URL": service.database_secrets.url,
+            **service.secrets,
+            **kafka_url,
+            **dict(zip(TLS_SETTINGS, tls_secrets(name), strict=True)),
+        },
+        networks={
+            "calls",
+            "databases",
+            *(["events"] if service.uses_kafka else []),
+            *(["mail"] if service.sends_mail else []),
+        },
+        depends_on={f"{name}-migrations": COMPLETED, **kafka},
+    )
 
 
 def describe(

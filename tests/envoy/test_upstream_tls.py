@@ -38,7 +38,7 @@ async def run_services(urls: Mapping[str, str]) -> AsyncIterator[dict[str, tuple
     """Runs the four services, and a second billing with the certificate of analytics. Yields their addresses."""
     settings = {name: tls_settings(CERTIFICATES, name) for name in SERVICES}
     async with AsyncExitStack() as stack:
-        ports = {"auth": [await stack.enter_async_context(serve_auth(urls["auth"], **settings["auth"]))]}
+        ports = {"auth": [await stack.enter_async_context(serve_auth(urls["auth"], settings=settings["auth"]))]}
         address, tls = f"{HOST}:{ports['auth'][0]}", tls_of(CERTIFICATES, "patient")
         auth = await stack.enter_async_context(open_channel(address, service="auth", tls=tls))
         verifier = TokenVerifier(create_trust_fetcher(auth))

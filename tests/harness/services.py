@@ -1,6 +1,6 @@
 """Servers for tests: each service runs in this process, wired as in its `__main__`, without background work."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -94,34 +94,26 @@ async def serve_service(
 
 
 @asynccontextmanager
-async def serve_auth(
-    url: str,
-    verifier: TokenVerifier | None = None,
+async def run_auth(
+    db: Database,
     *,
     passphrase: str = PASSPHRASE,
     admin_email: str = ADMIN_EMAIL,
     admin_password: str = ADMIN_PASSWORD,
-    listen: str = "127.0.0.1:0",
     reload_seconds: float = 10,
-    sign_up: SignUpPolicy = "open",
     breached: str = "",
     admins_need_second_factor: bool = False,
     mail: MailConfig | None = None,
     requires_verified_email: bool = False,
     external: ExternalIssuer | None = None,
-    external_refresh_seconds: float = 0.2,
-    **settings: Any,
-) -> AsyncIterator[int]:
-    """Serves auth with a database, and yields its port. It verifies its own tokens unless a verifier is given."""
-    config = Settings(listen=listen, database_url=url, **settings)
+) -> AsyncIterator[AuthService]:
+    """Yields the servicers of auth, with its keys, its mail and the first admin."""
     outbox = MailOutbox(passphrase, is_enabled=mail is not None)
     async with (
-        Database(url) as db,
         MailSender(db, outbox, mail),
         MailRequestProcessor(db, outbox, idle_seconds=0.1 if mail else 60),
         SigningKeys(db, passphrase, reload_seconds=reload_seconds) as keys,
-        ExternalKeys(external, refresh_seconds=external_refresh_seconds) as external_keys,
-        AccessLog(db, load_audit_tables("auth")) as log,
+        ExternalKeys(external, refresh_seconds=0.2) as external_keys,
     ):
         auth = AuthService(
             db,
@@ -136,17 +128,35 @@ async def serve_auth(
             external=external_keys,
         )
         await auth.users.ensure_admin(admin_email, admin_password)
+        yield auth
 
-        verifier = verifier or TokenVerifier(auth.trust.trust_bundle)
-        authorization = create_authorization(db, sign_up=sign_up)
-        audit = AccessInterceptors(log, path_ids_are_subjects=True)
-        async with start_server(
+
+@asynccontextmanager
+async def serve_auth(
+    url: str,
+    verifier: TokenVerifier | None = None,
+    *,
+    sign_up: SignUpPolicy = "open",
+    settings: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> AsyncIterator[int]:
+    """Serves auth with a database, and yields its port. It verifies its own tokens unless a verifier is given.
+
+    The settings are those of every service. The options are those of `run_auth`.
+    """
+    config = Settings(**({"listen": "127.0.0.1:0", "database_url": url} | dict(settings or {})))
+    async with (
+        Database(url) as db,
+        run_auth(db, **options) as auth,
+        AccessLog(db, load_audit_tables("auth")) as log,
+        start_server(
             config,
             SERVICES["auth"],
             auth.parts,
-            verifier=verifier,
+            verifier=verifier or TokenVerifier(auth.trust.trust_bundle),
             dependencies=[db],
-            audit=audit,
-            admission=authorization,
-        ) as port:
-            yield port
+            audit=AccessInterceptors(log, path_ids_are_subjects=True),
+            admission=create_authorization(db, sign_up=sign_up),
+        ) as port,
+    ):
+        yield port

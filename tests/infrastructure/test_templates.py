@@ -37,7 +37,7 @@ def test_templates_can_be_deployed_without_a_bucket(templates: "Templates") -> N
     )
 
 
-def test_stacks_have_the_expected_resources(templates: "Templates") -> None:
+def test_stacks_of_data_and_jobs_have_the_expected_resources(templates: "Templates") -> None:
     local = templates.environment.name == "localstack"
     assert templates.counts("data") == {
         **({} if local else {"AWS::IAM::Role": 1, **_KAFKA}),
@@ -65,6 +65,10 @@ def test_stacks_have_the_expected_resources(templates: "Templates") -> None:
         "AWS::S3::BucketPolicy": 1,
         "AWS::Scheduler::Schedule": 1,
     }
+
+
+def test_stacks_of_services_and_monitoring_have_the_expected_resources(templates: "Templates") -> None:
+    local = templates.environment.name == "localstack"
     assert templates.counts("services") == {
         "AWS::ApplicationAutoScaling::ScalableTarget": 5,
         "AWS::ApplicationAutoScaling::ScalingPolicy": 5 if local else 7,  # five by CPU, two by delay
@@ -78,6 +82,9 @@ def test_stacks_have_the_expected_resources(templates: "Templates") -> None:
         "AWS::CloudWatch::Alarm": 10 if local else 18,
         **({} if local else {"AWS::CloudWatch::Dashboard": 1, "AWS::Logs::MetricFilter": 4, **_ALARM_TOPIC}),
     }
+
+
+def test_network_has_private_subnets_and_endpoints_but_no_nat_gateway(templates: "Templates") -> None:
     assert templates.counts("network")["AWS::EC2::Subnet"] == 4
     assert templates.counts("network")["AWS::EC2::VPCEndpoint"] == 5
     assert "AWS::EC2::NatGateway" not in templates.counts("network")

@@ -175,7 +175,7 @@ def test_known_keys_stay_in_use_while_auth_is_unavailable(
     auth_url, auth_port = new_database("auth"), free_port()
     with serve_billing_with_auth(background, auth_port, database_url) as billing:
         with (
-            background.during(serve_auth(auth_url, listen=f"{HOST}:{auth_port}")),
+            background.during(serve_auth(auth_url, settings={"listen": f"{HOST}:{auth_port}"})),
             connect(auth_port, "auth") as auth,
         ):
             tokens = [create_session(auth).access_token for _ in range(2)]
@@ -192,7 +192,7 @@ def test_call_without_any_keys_returns_unavailable(
         rejected = get_rejection(billing, Signer().token("USER"))
         assert (rejected.code, rejected.reason) == (StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE")
         with (
-            background.during(serve_auth(auth_url, listen=f"{HOST}:{auth_port}")),
+            background.during(serve_auth(auth_url, settings={"listen": f"{HOST}:{auth_port}"})),
             connect(auth_port, "auth") as auth,
         ):
             token = create_session(auth).access_token

@@ -209,9 +209,8 @@ def test_stream_that_ends_while_its_first_response_is_sent_returns_its_error(
         opened[0].end()
 
     monkeypatch.setattr(server, "Streams", RecordedStreams)
-    streaming = Streaming(on_start=end)
     with (
-        serve_streams(background, signer, streaming) as client,
+        serve_streams(background, signer, Streaming(on_start=end)) as client,
         client.watch_patients(REQUEST) as responses,
         pytest.raises(Rejected) as rejected,
     ):
@@ -287,10 +286,7 @@ def test_streams_of_one_address_are_limited(
         other = client.with_token(signer.token("USER", sub="another"))
         with client.watch_patients(REQUEST, metadata=first_client) as first:
             next(first)
-            with (
-                other.watch_patients(REQUEST, metadata=same_network) as second,
-                pytest.raises(Rejected) as rejected,
-            ):
+            with other.watch_patients(REQUEST, metadata=same_network) as second, pytest.raises(Rejected) as rejected:
                 next(second)
             with other.watch_patients(REQUEST, metadata=other_network) as third:
                 assert next(third).resume_token == "first"
