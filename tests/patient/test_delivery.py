@@ -99,7 +99,7 @@ def test_redelivery_repeats_the_event_and_does_not_change_the_account(
     created = patients.create_patient(create_request())
     delivery.wait()
     before = delivery.accounts(created.id)
-    sql("UPDATE outbox SET delivered_time = NULL WHERE key = $1", created.id)
+    sql("UPDATE outbox SET delivered_time = NULL, due_time = now() WHERE key = $1", created.id)
     with delivery.topic() as topic:
         first, again = topic.of(created.id, 2)
     delivery.wait()

@@ -42,7 +42,14 @@ def python(version: str) -> str:
     pytest.skip(f"there is no Python {version} on this machine")
 
 
-@pytest.mark.parametrize("version", PYTHONS)
+@pytest.mark.parametrize(
+    "version",
+    [
+        PYTHONS[0],
+        *(pytest.param(version, marks=pytest.mark.soak) for version in PYTHONS[1:-2]),
+        *PYTHONS[-2:],
+    ],
+)
 def test_newer_release_does_not_change_the_installed_packages(
     version: str, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
