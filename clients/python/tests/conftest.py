@@ -16,7 +16,7 @@ def system() -> System:
 
 @pytest.fixture
 def run(system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs commands of a user who has logged in."""
+    """Runs commands with the credentials of a logged-in user."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setenv("PULSETRACK_PASSWORD", system.password)
 

@@ -207,7 +207,7 @@ class SecurityEventType(betterproto2.Enum):
 
     REAUTHENTICATION_FAILED = 4
     """
-    A user who is logged in gave a wrong password or code for a change of their account.
+    A wrong password or code was sent with a valid access token, to change an account.
     """
 
     LOGGED_OUT = 5
