@@ -68,9 +68,9 @@ def query_regex(method: Method, http: Http) -> str:
 def repetition_regex(method: Method, http: Http) -> str:
     """Returns the regular expression of the queries that contain a parameter twice, by one or both of its names.
 
-    The transcoder would use the last value. It joins those of a mask.
+    The transcoder would use the last value. It joins those of a mask and of a repeated field.
     """
-    names = ("|".join(_names(field)) for field in _parameters(method, http) if not _is_mask(field))
+    names = ("|".join(_names(field)) for field in _parameters(method, http) if not _may_repeat(field))
     twice = "|".join(f"(?:{each})=.*&(?:{each})" for each in names)
     return rf"\?(?:.*&)?(?:{twice or _NEVER})=.*"
 
@@ -85,8 +85,10 @@ def _names(field: FieldDescriptor) -> list[str]:
     return sorted({field.name, field.json_name})
 
 
-def _is_mask(field: FieldDescriptor) -> bool:
-    return field.message_type is not None and field.message_type.full_name == "google.protobuf.FieldMask"
+def _may_repeat(field: FieldDescriptor) -> bool:
+    """Returns whether a parameter can occur several times: the transcoder joins the values."""
+    is_mask = field.message_type is not None and field.message_type.full_name == "google.protobuf.FieldMask"
+    return is_mask or field.is_repeated
 
 
 def _values(field: FieldDescriptor) -> _Values:
@@ -109,7 +111,9 @@ def _method(method: Method, http: Http) -> str:
     for field in _parameters(method, http):
         values = _values(field)
         patterns = ", ".join(f'"{pattern}"' for pattern in values.patterns)
-        rules = f'repeats = {str(_is_mask(field)).lower()}, sentence = "{values.sentence}", patterns = {{{patterns}}}'
+        rules = (
+            f'repeats = {str(_may_repeat(field)).lower()}, sentence = "{values.sentence}", patterns = {{{patterns}}}'
+        )
         parameter = f'{{field = "{field.name}", {rules}}}'
         entries += [f'["{name}"] = {parameter},' for name in _names(field)]
     return f"{method.name} = {{{''.join(entries)}}},"

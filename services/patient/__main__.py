@@ -21,6 +21,7 @@ from services.common.rpc.server import run, serve
 from services.common.rpc.tls import Tls
 from services.common.rpc.tokens import TokenVerifier
 from services.common.settings import SettingsWithKafka
+from services.patient.batch import BatchService
 from services.patient.care_team import CareTeamService
 from services.patient.changes import TOPIC
 from services.patient.delivery import BillingAccounts, CareTeamMail, EventsTopic
@@ -87,7 +88,8 @@ async def main() -> None:
         audit = AccessInterceptors(log, path_ids_are_subjects=True)
         duplicates = DuplicatesService(db, concurrent_searches=settings.concurrent_searches)
         imports = ImportService(db, outbox, patients)
-        servicers = (patients, CareTeamService(db, outbox), duplicates, FhirService(patients), imports)
+        reads = (BatchService(db), duplicates, FhirService(patients))
+        servicers = (patients, CareTeamService(db, outbox), imports, *reads)
         await serve(settings, SERVICES["patient"], servicers, verifier=verifier, dependencies=[db], audit=audit)
 
 

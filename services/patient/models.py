@@ -190,6 +190,7 @@ VISIBLE_PATIENTS = select(patients).where(_visible)
 
 INSERT_PATIENT = Statement(insert(patients).values(_values))
 GET_PATIENT = Statement(select(select_message(patients.c)).where(_has_id, _not_deleted, _visible))
+GET_PATIENTS = Statement(select(patients.c.id, select_message(patients.c)).where(_is_any, _not_deleted, _visible))
 GET_PATIENT_FOR_UPDATE = Statement(select(*PATIENT).where(_has_id, _not_deleted, _visible).with_for_update())
 GET_ANY_PATIENT_FOR_UPDATE = Statement(select(*PATIENT).where(_has_id, _visible).with_for_update())
 UPDATE_PATIENT = Statement(  # the caller has locked the row with one of the statements above

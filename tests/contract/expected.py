@@ -61,6 +61,7 @@ METHODS = (
     Row("auth", "GetTrustBundle", INTERNAL),
     Row("patient", "CreatePatient", USERS, "POST", "/v1/patients", scope="patients.write"),
     Row("patient", "GetPatient", USERS, "GET", "/v1/patients/{id}", scope="patients.read"),
+    Row("patient", "BatchGetPatients", USERS, "GET", "/v1/patients:batchGet", scope="patients.read"),
     Row("patient", "ListPatients", USERS, "GET", "/v1/patients", scope="patients.read"),
     Row("patient", "UpdatePatient", USERS, "PATCH", "/v1/patients/{patient.id}", scope="patients.write"),
     Row("patient", "DeletePatient", ADMIN, "DELETE", "/v1/patients/{id}"),

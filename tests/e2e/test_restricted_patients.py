@@ -30,6 +30,7 @@ class Target(NamedTuple):
     def build_request(self, method: Method) -> dict[str, Any]:
         """Returns a request that names the patient in every field that can."""
         values = {
+            "ids": [self.id],
             "id": self.account_id if SERVICES["billing"] in method.path else self.id,
             "patient_id": self.id,
             "subject_id": self.id,
@@ -107,6 +108,7 @@ def test_member_sees_the_patient_where_outsiders_do_not(system: Instance, member
         "ListCareTeamMembers",
         "GetPatientAccess",
         "GetFhirPatient",
+        "BatchGetPatients",
         "FindFhirPatients",
         "GetBillingAccount",
         "ListBillingAccounts",

@@ -100,6 +100,13 @@ def test_repeated_parameter_is_named(gateway: Gateway) -> None:
     )
 
 
+def test_parameter_of_a_list_may_be_repeated(gateway: Gateway) -> None:
+    path = "/v1/patients:batchGet?ids=a&ids=b"
+    assert gateway.http.get(path, headers=gateway.bearer).status_code == 200
+    [call] = gateway.received_calls()
+    assert [*call.request.ids] == ["a", "b"]
+
+
 def test_update_mask_may_be_repeated(gateway: Gateway) -> None:
     path = "/v1/patients/7?updateMask=phone&updateMask=sex"
     assert gateway.http.patch(path, json={"phone": "112"}, headers=gateway.bearer).status_code == 200

@@ -28,6 +28,7 @@ class Rejected(Exception):  # noqa: N818 - an expected response, not a failure o
         self.status = Status.FromString(trailers.get("grpc-status-details-bin", b""))
         self.reason = self._detail(ErrorInfo()).reason
         self.domain = self._detail(ErrorInfo()).domain
+        self.metadata = dict(self._detail(ErrorInfo()).metadata)
         self.violations = {v.field: v.description for v in self._detail(BadRequest()).field_violations}
         self.request_id = self._detail(RequestInfo()).request_id
         self.retry_after: int = self._detail(RetryInfo()).retry_delay.seconds

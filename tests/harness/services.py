@@ -30,6 +30,7 @@ from services.common.rpc.client import open_channel
 from services.common.rpc.server import start_server
 from services.common.rpc.tokens import TokenVerifier
 from services.common.settings import Settings
+from services.patient.batch import BatchService
 from services.patient.care_team import CareTeamService
 from services.patient.duplicates import DuplicatesService
 from services.patient.fhir.service import FhirService
@@ -81,6 +82,7 @@ async def serve_service(
                 CareTeamService(db, outbox),
                 DuplicatesService(db, concurrent_searches=2),
                 FhirService(patients),
+                BatchService(db),
                 ImportService(db, outbox, patients),
             ),
             "billing": BillingService(db, find_access),

@@ -10,6 +10,7 @@ import pytest
 from gen.pulsetrack.audit.v1 import SearchAccessEventsRequest
 from gen.pulsetrack.patient.v1 import (
     AddCareTeamMemberRequest,
+    BatchGetPatientsRequest,
     BreakGlassRequest,
     CreatePatientRequest,
     DeletePatientRequest,
@@ -49,6 +50,7 @@ CALLS: dict[str, Call] = {
     "FindFhirPatients": lambda client, patient: client.find_fhir_patients(
         FindFhirPatientsRequest(parameters=f"email={patient.email}")
     ),
+    "BatchGetPatients": lambda client, patient: client.batch_get_patients(BatchGetPatientsRequest(ids=[patient.id])),
     "FindDuplicates": lambda client, patient: client.find_duplicates(FindDuplicatesRequest(id=patient.id)),
     "UpdatePatient": lambda client, patient: client.update_patient(update_request(patient, phone="112")),
     "DeletePatient": lambda client, patient: client.delete_patient(DeletePatientRequest(id=patient.id)),

@@ -14,6 +14,7 @@ from services.common.protobuf.texts import TextForm, create_email_check, create_
 SENT, NORMAL, PREPARED = " e\u0301\r\n\u3000e\u0301 ", "\u00e9\r\n\u3000\u00e9", " \u00e9\r\n \u00e9 "
 EXEMPT = {
     "id": "a UUID has one spelling, apart from case",
+    "ids": "UUIDs",
     "patient_id": "a UUID",
     "subject_id": "a UUID",
     "user_id": "a UUID",

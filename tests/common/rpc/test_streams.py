@@ -18,6 +18,7 @@ from services.common.protobuf.contract import REMOTE_ADDRESS, ContractError
 from services.common.rpc import server
 from services.common.rpc.streams import Streams
 from services.common.rpc.tokens import TokenVerifier
+from services.patient.batch import BatchService
 from services.patient.care_team import CareTeamService
 from services.patient.duplicates import DuplicatesService
 from services.patient.errors import ResumeTokenInvalid
@@ -36,7 +37,7 @@ TEXT = "x" * 100_000
 CLIENT_ADDRESS = ((REMOTE_ADDRESS, "192.0.2.1"),)
 
 
-class Streaming(PatientService, CareTeamService, DuplicatesService, FhirService, ImportService):
+class Streaming(PatientService, CareTeamService, DuplicatesService, FhirService, ImportService, BatchService):
     """Streams one response, or responses without pause, until the test ends the stream."""
 
     def __init__(self, *, continuous: bool = False, on_start: Callable[[], None] = lambda: None) -> None:

@@ -6,6 +6,8 @@
 __all__ = (
     "AccessEvent",
     "AddCareTeamMemberRequest",
+    "BatchGetPatientsRequest",
+    "BatchGetPatientsResponse",
     "BreakGlassRequest",
     "BreakGlassResponse",
     "CareTeamMember",
@@ -328,6 +330,42 @@ class AddCareTeamMemberRequest(betterproto2.Message):
 
 default_message_pool.register_message(
     "pulsetrack.patient.v1", "AddCareTeamMemberRequest", AddCareTeamMemberRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class BatchGetPatientsRequest(betterproto2.Message):
+    """
+    Request message for BatchGetPatients.
+    """
+
+    ids: "list[str]" = betterproto2.field(1, betterproto2.TYPE_STRING, repeated=True)
+    """
+    The IDs of the patients, 1 to 1,000. A repeated ID is returned repeatedly.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "BatchGetPatientsRequest", BatchGetPatientsRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class BatchGetPatientsResponse(betterproto2.Message):
+    """
+    Response message for BatchGetPatients.
+    """
+
+    patients: "list[Patient]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    The patients, in the order of the IDs.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "BatchGetPatientsResponse", BatchGetPatientsResponse
 )
 
 
