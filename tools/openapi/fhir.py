@@ -16,7 +16,10 @@ def convert_error(method: Method, response: Schema) -> Schema:
     schema = {
         "type": "object",
         "description": "An OperationOutcome of FHIR R4.",
-        "properties": {"resourceType": {"const": "OperationOutcome"}, "issue": {"type": "array", "minItems": 1}},
+        "properties": {
+            "resourceType": {"const": "OperationOutcome"},
+            "issue": {"type": "array", "items": {"type": "object"}, "minItems": 1},
+        },
         "required": ["resourceType", "issue"],
     }
     return response | {"content": {CONTENT_TYPE: {"schema": schema, "examples": examples}}}
