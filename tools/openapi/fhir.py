@@ -8,7 +8,10 @@ from tools.openapi.rules import Schema
 
 
 def convert_error(method: Method, response: Schema) -> Schema:
-    """Returns an error response of a method as the gateway converts it, if the method is part of the FHIR API."""
+    """Returns an error response of a method as the gateway converts it, if the method is part of the FHIR API.
+
+    An error of a request that is not valid HTTP, which no route handles, is not converted.
+    """
     if not method.is_fhir:
         return response
     [content] = response["content"].values()
@@ -22,7 +25,8 @@ def convert_error(method: Method, response: Schema) -> Schema:
         },
         "required": ["resourceType", "issue"],
     }
-    return response | {"content": {CONTENT_TYPE: {"schema": schema, "examples": examples}}}
+    outcome = {"schema": schema, "examples": examples}
+    return response | {"content": {CONTENT_TYPE: outcome, **response["content"]}}
 
 
 def _to_outcome(reason: str, error: dict[str, Any]) -> dict[str, Any]:
