@@ -54,12 +54,13 @@ def test_patient_is_opened_with_the_keyboard_alone(console: Console, patient: di
 
 def test_more_patients_are_appended_below_the_shown_ones(console: Console, admin: Session) -> None:
     word = uuid4().hex
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda n: admin.post("/v1/patients", a_patient(name=f"{word} {n}")), range(51)))
     console.open("/patients", "Patients")
     search = console.page.get_by_label("Search patients")
     search.fill(word)
-    console.page.get_by_role("link", name=word).first.wait_for()
+    console.page.get_by_role("status").filter(has_text="0 patients").wait_for()  # no list of all patients is left
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda n: admin.post("/v1/patients", a_patient(name=f"{word} {n}")), range(51)))
+    search.fill(f"{word} ")
     console.page.get_by_role("status").filter(has_text="50 patients shown, more available").wait_for()
     shown = console.page.locator("tbody a").all_inner_texts()
     console.page.get_by_role("button", name="Load more").click()
