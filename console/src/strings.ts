@@ -45,6 +45,7 @@ export const text = {
     forgot: "Forgot your password?",
   },
   toSignIn: "Go to sign-in",
+  linkIncomplete: "The link is incomplete. Open it from the mail, or copy all of it.",
   forgotPassword: {
     title: "Forgot your password?",
     hint: "Enter the email address of your account to get a link by mail.",
@@ -226,6 +227,10 @@ export const text = {
     admin: "Admin",
     user: "User",
     secondFactor: "Second factor",
+    unverified: "Not verified",
+    verify: "Send verification mail",
+    mailSent: "A mail with a link is on its way if mail is configured",
+    mailFailed: "The mail was not requested",
     on: "On",
     off: "Off",
     reference: "API reference",
@@ -258,7 +263,8 @@ export const text = {
   secondFactor: {
     enrollHint: "An authenticator app shows a code that you enter after your password.",
     enroll: "Set up",
-    confirmHint: "Add this secret to your authenticator app, then enter the code that it shows.",
+    confirmHint: "Scan the QR code with your authenticator app or add the secret, then enter the code that it shows.",
+    qrCode: "QR code of the secret",
     confirm: "Confirm",
     open: "Open in an authenticator app",
     removeHint: "Enter your password and a code to remove the second factor.",

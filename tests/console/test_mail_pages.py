@@ -76,3 +76,23 @@ def test_forgotten_password_has_the_same_answer_for_every_address(browser: Brows
     console.page.get_by_text("If an account has this address").wait_for()
     assert (console.find_barriers(), console.errors) == ([], [])
     console.page.close()
+
+
+def test_incomplete_link_is_reported_beside_the_fields(browser: Browser, system: Instance) -> None:
+    console = open_link(browser, system, "reset-password", token="")
+    console.page.get_by_role("button", name="Set password").click()
+    console.page.get_by_role("alert").filter(has_text="The link is incomplete.").wait_for()
+    console.page.locator("#field-new_password-error").wait_for()
+    console.page.close()
+
+
+def test_user_requests_the_verification_of_the_address(browser: Browser, system: Instance) -> None:
+    with Session.sign_up(system) as user:
+        email = user.get("/v1/auth/me")["email"]
+    console = Console(browser, system.url, "phone")
+    console.sign_in(email)
+    console.open("/account", "Account")
+    console.page.get_by_role("button", name="Send verification mail").click()
+    console.page.get_by_text("A mail with a link is on its way").wait_for()
+    assert (console.find_barriers(), console.is_too_wide(), console.errors) == ([], False, [])
+    console.page.close()

@@ -1,5 +1,6 @@
 """The views of the console other than those of patients."""
 
+import re
 import time
 from base64 import b32decode
 from uuid import uuid4
@@ -7,7 +8,8 @@ from uuid import uuid4
 import pytest
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.twofactor.totp import TOTP
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Locator, expect
+from zxingcpp import read_barcodes
 
 from tests.console.browser import Console
 from tests.e2e.sessions import PASSWORD, Session, a_patient
@@ -78,6 +80,17 @@ def test_user_ends_another_session(built: None, browser: Browser, system: Instan
         console.page.close()
 
 
+def read_qr_code(image: Locator) -> str:
+    """Returns the text of a QR code, whose path has a square for each dark module."""
+    left, top, width, height = map(int, (image.get_attribute("viewBox") or "").split())
+    squares = re.findall(r"M(\d+) (\d+)h1v1h-1z", image.locator("path").get_attribute("d") or "")
+    pixels = bytearray(b"\xff" * width * height)
+    for x, y in squares:
+        pixels[(int(y) - top) * width + int(x) - left] = 0
+    [code] = read_barcodes(memoryview(pixels).cast("B", (height, width)), is_pure=True)
+    return code.text
+
+
 def test_second_factor_is_set_up_and_asked_for(built: None, browser: Browser, system: Instance) -> None:
     with Session.sign_up(system) as session:
         email = session.get("/v1/auth/me")["email"]
@@ -88,6 +101,7 @@ def test_second_factor_is_set_up_and_asked_for(built: None, browser: Browser, sy
     factor.get_by_label("Current password").fill(PASSWORD)
     factor.get_by_role("button", name="Set up").click()
     secret = factor.locator("code").inner_text()
+    assert read_qr_code(factor.get_by_role("img")) == factor.get_by_role("link").get_attribute("href")
     code = TOTP(b32decode(secret), 6, SHA1(), 30).generate(time.time()).decode()
     factor.get_by_label("Authentication code").fill(code)
     factor.get_by_role("button", name="Confirm").click()

@@ -1,10 +1,12 @@
 // The user's own account.
 
-import { user } from "../api/session";
+import { open, user } from "../api/session";
 import { Role } from "../gen/pulsetrack/options/v1/access_pb";
 import { text } from "../strings";
+import { useAction } from "../ui/action";
 import { Badge, Fact, Identifier, Text } from "../ui/content";
 import { Page } from "../ui/page";
+import { ProblemNotice } from "../ui/states";
 import { Password } from "./password";
 import { SecondFactor } from "./second-factor";
 import { Sessions } from "./sessions";
@@ -33,6 +35,7 @@ function Profile() {
       </Fact>
       <Fact label={text.fields.email}>
         <Text value={me.email} />
+        {!me.emailVerified && <EmailVerification email={me.email} />}
       </Fact>
       <Fact label={text.account.role}>
         {me.role === Role.ADMIN ? text.account.admin : text.account.user}
@@ -44,5 +47,20 @@ function Profile() {
         <Identifier value={me.id} />
       </Fact>
     </dl>
+  );
+}
+
+function EmailVerification({ email }: { email: string }) {
+  const { busy, problem, run } = useAction();
+  const send = () => void run(() => open.requestEmailVerification({ email }), text.account.mailSent);
+  return (
+    <>
+      {" "}
+      <Badge kind="neutral">{text.account.unverified}</Badge>{" "}
+      <button type="button" class="small" onClick={send} disabled={busy}>
+        {text.account.verify}
+      </button>
+      {problem && <ProblemNotice title={text.account.mailFailed} problem={problem} />}
+    </>
   );
 }

@@ -9,6 +9,7 @@ import { useAction } from "../ui/action";
 import { Badge, Identifier } from "../ui/content";
 import { Field } from "../ui/field";
 import { readForm, type FormValues } from "../ui/form";
+import { QrCode } from "../ui/qr-code";
 import { Notice, ProblemNotice } from "../ui/states";
 import { Username } from "./username";
 
@@ -79,6 +80,7 @@ function Confirm({ enrollment, onConfirmed }: { enrollment: Enrollment; onConfir
   return (
     <Step hint={text.secondFactor.confirmHint} submit={text.secondFactor.confirm} call={confirm}>
       <div class="field">
+        <QrCode value={enrollment.uri} label={text.secondFactor.qrCode} />
         <a href={enrollment.uri}>{text.secondFactor.open}</a>
         <Identifier value={enrollment.secret} />
       </div>

@@ -1,7 +1,7 @@
 // The pages that links in mail lead to, and the request of a password reset. They need no session.
 
 import type { TargetedEvent } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { open } from "../api/session";
 import { closePage, type MailPage } from "../router";
 import { text } from "../strings";
@@ -9,6 +9,7 @@ import { useAction } from "../ui/action";
 import { Field } from "../ui/field";
 import { readForm, type FormValues } from "../ui/form";
 import { Notice } from "../ui/states";
+import { SignInCard } from "./sign-in-card";
 
 interface Page {
   texts: { title: string; hint: string; submit: string; done: string };
@@ -48,14 +49,8 @@ export function MailPageView({ name, token }: MailPage) {
   const { texts, fields, send } = PAGES[name];
   const [done, setDone] = useState(false);
   const { busy, problem, run } = useAction();
-  const form = useRef<HTMLFormElement>(null);
   const errors = problem?.fields ?? {};
-  const hasFieldErrors = fields.some((field) => errors[field.name]);
-
-  useEffect(() => {
-    document.title = `${texts.title} · ${text.product}`;
-    form.current?.querySelector<HTMLElement>("input, button")?.focus();
-  }, [texts]);
+  const isExplained = fields.some((field) => errors[field.name]);
 
   const submit = async (event: TargetedEvent<HTMLFormElement>) => {
     const values = readForm(event);
@@ -63,25 +58,20 @@ export function MailPageView({ name, token }: MailPage) {
   };
 
   return (
-    <main class="sign-in">
-      <form ref={form} class="card" onSubmit={submit} noValidate>
-        <p class="brand">
-          <img src="icon.svg" alt="" width="28" height="28" />
-          {text.product}
-        </p>
-        <h1>{texts.title}</h1>
-        {done ? <Notice kind="info">{texts.done}</Notice> : <p class="hint">{texts.hint}</p>}
-        {problem && !hasFieldErrors && <Notice kind="error">{problem.message}</Notice>}
-        {!done && fields.map((field) => <Field key={field.name} {...field} error={errors[field.name]} />)}
-        {!done && (
-          <button type="submit" class="primary wide" disabled={busy}>
-            {texts.submit}
-          </button>
-        )}
-        <button type="button" class={done ? "primary wide" : "quiet wide"} onClick={closePage}>
-          {text.toSignIn}
+    <SignInCard title={texts.title} onSubmit={submit}>
+      {done ? <Notice kind="info">{texts.done}</Notice> : <p class="hint">{texts.hint}</p>}
+      {problem && (errors["token"] || !isExplained) && (
+        <Notice kind="error">{errors["token"] ? text.linkIncomplete : problem.message}</Notice>
+      )}
+      {!done && fields.map((field) => <Field key={field.name} {...field} error={errors[field.name]} />)}
+      {!done && (
+        <button type="submit" class="primary wide" disabled={busy}>
+          {texts.submit}
         </button>
-      </form>
-    </main>
+      )}
+      <button type="button" class={done ? "primary wide" : "quiet wide"} onClick={closePage}>
+        {text.toSignIn}
+      </button>
+    </SignInCard>
   );
 }

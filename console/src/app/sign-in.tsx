@@ -1,7 +1,7 @@
 // The sign-in, with the challenge of a second factor.
 
 import type { TargetedEvent } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { reasonOf } from "../api/problem";
 import { ended, signIn, verify } from "../api/session";
 import { openPage } from "../router";
@@ -10,16 +10,11 @@ import { useAction } from "../ui/action";
 import { Field } from "../ui/field";
 import { readForm } from "../ui/form";
 import { Notice } from "../ui/states";
+import { SignInCard } from "./sign-in-card";
 
 export function SignIn() {
   const [challenge, setChallenge] = useState("");
   const { busy, problem, run } = useAction();
-  const form = useRef<HTMLFormElement>(null);
-
-  useEffect(() => {
-    document.title = `${text.signIn.title} · ${text.product}`;
-    form.current?.querySelector("input")?.focus();
-  }, [challenge]);
 
   const submit = async (event: TargetedEvent<HTMLFormElement>) => {
     const values = readForm(event);
@@ -34,30 +29,23 @@ export function SignIn() {
   };
 
   return (
-    <main class="sign-in">
-      <form ref={form} class="card" onSubmit={submit} noValidate>
-        <p class="brand">
-          <img src="icon.svg" alt="" width="28" height="28" />
-          {text.product}
-        </p>
-        <h1>{challenge ? text.signIn.codeTitle : text.signIn.title}</h1>
-        {ended.value && !problem && <Notice kind="info">{text.signIn.ended}</Notice>}
-        {problem && <Notice kind="error">{problem.reason === "FIELDS_INVALID" ? text.signIn.missing : problem.message}</Notice>}
-        {challenge ? <CodeField /> : <CredentialFields />}
-        <button type="submit" class="primary wide" disabled={busy}>
-          {challenge ? text.signIn.verify : text.signIn.submit}
+    <SignInCard title={challenge ? text.signIn.codeTitle : text.signIn.title} onSubmit={submit}>
+      {ended.value && !problem && <Notice kind="info">{text.signIn.ended}</Notice>}
+      {problem && <Notice kind="error">{problem.reason === "FIELDS_INVALID" ? text.signIn.missing : problem.message}</Notice>}
+      {challenge ? <CodeField /> : <CredentialFields />}
+      <button type="submit" class="primary wide" disabled={busy}>
+        {challenge ? text.signIn.verify : text.signIn.submit}
+      </button>
+      {challenge ? (
+        <button type="button" class="quiet wide" onClick={() => setChallenge("")}>
+          {text.signIn.startOver}
         </button>
-        {challenge ? (
-          <button type="button" class="quiet wide" onClick={() => setChallenge("")}>
-            {text.signIn.startOver}
-          </button>
-        ) : (
-          <button type="button" class="quiet wide" onClick={() => openPage("forgot-password")}>
-            {text.signIn.forgot}
-          </button>
-        )}
-      </form>
-    </main>
+      ) : (
+        <button type="button" class="quiet wide" onClick={() => openPage("forgot-password")}>
+          {text.signIn.forgot}
+        </button>
+      )}
+    </SignInCard>
   );
 }
 
