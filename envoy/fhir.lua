@@ -1,15 +1,10 @@
 -- Adapts the FHIR R4 API: the search parameters become one parameter, the links of a Bundle become absolute, an error
 -- becomes an OperationOutcome, and a resource gets an ETag.
+--
+-- BASE is the prefix of the paths, CONTENT_TYPE that of responses, REASON the system of reasons, and ISSUES maps a status
+-- to the code of an issue. The route has checked the Host header.
 
-local BASE = "/fhir/R4/"
-local CONTENT_TYPE = "application/fhir+json"
-local ISSUES = {
-  ["401"] = "login", ["403"] = "forbidden", ["404"] = "not-found", ["405"] = "not-supported", ["409"] = "conflict",
-  ["412"] = "conflict", ["413"] = "too-long", ["415"] = "not-supported", ["429"] = "throttled", ["500"] = "exception",
-  ["503"] = "transient", ["504"] = "timeout",
-}
-local ISSUE = '{"severity":"error","code":"%s","details":{"coding":[{"system":"urn:pulsetrack:reason","code":"%s"}],'
-  .. '"text":%s}}'
+local ISSUE = '{"severity":"error","code":"%s","details":{"coding":[{"system":"%s","code":"%s"}],"text":%s}}'
 
 -- Returns the first JSON string after a position, in its quotes.
 local function string_at(text, start)
@@ -26,11 +21,11 @@ local function outcome_of(text, status)
   local code, reason = ISSUES[status] or "invalid", text:match('"reason":"([%u_]+)"') or "INTERNAL"
   local issues = {}
   for start in text:gmatch('"description":()"') do
-    issues[#issues + 1] = string.format(ISSUE, code, reason, string_at(text, start))
+    issues[#issues + 1] = string.format(ISSUE, code, REASON, reason, string_at(text, start))
   end
   if #issues == 0 then
     local start = text:match('"message":()"')
-    issues[1] = string.format(ISSUE, code, reason, start and string_at(text, start) or '"The request failed."')
+    issues[1] = string.format(ISSUE, code, REASON, reason, start and string_at(text, start) or '"The request failed."')
   end
   return '{"resourceType":"OperationOutcome","issue":[' .. table.concat(issues, ",") .. "]}"
 end

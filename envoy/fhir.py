@@ -4,18 +4,40 @@ from pathlib import Path
 
 from envoy.extension import Config, extension, to_any
 from envoy.names import FHIR
+from services.common.protobuf import contract
 from services.common.protobuf.contract import Method
 
-CONTENT_TYPE = "application/fhir+json"
 PARAMETERS = "parameters"
 """The field that takes all parameters of the URL."""
+
+HOST = r"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
+"""Allowed values of the Host header, which the links of a Bundle contain."""
+
+ISSUES = {
+    401: "login",
+    403: "forbidden",
+    404: "not-found",
+    405: "not-supported",
+    409: "conflict",
+    412: "conflict",
+    413: "too-long",
+    415: "not-supported",
+    429: "throttled",
+    500: "exception",
+    503: "transient",
+    504: "timeout",
+}
+"""The code of an issue (https://hl7.org/fhir/R4/valueset-issue-type.html) by HTTP status: `invalid` by default."""
 
 _SCRIPT = Path(__file__).with_suffix(".lua")
 
 
 def fhir_filter() -> Config:
     """Returns the filter, which is disabled. `fhir_options` enables it for a route."""
-    source = {"inline_string": _SCRIPT.read_text(encoding="utf-8")}
+    issues = "".join(f'["{status}"] = "{code}",' for status, code in ISSUES.items())
+    values = f'"{contract.FHIR}", "{contract.FHIR_CONTENT}", "{contract.FHIR_REASON}", {{{issues}}}'
+    script = f"local BASE, CONTENT_TYPE, REASON, ISSUES = {values}\n{_SCRIPT.read_text(encoding='utf-8')}"
+    source = {"inline_string": script}
     return extension(FHIR, "filters.http.lua.v3.Lua", default_source_code=source) | {"disabled": True}
 
 

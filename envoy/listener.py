@@ -4,7 +4,6 @@ from envoy.body_limits import MAX_BODY, MAX_RESPONSE, public_body_filter
 from envoy.clusters import health_checked_clusters
 from envoy.conditions import condition_filter, etag_filters
 from envoy.extension import Config, extension
-from envoy.fhir import CONTENT_TYPE as FHIR_CONTENT
 from envoy.fhir import fhir_filter
 from envoy.headers import allow_list, message_present, size_limit
 from envoy.json_bodies import json_body_filter
@@ -21,7 +20,7 @@ from envoy.standard import health_filter
 from envoy.target import Target, socket_address
 from envoy.tokens import METADATA, jwt_filter
 from envoy.tracing import tracing
-from services.common.protobuf.contract import SERVICES
+from services.common.protobuf.contract import FHIR_CONTENT, SERVICES
 
 
 def gateway_listener(target: Target) -> Config:

@@ -9,7 +9,7 @@ from envoy.clusters import streams_cluster
 from envoy.conditions import CONDITIONS, etag_options
 from envoy.cors import cors_policy
 from envoy.extension import Config, to_any
-from envoy.fhir import fhir_errors, fhir_options
+from envoy.fhir import HOST, fhir_errors, fhir_options
 from envoy.headers import AUTHORIZATION, GRPC_CALL, PATH, VALUES
 from envoy.json_bodies import json_body_check
 from envoy.matches import header_mismatch, known_match, order_by_generality, path_match, rest_match
@@ -89,6 +89,9 @@ def _invalid_header_routes() -> Iterator[Config]:
     yield _direct_response({"connect_matcher": {}}, 405, allow=REST_VERBS)
     yield _direct_response({"prefix": "/", "headers": [header_mismatch(":path", PATH)]}, PARAMETER_INVALID)
     yield _direct_response({"prefix": "/", "headers": [_SEVERAL_HOSTS]}, 400)
+    malformed_host = _direct_response({"prefix": FHIR, "headers": [header_mismatch(":authority", HOST)]}, 400)
+    malformed_host["typed_per_filter_config"] |= fhir_errors()
+    yield malformed_host
     for name, regex in VALUES.items():
         yield _direct_response({"prefix": "/", "headers": [header_mismatch(name, regex)]}, 400)
     yield _direct_response({"prefix": "/", "headers": [header_mismatch("authorization", AUTHORIZATION)]}, 401)

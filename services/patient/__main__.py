@@ -88,7 +88,8 @@ async def main() -> None:
         audit = AccessInterceptors(log, path_ids_are_subjects=True)
         duplicates = DuplicatesService(db, concurrent_searches=settings.concurrent_searches)
         imports = ImportService(db, outbox, patients)
-        reads = (BatchService(db), duplicates, FhirService(patients))
+        batch = BatchService(db)
+        reads = (batch, duplicates, FhirService(patients, batch))
         servicers = (patients, CareTeamService(db, outbox), imports, *reads)
         await serve(settings, SERVICES["patient"], servicers, verifier=verifier, dependencies=[db], audit=audit)
 

@@ -1,5 +1,6 @@
 """The RPC that reads several patients at once."""
 
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from gen.pulsetrack.patient.v1 import BatchGetPatientsRequest, BatchGetPatientsResponse
@@ -24,8 +25,12 @@ class BatchService:
         Raises PatientNotFound, with the first id of which there is no patient.
         """
         ids = [UUID(each) for each in request.ids]
-        record_read(dict.fromkeys(ids))
-        found = {row["id"]: row["message"] for row in await self._db.rows(GET_PATIENTS, ids=ids)}
+        found = await self.find(ids)
         if missing := next((each for each in ids if each not in found), None):
             raise PatientNotFound(id=str(missing))
         return Encoded(b"".join(_PATIENTS.encode(found[each]) for each in ids))
+
+    async def find(self, ids: Sequence[UUID]) -> Mapping[UUID, bytes]:
+        """Returns the serialized patients that have these ids, by id, and records that the caller reads them."""
+        record_read(dict.fromkeys(ids))
+        return {row["id"]: row["message"] for row in await self._db.rows(GET_PATIENTS, ids=ids)}

@@ -94,6 +94,23 @@ def test_error_of_a_search_names_the_parameter(user: Session) -> None:
     assert get_issue(response)[3] == "the parameter '\"\\\\' is not supported"
 
 
+def test_error_of_the_whole_search_is_an_outcome(user: Session) -> None:
+    response = user.rest.get(f"{FHIR}/Patient", params={"name": "+".join("abcdefghijk")})
+    assert get_issue(response) == (400, "invalid", "FIELDS_INVALID", "the text to find must have at most 10 words")
+
+
+@pytest.mark.parametrize("host", ['"', 'a"b', "a/b", "a b", "a?b", "[x]", "a:b", ""])
+def test_malformed_host_is_rejected(user: Session, host: str) -> None:
+    response = user.rest.get(f"{FHIR}/Patient", headers={"host": host})
+    assert response.status_code == 400
+
+
+@pytest.mark.parametrize("host", ["clinic.test", "my_gateway:8080", "[::1]:8080", "LOCALHOST"])
+def test_links_have_the_host_of_the_request(user: Session, host: str) -> None:
+    bundle = user.rest.get(f"{FHIR}/Patient?_count=1", headers={"host": host}).raise_for_status().json()
+    assert bundle["link"][0]["url"] == f"http://{host}{FHIR}/Patient?_count=1"
+
+
 def test_parameter_named_query_is_a_search_parameter(user: Session) -> None:
     response = user.rest.get(f"{FHIR}/Patient", params={"query": "name=x"})
     assert get_issue(response)[3] == "the parameter 'query' is not supported"

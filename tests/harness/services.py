@@ -75,14 +75,15 @@ async def serve_service(
     ):
         outbox = Outbox(outbox_rows)
         patients = PatientService(db, outbox, resume_key=RESUME_KEY, heartbeat_seconds=HEARTBEAT_SECONDS)
+        batch = BatchService(db)
         find_access = create_access_finder(open_channel(patient))
         servicers: dict[str, object] = {
             "patient": (
                 patients,
                 CareTeamService(db, outbox),
                 DuplicatesService(db, concurrent_searches=2),
-                FhirService(patients),
-                BatchService(db),
+                FhirService(patients, batch),
+                batch,
                 ImportService(db, outbox, patients),
             ),
             "billing": BillingService(db, find_access),

@@ -153,6 +153,20 @@ def test_id_selects_several_patients(patients: Client) -> None:
     assert ids_of(search(patients, _id=",".join([*ids, str(uuid4()), "x"]))) == ids
 
 
+def test_search_by_id_is_recorded_for_the_requested_patients(patients: Client, admin: Client, signer: Signer) -> None:
+    member, outsider = User(patients, signer), User(patients, signer)
+    restricted = create_restricted(member.client)
+    assert ids_of(search(outsider.client, _id=restricted.id)) == []
+    events = wait_for_events(admin, restricted.id, 2)
+    assert summarize(events)[-1] == ("FindFhirPatients", "OK")
+
+
+def test_count_may_have_leading_zeros(patients: Client, surname: str) -> None:
+    for _ in range(3):
+        patients.create_patient(create_request(name=surname))
+    assert len(ids_of(search(patients, f"name={surname}&_count={'0' * 20}2"))) == 2
+
+
 def test_pages_are_linked(patients: Client, surname: str) -> None:
     ids = [patients.create_patient(create_request(name=f"{surname} {each}")).id for each in "abcde"]
     query: str | None = f"name={surname}&_sort=-name&_count=2"
@@ -176,21 +190,36 @@ def test_pages_are_linked(patients: Client, surname: str) -> None:
         ("birthdate=0000", "birthdate must be a date"),
         ("_count=0", "_count must be from 1 to 1000"),
         ("_count=x", "_count must be from 1 to 1000"),
+        ("_count=1001", "_count must be from 1 to 1000"),
+        (f"_count={'0' * 20}12345", "_count must be from 1 to 1000"),
         ("_sort=gender", "_sort must be a list of birthdate, name, _lastUpdated"),
         ("_format=xml", "_format must be json"),
-        ("name=a,b", "name must have a single value"),
+        ("name=a,b", r"name must have a single value: write \, for a comma"),
+        ("name=", "name must have a value"),
+        ("name=-.-", "name must have a value"),
+        ("email=", "email must have a value"),
+        ("phone=|", "phone must have a value"),
+        ("telecom=email|", "telecom must have a value"),
+        (f"identifier={IDENTIFIER}|", "identifier must have a value"),
+        ("_id=", "_id must have a value"),
+        ("_page=+", "_page must have a value"),
         ("_id=x&name=a", "_id cannot be combined"),
         ("name", "the query is not valid"),
         ("name=%FF", "the query is not valid"),
         ("&".join(["name=a"] * 31), "the query is not valid"),
-        (f"name={'+'.join('abcdefghijk')}", "must have at most 10 words"),
+        (f"name={'+'.join('abcdefghijk')}", "the text to find must have at most 10 words"),
+        (f"name={'a' * 60}&given={'b' * 60}", "the text to find must be at most 100 characters"),
+        ("email=a%01b", "the text to find must not contain control characters"),
+        (f"_sort={','.join(['name'] * 50)}", "_sort must be at most 200 characters"),
+        (f"_page={'x' * 1025}", "_page must be at most 1024 characters"),
     ],
 )
 def test_unsupported_search_is_rejected(patients: Client, query: str, description: str) -> None:
     with pytest.raises(Rejected) as rejected:
         search(patients, query)
     assert rejected.value.reason == "FIELDS_INVALID"
-    [violation] = rejected.value.violations.values()
+    [(field, violation)] = rejected.value.violations.items()
+    assert field == "parameters"
     assert description in violation
 
 

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from envoy.fhir import CONTENT_TYPE
-from services.common.protobuf.contract import Method
+from services.common.protobuf.contract import FHIR_CONTENT, FHIR_REASON, Method
 from tools.openapi.rules import Schema
 
 
@@ -26,9 +25,9 @@ def convert_error(method: Method, response: Schema) -> Schema:
         "required": ["resourceType", "issue"],
     }
     outcome = {"schema": schema, "examples": examples}
-    return response | {"content": {CONTENT_TYPE: outcome, **response["content"]}}
+    return response | {"content": {FHIR_CONTENT: outcome, **response["content"]}}
 
 
 def _to_outcome(reason: str, error: dict[str, Any]) -> dict[str, Any]:
-    details = {"coding": [{"system": "urn:pulsetrack:reason", "code": reason}], "text": error["message"]}
+    details = {"coding": [{"system": FHIR_REASON, "code": reason}], "text": error["message"]}
     return {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "invalid", "details": details}]}

@@ -6,10 +6,9 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from envoy.fhir import CONTENT_TYPE as FHIR_CONTENT
 from envoy.fhir import takes_any_query
 from envoy.oauth import FORM_CONTENT
-from services.common.protobuf.contract import PATH_VARIABLE, AccessKind, Http, Method
+from services.common.protobuf.contract import FHIR_CONTENT, PATH_VARIABLE, AccessKind, Http, Method
 from tools.openapi.comments import Comments, first_sentence
 from tools.openapi.conditions import condition_parameters, etag_headers, not_modified
 from tools.openapi.errors import Responses

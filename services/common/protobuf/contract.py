@@ -48,6 +48,12 @@ ETAG = "etag"
 FHIR = "/fhir/R4/"
 """The prefix of the paths of the FHIR API."""
 
+FHIR_CONTENT = "application/fhir+json"
+"""The content type of the FHIR API."""
+
+FHIR_REASON = "urn:pulsetrack:reason"
+"""The system of the codes of an OperationOutcome that are reasons of errors."""
+
 SERVICES = {
     "auth": "pulsetrack.auth.v1.AuthService",
     "patient": "pulsetrack.patient.v1.PatientService",

@@ -8,10 +8,10 @@ import msgspec
 
 from gen.google.api import HttpBody
 from gen.pulsetrack.patient.v1 import Patient, Sex
+from services.common.protobuf.contract import FHIR_CONTENT
 
 Resource = dict[str, Any]
 
-CONTENT_TYPE = "application/fhir+json"
 GENDERS = {Sex.FEMALE: "female", Sex.MALE: "male", Sex.OTHER: "other"}
 RECORD_NUMBER = "urn:pulsetrack:medical-record-number"
 """The system of the identifier that is the medical record number."""
@@ -63,7 +63,7 @@ def build_bundle(patients: Sequence[Patient], *, query: str, next_query: str | N
 
 def to_body(resource: Resource) -> HttpBody:
     """Returns a resource as the body of a response."""
-    return HttpBody(content_type=CONTENT_TYPE, data=msgspec.json.encode(resource))
+    return HttpBody(content_type=FHIR_CONTENT, data=msgspec.json.encode(resource))
 
 
 def _to_identifier(record_number: str) -> Resource:

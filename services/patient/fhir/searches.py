@@ -2,15 +2,17 @@
 
 import re
 from calendar import monthrange
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from urllib.parse import parse_qsl, urlencode
+from uuid import UUID
 
 from gen.pulsetrack.patient.v1 import ListPatientsRequest, Patient
 from services.common.errors import FieldsInvalid
 from services.common.folding import fold_words
+from services.common.protobuf.contract import FHIR_CONTENT
 from services.patient.fhir.resources import GENDERS, RECORD_NUMBER
 
 NEXT_PAGE = "_page"
@@ -21,11 +23,13 @@ SORTS = {"birthdate": "date_of_birth", "name": "name", "_lastUpdated": "update_t
 
 _WORDS = ("name", "family", "given")
 _TELECOMS = {"email": "email", "phone": "phone"}
-_MAX_COUNT = 1000
+_COUNT = re.compile("0*([1-9][0-9]{0,2}|1000)")
 _DATE = re.compile(r"(eq|ge|gt|le|lt)?([12][0-9]{3})(?:-([0-9]{2})(?:-([0-9]{2}))?)?")
 _LISTS = {"_id", "_sort"}
 _SEPARATOR = re.compile(r"(?<!\\),")
 _ESCAPE = re.compile(r"\\([,$|\\])")
+_SOURCES = {"query": "the text to find", "order_by": "_sort", "page_token": NEXT_PAGE}
+"""The parameters that set a field of the request."""
 _SEXES = {code: sex for sex, code in GENDERS.items()}
 _DAY = timedelta(days=1)
 
@@ -35,8 +39,8 @@ class FhirSearch:
     """A search: the request that lists the matches, and the conditions that the list does not know."""
 
     request: ListPatientsRequest
-    ids: list[str] | None = None
-    """The ids of `_id`, or None."""
+    ids: list[UUID] | None = None
+    """The valid ids of `_id`, or None."""
     conditions: list[Callable[[Patient], bool]] = field(default_factory=list)
 
     def matches(self, patient: Patient) -> bool:
@@ -49,8 +53,10 @@ def parse_search(query: str) -> FhirSearch:
     search = FhirSearch(ListPatientsRequest())
     for name, escaped in _parse_parameters(query):
         value = _unescape(name, escaped)
+        if not value.strip():
+            raise _has_no_value(name)
         if name in _WORDS:
-            _add_words(search, value)
+            _add_words(search, name, value)
         elif name in _TELECOMS or name == "telecom":
             _add_telecom(search, name, value)
         elif parse := _PARSERS.get(name):
@@ -70,7 +76,7 @@ def next_query(query: str, page_token: str) -> str:
 
 def _parse_parameters(query: str) -> list[tuple[str, str]]:
     try:
-        return parse_qsl(query, strict_parsing=bool(query), keep_blank_values=False, errors="strict", max_num_fields=30)
+        return parse_qsl(query, strict_parsing=bool(query), keep_blank_values=True, errors="strict", max_num_fields=30)
     except ValueError:
         raise _invalid("the query is not valid") from None
 
@@ -81,18 +87,19 @@ def _unescape(name: str, value: str) -> str:
     Raises FieldsInvalid for a list of values, of which one would have to match.
     """
     if name not in _LISTS and _SEPARATOR.search(value):
-        raise _invalid(f"{name[:50]} must have a single value: write \\\\, for a comma in a value")
+        raise _invalid(f"{name[:50]} must have a single value: write \\, for a comma in a value")
     return _ESCAPE.sub(r"\1", value)
 
 
-def _add_words(search: FhirSearch, value: str) -> None:
+def _add_words(search: FhirSearch, name: str, value: str) -> None:
     """Requires all words in the name, each at the beginning of a word."""
-    words = fold_words(value)
+    if not (words := fold_words(value)):
+        raise _has_no_value(name)
     search.request.query = f"{search.request.query} {value}".strip()
 
     def has_words(patient: Patient) -> bool:
-        name = fold_words(patient.name)
-        return all(any(each.startswith(word) for each in name) for word in words)
+        found = fold_words(patient.name)
+        return all(any(each.startswith(word) for each in found) for word in words)
 
     search.conditions.append(has_words)
 
@@ -101,13 +108,16 @@ def _add_telecom(search: FhirSearch, name: str, value: str) -> None:
     """Requires an email address or a phone number, which may have a system: `email|a@clinic.test`."""
     system, _, number = value.rpartition("|")
     kinds = [each for each in _TELECOMS if (name in {each, "telecom"}) and (system in {"", each})]
-    words = fold_words(number)
+    if not (words := fold_words(number)):
+        raise _has_no_value(name)
     search.request.query = f"{search.request.query} {number}".strip()
     search.conditions.append(lambda patient: any(fold_words(getattr(patient, kind)) == words for kind in kinds))
 
 
 def _add_identifier(search: FhirSearch, value: str) -> None:
     system, _, number = value.rpartition("|")
+    if not number.strip():
+        raise _has_no_value("identifier")
     if system and system != RECORD_NUMBER:
         search.conditions.append(lambda _: False)
     search.request.query = f"{search.request.query} {number}".strip()
@@ -154,14 +164,21 @@ def _parse_date(value: str) -> tuple[date, date, str]:
 
 
 def _add_ids(search: FhirSearch, value: str) -> None:
-    ids = value.lower().split(",")
-    search.ids = ids if search.ids is None else [each for each in search.ids if each in ids]
+    ids = [patient_id for each in value.split(",") if (patient_id := _parse_id(each))]
+    search.ids = [each for each in dict.fromkeys(ids) if search.ids is None or each in search.ids]
+
+
+def _parse_id(text: str) -> UUID | None:
+    """Returns an id, or None for text that is the id of no patient."""
+    with suppress(ValueError):
+        return UUID(text)
+    return None
 
 
 def _add_count(search: FhirSearch, value: str) -> None:
-    if not (value.isascii() and value.isdigit() and 1 <= int(value[:5]) <= _MAX_COUNT):
-        raise _invalid(f"_count must be from 1 to {_MAX_COUNT}")
-    search.request.page_size = int(value)
+    if (count := _COUNT.fullmatch(value)) is None:
+        raise _invalid("_count must be from 1 to 1000")
+    search.request.page_size = int(count[1])
 
 
 def _add_sort(search: FhirSearch, value: str) -> None:
@@ -176,7 +193,7 @@ def _parse_sort(name: str) -> str:
 
 
 def _add_format(_: FhirSearch, value: str) -> None:
-    if value not in {"json", "application/json", "application/fhir+json"}:
+    if value not in {"json", "application/json", FHIR_CONTENT}:
         raise _invalid("_format must be json")
 
 
@@ -203,6 +220,20 @@ PARAMETERS: Iterable[tuple[str, str]] = (
     ("birthdate", "date"),
 )
 """The search parameters and their types."""
+
+
+@contextmanager
+def search_violations() -> Iterator[None]:
+    """Names the parameters in the FieldsInvalid of the request that a search builds."""
+    try:
+        yield
+    except FieldsInvalid as failure:
+        found = ", and ".join(f"{_SOURCES.get(name, name)} {text}" for name, text in failure.violations.items())
+        raise _invalid(found) from None
+
+
+def _has_no_value(name: str) -> FieldsInvalid:
+    return _invalid(f"{name[:50]} must have a value")
 
 
 def _invalid(description: str) -> FieldsInvalid:

@@ -1,7 +1,6 @@
 """The RPCs of the FHIR R4 API. They read patients through PatientService, with the same access and audit."""
 
 from datetime import UTC, datetime
-from uuid import UUID
 
 import msgspec
 
@@ -11,26 +10,31 @@ from gen.pulsetrack.patient.v1 import (
     GetFhirCapabilitiesRequest,
     GetFhirPatientRequest,
     GetPatientRequest,
+    ListPatientsRequest,
     ListPatientsResponse,
     Patient,
 )
-from services.common.audit.events import current_access, record_read
+from services.common.audit.events import current_access
 from services.common.protobuf import codec
+from services.common.rpc.validation import validate_message
+from services.patient.batch import BatchService
 from services.patient.domain import PATIENT_CODEC
-from services.patient.errors import PatientNotFound
 from services.patient.fhir.capabilities import build_capabilities
 from services.patient.fhir.resources import build_bundle, to_body, to_resource
-from services.patient.fhir.searches import FhirSearch, next_query, parse_search
+from services.patient.fhir.searches import FhirSearch, next_query, parse_search, search_violations
 from services.patient.service import PatientService
 
+_REQUEST_CODEC = codec.codec_of(ListPatientsRequest)
 _LIST_CODEC = codec.codec_of(ListPatientsResponse)
 
 
 class FhirService:
     """Implements the methods of PatientService that return resources of FHIR."""
 
-    def __init__(self, patients: PatientService) -> None:
+    def __init__(self, patients: PatientService, batch: BatchService) -> None:
+        """Takes the services that read patients."""
         self._patients = patients
+        self._batch = batch
         self._capabilities = to_body(build_capabilities(datetime.now(UTC)))
 
     async def get_fhir_patient(self, request: GetFhirPatientRequest) -> HttpBody:
@@ -38,7 +42,8 @@ class FhirService:
 
         Raises PatientNotFound.
         """
-        return to_body(to_resource(await self._get(request.id)))
+        patient = await self._patients.get_patient(GetPatientRequest(id=request.id))
+        return to_body(to_resource(PATIENT_CODEC.loads(patient.data)))
 
     async def find_fhir_patients(self, request: FindFhirPatientsRequest) -> HttpBody:
         """Returns a page of the matches of a search. It can be short, or empty, although it has a next page.
@@ -58,19 +63,10 @@ class FhirService:
 
     async def _find(self, search: FhirSearch) -> tuple[list[Patient], str]:
         """Returns a page of patients, and the token of the next page."""
-        if search.ids is None:
+        if search.ids is not None:
+            found = await self._batch.find(search.ids)
+            return [PATIENT_CODEC.loads(found[each]) for each in search.ids if each in found], ""
+        with search_violations():
+            validate_message(_REQUEST_CODEC.encode(search.request))
             page = _LIST_CODEC.loads((await self._patients.list_patients(search.request)).data)
-            return page.patients, page.next_page_token
-        found = [await self._get_or_none(each) for each in search.ids]
-        return [patient for patient in found if patient], ""
-
-    async def _get_or_none(self, patient_id: str) -> Patient | None:
-        try:
-            patient = await self._get(str(UUID(patient_id)))
-        except (ValueError, PatientNotFound):
-            return None
-        record_read([UUID(patient.id)])
-        return patient
-
-    async def _get(self, patient_id: str) -> Patient:
-        return PATIENT_CODEC.loads((await self._patients.get_patient(GetPatientRequest(id=patient_id))).data)
+        return page.patients, page.next_page_token
