@@ -20,6 +20,8 @@ pytestmark = [NEEDS_CHROMIUM, pytest.mark.timeout(300)]
 UNKNOWN, CONFIGURED = "unknown.test", ORIGIN.removeprefix("http://")
 SIZES = {"wide": (1280, 900), "phone": (390, 844)}
 
+each_size = pytest.mark.parametrize("size", ["wide", pytest.param("phone", marks=pytest.mark.soak)])
+
 
 @pytest.fixture(scope="module")
 def other_site() -> Iterator[int]:
@@ -104,7 +106,7 @@ def field(response: Locator, name: str) -> str:
     return str(json.loads(response.locator("code").first.inner_text())[name])
 
 
-@pytest.mark.parametrize("size", ["wide", pytest.param("phone", marks=pytest.mark.soak)])
+@each_size
 def test_user_signs_up_logs_in_and_creates_a_patient_in_the_reference(
     system: Instance, browser: Browser, size: str
 ) -> None:
@@ -143,7 +145,7 @@ def test_operations_are_listed_without_javascript(system: Instance, browser: Bro
     page.close()
 
 
-@pytest.mark.parametrize("size", SIZES)
+@each_size
 def test_page_has_no_accessibility_problems(system: Instance, browser: Browser, size: str) -> None:
     reference = Reference(browser, system.url, size)
     assert find_barriers(reference.page) == []

@@ -33,6 +33,7 @@ def test_newman_runs_the_postman_collection(system: Instance) -> None:
     assert f"| requests | {COUNT} | 0 |" in " ".join(printed.replace("|", " | ").split())
 
 
+@pytest.mark.soak
 def test_httpyac_runs_the_http_files(system: Instance) -> None:
     printed = output(*httpyac(system, system.admin_password))
     summary = json.loads(printed[printed.index("{") :])["summary"]

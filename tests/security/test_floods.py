@@ -157,6 +157,7 @@ def test_thousands_of_stalled_connections_do_not_delay_other_clients(
         assert time.monotonic() - start < 5
 
 
+@pytest.mark.soak
 def test_unfinished_headers_time_out(system: Instance) -> None:
     with open_connection(system, LOGIN.encode()) as slow:
         start = time.monotonic()

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tools.local.process import ROOT
 
 COLLECT = """
@@ -16,6 +18,7 @@ sys.exit(pytest.main(["--collect-only", "-q"]))
 """
 
 
+@pytest.mark.soak
 def test_test_ids_depend_on_neither_time_nor_hash_order() -> None:
     collecting = [
         subprocess.Popen(

@@ -1,5 +1,7 @@
 """Tests that an unavailable receiver affects neither calls nor logs, and that export resumes."""
 
+import pytest
+
 from deploy.settings import HOST
 from tests.common.observability.conftest import SHORT_INTERVALS
 from tests.e2e.sessions import Session, a_patient
@@ -12,6 +14,7 @@ from tools.ports import free_port
 CALLS = 200
 
 
+@pytest.mark.soak
 def test_unavailable_receiver_does_not_affect_calls(new_folder: NewFolder) -> None:
     port = free_port()
     with run_instance(
