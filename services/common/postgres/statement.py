@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
+from sqlalchemy import Table
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
 from sqlalchemy.sql import ClauseElement
-from sqlalchemy.sql.util import find_tables
 
 from services.common.context import current_viewer
-from services.common.postgres.guards import VIEWER, check_guards
+from services.common.postgres.guards import VIEWER, check_guards, iterate
 
 _DIALECT = dialect()  # type: ignore[no-untyped-call]
 _PLACEHOLDER = re.compile(r"\$(\d+)")
@@ -29,7 +29,7 @@ class Statement:
         """The names of the parameters."""
         self._has_viewer = VIEWER in self.order
         operation = statement.__visit_name__.upper()
-        tables = dict.fromkeys(str(table.name) for table in find_tables(statement, include_crud=True))
+        tables = dict.fromkeys(str(each.name) for each in iterate(statement) if isinstance(each, Table))
         self.summary = " ".join((operation, *tables))
         self.attributes = {
             "db.system.name": "postgresql",

@@ -4,11 +4,11 @@ import time
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, MetaData, Table, Text, bindparam, delete, exists, select, update
+from sqlalchemy import Column, MetaData, Table, Text, bindparam, delete, exists, func, select, update
 from sqlalchemy.sql import ClauseElement
 
 from services.common.context import Caller, current_caller
-from services.common.postgres.guards import VIEWER, UnguardedStatementError, guard, see_all
+from services.common.postgres.guards import VIEWER, UnguardedStatementError, guard, iterate, see_all
 from services.common.postgres.statement import Statement
 
 secrets = Table("secrets", MetaData(), Column("name", Text), Column("owner", Text), info=guard(VIEWER))
@@ -56,6 +56,13 @@ GUARDED: dict[str, ClauseElement] = {
 @pytest.mark.parametrize("statement", GUARDED.values(), ids=GUARDED)
 def test_guarded_statement_is_built(statement: ClauseElement) -> None:
     Statement(statement)
+
+
+def test_shared_elements_are_examined_once() -> None:
+    column: Any = others.c.name
+    for _ in range(30):  # 2**30 paths lead to the column
+        column = func.coalesce(column, column)
+    assert len([*iterate(column)]) < 100
 
 
 def caller(role: str) -> Caller:
