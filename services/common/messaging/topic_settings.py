@@ -19,6 +19,8 @@ TIMEOUT_SECONDS = 5
 """How long a request to the broker may take."""
 
 _REPLICAS_TO_LOSE_ONE = 3
+_SEGMENT = timedelta(days=1)
+"""The broker deletes whole segments: a record stays up to this much longer than the retention."""
 
 _log = logging.getLogger(__name__)
 
@@ -37,12 +39,14 @@ class TopicSettings:
             "compression.type": "producer",
             "min.insync.replicas": "2" if replicas >= _REPLICAS_TO_LOSE_ONE else "1",
             "retention.ms": str(self.retention // timedelta(milliseconds=1)),
+            "segment.ms": str(_SEGMENT // timedelta(milliseconds=1)),
         }
 
 
 EVENTS = TopicSettings(retention=timedelta(days=7))
 """As long as the outbox retains delivered events by default."""
-DEAD_LETTERS = TopicSettings(retention=timedelta(days=30))
+DEAD_LETTERS = TopicSettings(retention=timedelta(days=28))
+"""With a segment, less than the 30 days after which a patient is erased by default."""
 
 
 def reconcile(admin: AdminClient, topic: TopicDescription, settings: TopicSettings) -> None:
