@@ -144,6 +144,7 @@ TOPOLOGY: Mapping[str, Service] = {
             settings=(
                 "PULSETRACK_WATCH_HEARTBEAT_SECONDS",
                 "PULSETRACK_OUTBOX_RETENTION_DAYS",
+                "PULSETRACK_ERASURE_DELAY_DAYS",
                 "PULSETRACK_CONCURRENT_SEARCHES",
             ),
         ),

@@ -55,6 +55,7 @@ def parse_event(
         "sex": int(change.patient.sex),
         "date_of_birth": _parse_date(change.patient.date_of_birth),
         "restricted": change.patient.restricted,
+        "erased": kind == "erased",
     }
 
 

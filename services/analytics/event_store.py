@@ -10,7 +10,15 @@ from google.protobuf.message import DecodeError
 
 from services.analytics.dead_letters import DeadLetters, describe_error
 from services.analytics.domain import parse_event
-from services.analytics.models import EVENT_COLUMNS, INSERT_EVENTS, STATE_COLUMNS, UPSERT_PATIENTS
+from services.analytics.models import (
+    DELETE_DEAD_LETTERS,
+    ERASE_EVENTS,
+    EVENT_COLUMNS,
+    FIND_ERASED,
+    INSERT_EVENTS,
+    STATE_COLUMNS,
+    UPSERT_PATIENTS,
+)
 from services.common.errors import ValueRejected
 from services.common.postgres.batches import to_arrays
 from services.common.postgres.database import Database, Transaction
@@ -60,9 +68,17 @@ class EventStore:
 
 
 async def insert_events(tx: Transaction, rows: list[dict[str, Any]]) -> None:
-    """Inserts events that are not yet stored, and updates their patients. Raises one of EVENT_ERRORS."""
+    """Inserts events that are not yet stored, and updates their patients. Raises one of EVENT_ERRORS.
+
+    The data of erased patients is removed, also from events that are older than the erasure and arrive after it.
+    """
     await tx.run(INSERT_EVENTS, **to_arrays(rows, EVENT_COLUMNS))
-    await tx.run(UPSERT_PATIENTS, **to_arrays(rows, STATE_COLUMNS))
+    await tx.run(UPSERT_PATIENTS, **to_arrays(rows, STATE_COLUMNS))  # locks the patients
+    erased = await tx.rows(FIND_ERASED, ids=[row["patient_id"] for row in rows])
+    if erased:
+        ids = [row["patient_id"] for row in erased]
+        await tx.run(ERASE_EVENTS, ids=ids)
+        await tx.run(DELETE_DEAD_LETTERS, texts=[str(each).encode() for each in ids])
 
 
 def _parse_message(message: Message) -> dict[str, Any]:

@@ -14,14 +14,17 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    any_,
     bindparam,
+    delete,
     exists,
     false,
     func,
+    literal,
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 
 from services.common.audit.search import Search
 from services.common.audit.tables import AuditTables
@@ -50,7 +53,10 @@ events = Table(
     Column("payload", LargeBinary, nullable=False),
     info=guard(ACCESSIBLE),
 )
-"""Patient events. The payload is the received message. Later statistics can use all its fields."""
+"""Patient events. The payload is the received message. Later statistics can use all its fields.
+
+The events of an erased patient have no payload.
+"""
 
 Index("events_newest", events.c.occur_time.desc(), events.c.event_id.desc())
 Index("events_of_patient", events.c.patient_id, events.c.occur_time.desc(), events.c.event_id.desc())
@@ -65,8 +71,9 @@ patients = Table(
     Column("sex", Integer, nullable=False, server_default="0"),
     Column("date_of_birth", Date),
     Column("restricted", Boolean, nullable=False, server_default=false()),
+    Column("erased", Boolean, nullable=False, server_default=false()),
 )
-"""The state of each patient, from the event with the highest sequence."""
+"""The state of each patient, from the event with the highest sequence. Nothing follows the event that erases one."""
 
 Index("patients_restricted", patients.c.patient_id, postgresql_where=patients.c.restricted)
 
@@ -134,7 +141,7 @@ EVENT_COLUMNS = ("event_id", "patient_id", "type", "sequence", "actor_id", "occu
 _new_events = unnest_rows([events.c[name] for name in EVENT_COLUMNS])
 INSERT_EVENTS = Statement(insert(events).from_select(EVENT_COLUMNS, select(_new_events)).on_conflict_do_nothing())
 
-STATE_COLUMNS = ("patient_id", "sequence", "deleted", "sex", "date_of_birth", "restricted")
+STATE_COLUMNS = ("patient_id", "sequence", "deleted", "sex", "date_of_birth", "restricted", "erased")
 _last_states = select_last([patients.c[name] for name in STATE_COLUMNS], key="patient_id", order="sequence")
 _state = insert(patients).from_select(STATE_COLUMNS, _last_states)
 UPSERT_PATIENTS = Statement(
@@ -144,6 +151,22 @@ UPSERT_PATIENTS = Statement(
         where=patients.c.sequence < _state.excluded.sequence,
     )
 )
+_ids = bindparam("ids", type_=ARRAY(Uuid))
+FIND_ERASED = Statement(select(patients.c.patient_id).where(patients.c.patient_id == any_(_ids), patients.c.erased))
+# Sees all events: receiving an event erases data, whoever may see the patient.
+ERASE_EVENTS = Statement(
+    see_all(update(events))
+    .where(events.c.patient_id == any_(_ids), events.c.payload != literal(b""))
+    .values(payload=literal(b""))
+)
+_named = func.unnest(bindparam("texts", type_=ARRAY(LargeBinary))).column_valued("named")
+_content = func.coalesce(dead_letters.c.key, literal(b"")).concat(func.coalesce(dead_letters.c.value, literal(b"")))
+_is_erasure = func.coalesce(dead_letters.c.headers["ce_type"].astext, "") == "pulsetrack.patient.v1.PatientErased"
+DELETE_DEAD_LETTERS = Statement(
+    delete(dead_letters).where(exists(constant(1)).where(func.position(_named.op("IN")(_content)) > 0), ~_is_erasure)
+)
+"""Deletes the dead letters that contain one of some ids, but not those of erasures, which may be replayed right now."""
+
 _DEAD_LETTER = ("digest", "topic", "partition", "offset", "key", "value", "headers", "reason")
 INSERT_DEAD_LETTER = Statement(
     insert(dead_letters).values({name: bindparam(name) for name in _DEAD_LETTER}).on_conflict_do_nothing()

@@ -26,6 +26,7 @@ from services.patient.care_team import CareTeamService
 from services.patient.changes import TOPIC
 from services.patient.delivery import BillingAccounts, CareTeamMail, EventsTopic
 from services.patient.duplicates import DuplicatesService
+from services.patient.erasures import Eraser, ErasureService
 from services.patient.fhir.service import FhirService
 from services.patient.imports import ImportService
 from services.patient.models import AUDIT, known_topics, outbox_rows
@@ -49,6 +50,12 @@ class PatientSettings(SettingsWithKafka, frozen=True, kw_only=True):
         int,
         Meta(ge=1, description="Days that delivered events are retained, for a restored receiver or a new topic."),
     ] = 7
+    erasure_delay_days: Annotated[
+        int,
+        Meta(
+            ge=0, description="Days between ErasePatient and the erasure; with fewer than 30, topics keep data longer."
+        ),
+    ] = 30
     concurrent_searches: Annotated[
         int,
         Meta(
@@ -76,6 +83,7 @@ async def main() -> None:
         outbox.relay(db, known, topic),
         outbox.relay(db, known, BillingAccounts(billing, credentials)),
         outbox.relay(db, known, CareTeamMail(auth, credentials)),
+        Eraser(db, outbox, log),
     ):
         patients = PatientService(
             db,
@@ -90,7 +98,8 @@ async def main() -> None:
         imports = ImportService(db, outbox, patients)
         batch = BatchService(db)
         reads = (batch, duplicates, FhirService(patients, batch))
-        servicers = (patients, CareTeamService(db, outbox), imports, *reads)
+        erasures = ErasureService(db, outbox, delay_days=settings.erasure_delay_days)
+        servicers = (patients, CareTeamService(db, outbox), imports, erasures, *reads)
         await serve(settings, SERVICES["patient"], servicers, verifier=verifier, dependencies=[db], audit=audit)
 
 

@@ -9,6 +9,7 @@ from gen.pulsetrack.patient.v1 import (
     Patient,
     PatientCreated,
     PatientDeleted,
+    PatientErased,
     PatientEvent,
     PatientUndeleted,
     PatientUpdated,
@@ -35,7 +36,9 @@ EVENT_CODEC = codec.codec_of(PatientEvent)
 _REVISION_CODEC = codec.codec_of(Revision)
 _REVISED_PATIENT = MessageField(Revision, "patient")
 
-ChangeType = type[PatientCreated] | type[PatientUpdated] | type[PatientDeleted] | type[PatientUndeleted]
+ChangeType = (
+    type[PatientCreated] | type[PatientUpdated] | type[PatientDeleted] | type[PatientUndeleted] | type[PatientErased]
+)
 
 
 class _Kind(NamedTuple):
@@ -55,6 +58,7 @@ _KINDS: dict[ChangeType, _Kind] = {
     PatientUpdated: _kind(PatientUpdated, "updated", RevisionType.UPDATED),
     PatientDeleted: _kind(PatientDeleted, "deleted", RevisionType.DELETED),
     PatientUndeleted: _kind(PatientUndeleted, "undeleted", RevisionType.UNDELETED),
+    PatientErased: _kind(PatientErased, "erased", RevisionType.ERASED),
 }
 
 
@@ -66,10 +70,11 @@ def record_patient_change(
     caller: Caller,
     *,
     before: Mapping[str, Any] | None = None,
+    details: str = "",
 ) -> Encoded[Patient]:
     """Adds the records of a change to its transaction, and returns the changed patient.
 
-    Takes the row after the change and, for an update, the row `before` it.
+    Takes the row after the change and, for an update, the row `before` it. The details are those of the access event.
     """
     kind, patient = _KINDS[change], row["message"]
     tx.add(
@@ -81,7 +86,7 @@ def record_patient_change(
         type=int(kind.revision_type),
         patient=patient,
     )
-    record_change(tx, row["id"])
+    record_change(tx, row["id"], details=details)
     event_id = uuid7()
     event = PatientEvent(
         event_id=str(event_id), sequence=row["sequence"], actor_id=caller.id, occur_time=row["update_time"]

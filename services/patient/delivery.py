@@ -29,6 +29,9 @@ from services.patient.notifications import NOTIFICATION_CODEC, NOTIFICATIONS
 _TIMEOUT_SECONDS = 4
 """How long a call may take. A batch and its single calls are delivered within a lease of 10 s."""
 
+_ERASED = "erased"
+"""The name and email address of the billing account of an erased patient. Billing requires both."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -173,8 +176,8 @@ def _build_request(payload: bytes) -> FollowPatientRequest:
         raise ValueError("the event has no patient")
     return FollowPatientRequest(
         patient_id=patient.id,
-        name=patient.name,
-        email=patient.email,
+        name=patient.name or _ERASED,
+        email=patient.email or _ERASED,
         restricted=patient.restricted,
         sequence=event.sequence,
         deleted=patient.delete_time is not None,

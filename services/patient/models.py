@@ -19,6 +19,7 @@ from sqlalchemy import (
     any_,
     bindparam,
     case,
+    delete,
     exists,
     false,
     func,
@@ -27,6 +28,7 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    union_all,
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -142,6 +144,21 @@ A grant without an `expire_time` is that of a member of the care team. The other
 
 Index("patient_grants_of_patient", grants.c.patient_id, grants.c.create_time, grants.c.user_id)
 
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("patient_id", Uuid, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("actor_id", Text, nullable=False),
+    Column("request_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("erase_time", DateTime(timezone=True), nullable=False),
+    Column("execute_time", DateTime(timezone=True)),
+    Column("restricted", Boolean, nullable=False, server_default=false()),
+)
+"""The patients to erase from `erase_time` on, and those erased at `execute_time`, which may have been `restricted`."""
+
+Index("erasures_due", erasures.c.erase_time, postgresql_where=erasures.c.execute_time.is_(None))
+
 REVISIONS_JOURNAL = Journal(revisions)
 
 AUDIT = AuditTables(metadata, subject_ids="patient_ids")
@@ -149,7 +166,8 @@ AUDIT = AuditTables(metadata, subject_ids="patient_ids")
 outbox_rows = outbox_table(metadata)
 known_topics = topics_table(metadata)
 
-RESPONSES = StoredResponses(responses_table(metadata))
+responses = responses_table(metadata)
+RESPONSES = StoredResponses(responses)
 
 
 IS_GRANT_VALID = or_(grants.c.expire_time.is_(None), grants.c.expire_time > func.now())
@@ -199,8 +217,22 @@ UPDATE_PATIENT = Statement(  # the caller has locked the row with one of the sta
 
 PATIENT_EXISTS = Statement(select(constant(1)).where(_has_id, _visible))
 
+CANCEL_ERASURE = Statement(delete(erasures).where(erasures.c.patient_id == bindparam("patient_id", type_=Uuid)))
+IS_ERASED = Statement(
+    select(constant(1)).where(
+        erasures.c.patient_id == bindparam("id", type_=Uuid), erasures.c.execute_time.is_not(None)
+    )
+)
+
 # Sees all patients: it runs for all watchers, and each then looks up the restricted ones.
-FIND_RESTRICTED = Statement(see_all(select(patients.c.id)).where(_is_any, patients.c.restricted))
+FIND_RESTRICTED = Statement(
+    union_all(
+        see_all(select(patients.c.id)).where(_is_any, patients.c.restricted),
+        select(erasures.c.patient_id).where(
+            erasures.c.patient_id == any_(bindparam("ids", type_=ARRAY(Uuid))), erasures.c.restricted
+        ),
+    )
+)
 
 INSERT_REVISION = Statement(
     insert(revisions).values(

@@ -7,6 +7,7 @@ PRIVILEGES: Privileges = {
     "access_groups": APPEND_ONLY,
     "access_seals": APPEND_ONLY,
     "answers": READ_WRITE,
+    "erasures": READ_WRITE,
     "incarnations": READ_ONLY,
     "outbox": READ_WRITE,
     "patient_grants": READ_WRITE,

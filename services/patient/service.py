@@ -59,10 +59,12 @@ from services.patient.errors import EmailAlreadyExists, EtagMismatch, PatientNot
 from services.patient.grants import ADD_MEMBER
 from services.patient.listing import build_listing, normalize_order
 from services.patient.models import (
+    CANCEL_ERASURE,
     GET_ANY_PATIENT_FOR_UPDATE,
     GET_PATIENT,
     GET_PATIENT_FOR_UPDATE,
     INSERT_PATIENT,
+    IS_ERASED,
     LIST_REVISIONS,
     PATIENT_EXISTS,
     RESPONSES,
@@ -199,7 +201,7 @@ class PatientService:
     async def undelete_patient(
         self, request: UndeletePatientRequest, caller: Caller, condition: Condition
     ) -> Encoded[Patient]:
-        """Restores a deleted patient. A patient that is not deleted is returned unchanged.
+        """Restores a deleted patient, and cancels its erasure. A patient that is not deleted is returned unchanged.
 
         Raises PatientNotFound, EtagMismatch.
         """
@@ -207,6 +209,7 @@ class PatientService:
             row = await _lock_patient(tx, GET_ANY_PATIENT_FOR_UPDATE, request.id, condition)
             if row["delete_time"] is None:
                 return Encoded(PATIENT_CODEC.dumps(to_patient(row)))
+            tx.add(CANCEL_ERASURE, patient_id=row["id"])
             undeleted = advance_row(row, datetime.now(UTC), delete_time=None)
             tx.add(UPDATE_PATIENT, **undeleted)
             return record_patient_change(tx, self._outbox, PatientUndeleted, undeleted, caller)
@@ -226,11 +229,11 @@ class PatientService:
         return Encoded(revisions + _LIST_REVISIONS_CODEC.dumps(response))
 
     async def list_access_events(self, request: ListAccessEventsRequest) -> ListAccessEventsResponse:
-        """Returns a page of the access events of a patient, deleted or not, newest first.
+        """Returns a page of the access events of a patient, deleted, erased or not, newest first.
 
         Raises PatientNotFound, PageTokenInvalid.
         """
-        if await self._db.row(PATIENT_EXISTS, id=request.id) is None:
+        if not await self._db.row(PATIENT_EXISTS, id=request.id) and not await self._db.row(IS_ERASED, id=request.id):
             raise PatientNotFound
         rows, next_page_token = await SEARCH.subject_listing.read_page(self._db, request, subject_ids=[request.id])
         events = [_to_access_event(row, request.id) for row in rows]

@@ -18,8 +18,9 @@ from uuid import UUID
 
 from asyncpg import Record
 
-from gen.pulsetrack.patient.v1 import WatchPatientsResponse
+from gen.pulsetrack.patient.v1 import RevisionType, WatchPatientsResponse
 from services.common.background import BackgroundTask
+from services.common.context import current_viewer
 from services.common.errors import DependencyUnavailable, ValueRejected
 from services.common.messaging.outbox import Outbox
 from services.common.postgres import cursor
@@ -50,6 +51,7 @@ class Change(NamedTuple):
     response: Encoded[WatchPatientsResponse]
     is_restricted: bool = False
     """Whether the patient was restricted when the change was read."""
+    is_erasure: bool = False
 
 
 class ChangeFeed:
@@ -116,7 +118,7 @@ class ChangeFeed:
 
     async def _is_visible(self, change: Change, recent: "RecentChanges") -> bool:
         """Returns whether the patient of a change is visible to the current caller. Raises DependencyUnavailable."""
-        if not (change.is_restricted or change.patient_id in recent.restricted):
+        if current_viewer() is None or not (change.is_restricted or change.patient_id in recent.restricted):
             return True
         async with self._catch_ups:
             return await self._db.row(PATIENT_EXISTS, id=change.patient_id) is not None
@@ -130,7 +132,8 @@ class ChangeFeed:
         return [self._to_change(row)._replace(is_restricted=row["patient_id"] in restricted) for row in rows]
 
     def _to_change(self, row: Record) -> Change:
-        return self._build_change(position_of(row), row["patient_id"], _REVISION.encode(encode_revision(row)))
+        change = self._build_change(position_of(row), row["patient_id"], _REVISION.encode(encode_revision(row)))
+        return change._replace(is_erasure=row["type"] == RevisionType.ERASED)
 
     def _heartbeat(self, position: JournalPosition) -> Change:
         return self._build_change(position, None, b"")
@@ -187,17 +190,21 @@ class RecentChanges:
         self._notify()
 
     def add(self, changes: Sequence[Change]) -> None:
-        """Appends the changes that follow the end, and drops the oldest half when there are too many."""
+        """Appends the changes that follow the end, and drops the oldest half when there are too many.
+
+        Drops all after an erasure, because they may contain earlier changes of the patient.
+        """
         if not changes:
             return
         self._changes += changes
         self.end = changes[-1].position
         self.restricted -= {change.patient_id for change in changes}
         self.restricted |= {change.patient_id for change in changes if change.is_restricted}
-        if len(self._changes) > _MAX_CACHED:
-            oldest = self._changes[: -_MAX_CACHED // 2]
-            self._start = oldest[-1].position
-            del self._changes[: len(oldest)]
+        erases = any(change.is_erasure for change in changes)
+        if erases or len(self._changes) > _MAX_CACHED:
+            count = len(self._changes) - (0 if erases else _MAX_CACHED // 2)
+            self._start = self._changes[count - 1].position
+            del self._changes[:count]
             self.restricted &= {change.patient_id for change in self._changes}
         self._notify()
 

@@ -12,6 +12,7 @@ from gen.pulsetrack.patient.v1 import (
     Patient,
     PatientCreated,
     PatientDeleted,
+    PatientErased,
     PatientEvent,
     PatientUndeleted,
     PatientUpdated,
@@ -27,6 +28,7 @@ KINDS: dict[str, Callable[..., Any]] = {
     "updated": PatientUpdated,
     "deleted": PatientDeleted,
     "undeleted": PatientUndeleted,
+    "erased": PatientErased,
 }
 
 
@@ -38,7 +40,7 @@ def build_event(
         id=patient_id or str(uuid4()),
         sex=sex,
         date_of_birth=date_of_birth,
-        delete_time=datetime.now(UTC) if kind == "deleted" else None,
+        delete_time=datetime.now(UTC) if kind in {"deleted", "erased"} else None,
     )
     defaults = {
         "event_id": str(uuid7()),

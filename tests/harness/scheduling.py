@@ -22,6 +22,7 @@ _TOGETHER = (
 
 _ALONE = (
     "e2e/test_checkout.py",
+    "e2e/test_erasure.py",
     "e2e/test_full_disk.py",
     "e2e/test_openapi.py",
     "e2e/test_restarts.py",

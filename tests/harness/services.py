@@ -33,6 +33,7 @@ from services.common.settings import Settings
 from services.patient.batch import BatchService
 from services.patient.care_team import CareTeamService
 from services.patient.duplicates import DuplicatesService
+from services.patient.erasures import ErasureService
 from services.patient.fhir.service import FhirService
 from services.patient.imports import ImportService
 from services.patient.models import outbox_rows
@@ -81,6 +82,7 @@ async def serve_service(
             "patient": (
                 patients,
                 CareTeamService(db, outbox),
+                ErasureService(db, outbox, delay_days=30),
                 DuplicatesService(db, concurrent_searches=2),
                 FhirService(patients, batch),
                 batch,

@@ -14,6 +14,7 @@ from gen.pulsetrack.patient.v1 import (
     BreakGlassRequest,
     CreatePatientRequest,
     DeletePatientRequest,
+    ErasePatientRequest,
     FindDuplicatesRequest,
     FindFhirPatientsRequest,
     GetFhirPatientRequest,
@@ -69,6 +70,9 @@ CALLS: dict[str, Call] = {
     ),
     "BreakGlass": lambda client, patient: client.break_glass(BreakGlassRequest(id=patient.id, reason="an emergency")),
     "GetPatientAccess": lambda client, _: client.get_patient_access(GetPatientAccessRequest()),
+    "ErasePatient": lambda client, patient: client.erase_patient(
+        ErasePatientRequest(id=patient.id, reason="Request 2026-117")
+    ),
     "ImportPatients": lambda client, patient: client.import_patients(ImportPatientsRequest(patients=[patient])),
     "CreatePatient": lambda client, patient: client.create_patient(
         CreatePatientRequest(patient=a_patient(email=patient.email))
@@ -77,6 +81,7 @@ CALLS: dict[str, Call] = {
 ADMIN_METHODS = (
     "DeletePatient",
     "UndeletePatient",
+    "ErasePatient",
     "ListAccessEvents",
     "SearchPatientAccessEvents",
     "AddCareTeamMember",

@@ -38,7 +38,7 @@ function Change({ revision }: { revision: Revision }) {
       <div class="event">
         <Badge kind={KINDS[revision.type]}>{text.history.types[revision.type]!}</Badge>
         <a href={`#/patients/${revision.patient?.id}/history`}>
-          <Text value={revision.patient?.name ?? ""} />
+          <Text value={revision.patient?.name || (revision.patient?.id ?? "")} />
         </a>
         <Time at={revision.occurTime} />
         <span class="muted">

@@ -54,6 +54,7 @@ def outbox_table(metadata: MetaData) -> Table:
     Index("outbox_waiting", table.c.destination, table.c.id, postgresql_where=waiting)
     Index("outbox_waiting_by_key", table.c.destination, table.c.key, table.c.id, postgresql_where=waiting)
     Index("outbox_delivered", table.c.delivered_time)
+    Index("outbox_by_key", table.c.key)
     return table
 
 

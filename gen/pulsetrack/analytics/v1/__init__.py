@@ -105,6 +105,11 @@ class PatientEventType(betterproto2.Enum):
     The patient was undeleted.
     """
 
+    ERASED = 7
+    """
+    The patient was erased.
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -113,6 +118,7 @@ class PatientEventType(betterproto2.Enum):
             2: "PATIENT_EVENT_TYPE_UPDATED",
             3: "PATIENT_EVENT_TYPE_DELETED",
             4: "PATIENT_EVENT_TYPE_UNDELETED",
+            7: "PATIENT_EVENT_TYPE_ERASED",
         }
 
     @classmethod
@@ -123,6 +129,7 @@ class PatientEventType(betterproto2.Enum):
             "PATIENT_EVENT_TYPE_UPDATED": 2,
             "PATIENT_EVENT_TYPE_DELETED": 3,
             "PATIENT_EVENT_TYPE_UNDELETED": 4,
+            "PATIENT_EVENT_TYPE_ERASED": 7,
         }
 
 

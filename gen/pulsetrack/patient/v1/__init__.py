@@ -14,6 +14,8 @@ __all__ = (
     "CreatePatientRequest",
     "DeletePatientRequest",
     "Duplicate",
+    "ErasePatientRequest",
+    "ErasePatientResponse",
     "FindDuplicatesRequest",
     "FindDuplicatesResponse",
     "FindFhirPatientsRequest",
@@ -39,6 +41,7 @@ __all__ = (
     "PatientAccess",
     "PatientCreated",
     "PatientDeleted",
+    "PatientErased",
     "PatientEvent",
     "PatientUndeleted",
     "PatientUpdated",
@@ -181,6 +184,11 @@ class RevisionType(betterproto2.Enum):
     The patient was undeleted.
     """
 
+    ERASED = 7
+    """
+    The patient was erased.
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -189,6 +197,7 @@ class RevisionType(betterproto2.Enum):
             2: "REVISION_TYPE_UPDATED",
             3: "REVISION_TYPE_DELETED",
             4: "REVISION_TYPE_UNDELETED",
+            7: "REVISION_TYPE_ERASED",
         }
 
     @classmethod
@@ -199,6 +208,7 @@ class RevisionType(betterproto2.Enum):
             "REVISION_TYPE_UPDATED": 2,
             "REVISION_TYPE_DELETED": 3,
             "REVISION_TYPE_UNDELETED": 4,
+            "REVISION_TYPE_ERASED": 7,
         }
 
 
@@ -301,8 +311,9 @@ class AccessEvent(betterproto2.Message):
     query: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
     """
     The query of a list method, as JSON of at most 256 bytes: the request fields that were set and the page size, without
-    the page token. Truncated queries end with an ellipsis. For BreakGlass, the reason as JSON: `{"reason":"..."}`. Empty
-    for other methods, and for requests that were invalid or not authorized.
+    the page token. Truncated queries end with an ellipsis. For BreakGlass and ErasePatient, the reason as JSON:
+    `{"reason":"..."}`. For the execution of an erasure, `{"executed":true}`. Empty for other methods, and for requests that
+    were invalid or not authorized.
     """
 
 
@@ -524,6 +535,51 @@ class Duplicate(betterproto2.Message):
 
 
 default_message_pool.register_message("pulsetrack.patient.v1", "Duplicate", Duplicate)
+
+
+@dataclass(eq=False, repr=False)
+class ErasePatientRequest(betterproto2.Message):
+    """
+    Request message for ErasePatient.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The ID of the patient.
+    """
+
+    reason: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Why the patient is erased, 10 to 500 characters. It is stored permanently, so it should name the request, not the
+    person.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "ErasePatientRequest", ErasePatientRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ErasePatientResponse(betterproto2.Message):
+    """
+    Response message for ErasePatient.
+    """
+
+    erase_time: "datetime.datetime | None" = betterproto2.field(
+        1,
+        betterproto2.TYPE_MESSAGE,
+        unwrap=lambda: ___google__protobuf__.Timestamp,
+        optional=True,
+    )
+    """
+    The time from which on the patient is erased, within a minute.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "ErasePatientResponse", ErasePatientResponse
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -1182,6 +1238,26 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class PatientErased(betterproto2.Message):
+    """
+    A patient was erased. No event of the patient follows.
+    """
+
+    patient: "Patient | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    The patient after the change: only its ID, its times of deletion and change, its etag and whether it was restricted.
+    Receivers erase what they have stored of the patient.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "PatientErased", PatientErased
+)
+
+
+@dataclass(eq=False, repr=False)
 class PatientEvent(betterproto2.Message):
     """
     A change of a patient. It is the value of each message on the topic `patient.events.v1`; the message key is the
@@ -1243,6 +1319,13 @@ class PatientEvent(betterproto2.Message):
     )
     """
     The patient was undeleted.
+    """
+
+    erased: "PatientErased | None" = betterproto2.field(
+        11, betterproto2.TYPE_MESSAGE, optional=True, group="event"
+    )
+    """
+    The patient was erased.
     """
 
 
