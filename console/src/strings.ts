@@ -162,7 +162,7 @@ export const text = {
     discard: "Discard my changes",
   },
   history: {
-    types: ["Changed", "Created", "Changed", "Deleted", "Restored", "Changed", "Changed", "Erased"],
+    types: ["Changed", "Created", "Changed", "Deleted", "Restored", "Merged", "Unmerged", "Erased"],
     by: "by",
     unknownActor: "unknown author",
     before: "before",

@@ -29,6 +29,7 @@ from services.patient.duplicates import DuplicatesService
 from services.patient.erasures import Eraser, ErasureService
 from services.patient.fhir.service import FhirService
 from services.patient.imports import ImportService
+from services.patient.merges import MergeService
 from services.patient.models import AUDIT, known_topics, outbox_rows
 from services.patient.service import CONCURRENT_SEARCHES, PatientService
 from services.patient.watch import HEARTBEAT_SECONDS
@@ -99,7 +100,8 @@ async def main() -> None:
         batch = BatchService(db)
         reads = (batch, duplicates, FhirService(patients, batch))
         erasures = ErasureService(db, outbox, delay_days=settings.erasure_delay_days)
-        servicers = (patients, CareTeamService(db, outbox), imports, erasures, *reads)
+        changes = (CareTeamService(db, outbox), imports, erasures, MergeService(db, outbox))
+        servicers = (patients, *changes, *reads)
         await serve(settings, SERVICES["patient"], servicers, verifier=verifier, dependencies=[db], audit=audit)
 
 

@@ -23,7 +23,7 @@ from services.common.errors import FieldsInvalid, RateLimited
 from services.common.messaging.outbox import Outbox
 from services.common.postgres.database import Database, Transaction
 from services.common.text import find_violation
-from services.patient.errors import BreakGlassNotNeeded, CareTeamMemberNotFound, PatientNotFound
+from services.patient.errors import AlreadyMerged, BreakGlassNotNeeded, CareTeamMemberNotFound, PatientNotFound
 from services.patient.grants import (
     ADD_MEMBER,
     BREAK_GLASS,
@@ -87,7 +87,7 @@ class CareTeamService:
 
         The access event contains the reason.
 
-        Raises FieldsInvalid for an invisible reason, PatientNotFound, BreakGlassNotNeeded, RateLimited.
+        Raises FieldsInvalid for an invisible reason, PatientNotFound, AlreadyMerged, BreakGlassNotNeeded, RateLimited.
         """
         if violation := find_violation(request.reason):
             raise FieldsInvalid({"reason": violation})
@@ -99,6 +99,8 @@ class CareTeamService:
             row = await tx.row(FIND_RESTRICTION, patient_id=patient_id, user_id=user_id)
             if row is None:
                 raise PatientNotFound
+            if row["merged_into"]:
+                raise AlreadyMerged(id=patient_id, survivor_id=str(row["merged_into"]))
             if current_viewer() is None or not row["restricted"] or row["is_member"]:
                 raise BreakGlassNotNeeded
             [broken] = await tx.rows(COUNT_BROKEN, patient_id=patient_id, user_id=user_id)

@@ -11,7 +11,9 @@ from gen.pulsetrack.patient.v1 import (
     PatientDeleted,
     PatientErased,
     PatientEvent,
+    PatientMerged,
     PatientUndeleted,
+    PatientUnmerged,
     PatientUpdated,
     Revision,
     RevisionType,
@@ -37,7 +39,13 @@ _REVISION_CODEC = codec.codec_of(Revision)
 _REVISED_PATIENT = MessageField(Revision, "patient")
 
 ChangeType = (
-    type[PatientCreated] | type[PatientUpdated] | type[PatientDeleted] | type[PatientUndeleted] | type[PatientErased]
+    type[PatientCreated]
+    | type[PatientUpdated]
+    | type[PatientDeleted]
+    | type[PatientUndeleted]
+    | type[PatientMerged]
+    | type[PatientUnmerged]
+    | type[PatientErased]
 )
 
 
@@ -58,6 +66,8 @@ _KINDS: dict[ChangeType, _Kind] = {
     PatientUpdated: _kind(PatientUpdated, "updated", RevisionType.UPDATED),
     PatientDeleted: _kind(PatientDeleted, "deleted", RevisionType.DELETED),
     PatientUndeleted: _kind(PatientUndeleted, "undeleted", RevisionType.UNDELETED),
+    PatientMerged: _kind(PatientMerged, "merged", RevisionType.MERGED),
+    PatientUnmerged: _kind(PatientUnmerged, "unmerged", RevisionType.UNMERGED),
     PatientErased: _kind(PatientErased, "erased", RevisionType.ERASED),
 }
 
@@ -74,7 +84,8 @@ def record_patient_change(
 ) -> Encoded[Patient]:
     """Adds the records of a change to its transaction, and returns the changed patient.
 
-    Takes the row after the change and, for an update, the row `before` it. The details are those of the access event.
+    Takes the row after the change and, if billing may ignore it, the row `before` it. The details are those of the
+    access event.
     """
     kind, patient = _KINDS[change], row["message"]
     tx.add(

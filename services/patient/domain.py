@@ -6,8 +6,9 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from gen.pulsetrack.patient.v1 import Patient, Sex
+from gen.pulsetrack.patient.v1 import AccessEvent, Patient, Sex
 from services.common import emails
+from services.common.audit.tables import split_call
 from services.common.errors import FieldsInvalid
 from services.common.protobuf import codec, contract
 from services.common.protobuf.masks import ALL, EMPTY_UPDATE, find_mask_violation, select_updated_fields
@@ -131,8 +132,8 @@ def to_columns(patient: Patient) -> dict[str, Any]:
 
 def create_row(patient: Patient, patient_id: UUID, now: datetime) -> dict[str, Any]:
     """Returns the row of a new patient."""
-    state = {"id": patient_id, "create_time": now, "update_time": now, "delete_time": None, "sequence": 1}
-    return _add_message(to_columns(patient) | state)
+    state = {"id": patient_id, "create_time": now, "update_time": now, "sequence": 1}
+    return _add_message(to_columns(patient) | state | {"delete_time": None, "merged_into": None})
 
 
 def advance_row(row: Mapping[str, Any], now: datetime, **changes: Any) -> dict[str, Any]:
@@ -181,6 +182,23 @@ def to_patient(row: Mapping[str, Any]) -> Patient:
         update_time=row["update_time"],
         delete_time=row["delete_time"],
         etag=str(row["sequence"]),
+        merged_into=str(row["merged_into"] or ""),
+    )
+
+
+def to_access_event(row: Mapping[str, Any], patient_id: str) -> AccessEvent:
+    """Returns the access event of a row for one of its patients."""
+    method, query = split_call(row["method"])
+    return AccessEvent(
+        id=str(row["id"]),
+        patient_id=patient_id.lower(),
+        actor_id=row["actor_id"],
+        method=method,
+        query=query,
+        outcome=row["outcome"],
+        occur_time=row["occur_time"],
+        request_id=row["request_id"],
+        remote_address=row["remote_address"],
     )
 
 

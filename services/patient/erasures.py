@@ -39,7 +39,8 @@ from services.common.postgres.statement import Statement
 from services.common.text import find_violation
 from services.patient.changes import record_patient_change
 from services.patient.domain import PATIENT_CODEC, advance_row
-from services.patient.errors import PatientNotFound
+from services.patient.errors import AlreadyMerged, PatientNotFound
+from services.patient.merges import LOCK_MERGED
 from services.patient.models import (
     GET_ANY_PATIENT_FOR_UPDATE,
     UPDATE_PATIENT,
@@ -120,7 +121,9 @@ class ErasureService:
     async def erase_patient(self, request: ErasePatientRequest, caller: Caller) -> ErasePatientResponse:
         """Deletes a patient, and schedules the erasure if none is scheduled. The access event contains the reason.
 
-        Raises FieldsInvalid for an invisible reason, PatientNotFound.
+        The patients that are merged into it are erased too.
+
+        Raises FieldsInvalid for an invisible reason, PatientNotFound, AlreadyMerged.
         """
         if violation := find_violation(request.reason):
             raise FieldsInvalid({"reason": violation})
@@ -130,14 +133,18 @@ class ErasureService:
             row = await tx.row(GET_ANY_PATIENT_FOR_UPDATE, id=request.id)
             if row is None:
                 raise PatientNotFound
+            if row["merged_into"]:
+                raise AlreadyMerged(id=str(row["id"]), survivor_id=str(row["merged_into"]))
             now = datetime.now(UTC)
-            [scheduled] = await tx.rows(
-                SCHEDULE_ERASURE,
-                patient_id=row["id"],
-                reason=request.reason,
-                actor_id=caller.id,
-                erase_time=now + self._delay,
-            )
+            schedule: dict[str, Any] = {
+                "reason": request.reason,
+                "actor_id": caller.id,
+                "erase_time": now + self._delay,
+            }
+            [scheduled] = await tx.rows(SCHEDULE_ERASURE, patient_id=row["id"], **schedule)
+            for merged in await tx.rows(LOCK_MERGED, survivor_id=row["id"]):
+                await tx.run(SCHEDULE_ERASURE, patient_id=merged["id"], **schedule)
+                record_change(tx, merged["id"], details=details)
             if row["delete_time"]:
                 record_change(tx, row["id"], details=details)
             else:

@@ -13,6 +13,30 @@ class PatientNotFound(Failure):
     message = "The patient does not exist or is deleted."
 
 
+class AlreadyMerged(Failure):
+    """Raised when a patient is merged into another one. The metadata names both: `id` and `survivor_id`."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "PATIENT_MERGED"
+    message = "The patient is merged into another one, the survivor. Use the survivor's id."
+
+
+class SamePatient(Failure):
+    """Raised when a patient is to be merged into itself."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "SAME_PATIENT"
+    message = "A patient cannot be merged into itself."
+
+
+class RestrictionsDiffer(Failure):
+    """Raised when only one of two patients to merge is restricted."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "RESTRICTIONS_DIFFER"
+    message = "Only one of the patients is restricted. Restrict both or neither before merging them."
+
+
 class ResumeTokenInvalid(Failure):
     """Raised when a resume token was altered, or refers to a change that a restored database does not contain."""
 

@@ -45,7 +45,13 @@ LOCK_USER = Statement(select(func.pg_advisory_xact_lock(func.hashtextextended(_u
 
 # Sees all patients: the method exists for callers to whom the patient is not visible.
 FIND_RESTRICTION = Statement(
-    see_all(select(patients.c.restricted, (grants.c.user_id.is_not(None) & _is_member).label("is_member")))
+    see_all(
+        select(
+            patients.c.restricted,
+            patients.c.merged_into,
+            (grants.c.user_id.is_not(None) & _is_member).label("is_member"),
+        )
+    )
     .outerjoin_from(patients, grants, (grants.c.patient_id == patients.c.id) & _is_of_user)
     .where(patients.c.id == _patient_id)
 )

@@ -43,7 +43,7 @@ from services.patient.domain import (
     to_columns,
     to_patient,
 )
-from services.patient.errors import EmailAlreadyExists, PatientNotFound, RecordNumberAlreadyExists
+from services.patient.errors import AlreadyMerged, EmailAlreadyExists, PatientNotFound, RecordNumberAlreadyExists
 from services.patient.grants import ADD_MEMBER
 from services.patient.import_statements import (
     COLUMNS,
@@ -55,7 +55,7 @@ from services.patient.import_statements import (
 from services.patient.service import PatientService
 
 _CREATE_CODEC = codec.codec_of(CreatePatientRequest)
-_REFUSALS = (FieldsInvalid, PatientNotFound, EmailAlreadyExists, RecordNumberAlreadyExists, RoleRequired)
+_REFUSALS = (FieldsInvalid, PatientNotFound, AlreadyMerged, EmailAlreadyExists, RecordNumberAlreadyExists, RoleRequired)
 _PAUSE = 10
 """After how many records other calls of the process run."""
 

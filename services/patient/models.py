@@ -3,6 +3,7 @@
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     ColumnElement,
     Computed,
@@ -73,6 +74,8 @@ patients = Table(
     Column("message_sequence", BigInteger),
     Column("words", Text, Computed(_WORDS, persisted=True), nullable=False),
     Column("restricted", Boolean, nullable=False, server_default=false()),
+    Column("merged_into", Uuid),
+    CheckConstraint("merged_into IS NULL OR delete_time IS NOT NULL", "patients_merged_are_deleted"),
     info=guard(VIEWER),
 )
 """Patients, including deleted ones.
@@ -82,6 +85,7 @@ patients = Table(
 - `search_key` is no longer searched. The previous version still writes it.
 - `message` is the serialized patient after the change `message_sequence` (see `select_message`).
 - A patient that is `restricted` is visible to the callers with a grant only (see `is_visible`).
+- `merged_into` is the survivor of a merged patient, which is not merged itself. A merged patient has a `delete_time`.
 """
 
 PATIENT = [column for column in patients.c if column.name not in {"words", "message", "message_sequence"}]
@@ -91,6 +95,7 @@ for column in (patients.c.name, patients.c.create_time, patients.c.update_time, 
     Index(f"patients_by_{column.name}", column, patients.c.id)
 Index("patients_by_sex", patients.c.sex, patients.c.create_time, patients.c.id)
 Index("patients_by_registered_date", patients.c.registered_date)
+Index("patients_merged", patients.c.merged_into, postgresql_where=patients.c.merged_into.is_not(None))
 Index("patients_by_words", patients.c.words, postgresql_using="gin", postgresql_ops={"words": "gin_trgm_ops"})
 
 _INVISIBLE = (
@@ -209,7 +214,9 @@ VISIBLE_PATIENTS = select(patients).where(_visible)
 INSERT_PATIENT = Statement(insert(patients).values(_values))
 GET_PATIENT = Statement(select(select_message(patients.c)).where(_has_id, _not_deleted, _visible))
 GET_PATIENTS = Statement(select(patients.c.id, select_message(patients.c)).where(_is_any, _not_deleted, _visible))
-GET_PATIENT_FOR_UPDATE = Statement(select(*PATIENT).where(_has_id, _not_deleted, _visible).with_for_update())
+GET_PATIENT_FOR_UPDATE = Statement(  # finds merged patients too, whose changes are rejected with another error
+    select(*PATIENT).where(_has_id, or_(_not_deleted, patients.c.merged_into.is_not(None)), _visible).with_for_update()
+)
 GET_ANY_PATIENT_FOR_UPDATE = Statement(select(*PATIENT).where(_has_id, _visible).with_for_update())
 UPDATE_PATIENT = Statement(  # the caller has locked the row with one of the statements above
     see_all(update(patients)).where(_has_id).values({name: value for name, value in _values.items() if name != "id"})
@@ -217,7 +224,13 @@ UPDATE_PATIENT = Statement(  # the caller has locked the row with one of the sta
 
 PATIENT_EXISTS = Statement(select(constant(1)).where(_has_id, _visible))
 
-CANCEL_ERASURE = Statement(delete(erasures).where(erasures.c.patient_id == bindparam("patient_id", type_=Uuid)))
+_erased_id = bindparam("patient_id", type_=Uuid)
+_merged_ids = see_all(select(patients.c.id)).where(patients.c.merged_into == _erased_id)  # the survivor is visible
+CANCEL_ERASURE = Statement(
+    delete(erasures).where(or_(erasures.c.patient_id == _erased_id, erasures.c.patient_id.in_(_merged_ids)))
+)
+"""Cancels the erasures of a patient and of those that are merged into it."""
+
 IS_ERASED = Statement(
     select(constant(1)).where(
         erasures.c.patient_id == bindparam("id", type_=Uuid), erasures.c.execute_time.is_not(None)

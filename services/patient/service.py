@@ -10,7 +10,6 @@ from uuid_utils.compat import uuid7
 
 from gen.pulsetrack.audit.v1 import SearchAccessEventsRequest, SearchAccessEventsResponse
 from gen.pulsetrack.patient.v1 import (
-    AccessEvent,
     CreatePatientRequest,
     DeletePatientRequest,
     GetPatientRequest,
@@ -31,7 +30,6 @@ from gen.pulsetrack.patient.v1 import (
     WatchPatientsResponse,
 )
 from services.common.audit.events import record_read, record_stream_read
-from services.common.audit.tables import split_call
 from services.common.bounds import Bound
 from services.common.context import Caller
 from services.common.errors import RoleRequired
@@ -51,13 +49,21 @@ from services.patient.domain import (
     latest_date,
     merge_patient,
     normalize_patient,
+    to_access_event,
     to_columns,
     to_patient,
     validate_patient,
 )
-from services.patient.errors import EmailAlreadyExists, EtagMismatch, PatientNotFound, RecordNumberAlreadyExists
+from services.patient.errors import (
+    AlreadyMerged,
+    EmailAlreadyExists,
+    EtagMismatch,
+    PatientNotFound,
+    RecordNumberAlreadyExists,
+)
 from services.patient.grants import ADD_MEMBER
 from services.patient.listing import build_listing, normalize_order
+from services.patient.merges import read_survivor, restrict_merged
 from services.patient.models import (
     CANCEL_ERASURE,
     GET_ANY_PATIENT_FOR_UPDATE,
@@ -136,14 +142,13 @@ class PatientService:
             raise PatientNotFound
 
     async def get_patient(self, request: GetPatientRequest) -> Encoded[Patient]:
-        """Returns a patient.
+        """Returns a patient, or the survivor of a merged one.
 
         Raises PatientNotFound.
         """
-        row = await self._db.row(GET_PATIENT, id=request.id)
-        if row is None:
-            raise PatientNotFound
-        return Encoded(row["message"])
+        if row := await self._db.row(GET_PATIENT, id=request.id):
+            return Encoded(row["message"])
+        return Encoded(await read_survivor(self._db, UUID(request.id)))
 
     async def list_patients(self, request: ListPatientsRequest) -> Encoded[ListPatientsResponse]:
         """Returns a page of patients. By default, the best matches of a query are first, then the newest patients.
@@ -163,8 +168,8 @@ class PatientService:
     ) -> Encoded[Patient]:
         """Updates a patient. An update without effect is not recorded.
 
-        Raises FieldsInvalid, PatientNotFound, EtagMismatch, EmailAlreadyExists, RecordNumberAlreadyExists; RoleRequired
-        if the caller must not change the restriction.
+        Raises FieldsInvalid, PatientNotFound, AlreadyMerged, EtagMismatch, EmailAlreadyExists,
+        RecordNumberAlreadyExists; RoleRequired if the caller must not change the restriction.
         """
         change = _value_of(request.patient)
         mask = request.update_mask.paths if request.update_mask is not None else None
@@ -182,6 +187,8 @@ class PatientService:
                 return Encoded(PATIENT_CODEC.dumps(current))
             updated = advance_row(row, now, **columns)
             tx.add(UPDATE_PATIENT, conflicts=_CONFLICTS, **updated)
+            if patient.restricted != current.restricted:
+                await restrict_merged(tx, self._outbox, updated, caller)
             return record_patient_change(tx, self._outbox, PatientUpdated, updated, caller, before=row)
 
     async def delete_patient(
@@ -189,7 +196,7 @@ class PatientService:
     ) -> Encoded[Patient]:
         """Marks a patient as deleted.
 
-        Raises PatientNotFound, EtagMismatch.
+        Raises PatientNotFound, AlreadyMerged, EtagMismatch.
         """
         async with self._db.begin() as tx:
             row = await _lock_patient(tx, GET_PATIENT_FOR_UPDATE, request.id, condition)
@@ -203,7 +210,7 @@ class PatientService:
     ) -> Encoded[Patient]:
         """Restores a deleted patient, and cancels its erasure. A patient that is not deleted is returned unchanged.
 
-        Raises PatientNotFound, EtagMismatch.
+        Raises PatientNotFound, AlreadyMerged, EtagMismatch.
         """
         async with self._db.begin() as tx:
             row = await _lock_patient(tx, GET_ANY_PATIENT_FOR_UPDATE, request.id, condition)
@@ -236,7 +243,7 @@ class PatientService:
         if not await self._db.row(PATIENT_EXISTS, id=request.id) and not await self._db.row(IS_ERASED, id=request.id):
             raise PatientNotFound
         rows, next_page_token = await SEARCH.subject_listing.read_page(self._db, request, subject_ids=[request.id])
-        events = [_to_access_event(row, request.id) for row in rows]
+        events = [to_access_event(row, request.id) for row in rows]
         return ListAccessEventsResponse(access_events=events, next_page_token=next_page_token)
 
     async def search_patient_access_events(self, request: SearchAccessEventsRequest) -> SearchAccessEventsResponse:
@@ -266,26 +273,12 @@ def _value_of(patient: Patient | None) -> Patient:
 
 
 async def _lock_patient(tx: Transaction, statement: Statement, patient_id: str, condition: Condition) -> Record:
-    """Locks and returns the row of a patient. Raises PatientNotFound; EtagMismatch if the condition is not met."""
+    """Locks and returns the row of a patient. Raises PatientNotFound, AlreadyMerged, EtagMismatch."""
     row = await tx.row(statement, id=patient_id)
     if row is None:
         raise PatientNotFound
+    if row["merged_into"]:
+        raise AlreadyMerged(id=str(row["id"]), survivor_id=str(row["merged_into"]))
     if not condition.accepts(to_patient(row).etag):
         raise EtagMismatch
     return row
-
-
-def _to_access_event(row: Record, patient_id: str) -> AccessEvent:
-    """Returns the access event of a row for one of its patients."""
-    method, query = split_call(row["method"])
-    return AccessEvent(
-        id=str(row["id"]),
-        patient_id=patient_id.lower(),
-        actor_id=row["actor_id"],
-        method=method,
-        query=query,
-        outcome=row["outcome"],
-        occur_time=row["occur_time"],
-        request_id=row["request_id"],
-        remote_address=row["remote_address"],
-    )

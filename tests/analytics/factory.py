@@ -14,7 +14,9 @@ from gen.pulsetrack.patient.v1 import (
     PatientDeleted,
     PatientErased,
     PatientEvent,
+    PatientMerged,
     PatientUndeleted,
+    PatientUnmerged,
     PatientUpdated,
     Sex,
 )
@@ -28,6 +30,8 @@ KINDS: dict[str, Callable[..., Any]] = {
     "updated": PatientUpdated,
     "deleted": PatientDeleted,
     "undeleted": PatientUndeleted,
+    "merged": PatientMerged,
+    "unmerged": PatientUnmerged,
     "erased": PatientErased,
 }
 
@@ -40,7 +44,7 @@ def build_event(
         id=patient_id or str(uuid4()),
         sex=sex,
         date_of_birth=date_of_birth,
-        delete_time=datetime.now(UTC) if kind in {"deleted", "erased"} else None,
+        delete_time=datetime.now(UTC) if kind in {"deleted", "merged", "erased"} else None,
     )
     defaults = {
         "event_id": str(uuid7()),

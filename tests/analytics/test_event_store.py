@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 from uuid_utils.compat import uuid7
 
-from gen.pulsetrack.analytics.v1 import GetPatientStatisticsRequest, ListPatientEventsRequest
+from gen.pulsetrack.analytics.v1 import GetPatientStatisticsRequest, ListPatientEventsRequest, PatientEventType
 from gen.pulsetrack.patient.v1 import Patient, PatientCreated, PatientEvent
 from services.common.messaging.producer import OutgoingMessage, Publisher
 from services.common.postgres.migrate import migrate
@@ -65,6 +65,20 @@ def test_event_order_does_not_affect_totals(
     store_events(again)
     store_events(*events, again, build_event("updated", patient_id, sequence=3))
     assert totals(analytics) == (patients, deleted + 1)
+
+
+def test_merged_patient_is_counted_as_a_deleted_one(analytics: Client, store_events: StoreEvents) -> None:
+    patients, deleted = totals(analytics)
+    store_events(build_event("created", patient_id := str(uuid4())), build_event("merged", patient_id, sequence=2))
+    assert totals(analytics) == (patients, deleted + 1)
+    store_events(build_event("unmerged", patient_id, sequence=3))
+    assert totals(analytics) == (patients + 1, deleted)
+    events = analytics.list_patient_events(ListPatientEventsRequest(patient_id=patient_id)).events
+    assert [event.type for event in events] == [
+        PatientEventType.UNMERGED,
+        PatientEventType.MERGED,
+        PatientEventType.CREATED,
+    ]
 
 
 def serialize_raw(**fields: Any) -> bytes:

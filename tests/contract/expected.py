@@ -77,6 +77,8 @@ METHODS = (
     Row("patient", "BreakGlass", USERS, "POST", "/v1/patients/{id}:breakGlass"),
     Row("patient", "GetPatientAccess", USERS, "GET", "/v1/patients:access"),
     Row("patient", "FindDuplicates", USERS, "GET", "/v1/patients/{id}:findDuplicates", scope="patients.read"),
+    Row("patient", "MergePatients", ADMIN, "POST", "/v1/patients/{id}:merge"),
+    Row("patient", "UnmergePatients", ADMIN, "POST", "/v1/patients/{id}:unmerge"),
     Row("patient", "ImportPatients", ADMIN, scope="patients.write"),
     Row("patient", "GetFhirPatient", USERS, "GET", "/fhir/R4/Patient/{id}", scope="patients.read"),
     Row("patient", "FindFhirPatients", USERS, "GET", "/fhir/R4/Patient", scope="patients.read"),
@@ -133,7 +135,7 @@ FIELDS = {
     "auth.v1.NotifyUsersRequest": "request_id user_ids break_glass_access",
     "auth.v1.BreakGlassAccess": "patient_id actor_id occur_time",
     "patient.v1.Patient": "id name email address date_of_birth registered_date phone sex medical_record_number"
-    " create_time update_time delete_time etag restricted",
+    " create_time update_time delete_time etag restricted merged_into",
     "patient.v1.CareTeamMember": "patient_id user_id create_time",
     "patient.v1.BreakGlassRequest": "id reason",
     "patient.v1.BreakGlassResponse": "expire_time",
@@ -144,11 +146,13 @@ FIELDS = {
     "patient.v1.ListPatientsRequest": "page_size page_token query order_by show_deleted",
     "patient.v1.UpdatePatientRequest": "patient update_mask",
     "patient.v1.DeletePatientRequest": "id etag",
+    "patient.v1.MergePatientsRequest": "id merged_id etag merged_etag",
     "patient.v1.Revision": "revision patient actor_id occur_time type",
     "patient.v1.WatchPatientsRequest": "resume_token",
     "patient.v1.WatchPatientsResponse": "revision resume_token",
     "patient.v1.AccessEvent": "id patient_id actor_id method outcome occur_time request_id remote_address query",
-    "patient.v1.PatientEvent": "event_id sequence actor_id occur_time created updated deleted undeleted erased",
+    "patient.v1.PatientEvent": "event_id sequence actor_id occur_time created updated deleted undeleted"
+    " merged unmerged erased",
     "audit.v1.ServiceAccessEvent": "id subject_ids subject_count actor_id method outcome occur_time request_id"
     " remote_address query",
     "audit.v1.SearchAccessEventsRequest": "actor_id subject_id page_size page_token",

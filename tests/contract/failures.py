@@ -141,6 +141,24 @@ def break_glass_without_need(clients: Clients) -> Call:
     return Call(clients.user, "BreakGlass", {"id": created["id"], "reason": "Unconscious in the emergency room"})
 
 
+def delete_merged_patient(clients: Clients) -> Call:
+    survivor, merged = (clients.user.post("/v1/patients", a_patient())["id"] for _ in range(2))
+    clients.admin.post(f"/v1/patients/{survivor}:merge", {"mergedId": merged})
+    return Call(clients.admin, "DeletePatient", {"id": merged})
+
+
+def merge_patient_into_itself(clients: Clients) -> Call:
+    unknown = str(uuid4())
+    return Call(clients.admin, "MergePatients", {"id": unknown, "mergedId": unknown})
+
+
+def merge_restricted_patient(clients: Clients) -> Call:
+    survivor, merged = (
+        clients.user.post("/v1/patients", a_patient(restricted=restricted))["id"] for restricted in (False, True)
+    )
+    return Call(clients.admin, "MergePatients", {"id": survivor, "mergedId": merged})
+
+
 def update_unknown_user(clients: Clients) -> Call:
     return Call(clients.admin, "UpdateUser", {"user": {"id": str(uuid4()), "disabled": True}})
 
@@ -199,6 +217,9 @@ BOTH: list[tuple[str, Code, int, Callable[[Clients], Call]]] = [
     ("USER_DISABLED", Code.PERMISSION_DENIED, 403, log_in_as_disabled_user),
     ("PATIENT_NOT_FOUND", Code.NOT_FOUND, 404, get_unknown_patient),
     ("CARE_TEAM_MEMBER_NOT_FOUND", Code.NOT_FOUND, 404, remove_unknown_member),
+    ("PATIENT_MERGED", Code.FAILED_PRECONDITION, 400, delete_merged_patient),
+    ("SAME_PATIENT", Code.INVALID_ARGUMENT, 400, merge_patient_into_itself),
+    ("RESTRICTIONS_DIFFER", Code.FAILED_PRECONDITION, 400, merge_restricted_patient),
     ("BREAK_GLASS_NOT_NEEDED", Code.FAILED_PRECONDITION, 400, break_glass_without_need),
     ("USER_NOT_FOUND", Code.NOT_FOUND, 404, update_unknown_user),
     ("CLIENT_NOT_FOUND", Code.NOT_FOUND, 404, revoke_unknown_client),

@@ -36,6 +36,7 @@ from services.patient.duplicates import DuplicatesService
 from services.patient.erasures import ErasureService
 from services.patient.fhir.service import FhirService
 from services.patient.imports import ImportService
+from services.patient.merges import MergeService
 from services.patient.models import outbox_rows
 from services.patient.service import PatientService
 
@@ -84,6 +85,7 @@ async def serve_service(
                 CareTeamService(db, outbox),
                 ErasureService(db, outbox, delay_days=30),
                 DuplicatesService(db, concurrent_searches=2),
+                MergeService(db, outbox),
                 FhirService(patients, batch),
                 batch,
                 ImportService(db, outbox, patients),

@@ -4,10 +4,18 @@ from collections.abc import Callable
 
 import pytest
 
-from gen.pulsetrack.patient.v1 import DeletePatientRequest, GetPatientRequest, Patient, UndeletePatientRequest
+from gen.pulsetrack.patient.v1 import (
+    DeletePatientRequest,
+    GetPatientRequest,
+    ListPatientRevisionsRequest,
+    Patient,
+    UndeletePatientRequest,
+    UnmergePatientsRequest,
+)
 from services.common.rpc.conditions import Condition, parse_if_match
 from tests.harness.client import Client, Rejected
 from tests.patient.factory import create_request, update_request
+from tests.patient.merging import merge
 
 Change = Callable[..., Patient]
 
@@ -18,15 +26,20 @@ def change_by(name: str, patients: Client, admin: Client, patient: Patient) -> C
         return lambda **fields: patients.update_patient(update_request(patient, phone="999"), **fields)
     if name == "delete":
         return lambda **fields: admin.delete_patient(DeletePatientRequest(id=patient.id), **fields)
-    return lambda **fields: admin.undelete_patient(UndeletePatientRequest(id=patient.id), **fields)
+    if name == "undelete":
+        return lambda **fields: admin.undelete_patient(UndeletePatientRequest(id=patient.id), **fields)
+    return lambda **fields: admin.unmerge_patients(UnmergePatientsRequest(id=patient.id), **fields)
 
 
-@pytest.fixture(params=["update", "delete", "undelete"])
+@pytest.fixture(params=["update", "delete", "undelete", "unmerge"])
 def change(request: pytest.FixtureRequest, patients: Client, admin: Client) -> tuple[Patient, Change]:
     """A patient and a function that changes it."""
     patient = patients.create_patient(create_request())
     if request.param == "undelete":
         patient = admin.delete_patient(DeletePatientRequest(id=patient.id))
+    if request.param == "unmerge":
+        merge(admin, patients.create_patient(create_request()), patient)
+        patient = patients.list_patient_revisions(ListPatientRevisionsRequest(id=patient.id)).revisions[0].patient
     return patient, change_by(request.param, patients, admin, patient)
 
 

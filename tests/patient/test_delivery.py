@@ -22,6 +22,7 @@ from tests.harness.delivery import WAITING, Delivery, run_consumer
 from tests.harness.sql import Sql
 from tests.harness.waiting import eventually
 from tests.patient.factory import create_request, update_request
+from tests.patient.merging import create_pair, merge, unmerge
 
 
 @pytest.mark.usefixtures("relays")
@@ -90,6 +91,20 @@ def test_undeleting_a_patient_reopens_the_account(patients: Client, admin: Clien
     delivery.wait()
     [account] = delivery.accounts(created.id)
     assert (account["name"], account["status"]) == (created.name, "ACTIVE")
+
+
+@pytest.mark.usefixtures("relays", "billing")
+def test_merging_a_patient_closes_its_account_until_it_is_unmerged(
+    patients: Client, admin: Client, delivery: Delivery
+) -> None:
+    survivor, merged = create_pair(patients)
+    merge(admin, survivor, merged)
+    delivery.wait()
+    statuses = {each.id: [account["status"] for account in delivery.accounts(each.id)] for each in (survivor, merged)}
+    assert statuses == {survivor.id: ["ACTIVE"], merged.id: ["CLOSED"]}
+    unmerge(admin, merged)
+    delivery.wait()
+    assert [account["status"] for account in delivery.accounts(merged.id)] == ["ACTIVE"]
 
 
 @pytest.mark.usefixtures("relays", "billing")

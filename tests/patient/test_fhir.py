@@ -21,6 +21,7 @@ from tests.harness.tokens import Signer
 from tests.patient.access_events import summarize, wait_for_events
 from tests.patient.care import User, create_restricted
 from tests.patient.factory import create_request
+from tests.patient.merging import create_pair, merge
 
 IDENTIFIER = "urn:pulsetrack:medical-record-number"
 
@@ -165,6 +166,12 @@ def test_count_may_have_leading_zeros(patients: Client, surname: str) -> None:
     for _ in range(3):
         patients.create_patient(create_request(name=surname))
     assert len(ids_of(search(patients, f"name={surname}&_count={'0' * 20}2"))) == 2
+
+
+def test_id_of_a_merged_patient_selects_the_survivor_once(patients: Client, admin: Client) -> None:
+    survivor, merged = create_pair(patients)
+    merge(admin, survivor, merged)
+    assert ids_of(search(patients, _id=f"{merged.id},{survivor.id}")) == [survivor.id]
 
 
 def test_pages_are_linked(patients: Client, surname: str) -> None:

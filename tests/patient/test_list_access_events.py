@@ -25,9 +25,11 @@ from gen.pulsetrack.patient.v1 import (
     ListCareTeamMembersRequest,
     ListPatientRevisionsRequest,
     ListPatientsRequest,
+    MergePatientsRequest,
     Patient,
     RemoveCareTeamMemberRequest,
     UndeletePatientRequest,
+    UnmergePatientsRequest,
 )
 from services.common.protobuf import contract
 from services.common.protobuf.contract import AccessKind, Method
@@ -56,6 +58,10 @@ CALLS: dict[str, Call] = {
     "UpdatePatient": lambda client, patient: client.update_patient(update_request(patient, phone="112")),
     "DeletePatient": lambda client, patient: client.delete_patient(DeletePatientRequest(id=patient.id)),
     "UndeletePatient": lambda client, patient: client.undelete_patient(UndeletePatientRequest(id=patient.id)),
+    "MergePatients": lambda client, patient: client.merge_patients(
+        MergePatientsRequest(id=patient.id, merged_id=str(uuid4()))
+    ),
+    "UnmergePatients": lambda client, patient: client.unmerge_patients(UnmergePatientsRequest(id=patient.id)),
     "SearchPatientAccessEvents": lambda client, patient: client.search_patient_access_events(
         SearchAccessEventsRequest(subject_id=patient.id)
     ),
@@ -81,6 +87,8 @@ CALLS: dict[str, Call] = {
 ADMIN_METHODS = (
     "DeletePatient",
     "UndeletePatient",
+    "MergePatients",
+    "UnmergePatients",
     "ErasePatient",
     "ListAccessEvents",
     "SearchPatientAccessEvents",
@@ -95,9 +103,12 @@ WITHOUT_ID = {
     "SearchPatientAccessEvents",
     "GetPatientAccess",
 }
-SINGLE_PATIENT_METHODS = [name for name in CALLS if name not in WITHOUT_ID]
-FAILING = {"CreatePatient", "RemoveCareTeamMember", "BreakGlass"}
-"""Methods that fail for a new patient with the same email address, without a care team, which is not restricted."""
+SINGLE_PATIENT_METHODS = [name for name in CALLS if name not in {*WITHOUT_ID, "MergePatients"}]
+FAILING = {"CreatePatient", "RemoveCareTeamMember", "BreakGlass", "MergePatients"}
+"""Methods that fail for a new patient with the same email address, without a care team, which is not restricted.
+
+An unknown patient cannot be merged into it.
+"""
 
 
 def wait_for_event(sql: Sql, request_id: str) -> dict[str, Any]:

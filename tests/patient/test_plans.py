@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from itertools import product
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -15,6 +16,7 @@ from services.common.postgres.database import Database
 from services.common.postgres.statement import Statement
 from services.patient.import_statements import FIND_BY_EMAIL, FIND_BY_NUMBER, FIND_TAKEN_NUMBERS
 from services.patient.listing import build_listing
+from services.patient.merges import FIND_SURVIVORS, LOCK_TO_MERGE
 from tests.harness.background import Background
 
 COUNT = 5000  # more of each sex than a page reads
@@ -120,18 +122,25 @@ def test_search_with_few_matches_is_one_statement_with_one_plan(
     assert background.run(count_plans()) == [(1, PLANNED)]
 
 
+async def explain(url: str, statement: Statement, **values: Any) -> Any:
+    """Returns the plan of a statement for which the planner does not know the values, as in a plan that it keeps."""
+    connection = await asyncpg.connect(url)
+    await connection.execute("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan")
+    plan = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {statement.sql}", *statement.arguments(values))
+    await connection.close()
+    return json.loads(plan)[0]["Plan"]
+
+
 @pytest.mark.parametrize("statement", [FIND_BY_EMAIL, FIND_BY_NUMBER, FIND_TAKEN_NUMBERS])
 def test_imports_find_patients_by_an_index(background: Background, filled_url: str, statement: Statement) -> None:
-    async def explain() -> Any:
-        connection = await asyncpg.connect(filled_url)
-        # The planner knows neither the number of keys nor their values, as in a plan that it keeps.
-        await connection.execute("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan")
-        arguments = statement.arguments({"keys": ["one", "two"]})
-        plan = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {statement.sql}", *arguments)
-        await connection.close()
-        return json.loads(plan)[0]["Plan"]
+    plan = background.run(explain(filled_url, statement, keys=["one", "two"]))
+    assert not [*find_unbounded(plan)]
 
-    assert not [*find_unbounded(background.run(explain()))]
+
+@pytest.mark.parametrize("statement", [FIND_SURVIVORS, LOCK_TO_MERGE])
+def test_merges_find_patients_by_indexes(background: Background, filled_url: str, statement: Statement) -> None:
+    plan = background.run(explain(filled_url, statement, ids=[UUID(int=1), UUID(int=2)], merged_id=UUID(int=1)))
+    assert "Seq Scan" not in str(plan)
 
 
 def find_unbounded(plan: dict[str, Any], *, is_bounded: bool = False) -> Iterator[str]:

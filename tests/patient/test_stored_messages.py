@@ -39,6 +39,7 @@ FIELDS = {
     ("delete_time", 12, "message"),
     ("etag", 13, "string"),
     ("restricted", 14, "bool"),
+    ("merged_into", 15, "string"),
 }
 
 

@@ -24,6 +24,7 @@ from tests.harness.sql import Sql
 from tests.harness.tokens import USER_ID, Signer
 from tests.patient.access_events import summarize, wait_for_events
 from tests.patient.factory import create_request, update_request
+from tests.patient.merging import merge, unmerge
 
 TOKENS = b"the changes of patients" + RESUME_KEY
 Watch = ResponseStream[WatchPatientsResponse]
@@ -61,7 +62,10 @@ def test_each_change_is_sent_as_its_revision(patients: Client, admin: Client) ->
         patients.update_patient(update_request(created, name="Ana Costa"))
         admin.delete_patient(DeletePatientRequest(id=created.id))
         admin.undelete_patient(UndeletePatientRequest(id=created.id))
-        seen = read_changes(stream, 4)
+        survivor = patients.create_patient(create_request())
+        merge(admin, survivor, created)
+        unmerge(admin, created)
+        seen = [each for each in read_changes(stream, 7) if ids_of([each]) == [created.id]]
     listed = patients.list_patient_revisions(ListPatientRevisionsRequest(id=created.id)).revisions
     assert [response.revision for response in seen] == listed[::-1]
 

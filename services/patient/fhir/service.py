@@ -65,7 +65,8 @@ class FhirService:
         """Returns a page of patients, and the token of the next page."""
         if search.ids is not None:
             found = await self._batch.find(search.ids)
-            return [PATIENT_CODEC.loads(found[each]) for each in search.ids if each in found], ""
+            messages = dict.fromkeys(found[each] for each in search.ids if each in found)  # a survivor once
+            return [PATIENT_CODEC.loads(each) for each in messages], ""
         with search_violations():
             validate_message(_REQUEST_CODEC.encode(search.request))
             page = _LIST_CODEC.loads((await self._patients.list_patients(search.request)).data)

@@ -105,6 +105,16 @@ class PatientEventType(betterproto2.Enum):
     The patient was undeleted.
     """
 
+    MERGED = 5
+    """
+    The patient was merged into another one.
+    """
+
+    UNMERGED = 6
+    """
+    The patient was restored after a merge.
+    """
+
     ERASED = 7
     """
     The patient was erased.
@@ -118,6 +128,8 @@ class PatientEventType(betterproto2.Enum):
             2: "PATIENT_EVENT_TYPE_UPDATED",
             3: "PATIENT_EVENT_TYPE_DELETED",
             4: "PATIENT_EVENT_TYPE_UNDELETED",
+            5: "PATIENT_EVENT_TYPE_MERGED",
+            6: "PATIENT_EVENT_TYPE_UNMERGED",
             7: "PATIENT_EVENT_TYPE_ERASED",
         }
 
@@ -129,6 +141,8 @@ class PatientEventType(betterproto2.Enum):
             "PATIENT_EVENT_TYPE_UPDATED": 2,
             "PATIENT_EVENT_TYPE_DELETED": 3,
             "PATIENT_EVENT_TYPE_UNDELETED": 4,
+            "PATIENT_EVENT_TYPE_MERGED": 5,
+            "PATIENT_EVENT_TYPE_UNMERGED": 6,
             "PATIENT_EVENT_TYPE_ERASED": 7,
         }
 
@@ -447,12 +461,12 @@ class PatientStatistics(betterproto2.Message):
 
     total_patients: "int" = betterproto2.field(2, betterproto2.TYPE_INT64)
     """
-    The number of patients, without deleted patients.
+    The number of patients, without deleted and merged patients.
     """
 
     total_deleted: "int" = betterproto2.field(3, betterproto2.TYPE_INT64)
     """
-    The number of deleted patients.
+    The number of deleted and merged patients.
     """
 
     as_of_time: "datetime.datetime | None" = betterproto2.field(
@@ -469,14 +483,14 @@ class PatientStatistics(betterproto2.Message):
         5, betterproto2.TYPE_MESSAGE, repeated=True
     )
     """
-    The number of patients by sex, in enum order, without deleted patients. Sexes without patients are omitted.
+    The number of patients by sex, in enum order, without deleted and merged patients. Sexes without patients are omitted.
     """
 
     age_bands: "list[AgeBand]" = betterproto2.field(
         6, betterproto2.TYPE_MESSAGE, repeated=True
     )
     """
-    The number of patients by age, youngest first, without deleted patients. Bands without patients are omitted.
+    The number of patients by age, youngest first, without deleted and merged patients. Bands without patients are omitted.
     Patients without a known date of birth are not counted.
     """
 

@@ -44,7 +44,7 @@ class AccountStatus(betterproto2.Enum):
 
     CLOSED = 2
     """
-    The account was closed by an admin, or its patient is deleted.
+    The account was closed by an admin, or its patient is deleted or merged.
     """
 
     @classmethod
@@ -227,7 +227,7 @@ class FollowPatientRequest(betterproto2.Message):
 
     deleted: "bool" = betterproto2.field(5, betterproto2.TYPE_BOOL)
     """
-    Whether the patient is deleted.
+    Whether the patient is deleted or merged.
     """
 
     restricted: "bool" = betterproto2.field(6, betterproto2.TYPE_BOOL)

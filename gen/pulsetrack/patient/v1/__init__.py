@@ -37,19 +37,23 @@ __all__ = (
     "ListPatientRevisionsResponse",
     "ListPatientsRequest",
     "ListPatientsResponse",
+    "MergePatientsRequest",
     "Patient",
     "PatientAccess",
     "PatientCreated",
     "PatientDeleted",
     "PatientErased",
     "PatientEvent",
+    "PatientMerged",
     "PatientUndeleted",
+    "PatientUnmerged",
     "PatientUpdated",
     "RemoveCareTeamMemberRequest",
     "Revision",
     "RevisionType",
     "Sex",
     "UndeletePatientRequest",
+    "UnmergePatientsRequest",
     "UpdatePatientRequest",
     "WatchPatientsRequest",
     "WatchPatientsResponse",
@@ -184,6 +188,16 @@ class RevisionType(betterproto2.Enum):
     The patient was undeleted.
     """
 
+    MERGED = 5
+    """
+    The patient was merged into another one.
+    """
+
+    UNMERGED = 6
+    """
+    The patient was restored after a merge.
+    """
+
     ERASED = 7
     """
     The patient was erased.
@@ -197,6 +211,8 @@ class RevisionType(betterproto2.Enum):
             2: "REVISION_TYPE_UPDATED",
             3: "REVISION_TYPE_DELETED",
             4: "REVISION_TYPE_UNDELETED",
+            5: "REVISION_TYPE_MERGED",
+            6: "REVISION_TYPE_UNMERGED",
             7: "REVISION_TYPE_ERASED",
         }
 
@@ -208,6 +224,8 @@ class RevisionType(betterproto2.Enum):
             "REVISION_TYPE_UPDATED": 2,
             "REVISION_TYPE_DELETED": 3,
             "REVISION_TYPE_UNDELETED": 4,
+            "REVISION_TYPE_MERGED": 5,
+            "REVISION_TYPE_UNMERGED": 6,
             "REVISION_TYPE_ERASED": 7,
         }
 
@@ -768,7 +786,7 @@ class ImportResult(betterproto2.Message):
     """
     Why the record was refused, as in the `ErrorInfo` of CreatePatient or UpdatePatient: FIELDS_INVALID,
     EMAIL_ALREADY_EXISTS, RECORD_NUMBER_ALREADY_EXISTS or ROLE_REQUIRED. Empty if it was not refused. If the patient with
-    the key is deleted, or the caller has no access to it, the reason is that its email address or number exists.
+    the key is deleted or merged, or the caller has no access to it, the reason is that its email address or number exists.
     """
 
     violations: "list[ImportViolation]" = betterproto2.field(
@@ -1065,6 +1083,39 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class MergePatientsRequest(betterproto2.Message):
+    """
+    Request message for MergePatients.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The ID of the survivor, the patient that remains.
+    """
+
+    merged_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The ID of the patient that is merged into the survivor.
+    """
+
+    etag: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    If set, the request fails with ETAG_MISMATCH unless the survivor's current etag is equal.
+    """
+
+    merged_etag: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    If set, the request fails with ETAG_MISMATCH unless the current etag of the patient that is merged is equal. It is not
+    compared if the patient is already merged into the survivor.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "MergePatientsRequest", MergePatientsRequest
+)
+
+
+@dataclass(eq=False, repr=False)
 class Patient(betterproto2.Message):
     """
     A patient record.
@@ -1155,7 +1206,7 @@ class Patient(betterproto2.Message):
         optional=True,
     )
     """
-    The time at which the record was deleted. Not set if the record is not deleted.
+    The time at which the record was deleted or merged. Not set if the record is neither deleted nor merged.
     """
 
     etag: "str" = betterproto2.field(13, betterproto2.TYPE_STRING)
@@ -1169,6 +1220,12 @@ class Patient(betterproto2.Message):
     Whether the record is restricted: then only admins, the members of its care team and users after BreakGlass have access
     to it. A user who creates a restricted patient becomes a member. Later, only admins may change the field, and an
     update mask must name it: `*` does not include it.
+    """
+
+    merged_into: "str" = betterproto2.field(15, betterproto2.TYPE_STRING)
+    """
+    The ID of the survivor, the patient into which the record was merged. Empty if the record is not merged. A merged
+    record has a `delete_time`, the time of the merge.
     """
 
 
@@ -1321,6 +1378,20 @@ class PatientEvent(betterproto2.Message):
     The patient was undeleted.
     """
 
+    merged: "PatientMerged | None" = betterproto2.field(
+        9, betterproto2.TYPE_MESSAGE, optional=True, group="event"
+    )
+    """
+    The patient was merged into another one.
+    """
+
+    unmerged: "PatientUnmerged | None" = betterproto2.field(
+        10, betterproto2.TYPE_MESSAGE, optional=True, group="event"
+    )
+    """
+    The patient was restored after a merge.
+    """
+
     erased: "PatientErased | None" = betterproto2.field(
         11, betterproto2.TYPE_MESSAGE, optional=True, group="event"
     )
@@ -1331,6 +1402,26 @@ class PatientEvent(betterproto2.Message):
 
 default_message_pool.register_message(
     "pulsetrack.patient.v1", "PatientEvent", PatientEvent
+)
+
+
+@dataclass(eq=False, repr=False)
+class PatientMerged(betterproto2.Message):
+    """
+    A patient was merged into another one, which `merged_into` names. A patient that was merged before has another event if
+    its survivor is merged too.
+    """
+
+    patient: "Patient | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    The patient after the change.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "PatientMerged", PatientMerged
 )
 
 
@@ -1350,6 +1441,25 @@ class PatientUndeleted(betterproto2.Message):
 
 default_message_pool.register_message(
     "pulsetrack.patient.v1", "PatientUndeleted", PatientUndeleted
+)
+
+
+@dataclass(eq=False, repr=False)
+class PatientUnmerged(betterproto2.Message):
+    """
+    A merged patient was restored.
+    """
+
+    patient: "Patient | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    The patient after the change.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "PatientUnmerged", PatientUnmerged
 )
 
 
@@ -1452,6 +1562,23 @@ class UndeletePatientRequest(betterproto2.Message):
 
 default_message_pool.register_message(
     "pulsetrack.patient.v1", "UndeletePatientRequest", UndeletePatientRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class UnmergePatientsRequest(betterproto2.Message):
+    """
+    Request message for UnmergePatients.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The ID of the merged patient.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "UnmergePatientsRequest", UnmergePatientsRequest
 )
 
 
