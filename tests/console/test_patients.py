@@ -148,3 +148,19 @@ def test_deleted_patient_can_be_restored(console: Console, patient: dict[str, st
     console.open(f"/patients/{patient['id']}", patient["name"])
     console.page.get_by_role("button", name="Restore").click()
     console.page.get_by_role("link", name="Edit").wait_for()
+
+
+def test_duplicate_is_merged_and_restored(console: Console, admin: Session, patient: dict[str, str]) -> None:
+    duplicate = admin.post("/v1/patients", a_patient(name=patient["name"].upper()))
+    console.open(f"/patients/{patient['id']}/duplicates", patient["name"])
+    row = console.page.get_by_role("row").filter(has_text=duplicate["email"])
+    row.get_by_role("button", name="Merge").click()
+    assert not console.find_barriers()
+    console.page.get_by_role("dialog").get_by_role("button", name="Merge").click()
+    console.page.get_by_role("heading", name="No likely duplicates").wait_for()
+    assert admin.get(f"/v1/patients/{duplicate['id']}")["id"] == patient["id"]
+    console.open(f"/patients/{duplicate['id']}", duplicate["name"])
+    console.page.get_by_role("link", name="Open the other record").wait_for()
+    console.page.get_by_role("button", name="Restore").click()
+    console.page.get_by_role("link", name="Edit").wait_for()
+    assert admin.get(f"/v1/patients/{duplicate['id']}")["id"] == duplicate["id"]

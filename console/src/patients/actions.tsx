@@ -19,7 +19,7 @@ interface Properties {
 
 export function Actions({ patient, onChange }: Properties) {
   const [confirming, setConfirming] = useState(false);
-  if (patient.deleteTime) return isAdmin.value ? <Undelete patient={patient} onChange={onChange} /> : null;
+  if (patient.deleteTime) return isAdmin.value ? <Restore patient={patient} onChange={onChange} /> : null;
   return (
     <>
       {isAdmin.value && (
@@ -35,14 +35,15 @@ export function Actions({ patient, onChange }: Properties) {
   );
 }
 
-function Undelete({ patient, onChange }: Properties) {
+function Restore({ patient, onChange }: Properties) {
   const { busy, problem, run } = useAction();
-  const undelete = () => run(async () => onChange(await patients.undeletePatient({ id: patient.id })), text.patient.restored);
+  const call = () => (patient.mergedInto ? patients.unmergePatients : patients.undeletePatient)({ id: patient.id });
+  const restore = () => run(async () => onChange(await call()), text.patient.restored);
   return (
     <>
       {problem && <ProblemNotice title={text.patient.notChanged} problem={problem} />}
-      <button type="button" class="primary" onClick={() => void undelete()} disabled={busy}>
-        {text.patient.undelete}
+      <button type="button" class="primary" onClick={() => void restore()} disabled={busy}>
+        {text.patient.restore}
       </button>
     </>
   );

@@ -5,12 +5,13 @@ import { useRestarts } from "../api/hooks";
 import type { Patient } from "../gen/pulsetrack/patient/v1/patient_pb";
 import { ageAt, isoDate } from "../format";
 import { text } from "../strings";
-import { Badge, Text } from "../ui/content";
+import { Text } from "../ui/content";
 import { Icon } from "../ui/icons";
 import { Page } from "../ui/page";
 import { PageList } from "../ui/page-list";
 import { Empty } from "../ui/states";
 import { FilterBar } from "./filter-bar";
+import { HiddenBadge } from "./hidden";
 import { filters, list, NO_FILTERS, scroll } from "./store";
 
 export function PatientList() {
@@ -86,7 +87,7 @@ function PatientRow({ patient, today }: { patient: Patient; today: string }) {
         <a href={`#/patients/${patient.id}`}>
           <Text value={patient.name} />
         </a>
-        {patient.deleteTime && <Badge kind="bad">{text.patients.deleted}</Badge>}
+        <HiddenBadge patient={patient} />
         <span class="muted small block">
           <Text value={patient.email} />
         </span>

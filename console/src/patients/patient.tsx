@@ -3,17 +3,18 @@
 import { useLoaded } from "../api/hooks";
 import type { Problem } from "../api/problem";
 import { isAdmin } from "../api/session";
-import { isoMinute, toDate } from "../format";
 import type { Patient } from "../gen/pulsetrack/patient/v1/patient_pb";
 import { text } from "../strings";
-import { Badge, Text } from "../ui/content";
+import { Text } from "../ui/content";
 import { Page } from "../ui/page";
-import { Failed, Notice, Skeleton } from "../ui/states";
+import { Failed, Skeleton } from "../ui/states";
 import { Access } from "./access";
 import { Actions } from "./actions";
 import { Billing } from "./billing";
 import { Details } from "./details";
+import { Duplicates } from "./duplicates";
 import { PatientForm } from "./form";
+import { HiddenBadge, HiddenNotice } from "./hidden";
 import { History } from "./history";
 import { loadPatient } from "./load";
 import { update } from "./store";
@@ -55,11 +56,10 @@ interface Properties {
 }
 
 function Record({ patient, tab, onChange }: Properties) {
-  const deleted = toDate(patient.deleteTime);
   const heading = (
     <>
       <Text value={patient.name} />
-      {deleted && <Badge kind="bad">{text.patients.deleted}</Badge>}
+      <HiddenBadge patient={patient} />
     </>
   );
   return (
@@ -69,12 +69,8 @@ function Record({ patient, tab, onChange }: Properties) {
       back="/patients"
       actions={<Actions patient={patient} onChange={onChange} />}
     >
-      {deleted && (
-        <Notice kind="warning">
-          <strong>{text.patient.deletedNotice(isoMinute(deleted))}</strong> {text.patient.deletedHint}
-        </Notice>
-      )}
-      <Tabs id={patient.id} current={tab} />
+      <HiddenNotice patient={patient} />
+      <Tabs patient={patient} current={tab} />
       <Tab patient={patient} tab={tab} />
     </Page>
   );
@@ -83,16 +79,19 @@ function Record({ patient, tab, onChange }: Properties) {
 function Tab({ patient, tab }: { patient: Patient; tab: string }) {
   if (tab === "history") return <History patient={patient} />;
   if (tab === "billing") return <Billing patient={patient} />;
+  if (tab === "duplicates" && !patient.deleteTime) return <Duplicates patient={patient} />;
   if (tab === "access" && isAdmin.value) return <Access patient={patient} />;
   return <Details patient={patient} />;
 }
 
-function Tabs({ id, current }: { id: string; current: string }) {
-  const tabs = (["details", "history", "billing", "access"] as const).filter((tab) => tab !== "access" || isAdmin.value);
+function Tabs({ patient, current }: { patient: Patient; current: string }) {
+  const tabs = (["details", "history", "billing", "duplicates", "access"] as const).filter(
+    (tab) => (tab !== "access" || isAdmin.value) && (tab !== "duplicates" || !patient.deleteTime),
+  );
   return (
     <nav class="tabs" aria-label={text.patient.tabsLabel}>
       {tabs.map((tab) => (
-        <a key={tab} href={`#/patients/${id}/${tab}`} aria-current={tab === current ? "page" : undefined}>
+        <a key={tab} href={`#/patients/${patient.id}/${tab}`} aria-current={tab === current ? "page" : undefined}>
           {text.patient.tabs[tab]}
         </a>
       ))}
