@@ -27,6 +27,7 @@ from services.patient.changes import TOPIC
 from services.patient.delivery import BillingAccounts, CareTeamMail, EventsTopic
 from services.patient.duplicates import DuplicatesService
 from services.patient.erasures import Eraser, ErasureService
+from services.patient.exports import ExportService
 from services.patient.fhir.service import FhirService
 from services.patient.imports import ImportService
 from services.patient.merges import MergeService
@@ -86,10 +87,11 @@ async def main() -> None:
         outbox.relay(db, known, CareTeamMail(auth, credentials)),
         Eraser(db, outbox, log),
     ):
+        resume_key = settings.service_secret.encode()  # the secret that all processes of the service share
         patients = PatientService(
             db,
             outbox,
-            resume_key=settings.service_secret.encode(),  # the secret that all processes of the service share
+            resume_key=resume_key,
             heartbeat_seconds=settings.watch_heartbeat_seconds,
             concurrent_searches=settings.concurrent_searches,
         )
@@ -98,7 +100,7 @@ async def main() -> None:
         duplicates = DuplicatesService(db, concurrent_searches=settings.concurrent_searches)
         imports = ImportService(db, outbox, patients)
         batch = BatchService(db)
-        reads = (batch, duplicates, FhirService(patients, batch))
+        reads = (batch, duplicates, FhirService(patients, batch), ExportService(db, resume_key=resume_key))
         erasures = ErasureService(db, outbox, delay_days=settings.erasure_delay_days)
         changes = (CareTeamService(db, outbox), imports, erasures, MergeService(db, outbox))
         servicers = (patients, *changes, *reads)

@@ -3,14 +3,20 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from gen.pulsetrack.patient.v1 import CreatePatientRequest, ListPatientsRequest, Patient, UpdatePatientRequest
+from gen.pulsetrack.patient.v1 import (
+    CreatePatientRequest,
+    ExportPatientsRequest,
+    ListPatientsRequest,
+    Patient,
+    UpdatePatientRequest,
+)
 from services.patient.domain import (
     find_change_violations,
     find_patient_violations,
     latest_date,
     normalize_patient,
 )
-from services.patient.listing import find_listing_violations
+from services.patient.listing import find_date_violations, find_listing_violations
 
 
 class PatientChecks:
@@ -30,3 +36,7 @@ class PatientChecks:
     async def list_patients(self, request: ListPatientsRequest) -> Mapping[str, str]:
         """Returns the violations of the filters."""
         return find_listing_violations(request)
+
+    async def export_patients(self, request: ExportPatientsRequest) -> Mapping[str, str]:
+        """Returns the violations of the filters."""
+        return find_date_violations(request)

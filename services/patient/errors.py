@@ -42,7 +42,15 @@ class ResumeTokenInvalid(Failure):
 
     code = Code.INVALID_ARGUMENT
     reason = "RESUME_TOKEN_INVALID"
-    message = "The resume token is no longer valid. List the patients again and start a new watch."
+    message = "The resume token is no longer valid. Start again without one: list or export all patients."
+
+
+class SnapshotPruned(Failure):
+    """Raised when revisions that belong to the snapshot of an export were deleted during it."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "SNAPSHOT_PRUNED"
+    message = "Old revisions were deleted during the export. Start it again without a resume token."
 
 
 class EmailAlreadyExists(Failure):

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import Boolean, Date, SmallInteger, bindparam, literal_column, select
 
-from gen.pulsetrack.patient.v1 import ListPatientsRequest
+from gen.pulsetrack.patient.v1 import ExportPatientsRequest, ListPatientsRequest
 from services.common.errors import FieldsInvalid
 from services.common.postgres.paging import Filter, Listing
 from services.common.protobuf.violations import NOT_A_DATE
@@ -90,13 +90,18 @@ def _can_identify(query: str) -> bool:
 
 def find_listing_violations(request: ListPatientsRequest) -> dict[str, str]:
     """Returns the violations of filters that are not calendar dates, and of a query with too many words."""
-    violations = {name: NOT_A_DATE for name, value in _date_filters(request) if not is_calendar_date(value)}
+    violations = find_date_violations(request)
     if len(build_patterns(request.query).part) > MAX_WORDS:
         violations["query"] = f"must have at most {MAX_WORDS} words"
     return violations
 
 
-def _date_filters(request: ListPatientsRequest) -> Iterator[tuple[str, str]]:
+def find_date_violations(request: ListPatientsRequest | ExportPatientsRequest) -> dict[str, str]:
+    """Returns the violations of filters that are not calendar dates."""
+    return {name: NOT_A_DATE for name, value in _date_filters(request) if not is_calendar_date(value)}
+
+
+def _date_filters(request: ListPatientsRequest | ExportPatientsRequest) -> Iterator[tuple[str, str]]:
     return ((name, value) for name in _DATE_FILTERS if (value := getattr(request, name)))
 
 

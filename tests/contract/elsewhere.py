@@ -19,6 +19,7 @@ ELSEWHERE = {
     "HEADERS_TOO_LARGE": "tests/envoy/test_errors.py::test_headers_over_limits_are_rejected",
     "REQUEST_TOO_SLOW": "tests/security/test_slow.py::test_slow_request_body_times_out",
     "RESUME_TOKEN_INVALID": ("tests/e2e/test_watch_patients.py::test_rejected_watch_has_an_error_status_and_a_reason"),
+    "SNAPSHOT_PRUNED": "tests/patient/test_export_patients.py::test_export_of_a_pruned_snapshot_fails",
     "READER_TOO_SLOW": ("tests/common/rpc/test_streams.py::test_stream_of_a_slow_reader_ends_with_reader_too_slow"),
 }
 """Error reasons that a single request cannot cause."""
@@ -152,6 +153,10 @@ RULES = {
         "tests/e2e/test_watch_patients.py::test_rest_watch_sends_each_change_as_a_json_line",
         "tests/e2e/test_watch_faults.py::test_resumed_watch_misses_no_change_when_a_process_is_killed",
         "tests/patient/test_watch_patients.py::test_heartbeats_carry_a_valid_resume_token",
+    ),
+    "an export contains all patients as they were at one moment, and resumes after its last token": (
+        "tests/patient/test_export_patients.py::test_changes_during_an_export_have_no_effect",
+        "tests/patient/test_export_patients.py::test_resumed_export_continues_the_snapshot",
     ),
     "every read or write of a record creates an access event, even if it is rejected": (
         "tests/patient/test_list_access_events.py::test_call_records_one_event",

@@ -34,6 +34,7 @@ from services.patient.batch import BatchService
 from services.patient.care_team import CareTeamService
 from services.patient.duplicates import DuplicatesService
 from services.patient.erasures import ErasureService
+from services.patient.exports import ExportService
 from services.patient.fhir.service import FhirService
 from services.patient.imports import ImportService
 from services.patient.merges import MergeService
@@ -89,6 +90,7 @@ async def serve_service(
                 FhirService(patients, batch),
                 batch,
                 ImportService(db, outbox, patients),
+                ExportService(db, resume_key=RESUME_KEY),
             ),
             "billing": BillingService(db, find_access),
             "analytics": AnalyticsService(db, find_access),

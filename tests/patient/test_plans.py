@@ -14,6 +14,7 @@ from bench.growth.patients import PATIENTS
 from gen.pulsetrack.patient.v1 import ListPatientsRequest, Sex
 from services.common.postgres.database import Database
 from services.common.postgres.statement import Statement
+from services.patient.exports import READ_PAGE
 from services.patient.import_statements import FIND_BY_EMAIL, FIND_BY_NUMBER, FIND_TAKEN_NUMBERS
 from services.patient.listing import build_listing
 from services.patient.merges import FIND_SURVIVORS, LOCK_TO_MERGE
@@ -141,6 +142,29 @@ def test_imports_find_patients_by_an_index(background: Background, filled_url: s
 def test_merges_find_patients_by_indexes(background: Background, filled_url: str, statement: Statement) -> None:
     plan = background.run(explain(filled_url, statement, ids=[UUID(int=1), UUID(int=2)], merged_id=UUID(int=1)))
     assert "Seq Scan" not in str(plan)
+
+
+def test_exports_read_each_page_by_indexes(background: Background, filled_url: str) -> None:
+    async def explain() -> Any:
+        connection = await asyncpg.connect(filled_url)
+        await connection.execute("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan")
+        arguments = READ_PAGE.arguments({"after": UUID(int=0), "transaction": 1, "position": 1})
+        plan = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {READ_PAGE.sql}", *arguments)
+        await connection.close()
+        return json.loads(plan)[0]["Plan"]
+
+    plan = background.run(explain())
+    assert not [*find_unbounded(plan)]
+    assert {each["Index Name"] for each in find_scans(plan)} >= {"patients_pkey", "revisions_pkey"}
+    assert not [each for each in find_scans(plan) if each["Index Name"] == "revisions_journal"]
+
+
+def find_scans(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yields the scans of indexes in a plan."""
+    if "Index Name" in plan:
+        yield plan
+    for each in plan.get("Plans", ()):
+        yield from find_scans(each)
 
 
 def find_unbounded(plan: dict[str, Any], *, is_bounded: bool = False) -> Iterator[str]:

@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 
 from gen.pulsetrack.auth.v1 import GetCurrentUserRequest, LoginRequest
-from gen.pulsetrack.patient.v1 import WatchPatientsRequest
+from gen.pulsetrack.patient.v1 import ExportPatientsRequest, WatchPatientsRequest
 from services.common.postgres import cursor
 from services.common.protobuf.contract import Method, all_methods
 from services.common.rpc.tokens import TokenVerifier
@@ -103,6 +103,16 @@ def test_hostile_resume_token_is_rejected(clients: dict[str, Client]) -> None:
     for place in PLACES:
         request = WatchPatientsRequest(resume_token=cursor.encode(place, b"the changes of patients" + RESUME_KEY))
         with pytest.raises(Rejected) as rejected, clients["patient"].watch_patients(request) as responses:
+            next(responses)
+        reasons.add(rejected.value.reason)
+    assert reasons == {"RESUME_TOKEN_INVALID"}
+
+
+def test_hostile_resume_token_of_an_export_is_rejected(clients: dict[str, Client]) -> None:
+    reasons = set()
+    for place in [*PLACES, *(place for value in HOSTILE for place in (((value, 1), ID), ((1, 1), value)))]:
+        request = ExportPatientsRequest(resume_token=cursor.encode(place, b"an export of patients" + RESUME_KEY))
+        with pytest.raises(Rejected) as rejected, clients["patient"].export_patients(request) as responses:
             next(responses)
         reasons.add(rejected.value.reason)
     assert reasons == {"RESUME_TOKEN_INVALID"}

@@ -15,6 +15,8 @@ from pulsetrack.auth.v1.auth_pb2 import LoginRequest, LogoutRequest, TokenPair, 
 from pulsetrack.auth.v1.auth_pb2_grpc import AuthServiceServicer, add_AuthServiceServicer_to_server
 from pulsetrack.patient.v1.patient_pb2 import (
     CreatePatientRequest,
+    ExportPatientsRequest,
+    ExportPatientsResponse,
     Patient,
     Revision,
     UpdatePatientRequest,
@@ -27,6 +29,7 @@ from running_system import Calls
 ANA = pulsetrack.Password("ana@clinic.test", "x")
 TOKENS = TokenPair(access_token="access", refresh_token="refresh", expires_in=900)
 
+Request = CreatePatientRequest | UpdatePatientRequest | WatchPatientsRequest | ExportPatientsRequest
 Context = grpc.aio.ServicerContext[object, object]
 
 
@@ -49,7 +52,7 @@ class FailingPatients(PatientServiceServicer):
     """Fails a number of times, and then succeeds. Keeps the requests."""
 
     def __init__(self, code: grpc.StatusCode, failures: int, delay: int = 0) -> None:
-        self.requests: list[CreatePatientRequest | UpdatePatientRequest | WatchPatientsRequest] = []
+        self.requests: list[Request] = []
         self.code, self.failures, self.delay = code, failures, delay
 
     async def CreatePatient(self, request: CreatePatientRequest, context: Context) -> Patient:
@@ -68,9 +71,15 @@ class FailingPatients(PatientServiceServicer):
         yield WatchPatientsResponse(resume_token=f"change {number}", revision=Revision(revision=number))
         await self.fail(request, context)
 
-    async def fail(
-        self, request: CreatePatientRequest | UpdatePatientRequest | WatchPatientsRequest, context: Context
-    ) -> None:
+    async def ExportPatients(
+        self, request: ExportPatientsRequest, context: Context
+    ) -> AsyncIterator[ExportPatientsResponse]:
+        number = len(self.requests)
+        yield ExportPatientsResponse(resume_token=f"page {number}", patients=[Patient(name=f"Ana {number}")])
+        await self.fail(request, context)
+        yield ExportPatientsResponse(patients=[Patient(name="the last")])
+
+    async def fail(self, request: Request, context: Context) -> None:
         self.requests.append(request)
         if len(self.requests) > self.failures:
             return

@@ -1,4 +1,4 @@
-"""The client against a server that fails: retries, and watches that resume."""
+"""The client against a server that fails: retries, and streams that resume."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ import grpc
 import pulsetrack
 import pytest
 from pulsetrack import Client
-from pulsetrack.patient.v1.patient_pb2 import WatchPatientsRequest
+from pulsetrack.patient.v1.patient_pb2 import ExportPatientsRequest, WatchPatientsRequest
 from servers import FailingPatients, run
 
 
@@ -67,6 +67,18 @@ def test_watch_resumes_after_its_last_message(code: grpc.StatusCode) -> None:
     run(patients, calls)
     tokens = [request.resume_token for request in patients.requests if isinstance(request, WatchPatientsRequest)]
     assert tokens[:2] == ["", "change 0"]
+
+
+def test_export_resumes_after_its_last_message_and_ends() -> None:
+    patients = FailingPatients(grpc.StatusCode.UNAVAILABLE, failures=2)
+
+    async def calls(client: Client) -> None:
+        exported = [patient.name async for patient in client.patients.export()]
+        assert exported == ["Ana 0", "Ana 1", "Ana 2", "the last"]
+
+    run(patients, calls)
+    tokens = [request.resume_token for request in patients.requests if isinstance(request, ExportPatientsRequest)]
+    assert tokens == ["", "page 0", "page 1"]
 
 
 def test_watch_fails_with_an_error_that_will_not_pass() -> None:

@@ -10,6 +10,7 @@ The function `journal_number` of the database numbers transactions. The numbers 
 restored into another server (see `incarnation`).
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -28,12 +29,18 @@ from sqlalchemy import (
     tuple_,
 )
 
+from services.common.errors import DependencyUnavailable
 from services.common.postgres.database import Database, Transaction
 from services.common.postgres.guards import see_all
 from services.common.postgres.incarnation import incarnations_table
 from services.common.postgres.statement import Statement
 
 _OLDEST_RUNNING = literal_column("journal_number(pg_snapshot_xmin(pg_current_snapshot()))", BigInteger)
+
+_NEXT = literal_column("journal_number(pg_snapshot_xmax(pg_current_snapshot()))", BigInteger)
+_FIND_TRANSACTIONS = Statement(select(_OLDEST_RUNNING.label("oldest_running"), _NEXT.label("next")))
+_POLL_SECONDS = 0.02
+_MAX_WAIT_SECONDS = 10
 
 
 class JournalPosition(NamedTuple):
@@ -89,6 +96,21 @@ class Journal:
         """
         row = await db.row(self._find_end)
         return position_of(row) if row else START
+
+    async def find_current_end(self, db: Database) -> JournalPosition:
+        """Returns a position after all rows that are committed now.
+
+        Waits until the running transactions have ended. Raises DependencyUnavailable if one takes longer than 10 s.
+        """
+        try:
+            async with asyncio.timeout(_MAX_WAIT_SECONDS):
+                [(oldest_running, end)] = await db.rows(_FIND_TRANSACTIONS)
+                while oldest_running < end:
+                    await asyncio.sleep(_POLL_SECONDS)
+                    [(oldest_running, _)] = await db.rows(_FIND_TRANSACTIONS)
+        except TimeoutError as error:
+            raise DependencyUnavailable from error
+        return await self.find_end(db)
 
     async def contains(self, db: Database, position: JournalPosition) -> bool:
         """Returns whether a position is START or the position of an existing row."""

@@ -11,6 +11,7 @@ from sqlalchemy import Column, MetaData, Table, Text
 from services.common.postgres.database import Database
 from services.common.postgres.journal import START, Journal, JournalPosition, journal_columns, position_of
 from tests.harness.background import Background
+from tests.harness.sql import Sql
 
 WORDS = Table("words", MetaData(), Column("word", Text), *journal_columns())
 JOURNAL = Journal(WORDS)
@@ -157,3 +158,18 @@ def test_journal_contains_only_the_positions_of_its_rows(background: Background,
             assert not await JOURNAL.contains(db, JournalPosition(end.transaction + 1, end.position))
 
     background.run(scenario())
+
+
+def test_current_end_follows_all_committed_rows(background: Background, database_url: str, sql: Sql) -> None:
+    async def write_and_find() -> JournalPosition:
+        async with Database(database_url) as db:
+            await WordJournal(db, database_url).write("a")
+            return await asyncio.wait_for(JOURNAL.find_current_end(db), timeout=seconds)
+
+    with sql.hold_locks("SELECT pg_current_xact_id()"):
+        seconds = 0.5
+        with pytest.raises(TimeoutError):  # the transaction hides the row
+            background.run(write_and_find())
+    seconds = 9
+    end = background.run(write_and_find())
+    assert end == max(position_of(row) for row in sql("SELECT transaction, position FROM words"))

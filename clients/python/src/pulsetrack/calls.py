@@ -114,10 +114,10 @@ class Caller:
         *,
         silence: float,
     ) -> AsyncGenerator[Streamed, None]:
-        """Yields the messages of a stream that has no end. Raises PulseTrackError.
+        """Yields the messages of a stream. Raises PulseTrackError.
 
         Resumes after a disconnect, a restart of the service, an expired access token, or `silence` seconds without a
-        message.
+        message. A message without a resume token is the last one.
         """
         attempt, rejected, begun = 0, "", False
         while True:
@@ -128,6 +128,8 @@ class Caller:
                     async for message in messages:
                         attempt, rejected, begun, request.resume_token = 0, "", True, message.resume_token
                         yield message
+                        if not message.resume_token:
+                            return
                 error: PulseTrackError = Unavailable(grpc.StatusCode.UNAVAILABLE, "The stream ended.")
             except PulseTrackError as failure:
                 error = failure

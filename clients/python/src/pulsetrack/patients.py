@@ -11,6 +11,7 @@ from pulsetrack.calls import Caller
 from pulsetrack.patient.v1.patient_pb2 import (
     CreatePatientRequest,
     DeletePatientRequest,
+    ExportPatientsRequest,
     GetPatientRequest,
     ImportMode,
     ImportPatientsRequest,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:  # declared only in the type stubs
 
 _PAGE_SIZE = 200
 _SILENCE = 45
-"""Seconds without a message after which a watch begins again. The server sends one at least every 15 seconds."""
+"""Seconds without a message after which a stream begins again. A watch has one at least every 15 seconds."""
 
 
 class PatientFields(TypedDict, total=False):
@@ -47,17 +48,22 @@ class PatientFields(TypedDict, total=False):
     medical_record_number: str
 
 
-class PatientFilter(TypedDict, total=False):
-    """What a list of patients contains, as in ListPatientsRequest."""
+class ExportFilter(TypedDict, total=False):
+    """What an export contains, as in ExportPatientsRequest."""
 
-    query: str
-    order_by: str
     show_deleted: bool
     sex: Sex.ValueType
     born_after: str
     born_before: str
     registered_after: str
     registered_before: str
+
+
+class PatientFilter(ExportFilter, total=False):
+    """What a list of patients contains, as in ListPatientsRequest."""
+
+    query: str
+    order_by: str
 
 
 class Patients:
@@ -102,6 +108,15 @@ class Patients:
         request = ImportPatientsRequest(patients=patients, mode=mode)
         response = await self._caller.call(self.stub.ImportPatients, request, timeout=timeout, idempotent=True)
         return response.results
+
+    async def export(self, **filters: Unpack[ExportFilter]) -> AsyncGenerator[Patient, None]:
+        """Yields all patients as they are at one moment, by ID. For admins. Resumes as `watch` does."""
+        request = ExportPatientsRequest(**filters)
+        stream = self._caller.stream(self.stub.ExportPatients, request, silence=_SILENCE)
+        async with aclosing(stream) as messages:
+            async for message in messages:
+                for patient in message.patients:
+                    yield patient
 
     async def delete(self, patient_id: str, *, etag: str = "", timeout: float | None = None) -> Patient:
         """Deletes a patient, who can be undeleted."""

@@ -22,7 +22,6 @@ from pulsetrack.records import Record, check_encoding, open_text, read_ndjson, w
 from pulsetrack.tables import read_csv, read_mapping, write_csv
 
 ENCODINGS = ("utf-8", "windows-1252")
-_PAGE_SIZE = 1000
 _GUARD = "begin values that a spreadsheet would evaluate as formulas with an apostrophe, which changes them"
 _MODE = "create: refuse records that would change a patient (default); upsert: change the patient"
 _MODES = {"create": "IMPORT_MODE_CREATE_ONLY", "upsert": "IMPORT_MODE_UPSERT"}
@@ -61,7 +60,7 @@ async def export_file(arguments: argparse.Namespace) -> None:
     counts = Counter[str]()
     with _open_private(part) as text, _show() as show:
         write = write_csv(text, guard=arguments.guard_formulas) if _is_table(path) else write_ndjson(text)
-        async with connect_stored() as client, aclosing(client.patients.list(page_size=_PAGE_SIZE)) as patients:
+        async with connect_stored() as client, aclosing(client.patients.export()) as patients:
             async for patient in patients:
                 write(patient)
                 counts["exported"] += 1

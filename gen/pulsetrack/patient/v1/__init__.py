@@ -16,6 +16,8 @@ __all__ = (
     "Duplicate",
     "ErasePatientRequest",
     "ErasePatientResponse",
+    "ExportPatientsRequest",
+    "ExportPatientsResponse",
     "FindDuplicatesRequest",
     "FindDuplicatesResponse",
     "FindFhirPatientsRequest",
@@ -597,6 +599,81 @@ class ErasePatientResponse(betterproto2.Message):
 
 default_message_pool.register_message(
     "pulsetrack.patient.v1", "ErasePatientResponse", ErasePatientResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class ExportPatientsRequest(betterproto2.Message):
+    """
+    Request message for ExportPatients. The filters apply to the patients as they are in the snapshot. There is no search.
+    """
+
+    resume_token: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The last resume token received. If empty, an export of a new snapshot starts. All other fields must match the request
+    that returned it.
+    """
+
+    show_deleted: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
+    """
+    Whether to include deleted and merged patients.
+    """
+
+    sex: "Sex" = betterproto2.field(
+        3, betterproto2.TYPE_ENUM, default_factory=lambda: Sex(0)
+    )
+    """
+    Exports only patients of this sex.
+    """
+
+    born_after: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Exports only patients born after this date, as YYYY-MM-DD.
+    """
+
+    born_before: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    Exports only patients born before this date, as YYYY-MM-DD.
+    """
+
+    registered_after: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    Exports only patients admitted after this date, as YYYY-MM-DD.
+    """
+
+    registered_before: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
+    """
+    Exports only patients admitted before this date, as YYYY-MM-DD.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "ExportPatientsRequest", ExportPatientsRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ExportPatientsResponse(betterproto2.Message):
+    """
+    A part of an export.
+    """
+
+    patients: "list[Patient]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    The next patients, at most 500. Can be empty, although more follow.
+    """
+
+    resume_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The token that resumes the export after this message. Empty in the last message. It does not expire, but the deletion
+    of old revisions can make it invalid.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "ExportPatientsResponse", ExportPatientsResponse
 )
 
 
