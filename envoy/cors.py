@@ -12,6 +12,7 @@ _ALLOWED_HEADERS = (
     "idempotency-key",
     IF_MATCH,
     IF_NONE_MATCH,
+    "prefer",
     "x-grpc-web",
     "x-user-agent",
 )
@@ -20,6 +21,7 @@ _EXPOSED_HEADERS = (
     "grpc-message",
     "grpc-status",
     "grpc-status-details-bin",
+    "location",
     "retry-after",
     "x-ratelimit-limit",
     "x-ratelimit-remaining",

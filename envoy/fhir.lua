@@ -1,10 +1,12 @@
 -- Adapts the FHIR R4 API: the search parameters become one parameter, the links of a Bundle become absolute, an error
--- becomes an OperationOutcome, and a resource gets an ETag.
+-- becomes an OperationOutcome, a resource gets an ETag, and a created one a Location.
 --
--- BASE is the prefix of the paths, CONTENT_TYPE that of responses, REASON the system of reasons, and ISSUES maps a status
--- to the code of an issue. The route has checked the Host header.
+-- BASE is the prefix of the paths, CONTENT_TYPE that of responses, REASON the system of reasons, ISSUES maps a status to the
+-- code of an issue, and STATUSES a reason to its status if it differs. The route has checked the Host header.
 
-local ISSUE = '{"severity":"error","code":"%s","details":{"coding":[{"system":"%s","code":"%s"}],"text":%s}}'
+local ISSUE = '{"severity":"%s","code":"%s","details":{%s"text":%s}%s}'
+local CODING = '"coding":[{"system":"%s","code":"%s"}],'
+local OUTCOME = '{"resourceType":"OperationOutcome","issue":[%s]}'
 
 -- Returns the first JSON string after a position, in its quotes.
 local function string_at(text, start)
@@ -16,53 +18,93 @@ local function string_at(text, start)
   end
 end
 
+-- Returns the member of an issue that names the element of a field, in its quotes, of a resource in the request.
+local function expression_of(field)
+  local path = field == '"resource"' and '"Patient"' or '"Patient.' .. field:sub(2)
+  return ',"expression":[' .. path .. "]"
+end
+
 -- Returns an error of the API as an OperationOutcome, with an issue for each violation.
-local function outcome_of(text, status)
-  local code, reason = ISSUES[status] or "invalid", text:match('"reason":"([%u_]+)"') or "INTERNAL"
+local function outcome_of(text, reason, status, has_resource)
+  local code, coding = ISSUES[status] or "invalid", string.format(CODING, REASON, reason)
   local issues = {}
-  for start in text:gmatch('"description":()"') do
-    issues[#issues + 1] = string.format(ISSUE, code, REASON, reason, string_at(text, start))
+  for start in text:gmatch('{"field":()"') do
+    local field = string_at(text, start)
+    local description = string_at(text, text:match('^,"description":()', start + #field))
+    local expression = has_resource and expression_of(field) or ""
+    issues[#issues + 1] = string.format(ISSUE, "error", code, coding, description, expression)
   end
   if #issues == 0 then
     local start = text:match('"message":()"')
-    issues[1] = string.format(ISSUE, code, REASON, reason, start and string_at(text, start) or '"The request failed."')
+    local message = start and string_at(text, start) or '"The request failed."'
+    issues[1] = string.format(ISSUE, "error", code, coding, message, "")
   end
-  return '{"resourceType":"OperationOutcome","issue":[' .. table.concat(issues, ",") .. "]}"
+  return string.format(OUTCOME, table.concat(issues, ","))
 end
 
 -- Returns a Bundle with absolute links. The services do not know the address of the gateway.
 local function with_links(text, base)
-  local link = "%1" .. base:gsub("%%", "%%%%")
-  return (text:gsub('("url":")Patient', link .. "Patient"):gsub('("fullUrl":")Patient', link .. "Patient"))
+  local link = "%1" .. base:gsub("%%", "%%%%") .. "Patient"
+  return (text:gsub('({"relation":"%l+","url":")Patient', link):gsub('({"fullUrl":")Patient', link))
+end
+
+-- Returns the body of a response to a change, as the header Prefer asks for.
+local function preferred(text, prefer)
+  if prefer == "minimal" then return "" end
+  if prefer ~= "OperationOutcome" then return text end
+  return string.format(OUTCOME, string.format(ISSUE, "information", "informational", "", '"The patient is stored."', ""))
+end
+
+-- Converts a response without an error.
+local function convert(handle, body, verb)
+  local text = body:getBytes(0, body:length())
+  local headers, metadata = handle:headers(), handle:streamInfo():dynamicMetadata():get("fhir")
+  local id, version = text:match('^{"resourceType":"Patient","id":"([%x-]+)","meta":{"versionId":"(%d+)"')
+  if version then headers:replace("etag", 'W/"' .. version .. '"') end
+  if verb == "GET" then
+    if version then return end
+    text = with_links(text, metadata.base)
+  elseif verb == "DELETE" then
+    headers:replace(":status", "204")
+    text = ""
+  else
+    if verb == "POST" then
+      headers:replace(":status", "201")
+      headers:replace("location", string.format("%sPatient/%s/_history/%s", metadata.base, id, version))
+    end
+    text = preferred(text, metadata.prefer)
+  end
+  local length = body:setBytes(text)
+  headers:remove("content-length")
+  if length == 0 then headers:remove("content-type") end
+  if verb ~= "DELETE" then headers:replace("content-length", tostring(length)) end
 end
 
 function envoy_on_request(handle)
-  local parameter = handle:filterContext():get("parameter")
-  if not parameter then return end
-  local headers = handle:headers()
+  local parameter, verb = handle:filterContext():get("parameter"), handle:filterContext():get("verb")
+  if not verb then return end
+  local headers, metadata = handle:headers(), handle:streamInfo():dynamicMetadata()
   local scheme, host = headers:get("x-forwarded-proto"), headers:get(":authority")
-  handle:streamInfo():dynamicMetadata():set("fhir", "base", string.format("%s://%s%s", scheme, host, BASE))
+  metadata:set("fhir", "base", string.format("%s://%s%s", scheme, host, BASE))
+  metadata:set("fhir", "prefer", (headers:get("prefer") or ""):match("return=(%a+)") or "")
+  local etag = (headers:get("if-match") or ""):match('^W/("[^"]*")$')
+  if etag then headers:replace("if-match", etag) end -- the etags of FHIR are weak in form only
   local path, query = headers:get(":path"):match("^([^?]*)%?(.*)$")
-  if not path then return end
+  if not (parameter and path) then return end
   local encoded = query:gsub("[^%w%-._~]", function(char) return string.format("%%%02X", char:byte()) end)
   headers:replace(":path", path .. (encoded == "" and "" or "?" .. parameter .. "=" .. encoded))
 end
 
 function envoy_on_response(handle)
-  local status = handle:headers():get(":status")
+  local verb, status = handle:filterContext():get("verb"), handle:headers():get(":status")
   local body = handle:body(true)
+  if tonumber(status) < 400 then return convert(handle, body, verb) end
   local text = body:getBytes(0, body:length())
   local headers = handle:headers() -- not valid before body(), which may suspend the script
-  if tonumber(status) < 400 then
-    local version = text:match('^{"resourceType":"Patient".-"versionId":"(%d+)"')
-    local metadata = handle:streamInfo():dynamicMetadata():get("fhir")
-    if version then
-      headers:replace("etag", 'W/"' .. version .. '"')
-    elseif metadata then
-      headers:replace("content-length", tostring(body:setBytes(with_links(text, metadata.base))))
-    end
-    return
-  end
+  local reason = text:match('"reason":"([%u_]+)"') or "INTERNAL"
+  status = STATUSES[reason] or status
+  headers:replace(":status", status)
   headers:replace("content-type", CONTENT_TYPE)
-  headers:replace("content-length", tostring(body:setBytes(outcome_of(text, status))))
+  local outcome = outcome_of(text, reason, status, verb == "POST" or verb == "PUT")
+  headers:replace("content-length", tostring(body:setBytes(outcome)))
 end

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from envoy.extension import Config, extension, to_any
-from envoy.names import FHIR
+from envoy.names import COMPRESSOR, FHIR
 from services.common.protobuf import contract
-from services.common.protobuf.contract import Method
+from services.common.protobuf.contract import Http, Method
 
 PARAMETERS = "parameters"
 """The field that takes all parameters of the URL."""
@@ -22,6 +22,7 @@ ISSUES = {
     412: "conflict",
     413: "too-long",
     415: "not-supported",
+    422: "business-rule",
     429: "throttled",
     500: "exception",
     503: "transient",
@@ -29,21 +30,32 @@ ISSUES = {
 }
 """The code of an issue (https://hl7.org/fhir/R4/valueset-issue-type.html) by HTTP status: `invalid` by default."""
 
+STATUSES = {"ETAG_MISMATCH": 412, "RESOURCE_UNPROCESSABLE": 422}
+"""The HTTP status of a reason, if the FHIR API has another one than that of the gRPC code."""
+
 _SCRIPT = Path(__file__).with_suffix(".lua")
 
 
 def fhir_filter() -> Config:
     """Returns the filter, which is disabled. `fhir_options` enables it for a route."""
     issues = "".join(f'["{status}"] = "{code}",' for status, code in ISSUES.items())
-    values = f'"{contract.FHIR}", "{contract.FHIR_CONTENT}", "{contract.FHIR_REASON}", {{{issues}}}'
-    script = f"local BASE, CONTENT_TYPE, REASON, ISSUES = {values}\n{_SCRIPT.read_text(encoding='utf-8')}"
-    source = {"inline_string": script}
+    statuses = "".join(f'{reason} = "{status}",' for reason, status in STATUSES.items())
+    names = "BASE, CONTENT_TYPE, REASON, ISSUES, STATUSES"
+    texts = f'"{contract.FHIR}", "{contract.FHIR_CONTENT}", "{contract.FHIR_REASON}"'
+    script = _SCRIPT.read_text(encoding="utf-8")
+    source = {"inline_string": f"local {names} = {texts}, {{{issues}}}, {{{statuses}}}\n{script}"}
     return extension(FHIR, "filters.http.lua.v3.Lua", default_source_code=source) | {"disabled": True}
 
 
-def fhir_options(method: Method) -> Config:
-    """Returns the options of a REST route that enable the filter, if the method is part of the FHIR API."""
-    return fhir_errors(**_parameter(method)) if method.is_fhir else {}
+def fhir_options(method: Method, http: Http) -> Config:
+    """Returns the options of a REST route that enable the filter, if the method is part of the FHIR API.
+
+    The response to a deletion has no body. Compression would add one, because it has no content type either.
+    """
+    if not method.is_fhir:
+        return {}
+    plain = {COMPRESSOR: to_any("envoy.config.route.v3.FilterConfig", disabled=True)} if http.verb == "DELETE" else {}
+    return fhir_errors(verb=http.verb, **_parameter(method)) | plain
 
 
 def fhir_errors(**context: str) -> Config:

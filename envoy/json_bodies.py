@@ -21,7 +21,9 @@ def json_body_filter() -> Config:
 
 
 def json_body_check(method: Method, http: Http) -> Config:
-    """Returns the options of a route with a body: the message type, the implied field mask, and the callers."""
+    """Returns the options of a route whose body is checked: the message type, the implied mask, and the callers."""
+    if not _is_checked(method, http):
+        return {}
     message = _body_message(method, http)
     context = {"message": message.full_name}
     if http.verb == "PATCH" and _MASK in method.input.DESCRIPTOR.fields_by_name:
@@ -30,6 +32,10 @@ def json_body_check(method: Method, http: Http) -> Config:
         context["roles"] = f"|{'|'.join(sorted(method.access.roles))}|"
         context["scope"] = method.access.scope
     return {JSON_BODY: to_any("filters.http.lua.v3.LuaPerRoute", filter_context=context)}
+
+
+def _is_checked(method: Method, http: Http) -> bool:
+    return bool(http.body) and not method.takes_raw_body(http)
 
 
 def _body_message(method: Method, http: Http) -> Descriptor:
@@ -42,7 +48,9 @@ def _fields() -> str:
     """Returns the definition of FIELDS in Lua."""
     messages = {
         message.full_name: message
-        for message in (_body_message(method, http) for method in all_methods() for http in method.http if http.body)
+        for message in (
+            _body_message(method, http) for method in all_methods() for http in method.http if _is_checked(method, http)
+        )
     }
     return f"local FIELDS = {{{''.join(map(_message, messages.values()))}}}"
 

@@ -17,7 +17,7 @@ from services.common.protobuf.contract import MAX_HEADER_BYTES
 
 HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 """Default response headers."""
-REST_VERBS = "GET, HEAD, POST, PATCH, DELETE, OPTIONS"
+REST_VERBS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 """HTTP methods of the REST API."""
 
 PARAMETER_UNKNOWN, PARAMETER_INVALID, CONDITION_INVALID = 421, 422, 423

@@ -45,6 +45,7 @@ _ACCEPTS_HTML = {"name": "accept", "string_match": {"contains": "text/html"}}
 """Browsers accept HTML when they open a page. Clients of the API do not."""
 _NOT_EMPTY = {"safe_regex": {"regex": ".+"}}
 _JSON_CONTENT = r"(?i)application/json\s*(;.*)?"
+_FHIR_CONTENT = r"(?i)application/(fhir\+)?json\s*(;.*)?"
 _OAUTH_CONTENT = rf"{_JSON_CONTENT}|{FORM_CONTENT}\s*(;.*)?"
 
 
@@ -148,10 +149,10 @@ def _call_routes(target: Target) -> Iterator[Config]:
 def _method_routes(service: str, method: Method, target: Target) -> Iterator[Config]:
     yield _call_route(service, method, {"path": method.path, "headers": GRPC_CALL}, target)
     for http in method.http:
-        check = json_body_check(method, http) if http.body else {}
+        check = json_body_check(method, http)
         lua = [*([CUSTOM_METHOD] if ":" in http.path else []), *([JSON_LINES] if method.streams else [])]
         yield from _rest_routes(
-            service, method, http, target, check | oauth_options(method) | fhir_options(method) | enable_lua(*lua)
+            service, method, http, target, check | oauth_options(method) | fhir_options(method, http) | enable_lua(*lua)
         )
 
 
@@ -160,7 +161,9 @@ def _rest_routes(service: str, method: Method, http: Http, target: Target, filte
     match, filters = known_match(method, http), filters | etag_options(method)
     if condition := method.condition(http):
         malformed = {**match, "headers": [*match["headers"], header_mismatch(condition, CONDITIONS)]}
-        yield _rejection(method, malformed, CONDITION_INVALID)
+        rejection = _rejection(method, malformed, CONDITION_INVALID)
+        rejection["typed_per_filter_config"] |= fhir_options(method, http)
+        yield rejection
         headers = [*match["headers"], {"name": condition, "present_match": True}]
         yield _call_route(service, method, {**match, "headers": headers}, target, filters | enable_lua(CONDITION))
     yield _call_route(service, method, match, target, filters)
@@ -186,7 +189,7 @@ def _head_routes(target: Target) -> Iterator[Config]:
         for method in methods(full_name):
             for http in method.http:
                 if "HEAD" in _allowed_verbs(method, http):
-                    options = enable_lua(HEAD) | fhir_options(method)
+                    options = enable_lua(HEAD) | fhir_options(method, http)
                     yield from _rest_routes(service, method, replace(http, verb="HEAD"), target, options)
 
 
@@ -204,11 +207,15 @@ def _content_type_routes() -> Iterator[Config]:
             yield _direct_response({"prefix": f"/{first}/", "headers": [header]}, 415)
     for method, http in bindings:
         if http.body:
-            match, known = rest_match(http), _OAUTH_CONTENT if method.is_oauth_endpoint else _JSON_CONTENT
+            match, known = rest_match(http), _content_types(method)
             unknown = header_mismatch("content-type", known)
             rejection = _direct_response({**match, "headers": [*match["headers"], unknown]}, 415)
-            rejection["typed_per_filter_config"] |= oauth_options(method)
+            rejection["typed_per_filter_config"] |= oauth_options(method) | fhir_options(method, http)
             yield rejection
+
+
+def _content_types(method: Method) -> str:
+    return _OAUTH_CONTENT if method.is_oauth_endpoint else _FHIR_CONTENT if method.is_fhir else _JSON_CONTENT
 
 
 def _rejected_query_routes() -> Iterator[Config]:
@@ -217,7 +224,7 @@ def _rejected_query_routes() -> Iterator[Config]:
         for http in method.http:
             for verb in _allowed_verbs(method, http):
                 route = _rejection(method, rest_match(replace(http, verb=verb)), PARAMETER_UNKNOWN)
-                route["typed_per_filter_config"] |= query_check(method) | fhir_options(method)
+                route["typed_per_filter_config"] |= query_check(method) | fhir_options(method, http)
                 yield route
 
 

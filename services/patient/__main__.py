@@ -100,7 +100,7 @@ async def main() -> None:
         duplicates = DuplicatesService(db, concurrent_searches=settings.concurrent_searches)
         imports = ImportService(db, outbox, patients)
         batch = BatchService(db)
-        reads = (batch, duplicates, FhirService(patients, batch), ExportService(db, resume_key=resume_key))
+        reads = (batch, duplicates, FhirService(db, patients, batch), ExportService(db, resume_key=resume_key))
         erasures = ErasureService(db, outbox, delay_days=settings.erasure_delay_days)
         changes = (CareTeamService(db, outbox), imports, erasures, MergeService(db, outbox))
         servicers = (patients, *changes, *reads)

@@ -96,6 +96,7 @@ def record_patient_change(
         occur_time=row["update_time"],
         type=int(kind.revision_type),
         patient=patient,
+        resource=row["resource"],
     )
     record_change(tx, row["id"], details=details)
     event_id = uuid7()

@@ -130,9 +130,9 @@ def to_columns(patient: Patient) -> dict[str, Any]:
     }
 
 
-def create_row(patient: Patient, patient_id: UUID, now: datetime) -> dict[str, Any]:
-    """Returns the row of a new patient."""
-    state = {"id": patient_id, "create_time": now, "update_time": now, "sequence": 1}
+def create_row(patient: Patient, patient_id: UUID, now: datetime, resource: bytes | None = None) -> dict[str, Any]:
+    """Returns the row of a new patient, with the FHIR resource of the request if there is one."""
+    state = {"id": patient_id, "create_time": now, "update_time": now, "sequence": 1, "resource": resource}
     return _add_message(to_columns(patient) | state | {"delete_time": None, "merged_into": None})
 
 

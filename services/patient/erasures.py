@@ -191,4 +191,5 @@ def _erase_row(row: Record, now: datetime) -> dict[str, Any]:
         delete_time=row["delete_time"],
         etag=str(sequence),
     )
-    return {"id": row["id"], "sequence": sequence, "update_time": now, "message": PATIENT_CODEC.dumps(patient)}
+    state = {"id": row["id"], "sequence": sequence, "update_time": now, "resource": None}
+    return state | {"message": PATIENT_CODEC.dumps(patient)}

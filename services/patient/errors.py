@@ -2,7 +2,7 @@
 
 from grpc import StatusCode as Code
 
-from services.common.errors import Failure
+from services.common.errors import Failure, FieldsInvalid
 
 
 class PatientNotFound(Failure):
@@ -91,3 +91,17 @@ class BreakGlassNotNeeded(Failure):
     code = Code.FAILED_PRECONDITION
     reason = "BREAK_GLASS_NOT_NEEDED"
     message = "You have access to the patient without breaking glass."
+
+
+class ResourceMalformed(FieldsInvalid):
+    """Raised when the body of a request is not a Patient resource of FHIR R4 in JSON."""
+
+    reason = "RESOURCE_MALFORMED"
+    message = "The resource is not valid."
+
+
+class ResourceUnprocessable(FieldsInvalid):
+    """Raised when a valid resource has no form as a patient record, or breaks a rule of patient records."""
+
+    reason = "RESOURCE_UNPROCESSABLE"
+    message = "The resource cannot be stored as a patient."

@@ -76,6 +76,7 @@ patients = Table(
     Column("restricted", Boolean, nullable=False, server_default=false()),
     Column("merged_into", Uuid),
     CheckConstraint("merged_into IS NULL OR delete_time IS NOT NULL", "patients_merged_are_deleted"),
+    Column("resource", LargeBinary),
     info=guard(VIEWER),
 )
 """Patients, including deleted ones.
@@ -84,6 +85,7 @@ patients = Table(
 - `words` are the folded words that queries search, in ASCII, each after a space (services.patient.words).
 - `search_key` is no longer searched. The previous version still writes it.
 - `message` is the serialized patient after the change `message_sequence` (see `select_message`).
+- `resource` is the FHIR resource of the last write by FHIR (services.patient.fhir.mapping).
 - A patient that is `restricted` is visible to the callers with a grant only (see `is_visible`).
 - `merged_into` is the survivor of a merged patient, which is not merged itself. A merged patient has a `delete_time`.
 """
@@ -128,11 +130,15 @@ revisions = Table(
     Column("occur_time", DateTime(timezone=True), nullable=False),
     Column("type", SmallInteger, nullable=False),
     Column("patient", LargeBinary, nullable=False),
+    Column("resource", LargeBinary),
     *journal_columns(),
     comment="append-only",
     info=guard(VIEWER),
 )
-"""The state of a patient after each change: `revision` is the sequence, `patient` the serialized message."""
+"""The state of a patient after each change: `revision` is the sequence, `patient` the serialized message.
+
+`resource` is that of the patient at the time.
+"""
 
 grants = Table(
     "patient_grants",
@@ -251,13 +257,15 @@ INSERT_REVISION = Statement(
     insert(revisions).values(
         {
             name: bindparam(name, type_=revisions.c[name].type)
-            for name in ("patient_id", "revision", "actor_id", "occur_time", "type", "patient")
+            for name in ("patient_id", "revision", "actor_id", "occur_time", "type", "patient", "resource")
         }
     )
 )
-_revises_visible = exists(constant(1)).where(patients.c.id == revisions.c.patient_id, _visible)
+REVISES_VISIBLE = exists(constant(1)).where(patients.c.id == revisions.c.patient_id, _visible)
+"""The condition that the current caller may see the patient of a revision."""
+
 LIST_REVISIONS = Listing(
-    select(revisions).where(revisions.c.patient_id == bindparam("id", type_=Uuid), _revises_visible),
+    select(revisions).where(revisions.c.patient_id == bindparam("id", type_=Uuid), REVISES_VISIBLE),
     revisions.c.revision,
 )
 

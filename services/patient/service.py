@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, nullcontext
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from asyncpg import Record
@@ -119,12 +120,18 @@ class PatientService:
         Raises FieldsInvalid, RequestIdReused, EmailAlreadyExists, RecordNumberAlreadyExists; PatientNotFound if the
         patient was created by an earlier request and is no longer visible to the caller.
         """
+        return await self.create(_value_of(request.patient), caller, request)
+
+    async def create(
+        self, sent: Patient, caller: Caller, request: Any, *, resource: bytes | None = None
+    ) -> Encoded[Patient]:
+        """Creates a patient for a request with a request id, with the FHIR resource of the request if there is one."""
         now = datetime.now(UTC)
 
         def create(tx: Transaction) -> Encoded[Patient]:
-            patient = normalize_patient(_value_of(request.patient), default_registered_date=now.date())
+            patient = normalize_patient(sent, default_registered_date=now.date())
             validate_patient(patient, today=latest_date(now))
-            row = create_row(patient, uuid7(), now)
+            row = create_row(patient, uuid7(), now, resource)
             tx.add(INSERT_PATIENT, conflicts=_CONFLICTS, **row)
             if patient.restricted:
                 tx.add(ADD_MEMBER, patient_id=row["id"], user_id=caller.id)
@@ -171,6 +178,12 @@ class PatientService:
         Raises FieldsInvalid, PatientNotFound, AlreadyMerged, EtagMismatch, EmailAlreadyExists,
         RecordNumberAlreadyExists; RoleRequired if the caller must not change the restriction.
         """
+        return await self.update(request, caller, condition)
+
+    async def update(
+        self, request: UpdatePatientRequest, caller: Caller, condition: Condition, *, resource: bytes | None = None
+    ) -> Encoded[Patient]:
+        """Updates a patient, and its FHIR resource if there is one."""
         change = _value_of(request.patient)
         mask = request.update_mask.paths if request.update_mask is not None else None
         async with self._db.begin() as tx:
@@ -182,7 +195,7 @@ class PatientService:
                 raise RoleRequired
             patient = normalize_patient(merged, default_registered_date=row["registered_date"])
             validate_patient(patient, today=latest_date(now), current=current)
-            columns = to_columns(patient)
+            columns = to_columns(patient) | ({} if resource is None else {"resource": resource})
             if not has_changes(row, columns):
                 return Encoded(PATIENT_CODEC.dumps(current))
             updated = advance_row(row, now, **columns)

@@ -1,5 +1,6 @@
 """Requests that fail over gRPC and REST, and the expected errors."""
 
+import base64
 from collections.abc import Callable
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -200,8 +201,19 @@ def fail_too_many_logins(clients: Clients) -> Call:
     return Call(clients.user, "Login", guess)
 
 
+def send_no_resource(clients: Clients) -> Call:
+    return Call(clients.user, "CreateFhirPatient", {"resource": {"data": base64.b64encode(b"{}").decode()}})
+
+
+def send_resource_with_rules(clients: Clients) -> Call:
+    data = base64.b64encode(b'{"resourceType":"Patient","implicitRules":"urn:x"}').decode()
+    return Call(clients.user, "CreateFhirPatient", {"resource": {"data": data}})
+
+
 BOTH: list[tuple[str, Code, int, Callable[[Clients], Call]]] = [
     ("FIELDS_INVALID", Code.INVALID_ARGUMENT, 400, send_invalid_field),
+    ("RESOURCE_MALFORMED", Code.INVALID_ARGUMENT, 400, send_no_resource),
+    ("RESOURCE_UNPROCESSABLE", Code.INVALID_ARGUMENT, 422, send_resource_with_rules),
     ("PAGE_TOKEN_INVALID", Code.INVALID_ARGUMENT, 400, send_modified_page_token),
     ("REQUEST_ID_REUSED", Code.INVALID_ARGUMENT, 400, reuse_request_id),
     ("TOKEN_MISSING", Code.UNAUTHENTICATED, 401, omit_token),

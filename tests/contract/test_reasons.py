@@ -1,5 +1,7 @@
 """Tests that gRPC and REST return the same error code and reason, and that REST returns the right HTTP status."""
 
+import base64
+import json
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -113,6 +115,8 @@ def call_rest(client: Session, method: Method, request: dict[str, Any]) -> httpx
         value = (body if "." in variable else fields).pop(name)  # type: ignore[union-attr]
         path = path.replace(variable, value)
     query = {} if http.body == "*" else fields
+    if method.takes_raw_body(http):
+        body = json.loads(base64.b64decode(body["data"]))  # type: ignore[index]
     return client.rest.request(http.verb, path, json=body, params=query)
 
 

@@ -90,6 +90,8 @@ def call_rest(rest: httpx.Client, name: str, /, **fields: Any) -> Result:
     [http] = METHODS[name].http
     path = PATH_VARIABLE.sub(lambda variable: take(fields, variable.group().strip("{}").split(".")), http.path)
     body = fields.pop(http.body, None) if http.body != "*" else fields
+    if METHODS[name].takes_raw_body(http):
+        body = json.loads(base64.b64decode(body["data"]))
     response = rest.request(http.verb, path, json=body, params=None if body is fields else fields)
     return parse_error(read_status(response)) if response.is_error else Result(response.json())
 

@@ -80,7 +80,7 @@ def test_errors_are_operation_outcomes(system: Instance, user: Session, admin: S
     assert get_issue(user.rest.get(f"{FHIR}/Patient/x"))[:3] == (400, "invalid", "FIELDS_INVALID")
     assert get_issue(user.rest.get(f"{unknown}?x=1"))[:3] == (400, "invalid", "QUERY_PARAMETER_UNKNOWN")
     assert get_issue(user.rest.get(f"{FHIR}/Observation"))[:3] == (404, "not-found", "ROUTE_NOT_FOUND")
-    assert get_issue(user.rest.put(unknown, json={}))[:3] == (405, "not-supported", "METHOD_NOT_ALLOWED")
+    assert get_issue(user.rest.patch(unknown, json={}))[:3] == (405, "not-supported", "METHOD_NOT_ALLOWED")
     assert get_issue(httpx.get(f"{system.url}{unknown}"))[:3] == (401, "login", "TOKEN_MISSING")
     wrong = {"authorization": "Bearer x.y.z"}
     assert get_issue(httpx.get(f"{system.url}{FHIR}/Patient", headers=wrong))[:3] == (401, "login", "TOKEN_INVALID")

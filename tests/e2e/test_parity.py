@@ -123,7 +123,11 @@ def test_invalid_id_returns_the_same_error(admin: Session, method: Method) -> No
         assert grpc_error[4]
 
 
-@pytest.mark.parametrize("method", WITH_ID, ids=get_name)
+# The request of these methods is invalid without a resource or a version, and an OperationOutcome has no message then.
+WITH_MORE = {"UpdateFhirPatient", "GetFhirPatientVersion"}
+
+
+@pytest.mark.parametrize("method", [method for method in WITH_ID if method.name not in WITH_MORE], ids=get_name)
 def test_unknown_id_returns_the_same_error(admin: Session, method: Method) -> None:
     grpc_error, rest_error = call_both(admin, method, str(uuid4()))
     assert grpc_error == rest_error

@@ -3,6 +3,8 @@
 A user outside of the care team must get the same answers for both. A new method is tested without a change here.
 """
 
+import base64
+import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -13,6 +15,7 @@ from services.common.protobuf.contract import SERVICES, Method, all_methods
 from tests.e2e.sessions import Session, a_patient
 from tests.e2e.surfaces import Result, Surface, open_surfaces
 from tests.harness.waiting import eventually
+from tests.patient.fhir_resources import a_resource
 from tools.instance import Instance
 
 METHODS = [method for method in all_methods() if "USER" in method.access.roles and SERVICES["auth"] not in method.path]
@@ -29,19 +32,21 @@ class Target(NamedTuple):
 
     def build_request(self, method: Method) -> dict[str, Any]:
         """Returns a request that names the patient in every field that can."""
+        fields = method.input.DESCRIPTOR.fields_by_name
         values = {
             "ids": [self.id],
             "id": self.account_id if SERVICES["billing"] in method.path else self.id,
             "patient_id": self.id,
             "subject_id": self.id,
             "query": self.name,
-            "parameters": f"name={self.name}",
+            "parameters": "" if "id" in fields else f"name={self.name}",
             "patient": {"id": self.id, "phone": "112"},
+            "resource": {"data": base64.b64encode(json.dumps(a_resource(id=self.id)).encode()).decode()},
+            "version": "1",
             "user_id": str(uuid4()),
             "reason": "Unconscious in the emergency room",
         }
-        fields = method.input.DESCRIPTOR.fields
-        return {field.json_name: values[field.name] for field in fields if field.name in values}
+        return {field.json_name: values[name] for name, field in fields.items() if name in values}
 
     def is_in(self, result: Result) -> bool:
         """Returns whether a response contains the patient."""
@@ -110,6 +115,9 @@ def test_member_sees_the_patient_where_outsiders_do_not(system: Instance, member
         "GetFhirPatient",
         "BatchGetPatients",
         "FindFhirPatients",
+        "UpdateFhirPatient",
+        "GetFhirPatientHistory",
+        "GetFhirPatientVersion",
         "GetBillingAccount",
         "ListBillingAccounts",
         "ListPatientEvents",

@@ -87,7 +87,7 @@ async def serve_service(
                 ErasureService(db, outbox, delay_days=30),
                 DuplicatesService(db, concurrent_searches=2),
                 MergeService(db, outbox),
-                FhirService(patients, batch),
+                FhirService(db, patients, batch),
                 batch,
                 ImportService(db, outbox, patients),
                 ExportService(db, resume_key=RESUME_KEY),

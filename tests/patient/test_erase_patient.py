@@ -46,6 +46,9 @@ from tests.patient.erasing import (
     run_eraser,
 )
 from tests.patient.factory import a_patient, create_request, update_request
+from tests.patient.fhir_resources import a_resource
+from tests.patient.fhir_resources import create as create_resource
+from tests.patient.fhir_resources import update as update_resource
 from tests.patient.test_watch_patients import ids_of, read_changes, watch
 
 ERASE_REVISIONS = "SELECT erase_revisions($1::uuid)"
@@ -262,7 +265,16 @@ def test_service_erases_only_the_revisions_of_one_patient_once(
 def test_erased_columns_of_revisions_are_complete() -> None:
     """A new column with data of patients must be erased by a new version of the function `erase_revisions`."""
     kept = {"patient_id", "revision", "actor_id", "occur_time", "type", "transaction", "position"}
-    assert set(revisions.c.keys()) - kept == {"patient"}
+    assert set(revisions.c.keys()) - kept == {"patient", "resource"}
+
+
+@pytest.mark.usefixtures("eraser")
+def test_fhir_resource_is_erased(admin: Client, patients: Client, sql: Sql) -> None:
+    created = create_resource(patients, a_resource(maritalStatus={"text": (status := uuid4().hex)}))
+    update_resource(patients, created | {"gender": "other"})
+    assert any(status in row for row in dump(sql))
+    erase(admin, sql, Patient(id=created["id"]))
+    assert not any(status in row for row in dump(sql))
 
 
 def read_names(client: Client, patient: Patient) -> set[str]:

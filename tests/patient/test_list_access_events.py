@@ -13,11 +13,14 @@ from gen.pulsetrack.patient.v1 import (
     BatchGetPatientsRequest,
     BreakGlassRequest,
     CreatePatientRequest,
+    DeleteFhirPatientRequest,
     DeletePatientRequest,
     ErasePatientRequest,
     FindDuplicatesRequest,
     FindFhirPatientsRequest,
+    GetFhirPatientHistoryRequest,
     GetFhirPatientRequest,
+    GetFhirPatientVersionRequest,
     GetPatientAccessRequest,
     GetPatientRequest,
     ImportPatientsRequest,
@@ -39,8 +42,17 @@ from tests.harness.tokens import ADMIN_ID, USER_ID
 from tests.harness.waiting import eventually
 from tests.patient.access_events import SERVICE, summarize, wait_for_events
 from tests.patient.factory import a_patient, create_request, update_request
+from tests.patient.fhir_resources import Resource, a_resource
+from tests.patient.fhir_resources import create as create_resource
+from tests.patient.fhir_resources import update as update_resource
 
 Call = Callable[[Client, Patient], Any]
+
+
+def _to_resource(patient: Patient) -> Resource:
+    """Returns a resource with the id and the email address of a patient."""
+    return a_resource(id=patient.id, telecom=[{"system": "email", "value": patient.email}])
+
 
 CALLS: dict[str, Call] = {
     "GetPatient": lambda client, patient: client.get_patient(GetPatientRequest(id=patient.id)),
@@ -80,11 +92,21 @@ CALLS: dict[str, Call] = {
         ErasePatientRequest(id=patient.id, reason="Request 2026-117")
     ),
     "ImportPatients": lambda client, patient: client.import_patients(ImportPatientsRequest(patients=[patient])),
+    "CreateFhirPatient": lambda client, patient: create_resource(client, _to_resource(patient)),
+    "UpdateFhirPatient": lambda client, patient: update_resource(client, _to_resource(patient)),
+    "DeleteFhirPatient": lambda client, patient: client.delete_fhir_patient(DeleteFhirPatientRequest(id=patient.id)),
+    "GetFhirPatientHistory": lambda client, patient: client.get_fhir_patient_history(
+        GetFhirPatientHistoryRequest(id=patient.id)
+    ),
+    "GetFhirPatientVersion": lambda client, patient: client.get_fhir_patient_version(
+        GetFhirPatientVersionRequest(id=patient.id, version="1")
+    ),
     "CreatePatient": lambda client, patient: client.create_patient(
         CreatePatientRequest(patient=a_patient(email=patient.email))
     ),
 }
 ADMIN_METHODS = (
+    "DeleteFhirPatient",
     "DeletePatient",
     "UndeletePatient",
     "MergePatients",
@@ -96,6 +118,7 @@ ADMIN_METHODS = (
     "RemoveCareTeamMember",
 )
 WITHOUT_ID = {
+    "CreateFhirPatient",
     "CreatePatient",
     "ImportPatients",
     "ListPatients",
@@ -104,7 +127,7 @@ WITHOUT_ID = {
     "GetPatientAccess",
 }
 SINGLE_PATIENT_METHODS = [name for name in CALLS if name not in {*WITHOUT_ID, "MergePatients"}]
-FAILING = {"CreatePatient", "RemoveCareTeamMember", "BreakGlass", "MergePatients"}
+FAILING = {"CreatePatient", "CreateFhirPatient", "RemoveCareTeamMember", "BreakGlass", "MergePatients"}
 """Methods that fail for a new patient with the same email address, without a care team, which is not restricted.
 
 An unknown patient cannot be merged into it.

@@ -10,6 +10,7 @@ _DESCRIPTIONS = {
     " match none.",
     IF_NONE_MATCH: "The response has status 304 and no body if one of these etags is current. `*` matches any etag.",
 }
+_FHIR_DESCRIPTION = "The request fails with status 412 unless one of these etags is current."
 _NAMES = {IF_MATCH: "If-Match", IF_NONE_MATCH: "If-None-Match"}
 
 ETAG_HEADER: Schema = {
@@ -29,7 +30,7 @@ def condition_parameters(method: Method, http: Http) -> list[Schema]:
         {
             "name": _NAMES[condition],
             "in": "header",
-            "description": _DESCRIPTIONS[condition],
+            "description": _FHIR_DESCRIPTION if method.is_fhir else _DESCRIPTIONS[condition],
             "schema": {**_TAGS},
             "example": '"3"',
         }

@@ -9,6 +9,7 @@ from typing import Any
 
 from google.rpc import code_pb2
 
+from envoy.fhir import STATUSES as FHIR_STATUSES
 from envoy.replies import REPLIES
 from services.common import errors
 from services.common.errors import DOMAIN, Failure
@@ -46,6 +47,7 @@ _TITLES = {
     412: "Precondition Failed",
     413: "Content Too Large",
     415: "Unsupported Media Type",
+    422: "Unprocessable Content",
     429: "Too Many Requests",
     500: "Internal Server Error",
     501: "Not Implemented",
@@ -122,7 +124,8 @@ def _method_errors(method: Method, comment: str) -> Iterator[Error]:
         failure = known.get(reason)
         if failure is None or failure.code.name != code:
             raise ContractError(f"{method.name} lists the error {code}: {reason}, which its service does not define")
-        yield _error(failure)
+        error = _error(failure)
+        yield replace(error, http=FHIR_STATUSES.get(reason, error.http)) if method.is_fhir else error
 
 
 def _precondition_errors(method: Method, http: Http) -> Iterator[Error]:

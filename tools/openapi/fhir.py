@@ -1,9 +1,50 @@
-"""The error responses of the FHIR API: OperationOutcomes."""
+"""The FHIR API: resources as bodies, and OperationOutcomes as error responses."""
 
+from copy import deepcopy
 from typing import Any
 
-from services.common.protobuf.contract import FHIR_CONTENT, FHIR_REASON, Method
+from services.common.protobuf.contract import FHIR_CONTENT, FHIR_REASON, Http, Method
 from tools.openapi.rules import Schema
+
+_PATIENT: Schema = {
+    "resourceType": "Patient",
+    "name": [{"family": "Silva", "given": ["Ana"]}],
+    "telecom": [{"system": "email", "value": "ana.silva@example.com"}],
+    "gender": "female",
+    "birthDate": "1980-02-29",
+    "address": [{"line": ["1 High Street"], "city": "Porto"}],
+}
+_LOCATION: Schema = {"description": "The URL of the version.", "required": True, "schema": {"type": "string"}}
+
+
+def _resource() -> Schema:
+    return {
+        "type": "object",
+        "properties": {"resourceType": {"type": "string"}},
+        "required": ["resourceType"],
+        "additionalProperties": True,
+    }
+
+
+def fhir_body() -> Schema:
+    """Returns the request body of a method that takes a resource."""
+    types = (FHIR_CONTENT, "application/json")
+    return {
+        "required": True,
+        "content": {kind: {"schema": _resource(), "example": deepcopy(_PATIENT)} for kind in types},
+    }
+
+
+def fhir_success(method: Method, http: Http) -> Schema:
+    """Returns the success response of a method by status, empty if the method is not part of the FHIR API."""
+    if not method.is_fhir:
+        return {}
+    if http.verb == "DELETE":
+        return {"204": {"description": "The patient was deleted."}}
+    response: Schema = {"description": "A FHIR resource.", "content": {FHIR_CONTENT: {"schema": _resource()}}}
+    if http.verb == "POST":
+        return {"201": response | {"headers": {"Location": deepcopy(_LOCATION)}}}
+    return {"200": response}
 
 
 def convert_error(method: Method, response: Schema) -> Schema:

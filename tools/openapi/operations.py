@@ -8,10 +8,11 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from envoy.fhir import takes_any_query
 from envoy.oauth import FORM_CONTENT
-from services.common.protobuf.contract import FHIR_CONTENT, PATH_VARIABLE, AccessKind, Http, Method
+from services.common.protobuf.contract import PATH_VARIABLE, RAW_BODY, AccessKind, Http, Method
 from tools.openapi.comments import Comments, first_sentence
 from tools.openapi.conditions import condition_parameters, etag_headers, not_modified
 from tools.openapi.errors import Responses
+from tools.openapi.fhir import fhir_body, fhir_success
 from tools.openapi.rules import Schema, examples, rules_of
 from tools.openapi.schemas import Schemas, Use, is_required
 from tools.openapi.security import BEARER, OAUTH
@@ -20,7 +21,6 @@ JSON = "application/json"
 JSON_LINES = "application/x-ndjson"
 
 _MASK = "google.protobuf.FieldMask"
-_BODY = "google.api.HttpBody"
 
 
 class Operations:
@@ -47,7 +47,8 @@ class Operations:
             operation["parameters"] = parameters
         if http.body:
             operation["requestBody"] = self._body(method, http)
-        success = {"200": self._success(method) | etag_headers(method), **not_modified(method, http)}
+        success = fhir_success(method, http) or {"200": self._success(method) | etag_headers(method)}
+        success |= not_modified(method, http)
         operation["responses"] = {**success, **self.responses.build(method, http, comment)}
         if method.access.kind is AccessKind.PUBLIC:
             operation["security"] = []
@@ -90,6 +91,8 @@ class Operations:
         return {"pattern": rf"^(\*|{field}(,{field})*)?$", "examples": [names[0]]}
 
     def _body(self, method: Method, http: Http) -> Schema:
+        if method.takes_raw_body(http):
+            return fhir_body()
         message: Any = method.input.DESCRIPTOR
         if http.body == "*":
             use, without = Use.REQUEST, frozenset(_path_variables(http))
@@ -106,9 +109,8 @@ class Operations:
     def _success(self, method: Method) -> Schema:
         message: Any = method.output.DESCRIPTOR
         description = f"{first_sentence(self._comments.get(message.full_name, 'The response is empty'))}."
-        if message.full_name == _BODY:
-            kind, name = (FHIR_CONTENT, "A FHIR resource") if method.is_fhir else (JSON, "A JSON object")
-            return {"description": f"{name}.", "content": {kind: {"schema": {"type": "object"}}}}
+        if message.full_name == RAW_BODY:
+            return {"description": "A JSON object.", "content": {JSON: {"schema": {"type": "object"}}}}
         schema = self._schemas.message(message, Use.RESPONSE)
         if method.streams:
             description += " The response is a stream of newline-delimited JSON objects, one for each message."

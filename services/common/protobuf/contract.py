@@ -54,6 +54,9 @@ FHIR_CONTENT = "application/fhir+json"
 FHIR_REASON = "urn:pulsetrack:reason"
 """The system of the codes of an OperationOutcome that are reasons of errors."""
 
+RAW_BODY = "google.api.HttpBody"
+"""The message whose REST form is not JSON of its fields, but the bytes that it contains."""
+
 SERVICES = {
     "auth": "pulsetrack.auth.v1.AuthService",
     "patient": "pulsetrack.patient.v1.PatientService",
@@ -154,9 +157,16 @@ class Method:
         """Whether the response is a resource with an etag."""
         return not self.streams and ETAG in self.output.DESCRIPTOR.fields_by_name
 
+    def takes_raw_body(self, http: Http) -> bool:
+        """Returns whether the service reads the body of a REST call itself. The gateway does not parse it."""
+        message: Any = self.input.DESCRIPTOR
+        field = message.fields_by_name.get(http.body)
+        return field is not None and field.message_type.full_name == RAW_BODY
+
     def condition(self, http: Http) -> str | None:
         """Returns the header that makes a REST call conditional, or None if the path identifies no resource."""
-        if not (self.returns_etag and PATH_VARIABLE.search(http.path)):
+        has_etag = self.returns_etag or (self.is_fhir and ETAG in self.input.DESCRIPTOR.fields_by_name)
+        if not (has_etag and PATH_VARIABLE.search(http.path)):
             return None
         return IF_NONE_MATCH if http.verb in {"GET", "HEAD"} else IF_MATCH
 

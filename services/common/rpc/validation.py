@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 from grpc_interceptor.server import AsyncServerInterceptor
 
 from services.common.errors import FieldsInvalid
-from services.common.protobuf.contract import Method
+from services.common.protobuf.contract import RAW_BODY, Method
 from services.common.protobuf.texts import create_email_check
 from services.common.protobuf.violations import check_pattern_messages, describe_violations, find_time_violations
 from services.common.rpc.interceptors import Context, Next
@@ -108,8 +108,11 @@ class FieldNames(AsyncServerInterceptor):
 
 def _json_path(message: Any, path: str) -> str:
     """Returns a field path of a message with JSON names: `patient.dateOfBirth`, `users[0].email`."""
-    names = []
+    names: list[str] = []
     for part in path.split("."):
+        if message.full_name == RAW_BODY:  # the names of its content are those of the client
+            names.append(part)
+            continue
         name, bracket, index = part.partition("[")
         field = message.fields_by_name[name]
         names.append(f"{field.json_name}{bracket}{index}")

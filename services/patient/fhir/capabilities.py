@@ -2,8 +2,10 @@
 
 from datetime import datetime
 
-from services.patient.fhir.resources import Resource
+from services.patient.fhir.mapping import Resource
 from services.patient.fhir.searches import PARAMETERS
+
+_INTERACTIONS = ("read", "vread", "create", "update", "delete", "history-instance", "search-type")
 
 
 def build_capabilities(time: datetime) -> Resource:
@@ -14,7 +16,7 @@ def build_capabilities(time: datetime) -> Resource:
         "date": time.isoformat(timespec="seconds"),
         "kind": "instance",
         "software": {"name": "PulseTrack"},
-        "implementation": {"description": "Patients of PulseTrack, read-only"},
+        "implementation": {"description": "Patients of PulseTrack"},
         "fhirVersion": "4.0.1",
         "format": ["json"],
         "rest": [
@@ -24,8 +26,13 @@ def build_capabilities(time: datetime) -> Resource:
                 "resource": [
                     {
                         "type": "Patient",
-                        "interaction": [{"code": "read"}, {"code": "search-type"}],
+                        "interaction": [{"code": code} for code in _INTERACTIONS],
                         "versioning": "versioned",
+                        "readHistory": True,
+                        "updateCreate": False,
+                        "conditionalCreate": False,
+                        "conditionalUpdate": False,
+                        "conditionalDelete": "not-supported",
                         "searchParam": [{"name": name, "type": kind} for name, kind in PARAMETERS],
                     }
                 ],

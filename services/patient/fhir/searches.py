@@ -13,7 +13,7 @@ from gen.pulsetrack.patient.v1 import ListPatientsRequest, Patient
 from services.common.errors import FieldsInvalid
 from services.common.folding import fold_words
 from services.common.protobuf.contract import FHIR_CONTENT
-from services.patient.fhir.resources import GENDERS, RECORD_NUMBER
+from services.patient.fhir.mapping import GENDERS, NUMBER, Resource
 
 NEXT_PAGE = "_page"
 """The parameter of a link to the next page, which clients must not compose."""
@@ -41,11 +41,11 @@ class FhirSearch:
     request: ListPatientsRequest
     ids: list[UUID] | None = None
     """The valid ids of `_id`, or None."""
-    conditions: list[Callable[[Patient], bool]] = field(default_factory=list)
+    conditions: list[Callable[[Patient, Resource], bool]] = field(default_factory=list)
 
-    def matches(self, patient: Patient) -> bool:
-        """Returns whether a patient of the list meets all conditions."""
-        return all(condition(patient) for condition in self.conditions)
+    def matches(self, patient: Patient, resource: Resource) -> bool:
+        """Returns whether a patient of the list meets all conditions. Takes it as a resource, too."""
+        return all(condition(patient, resource) for condition in self.conditions)
 
 
 def parse_search(query: str) -> FhirSearch:
@@ -62,10 +62,20 @@ def parse_search(query: str) -> FhirSearch:
         elif parse := _PARSERS.get(name):
             parse(search, value)
         else:
-            raise _invalid(f"the parameter {name[:50]!r} is not supported")
+            raise _is_not_supported(name)
     if search.ids is not None and search.request != ListPatientsRequest(page_size=search.request.page_size):
         raise _invalid("_id cannot be combined with other parameters")
     return search
+
+
+def parse_page(query: str) -> tuple[int, str]:
+    """Returns the size and the token of the page of a history. Raises FieldsInvalid as `parse_search` does."""
+    search = FhirSearch(ListPatientsRequest())
+    for name, value in _parse_parameters(query):
+        if name not in {"_count", "_format", NEXT_PAGE}:
+            raise _is_not_supported(name)
+        _PARSERS[name](search, value)
+    return search.request.page_size, search.request.page_token
 
 
 def next_query(query: str, page_token: str) -> str:
@@ -97,7 +107,7 @@ def _add_words(search: FhirSearch, name: str, value: str) -> None:
         raise _has_no_value(name)
     search.request.query = f"{search.request.query} {value}".strip()
 
-    def has_words(patient: Patient) -> bool:
+    def has_words(patient: Patient, _: Resource) -> bool:
         found = fold_words(patient.name)
         return all(any(each.startswith(word) for each in found) for word in words)
 
@@ -111,17 +121,20 @@ def _add_telecom(search: FhirSearch, name: str, value: str) -> None:
     if not (words := fold_words(number)):
         raise _has_no_value(name)
     search.request.query = f"{search.request.query} {number}".strip()
-    search.conditions.append(lambda patient: any(fold_words(getattr(patient, kind)) == words for kind in kinds))
+    search.conditions.append(lambda patient, _: any(fold_words(getattr(patient, kind)) == words for kind in kinds))
 
 
 def _add_identifier(search: FhirSearch, value: str) -> None:
     system, _, number = value.rpartition("|")
     if not number.strip():
         raise _has_no_value("identifier")
-    if system and system != RECORD_NUMBER:
-        search.conditions.append(lambda _: False)
     search.request.query = f"{search.request.query} {number}".strip()
-    search.conditions.append(lambda patient: patient.medical_record_number.lower() == number.lower())
+
+    def has_number(patient: Patient, resource: Resource) -> bool:
+        systems = {each.get("system") for each in NUMBER.candidates(resource)[:1]}
+        return patient.medical_record_number.lower() == number.lower() and (not system or system in systems)
+
+    search.conditions.append(has_number)
 
 
 def _add_gender(search: FhirSearch, value: str) -> None:
@@ -230,6 +243,10 @@ def search_violations() -> Iterator[None]:
     except FieldsInvalid as failure:
         found = ", and ".join(f"{_SOURCES.get(name, name)} {text}" for name, text in failure.violations.items())
         raise _invalid(found) from None
+
+
+def _is_not_supported(name: str) -> FieldsInvalid:
+    return _invalid(f"the parameter {name[:50]!r} is not supported")
 
 
 def _has_no_value(name: str) -> FieldsInvalid:

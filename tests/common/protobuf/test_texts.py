@@ -26,6 +26,7 @@ EXEMPT = {
     "client_secret": "a secret is compared byte by byte",
     "grant_type": "a name of OAuth 2.0",
     "scope": "names of scopes, in ASCII",
+    "version": "digits",
     "refresh_token": "the server generates tokens",
     "token": "the server generates tokens",
     "challenge": "the server generates tokens",

@@ -11,7 +11,9 @@ __all__ = (
     "BreakGlassRequest",
     "BreakGlassResponse",
     "CareTeamMember",
+    "CreateFhirPatientRequest",
     "CreatePatientRequest",
+    "DeleteFhirPatientRequest",
     "DeletePatientRequest",
     "Duplicate",
     "ErasePatientRequest",
@@ -22,7 +24,9 @@ __all__ = (
     "FindDuplicatesResponse",
     "FindFhirPatientsRequest",
     "GetFhirCapabilitiesRequest",
+    "GetFhirPatientHistoryRequest",
     "GetFhirPatientRequest",
+    "GetFhirPatientVersionRequest",
     "GetPatientAccessRequest",
     "GetPatientRequest",
     "ImportMode",
@@ -56,6 +60,7 @@ __all__ = (
     "Sex",
     "UndeletePatientRequest",
     "UnmergePatientsRequest",
+    "UpdateFhirPatientRequest",
     "UpdatePatientRequest",
     "WatchPatientsRequest",
     "WatchPatientsResponse",
@@ -477,6 +482,31 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class CreateFhirPatientRequest(betterproto2.Message):
+    """
+    Request message for CreateFhirPatient.
+    """
+
+    resource: "___google__api__.HttpBody | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    A Patient resource in JSON (https://hl7.org/fhir/R4/patient.html), of at most 64 KiB. Its ID is ignored.
+    """
+
+    request_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    A client-generated ID that makes the request idempotent, as in CreatePatientRequest. REST clients can use the header
+    `Idempotency-Key` instead.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "CreateFhirPatientRequest", CreateFhirPatientRequest
+)
+
+
+@dataclass(eq=False, repr=False)
 class CreatePatientRequest(betterproto2.Message):
     """
     Request message for CreatePatient.
@@ -500,6 +530,29 @@ class CreatePatientRequest(betterproto2.Message):
 
 default_message_pool.register_message(
     "pulsetrack.patient.v1", "CreatePatientRequest", CreatePatientRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class DeleteFhirPatientRequest(betterproto2.Message):
+    """
+    Request message for DeleteFhirPatient.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The ID of the patient.
+    """
+
+    etag: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    If set, the request fails with ETAG_MISMATCH unless this is the patient's current version. REST clients use the header
+    `If-Match`, with the ETag of the resource.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "DeleteFhirPatientRequest", DeleteFhirPatientRequest
 )
 
 
@@ -747,6 +800,30 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class GetFhirPatientHistoryRequest(betterproto2.Message):
+    """
+    Request message for GetFhirPatientHistory.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The ID of the patient.
+    """
+
+    parameters: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The parameters, as in a URL: `_count` is the size of a page, at most 1,000; 50 by default. `_format` may be `json`.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1",
+    "GetFhirPatientHistoryRequest",
+    GetFhirPatientHistoryRequest,
+)
+
+
+@dataclass(eq=False, repr=False)
 class GetFhirPatientRequest(betterproto2.Message):
     """
     Request message for GetFhirPatient.
@@ -760,6 +837,30 @@ class GetFhirPatientRequest(betterproto2.Message):
 
 default_message_pool.register_message(
     "pulsetrack.patient.v1", "GetFhirPatientRequest", GetFhirPatientRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class GetFhirPatientVersionRequest(betterproto2.Message):
+    """
+    Request message for GetFhirPatientVersion.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The ID of the patient.
+    """
+
+    version: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The version, as in the element `meta.versionId` of the resource.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1",
+    "GetFhirPatientVersionRequest",
+    GetFhirPatientVersionRequest,
 )
 
 
@@ -1660,6 +1761,36 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class UpdateFhirPatientRequest(betterproto2.Message):
+    """
+    Request message for UpdateFhirPatient.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The ID of the patient.
+    """
+
+    resource: "___google__api__.HttpBody | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    A Patient resource in JSON (https://hl7.org/fhir/R4/patient.html), of at most 64 KiB. It must have the ID.
+    """
+
+    etag: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    If set, the request fails with ETAG_MISMATCH unless this is the patient's current version. REST clients use the header
+    `If-Match`, with the ETag of the resource.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "UpdateFhirPatientRequest", UpdateFhirPatientRequest
+)
+
+
+@dataclass(eq=False, repr=False)
 class UpdatePatientRequest(betterproto2.Message):
     """
     Request message for UpdatePatient.
@@ -1727,4 +1858,5 @@ default_message_pool.register_message(
 )
 
 
+from ....google import api as ___google__api__
 from ....google import protobuf as ___google__protobuf__

@@ -1,0 +1,156 @@
+"""The structure of a Patient resource (https://hl7.org/fhir/R4/patient.html): its elements and their types.
+
+The contents of contained resources, and of extensions with other types, are not checked.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from itertools import islice
+from typing import Any
+
+_MAX_VIOLATIONS = 20
+_MAX_DEPTH = 20
+_REQUIRED = {"Extension": ("url",), "Patient.communication": ("language",), "Patient.link": ("other", "type")}
+
+_TYPES: Mapping[str, Mapping[str, str]] = {
+    name: dict(element.split(":") for element in elements.split())
+    for name, elements in {
+        "Patient": "meta:Meta implicitRules:uri language:code text:Narrative contained:Resource*"
+        " modifierExtension:Extension* identifier:Identifier* active:boolean name:HumanName* telecom:ContactPoint*"
+        " gender:male|female|other|unknown birthDate:date deceasedBoolean:boolean deceasedDateTime:dateTime"
+        " address:Address* maritalStatus:CodeableConcept multipleBirthBoolean:boolean multipleBirthInteger:integer"
+        " photo:Attachment* contact:Patient.contact* communication:Patient.communication*"
+        " generalPractitioner:Reference* managingOrganization:Reference link:Patient.link*",
+        "Patient.contact": "modifierExtension:Extension* relationship:CodeableConcept* name:HumanName"
+        " telecom:ContactPoint* address:Address gender:male|female|other|unknown organization:Reference period:Period",
+        "Patient.communication": "modifierExtension:Extension* language:CodeableConcept preferred:boolean",
+        "Patient.link": "modifierExtension:Extension* other:Reference type:replaced-by|replaces|refer|seealso",
+        "HumanName": "use:usual|official|temp|nickname|anonymous|old|maiden text:string family:string given:string*"
+        " prefix:string* suffix:string* period:Period",
+        "ContactPoint": "system:phone|fax|email|pager|url|sms|other value:string use:home|work|temp|old|mobile"
+        " rank:positiveInt period:Period",
+        "Address": "use:home|work|temp|old|billing type:postal|physical|both text:string line:string* city:string"
+        " district:string state:string postalCode:string country:string period:Period",
+        "Identifier": "use:usual|official|temp|secondary|old type:CodeableConcept system:uri value:string period:Period"
+        " assigner:Reference",
+        "CodeableConcept": "coding:Coding* text:string",
+        "Coding": "system:uri version:string code:code display:string userSelected:boolean",
+        "Period": "start:dateTime end:dateTime",
+        "Reference": "reference:string type:uri identifier:Identifier display:string",
+        "Attachment": "contentType:code language:code data:base64Binary url:uri size:unsignedInt hash:base64Binary"
+        " title:string creation:dateTime",
+        "Quantity": "value:decimal comparator:<|<=|>=|> unit:string system:uri code:code",
+        "Meta": "versionId:id lastUpdated:instant source:uri profile:uri* security:Coding* tag:Coding*",
+        "Narrative": "status:generated|extensions|additional|empty div:xhtml",
+        "Extension": "url:uri",
+        "Element": "",
+    }.items()
+}
+"""The types of elements by the type that contains them. A star marks a list, and bars separate the codes of a set."""
+
+_COMMON = {"id": "string", "extension": "Extension*"}
+"""The elements that all types have."""
+
+_DATE = r"\d{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?"
+_TIME = r"T([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?(Z|[+-](0\d|1[0-4]):[0-5]\d)"
+_TEXTS = {
+    name: re.compile(pattern)
+    for name, pattern in {
+        "string": r"[^\x00-\x08\x0b\x0c\x0e-\x1f]*[^\s\x00-\x1f][^\x00-\x08\x0b\x0c\x0e-\x1f]*",
+        "markdown": r"[^\x00-\x08\x0b\x0c\x0e-\x1f]+",
+        "xhtml": r"[^\x00-\x08\x0b\x0c\x0e-\x1f]+",
+        "code": r"[^\s]+(\s[^\s]+)*",
+        "id": r"[A-Za-z0-9.-]{1,64}",
+        **dict.fromkeys(("uri", "url", "canonical", "oid", "uuid"), r"[^\s\x00-\x1f]+"),
+        "base64Binary": r"[A-Za-z0-9+/=\s]+",
+        "date": _DATE,
+        "dateTime": rf"{_DATE}|\d{{4}}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01]){_TIME}",
+        "instant": rf"\d{{4}}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01]){_TIME}",
+        "time": r"([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?",
+    }.items()
+}
+"""The values of primitive types that are JSON strings."""
+_INTEGERS = {"integer": -(2**31), "unsignedInt": 0, "positiveInt": 1}
+"""The primitive types that are integers, and their least values."""
+_MOST = 2**31 - 1
+_PRIMITIVES = {*_TEXTS, *_INTEGERS, "boolean", "decimal"}
+
+Violations = Iterator[tuple[str, str]]
+"""The paths of elements, such as `name[0].family`, and what is wrong with them."""
+
+
+def find_violations(resource: Mapping[str, Any]) -> dict[str, str]:
+    """Returns why an object is not a Patient resource, by the path of the element."""
+    elements = {name: value for name, value in resource.items() if name != "resourceType"}
+    return dict(islice(_check_elements("Patient", elements, "", 0), _MAX_VIOLATIONS))
+
+
+def _check(kind: str, value: Any, path: str, depth: int) -> Violations:
+    """Yields the violations of a value that is not a list."""
+    if depth > _MAX_DEPTH:
+        yield path, "is nested too deeply"
+    elif kind in _PRIMITIVES or "|" in kind:
+        if violation := _check_primitive(kind, value):
+            yield path, violation
+    elif not isinstance(value, dict):
+        yield path, "must be an object"
+    elif not value:
+        yield path, "must not be empty"
+    elif kind == "Resource":
+        if not isinstance(value.get("resourceType"), str):
+            yield path, "must have a resourceType"
+    elif kind in _TYPES:
+        yield from _check_elements(kind, value, f"{path}.", depth)
+
+
+def _check_elements(kind: str, value: Mapping[str, Any], prefix: str, depth: int) -> Violations:
+    for name in _REQUIRED.get(kind, ()):
+        if name not in value:
+            yield f"{prefix}{name}", "must be set"
+    for name, each in value.items():
+        declared = _find_type(kind, name)
+        if declared is None:
+            yield f"{prefix}{name[:64]}", f"is not an element of {kind}"
+        elif not declared.endswith("*"):
+            yield from _check(declared, each, f"{prefix}{name}", depth + 1)
+        elif not isinstance(each, list) or not each:
+            yield f"{prefix}{name}", "must be a list that is not empty"
+        else:
+            yield from _check_list(declared.removesuffix("*"), each, f"{prefix}{name}", depth + 1)
+
+
+def _check_list(kind: str, values: list[Any], path: str, depth: int) -> Violations:
+    """Yields the violations of a list. Those of primitive types may have null for a value that only has extensions."""
+    for index, value in enumerate(values):
+        if value is not None or kind not in {*_PRIMITIVES, "Element"}:
+            yield from _check(kind, value, f"{path}[{index}]", depth)
+
+
+def _find_type(kind: str, name: str) -> str | None:
+    """Returns the type of an element, or None if the type that contains it has no such element."""
+    declared = _TYPES[kind].get(name) or _COMMON.get(name)
+    if declared is None and name.startswith("_"):  # the extensions of a primitive value
+        of_value = _find_type(kind, name[1:]) or ""
+        is_primitive = of_value.removesuffix("*") in _PRIMITIVES or "|" in of_value
+        return ("Element*" if of_value.endswith("*") else "Element") if is_primitive else None
+    if declared is None and kind == "Extension" and re.fullmatch("value[A-Z][A-Za-z0-9]*", name):
+        chosen = name.removeprefix("value")
+        primitive = chosen[0].lower() + chosen[1:]
+        return primitive if primitive in _PRIMITIVES else chosen
+    return declared
+
+
+def _check_primitive(kind: str, value: Any) -> str | None:
+    if kind == "boolean":
+        return None if isinstance(value, bool) else "must be true or false"
+    if kind == "decimal":
+        return None if isinstance(value, int | float | Decimal) and not isinstance(value, bool) else "must be a number"
+    if (least := _INTEGERS.get(kind)) is not None:
+        is_integer = isinstance(value, int) and not isinstance(value, bool)
+        return None if is_integer and least <= value <= _MOST else f"must be an integer from {least} to {_MOST}"
+    if not isinstance(value, str):
+        return "must be a string"
+    if "|" in kind:
+        return None if value in kind.split("|") else f"must be one of {', '.join(kind.split('|'))}"
+    return None if _TEXTS[kind].fullmatch(value) else f"must be a valid {kind}"
