@@ -15,7 +15,7 @@ from services.common.protobuf.contract import SERVICES
 from tools.local.process import ROOT
 
 REQUESTS = ROOT / "requests"
-"""The files to include, in order. watch.http is not included: its request does not end."""
+"""The files to include, in order. streams.http is not included: a watch does not end."""
 
 Json = dict[str, Any]
 

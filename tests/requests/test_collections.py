@@ -33,7 +33,7 @@ def read_postman_requests() -> Iterator[tuple[str, str]]:
 
 def test_http_files_cover_every_method_and_name_it() -> None:
     called = set()
-    for request in (each for name in (*SERVICES, "watch") for each in postman.read_requests(name)):
+    for request in (each for name in (*SERVICES, "streams") for each in postman.read_requests(name)):
         method = find_method(request.verb, request.url)
         assert method, f"{request.verb} {request.url} matches no method"
         assert request.notes["name"].startswith(method.name)
