@@ -35,7 +35,7 @@ _FORM = re.compile(
 )
 
 _PRELUDE = """\
-const response = { status: pm.response.code, body: pm.response.json() };
+const response = { status: pm.response.code, body: pm.response.text() && pm.response.json() };
 const client = {
   test: pm.test,
   assert: (condition, message) => pm.expect(condition, message).to.be.ok,
