@@ -21,18 +21,12 @@ from services.common.rpc.server import run, serve
 from services.common.rpc.tls import Tls
 from services.common.rpc.tokens import TokenVerifier
 from services.common.settings import SettingsWithKafka
-from services.patient.batch import BatchService
-from services.patient.care_team import CareTeamService
 from services.patient.changes import TOPIC
 from services.patient.delivery import BillingAccounts, CareTeamMail, EventsTopic
-from services.patient.duplicates import DuplicatesService
-from services.patient.erasures import Eraser, ErasureService
-from services.patient.exports import ExportService
-from services.patient.fhir.service import FhirService
-from services.patient.imports import ImportService
-from services.patient.merges import MergeService
+from services.patient.erasures import Eraser
 from services.patient.models import AUDIT, known_topics, outbox_rows
 from services.patient.service import CONCURRENT_SEARCHES, PatientService
+from services.patient.servicers import create_servicers
 from services.patient.watch import HEARTBEAT_SECONDS
 
 
@@ -95,15 +89,16 @@ async def main() -> None:
             heartbeat_seconds=settings.watch_heartbeat_seconds,
             concurrent_searches=settings.concurrent_searches,
         )
+        servicers = create_servicers(
+            db,
+            outbox,
+            patients,
+            resume_key=resume_key,
+            erasure_delay_days=settings.erasure_delay_days,
+            concurrent_searches=settings.concurrent_searches,
+        )
         verifier = TokenVerifier(create_trust_fetcher(auth))
         audit = AccessInterceptors(log, path_ids_are_subjects=True)
-        duplicates = DuplicatesService(db, concurrent_searches=settings.concurrent_searches)
-        imports = ImportService(db, outbox, patients)
-        batch = BatchService(db)
-        reads = (batch, duplicates, FhirService(db, patients, batch), ExportService(db, resume_key=resume_key))
-        erasures = ErasureService(db, outbox, delay_days=settings.erasure_delay_days)
-        changes = (CareTeamService(db, outbox), imports, erasures, MergeService(db, outbox))
-        servicers = (patients, *changes, *reads)
         await serve(settings, SERVICES["patient"], servicers, verifier=verifier, dependencies=[db], audit=audit)
 
 

@@ -30,16 +30,9 @@ from services.common.rpc.client import open_channel
 from services.common.rpc.server import start_server
 from services.common.rpc.tokens import TokenVerifier
 from services.common.settings import Settings
-from services.patient.batch import BatchService
-from services.patient.care_team import CareTeamService
-from services.patient.duplicates import DuplicatesService
-from services.patient.erasures import ErasureService
-from services.patient.exports import ExportService
-from services.patient.fhir.service import FhirService
-from services.patient.imports import ImportService
-from services.patient.merges import MergeService
 from services.patient.models import outbox_rows
 from services.patient.service import PatientService
+from services.patient.servicers import create_servicers
 
 ADMIN_EMAIL = "admin@clinic.test"
 ADMIN_PASSWORD = "the admin's password"
@@ -78,20 +71,9 @@ async def serve_service(
     ):
         outbox = Outbox(outbox_rows)
         patients = PatientService(db, outbox, resume_key=RESUME_KEY, heartbeat_seconds=HEARTBEAT_SECONDS)
-        batch = BatchService(db)
         find_access = create_access_finder(open_channel(patient))
         servicers: dict[str, object] = {
-            "patient": (
-                patients,
-                CareTeamService(db, outbox),
-                ErasureService(db, outbox, delay_days=30),
-                DuplicatesService(db, concurrent_searches=2),
-                MergeService(db, outbox),
-                FhirService(db, patients, batch),
-                batch,
-                ImportService(db, outbox, patients),
-                ExportService(db, resume_key=RESUME_KEY),
-            ),
+            "patient": create_servicers(db, outbox, patients, resume_key=RESUME_KEY, erasure_delay_days=30),
             "billing": BillingService(db, find_access),
             "analytics": AnalyticsService(db, find_access),
         }

@@ -64,10 +64,11 @@ def wait_for_floor(sql: Sql, running: Relay) -> None:
 
 
 def test_claim_reads_no_entries_of_delivered_rows(running: Relay, sql: Sql) -> None:
+    sql("ALTER TABLE outbox SET (autovacuum_enabled = off)")  # an ANALYZE makes Postgres read all of a small table
     with sql.hold_locks("SELECT pg_current_xact_id()"):
         sql(ADD, 3000)
         wait_for_floor(sql, running)
-        assert count_buffers(sql, 0) > 100  # of the index, or after an ANALYZE of the small table, all of its pages
+        assert count_buffers(sql, 0) > 100
         assert count_buffers(sql, running.floor) < 100
 
 

@@ -172,7 +172,7 @@ def test_response_requires_every_field_but_messages() -> None:
 
 def test_output_only_fields_are_read_only_and_absent_from_requests() -> None:
     output_only = {name for name, field in SCHEMAS["Patient"]["properties"].items() if field.get("readOnly")}
-    assert output_only == {"id", "createTime", "updateTime", "deleteTime"}
+    assert output_only == {"id", "createTime", "updateTime", "deleteTime", "mergedInto"}
     assert SCHEMAS["PatientInput"]["properties"].keys() == SCHEMAS["Patient"]["properties"].keys() - output_only
     assert SCHEMAS["UserChanges"]["properties"].keys() == {"role", "disabled"}
 

@@ -12,12 +12,16 @@ from gen.pulsetrack.billing.v1 import (
     GetBillingAccountRequest,
     ListBillingAccountsRequest,
 )
+from gen.pulsetrack.patient.v1 import WatchPatientsRequest, WatchPatientsResponse
 from services.billing.service import BillingService
 from services.common.context import Caller
+from services.common.messaging.outbox import Outbox
 from services.common.postgres.database import Database
 from services.common.protobuf import contract
 from services.common.protobuf.contract import ContractError
 from services.common.rpc.tokens import TokenVerifier
+from services.patient.models import outbox_rows
+from services.patient.service import PatientService
 from tests.harness.background import Background
 from tests.harness.services import find_no_access, serve_servicer
 from tests.harness.tokens import Signer
@@ -137,3 +141,17 @@ def add_service(name: str, *, options: str, **method: Any) -> str:
     get.options.CopyFrom(Parse(options, MethodOptions(), descriptor_pool=pool))
     pool.AddSerializedFile(file.SerializeToString())
     return f"{package}.{name}"
+
+
+class NotStreaming(PatientService):
+    """A service that implements a stream as a coroutine."""
+
+    async def watch_patients(self, request: WatchPatientsRequest) -> WatchPatientsResponse:  # type: ignore[override]
+        return WatchPatientsResponse()
+
+
+def test_service_whose_stream_is_a_coroutine_does_not_start(background: Background, signer: Signer) -> None:
+    servicer = NotStreaming(Database(""), Outbox(outbox_rows), resume_key=b"")
+    starting = background.during(serve_servicer("patient", servicer, TokenVerifier(signer.trust)))
+    with pytest.raises(ContractError, match="has no async generator watch_patients"), starting:
+        pass

@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -14,34 +14,30 @@ from gen.pulsetrack.auth.v1 import Revocation, TrustBundle
 from gen.pulsetrack.patient.v1 import WatchPatientsRequest, WatchPatientsResponse
 from services.common.messaging.outbox import Outbox
 from services.common.postgres.database import Database
-from services.common.protobuf.contract import REMOTE_ADDRESS, ContractError
+from services.common.protobuf.contract import REMOTE_ADDRESS
 from services.common.rpc import server
 from services.common.rpc.streams import Streams
 from services.common.rpc.tokens import TokenVerifier
-from services.patient.batch import BatchService
-from services.patient.care_team import CareTeamService
-from services.patient.duplicates import DuplicatesService
 from services.patient.errors import ResumeTokenInvalid
-from services.patient.fhir.service import FhirService
-from services.patient.imports import ImportService
 from services.patient.models import outbox_rows
 from services.patient.service import PatientService
+from services.patient.servicers import create_servicers
 from tests.harness.background import Background
 from tests.harness.client import Client, Rejected, connect
 from tests.harness.services import serve_servicer
 from tests.harness.tokens import USER_ID, Signer, build_jwks
 
 REQUEST = WatchPatientsRequest()
-NO_DATABASE = Database("")
+NO_DATABASE, OUTBOX = Database(""), Outbox(outbox_rows)
 TEXT = "x" * 100_000
 CLIENT_ADDRESS = ((REMOTE_ADDRESS, "192.0.2.1"),)
 
 
-class Streaming(PatientService, CareTeamService, DuplicatesService, FhirService, ImportService, BatchService):
+class Streaming(PatientService):
     """Streams one response, or responses without pause, until the test ends the stream."""
 
     def __init__(self, *, continuous: bool = False, on_start: Callable[[], None] = lambda: None) -> None:
-        super().__init__(NO_DATABASE, Outbox(outbox_rows), resume_key=b"")
+        super().__init__(NO_DATABASE, OUTBOX, resume_key=b"")
         self._continuous = continuous
         self._on_start = on_start
         self.end = threading.Event()
@@ -73,13 +69,6 @@ class Trust:
         return self.bundle
 
 
-class NotStreaming(PatientService):
-    """A service that implements a stream as a coroutine."""
-
-    async def watch_patients(self, request: WatchPatientsRequest) -> WatchPatientsResponse:  # type: ignore[override]
-        return WatchPatientsResponse()
-
-
 @pytest.fixture
 def streaming() -> Streaming:
     return Streaming()
@@ -92,10 +81,16 @@ def client(background: Background, signer: Signer, streaming: Streaming) -> Iter
         yield client
 
 
+def serve(servicer: Streaming, verifier: TokenVerifier, **settings: Any) -> AbstractAsyncContextManager[int]:
+    """Serves a streaming service and yields its port."""
+    servicers = create_servicers(NO_DATABASE, OUTBOX, servicer, resume_key=b"", erasure_delay_days=30)
+    return serve_servicer("patient", servicers, verifier, **settings)
+
+
 @contextmanager
 def serve_streams(background: Background, signer: Signer, servicer: Streaming, **settings: Any) -> Iterator[Client]:
     """Serves a streaming service and yields a user's client of it."""
-    serving = serve_servicer("patient", servicer, TokenVerifier(signer.trust), **settings)
+    serving = serve(servicer, TokenVerifier(signer.trust), **settings)
     with background.during(serving) as port, connect(port, "patient", signer.token("USER")) as client:
         yield client
 
@@ -143,7 +138,7 @@ def test_stream_ends_when_its_token_is_revoked(
     background: Background, signer: Signer, streaming: Streaming, *, disabled: bool, why: str
 ) -> None:
     trust = Trust(build_jwks(signer))
-    serving = serve_servicer("patient", streaming, TokenVerifier(trust.fetch))
+    serving = serve(streaming, TokenVerifier(trust.fetch))
     with background.during(serving) as port, connect(port, "patient") as client:
         user, admin = (client.with_token(signer.token(role)) for role in ("USER", "ADMIN"))
         with user.watch_patients(REQUEST) as responses, admin.watch_patients(REQUEST) as others:
@@ -161,7 +156,7 @@ def test_stream_ends_when_the_key_of_its_token_is_revoked(
     background: Background, signer: Signer, streaming: Streaming
 ) -> None:
     trust = Trust(build_jwks(signer))
-    serving = serve_servicer("patient", streaming, TokenVerifier(trust.fetch))
+    serving = serve(streaming, TokenVerifier(trust.fetch))
     with (
         background.during(serving) as port,
         connect(port, "patient", signer.token("USER")) as client,
@@ -182,7 +177,7 @@ def test_disconnect_closes_the_stream(client: Client, streaming: Streaming) -> N
 
 
 def test_stream_ends_at_once_on_shutdown(background: Background, signer: Signer, streaming: Streaming) -> None:
-    serving = serve_servicer("patient", streaming, TokenVerifier(signer.trust), drain_seconds=50)
+    serving = serve(streaming, TokenVerifier(signer.trust), drain_seconds=50)
     with ExitStack() as stack:
         with background.during(serving) as port:
             client = stack.enter_context(connect(port, "patient", signer.token("USER")))
@@ -292,10 +287,3 @@ def test_streams_of_one_address_are_limited(
             with other.watch_patients(REQUEST, metadata=other_network) as third:
                 assert next(third).resume_token == "first"
         assert rejected.value.reason == "RATE_LIMITED"
-
-
-def test_service_whose_stream_is_a_coroutine_does_not_start(background: Background, signer: Signer) -> None:
-    servicer = NotStreaming(NO_DATABASE, Outbox(outbox_rows), resume_key=b"")
-    starting = background.during(serve_servicer("patient", servicer, TokenVerifier(signer.trust)))
-    with pytest.raises(ContractError, match="has no async generator watch_patients"), starting:
-        pass
