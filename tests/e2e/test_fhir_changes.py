@@ -165,6 +165,17 @@ def test_repeated_create_returns_the_first_response(user: Session) -> None:
     assert issues_of(other) == [("invalid", "REQUEST_ID_REUSED", "")]
 
 
+def test_page_may_be_large_but_not_too_large_for_a_message(user: Session) -> None:
+    surname = uuid4().hex
+    for _ in range(75):
+        create(user, name=[{"family": surname}], maritalStatus={"text": "x" * 60_000})
+    page = user.rest.get(FHIR, params={"name": surname, "_count": "65"}).raise_for_status()
+    assert (len(page.json()["entry"]), len(page.content) > 3_900_000) == (65, True)
+    response = user.rest.get(FHIR, params={"name": surname, "_count": "75"})
+    assert (response.status_code, issues_of(response)) == (400, [("invalid", "FIELDS_INVALID", "")])
+    assert "request a smaller _count" in response.json()["issue"][0]["details"]["text"]
+
+
 @pytest.fixture
 def library(system: Instance, user: Session) -> FHIRClient:
     """A client of the library fhirclient, which validates the elements and the types of resources."""

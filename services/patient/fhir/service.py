@@ -33,6 +33,7 @@ from services.common.context import Caller
 from services.common.errors import FieldsInvalid
 from services.common.postgres.database import Database
 from services.common.protobuf import codec
+from services.common.protobuf.contract import MAX_MESSAGE_BYTES
 from services.common.protobuf.masks import ALL
 from services.common.rpc.conditions import Condition
 from services.common.rpc.validation import validate_message
@@ -59,7 +60,8 @@ _REQUEST_CODEC = codec.codec_of(ListPatientsRequest)
 _LIST_CODEC = codec.codec_of(ListPatientsResponse)
 _REVISIONS_CODEC = codec.codec_of(ListPatientRevisionsResponse)
 
-_MAX_PAGE_BYTES = 8 * 1024 * 1024
+_MAX_PAGE_BYTES = MAX_MESSAGE_BYTES - 1024
+"""The maximum size of a page: a little less than that of the message which contains it."""
 
 
 class FhirService:
@@ -212,8 +214,8 @@ def _record_query(query: str) -> None:
 
 
 def _to_page(bundle: Resource) -> HttpBody:
-    """Returns a page as the body of a response. Raises FieldsInvalid if it is too large for the gateway."""
+    """Returns a page as the body of a response. Raises FieldsInvalid if it is too large for a message."""
     body = to_body(bundle)
     if len(body.data) > _MAX_PAGE_BYTES:
-        raise FieldsInvalid({"parameters": "the page has more than 8 MiB: request a smaller _count"})
+        raise FieldsInvalid({"parameters": "the page has more than 4 MiB: request a smaller _count"})
     return body
