@@ -1,5 +1,6 @@
 """Routes of the gateway: one for gRPC and one per REST binding of each method, and error responses for the rest."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -25,6 +26,8 @@ from envoy.standard import HEALTH, REFLECTION, standard_routes
 from envoy.target import Target
 from services.common.protobuf.contract import (
     FHIR,
+    FHIR_LINES,
+    LINES,
     PATH_VARIABLE,
     REMOTE_ADDRESS,
     SERVICES,
@@ -46,6 +49,7 @@ _ACCEPTS_HTML = {"name": "accept", "string_match": {"contains": "text/html"}}
 _NOT_EMPTY = {"safe_regex": {"regex": ".+"}}
 _JSON_CONTENT = r"(?i)application/json\s*(;.*)?"
 _FHIR_CONTENT = r"(?i)application/(fhir\+)?json\s*(;.*)?"
+_LINES_CONTENT = rf"(?i)({re.escape(LINES)}|{re.escape(FHIR_LINES)})\s*(;.*)?"
 _OAUTH_CONTENT = rf"{_JSON_CONTENT}|{FORM_CONTENT}\s*(;.*)?"
 
 
@@ -207,15 +211,19 @@ def _content_type_routes() -> Iterator[Config]:
             yield _direct_response({"prefix": f"/{first}/", "headers": [header]}, 415)
     for method, http in bindings:
         if http.body:
-            match, known = rest_match(http), _content_types(method)
+            match, known = rest_match(http), _content_types(method, http)
             unknown = header_mismatch("content-type", known)
             rejection = _direct_response({**match, "headers": [*match["headers"], unknown]}, 415)
             rejection["typed_per_filter_config"] |= oauth_options(method) | fhir_options(method, http)
             yield rejection
 
 
-def _content_types(method: Method) -> str:
-    return _OAUTH_CONTENT if method.is_oauth_endpoint else _FHIR_CONTENT if method.is_fhir else _JSON_CONTENT
+def _content_types(method: Method, http: Http) -> str:
+    if method.is_oauth_endpoint:
+        return _OAUTH_CONTENT
+    if method.takes_raw_body(http):
+        return _FHIR_CONTENT if method.is_fhir else _LINES_CONTENT
+    return _JSON_CONTENT
 
 
 def _rejected_query_routes() -> Iterator[Config]:

@@ -1,9 +1,9 @@
-"""ImportPatients: creates or updates the patients of a batch of records, each on its own."""
+"""ImportPatients and ImportPatientRecords: create or update the patients of a batch of records, each on its own."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from asyncpg import Record as Row
@@ -13,6 +13,7 @@ from gen.pulsetrack.patient.v1 import (
     CreatePatientRequest,
     ImportMode,
     ImportOutcome,
+    ImportPatientRecordsRequest,
     ImportPatientsRequest,
     ImportPatientsResponse,
     ImportResult,
@@ -45,6 +46,7 @@ from services.patient.domain import (
 )
 from services.patient.errors import AlreadyMerged, EmailAlreadyExists, PatientNotFound, RecordNumberAlreadyExists
 from services.patient.grants import ADD_MEMBER
+from services.patient.import_lines import SentRecord, read_lines
 from services.patient.import_statements import (
     COLUMNS,
     FIND_BY_EMAIL,
@@ -60,6 +62,9 @@ _PAUSE = 10
 """After how many records other calls of the process run."""
 
 
+T = TypeVar("T")
+
+
 class _Key(NamedTuple):
     is_number: bool
     text: str
@@ -69,7 +74,7 @@ class _Key(NamedTuple):
 class _Record(NamedTuple):
     position: int
     """The position in the request."""
-    sent: Patient
+    sent: SentRecord
     patient: Patient
     """The patient that the record creates."""
     key: _Key
@@ -92,16 +97,32 @@ class ImportService:
 
     async def import_patients(self, request: ImportPatientsRequest, caller: Caller) -> ImportPatientsResponse:
         """Imports the records of a batch, and returns the result of each."""
+        return await self._import_all(request.patients, SentRecord, request.mode, caller)
+
+    async def import_patient_records(
+        self, request: ImportPatientRecordsRequest, caller: Caller
+    ) -> ImportPatientsResponse:
+        """Imports the lines of a file, and returns the result of each.
+
+        Raises FieldsInvalid for an unknown content type, and for too many lines or none.
+        """
+        lines, read = read_lines(request.records)
+        return await self._import_all(lines, read, request.mode, caller)
+
+    async def _import_all(
+        self, sent: Iterable[T], read: Callable[[T], SentRecord], mode: ImportMode, caller: Caller
+    ) -> ImportPatientsResponse:
+        """Imports records. One that cannot be read is refused."""
         records: list[_Record] = []
         results: Results = {}
-        for position, sent in enumerate(request.patients):
+        for position, each in enumerate(sent):
             try:
-                records.append(_prepare(position, sent))
+                records.append(_prepare(position, read(each)))
             except FieldsInvalid as failure:
                 results[position] = _refuse(failure)
             await _pause(position)
         for part in _split(records):
-            results |= await self._import(part, caller, update=request.mode is ImportMode.UPSERT)
+            results |= await self._import(part, caller, update=mode is ImportMode.UPSERT)
         _record_reads(results.values())
         return ImportPatientsResponse(results=[result for _, result in sorted(results.items())])
 
@@ -147,7 +168,7 @@ class ImportService:
         for count, record in enumerate(sorted(records, key=lambda each: each.key)):
             patient_id = uuid7()
             positions[patient_id] = record.position
-            rows[patient_id] = create_row(record.patient, patient_id, now)
+            rows[patient_id] = create_row(record.patient, patient_id, now, record.sent.resource)
             await _pause(count)
         async with self._db.begin() as tx:
             inserted = await tx.rows(INSERT_PATIENTS, **to_arrays(list(rows.values()), COLUMNS))
@@ -168,9 +189,10 @@ class ImportService:
             return ImportResult(outcome=ImportOutcome.SAME, patient_id=patient_id)
         if not update:
             return _refuse(conflict())
-        record.sent.id = patient_id
+        sent, resource = record.sent
+        sent.id = patient_id
         try:
-            await self._patients.update_patient(UpdatePatientRequest(patient=record.sent), caller, Condition())
+            await self._patients.update(UpdatePatientRequest(patient=sent), caller, Condition(), resource=resource)
         except _REFUSALS as failure:
             return _refuse(failure)
         return ImportResult(outcome=ImportOutcome.UPDATED, patient_id=patient_id)
@@ -182,15 +204,15 @@ async def _pause(count: int) -> None:
         await asyncio.sleep(0)
 
 
-def _prepare(position: int, sent: Patient) -> _Record:
+def _prepare(position: int, sent: SentRecord) -> _Record:
     """Returns the record of a patient in the request. Raises FieldsInvalid, with the violations of CreatePatient."""
     now = datetime.now(UTC)
     found: Mapping[str, str] = {}
     try:
-        validate_message(_CREATE_CODEC.encode(CreatePatientRequest(patient=sent)))
+        validate_message(_CREATE_CODEC.encode(CreatePatientRequest(patient=sent.patient)))
     except FieldsInvalid as failure:
         found = failure.violations
-    patient = normalize_patient(sent, default_registered_date=now.date())
+    patient = normalize_patient(sent.patient, default_registered_date=now.date())
     if violations := {**find_patient_violations(patient, today=latest_date(now)), **found}:
         raise FieldsInvalid(violations)
     number, email = patient.medical_record_number, emails.build_key(patient.email)
@@ -213,7 +235,9 @@ def _split(records: Iterable[_Record]) -> list[list[_Record]]:
 
 def _differs(record: _Record, row: Row) -> bool:
     """Returns whether the record has another value than its patient in a field that the record sets."""
-    merged = merge_patient(to_patient(row), record.sent, None, today=latest_date(datetime.now(UTC)))
+    if record.sent.resource not in (None, row["resource"]):
+        return True
+    merged = merge_patient(to_patient(row), record.sent.patient, None, today=latest_date(datetime.now(UTC)))
     patient = normalize_patient(merged, default_registered_date=row["registered_date"])
     return has_changes(row, to_columns(patient))
 

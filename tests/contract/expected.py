@@ -80,6 +80,7 @@ METHODS = (
     Row("patient", "MergePatients", ADMIN, "POST", "/v1/patients/{id}:merge"),
     Row("patient", "UnmergePatients", ADMIN, "POST", "/v1/patients/{id}:unmerge"),
     Row("patient", "ImportPatients", ADMIN, scope="patients.write"),
+    Row("patient", "ImportPatientRecords", ADMIN, "POST", "/v1/patients:import", scope="patients.write"),
     Row("patient", "ExportPatients", ADMIN, "GET", "/v1/patients:export", streams=True, scope="patients.read"),
     Row("patient", "GetFhirPatient", USERS, "GET", "/fhir/R4/Patient/{id}", scope="patients.read"),
     Row("patient", "FindFhirPatients", USERS, "GET", "/fhir/R4/Patient", scope="patients.read"),

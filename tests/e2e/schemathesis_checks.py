@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 
 from services.auth import checks, password_strength, usernames
 from services.common import text
+from services.common.protobuf.contract import FHIR_LINES, LINES
 from services.common.protobuf.masks import EMPTY_UPDATE
 from services.common.protobuf.violations import REQUIRED
 from services.patient import domain
 from tools.protos import GEN
+
+schemathesis.serializer.alias([LINES, FHIR_LINES], "text/plain")
 
 DOCUMENT: dict[str, Any] = json.loads((GEN / "openapi.json").read_text(encoding="utf-8"))
 OPERATIONS = {op["operationId"]: op for verbs in DOCUMENT["paths"].values() for op in verbs.values()}

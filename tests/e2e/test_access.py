@@ -13,6 +13,7 @@ from services.common.protobuf.contract import SERVICES, Method, all_methods, met
 from tests.e2e.callers import open_tokens
 from tests.e2e.sessions import Session, fill_path
 from tests.harness.client import Client, Rejected, attempt, connect
+from tests.harness.rest_bodies import content_type
 from tools.authorization import CALLER_KINDS, CallerKind, Outcome
 from tools.instance import Instance
 
@@ -47,7 +48,8 @@ def call_grpc(client: Client, method: Method) -> Outcome:
 def call_rest(session: Session, method: Method) -> Outcome:
     """Calls a method with an empty body, or without one."""
     [http] = method.http
-    response = session.request(http.verb, fill_path(http.path), json={} if http.body else None)
+    body = {"json": {}, "headers": content_type(method, http)} if http.body else {}
+    response = session.request(http.verb, fill_path(http.path), **body)
     return STATUSES.get(response.status_code, Outcome.PERMITTED)
 
 

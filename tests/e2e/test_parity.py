@@ -15,6 +15,7 @@ from google.rpc.status_pb2 import Status
 from services.common.protobuf.contract import MAX_MESSAGE_BYTES, PATH_VARIABLE, AccessKind, Method, all_methods
 from tests.e2e.sessions import PASSWORD, Session, a_patient
 from tests.harness.client import Rejected, attempt
+from tests.harness.rest_bodies import content_type
 from tests.harness.rest_errors import read_status
 from tools.instance import Instance
 
@@ -62,6 +63,8 @@ def call_both(session: Session, method: Method, value: str, **query: str) -> tup
     request = method.input()
     if http.body and http.body != "*":
         getattr(request, http.body).SetInParent()
+    if method.takes_raw_body(http):
+        getattr(request, http.body).data = b"{}"
     for variable in PATH_VARIABLE.findall(http.path):
         *outer, field = variable.strip("{}").split("=")[0].split(".")
         holder: Any = request
@@ -71,7 +74,8 @@ def call_both(session: Session, method: Method, value: str, **query: str) -> tup
     for name, text in query.items():
         setattr(request, name, type(getattr(request, name))(text))
     path = PATH_VARIABLE.sub(value, http.path)
-    response = session.request(http.verb, path, json={} if http.body else None, params=query)
+    body = {"json": {}, "headers": content_type(method, http)} if http.body else {}
+    response = session.request(http.verb, path, params=query, **body)
     grpc_error = call_grpc(session, method.path, request.SerializeToString())
     return name_as_in_rest(grpc_error, method, query), parse_response(response)
 

@@ -15,6 +15,7 @@ from services.common.protobuf.contract import SERVICES, Http, Method, all_method
 from tests.envoy.gateway import Gateway, error_reason, method_named
 from tests.envoy.test_json_bodies import PATIENT
 from tests.envoy.test_routes import example_path
+from tests.harness.rest_bodies import content_type
 from tests.harness.waiting import eventually
 
 GETS = [
@@ -71,7 +72,8 @@ def test_second_host_header_is_rejected(gateway: Gateway, second: str) -> None:
 @pytest.mark.parametrize("colon", ["%3A", "%3a"])
 def test_colon_of_custom_method_may_be_escaped(gateway: Gateway, method: Method, http: Http, colon: str) -> None:
     path = example_path(http).replace(":", colon)
-    response = gateway.http.request(http.verb, path, json={}, headers=gateway.bearer)
+    headers = gateway.bearer | content_type(method, http)
+    response = gateway.http.request(http.verb, path, json={}, headers=headers)
     assert response.status_code == 200
     [call] = gateway.received_calls()
     assert call.path == method.path

@@ -10,6 +10,7 @@ import pytest
 
 from services.common.protobuf.contract import SERVICES, AccessKind, Http, Method, all_methods
 from tests.envoy.gateway import Gateway, error_reason, grpc_error_reason, method_named
+from tests.harness.rest_bodies import content_type
 
 METHODS = [pytest.param(method, id=method.name) for method in all_methods()]
 BINDINGS = [
@@ -42,16 +43,16 @@ def test_grpc_call_without_token_is_accepted_only_if_public(gateway: Gateway, me
 
 @pytest.mark.parametrize(("method", "http"), BINDINGS)
 def test_rest_call_with_token_reaches_its_service(gateway: Gateway, method: Method, http: Http) -> None:
-    response = gateway.http.request(
-        http.verb, example_path(http), json={} if http.body else None, headers=gateway.bearer
-    )
+    headers = gateway.bearer | content_type(method, http)
+    response = gateway.http.request(http.verb, example_path(http), json={} if http.body else None, headers=headers)
     assert response.is_success
     assert [call.path for call in gateway.received_calls()] == [method.path]
 
 
 @pytest.mark.parametrize(("method", "http"), BINDINGS)
 def test_rest_call_without_token_is_accepted_only_if_public(gateway: Gateway, method: Method, http: Http) -> None:
-    response = gateway.http.request(http.verb, example_path(http), json={} if http.body else None)
+    headers = content_type(method, http)
+    response = gateway.http.request(http.verb, example_path(http), json={} if http.body else None, headers=headers)
     if method.access.kind is AccessKind.PUBLIC:
         assert response.status_code == 200
         return

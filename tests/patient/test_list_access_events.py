@@ -6,7 +6,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from google.protobuf.json_format import MessageToJson
 
+from gen.google.api import HttpBody
 from gen.pulsetrack.audit.v1 import SearchAccessEventsRequest
 from gen.pulsetrack.patient.v1 import (
     AddCareTeamMemberRequest,
@@ -23,6 +25,7 @@ from gen.pulsetrack.patient.v1 import (
     GetFhirPatientVersionRequest,
     GetPatientAccessRequest,
     GetPatientRequest,
+    ImportPatientRecordsRequest,
     ImportPatientsRequest,
     ListAccessEventsRequest,
     ListCareTeamMembersRequest,
@@ -36,6 +39,7 @@ from gen.pulsetrack.patient.v1 import (
 )
 from services.common.protobuf import contract
 from services.common.protobuf.contract import AccessKind, Method
+from services.patient.domain import PATIENT_CODEC
 from tests.harness.client import Client, Rejected, attempt
 from tests.harness.sql import Sql
 from tests.harness.tokens import ADMIN_ID, USER_ID
@@ -47,6 +51,11 @@ from tests.patient.fhir_resources import create as create_resource
 from tests.patient.fhir_resources import update as update_resource
 
 Call = Callable[[Client, Patient], Any]
+
+
+def _to_line(patient: Patient) -> bytes:
+    """Returns a patient as a line of NDJSON."""
+    return MessageToJson(PATIENT_CODEC.encode(patient), indent=None).encode()
 
 
 def _to_resource(patient: Patient) -> Resource:
@@ -101,6 +110,11 @@ CALLS: dict[str, Call] = {
     "GetFhirPatientVersion": lambda client, patient: client.get_fhir_patient_version(
         GetFhirPatientVersionRequest(id=patient.id, version="1")
     ),
+    "ImportPatientRecords": lambda client, patient: client.import_patient_records(
+        ImportPatientRecordsRequest(
+            records=HttpBody(data=MessageToJson(PATIENT_CODEC.encode(patient), indent=None).encode())
+        )
+    ),
     "CreatePatient": lambda client, patient: client.create_patient(
         CreatePatientRequest(patient=a_patient(email=patient.email))
     ),
@@ -120,6 +134,7 @@ ADMIN_METHODS = (
 WITHOUT_ID = {
     "CreateFhirPatient",
     "CreatePatient",
+    "ImportPatientRecords",
     "ImportPatients",
     "ListPatients",
     "FindFhirPatients",

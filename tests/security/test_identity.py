@@ -10,6 +10,7 @@ import pytest
 from services.common.protobuf.contract import SERVICES, AccessKind, Method, all_methods, methods
 from tests.e2e.sessions import Session, fill_path
 from tests.harness.client import Rejected, attempt, connect
+from tests.harness.rest_bodies import content_type
 from tests.harness.rest_errors import read_reason
 from tools.instance import Instance
 
@@ -48,8 +49,9 @@ def test_identity_headers_do_not_replace_a_token(system: Instance, method: Metho
         response = attempt(lambda: anonymous.client("auth").call(method.path, b"", tuple(SPOOFED.items())))
         assert get_reason(response) == "TOKEN_MISSING"
         for http in method.http:
+            headers = SPOOFED | content_type(method, http)
             rest = anonymous.rest.request(
-                http.verb, fill_path(http.path), headers=SPOOFED, json={} if http.body else None
+                http.verb, fill_path(http.path), headers=headers, json={} if http.body else None
             )
             assert read_reason(rest) == "TOKEN_MISSING"
 
@@ -59,7 +61,8 @@ def test_identity_headers_grant_no_role(user: Session, method: Method) -> None:
     response = attempt(lambda: user.client("auth").call(method.path, b"", tuple(SPOOFED.items())))
     assert get_reason(response) == "ROLE_REQUIRED"
     for http in method.http:
-        rest = user.rest.request(http.verb, fill_path(http.path), headers=SPOOFED, json={} if http.body else None)
+        headers = SPOOFED | content_type(method, http)
+        rest = user.rest.request(http.verb, fill_path(http.path), headers=headers, json={} if http.body else None)
         assert read_reason(rest) == "ROLE_REQUIRED"
 
 

@@ -1,9 +1,10 @@
 """The FHIR API: resources as bodies, and OperationOutcomes as error responses."""
 
+import json
 from copy import deepcopy
 from typing import Any
 
-from services.common.protobuf.contract import FHIR_CONTENT, FHIR_REASON, Http, Method
+from services.common.protobuf.contract import FHIR_CONTENT, FHIR_LINES, FHIR_REASON, LINES, Http, Method
 from tools.openapi.rules import Schema
 
 _PATIENT: Schema = {
@@ -33,6 +34,16 @@ def fhir_body() -> Schema:
         "required": True,
         "content": {kind: {"schema": _resource(), "example": deepcopy(_PATIENT)} for kind in types},
     }
+
+
+def lines_body() -> Schema:
+    """Returns the request body of a method that takes a file with a patient per line."""
+    line = '{"name": "Ana", "email": "ana@clinic.test", "address": "1 High Street", "dateOfBirth": "1980-02-29"}\n'
+    examples = {LINES: line, FHIR_LINES: f"{json.dumps(_PATIENT)}\n"}
+    content = {
+        kind: {"schema": {"type": "string", "pattern": r"\S"}, "example": example} for kind, example in examples.items()
+    }
+    return {"required": True, "content": content}
 
 
 def fhir_success(method: Method, http: Http) -> Schema:

@@ -12,7 +12,7 @@ from services.common.protobuf.contract import PATH_VARIABLE, RAW_BODY, AccessKin
 from tools.openapi.comments import Comments, first_sentence
 from tools.openapi.conditions import condition_parameters, etag_headers, not_modified
 from tools.openapi.errors import Responses
-from tools.openapi.fhir import fhir_body, fhir_success
+from tools.openapi.fhir import fhir_body, fhir_success, lines_body
 from tools.openapi.rules import Schema, examples, rules_of
 from tools.openapi.schemas import Schemas, Use, is_required
 from tools.openapi.security import BEARER, OAUTH
@@ -92,7 +92,7 @@ class Operations:
 
     def _body(self, method: Method, http: Http) -> Schema:
         if method.takes_raw_body(http):
-            return fhir_body()
+            return fhir_body() if method.is_fhir else lines_body()
         message: Any = method.input.DESCRIPTOR
         if http.body == "*":
             use, without = Use.REQUEST, frozenset(_path_variables(http))

@@ -54,6 +54,9 @@ FHIR_CONTENT = "application/fhir+json"
 FHIR_REASON = "urn:pulsetrack:reason"
 """The system of the codes of an OperationOutcome that are reasons of errors."""
 
+LINES, FHIR_LINES = "application/x-ndjson", "application/fhir+ndjson"
+"""The content types of files with an object per line: JSON of the API, and resources of FHIR."""
+
 RAW_BODY = "google.api.HttpBody"
 """The message whose REST form is not JSON of its fields, but the bytes that it contains."""
 

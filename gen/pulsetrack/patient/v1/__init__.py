@@ -31,6 +31,7 @@ __all__ = (
     "GetPatientRequest",
     "ImportMode",
     "ImportOutcome",
+    "ImportPatientRecordsRequest",
     "ImportPatientsRequest",
     "ImportPatientsResponse",
     "ImportResult",
@@ -892,6 +893,32 @@ class GetPatientRequest(betterproto2.Message):
 
 default_message_pool.register_message(
     "pulsetrack.patient.v1", "GetPatientRequest", GetPatientRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ImportPatientRecordsRequest(betterproto2.Message):
+    """
+    Request message for ImportPatientRecords.
+    """
+
+    records: "___google__api__.HttpBody | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    The file: 1 to 500 lines. Empty lines are ignored.
+    """
+
+    mode: "ImportMode" = betterproto2.field(
+        2, betterproto2.TYPE_ENUM, default_factory=lambda: ImportMode(0)
+    )
+    """
+    As in ImportPatientsRequest.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "ImportPatientRecordsRequest", ImportPatientRecordsRequest
 )
 
 
