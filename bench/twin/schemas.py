@@ -122,6 +122,7 @@ class Patient(Schema):
     update_time: datetime
     etag: str
     restricted: bool = False
+    merged_into: str = ""
 
 
 class PatientPage(Schema):
