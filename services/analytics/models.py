@@ -153,7 +153,7 @@ UPSERT_PATIENTS = Statement(
 )
 _ids = bindparam("ids", type_=ARRAY(Uuid))
 FIND_ERASED = Statement(select(patients.c.patient_id).where(patients.c.patient_id == any_(_ids), patients.c.erased))
-# Sees all events: receiving an event erases data, whoever may see the patient.
+# Sees all events: an erasure does not depend on who may see the patient.
 ERASE_EVENTS = Statement(
     see_all(update(events))
     .where(events.c.patient_id == any_(_ids), events.c.payload != literal(b""))

@@ -8,7 +8,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from envoy.fhir import takes_any_query
 from envoy.oauth import FORM_CONTENT
-from services.common.protobuf.contract import PATH_VARIABLE, RAW_BODY, AccessKind, Http, Method
+from services.common.protobuf.contract import LINES, PATH_VARIABLE, RAW_BODY, AccessKind, Http, Method
 from tools.openapi.comments import Comments, first_sentence
 from tools.openapi.conditions import condition_parameters, etag_headers, not_modified
 from tools.openapi.errors import Responses
@@ -18,7 +18,6 @@ from tools.openapi.schemas import Schemas, Use, is_required
 from tools.openapi.security import BEARER, OAUTH
 
 JSON = "application/json"
-JSON_LINES = "application/x-ndjson"
 
 _MASK = "google.protobuf.FieldMask"
 
@@ -114,7 +113,7 @@ class Operations:
         schema = self._schemas.message(message, Use.RESPONSE)
         if method.streams:
             description += " The response is a stream of newline-delimited JSON objects, one for each message."
-        return {"description": description, "content": {JSON_LINES if method.streams else JSON: {"schema": schema}}}
+        return {"description": description, "content": {LINES if method.streams else JSON: {"schema": schema}}}
 
 
 def template_path(http: Http) -> str:

@@ -1,4 +1,4 @@
-// What is shown of a patient who is deleted, or merged into another one.
+// The view of a patient that is deleted, or merged into another one.
 
 import { isoMinute, toDate } from "../format";
 import type { Patient } from "../gen/pulsetrack/patient/v1/patient_pb";
