@@ -992,13 +992,14 @@ class ImportResult(betterproto2.Message):
     Why the record was refused, as in the `ErrorInfo` of CreatePatient or UpdatePatient: FIELDS_INVALID,
     EMAIL_ALREADY_EXISTS, RECORD_NUMBER_ALREADY_EXISTS or ROLE_REQUIRED. Empty if it was not refused. If the patient with
     the key is deleted or merged, or the caller has no access to it, the reason is that its email address or number exists.
+    For a FHIR resource, it can also be RESOURCE_MALFORMED or RESOURCE_UNPROCESSABLE.
     """
 
     violations: "list[ImportViolation]" = betterproto2.field(
         4, betterproto2.TYPE_MESSAGE, repeated=True
     )
     """
-    The invalid fields, if the reason is FIELDS_INVALID.
+    The invalid fields, or elements of a FHIR resource. The field `record` stands for a line that could not be read.
     """
 
 
