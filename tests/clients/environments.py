@@ -60,7 +60,12 @@ def build_wheel(folder: Path) -> Path:
 
 
 def typescript_packages() -> Path:
-    """Returns the folder of the packages of clients/typescript/package-lock.json."""
+    """Returns the folder of the packages of the TypeScript client."""
+    return npm_packages(ROOT / "clients" / "typescript")
+
+
+def npm_packages(folder: Path) -> Path:
+    """Returns the folder of the packages in a folder's package-lock.json. The name of the folder must be unique."""
 
     def install(target: Path, lock: Path) -> None:
         target.mkdir(exist_ok=True)
@@ -69,7 +74,7 @@ def typescript_packages() -> Path:
         options = ("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
         execute("node", str(_NPM), "ci", *options, folder=target)
 
-    return _install_once(ROOT / "clients" / "typescript" / "package-lock.json", install) / "node_modules"
+    return _install_once(folder / "package-lock.json", install) / "node_modules"
 
 
 def _install_once(lock: Path, install: Callable[[Path, Path], None]) -> Path:

@@ -13,7 +13,7 @@ from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 _TOGETHER = (
     ("e2e/test_faults.py", "e2e/test_watch_faults.py", "security/test_leaked_key.py"),  # the fixture `expendable`
-    ("e2e/", "clients/", "console/", "contract/", "requests/", "security/"),  # the fixture `system`
+    ("e2e/", "clients/", "console/", "contract/", "fhir/", "requests/", "security/"),  # the fixture `system`
     ("common/observability/",),  # another `system`
     ("deploy/compose/",),  # another `system`, in containers
     ("infrastructure/",),  # the templates
