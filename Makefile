@@ -114,11 +114,11 @@ restore: $(READY) ## Restore a backup into an empty place (FROM=its folder, SECR
 	@$(BIN)/python -m tools.backup restore --from '$(or $(FROM),$(error Set FROM to the folder of a backup))' \
 		$(if $(COMPOSE),--compose) $(if $(SECRETS),--secrets '$(SECRETS)') $(if $(KEY),--key '$(KEY)')
 
-import: $(CLIENT) ## Import patients from a CSV or NDJSON file into the running system (FILE=..., OPTIONS=--help)
-	@$(BIN)/python -m tools.transfer build/client/bin/pulsetrack import '$(or $(FILE),$(error Set FILE to a file of patients))' $(OPTIONS)
+import: $(CLIENT) ## Import patients from a CSV, NDJSON or FHIR NDJSON file into the running system (FILE=..., FORMAT=csv|ndjson|fhir, OPTIONS=--help)
+	@$(BIN)/python -m tools.transfer build/client/bin/pulsetrack import '$(or $(FILE),$(error Set FILE to a file of patients))' $(if $(FORMAT),--format '$(FORMAT)') $(OPTIONS)
 
-export: $(CLIENT) ## Export all patients of the running system to a new CSV or NDJSON file (FILE=..., OPTIONS=--help)
-	@$(BIN)/python -m tools.transfer build/client/bin/pulsetrack export '$(or $(FILE),$(error Set FILE to a new file))' $(OPTIONS)
+export: $(CLIENT) ## Export all patients of the running system to a new CSV or NDJSON file (FILE=..., FORMAT=csv|ndjson, OPTIONS=--help)
+	@$(BIN)/python -m tools.transfer build/client/bin/pulsetrack export '$(or $(FILE),$(error Set FILE to a new file))' $(if $(FORMAT),--format '$(FORMAT)') $(OPTIONS)
 
 synth: $(DEPLOY) ## Generate and check the CloudFormation templates of all environments; needs no account
 	@$(BIN)/python -m infrastructure synth

@@ -119,3 +119,24 @@ def test_batch_for_which_the_server_needs_too_long_is_divided() -> None:
     work, _ = run(islice(records(), 500), create_send(patients, ImportMode.IMPORT_MODE_UPSERT))
     assert work.counts == {"created": 500}
     assert sizes == [500, 250, 125, 125, 250, 125, 125]
+
+
+def test_batch_of_large_resources_is_divided() -> None:
+    sent: list[Sequence[bytes]] = []
+
+    class FhirPatients(Patients):
+        async def import_resources(
+            self,
+            lines: Sequence[bytes],
+            mode: ImportMode.ValueType,
+            *,
+            timeout: float | None = None,  # noqa: ASYNC109
+        ) -> Sequence[ImportResult]:
+            sent.append(lines)
+            return [ImportResult(outcome=ImportOutcome.IMPORT_OUTCOME_CREATED)] * len(lines)
+
+    large = [Record(line, {}, resource=f"{line:065536}".encode()) for line in range(100)]
+    work, _ = run(iter(large), create_send(FhirPatients.__new__(FhirPatients), ImportMode.IMPORT_MODE_UPSERT))
+    assert work.counts == {"created": 100}
+    assert [len(lines) for lines in sent] == [25, 25, 25, 25]
+    assert [line for lines in sent for line in lines] == [record.resource for record in large]

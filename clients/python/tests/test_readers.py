@@ -195,3 +195,12 @@ def test_guard_protects_from_formulas() -> None:
     text = io.StringIO(newline="")
     write_csv(text, guard=True)(PATIENTS[2])
     assert "'=HYPERLINK(1)" in text.getvalue()
+
+
+def test_fhir_resources_are_kept_as_they_are_in_the_file() -> None:
+    line = '{"resourceType": "Patient", "id": "7", "extension": [{"url": "urn:x", "valueDecimal": 1.50}]}'
+    ana, broken, other = read_ndjson(io.StringIO(f"{line}\n\n{{\n[]"), fhir=True)
+    assert (ana.line, ana.key, ana.resource, ana.patient) == (1, "7", line.encode(), None)
+    assert (broken.line, broken.resource) == (3, b"")
+    assert broken.violation
+    assert (other.key, other.resource, other.violation) == ("", b"[]", None)

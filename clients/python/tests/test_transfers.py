@@ -147,6 +147,48 @@ def test_refused_record_has_the_reason_and_the_invalid_fields(
     assert refused["record"]["email"] == ali["email"]
 
 
+def write_fhir(file: Path, patients: list[PatientFields]) -> list[object]:
+    """Writes patients as FHIR resources with an element that a record does not have, and returns them."""
+    resources: list[object] = [
+        {
+            "resourceType": "Patient",
+            "id": fields["email"],
+            "name": [{"text": fields["name"]}],
+            "telecom": [{"system": "email", "value": fields["email"]}],
+            "address": [{"text": fields["address"]}],
+            "birthDate": fields["date_of_birth"],
+            "maritalStatus": {"text": "married"},
+        }
+        for fields in patients
+    ]
+    file.write_text("\n".join(map(json.dumps, resources)), encoding="utf-8")
+    return resources
+
+
+def test_file_of_fhir_resources_is_recognized_and_imported(run: Run, tmp_path: Path) -> None:
+    patients, file = some_patients(), tmp_path / "patients.ndjson"
+    write_fhir(file, patients)
+    assert counts(run("import", str(file))) == {"created": 2}
+    assert counts(run("import", "--format", "fhir", str(file))) == {"same": 2}
+    [line] = run("patients", "list", "--query", patients[0]["email"], "--output", "json").splitlines()
+    assert json.loads(line)["address"] == patients[0]["address"]
+
+
+def test_refused_fhir_resource_is_reported_as_it_was(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ana, ali = some_patients()
+    ali["name"] = "\ud800"
+    file = tmp_path / "patients.ndjson"
+    [_, sent] = write_fhir(file, [ana, ali])
+    with pytest.raises(SystemExit, match="refused"):
+        main(["import", str(file)])
+    assert counts(capsys.readouterr().out) == {"created": 1, "refused": 1}
+    refused = json.loads((tmp_path / "patients.ndjson.refused.ndjson").read_text(encoding="utf-8"))
+    assert (refused["line"], refused["key"], refused["reason"]) == (2, ali["email"], "RESOURCE_MALFORMED")
+    assert refused["record"] == sent
+
+
 def test_killed_import_is_run_again_without_doubles(run: Run, tmp_path: Path) -> None:
     word = uuid4().hex
     born = "1980-02-29"

@@ -60,7 +60,7 @@ class Import:
             for record in batch:
                 if record.violation:
                     self._add(record, Result(REFUSED, "RECORD_UNREADABLE", [record.violation]))
-            readable = [record for record in batch if record.patient]
+            readable = [record for record in batch if not record.violation]
             results = await send(readable) if readable else ()
             for record, result in zip(readable, results, strict=True):
                 self._add(record, result)

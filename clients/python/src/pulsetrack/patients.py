@@ -5,6 +5,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, TypedDict, Unpack
 from uuid import uuid4
 
+from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from pulsetrack.calls import Caller
@@ -14,6 +15,7 @@ from pulsetrack.patient.v1.patient_pb2 import (
     ExportPatientsRequest,
     GetPatientRequest,
     ImportMode,
+    ImportPatientRecordsRequest,
     ImportPatientsRequest,
     ImportResult,
     ListPatientRevisionsRequest,
@@ -30,6 +32,7 @@ from pulsetrack.patient.v1.patient_pb2 import (
 if TYPE_CHECKING:  # declared only in the type stubs
     from pulsetrack.patient.v1.patient_pb2_grpc import PatientServiceAsyncStub
 
+_FHIR_LINES = "application/fhir+ndjson"
 _PAGE_SIZE = 200
 _SILENCE = 45
 """Seconds without a message after which a stream begins again. A watch has one at least every 15 seconds."""
@@ -107,6 +110,15 @@ class Patients:
         """Creates or updates up to 500 patients by their keys. Returns a result for each. Can be repeated."""
         request = ImportPatientsRequest(patients=patients, mode=mode)
         response = await self._caller.call(self.stub.ImportPatients, request, timeout=timeout, idempotent=True)
+        return response.results
+
+    async def import_resources(
+        self, lines: Sequence[bytes], mode: ImportMode.ValueType, *, timeout: float | None = None
+    ) -> Sequence[ImportResult]:
+        """Creates or updates up to 500 patients as `import_batch` does, from FHIR resources of which each is a line."""
+        records = HttpBody(content_type=_FHIR_LINES, data=b"\n".join(lines))
+        request = ImportPatientRecordsRequest(records=records, mode=mode)
+        response = await self._caller.call(self.stub.ImportPatientRecords, request, timeout=timeout, idempotent=True)
         return response.results
 
     async def export(self, **filters: Unpack[ExportFilter]) -> AsyncGenerator[Patient, None]:

@@ -40,13 +40,25 @@ class Record:
     content: object
     """What the file contains, for a report."""
     patient: Patient | None = None
+    resource: bytes = b""
+    """The line of the patient, if it is a FHIR resource: the server reads it."""
     violation: FieldViolation | None = None
     """Why the record is not a patient."""
 
     @property
     def key(self) -> str:
-        """The value that identifies the patient in an import: the record number, or the email address without one."""
-        return self.patient.medical_record_number or self.patient.email if self.patient else ""
+        """The value that identifies the patient in an import: the record number, or the email address without one.
+
+        Only the server knows that of a FHIR resource. Its key is the id in the file.
+        """
+        if self.patient:
+            return self.patient.medical_record_number or self.patient.email
+        return str(self.content.get("id", "")) if isinstance(self.content, dict) and self.resource else ""
+
+    @property
+    def size(self) -> int:
+        """The number of bytes that are sent."""
+        return self.patient.ByteSize() if self.patient else len(self.resource)
 
 
 def check_encoding(path: Path, encoding: str) -> None:
@@ -85,19 +97,19 @@ def read_lines(text: TextIO) -> Iterator[str]:
         yield line
 
 
-def read_ndjson(text: TextIO) -> Iterator[Record]:
-    """Yields the records of a file with a JSON object per line, as in ProtoJSON. Raises FileError."""
+def read_ndjson(text: TextIO, *, fhir: bool = False) -> Iterator[Record]:
+    """Yields the records of a file with a JSON object per line, as in ProtoJSON or FHIR. Raises FileError."""
     for number, line in enumerate(read_lines(text), 1):
         if line.strip():
             try:
                 content = json.loads(line, object_pairs_hook=_read_pairs)
-                patient = _read_object(content)
+                patient = None if fhir else _read_object(content)
             except InvalidRecord as error:
                 yield Record(number, line.strip(), violation=error.violation)
             except (ValueError, RecursionError, ParseError) as error:
                 yield Record(number, line.strip(), violation=FieldViolation("", str(error)))
             else:
-                yield Record(number, content, patient)
+                yield Record(number, content, patient, line.strip().encode() if fhir else b"")
 
 
 def write_ndjson(text: TextIO) -> Callable[[Patient], object]:

@@ -25,6 +25,10 @@ ENCODINGS = ("utf-8", "windows-1252")
 _GUARD = "begin values that a spreadsheet would evaluate as formulas with an apostrophe, which changes them"
 _MODE = "create: refuse records that would change a patient (default); upsert: change the patient"
 _MODES = {"create": "IMPORT_MODE_CREATE_ONLY", "upsert": "IMPORT_MODE_UPSERT"}
+_FORMATS = ("csv", "ndjson", "fhir")
+_FORMAT = "default: csv if the name ends in .csv; fhir if the first line is a FHIR resource; or ndjson"
+_MAX_BYTES = 3 << 20
+"""The size of a batch. The server accepts messages of 4 MiB."""
 _TIMEOUT = 120
 """Seconds in which a batch is repeated, for example while a service restarts."""
 
@@ -38,9 +42,10 @@ async def import_file(arguments: argparse.Namespace) -> None:
     report = path.with_name(f"{path.name}.refused.ndjson")
     mapping = read_mapping(arguments.mapping) if arguments.mapping else {}
     check_encoding(path, arguments.encoding)
+    kind = arguments.format or _detect_format(path, arguments.encoding)
     with open_text(path, arguments.encoding) as text, _open_private(report) as refused, _show(path) as show:
         work = Import(refused, lambda counts: show(counts, text.buffer.tell()))
-        records = read_csv(text, mapping) if _is_table(path) else read_ndjson(text)
+        records = read_csv(text, mapping) if kind == "csv" else read_ndjson(text, fhir=kind == "fhir")
         if arguments.dry_run:
             await work.run(records, _check)
         else:
@@ -59,7 +64,8 @@ async def export_file(arguments: argparse.Namespace) -> None:
     part = path.with_name(f"{path.name}.part")
     counts = Counter[str]()
     with _open_private(part) as text, _show() as show:
-        write = write_csv(text, guard=arguments.guard_formulas) if _is_table(path) else write_ndjson(text)
+        is_table = (arguments.format or _format_by_name(path)) == "csv"
+        write = write_csv(text, guard=arguments.guard_formulas) if is_table else write_ndjson(text)
         async with connect_stored() as client, aclosing(client.patients.export()) as patients:
             async for patient in patients:
                 write(patient)
@@ -72,30 +78,36 @@ async def export_file(arguments: argparse.Namespace) -> None:
 def add_commands(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> None:
     """Adds the commands to the parser."""
     importing = add("import", import_file, "Import patients from a file")
-    importing.add_argument(
-        "file", type=_readable, help="CSV if its name ends in .csv, otherwise a JSON object per line"
-    )
+    importing.add_argument("file", type=_readable, help="a file of patients")
+    importing.add_argument("--format", choices=_FORMATS, help=_FORMAT)
     importing.add_argument("--mapping", type=_readable, help="a YAML file that maps headers of a CSV file to fields")
     importing.add_argument("--encoding", choices=ENCODINGS, default=ENCODINGS[0], help="default: %(default)s")
     importing.add_argument("--mode", choices=_MODES, default="create", help=_MODE)
     importing.add_argument("--dry-run", action="store_true", help="only read the file")
     exporting = add("export", export_file, "Export all patients to a file")
-    exporting.add_argument("file", type=Path, help="CSV if its name ends in .csv, otherwise a JSON object per line")
+    exporting.add_argument("file", type=Path, help="a new file")
+    exporting.add_argument("--format", choices=_FORMATS[:2], help="default: csv if the name ends in .csv, or ndjson")
     exporting.add_argument("--guard-formulas", action="store_true", help=_GUARD)
 
 
 def create_send(patients: Patients, mode: ImportMode.ValueType) -> Send:
-    """Returns the function that imports a batch. It divides a batch for which a busy server needs too long."""
+    """Returns the function that imports a batch. It divides one that is too large or takes a busy server too long."""
 
     async def send(records: Sequence[Record]) -> Sequence[Result]:
-        batch = [record.patient for record in records if record.patient]
-        try:
-            return [_read_result(each) for each in await patients.import_batch(batch, mode, timeout=_TIMEOUT)]
-        except DeadlineExceeded as error:
-            if error.reason != "CALL_TOO_SLOW" or len(records) == 1:
-                raise
+        if len(records) == 1 or sum(record.size for record in records) <= _MAX_BYTES:
+            try:
+                return [_read_result(each) for each in await call(records)]
+            except DeadlineExceeded as error:
+                if error.reason != "CALL_TOO_SLOW" or len(records) == 1:
+                    raise
         half = len(records) // 2
         return [*await send(records[:half]), *await send(records[half:])]
+
+    async def call(records: Sequence[Record]) -> Sequence[ImportResult]:
+        if lines := [record.resource for record in records if record.resource]:
+            return await patients.import_resources(lines, mode, timeout=_TIMEOUT)
+        batch = [record.patient for record in records if record.patient]
+        return await patients.import_batch(batch, mode, timeout=_TIMEOUT)
 
     return send
 
@@ -109,8 +121,16 @@ async def _check(records: Sequence[Record]) -> Sequence[Result]:
     return [Result("readable")] * len(records)
 
 
-def _is_table(path: Path) -> bool:
-    return path.suffix.lower() == ".csv"
+def _format_by_name(path: Path) -> str:
+    return "csv" if path.suffix.lower() == ".csv" else "ndjson"
+
+
+def _detect_format(path: Path, encoding: str) -> str:
+    if (found := _format_by_name(path)) == "csv":
+        return found
+    with open_text(path, encoding) as text:
+        first = next(read_ndjson(text, fhir=True), None)
+    return "fhir" if first and isinstance(first.content, dict) and "resourceType" in first.content else found
 
 
 def _readable(name: str) -> Path:
@@ -122,7 +142,8 @@ def _readable(name: str) -> Path:
 def _open_private(path: Path) -> TextIO:
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)
-    return path.open("w", encoding="utf-8", newline="")
+    # A surrogate, which a refused record can contain, is written as its escape in JSON.
+    return path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
 
 
 @contextmanager
