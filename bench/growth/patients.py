@@ -9,6 +9,7 @@ from bench.growth.cases import Cases, Read
 from gen.pulsetrack.patient.v1 import ListPatientsRequest, Patient, Sex
 from services.common.postgres.database import Database
 from services.patient.duplicates import read_candidates
+from services.patient.exports import READ_PAGE
 from services.patient.listing import build_listing, normalize_order
 
 _FILL: Final = (
@@ -32,8 +33,10 @@ _FILL: Final = (
     " FROM people JOIN names ON names.rank = name JOIN surnames ON surnames.rank = surname,"
     " LATERAL (SELECT timestamptz '2024-01-01Z' + number * interval '20 s' AS time,"
     " 'user' || number || '@clinic.test' AS email) AS derived ORDER BY number",
+    "INSERT INTO revisions (patient_id, revision, actor_id, occur_time, type, patient)"
+    " SELECT id, 1, '', create_time, 1, message FROM patients ORDER BY create_time",
 )
-"""Patients with the names of people: few names are frequent, most are rare. 2% are deleted."""
+"""Patients with the names of people: few names are frequent, most are rare. 2% are deleted. Each has one revision."""
 
 _NOTE: Final = """\
 These reads grow more than twice, up to a bound of 30,000 examined patients, or 10,000 in orders other than by create
@@ -97,6 +100,10 @@ def _find_duplicates(name: str) -> Read:
     return read
 
 
+async def _export_page(db: Database) -> None:
+    await db.rows(READ_PAGE, after=UUID(int=0), transaction=2**62, position=0)
+
+
 PATIENTS: Final = Cases(
     service="patient",
     fill=_FILL,
@@ -105,6 +112,7 @@ PATIENTS: Final = Cases(
     | {
         "duplicates, frequent name and surname": _find_duplicates("Ana Silva"),
         "duplicates, rare name": _find_duplicates("Zoe Nosuchname"),
+        "export, 500 patients": _export_page,
     },
     note=_NOTE,
 )
