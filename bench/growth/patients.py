@@ -48,7 +48,9 @@ time:
 - A frequent surname by name. The matches are far down the order, and no index contains the words in the order of the
   names. [ADR 53](adr/0053-bound-what-a-list-examines.md) compares a table of words, which each create would pay for.
 - The patients who were registered first, newest first. An index is sorted by the registered date or by the create time.
-  One of both would still be read to its end if it must be sorted by the other, so it would only move the bound."""
+  One of both would still be read to its end if it must be sorted by the other, so it would only move the bound.
+- Duplicates, which search the words of a name and the parts of a phone number in the same index. At most 1,000 patients
+  with the same date of birth and 300 with the same words are compared."""
 
 _REQUESTS: Final[Mapping[str, ListPatientsRequest]] = {
     "list": ListPatientsRequest(),
