@@ -131,8 +131,8 @@ def _build_age_band(number: int, count: int) -> AgeBand:
 
 
 def _parse_date(text: str) -> date | None:
-    """Returns a date, or None if the text is not a date. A patient without a date is counted, but in no age band."""
+    """Returns a date, the first day of a year or month, or None. Patients without a date are counted in no age band."""
     try:
-        return date.fromisoformat(text)
+        return date.fromisoformat(f"{text}-01-01"[: max(10, len(text))])
     except ValueError:
         return None

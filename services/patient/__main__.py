@@ -24,8 +24,9 @@ from services.common.settings import SettingsWithKafka
 from services.patient.changes import TOPIC
 from services.patient.delivery import BillingAccounts, CareTeamMail, EventsTopic
 from services.patient.erasures import Eraser
+from services.patient.listing import CONCURRENT_SEARCHES
 from services.patient.models import AUDIT, known_topics, outbox_rows
-from services.patient.service import CONCURRENT_SEARCHES, PatientService
+from services.patient.service import PatientService
 from services.patient.servicers import create_servicers
 from services.patient.watch import HEARTBEAT_SECONDS
 

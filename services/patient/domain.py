@@ -1,6 +1,7 @@
 """Decisions about patient records that need no database."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -12,8 +13,9 @@ from services.common.audit.tables import split_call
 from services.common.errors import FieldsInvalid
 from services.common.protobuf import codec, contract
 from services.common.protobuf.masks import ALL, EMPTY_UPDATE, find_mask_violation, select_updated_fields
-from services.common.protobuf.violations import NOT_A_DATE, REQUIRED
+from services.common.protobuf.violations import NOT_A_DATE, NOT_A_PARTIAL_DATE, REQUIRED
 from services.common.text import find_violation, fold_case
+from services.patient.periods import format_period, parse_first_day, parse_period
 
 PATIENT_CODEC = codec.codec_of(Patient)
 
@@ -22,7 +24,11 @@ _REQUIRED = contract.required_fields(_DESCRIPTOR)
 _READ_ONLY = {*contract.output_only_fields(_DESCRIPTOR), "etag"}
 _WRITABLE = tuple(field.name for field in _DESCRIPTOR.fields if field.name not in _READ_ONLY)
 _TEXTS = ("name", "email", "address", "phone", "medical_record_number")
-_DATES = ("date_of_birth", "registered_date")
+_DATES: Mapping[str, tuple[Callable[[str], date], str]] = {
+    "date_of_birth": (parse_first_day, NOT_A_PARTIAL_DATE),
+    "registered_date": (date.fromisoformat, NOT_A_DATE),
+}
+"""The functions that parse dates, and the violations of those that they cannot parse."""
 _EARLIEST_TIME_ZONE = timedelta(hours=14)
 _COPIED_BY_BILLING = ("name", "email", "restricted")
 
@@ -43,8 +49,8 @@ def normalize_patient(patient: Patient, *, default_registered_date: date) -> Pat
     """
     values = {name: getattr(patient, name) for name in _WRITABLE}
     default = default_registered_date.isoformat()
-    if is_calendar_date(patient.date_of_birth):
-        default = max(default, patient.date_of_birth)
+    with suppress(ValueError):
+        default = max(default, parse_first_day(patient.date_of_birth).isoformat())
     values["registered_date"] = values["registered_date"] or default
     return Patient(**values)
 
@@ -63,7 +69,8 @@ def find_patient_violations(patient: Patient, *, today: date, current: Patient |
     """
     violations = {name: REQUIRED for name in _REQUIRED if not getattr(patient, name)}
     violations |= _find_text_violations(patient, current)
-    violations |= {name: NOT_A_DATE for name in _DATES if not _is_empty_or_date(getattr(patient, name))}
+    dates = ((name, getattr(patient, name), *rule) for name, rule in _DATES.items())
+    violations |= {name: text for name, value, parse, text in dates if value and not _can_parse(parse, value)}
     if not violations.keys() & {*_DATES}:
         violations |= _find_date_violations(patient, current, today)
     return {f"patient.{name}": text for name, text in violations.items()}
@@ -81,6 +88,7 @@ def find_change_violations(change: Patient, mask: Iterable[str] | None, *, today
 
 
 def _find_date_violations(patient: Patient, current: Patient | None, today: date) -> dict[str, str]:
+    """Compares dates as text: a year or month precedes all of its days."""
     if current and all(getattr(patient, name) == getattr(current, name) for name in _DATES):
         return {}
     if patient.date_of_birth > today.isoformat():
@@ -115,12 +123,14 @@ def _select_updated_fields(mask: Iterable[str] | None, change: Patient) -> set[s
 def to_columns(patient: Patient) -> dict[str, Any]:
     """Returns the columns for the writable fields of a patient."""
     number = patient.medical_record_number
+    born = parse_period(patient.date_of_birth)
     return {
         "name": patient.name,
         "email": patient.email,
         "email_key": emails.build_key(patient.email),
         "address": patient.address,
-        "date_of_birth": date.fromisoformat(patient.date_of_birth),
+        "date_of_birth": born.first,
+        "last_date_of_birth": None if born.last == born.first else born.last,
         "registered_date": date.fromisoformat(patient.registered_date),
         "phone": patient.phone,
         "sex": int(patient.sex),
@@ -158,11 +168,7 @@ def is_relevant_to_billing(row: Mapping[str, Any], before: Mapping[str, Any] | N
 
 def is_calendar_date(text: str) -> bool:
     """Returns whether text in the form YYYY-MM-DD is a calendar date."""
-    try:
-        date.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
+    return _can_parse(date.fromisoformat, text)
 
 
 def to_patient(row: Mapping[str, Any]) -> Patient:
@@ -172,7 +178,7 @@ def to_patient(row: Mapping[str, Any]) -> Patient:
         name=row["name"],
         email=row["email"],
         address=row["address"],
-        date_of_birth=row["date_of_birth"].isoformat(),
+        date_of_birth=format_period(row["date_of_birth"], row["last_date_of_birth"]),
         registered_date=row["registered_date"].isoformat(),
         phone=row["phone"],
         sex=Sex(row["sex"]),
@@ -212,5 +218,9 @@ def _find_text_violations(patient: Patient, current: Patient | None) -> dict[str
     return violations
 
 
-def _is_empty_or_date(text: str) -> bool:
-    return not text or is_calendar_date(text)
+def _can_parse(parse: Callable[[str], date], text: str) -> bool:
+    try:
+        parse(text)
+    except ValueError:
+        return False
+    return True

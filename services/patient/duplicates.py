@@ -1,7 +1,6 @@
 """The RPC that finds patients that may be the same person."""
 
 from collections.abc import Iterable
-from datetime import date
 from functools import cache
 from itertools import chain
 from typing import Any
@@ -19,6 +18,7 @@ from services.common.postgres.statement import Statement
 from services.patient.domain import to_patient
 from services.patient.errors import PatientNotFound
 from services.patient.models import PATIENT, VISIBLE_PATIENTS, patients
+from services.patient.periods import parse_period
 from services.patient.similarity import compare_patients
 from services.patient.words import MAX_WORDS, build_patterns, to_stored_words
 
@@ -26,7 +26,7 @@ MAX_DUPLICATES = 20
 _LIKELY = 0.5
 """The score from which patients may be the same person."""
 _WITH_DATE = 1000
-"""The number of patients with the same date of birth that are compared."""
+"""The number of patients that may be born on the same day that are compared, and of those with a partial date."""
 _WITH_WORDS = 300
 """The number of patients with the same phone number, and of those with all words of the name, that are compared."""
 _COMPARED = 100
@@ -63,10 +63,14 @@ async def read_candidates(db: Database, patient: Patient) -> list[Patient]:
     """Returns the patients that are compared with a patient in all fields."""
     patterns = [build_patterns(text).part[:MAX_WORDS] for text in (patient.name, patient.phone)]
     words = {f"word_{number}": word for number, word in enumerate(chain(*patterns))}
+    born = parse_period(patient.date_of_birth)
     rows = await db.rows(
         _compile(*map(len, patterns)),
         id=patient.id,
-        date_of_birth=date.fromisoformat(patient.date_of_birth),
+        first=born.first,
+        last=born.last,
+        month=born.first.replace(day=1),
+        year=born.first.replace(month=1, day=1),
         name=to_stored_words(patient.name),
         **words,
     )
@@ -88,8 +92,10 @@ def _rank(patient: Patient, candidates: Iterable[Patient]) -> list[Duplicate]:
 def _compile(words: int, numbers: int) -> Statement:
     """Returns the statement that selects candidates, for the number of words of the name and of the phone number."""
     likes = [patients.c.words.like(_select(f"word_{number}", Text)) for number in range(words + numbers)]
-    is_born = patients.c.date_of_birth == _select("date_of_birth", Date)
-    groups = [_select_ids(_WITH_DATE, is_born).order_by(patients.c.date_of_birth)]
+    born = patients.c.date_of_birth
+    first, last, month, year = (_select(name, Date) for name in ("first", "last", "month", "year"))
+    within, around = (born >= first, born <= last), (born.in_([month, year]), patients.c.last_date_of_birth >= last)
+    groups = [_select_ids(_WITH_DATE, *each).order_by(born) for each in (within, around)]
     groups += [_select_ids(_WITH_WORDS, *group) for group in (likes[:words], likes[words:]) if group]
     ids = union(*(select(group.subquery().c.id) for group in groups)).subquery("candidates")
     similarity = func.strict_word_similarity(bindparam("name", type_=Text), patients.c.words)

@@ -6,7 +6,7 @@ from datetime import date
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from sqlalchemy import Boolean, Date, SmallInteger, bindparam, literal_column, select
+from sqlalchemy import Boolean, Date, SmallInteger, bindparam, func, literal_column, select
 
 from gen.pulsetrack.patient.v1 import ExportPatientsRequest, ListPatientsRequest
 from services.common.errors import FieldsInvalid
@@ -24,6 +24,13 @@ _FILTERS: dict[str, Condition] = {
     "sex": Condition("sex", lambda row: row.sex == bindparam("sex", type_=SmallInteger)),
     "born_after": Condition("date_of_birth", lambda row: row.date_of_birth > bindparam("born_after", type_=Date)),
     "born_before": Condition("date_of_birth", lambda row: row.date_of_birth < bindparam("born_before", type_=Date)),
+    "born_from": Condition(
+        "date_of_birth",
+        lambda row: func.greatest(row.date_of_birth, row.last_date_of_birth) >= bindparam("born_from", type_=Date),
+    ),
+    "born_from_year": Condition(
+        "date_of_birth", lambda row: row.date_of_birth >= bindparam("born_from_year", type_=Date)
+    ),
     "registered_after": Condition(
         "registered_date", lambda row: row.registered_date > bindparam("registered_after", type_=Date)
     ),
@@ -35,6 +42,9 @@ _FILTERS: dict[str, Condition] = {
 
 _DATE_FILTERS = ("born_after", "born_before", "registered_after", "registered_before")
 
+
+CONCURRENT_SEARCHES = 2
+"""The number of listings with a query, a filter or several sort fields that run at once. Each may read all patients."""
 
 _DEFAULT_ORDER = "create_time desc"
 
@@ -63,13 +73,20 @@ def _parse_order(order_by: str) -> Order:
     return tuple(order.items())
 
 
-def build_listing(request: ListPatientsRequest) -> tuple[Listing | BoundedListing, dict[str, Any]]:
-    """Returns the listing that a request selects, and the values of its parameters. Raises FieldsInvalid."""
+def build_listing(
+    request: ListPatientsRequest, *, born_from: date | None = None
+) -> tuple[Listing | BoundedListing, dict[str, Any]]:
+    """Returns the listing that a request selects, and the values of its parameters. Raises FieldsInvalid.
+
+    With `born_from`, it has only patients who may be born on this day or later.
+    """
     if wrong := find_listing_violations(request):
         raise FieldsInvalid(wrong)
     values: dict[str, Any] = {name: date.fromisoformat(value) for name, value in _date_filters(request)}
     if request.sex:
         values["sex"] = int(request.sex)
+    if born_from:  # an index answers the condition of the year, in which a period that ends on the day begins
+        values |= {"born_from": born_from, "born_from_year": born_from.replace(month=1, day=1)}
     filters = frozenset({*values} if request.show_deleted else {*values, "not_deleted"})
     order = _parse_order(request.order_by)
     query, ranked = normalize(request.query), not request.order_by

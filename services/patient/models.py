@@ -77,6 +77,7 @@ patients = Table(
     Column("merged_into", Uuid),
     CheckConstraint("merged_into IS NULL OR delete_time IS NOT NULL", "patients_merged_are_deleted"),
     Column("resource", LargeBinary),
+    Column("last_date_of_birth", Date),
     info=guard(VIEWER),
 )
 """Patients, including deleted ones.
@@ -87,6 +88,8 @@ patients = Table(
 - `message` is the serialized patient after the change `message_sequence` (see `select_message`).
 - `resource` is the FHIR resource of the last write by FHIR (services.patient.fhir.mapping).
 - A patient that is `restricted` is visible to the callers with a grant only (see `is_visible`).
+- `last_date_of_birth` is the last day of the year or month of birth, whose first day is `date_of_birth`, if no more is
+  known.
 - `merged_into` is the survivor of a merged patient, which is not merged itself. A merged patient has a `delete_time`.
 """
 

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, nullcontext
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -63,7 +63,7 @@ from services.patient.errors import (
     RecordNumberAlreadyExists,
 )
 from services.patient.grants import ADD_MEMBER
-from services.patient.listing import build_listing, normalize_order
+from services.patient.listing import CONCURRENT_SEARCHES, build_listing, normalize_order
 from services.patient.merges import read_survivor, restrict_merged
 from services.patient.models import (
     CANCEL_ERASURE,
@@ -90,9 +90,6 @@ _CONFLICTS = {
     "patients_medical_record_number_key": RecordNumberAlreadyExists,
     "patients_record_number_key": RecordNumberAlreadyExists,
 }
-
-CONCURRENT_SEARCHES = 2
-"""The number of listings with a query, a filter or several sort fields that run at once. Each may read all patients."""
 
 
 class PatientService:
@@ -162,8 +159,14 @@ class PatientService:
 
         Raises FieldsInvalid, PageTokenInvalid; RateLimited if too many searches are running.
         """
+        return await self.read_page(request)
+
+    async def read_page(
+        self, request: ListPatientsRequest, *, born_from: date | None = None
+    ) -> Encoded[ListPatientsResponse]:
+        """Returns a page of patients, with `born_from` only those who may be born on this day or later."""
         request.order_by = normalize_order(request.order_by, ranked=bool(request.query))
-        listing, values = build_listing(request)
+        listing, values = build_listing(request, born_from=born_from)
         async with self._searches.slot() if values or "," in request.order_by else nullcontext():
             rows, next_page_token = await listing.read_page(self._db, request, **values)
         record_read(row["id"] for row in rows)
@@ -241,12 +244,11 @@ class PatientService:
 
         Raises PatientNotFound, PageTokenInvalid.
         """
-        rows, next_page_token = await LIST_REVISIONS.read_page(self._db, request, id=request.id)
+        rows, token = await LIST_REVISIONS.read_page(self._db, request, id=request.id)
         if not rows:
             raise PatientNotFound
         revisions = b"".join(_REVISIONS.encode(encode_revision(row)) for row in rows)
-        response = ListPatientRevisionsResponse(next_page_token=next_page_token)
-        return Encoded(revisions + _LIST_REVISIONS_CODEC.dumps(response))
+        return Encoded(revisions + _LIST_REVISIONS_CODEC.dumps(ListPatientRevisionsResponse(next_page_token=token)))
 
     async def list_access_events(self, request: ListAccessEventsRequest) -> ListAccessEventsResponse:
         """Returns a page of the access events of a patient, deleted, erased or not, newest first.

@@ -11,8 +11,9 @@ from services.patient.erasures import ErasureService
 from services.patient.exports import ExportService
 from services.patient.fhir.service import FhirService
 from services.patient.imports import ImportService
+from services.patient.listing import CONCURRENT_SEARCHES
 from services.patient.merges import MergeService
-from services.patient.service import CONCURRENT_SEARCHES, PatientService
+from services.patient.service import PatientService
 
 
 def create_servicers(

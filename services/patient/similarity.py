@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 from gen.pulsetrack.patient.v1 import Patient
 from services.common.folding import fold_words
+from services.patient.periods import is_partial
 
 _NAME = 0.45
-_DATE_OF_BIRTH, _MISTYPED_DATE = 0.3, 0.2
+_DATE_OF_BIRTH, _SIMILAR_DATE = 0.3, 0.2
 _PHONE = 0.15
 _EMAIL = _RECORD_NUMBER = 0.05
 
@@ -51,12 +52,14 @@ def _trigrams(text: str) -> set[str]:
 
 
 def _compare_dates(one: str, other: str) -> float:
+    if is_partial(one) or is_partial(other):
+        return _SIMILAR_DATE if one.startswith(other) or other.startswith(one) else 0
     if one == other:
         return _DATE_OF_BIRTH
     first, second = date.fromisoformat(one), date.fromisoformat(other)
     is_swapped = (first.year, first.month, first.day) == (second.year, second.day, second.month)
     differing = sum(a != b for a, b in zip(one, other, strict=True))
-    return _MISTYPED_DATE if is_swapped or differing == 1 else 0
+    return _SIMILAR_DATE if is_swapped or differing == 1 else 0
 
 
 def _local_part(email: str) -> str:

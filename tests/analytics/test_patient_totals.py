@@ -80,7 +80,16 @@ def test_patient_born_in_the_year_1_is_counted_in_the_last_band(analytics: Clien
     assert count_bands(analytics) - before == Counter({(90, 0): 1})
 
 
-@pytest.mark.parametrize("date_of_birth", ["", "yesterday", "2001-02-30"])
+@pytest.mark.parametrize("month", ["", "-01"])
+def test_year_or_month_of_birth_counts_as_its_first_day(
+    analytics: Client, store_events: StoreEvents, month: str
+) -> None:
+    before, year = count_bands(analytics), datetime.now(UTC).year
+    store_events(build_event("created", date_of_birth=f"{year - 40}{month}"))
+    assert count_bands(analytics) - before == Counter({(40, 49): 1})
+
+
+@pytest.mark.parametrize("date_of_birth", ["", "yesterday", "2001-02-30", "2001-13"])
 def test_patient_without_date_of_birth_is_counted_in_no_band(
     analytics: Client, store_events: StoreEvents, date_of_birth: str
 ) -> None:

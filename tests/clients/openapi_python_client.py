@@ -1,7 +1,6 @@
 """The journey of a user, with the client of openapi-python-client."""
 
 import os
-from datetime import date
 from uuid import uuid4
 
 from pulsetrack.api.auth import login, sign_up
@@ -44,7 +43,7 @@ assert isinstance(signed_up, User), signed_up
 assert signed_up.role is Role.ROLE_USER
 user = log_in(email, "correct horse")
 
-new = PatientInput("Ana Silva", email, "1 High Street", date(1980, 2, 29), phone="+351 21 000 000")
+new = PatientInput("Ana Silva", email, "1 High Street", "1980-02-29", phone="+351 21 000 000")
 created = create_patient.sync(client=user, body=new)
 assert isinstance(created, Patient), created
 assert created.date_of_birth == new.date_of_birth
@@ -59,7 +58,7 @@ patched = update_patient.sync(created.id, client=user, body=PatientChanges(phone
 assert isinstance(patched, Patient), patched
 assert (patched.phone, patched.name) == ("", "Ana Silva")
 
-invalid = PatientInput("Ana Silva", "x", "1 High Street", date(1980, 2, 29))
+invalid = PatientInput("Ana Silva", "x", "1 High Street", "1980-02-29")
 assert find_reason(create_patient.sync(client=user, body=invalid)) == "FIELDS_INVALID"
 assert find_reason(delete_patient.sync(created.id, client=user)) == "ROLE_REQUIRED"
 admin = log_in("admin@pulsetrack.local", os.environ["ADMIN_PASSWORD"])

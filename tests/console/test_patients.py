@@ -1,5 +1,6 @@
 """Patients in the console."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
@@ -105,6 +106,13 @@ def test_used_email_is_reported_at_its_field(console: Console, patient: dict[str
     console.page.get_by_text("Unsaved changes were restored.").wait_for()
     console.page.get_by_role("button", name="Discard them").click()
     assert console.page.get_by_label("Name").input_value() == ""
+
+
+def test_year_of_birth_is_shown_with_a_range_of_ages(console: Console, patient: dict[str, str]) -> None:
+    console.open(f"/patients/{patient['id']}/edit", "Edit patient")
+    console.page.get_by_label("Date of birth").fill("1985")
+    console.save("Save changes")
+    console.page.get_by_text(re.compile(r"^1985 · (\d+\W)?\d+ years$")).wait_for()
 
 
 def test_conflicting_changes_are_compared(console: Console, admin: Session, patient: dict[str, str]) -> None:

@@ -16,8 +16,8 @@ IMPOSSIBLE_DATES = [
     ("registeredDate", "0000-01-01"),
     ("dateOfBirth", "9999-12-31"),
     ("dateOfBirth", "1980-02-30"),
-    ("dateOfBirth", "1980"),
-    ("dateOfBirth", "1980-02"),
+    ("dateOfBirth", "1980-2"),
+    ("dateOfBirth", "1980-13"),
 ]
 WITHOUT_VISIBLE_CHARACTERS = ["\u200b", "\u3164", " \u200b\u3164 "]
 
@@ -28,6 +28,13 @@ def test_birth_today_is_accepted(api: Surface, zone: timezone) -> None:
     created = api("CreatePatient", patient=a_patient(dateOfBirth=today))
     assert (created.reason, created.body.get("dateOfBirth")) == ("", today)
     assert created.body["registeredDate"] >= today
+
+
+@pytest.mark.parametrize("born", ["1980", "1980-02"])
+def test_year_or_month_of_birth_is_returned_as_it_was_sent(api: Surface, born: str) -> None:
+    created = api("CreatePatient", patient=a_patient(dateOfBirth=born))
+    assert (created.reason, created.body.get("dateOfBirth")) == ("", born)
+    assert api("GetPatient", id=created.body["id"]).body == created.body
 
 
 @pytest.mark.parametrize(("field", "day"), IMPOSSIBLE_DATES)

@@ -139,7 +139,7 @@ def test_malformed_resource_is_rejected(user: Session, body: str, status: int, i
 
 def test_broken_rules_name_the_elements(user: Session) -> None:
     resource = a_resource(
-        birthDate="1985", telecom=[{"system": "url", "value": "x"}, {"system": "phone", "value": "none"}]
+        birthDate="1985-02-30", telecom=[{"system": "url", "value": "x"}, {"system": "phone", "value": "none"}]
     )
     response = user.rest.post(FHIR, json=resource)
     assert response.status_code == 422

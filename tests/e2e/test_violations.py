@@ -14,7 +14,7 @@ from google.rpc.status_pb2 import Status
 from services.auth.password_strength import GUESSABLE
 from services.auth.usernames import MIXED
 from services.common.protobuf.contract import Method, all_methods
-from services.common.protobuf.violations import NOT_A_DATE, REQUIRED
+from services.common.protobuf.violations import NOT_A_DATE, NOT_A_PARTIAL_DATE, REQUIRED
 from services.common.text import BIDIRECTIONAL
 from tests.e2e.sessions import Session
 from tests.harness.client import Rejected
@@ -72,7 +72,7 @@ CASES = [
         {
             NAME: BIDIRECTIONAL,
             SECOND: EMAIL,
-            BORN: NOT_A_DATE,
+            BORN: NOT_A_PARTIAL_DATE,
             ("sex", "patient.sex"): SEX,
             ("requestId", "request_id"): "must contain only printable ASCII characters",
         },

@@ -75,13 +75,13 @@ def test_required_fields_must_have_values(field: str) -> None:
     ("field", "value", "violation"),
     [
         ("address", "\u200b", "must contain a visible character"),
-        ("date_of_birth", "1980-02-30", "must be a calendar date, as YYYY-MM-DD"),
+        ("date_of_birth", "1980-02-30", "must be a calendar date, as YYYY-MM-DD, YYYY-MM or YYYY"),
         ("registered_date", "2020-13-01", "must be a calendar date, as YYYY-MM-DD"),
         ("date_of_birth", "2026-02-01", "must not be in the future"),
         ("registered_date", "2026-02-01", "must not be in the future"),
         ("registered_date", "9999-12-31", "must not be in the future"),
         ("registered_date", "1980-02-28", "must not be before the date of birth"),
-        ("date_of_birth", "2999-02-30", "must be a calendar date, as YYYY-MM-DD"),
+        ("date_of_birth", "2999-02-30", "must be a calendar date, as YYYY-MM-DD, YYYY-MM or YYYY"),
     ],
 )
 def test_violation_names_the_field_and_the_rule(field: str, value: str, violation: str) -> None:
@@ -114,7 +114,9 @@ def test_unchanged_dates_are_exempt_from_the_date_rules() -> None:
 def test_invalid_date_of_birth_is_the_only_violation(registered: str) -> None:
     patient = replace(ANA, date_of_birth="2026-13-01", registered_date=registered)
     normalized = normalize_patient(patient, default_registered_date=TODAY)
-    assert find_violations(normalized) == {"patient.date_of_birth": "must be a calendar date, as YYYY-MM-DD"}
+    assert find_violations(normalized) == {
+        "patient.date_of_birth": "must be a calendar date, as YYYY-MM-DD, YYYY-MM or YYYY"
+    }
 
 
 def test_all_violations_are_reported_together() -> None:

@@ -195,6 +195,7 @@ def test_pages_are_linked(patients: Client, surname: str) -> None:
         ("birthdate=1980-02-30", "birthdate must be a date"),
         ("birthdate=ne1980", "birthdate must be a date"),
         ("birthdate=0000", "birthdate must be a date"),
+        ("_id=x&birthdate=ge1980-06-01", "_id cannot be combined"),
         ("_count=0", "_count must be from 1 to 1000"),
         ("_count=x", "_count must be from 1 to 1000"),
         ("_count=1001", "_count must be from 1 to 1000"),

@@ -40,7 +40,10 @@ def test_body_that_is_no_resource_is_rejected(patients: Client, data: bytes) -> 
 @pytest.mark.parametrize(
     ("elements", "violations"),
     [
-        ({"birthDate": "1985"}, {"resource.birthDate": "date of birth must be a calendar date, as YYYY-MM-DD"}),
+        (
+            {"birthDate": "1985-02-30"},
+            {"resource.birthDate": "date of birth must be a calendar date, as YYYY-MM-DD, YYYY-MM or YYYY"},
+        ),
         ({"birthDate": "2999-01-01"}, {"resource.birthDate": "date of birth must not be in the future"}),
         ({"telecom": [{"system": "fax", "value": "1"}]}, {"resource.telecom": "email must be set"}),
         ({"name": [{"use": "old", "_text": {"id": "x"}}]}, {"resource.name": "name must be set"}),

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import date
 from itertools import product
 from typing import Any
 from uuid import UUID
@@ -90,6 +91,8 @@ def test_lists_read_a_bounded_number_of_patients(background: Background, filled_
         async with RecordingDatabase(filled_url) as db:
             for request in requests:
                 await read_pages(db, request)
+            partial = ListPatientsRequest(order_by=order_by, born_before="1960-02-01")
+            await read_pages(db, partial, born_from=date(1960, 1, 15))
             for sql, arguments in db.statements.items():
                 [[text]] = await connection.fetch(f"EXPLAIN (FORMAT JSON) {sql}", *arguments)
                 assert not [*find_unbounded(json.loads(text)[0]["Plan"])], (sql, text)
@@ -98,9 +101,11 @@ def test_lists_read_a_bounded_number_of_patients(background: Background, filled_
     background.run(check())
 
 
-async def read_pages(db: Database, request: ListPatientsRequest, *, count: int = PAGES) -> None:
+async def read_pages(
+    db: Database, request: ListPatientsRequest, *, count: int = PAGES, born_from: date | None = None
+) -> None:
     """Reads the first pages of a list."""
-    listing, values = build_listing(request)
+    listing, values = build_listing(request, born_from=born_from)
     for _ in range(count):
         _, request.page_token = await listing.read_page(db, request, **values)
         if not request.page_token:

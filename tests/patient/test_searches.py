@@ -8,7 +8,7 @@ from grpc import StatusCode
 
 from gen.pulsetrack.audit.v1 import SearchAccessEventsRequest
 from gen.pulsetrack.patient.v1 import ListPatientsRequest, Sex
-from services.patient.service import CONCURRENT_SEARCHES
+from services.patient.listing import CONCURRENT_SEARCHES
 from tests.harness.client import Client, Rejected, attempt
 from tests.harness.sql import Sql
 from tests.harness.waiting import eventually

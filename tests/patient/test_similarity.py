@@ -34,6 +34,21 @@ def test_dates_are_similar_if_swapped_or_different_in_one_digit(other: str, scor
 
 
 @pytest.mark.parametrize(
+    ("one", "other", "score"),
+    [
+        ("1980", "1980-02-03", 0.2),
+        ("1980-02-03", "1980-02", 0.2),
+        ("1980-02", "1980", 0.2),
+        ("1980", "1980", 0.2),
+        ("1980", "1981", 0),
+        ("1980-02", "1980-03-02", 0),
+    ],
+)
+def test_partial_dates_are_similar_if_one_contains_the_other(one: str, other: str, score: float) -> None:
+    assert compare_patients(Patient(date_of_birth=one), Patient(date_of_birth=other)).score == score
+
+
+@pytest.mark.parametrize(
     ("one", "other", "similarity"),
     [("Zoë Łuk", "luk, ZOE", 1), ("abc", "abd", 1 / 3), ("abc", "xyz", 0), ("", "abc", 0), ("", "", 0)],
 )

@@ -50,7 +50,7 @@ def some_patients() -> list[PatientFields]:
             name="محمد علي",
             email=f"ali.{word}@clinic.test",
             address="=1+1",
-            date_of_birth=born,
+            date_of_birth="1985",
             phone="+351 21 000 000",
             sex=Sex.SEX_OTHER,
         ),

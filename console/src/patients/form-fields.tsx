@@ -25,7 +25,7 @@ export function FormFields({ values, errors, isNew, onChange }: Properties) {
     <div class="form-grid">
       <Field {...field("name")} required autoComplete="off" />
       <Field {...field("email")} required type="email" autoComplete="off" />
-      <Field {...field("date_of_birth")} required {...date} />
+      <Field {...field("date_of_birth")} required {...date} hint={text.form.birthHint} />
       <Field {...field("sex")} kind="select" options={sexes} />
       <Field {...field("address")} required kind="area" autoComplete="off" />
       <Field {...field("phone")} type="tel" hint={text.form.phoneHint} autoComplete="off" />

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # the gateway's configuration uses this module, and protovali
 
 REQUIRED = "must be set"
 NOT_A_DATE = "must be a calendar date, as YYYY-MM-DD"
+NOT_A_PARTIAL_DATE = "must be a calendar date, as YYYY-MM-DD, YYYY-MM or YYYY"
 TIME_OUT_OF_RANGE = "must be a time in the years 1 to 9999"
 
 _SECONDS = range(-62_135_596_800, 253_402_300_800)  # the years 1 to 9999

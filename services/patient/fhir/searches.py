@@ -1,7 +1,6 @@
 """Searches of FHIR R4 (https://hl7.org/fhir/R4/search.html) as requests of ListPatients."""
 
 import re
-from calendar import monthrange
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from services.common.errors import FieldsInvalid
 from services.common.folding import fold_words
 from services.common.protobuf.contract import FHIR_CONTENT
 from services.patient.fhir.mapping import GENDERS, NUMBER, Resource
+from services.patient.periods import Period, parse_period
 
 NEXT_PAGE = "_page"
 """The parameter of a link to the next page, which clients must not compose."""
@@ -24,7 +24,7 @@ SORTS = {"birthdate": "date_of_birth", "name": "name", "_lastUpdated": "update_t
 _WORDS = ("name", "family", "given")
 _TELECOMS = {"email": "email", "phone": "phone"}
 _COUNT = re.compile("0*([1-9][0-9]{0,2}|1000)")
-_DATE = re.compile(r"(eq|ge|gt|le|lt)?([12][0-9]{3})(?:-([0-9]{2})(?:-([0-9]{2}))?)?")
+_DATE = re.compile(r"([a-z]{2})?([12][0-9]{3}(?:-[0-9]{2}(?:-[0-9]{2})?)?)")
 _LISTS = {"_id", "_sort"}
 _SEPARATOR = re.compile(r"(?<!\\),")
 _ESCAPE = re.compile(r"\\([,$|\\])")
@@ -41,6 +41,8 @@ class FhirSearch:
     request: ListPatientsRequest
     ids: list[UUID] | None = None
     """The valid ids of `_id`, or None."""
+    born_from: date | None = None
+    """The first day on which patients may be born, or None. For a partial date, its last day counts."""
     conditions: list[Callable[[Patient, Resource], bool]] = field(default_factory=list)
 
     def matches(self, patient: Patient, resource: Resource) -> bool:
@@ -63,7 +65,8 @@ def parse_search(query: str) -> FhirSearch:
             parse(search, value)
         else:
             raise _is_not_supported(name)
-    if search.ids is not None and search.request != ListPatientsRequest(page_size=search.request.page_size):
+    only_size = ListPatientsRequest(page_size=search.request.page_size)
+    if search.ids is not None and (search.conditions or search.request != only_size):
         raise _invalid("_id cannot be combined with other parameters")
     return search
 
@@ -143,16 +146,30 @@ def _add_gender(search: FhirSearch, value: str) -> None:
     search.request.sex = sex
 
 
+_MATCHES: dict[str, Callable[[Period, Period], bool]] = {
+    "eq": lambda born, given: given.contains(born),
+    "ge": lambda born, given: born.last > given.last or given.contains(born),
+    "gt": lambda born, given: born.last > given.last,
+    "le": lambda born, given: born.first < given.first or given.contains(born),
+    "lt": lambda born, given: born.first < given.first,
+    "sa": lambda born, given: born.first > given.last,
+    "eb": lambda born, given: born.last < given.first,
+}
+"""Whether a period of birth matches a given one, by the prefix (https://hl7.org/fhir/R4/search.html#prefix)."""
+
+
 def _add_birthdate(search: FhirSearch, value: str) -> None:
-    first, last, prefix = _parse_date(value)
-    if prefix in {"eq", "ge"}:
-        _raise_lower_bound(search.request, first - _DAY)
-    if prefix == "gt":
-        _raise_lower_bound(search.request, last)
+    prefix, given = _parse_date(value)
+    if prefix in {"ge", "gt"}:
+        day = given.first if prefix == "ge" else given.last + _DAY
+        search.born_from = max(search.born_from or day, day)
+    if prefix in {"eq", "sa"}:
+        _raise_lower_bound(search.request, given.first - _DAY if prefix == "eq" else given.last)
     if prefix in {"eq", "le"}:
-        _reduce_upper_bound(search.request, last + _DAY)
-    if prefix == "lt":
-        _reduce_upper_bound(search.request, first)
+        _reduce_upper_bound(search.request, given.last + _DAY)
+    if prefix in {"lt", "eb"}:
+        _reduce_upper_bound(search.request, given.first)
+    search.conditions.append(lambda patient, _: _MATCHES[prefix](parse_period(patient.date_of_birth), given))
 
 
 def _raise_lower_bound(request: ListPatientsRequest, day: date) -> None:
@@ -163,17 +180,13 @@ def _reduce_upper_bound(request: ListPatientsRequest, day: date) -> None:
     request.born_before = min(filter(None, (request.born_before, day.isoformat())))
 
 
-def _parse_date(value: str) -> tuple[date, date, str]:
-    """Returns the first and last day of a year, month or day, and the prefix."""
-    if match := _DATE.fullmatch(value):
-        prefix, year, month, day = match.groups()
+def _parse_date(value: str) -> tuple[str, Period]:
+    """Returns the prefix, and the days of the year, month or day."""
+    if (match := _DATE.fullmatch(value)) and (prefix := match[1] or "eq") in _MATCHES:
         with suppress(ValueError):
-            first, last_month = date(int(year), int(month or 1), int(day or 1)), int(month or 12)
-            last = first if day else date(int(year), last_month, monthrange(int(year), last_month)[1])
-            return first, last, prefix or "eq"
-    raise _invalid(
-        "birthdate must be a date such as 1980-02-29, with one of the prefixes eq, ge, gt, le and lt or none"
-    )
+            return prefix, parse_period(match[2])
+    prefixes = ", ".join(_MATCHES)
+    raise _invalid(f"birthdate must be a date such as 1980-02-29, with one of the prefixes {prefixes} or none")
 
 
 def _add_ids(search: FhirSearch, value: str) -> None:

@@ -172,7 +172,7 @@ class FhirService:
             return [PATIENT_CODEC.loads(each) for each in messages], ""
         with search_violations():
             validate_message(_REQUEST_CODEC.encode(search.request))
-            page = _LIST_CODEC.loads((await self._patients.list_patients(search.request)).data)
+            page = _LIST_CODEC.loads((await self._patients.read_page(search.request, born_from=search.born_from)).data)
         return page.patients, page.next_page_token
 
     async def _to_resources(self, patients: Sequence[Patient]) -> list[Resource]:

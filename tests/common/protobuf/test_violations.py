@@ -73,7 +73,7 @@ def test_rules_of_a_field_are_described_by_sentences(field: FieldDescriptor) -> 
             {
                 "patient.id": "must be a valid UUID",
                 "patient.email": "must be a valid email address",
-                "patient.date_of_birth": "must be a calendar date, as YYYY-MM-DD",
+                "patient.date_of_birth": "must be a calendar date, as YYYY-MM-DD, YYYY-MM or YYYY",
                 "patient.sex": "must be one of SEX_UNSPECIFIED, SEX_FEMALE, SEX_MALE, SEX_OTHER",
                 "request_id": "must contain only printable ASCII characters",
             },

@@ -491,7 +491,7 @@ class PatientStatistics(betterproto2.Message):
     )
     """
     The number of patients by age, youngest first, without deleted and merged patients. Bands without patients are omitted.
-    Patients without a known date of birth are not counted.
+    Patients without a known date of birth are not counted. A year or month of birth counts as its first day.
     """
 
 

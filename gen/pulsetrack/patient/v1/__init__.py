@@ -595,9 +595,10 @@ class Duplicate(betterproto2.Message):
     score: "float" = betterproto2.field(2, betterproto2.TYPE_DOUBLE)
     """
     How likely the patients are the same person: a sum of weights from 0.5 to 1, not a probability. The name counts up to
-    0.45, by the share of the trigrams that the names have in common. An equal date of birth counts 0.3, and a date that
-    differs in one digit, or in the order of day and month, 0.2. An equal phone number counts 0.15. A similar email
-    address and a similar record number count 0.05 each. Case, accents and the order of words do not count.
+    0.45, by the share of the trigrams that the names have in common. An equal date of birth counts 0.3. A date that
+    differs in one digit, or in the order of day and month, counts 0.2, and so does a month or year of birth that is equal
+    or contains the other date. An equal phone number counts 0.15. A similar email address and a similar record number
+    count 0.05 each. Case, accents and the order of words do not count.
     """
 
     similar_fields: "list[str]" = betterproto2.field(
@@ -1357,7 +1358,9 @@ class Patient(betterproto2.Message):
 
     date_of_birth: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    The date of birth, as YYYY-MM-DD. It must not be after today in UTC+14, the latest time zone.
+    The date of birth, as YYYY-MM-DD, or the month or year of birth, as YYYY-MM or YYYY, if no more is known. It must not
+    begin after today in UTC+14, the latest time zone. In the sort order and in filters, a month or year counts as its
+    first day.
     """
 
     registered_date: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
