@@ -6,13 +6,12 @@ import signal
 import subprocess
 import sys
 import tomllib
-import zipfile
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
-from tests.clients.environments import UV, build_wheel, execute, python_programs
+from tests.clients.environments import UV, execute, python_programs
 from tests.e2e.sessions import ADMIN_EMAIL
 from tests.tools.locks import pins
 from tools.instance import Instance
@@ -21,19 +20,6 @@ from tools.local.process import ROOT
 pytestmark = pytest.mark.timeout(300)
 
 SOURCE = ROOT / "clients" / "python"
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_wheel(tmp_path_factory.mktemp("wheel"))
-
-
-@pytest.fixture(scope="module")
-def package(wheel: Path) -> Path:
-    """A folder with the content of the wheel, from which Python can import it."""
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(wheel.parent / "package")
-    return wheel.parent / "package"
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ _TOGETHER = (
 """Files and folders whose tests run on one worker. A group is named after its first path. The first match counts."""
 
 _ALONE = (
+    "clients/test_transfers.py",
     "e2e/test_checkout.py",
     "e2e/test_erasure.py",
     "e2e/test_full_disk.py",
