@@ -151,6 +151,21 @@ def advance_row(row: Mapping[str, Any], now: datetime, **changes: Any) -> dict[s
     return _add_message({**row, **changes, "update_time": now, "sequence": row["sequence"] + 1})
 
 
+def update_row(
+    row: Mapping[str, Any], change: Patient, mask: Iterable[str] | None, now: datetime, resource: bytes | None = None
+) -> dict[str, Any] | None:
+    """Returns the row after an update, with the FHIR resource of the request if there is one; None without a change.
+
+    Raises FieldsInvalid.
+    """
+    current, today = to_patient(row), latest_date(now)
+    merged = merge_patient(current, change, mask, today=today)
+    patient = normalize_patient(merged, default_registered_date=row["registered_date"])
+    validate_patient(patient, today=today, current=current)
+    columns = to_columns(patient) | ({} if resource is None else {"resource": resource})
+    return advance_row(row, now, **columns) if has_changes(row, columns) else None
+
+
 def _add_message(row: dict[str, Any]) -> dict[str, Any]:
     """Returns a row with its serialized patient, which is valid until the next change."""
     return row | {"message": PATIENT_CODEC.dumps(to_patient(row)), "message_sequence": row["sequence"]}

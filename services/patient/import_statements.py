@@ -1,6 +1,6 @@
 """The statements of imports, each for a whole batch."""
 
-from sqlalchemy import Column, ColumnElement, Text, bindparam, column, func, literal_column, select
+from sqlalchemy import Column, ColumnElement, Text, Uuid, any_, bindparam, column, func, literal_column, select
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from services.common.postgres.batches import unnest_rows
@@ -44,3 +44,12 @@ FIND_BY_NUMBER = _find(_has_number)
 
 # Sees all patients: a record number that a restricted patient has cannot be used for another one.
 FIND_TAKEN_NUMBERS = Statement(see_all(select(_sent.c.key.label("key"))).join_from(_sent, patients, _has_number))
+
+LOCK_PATIENTS = Statement(
+    select(*PATIENT)
+    .where(patients.c.id == any_(bindparam("ids", type_=ARRAY(Uuid))), patients.c.delete_time.is_(None))
+    .where(is_visible(patients.c))
+    .order_by(patients.c.id)
+    .with_for_update()
+)
+"""Locks the patients with these ids that are neither deleted nor merged, in the order of their ids."""

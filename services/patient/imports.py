@@ -2,15 +2,15 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from asyncpg import Record as Row
 from uuid_utils.compat import uuid7
 
 from gen.pulsetrack.patient.v1 import (
-    CreatePatientRequest,
     ImportMode,
     ImportOutcome,
     ImportPatientRecordsRequest,
@@ -18,68 +18,40 @@ from gen.pulsetrack.patient.v1 import (
     ImportPatientsResponse,
     ImportResult,
     ImportViolation,
-    Patient,
     PatientCreated,
+    PatientUpdated,
     UpdatePatientRequest,
 )
-from services.common import emails
 from services.common.audit.events import current_access, record_stream_read
 from services.common.context import Caller
 from services.common.errors import Failure, FieldsInvalid, RoleRequired
 from services.common.messaging.outbox import Outbox
 from services.common.postgres.batches import to_arrays
 from services.common.postgres.database import Database
-from services.common.protobuf import codec
 from services.common.rpc.conditions import Condition
-from services.common.rpc.validation import validate_message
-from services.common.text import fold_case, remove_ignorables
 from services.patient.changes import record_patient_change
-from services.patient.domain import (
-    create_row,
-    find_patient_violations,
-    has_changes,
-    latest_date,
-    merge_patient,
-    normalize_patient,
-    to_columns,
-    to_patient,
-)
+from services.patient.domain import create_row, update_row
 from services.patient.errors import AlreadyMerged, EmailAlreadyExists, PatientNotFound, RecordNumberAlreadyExists
 from services.patient.grants import ADD_MEMBER
 from services.patient.import_lines import SentRecord, read_lines
+from services.patient.import_records import Key, Record, differs, prepare_record, split_records
 from services.patient.import_statements import (
     COLUMNS,
     FIND_BY_EMAIL,
     FIND_BY_NUMBER,
     FIND_TAKEN_NUMBERS,
     INSERT_PATIENTS,
+    LOCK_PATIENTS,
 )
-from services.patient.service import PatientService
+from services.patient.models import UPDATE_PATIENT
+from services.patient.service import CONFLICTS, PatientService
 
-_CREATE_CODEC = codec.codec_of(CreatePatientRequest)
 _REFUSALS = (FieldsInvalid, PatientNotFound, AlreadyMerged, EmailAlreadyExists, RecordNumberAlreadyExists, RoleRequired)
 _PAUSE = 10
 """After how many records other calls of the process run."""
 
 
 T = TypeVar("T")
-
-
-class _Key(NamedTuple):
-    is_number: bool
-    text: str
-    """The medical record number, or the key of the email address."""
-
-
-class _Record(NamedTuple):
-    position: int
-    """The position in the request."""
-    sent: SentRecord
-    patient: Patient
-    """The patient that the record creates."""
-    key: _Key
-    email: str
-    """The key of the email address."""
 
 
 Results = dict[int, ImportResult]
@@ -113,20 +85,20 @@ class ImportService:
         self, sent: Iterable[T], read: Callable[[T], SentRecord], mode: ImportMode, caller: Caller
     ) -> ImportPatientsResponse:
         """Imports records. One that cannot be read is refused."""
-        records: list[_Record] = []
+        records: list[Record] = []
         results: Results = {}
         for position, each in enumerate(sent):
             try:
-                records.append(_prepare(position, read(each)))
+                records.append(prepare_record(position, read(each)))
             except FieldsInvalid as failure:
                 results[position] = _refuse(failure)
             await _pause(position)
-        for part in _split(records):
+        for part in split_records(records):
             results |= await self._import(part, caller, update=mode is ImportMode.UPSERT)
         _record_reads(results.values())
         return ImportPatientsResponse(results=[result for _, result in sorted(results.items())])
 
-    async def _import(self, records: Sequence[_Record], caller: Caller, *, update: bool) -> Results:
+    async def _import(self, records: Sequence[Record], caller: Caller, *, update: bool) -> Results:
         """Imports records of which no two have the same key or email address."""
         existing = await self._find_existing(records)
         results = await self._create([each for each in records if each.key not in existing], caller)
@@ -134,28 +106,35 @@ class ImportService:
         conflicting = [each for each in left if each.key not in existing]
         existing |= await self._find_existing(conflicting)  # others may have created them since
         taken = await self._find_taken_numbers([each for each in conflicting if each.key not in existing])
-        for record in left:
-            if row := existing.get(record.key):
-                results[record.position] = await self._import_existing(record, row, caller, update=update)
-            else:
+        changing: list[tuple[UUID, Record]] = []
+        for count, record in enumerate(left):
+            if not (row := existing.get(record.key)):
                 is_taken = record.patient.medical_record_number in taken
                 results[record.position] = _refuse((RecordNumberAlreadyExists if is_taken else EmailAlreadyExists)())
-        return results
+            elif row["delete_time"] is None and not differs(record, row):
+                results[record.position] = ImportResult(outcome=ImportOutcome.SAME, patient_id=str(row["id"]))
+            elif row["delete_time"] is None and update:
+                changing.append((row["id"], record))
+            else:
+                conflict = RecordNumberAlreadyExists if record.key.is_number else EmailAlreadyExists
+                results[record.position] = _refuse(conflict())
+            await _pause(count)
+        return results | await self._update(changing, caller)
 
-    async def _find_existing(self, records: Sequence[_Record]) -> dict[_Key, Row]:
+    async def _find_existing(self, records: Sequence[Record]) -> dict[Key, Row]:
         """Returns the visible patients, deleted or not, that have the keys of records."""
-        found: dict[_Key, Row] = {}
+        found: dict[Key, Row] = {}
         for is_number, statement in ((True, FIND_BY_NUMBER), (False, FIND_BY_EMAIL)):
             if keys := [each.key.text for each in records if each.key.is_number is is_number]:
-                found |= {_Key(is_number, row["key"]): row for row in await self._db.rows(statement, keys=keys)}
+                found |= {Key(is_number, row["key"]): row for row in await self._db.rows(statement, keys=keys)}
         return found
 
-    async def _find_taken_numbers(self, records: Sequence[_Record]) -> set[str]:
+    async def _find_taken_numbers(self, records: Sequence[Record]) -> set[str]:
         """Returns the record numbers of records that patients have, visible or not."""
         numbers = [each.key.text for each in records if each.key.is_number]
         return {row["key"] for row in await self._db.rows(FIND_TAKEN_NUMBERS, keys=numbers)} if numbers else set()
 
-    async def _create(self, records: Sequence[_Record], caller: Caller) -> Results:
+    async def _create(self, records: Sequence[Record], caller: Caller) -> Results:
         """Creates patients, in one transaction. Returns the results of those that no existing patient prevents.
 
         The rows are sorted by key. Concurrent imports of the same records therefore do not deadlock.
@@ -179,67 +158,52 @@ class ImportService:
                 await _pause(count)
         return {positions[each]: ImportResult(outcome=ImportOutcome.CREATED, patient_id=str(each)) for each in created}
 
-    async def _import_existing(self, record: _Record, row: Row, caller: Caller, *, update: bool) -> ImportResult:
-        """Imports a record whose key a patient has."""
-        conflict = RecordNumberAlreadyExists if record.key.is_number else EmailAlreadyExists
-        if row["delete_time"] is not None:
-            return _refuse(conflict())
-        patient_id = str(row["id"])
-        if not _differs(record, row):
-            return ImportResult(outcome=ImportOutcome.SAME, patient_id=patient_id)
-        if not update:
-            return _refuse(conflict())
+    async def _update(self, changing: Sequence[tuple[UUID, Record]], caller: Caller) -> Results:
+        """Updates patients together, and then each of those for which this was not possible."""
+        try:
+            results = await self._update_together(dict(reversed(changing)), caller)
+        except (EmailAlreadyExists, RecordNumberAlreadyExists):  # one of them has a value of another patient
+            results = {}
+        for patient_id, record in changing:
+            if record.position not in results:
+                results[record.position] = await self._update_one(patient_id, record, caller)
+        return results
+
+    async def _update_together(self, changing: Mapping[UUID, Record], caller: Caller) -> Results:
+        """Updates patients in one transaction, except those whose update is refused or restricts others."""
+        results: Results = {}
+        if not changing:
+            return results
+        async with self._db.begin() as tx:
+            for count, row in enumerate(await tx.rows(LOCK_PATIENTS, ids=list(changing))):
+                record = changing[row["id"]]
+                with suppress(FieldsInvalid):
+                    updated = update_row(row, record.sent.patient, None, datetime.now(UTC), record.sent.resource)
+                    if updated and updated["restricted"] == row["restricted"]:
+                        tx.add(UPDATE_PATIENT, conflicts=CONFLICTS, **updated)
+                        record_patient_change(tx, self._outbox, PatientUpdated, updated, caller, before=row)
+                        results[record.position] = _build_updated(row["id"])
+                await _pause(count)
+        return results
+
+    async def _update_one(self, patient_id: UUID, record: Record, caller: Caller) -> ImportResult:
         sent, resource = record.sent
-        sent.id = patient_id
+        sent.id = str(patient_id)
         try:
             await self._patients.update(UpdatePatientRequest(patient=sent), caller, Condition(), resource=resource)
         except _REFUSALS as failure:
             return _refuse(failure)
-        return ImportResult(outcome=ImportOutcome.UPDATED, patient_id=patient_id)
+        return _build_updated(patient_id)
+
+
+def _build_updated(patient_id: UUID) -> ImportResult:
+    return ImportResult(outcome=ImportOutcome.UPDATED, patient_id=str(patient_id))
 
 
 async def _pause(count: int) -> None:
     """Lets other calls of the process run, after every few records."""
     if count % _PAUSE == 0:
         await asyncio.sleep(0)
-
-
-def _prepare(position: int, sent: SentRecord) -> _Record:
-    """Returns the record of a patient in the request. Raises FieldsInvalid, with the violations of CreatePatient."""
-    now = datetime.now(UTC)
-    found: Mapping[str, str] = {}
-    try:
-        validate_message(_CREATE_CODEC.encode(CreatePatientRequest(patient=sent.patient)))
-    except FieldsInvalid as failure:
-        found = failure.violations
-    patient = normalize_patient(sent.patient, default_registered_date=now.date())
-    if violations := {**find_patient_violations(patient, today=latest_date(now)), **found}:
-        raise FieldsInvalid(violations)
-    number, email = patient.medical_record_number, emails.build_key(patient.email)
-    return _Record(position, sent, patient, _Key(is_number=bool(number), text=number or email), email)
-
-
-def _split(records: Iterable[_Record]) -> list[list[_Record]]:
-    """Splits records into parts, of which each has a number and an email address once, in the order of the records."""
-    parts: list[list[_Record]] = []
-    next_part: dict[tuple[bool, str], int] = {}
-    for record in records:
-        keys = {(record.key.is_number, fold_case(remove_ignorables(record.key.text))), (False, record.email)}
-        number = max(next_part.get(key, 0) for key in keys)
-        if number == len(parts):
-            parts.append([])
-        parts[number].append(record)
-        next_part |= dict.fromkeys(keys, number + 1)
-    return parts
-
-
-def _differs(record: _Record, row: Row) -> bool:
-    """Returns whether the record has another value than its patient in a field that the record sets."""
-    if record.sent.resource not in (None, row["resource"]):
-        return True
-    merged = merge_patient(to_patient(row), record.sent.patient, None, today=latest_date(datetime.now(UTC)))
-    patient = normalize_patient(merged, default_registered_date=row["registered_date"])
-    return has_changes(row, to_columns(patient))
 
 
 def _refuse(failure: Failure) -> ImportResult:

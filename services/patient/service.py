@@ -46,13 +46,11 @@ from services.patient.domain import (
     PATIENT_CODEC,
     advance_row,
     create_row,
-    has_changes,
     latest_date,
-    merge_patient,
     normalize_patient,
     to_access_event,
-    to_columns,
     to_patient,
+    update_row,
     validate_patient,
 )
 from services.patient.errors import (
@@ -85,7 +83,7 @@ _PATIENTS = MessageField(ListPatientsResponse, "patients")
 _LIST_REVISIONS_CODEC = codec.codec_of(ListPatientRevisionsResponse)
 _REVISIONS = MessageField(ListPatientRevisionsResponse, "revisions")
 
-_CONFLICTS = {
+CONFLICTS = {
     "patients_email_key_key": EmailAlreadyExists,
     "patients_medical_record_number_key": RecordNumberAlreadyExists,
     "patients_record_number_key": RecordNumberAlreadyExists,
@@ -129,7 +127,7 @@ class PatientService:
             patient = normalize_patient(sent, default_registered_date=now.date())
             validate_patient(patient, today=latest_date(now))
             row = create_row(patient, uuid7(), now, resource)
-            tx.add(INSERT_PATIENT, conflicts=_CONFLICTS, **row)
+            tx.add(INSERT_PATIENT, conflicts=CONFLICTS, **row)
             if patient.restricted:
                 tx.add(ADD_MEMBER, patient_id=row["id"], user_id=caller.id)
             return record_patient_change(tx, self._outbox, PatientCreated, row, caller)
@@ -192,18 +190,14 @@ class PatientService:
         async with self._db.begin() as tx:
             row = await _lock_patient(tx, GET_PATIENT_FOR_UPDATE, change.id, condition)
             now = datetime.now(UTC)  # read after locking, so the update times of a patient increase
-            current = to_patient(row)
-            merged = merge_patient(current, change, mask, today=latest_date(now))
-            if merged.restricted != current.restricted and caller.role != "ADMIN":
+            updated = update_row(row, change, mask, now, resource)
+            if updated is None:
+                return Encoded(PATIENT_CODEC.dumps(to_patient(row)))
+            is_restricting = updated["restricted"] != row["restricted"]
+            if is_restricting and caller.role != "ADMIN":
                 raise RoleRequired
-            patient = normalize_patient(merged, default_registered_date=row["registered_date"])
-            validate_patient(patient, today=latest_date(now), current=current)
-            columns = to_columns(patient) | ({} if resource is None else {"resource": resource})
-            if not has_changes(row, columns):
-                return Encoded(PATIENT_CODEC.dumps(current))
-            updated = advance_row(row, now, **columns)
-            tx.add(UPDATE_PATIENT, conflicts=_CONFLICTS, **updated)
-            if patient.restricted != current.restricted:
+            tx.add(UPDATE_PATIENT, conflicts=CONFLICTS, **updated)
+            if is_restricting:
                 await restrict_merged(tx, self._outbox, updated, caller)
             return record_patient_change(tx, self._outbox, PatientUpdated, updated, caller, before=row)
 

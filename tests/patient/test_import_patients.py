@@ -92,6 +92,37 @@ def test_update_to_the_email_address_of_another_patient_is_refused(admin: Client
     assert outcomes(results) == [(REFUSED, "EMAIL_ALREADY_EXISTS"), (UPDATED, "")]
 
 
+def test_updates_without_a_conflict_share_a_transaction(admin: Client, sql: Sql) -> None:
+    records = [with_number() for _ in range(30)]
+    ids = [each.patient_id for each in run(admin, *records)]
+    changed = [replace(each, phone="112") for each in records]
+    assert outcomes(run(admin, *changed, upsert=True)) == [(UPDATED, "")] * 30
+    transactions = sql("SELECT DISTINCT xmin::text FROM patients WHERE id = ANY($1)", ids)
+    transactions += sql("SELECT DISTINCT xmin::text FROM revisions WHERE patient_id = ANY($1) AND revision = 2", ids)
+    assert len({row["xmin"] for row in transactions}) == 1
+    assert {admin.get_patient(GetPatientRequest(id=each)).etag for each in ids} == {"2"}
+
+
+def test_two_records_of_a_patient_with_different_keys_are_imported_in_order(admin: Client) -> None:
+    record = with_number()
+    [created] = run(admin, record)
+    numbered, other = replace(record, email=f"{uuid4()}@clinic.test"), replace(record, medical_record_number="")
+    results = run(admin, numbered, replace(other, phone="112"), upsert=True)
+    assert outcomes(results) == [(UPDATED, "")] * 2
+    patient = admin.get_patient(GetPatientRequest(id=created.patient_id))
+    assert (patient.email, patient.phone) == (record.email, "112")
+
+
+def test_import_restricts_a_patient(admin: Client, sql: Sql) -> None:
+    records = [with_number(), with_number()]
+    run(admin, *records)
+    changed = [replace(records[0], restricted=True), replace(records[1], phone="112")]
+    results = run(admin, *changed, upsert=True)
+    assert outcomes(results) == [(UPDATED, "")] * 2
+    [row] = sql("SELECT id FROM patients WHERE restricted AND id = ANY($1)", [each.patient_id for each in results])
+    assert str(row["id"]) == results[0].patient_id
+
+
 def test_variant_of_a_record_number_is_the_same_key(admin: Client) -> None:
     record = with_number()
     variant = replace(record, medical_record_number=record.medical_record_number.lower(), phone="112")
