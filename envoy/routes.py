@@ -154,7 +154,7 @@ def _method_routes(service: str, method: Method, target: Target) -> Iterator[Con
     yield _call_route(service, method, {"path": method.path, "headers": GRPC_CALL}, target)
     for http in method.http:
         check = json_body_check(method, http)
-        lua = [*([CUSTOM_METHOD] if ":" in http.path else []), *([JSON_LINES] if method.streams else [])]
+        lua = [*([CUSTOM_METHOD] if ":" in http.path else []), *([JSON_LINES] if method.returns_lines else [])]
         yield from _rest_routes(
             service, method, http, target, check | oauth_options(method) | fhir_options(method, http) | enable_lua(*lua)
         )

@@ -94,6 +94,7 @@ async def main() -> None:
             db,
             outbox,
             patients,
+            billing,
             resume_key=resume_key,
             erasure_delay_days=settings.erasure_delay_days,
             concurrent_searches=settings.concurrent_searches,

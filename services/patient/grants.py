@@ -37,6 +37,8 @@ LIST_MEMBERS = Listing(
     grants.c.create_time,
     grants.c.user_id,
 )
+LIST_GRANTS = Listing(select(grants).where(_is_of_patient), grants.c.create_time, grants.c.user_id)
+"""Lists the members of a care team, and the users who broke glass."""
 
 FIND_TEAM = Statement(select(grants.c.user_id).where(_is_of_patient, _is_member).order_by(grants.c.user_id))
 

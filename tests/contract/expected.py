@@ -82,6 +82,7 @@ METHODS = (
     Row("patient", "ImportPatients", ADMIN, scope="patients.write"),
     Row("patient", "ImportPatientRecords", ADMIN, "POST", "/v1/patients:import", scope="patients.write"),
     Row("patient", "ExportPatients", ADMIN, "GET", "/v1/patients:export", streams=True, scope="patients.read"),
+    Row("patient", "ExportPatientData", ADMIN, "GET", "/v1/patients/{id}:exportData", streams=True),
     Row("patient", "GetFhirPatient", USERS, "GET", "/fhir/R4/Patient/{id}", scope="patients.read"),
     Row("patient", "FindFhirPatients", USERS, "GET", "/fhir/R4/Patient", scope="patients.read"),
     Row("patient", "GetFhirCapabilities", PUBLIC, "GET", "/fhir/R4/metadata"),
@@ -167,6 +168,7 @@ FIELDS = {
     "patient.v1.ExportPatientsRequest": "resume_token show_deleted sex born_after born_before registered_after"
     " registered_before",
     "patient.v1.ExportPatientsResponse": "patients resume_token",
+    "patient.v1.ExportPatientDataRequest": "id",
     "patient.v1.AccessEvent": "id patient_id actor_id method outcome occur_time request_id remote_address query",
     "patient.v1.PatientEvent": "event_id sequence actor_id occur_time created updated deleted undeleted"
     " merged unmerged erased",

@@ -61,9 +61,18 @@ def serve_servicer(
 
 @asynccontextmanager
 async def serve_service(
-    service: str, url: str, verifier: TokenVerifier, *, patient: str = UNAVAILABLE, **settings: Any
+    service: str,
+    url: str,
+    verifier: TokenVerifier,
+    *,
+    patient: str = UNAVAILABLE,
+    billing: str = UNAVAILABLE,
+    **settings: Any,
 ) -> AsyncIterator[int]:
-    """Serves a service other than auth with a database, and yields its port. Billing and analytics call `patient`."""
+    """Serves a service other than auth with a database, and yields its port.
+
+    Billing and analytics call `patient`, which calls `billing`.
+    """
     config = Settings(**({"listen": "127.0.0.1:0", "database_url": url} | settings))
     async with (
         Database(url, connections=config.database_connections) as db,
@@ -73,7 +82,9 @@ async def serve_service(
         patients = PatientService(db, outbox, resume_key=RESUME_KEY, heartbeat_seconds=HEARTBEAT_SECONDS)
         find_access = create_access_finder(open_channel(patient))
         servicers: dict[str, object] = {
-            "patient": create_servicers(db, outbox, patients, resume_key=RESUME_KEY, erasure_delay_days=30),
+            "patient": create_servicers(
+                db, outbox, patients, open_channel(billing), resume_key=RESUME_KEY, erasure_delay_days=30
+            ),
             "billing": BillingService(db, find_access),
             "analytics": AnalyticsService(db, find_access),
         }

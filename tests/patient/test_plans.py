@@ -16,6 +16,7 @@ from gen.pulsetrack.patient.v1 import ListPatientsRequest, Sex
 from services.common.postgres.database import Database
 from services.common.postgres.statement import Statement
 from services.patient.exports import READ_PAGE
+from services.patient.fhir.person_export import FIND_PERSON
 from services.patient.import_statements import FIND_BY_EMAIL, FIND_BY_NUMBER, FIND_TAKEN_NUMBERS
 from services.patient.listing import build_listing
 from services.patient.merges import FIND_SURVIVORS, LOCK_TO_MERGE
@@ -143,9 +144,9 @@ def test_imports_find_patients_by_an_index(background: Background, filled_url: s
     assert not [*find_unbounded(plan)]
 
 
-@pytest.mark.parametrize("statement", [FIND_SURVIVORS, LOCK_TO_MERGE])
+@pytest.mark.parametrize("statement", [FIND_SURVIVORS, LOCK_TO_MERGE, FIND_PERSON])
 def test_merges_find_patients_by_indexes(background: Background, filled_url: str, statement: Statement) -> None:
-    plan = background.run(explain(filled_url, statement, ids=[UUID(int=1), UUID(int=2)], merged_id=UUID(int=1)))
+    plan = background.run(explain(filled_url, statement, ids=[UUID(int=1)], merged_id=UUID(int=2), id=UUID(int=3)))
     assert "Seq Scan" not in str(plan)
 
 

@@ -205,7 +205,7 @@ def test_id_in_the_path_is_required() -> None:
 def test_only_streams_are_described_as_streams() -> None:
     for method in REST:
         success = next(iter(find_operation(method)["responses"].values()))
-        assert ("newline-delimited" in success["description"]) is method.streams
+        assert ("newline-delimited" in success["description"]) is method.returns_lines
 
 
 def examples() -> Iterator[Any]:

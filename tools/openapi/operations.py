@@ -8,7 +8,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from envoy.fhir import takes_any_query
 from envoy.oauth import FORM_CONTENT
-from services.common.protobuf.contract import LINES, PATH_VARIABLE, RAW_BODY, AccessKind, Http, Method
+from services.common.protobuf.contract import FHIR_CONTENT, LINES, PATH_VARIABLE, RAW_BODY, AccessKind, Http, Method
 from tools.openapi.comments import Comments, first_sentence
 from tools.openapi.conditions import condition_parameters, etag_headers, not_modified
 from tools.openapi.errors import Responses
@@ -109,7 +109,8 @@ class Operations:
         message: Any = method.output.DESCRIPTOR
         description = f"{first_sentence(self._comments.get(message.full_name, 'The response is empty'))}."
         if message.full_name == RAW_BODY:
-            return {"description": "A JSON object.", "content": {JSON: {"schema": {"type": "object"}}}}
+            kind = FHIR_CONTENT if method.streams else JSON
+            return {"description": "A JSON object.", "content": {kind: {"schema": {"type": "object"}}}}
         schema = self._schemas.message(message, Use.RESPONSE)
         if method.streams:
             description += " The response is a stream of newline-delimited JSON objects, one for each message."

@@ -68,7 +68,6 @@ SERVICES = {
 }
 """The full name of each service by its short name, in start order."""
 
-
 _FROM_PACKAGES = {"google/api/http.proto"} | {
     module.DESCRIPTOR.name
     for module in (
@@ -159,6 +158,11 @@ class Method:
     def returns_etag(self) -> bool:
         """Whether the response is a resource with an etag."""
         return not self.streams and ETAG in self.output.DESCRIPTOR.fields_by_name
+
+    @property
+    def returns_lines(self) -> bool:
+        """Whether the response of a REST call is a stream of JSON objects, one per line."""
+        return self.streams and self.output.DESCRIPTOR.full_name != RAW_BODY
 
     def takes_raw_body(self, http: Http) -> bool:
         """Returns whether the service reads the body of a REST call itself. The gateway does not parse it."""

@@ -33,7 +33,7 @@ def to_resource(patient: Patient, stored: Resource | None = None) -> Resource:
         "meta": without_empty(
             {
                 "versionId": patient.etag,
-                "lastUpdated": _format_time(patient.update_time),
+                "lastUpdated": format_time(patient.update_time),
                 **meta,
                 "security": merge_security(meta.get("security", []), patient),
             }
@@ -92,6 +92,11 @@ def from_stored(data: bytes) -> Resource:
     return stored
 
 
+def format_time(time: datetime | None) -> str:
+    """Returns a time as an instant, in UTC, empty if there is none."""
+    return "" if time is None else time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def _build_page(kind: str, entries: list[Resource], path: str, query: str, next_query: str | None) -> Resource:
     links = [{"relation": "self", "url": _to_url(path, query)}]
     if next_query is not None:
@@ -116,10 +121,6 @@ def _to_entry(revision: Revision, resource: Resource) -> Resource:
             },
         }
     )
-
-
-def _format_time(time: datetime | None) -> str:
-    return "" if time is None else time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _to_url(path: str, query: str) -> str:

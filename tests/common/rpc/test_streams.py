@@ -3,8 +3,8 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from services.common.messaging.outbox import Outbox
 from services.common.postgres.database import Database
 from services.common.protobuf.contract import REMOTE_ADDRESS
 from services.common.rpc import server
+from services.common.rpc.client import open_channel
 from services.common.rpc.streams import Streams
 from services.common.rpc.tokens import TokenVerifier
 from services.patient.errors import ResumeTokenInvalid
@@ -24,7 +25,7 @@ from services.patient.service import PatientService
 from services.patient.servicers import create_servicers
 from tests.harness.background import Background
 from tests.harness.client import Client, Rejected, connect
-from tests.harness.services import serve_servicer
+from tests.harness.services import UNAVAILABLE, serve_servicer
 from tests.harness.tokens import USER_ID, Signer, build_jwks
 
 REQUEST = WatchPatientsRequest()
@@ -81,10 +82,13 @@ def client(background: Background, signer: Signer, streaming: Streaming) -> Iter
         yield client
 
 
-def serve(servicer: Streaming, verifier: TokenVerifier, **settings: Any) -> AbstractAsyncContextManager[int]:
+@asynccontextmanager
+async def serve(servicer: Streaming, verifier: TokenVerifier, **settings: Any) -> AsyncIterator[int]:
     """Serves a streaming service and yields its port."""
-    servicers = create_servicers(NO_DATABASE, OUTBOX, servicer, resume_key=b"", erasure_delay_days=30)
-    return serve_servicer("patient", servicers, verifier, **settings)
+    billing = open_channel(UNAVAILABLE)
+    servicers = create_servicers(NO_DATABASE, OUTBOX, servicer, billing, resume_key=b"", erasure_delay_days=30)
+    async with serve_servicer("patient", servicers, verifier, **settings) as port:
+        yield port
 
 
 @contextmanager

@@ -18,6 +18,7 @@ __all__ = (
     "Duplicate",
     "ErasePatientRequest",
     "ErasePatientResponse",
+    "ExportPatientDataRequest",
     "ExportPatientsRequest",
     "ExportPatientsResponse",
     "FindDuplicatesRequest",
@@ -654,6 +655,23 @@ class ErasePatientResponse(betterproto2.Message):
 
 default_message_pool.register_message(
     "pulsetrack.patient.v1", "ErasePatientResponse", ErasePatientResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class ExportPatientDataRequest(betterproto2.Message):
+    """
+    Request message for ExportPatientData.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The ID of the patient.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "ExportPatientDataRequest", ExportPatientDataRequest
 )
 
 
