@@ -1,5 +1,5 @@
--- Adapts the FHIR R4 API: the search parameters become one parameter, the links of a Bundle become absolute, an error
--- becomes an OperationOutcome, a resource gets an ETag, and a created one a Location.
+-- Adapts the FHIR R4 API: the search parameters become one parameter, links become absolute, an error becomes an
+-- OperationOutcome, a resource gets an ETag, a created one a Location, and a started export a Content-Location.
 --
 -- BASE is the prefix of the paths, CONTENT_TYPE that of responses, REASON the system of reasons, ISSUES maps a status to the
 -- code of an issue, and STATUSES a reason to its status if it differs. The route has checked the Host header.
@@ -42,10 +42,23 @@ local function outcome_of(text, reason, status, has_resource)
   return string.format(OUTCOME, table.concat(issues, ","))
 end
 
--- Returns a Bundle with absolute links. The services do not know the address of the gateway.
+-- Returns a Bundle or a manifest with absolute links. The services do not know the address of the gateway.
 local function with_links(text, base)
-  local link = "%1" .. base:gsub("%%", "%%%%") .. "Patient"
+  local link = "%1" .. base:gsub("%%", "%%%%")
+  if text:find('^{"transactionTime":') then
+    return (text:gsub('("request":")Patient', link .. "Patient"):gsub('("url":")exports', link .. "exports"))
+  end
+  link = link .. "Patient"
   return (text:gsub('({"relation":"%l+","url":")Patient', link):gsub('({"fullUrl":")Patient', link))
+end
+
+-- Returns the value of a preference in the header Prefer, or an empty string.
+local function preference_of(headers, name)
+  for index = 0, headers:getNumValues("prefer") - 1 do
+    local value = headers:getAtIndex("prefer", index):match(name .. "=(%a+)")
+    if value then return value end
+  end
+  return ""
 end
 
 -- Returns the body of a response to a change, as the header Prefer asks for.
@@ -56,20 +69,23 @@ local function preferred(text, prefer)
 end
 
 -- Converts a response without an error.
-local function convert(handle, body, verb)
+local function convert(handle, body, verb, success)
   local text = body:getBytes(0, body:length())
   local headers, metadata = handle:headers(), handle:streamInfo():dynamicMetadata():get("fhir")
   local id, version = text:match('^{"resourceType":"Patient","id":"([%x-]+)","meta":{"versionId":"(%d+)"')
   if version then headers:replace("etag", 'W/"' .. version .. '"') end
+  if success then headers:replace(":status", success) end
   if verb == "GET" then
     if version then return end
     text = with_links(text, metadata.base)
+    local export = text:match('^{"resourceType":"OperationOutcome","id":"([%x-]+)"')
+    if export then headers:replace("content-location", metadata.base .. "exports/" .. export) end
+    local expires = text:match('^{"transactionTime":.*"extension":{"expires":"([^"]*)"}}$')
+    if expires then headers:replace("expires", expires) end
   elseif verb == "DELETE" then
-    headers:replace(":status", "204")
     text = ""
   else
     if verb == "POST" then
-      headers:replace(":status", "201")
       headers:replace("location", string.format("%sPatient/%s/_history/%s", metadata.base, id, version))
     end
     text = preferred(text, metadata.prefer)
@@ -81,24 +97,30 @@ local function convert(handle, body, verb)
 end
 
 function envoy_on_request(handle)
-  local parameter, verb = handle:filterContext():get("parameter"), handle:filterContext():get("verb")
+  local context, verb = handle:filterContext(), handle:filterContext():get("verb")
   if not verb then return end
   local headers, metadata = handle:headers(), handle:streamInfo():dynamicMetadata()
   local scheme, host = headers:get("x-forwarded-proto"), headers:get(":authority")
   metadata:set("fhir", "base", string.format("%s://%s%s", scheme, host, BASE))
-  metadata:set("fhir", "prefer", (headers:get("prefer") or ""):match("return=(%a+)") or "")
+  metadata:set("fhir", "prefer", preference_of(headers, "return"))
   local etag = (headers:get("if-match") or ""):match('^W/("[^"]*")$')
   if etag then headers:replace("if-match", etag) end -- the etags of FHIR are weak in form only
-  local path, query = headers:get(":path"):match("^([^?]*)%?(.*)$")
-  if not (parameter and path) then return end
+  local parameter = context:get("parameter")
+  if not parameter then return end
+  local path, query = headers:get(":path"):match("^([^?]*)%??(.*)$")
   local encoded = query:gsub("[^%w%-._~]", function(char) return string.format("%%%02X", char:byte()) end)
-  headers:replace(":path", path .. (encoded == "" and "" or "?" .. parameter .. "=" .. encoded))
+  local fields = encoded == "" and {} or {parameter .. "=" .. encoded}
+  local lenient = context:get("lenient")
+  if lenient and preference_of(headers, "handling") == "lenient" then fields[#fields + 1] = lenient .. "=true" end
+  headers:replace(":path", path .. (#fields == 0 and "" or "?" .. table.concat(fields, "&")))
 end
 
 function envoy_on_response(handle)
-  local verb, status = handle:filterContext():get("verb"), handle:headers():get(":status")
+  local context, status = handle:filterContext(), handle:headers():get(":status")
+  local verb, success, is_error = context:get("verb"), context:get("success"), tonumber(status) >= 400
+  if context:get("streams") and not is_error then return end -- a stream is not buffered
   local body = handle:body(true)
-  if tonumber(status) < 400 then return convert(handle, body, verb) end
+  if not is_error then return convert(handle, body, verb, success) end
   local text = body:getBytes(0, body:length())
   local headers = handle:headers() -- not valid before body(), which may suspend the script
   local reason = text:match('"reason":"([%u_]+)"') or "INTERNAL"

@@ -10,6 +10,9 @@ from services.common.protobuf.contract import Http, Method
 PARAMETERS = "parameters"
 """The field that takes all parameters of the URL."""
 
+LENIENT = "lenient"
+"""The field that ignores unsupported parameters, as the preference `handling=lenient` asks for."""
+
 HOST = r"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
 """Allowed values of the Host header, which the links of a Bundle contain."""
 
@@ -33,6 +36,9 @@ ISSUES = {
 STATUSES = {"ETAG_MISMATCH": 412, "RESOURCE_UNPROCESSABLE": 422}
 """The HTTP status of a reason, if the FHIR API has another one than that of the gRPC code."""
 
+SUCCESSES = {"CreateFhirPatient": 201, "DeleteFhirPatient": 204, "StartFhirExport": 202, "DeleteFhirExport": 202}
+"""The HTTP status of a response without an error, if it is not 200."""
+
 _SCRIPT = Path(__file__).with_suffix(".lua")
 
 
@@ -55,7 +61,7 @@ def fhir_options(method: Method, http: Http) -> Config:
     if not method.is_fhir:
         return {}
     plain = {COMPRESSOR: to_any("envoy.config.route.v3.FilterConfig", disabled=True)} if http.verb == "DELETE" else {}
-    return fhir_errors(verb=http.verb, **_parameter(method)) | plain
+    return fhir_errors(verb=http.verb, **_context(method)) | plain
 
 
 def fhir_errors(**context: str) -> Config:
@@ -65,8 +71,15 @@ def fhir_errors(**context: str) -> Config:
 
 def takes_any_query(method: Method) -> bool:
     """Returns whether the service reads all parameters of the URL, in one field."""
-    return bool(method.is_fhir and _parameter(method))
+    return method.is_fhir and PARAMETERS in method.input.DESCRIPTOR.fields_by_name
 
 
-def _parameter(method: Method) -> dict[str, str]:
-    return {"parameter": PARAMETERS} if PARAMETERS in method.input.DESCRIPTOR.fields_by_name else {}
+def _context(method: Method) -> dict[str, str]:
+    """Returns the context of a route, which only has the names that apply."""
+    fields = method.input.DESCRIPTOR.fields_by_name
+    return {
+        **({"parameter": PARAMETERS} if PARAMETERS in fields else {}),
+        **({"lenient": LENIENT} if LENIENT in fields else {}),
+        **({"success": str(SUCCESSES[method.name])} if method.name in SUCCESSES else {}),
+        **({"streams": "true"} if method.streams else {}),
+    }

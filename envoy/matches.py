@@ -8,8 +8,8 @@ from envoy.queries import query_regex, repetition_regex
 from services.common.protobuf.contract import PATH_VARIABLE, Http, Method
 
 _COLON = "(?::|%3[Aa])"
-_SEGMENT = "[^/:]+"
-"""The value of a path variable: one segment without a colon, which starts a custom method."""
+_SEGMENT = "[^/:$][^/:]*"
+"""The value of a path variable: one segment. A colon starts a custom method, a dollar sign an operation of FHIR."""
 
 
 def order_by_generality(route: Config) -> int:

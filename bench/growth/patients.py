@@ -9,7 +9,7 @@ from bench.growth.cases import Cases, Read
 from gen.pulsetrack.patient.v1 import ListPatientsRequest, Patient, Sex
 from services.common.postgres.database import Database
 from services.patient.duplicates import read_candidates
-from services.patient.exports import READ_PAGE
+from services.patient.exports import READER
 from services.patient.listing import build_listing, normalize_order
 
 _FILL: Final = (
@@ -103,7 +103,7 @@ def _find_duplicates(name: str) -> Read:
 
 
 async def _export_page(db: Database) -> None:
-    await db.rows(READ_PAGE, after=UUID(int=0), transaction=2**62, position=0)
+    await db.rows(READER.statement, after=UUID(int=0), transaction=2**62, position=0)
 
 
 PATIENTS: Final = Cases(

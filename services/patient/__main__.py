@@ -24,6 +24,7 @@ from services.common.settings import SettingsWithKafka
 from services.patient.changes import TOPIC
 from services.patient.delivery import BillingAccounts, CareTeamMail, EventsTopic
 from services.patient.erasures import Eraser
+from services.patient.fhir.exports import OLD_EXPORTS
 from services.patient.listing import CONCURRENT_SEARCHES
 from services.patient.models import AUDIT, known_topics, outbox_rows
 from services.patient.service import PatientService
@@ -76,7 +77,11 @@ async def main() -> None:
         Sealer(db, AUDIT) as sealer,
         export_telemetry(settings, "patient", [db, outbox, sealer]),
         AccessLog(db, AUDIT, people_per_second=settings.people_per_second) as log,
-        Retention(db, OldRows(outbox_rows, outbox_rows.c.delivered_time, timedelta(settings.outbox_retention_days))),
+        Retention(
+            db,
+            OldRows(outbox_rows, outbox_rows.c.delivered_time, timedelta(settings.outbox_retention_days)),
+            OLD_EXPORTS,
+        ),
         outbox.relay(db, known, topic),
         outbox.relay(db, known, BillingAccounts(billing, credentials)),
         outbox.relay(db, known, CareTeamMail(auth, credentials)),

@@ -53,6 +53,14 @@ class SnapshotPruned(Failure):
     message = "Old revisions were deleted during the export. Start it again without a resume token."
 
 
+class FhirExportNotFound(Failure):
+    """Raised when a bulk export does not exist, has expired or was deleted."""
+
+    code = Code.NOT_FOUND
+    reason = "FHIR_EXPORT_NOT_FOUND"
+    message = "The export does not exist, has expired or was deleted. Start another one."
+
+
 class EmailAlreadyExists(Failure):
     """Raised when another patient, deleted or not, has the email address."""
 

@@ -1,77 +1,30 @@
-"""ExportPatients: streams all patients as they were at a position of the journal of revisions, the snapshot.
-
-The state of a patient in the snapshot is its last revision up to the position. Revisions do not change, so each page is
-read in a transaction of its own, and an interrupted export is resumed by the position and the last patient.
-"""
+"""ExportPatients: streams all patients of a snapshot. A resume token contains the place in it."""
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
-from uuid import UUID
+from typing import Any
 
 from asyncpg import Record
-from sqlalchemy import BigInteger, Uuid, bindparam, not_, select, true, tuple_
 
 from gen.pulsetrack.patient.v1 import ExportPatientsRequest, ExportPatientsResponse
 from services.common.audit.events import record_stream_read
 from services.common.errors import FieldsInvalid, ValueRejected
 from services.common.postgres import cursor
 from services.common.postgres.database import Database
-from services.common.postgres.guards import see_all
-from services.common.postgres.journal import JournalPosition
-from services.common.postgres.paging import constant
-from services.common.postgres.statement import Statement
 from services.common.protobuf import codec
 from services.common.protobuf.encoded import Encoded, MessageField
 from services.patient.domain import PATIENT_CODEC
-from services.patient.errors import ResumeTokenInvalid, SnapshotPruned
+from services.patient.errors import ResumeTokenInvalid
 from services.patient.listing import find_date_violations
-from services.patient.models import REVISIONS_JOURNAL, VISIBLE_PATIENTS, patients, revisions
+from services.patient.models import REVISIONS_JOURNAL
+from services.patient.snapshots import Place, SnapshotReader
 
-_PAGE = 500
+READER = SnapshotReader(500)
 _TOKEN_PURPOSE = b"an export of patients"
 _REQUEST_CODEC = codec.codec_of(ExportPatientsRequest)
 _RESPONSE_CODEC = codec.codec_of(ExportPatientsResponse)
 _Patient = PATIENT_CODEC.message_class
 _PATIENTS = MessageField(ExportPatientsResponse, "patients")
-
-_page = (
-    VISIBLE_PATIENTS.with_only_columns(patients.c.id)
-    .where(patients.c.id > bindparam("after", type_=Uuid))
-    .order_by(patients.c.id)
-    .limit(constant(_PAGE))
-    .subquery("page")
-)
-_end = tuple_(bindparam("transaction", type_=BigInteger), bindparam("position", type_=BigInteger))
-# The revisions are those of visible patients.
-_state = (
-    see_all(select(revisions.c.patient))
-    .where(revisions.c.patient_id == _page.c.id, tuple_(revisions.c.transaction, revisions.c.position) <= _end)
-    .order_by(revisions.c.revision.desc())
-    .limit(constant(1))
-    .lateral("state")
-)
-_first = see_all(select(constant(1)).select_from(revisions)).where(
-    revisions.c.patient_id == _page.c.id, revisions.c.revision == constant(1)
-)
-READ_PAGE = Statement(
-    see_all(select(_page.c.id, _state.c.patient))
-    .add_columns((_state.c.patient.is_(None) & not_(_first.exists())).label("is_pruned"))
-    .select_from(_page.outerjoin(_state, true()))
-    .order_by(_page.c.id)
-)
-"""Reads the next patients with their state in a snapshot. Patients that were created after it have none.
-
-If a patient has neither a state nor its first revision, its state may have been pruned.
-"""
-
-
-class _Place(NamedTuple):
-    """What a resume token contains."""
-
-    snapshot: JournalPosition
-    after: UUID
-    """The last patient that was examined."""
 
 
 class ExportService:
@@ -93,22 +46,17 @@ class ExportService:
         if violations := find_date_violations(request):
             raise FieldsInvalid(violations)
         scope = self._token_key + _REQUEST_CODEC.dumps(replace(request, resume_token=""))
-        place = await self._find_start(request.resume_token, scope)
-        has_more = True
-        while has_more:
-            rows = await self._db.rows(READ_PAGE, after=place.after, **place.snapshot._asdict())
-            if any(row["is_pruned"] for row in rows):
-                raise SnapshotPruned
-            if has_more := len(rows) == _PAGE:
-                place = place._replace(after=rows[-1]["id"])
-            selected = [row for row in rows if row["patient"] and _is_selected(row["patient"], request)]
-            yield _build_response(selected, cursor.encode(place, scope) if has_more else "")
+        following: Place | None = await self._find_start(request.resume_token, scope)
+        while following:
+            rows, following = await READER.read_page(self._db, following)
+            selected = [row for row in rows if _is_selected(row["patient"], request)]
+            yield _build_response(selected, cursor.encode(following, scope) if following else "")
 
-    async def _find_start(self, token: str, scope: bytes) -> _Place:
+    async def _find_start(self, token: str, scope: bytes) -> Place:
         if not token:
-            return _Place(await REVISIONS_JOURNAL.find_current_end(self._db), UUID(int=0))
+            return Place(await REVISIONS_JOURNAL.find_current_end(self._db))
         try:
-            place: _Place = cursor.decode(token, scope, _Place)
+            place: Place = cursor.decode(token, scope, Place)
             is_known = await REVISIONS_JOURNAL.contains(self._db, place.snapshot)
         except (cursor.InvalidCursorError, ValueRejected):
             raise ResumeTokenInvalid from None

@@ -173,6 +173,17 @@ erasures = Table(
 
 Index("erasures_due", erasures.c.erase_time, postgresql_where=erasures.c.execute_time.is_(None))
 
+fhir_exports = Table(
+    "fhir_exports",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("start_time", DateTime(timezone=True), nullable=False),
+    Column("parameters", Text, nullable=False),
+    Column("transaction", BigInteger, nullable=False),
+    Column("position", BigInteger, nullable=False),
+)
+"""Bulk exports. `transaction` and `position` are the snapshot: a position in the journal of revisions."""
+
 REVISIONS_JOURNAL = Journal(revisions)
 
 AUDIT = AuditTables(metadata, subject_ids="patient_ids")
@@ -187,6 +198,10 @@ RESPONSES = StoredResponses(responses)
 IS_GRANT_VALID = or_(grants.c.expire_time.is_(None), grants.c.expire_time > func.now())
 
 
+SEES_ALL = select(bindparam(VIEWER, type_=Text)).scalar_subquery().is_(None)
+"""The condition that the current caller may see all patients."""
+
+
 def is_visible(row: Row) -> ColumnElement[bool]:
     """Returns the condition that the current caller may see a patient. Every statement that reads patients has it.
 
@@ -194,9 +209,8 @@ def is_visible(row: Row) -> ColumnElement[bool]:
     keeps one plan for all callers.
     """
     viewer = bindparam(VIEWER, type_=Text)
-    sees_all = select(viewer).scalar_subquery().is_(None)
     granted = exists(constant(1)).where(grants.c.user_id == viewer, grants.c.patient_id == row.id, IS_GRANT_VALID)
-    return or_(not_(row.restricted), sees_all, granted)
+    return or_(not_(row.restricted), SEES_ALL, granted)
 
 
 def select_message(row: Row) -> Label[bytes]:

@@ -8,6 +8,7 @@ PRIVILEGES: Privileges = {
     "access_seals": APPEND_ONLY,
     "answers": READ_WRITE,
     "erasures": READ_WRITE,
+    "fhir_exports": READ_WRITE,
     "incarnations": READ_ONLY,
     "outbox": READ_WRITE,
     "patient_grants": READ_WRITE,

@@ -11,6 +11,7 @@ from services.patient.care_team import CareTeamService
 from services.patient.duplicates import DuplicatesService
 from services.patient.erasures import ErasureService
 from services.patient.exports import ExportService
+from services.patient.fhir.exports import FhirExportService
 from services.patient.fhir.person_export import PersonExportService
 from services.patient.fhir.service import FhirService
 from services.patient.imports import ImportService
@@ -38,6 +39,7 @@ def create_servicers(
         DuplicatesService(db, concurrent_searches=concurrent_searches),
         ErasureService(db, outbox, delay_days=erasure_delay_days),
         ExportService(db, resume_key=resume_key),
+        FhirExportService(db),
         FhirService(db, patients, batch),
         ImportService(db, outbox, patients),
         MergeService(db, outbox),

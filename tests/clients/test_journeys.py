@@ -48,7 +48,7 @@ def test_openapi_python_client_does_the_journey(system: Instance, tmp_path: Path
     options = ("--meta", "none", "--config", str(HERE / "openapi_python_client.yaml"))
     done = run("openapi-python-client", "generate", "--path", DOCUMENT, "--output-path", str(generated), *options)
     warnings = sorted(re.findall(r"WARNING parsing (\S+ \S+)", done.stderr))
-    streams = ["GET /v1/patients:export", "GET /v1/patients:watch"]
+    streams = ["GET /fhir/R4/exports/{export_id}/{file}", "GET /v1/patients:export", "GET /v1/patients:watch"]
     raw_bodies = ["POST /fhir/R4/Patient", "POST /v1/patients:import", "PUT /fhir/R4/Patient/{id}"]
     assert (done.returncode, warnings) == (0, [*streams, *raw_bodies]), done.stderr
 

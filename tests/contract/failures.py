@@ -210,6 +210,10 @@ def send_resource_with_rules(clients: Clients) -> Call:
     return Call(clients.user, "CreateFhirPatient", {"resource": {"data": data}})
 
 
+def get_unknown_export(clients: Clients) -> Call:
+    return Call(clients.admin, "GetFhirExport", {"exportId": str(uuid4())})
+
+
 BOTH: list[tuple[str, Code, int, Callable[[Clients], Call]]] = [
     ("FIELDS_INVALID", Code.INVALID_ARGUMENT, 400, send_invalid_field),
     ("RESOURCE_MALFORMED", Code.INVALID_ARGUMENT, 400, send_no_resource),
@@ -227,6 +231,7 @@ BOTH: list[tuple[str, Code, int, Callable[[Clients], Call]]] = [
     ("CODE_INVALID", Code.UNAUTHENTICATED, 401, send_wrong_code),
     ("ROLE_REQUIRED", Code.PERMISSION_DENIED, 403, call_without_role),
     ("USER_DISABLED", Code.PERMISSION_DENIED, 403, log_in_as_disabled_user),
+    ("FHIR_EXPORT_NOT_FOUND", Code.NOT_FOUND, 404, get_unknown_export),
     ("PATIENT_NOT_FOUND", Code.NOT_FOUND, 404, get_unknown_patient),
     ("CARE_TEAM_MEMBER_NOT_FOUND", Code.NOT_FOUND, 404, remove_unknown_member),
     ("PATIENT_MERGED", Code.FAILED_PRECONDITION, 400, delete_merged_patient),

@@ -127,8 +127,8 @@ def test_invalid_id_returns_the_same_error(admin: Session, method: Method) -> No
         assert grpc_error[4]
 
 
-# The request of these methods is invalid without a resource or a version, and an OperationOutcome has no message then.
-WITH_MORE = {"UpdateFhirPatient", "GetFhirPatientVersion"}
+# Requests of these methods are invalid without a resource, version or file. An OperationOutcome has no message then.
+WITH_MORE = {"UpdateFhirPatient", "GetFhirPatientVersion", "DownloadFhirExport"}
 
 
 @pytest.mark.parametrize("method", [method for method in WITH_ID if method.name not in WITH_MORE], ids=get_name)

@@ -15,11 +15,13 @@ from gen.pulsetrack.patient.v1 import (
     BatchGetPatientsRequest,
     BreakGlassRequest,
     CreatePatientRequest,
+    DeleteFhirExportRequest,
     DeleteFhirPatientRequest,
     DeletePatientRequest,
     ErasePatientRequest,
     FindDuplicatesRequest,
     FindFhirPatientsRequest,
+    GetFhirExportRequest,
     GetFhirPatientHistoryRequest,
     GetFhirPatientRequest,
     GetFhirPatientVersionRequest,
@@ -34,6 +36,7 @@ from gen.pulsetrack.patient.v1 import (
     MergePatientsRequest,
     Patient,
     RemoveCareTeamMemberRequest,
+    StartFhirExportRequest,
     UndeletePatientRequest,
     UnmergePatientsRequest,
 )
@@ -110,6 +113,11 @@ CALLS: dict[str, Call] = {
     "GetFhirPatientVersion": lambda client, patient: client.get_fhir_patient_version(
         GetFhirPatientVersionRequest(id=patient.id, version="1")
     ),
+    "StartFhirExport": lambda client, _: client.start_fhir_export(StartFhirExportRequest()),
+    "GetFhirExport": lambda client, patient: client.get_fhir_export(GetFhirExportRequest(export_id=patient.id)),
+    "DeleteFhirExport": lambda client, patient: client.delete_fhir_export(
+        DeleteFhirExportRequest(export_id=patient.id)
+    ),
     "ImportPatientRecords": lambda client, patient: client.import_patient_records(
         ImportPatientRecordsRequest(
             records=HttpBody(data=MessageToJson(PATIENT_CODEC.encode(patient), indent=None).encode())
@@ -131,6 +139,7 @@ ADMIN_METHODS = (
     "AddCareTeamMember",
     "RemoveCareTeamMember",
 )
+EXPORTS = ("GetFhirExport", "DeleteFhirExport")
 WITHOUT_ID = {
     "CreateFhirPatient",
     "CreatePatient",
@@ -140,12 +149,14 @@ WITHOUT_ID = {
     "FindFhirPatients",
     "SearchPatientAccessEvents",
     "GetPatientAccess",
+    "StartFhirExport",
 }
-SINGLE_PATIENT_METHODS = [name for name in CALLS if name not in {*WITHOUT_ID, "MergePatients"}]
-FAILING = {"CreatePatient", "CreateFhirPatient", "RemoveCareTeamMember", "BreakGlass", "MergePatients"}
+SINGLE_PATIENT_METHODS = [name for name in CALLS if name not in {*WITHOUT_ID, *EXPORTS, "MergePatients"}]
+WITHOUT_SUBJECTS = {"GetPatientAccess", "StartFhirExport"}
+FAILING = {"CreatePatient", "CreateFhirPatient", "RemoveCareTeamMember", "BreakGlass", "MergePatients", *EXPORTS}
 """Methods that fail for a new patient with the same email address, without a care team, which is not restricted.
 
-An unknown patient cannot be merged into it.
+An unknown patient cannot be merged into it, and its ID is not that of an export.
 """
 
 
@@ -188,7 +199,7 @@ def test_call_records_one_event(patients: Client, admin: Client, sql: Sql, name:
     before = datetime.now(UTC)
     request_id, _ = call_method(admin, name, created)
     event = wait_for_event(sql, request_id)
-    subjects = [] if name == "GetPatientAccess" else [created.id]
+    subjects = [] if name in WITHOUT_SUBJECTS else [created.id]
     assert [str(patient_id) for patient_id in event["patient_ids"]] == subjects
     method, _, _query = event["method"].partition(" ")
     assert (method, event["outcome"]) == (f"{SERVICE}/{name}", "OK")

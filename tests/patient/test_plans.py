@@ -15,11 +15,13 @@ from bench.growth.patients import PATIENTS
 from gen.pulsetrack.patient.v1 import ListPatientsRequest, Sex
 from services.common.postgres.database import Database
 from services.common.postgres.statement import Statement
-from services.patient.exports import READ_PAGE
+from services.patient import exports
+from services.patient.fhir import exports as fhir_exports
 from services.patient.fhir.person_export import FIND_PERSON
 from services.patient.import_statements import FIND_BY_EMAIL, FIND_BY_NUMBER, FIND_TAKEN_NUMBERS
 from services.patient.listing import build_listing
 from services.patient.merges import FIND_SURVIVORS, LOCK_TO_MERGE
+from services.patient.snapshots import SnapshotReader
 from tests.harness.background import Background
 
 COUNT = 5000  # more of each sex than a page reads
@@ -150,12 +152,14 @@ def test_merges_find_patients_by_indexes(background: Background, filled_url: str
     assert "Seq Scan" not in str(plan)
 
 
-def test_exports_read_each_page_by_indexes(background: Background, filled_url: str) -> None:
+@pytest.mark.parametrize("reader", [exports.READER, fhir_exports.READER], ids=["ExportPatients", "FHIR"])
+def test_exports_read_each_page_by_indexes(background: Background, filled_url: str, reader: SnapshotReader) -> None:
     async def explain() -> Any:
         connection = await asyncpg.connect(filled_url)
         await connection.execute("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan")
-        arguments = READ_PAGE.arguments({"after": UUID(int=0), "transaction": 1, "position": 1})
-        plan = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {READ_PAGE.sql}", *arguments)
+        values = {"after": UUID(int=0), "transaction": 1, "position": 1}
+        statement = reader.statement
+        plan = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {statement.sql}", *statement.arguments(values))
         await connection.close()
         return json.loads(plan)[0]["Plan"]
 

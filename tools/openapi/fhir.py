@@ -4,6 +4,7 @@ import json
 from copy import deepcopy
 from typing import Any
 
+from envoy.fhir import SUCCESSES
 from services.common.protobuf.contract import FHIR_CONTENT, FHIR_LINES, FHIR_REASON, LINES, Http, Method
 from tools.openapi.rules import Schema
 
@@ -15,7 +16,12 @@ _PATIENT: Schema = {
     "birthDate": "1980-02-29",
     "address": [{"line": ["1 High Street"], "city": "Porto"}],
 }
-_LOCATION: Schema = {"description": "The URL of the version.", "required": True, "schema": {"type": "string"}}
+_HEADERS = {
+    "CreateFhirPatient": {"Location": "The URL of the version."},
+    "StartFhirExport": {"Content-Location": "The URL of the manifest."},
+    "GetFhirExport": {"Expires": "The time at which the export expires."},
+}
+"""The descriptions of the headers of responses, by method."""
 
 
 def _resource() -> Schema:
@@ -50,12 +56,23 @@ def fhir_success(method: Method, http: Http) -> Schema:
     """Returns the success response of a method by status, empty if the method is not part of the FHIR API."""
     if not method.is_fhir:
         return {}
+    status = str(SUCCESSES.get(method.name, 200))
     if http.verb == "DELETE":
-        return {"204": {"description": "The patient was deleted."}}
-    response: Schema = {"description": "A FHIR resource.", "content": {FHIR_CONTENT: {"schema": _resource()}}}
-    if http.verb == "POST":
-        return {"201": response | {"headers": {"Location": deepcopy(_LOCATION)}}}
-    return {"200": response}
+        return {status: {"description": "The resource was deleted."}}
+    response = _response(method)
+    if headers := _HEADERS.get(method.name):
+        text = {"required": True, "schema": {"type": "string"}}
+        response["headers"] = {name: {"description": each, **deepcopy(text)} for name, each in headers.items()}
+    return {status: response}
+
+
+def _response(method: Method) -> Schema:
+    if method.streams:
+        content: Schema = {FHIR_LINES: {"schema": {"type": "string"}}}
+        return {"description": "The file, with a resource in each line.", "content": content}
+    if method.name == "GetFhirExport":
+        return {"description": "A manifest.", "content": {"application/json": {"schema": {"type": "object"}}}}
+    return {"description": "A FHIR resource.", "content": {FHIR_CONTENT: {"schema": _resource()}}}
 
 
 def convert_error(method: Method, response: Schema) -> Schema:

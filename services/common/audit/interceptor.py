@@ -56,9 +56,10 @@ class AccessInterceptors:
         if batch and (get_each := _get_subject_of(batch.message_type)):
             return lambda request: map(get_each, getattr(request, _BATCH_FIELD))
         variables = [name.strip("{}") for http in method.http for name in PATH_VARIABLE.findall(http.path)]
-        if not variables or not self._path_ids_are_subjects:
+        ids = [name for name in variables if name.rpartition(".")[2] == "id"]
+        if not ids or not self._path_ids_are_subjects:
             return None
-        get_path_id = attrgetter(variables[0])
+        get_path_id = attrgetter(ids[0])
         return lambda request: [get_path_id(request)]
 
 

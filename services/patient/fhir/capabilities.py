@@ -6,6 +6,7 @@ from services.patient.fhir.mapping import Resource
 from services.patient.fhir.searches import PARAMETERS
 
 _INTERACTIONS = ("read", "vread", "create", "update", "delete", "history-instance", "search-type")
+_BULK_DATA = "http://hl7.org/fhir/uv/bulkdata"
 
 
 def build_capabilities(time: datetime) -> Resource:
@@ -15,6 +16,7 @@ def build_capabilities(time: datetime) -> Resource:
         "status": "active",
         "date": time.isoformat(timespec="seconds"),
         "kind": "instance",
+        "instantiates": [f"{_BULK_DATA}/CapabilityStatement/bulk-data"],
         "software": {"name": "PulseTrack"},
         "implementation": {"description": "Patients of PulseTrack"},
         "fhirVersion": "4.0.1",
@@ -33,6 +35,9 @@ def build_capabilities(time: datetime) -> Resource:
                         "conditionalCreate": False,
                         "conditionalUpdate": False,
                         "conditionalDelete": "not-supported",
+                        "operation": [
+                            {"name": "export", "definition": f"{_BULK_DATA}/OperationDefinition/patient-export"}
+                        ],
                         "searchParam": [{"name": name, "type": kind} for name, kind in PARAMETERS],
                     }
                 ],

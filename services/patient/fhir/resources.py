@@ -58,9 +58,14 @@ def build_history(
     return _build_page("history", entries, f"Patient/{patient_id}/_history", query, next_query)
 
 
-def to_body(resource: Resource) -> HttpBody:
+def to_json(resource: Resource) -> bytes:
+    """Returns a resource as JSON."""
+    return _encoder.encode(resource)
+
+
+def to_body(resource: Resource, content_type: str = FHIR_CONTENT) -> HttpBody:
     """Returns a resource as the body of a response."""
-    return HttpBody(content_type=FHIR_CONTENT, data=_encoder.encode(resource))
+    return HttpBody(content_type=content_type, data=to_json(resource))
 
 
 def parse_resource(body: HttpBody | None) -> Resource:

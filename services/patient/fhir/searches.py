@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 from uuid import UUID
 
 from gen.pulsetrack.patient.v1 import ListPatientsRequest, Patient
@@ -13,6 +13,7 @@ from services.common.errors import FieldsInvalid
 from services.common.folding import fold_words
 from services.common.protobuf.contract import FHIR_CONTENT
 from services.patient.fhir.mapping import GENDERS, NUMBER, Resource
+from services.patient.fhir.parameters import has_no_value, invalid, is_not_supported, parse_parameters
 from services.patient.periods import Period, parse_period
 
 NEXT_PAGE = "_page"
@@ -53,10 +54,10 @@ class FhirSearch:
 def parse_search(query: str) -> FhirSearch:
     """Returns the search of a query. Raises FieldsInvalid for an unsupported parameter or value."""
     search = FhirSearch(ListPatientsRequest())
-    for name, escaped in _parse_parameters(query):
+    for name, escaped in parse_parameters(query):
         value = _unescape(name, escaped)
         if not value.strip():
-            raise _has_no_value(name)
+            raise has_no_value(name)
         if name in _WORDS:
             _add_words(search, name, value)
         elif name in _TELECOMS or name == "telecom":
@@ -64,34 +65,27 @@ def parse_search(query: str) -> FhirSearch:
         elif parse := _PARSERS.get(name):
             parse(search, value)
         else:
-            raise _is_not_supported(name)
+            raise is_not_supported(name)
     only_size = ListPatientsRequest(page_size=search.request.page_size)
     if search.ids is not None and (search.conditions or search.request != only_size):
-        raise _invalid("_id cannot be combined with other parameters")
+        raise invalid("_id cannot be combined with other parameters")
     return search
 
 
 def parse_page(query: str) -> tuple[int, str]:
     """Returns the size and the token of the page of a history. Raises FieldsInvalid as `parse_search` does."""
     search = FhirSearch(ListPatientsRequest())
-    for name, value in _parse_parameters(query):
+    for name, value in parse_parameters(query):
         if name not in {"_count", "_format", NEXT_PAGE}:
-            raise _is_not_supported(name)
+            raise is_not_supported(name)
         _PARSERS[name](search, value)
     return search.request.page_size, search.request.page_token
 
 
 def next_query(query: str, page_token: str) -> str:
     """Returns the query of the next page."""
-    parameters = [(name, value) for name, value in _parse_parameters(query) if name != NEXT_PAGE]
+    parameters = [(name, value) for name, value in parse_parameters(query) if name != NEXT_PAGE]
     return urlencode([*parameters, (NEXT_PAGE, page_token)])
-
-
-def _parse_parameters(query: str) -> list[tuple[str, str]]:
-    try:
-        return parse_qsl(query, strict_parsing=bool(query), keep_blank_values=True, errors="strict", max_num_fields=30)
-    except ValueError:
-        raise _invalid("the query is not valid") from None
 
 
 def _unescape(name: str, value: str) -> str:
@@ -100,14 +94,14 @@ def _unescape(name: str, value: str) -> str:
     Raises FieldsInvalid for a list of values, of which one would have to match.
     """
     if name not in _LISTS and _SEPARATOR.search(value):
-        raise _invalid(f"{name[:50]} must have a single value: write \\, for a comma in a value")
+        raise invalid(f"{name[:50]} must have a single value: write \\, for a comma in a value")
     return _ESCAPE.sub(r"\1", value)
 
 
 def _add_words(search: FhirSearch, name: str, value: str) -> None:
     """Requires all words in the name, each at the beginning of a word."""
     if not (words := fold_words(value)):
-        raise _has_no_value(name)
+        raise has_no_value(name)
     search.request.query = f"{search.request.query} {value}".strip()
 
     def has_words(patient: Patient, _: Resource) -> bool:
@@ -122,7 +116,7 @@ def _add_telecom(search: FhirSearch, name: str, value: str) -> None:
     system, _, number = value.rpartition("|")
     kinds = [each for each in _TELECOMS if (name in {each, "telecom"}) and (system in {"", each})]
     if not (words := fold_words(number)):
-        raise _has_no_value(name)
+        raise has_no_value(name)
     search.request.query = f"{search.request.query} {number}".strip()
     search.conditions.append(lambda patient, _: any(fold_words(getattr(patient, kind)) == words for kind in kinds))
 
@@ -130,7 +124,7 @@ def _add_telecom(search: FhirSearch, name: str, value: str) -> None:
 def _add_identifier(search: FhirSearch, value: str) -> None:
     system, _, number = value.rpartition("|")
     if not number.strip():
-        raise _has_no_value("identifier")
+        raise has_no_value("identifier")
     search.request.query = f"{search.request.query} {number}".strip()
 
     def has_number(patient: Patient, resource: Resource) -> bool:
@@ -142,7 +136,7 @@ def _add_identifier(search: FhirSearch, value: str) -> None:
 
 def _add_gender(search: FhirSearch, value: str) -> None:
     if (sex := _SEXES.get(value)) is None:
-        raise _invalid(f"gender must be one of {', '.join(_SEXES)}")
+        raise invalid(f"gender must be one of {', '.join(_SEXES)}")
     search.request.sex = sex
 
 
@@ -186,7 +180,7 @@ def _parse_date(value: str) -> tuple[str, Period]:
         with suppress(ValueError):
             return prefix, parse_period(match[2])
     prefixes = ", ".join(_MATCHES)
-    raise _invalid(f"birthdate must be a date such as 1980-02-29, with one of the prefixes {prefixes} or none")
+    raise invalid(f"birthdate must be a date such as 1980-02-29, with one of the prefixes {prefixes} or none")
 
 
 def _add_ids(search: FhirSearch, value: str) -> None:
@@ -203,7 +197,7 @@ def _parse_id(text: str) -> UUID | None:
 
 def _add_count(search: FhirSearch, value: str) -> None:
     if (count := _COUNT.fullmatch(value)) is None:
-        raise _invalid("_count must be from 1 to 1000")
+        raise invalid("_count must be from 1 to 1000")
     search.request.page_size = int(count[1])
 
 
@@ -214,13 +208,13 @@ def _add_sort(search: FhirSearch, value: str) -> None:
 def _parse_sort(name: str) -> str:
     column = SORTS.get(name.removeprefix("-"))
     if column is None:
-        raise _invalid(f"_sort must be a list of {', '.join(SORTS)}, each optionally after a minus sign")
+        raise invalid(f"_sort must be a list of {', '.join(SORTS)}, each optionally after a minus sign")
     return f"{column} desc" if name.startswith("-") else column
 
 
 def _add_format(_: FhirSearch, value: str) -> None:
     if value not in {"json", "application/json", FHIR_CONTENT}:
-        raise _invalid("_format must be json")
+        raise invalid("_format must be json")
 
 
 def _add_page_token(search: FhirSearch, value: str) -> None:
@@ -255,16 +249,4 @@ def search_violations() -> Iterator[None]:
         yield
     except FieldsInvalid as failure:
         found = ", and ".join(f"{_SOURCES.get(name, name)} {text}" for name, text in failure.violations.items())
-        raise _invalid(found) from None
-
-
-def _is_not_supported(name: str) -> FieldsInvalid:
-    return _invalid(f"the parameter {name[:50]!r} is not supported")
-
-
-def _has_no_value(name: str) -> FieldsInvalid:
-    return _invalid(f"{name[:50]} must have a value")
-
-
-def _invalid(description: str) -> FieldsInvalid:
-    return FieldsInvalid({"parameters": description})
+        raise invalid(found) from None

@@ -5,8 +5,6 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from uuid import UUID
 
-import msgspec
-
 from gen.google.api import HttpBody
 from gen.google.protobuf import Empty, FieldMask
 from gen.pulsetrack.patient.v1 import (
@@ -28,7 +26,6 @@ from gen.pulsetrack.patient.v1 import (
     UpdateFhirPatientRequest,
     UpdatePatientRequest,
 )
-from services.common.audit.events import current_access
 from services.common.context import Caller
 from services.common.errors import FieldsInvalid
 from services.common.postgres.database import Database
@@ -42,6 +39,7 @@ from services.patient.domain import PATIENT_CODEC
 from services.patient.errors import PatientNotFound, ResourceMalformed, ResourceUnprocessable
 from services.patient.fhir.capabilities import build_capabilities
 from services.patient.fhir.mapping import Resource, locate, read_patient
+from services.patient.fhir.parameters import record_query
 from services.patient.fhir.resources import (
     build_bundle,
     build_history,
@@ -89,7 +87,7 @@ class FhirService:
         Raises FieldsInvalid, PageTokenInvalid; RateLimited if too many searches are running.
         """
         search = parse_search(request.parameters)
-        _record_query(request.parameters)
+        record_query(request.parameters)
         patients, page_token = await self._find(search)
         resources = await self._to_resources(patients)
         matches = [each for patient, each in zip(patients, resources, strict=True) if search.matches(patient, each)]
@@ -145,7 +143,7 @@ class FhirService:
         Raises FieldsInvalid, PatientNotFound, PageTokenInvalid.
         """
         size, token = parse_page(request.parameters)
-        _record_query(request.parameters)
+        record_query(request.parameters)
         listed = ListPatientRevisionsRequest(id=request.id, page_size=size, page_token=token)
         page = _REVISIONS_CODEC.loads((await self._patients.list_patient_revisions(listed)).data)
         resources = await self._to_resources([each.patient for each in page.revisions if each.patient])
@@ -206,11 +204,6 @@ class FhirService:
                     for name, text in fields.items()
                 }
             ) from None
-
-
-def _record_query(query: str) -> None:
-    """Adds the parameters of a search to the event of the current call."""
-    current_access.get().details = msgspec.json.encode({"query": query[:200]}).decode()
 
 
 def _to_page(bundle: Resource) -> HttpBody:

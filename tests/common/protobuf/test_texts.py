@@ -16,6 +16,8 @@ EXEMPT = {
     "id": "a UUID has one spelling, apart from case",
     "ids": "UUIDs",
     "patient_id": "a UUID",
+    "export_id": "a UUID",
+    "file": "one of two names",
     "merged_id": "a UUID",
     "subject_id": "a UUID",
     "user_id": "a UUID",

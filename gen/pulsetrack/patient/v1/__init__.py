@@ -13,8 +13,10 @@ __all__ = (
     "CareTeamMember",
     "CreateFhirPatientRequest",
     "CreatePatientRequest",
+    "DeleteFhirExportRequest",
     "DeleteFhirPatientRequest",
     "DeletePatientRequest",
+    "DownloadFhirExportRequest",
     "Duplicate",
     "ErasePatientRequest",
     "ErasePatientResponse",
@@ -25,6 +27,7 @@ __all__ = (
     "FindDuplicatesResponse",
     "FindFhirPatientsRequest",
     "GetFhirCapabilitiesRequest",
+    "GetFhirExportRequest",
     "GetFhirPatientHistoryRequest",
     "GetFhirPatientRequest",
     "GetFhirPatientVersionRequest",
@@ -60,6 +63,7 @@ __all__ = (
     "Revision",
     "RevisionType",
     "Sex",
+    "StartFhirExportRequest",
     "UndeletePatientRequest",
     "UnmergePatientsRequest",
     "UpdateFhirPatientRequest",
@@ -536,6 +540,23 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class DeleteFhirExportRequest(betterproto2.Message):
+    """
+    Request message for DeleteFhirExport.
+    """
+
+    export_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The ID of the export.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "DeleteFhirExportRequest", DeleteFhirExportRequest
+)
+
+
+@dataclass(eq=False, repr=False)
 class DeleteFhirPatientRequest(betterproto2.Message):
     """
     Request message for DeleteFhirPatient.
@@ -577,6 +598,29 @@ class DeletePatientRequest(betterproto2.Message):
 
 default_message_pool.register_message(
     "pulsetrack.patient.v1", "DeletePatientRequest", DeletePatientRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class DownloadFhirExportRequest(betterproto2.Message):
+    """
+    Request message for DownloadFhirExport.
+    """
+
+    export_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The ID of the export.
+    """
+
+    file: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The file: `Patient.ndjson` contains the patients as Patient resources. `deleted.ndjson` contains Bundles that name the
+    patients which were deleted, merged or erased since `_since`.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "DownloadFhirExportRequest", DownloadFhirExportRequest
 )
 
 
@@ -816,6 +860,23 @@ class GetFhirCapabilitiesRequest(betterproto2.Message):
 
 default_message_pool.register_message(
     "pulsetrack.patient.v1", "GetFhirCapabilitiesRequest", GetFhirCapabilitiesRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class GetFhirExportRequest(betterproto2.Message):
+    """
+    Request message for GetFhirExport.
+    """
+
+    export_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The ID of the export.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "GetFhirExportRequest", GetFhirExportRequest
 )
 
 
@@ -1773,6 +1834,29 @@ class Revision(betterproto2.Message):
 
 
 default_message_pool.register_message("pulsetrack.patient.v1", "Revision", Revision)
+
+
+@dataclass(eq=False, repr=False)
+class StartFhirExportRequest(betterproto2.Message):
+    """
+    Request message for StartFhirExport.
+    """
+
+    parameters: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The parameters, as in a URL. `_since` selects patients that changed at or after an instant, `_type` may contain `Patient`
+    only, and `_outputFormat` may be `application/fhir+ndjson`, `application/ndjson` or `ndjson`.
+    """
+
+    lenient: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
+    """
+    Ignores unsupported parameters and types instead of rejecting them. REST clients send `Prefer: handling=lenient`.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "StartFhirExportRequest", StartFhirExportRequest
+)
 
 
 @dataclass(eq=False, repr=False)
