@@ -45,7 +45,7 @@ class Server:
 
 def run(found: Iterator[Record], send: Send) -> tuple[Import, list[dict[str, object]]]:
     report = io.StringIO()
-    work = Import(report, lambda _: None)
+    work = Import(report, lambda _: None, concurrency=4)
     asyncio.run(work.run(found, send))
     return work, [json.loads(line) for line in report.getvalue().splitlines()]
 
@@ -54,7 +54,7 @@ def test_every_record_is_sent_once_with_few_batches_at_once() -> None:
     server = Server()
     run(records(), server.send)
     assert sorted(record.line for batch in server.batches for record in batch) == list(range(1, LINES + 1))
-    assert max(map(len, server.batches)) == 500
+    assert max(map(len, server.batches)) == 100
     assert server.most == 4
 
 
@@ -72,7 +72,7 @@ def test_records_are_read_when_they_are_needed() -> None:
 
     with pytest.raises(Unavailable):
         run(counted(), stop)
-    assert read <= 2_000
+    assert read <= 400
 
 
 def test_refused_records_are_counted_and_reported() -> None:
@@ -109,16 +109,16 @@ def test_batch_for_which_the_server_needs_too_long_is_divided() -> None:
             timeout: float | None = None,  # noqa: ASYNC109
         ) -> Sequence[ImportResult]:
             sizes.append(len(patients))
-            if len(patients) > 200:
+            if len(patients) > 50:
                 detail = Any()
                 detail.Pack(ErrorInfo(reason="CALL_TOO_SLOW"))
                 raise DeadlineExceeded(grpc.StatusCode.DEADLINE_EXCEEDED, "slow", Status(details=[detail]))
             return [ImportResult(outcome=ImportOutcome.IMPORT_OUTCOME_CREATED)] * len(patients)
 
     patients = SlowPatients.__new__(SlowPatients)
-    work, _ = run(islice(records(), 500), create_send(patients, ImportMode.IMPORT_MODE_UPSERT))
-    assert work.counts == {"created": 500}
-    assert sizes == [500, 250, 125, 125, 250, 125, 125]
+    work, _ = run(islice(records(), 100), create_send(patients, ImportMode.IMPORT_MODE_UPSERT))
+    assert work.counts == {"created": 100}
+    assert sizes == [100, 50, 50]
 
 
 def test_batch_of_large_resources_is_divided() -> None:

@@ -11,8 +11,8 @@ from typing import TextIO
 from pulsetrack.errors import FieldViolation
 from pulsetrack.records import Record
 
-_BATCH_SIZE = 500
-_CONCURRENCY = 4
+_BATCH_SIZE = 100
+"""A larger batch is hardly faster, and delays other calls to the service for longer."""
 
 REFUSED = "refused"
 
@@ -39,16 +39,18 @@ class Import:
     has created.
     """
 
-    def __init__(self, report: TextIO, show: Callable[[Counter[str]], None]) -> None:
+    def __init__(self, report: TextIO, show: Callable[[Counter[str]], None], *, concurrency: int) -> None:
+        """Takes the number of batches that are sent at a time."""
         self.counts = Counter[str]()
         """The number of records by outcome."""
         self._report = report
         self._show = show
+        self._concurrency = concurrency
 
     async def run(self, records: Iterator[Record], send: Send) -> None:
         """Imports all records. Raises FileError, and PulseTrackError if a batch fails after its last attempt."""
         batches = iter(lambda: list(islice(records, _BATCH_SIZE)), [])
-        tasks = [asyncio.create_task(self._import(batches, send)) for _ in range(_CONCURRENCY)]
+        tasks = [asyncio.create_task(self._import(batches, send)) for _ in range(self._concurrency)]
         try:
             await asyncio.gather(*tasks)
         finally:

@@ -23,6 +23,7 @@ from pulsetrack.tables import read_csv, read_mapping, write_csv
 
 ENCODINGS = ("utf-8", "windows-1252")
 _GUARD = "begin values that a spreadsheet would evaluate as formulas with an apostrophe, which changes them"
+_CONCURRENCY = "calls at a time: more are faster, and slow down other users more (default: %(default)s)"
 _MODE = "create: refuse records that would change a patient (default); upsert: change the patient"
 _MODES = {"create": "IMPORT_MODE_CREATE_ONLY", "upsert": "IMPORT_MODE_UPSERT"}
 _FORMATS = ("csv", "ndjson", "fhir")
@@ -44,7 +45,7 @@ async def import_file(arguments: argparse.Namespace) -> None:
     check_encoding(path, arguments.encoding)
     kind = arguments.format or _detect_format(path, arguments.encoding)
     with open_text(path, arguments.encoding) as text, _open_private(report) as refused, _show(path) as show:
-        work = Import(refused, lambda counts: show(counts, text.buffer.tell()))
+        work = Import(refused, lambda counts: show(counts, text.buffer.tell()), concurrency=arguments.concurrency)
         records = read_csv(text, mapping) if kind == "csv" else read_ndjson(text, fhir=kind == "fhir")
         if arguments.dry_run:
             await work.run(records, _check)
@@ -83,6 +84,7 @@ def add_commands(add: Callable[[str, Command, str], argparse.ArgumentParser]) ->
     importing.add_argument("--mapping", type=_readable, help="a YAML file that maps headers of a CSV file to fields")
     importing.add_argument("--encoding", choices=ENCODINGS, default=ENCODINGS[0], help="default: %(default)s")
     importing.add_argument("--mode", choices=_MODES, default="create", help=_MODE)
+    importing.add_argument("--concurrency", type=int, choices=range(1, 9), default=2, metavar="1-8", help=_CONCURRENCY)
     importing.add_argument("--dry-run", action="store_true", help="only read the file")
     exporting = add("export", export_file, "Export all patients to a file")
     exporting.add_argument("file", type=Path, help="a new file")
