@@ -110,9 +110,10 @@ prune-revisions: $(READY) ## Delete revisions of patients before a date (BEFORE=
 backup: $(READY) ## Back up all databases, running or not (TO=a new folder, RECIPIENT=an age public key to encrypt to, COMPOSE=1)
 	@$(BIN)/python -m tools.backup create $(if $(COMPOSE),--compose) $(if $(TO),--to '$(TO)') $(if $(RECIPIENT),--recipient '$(RECIPIENT)')
 
-restore: $(READY) ## Restore a backup into an empty place (FROM=its folder, SECRETS=their file, KEY=a private key's file, COMPOSE=1)
+restore: $(READY) ## Restore a backup into an empty place (FROM=its folder, SECRETS=their file, KEY=a private key's file, ERASURES=a list, COMPOSE=1)
 	@$(BIN)/python -m tools.backup restore --from '$(or $(FROM),$(error Set FROM to the folder of a backup))' \
-		$(if $(COMPOSE),--compose) $(if $(SECRETS),--secrets '$(SECRETS)') $(if $(KEY),--key '$(KEY)')
+		$(if $(COMPOSE),--compose) $(if $(SECRETS),--secrets '$(SECRETS)') $(if $(KEY),--key '$(KEY)') \
+		$(if $(ERASURES),--erasures '$(ERASURES)')
 
 import: $(CLIENT) ## Import patients from a CSV, NDJSON or FHIR NDJSON file into the running system (FILE=..., FORMAT=csv|ndjson|fhir, OPTIONS=--help)
 	@$(BIN)/python -m tools.transfer build/client/bin/pulsetrack import '$(or $(FILE),$(error Set FILE to a file of patients))' $(if $(FORMAT),--format '$(FORMAT)') $(OPTIONS)

@@ -37,6 +37,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "backup": Operation(module=_MAINTENANCE, task="BackupDefinition", arguments=("create",)),
     "list-backups": Operation(module=_MAINTENANCE, task="MaintenanceDefinition", arguments=("list",)),
     "restore": Operation(module=_MAINTENANCE, task="MaintenanceDefinition", arguments=("restore",)),
+    "repeat-erasures": Operation(module=_MAINTENANCE, task="MaintenanceDefinition", arguments=("erasures",)),
     "discard-replaced": Operation(module=_MAINTENANCE, task="MaintenanceDefinition", arguments=("discard",)),
     "sql": Operation(module=_QUERY, task="SqlJob"),
     "owner-sql": Operation(module=_QUERY, task="{Service}MigrationsJob", takes_service=False),

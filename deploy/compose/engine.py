@@ -30,9 +30,12 @@ def find_problem() -> str:
     return ""
 
 
-def compose(*arguments: str, environment: Mapping[str, str] = os.environ) -> None:
-    """Runs `docker compose` with its output shown to the user. Raises StartError if it fails."""
-    if code := _run("docker", "compose", *arguments, environment=environment).returncode:
+def compose(*arguments: str, environment: Mapping[str, str] = os.environ, text: str | None = None) -> None:
+    """Runs `docker compose` with its output shown to the user, and a text as its standard input, if one is given.
+
+    Raises StartError if it fails.
+    """
+    if code := _run("docker", "compose", *arguments, environment=environment, text=text).returncode:
         raise StartError(f"`docker compose {arguments[0]}` failed with status {code}. See `docker compose logs`.")
 
 

@@ -250,9 +250,12 @@ PATIENT_EXISTS = Statement(select(constant(1)).where(_has_id, _visible))
 _erased_id = bindparam("patient_id", type_=Uuid)
 _merged_ids = see_all(select(patients.c.id)).where(patients.c.merged_into == _erased_id)  # the survivor is visible
 CANCEL_ERASURE = Statement(
-    delete(erasures).where(or_(erasures.c.patient_id == _erased_id, erasures.c.patient_id.in_(_merged_ids)))
+    delete(erasures).where(
+        or_(erasures.c.patient_id == _erased_id, erasures.c.patient_id.in_(_merged_ids)),
+        erasures.c.execute_time.is_(None),
+    )
 )
-"""Cancels the erasures of a patient and of those that are merged into it."""
+"""Cancels the erasures of a patient and of those that are merged into it, unless they were executed meanwhile."""
 
 IS_ERASED = Statement(
     select(constant(1)).where(

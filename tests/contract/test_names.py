@@ -79,9 +79,10 @@ def test_enum_values_have_the_name_of_their_enum_as_prefix(enum: EnumDescriptor)
 
 @pytest.fixture(scope="module")
 def patient(user: Session, admin: Session) -> dict[str, Any]:
-    """Creates an invitation, a client and a patient, and waits until every service has processed its events."""
+    """Creates an invitation, a client, an erasure and a patient, and waits until all services have received it."""
     admin.post("/v1/invitations", {"email": f"{uuid4()}@clinic.test"})
     admin.post("/v1/clients", {"displayName": "contract", "scope": "patients.read"})
+    admin.post(f"/v1/patients/{user.post('/v1/patients', a_patient())['id']}:erase", {"reason": "Request 2026-117"})
     created: dict[str, Any] = user.post("/v1/patients", a_patient(sex="SEX_FEMALE", medicalRecordNumber="contract"))
     admin.post(f"/v1/patients/{created['id']}/care-team-members", {"userId": str(uuid4())})
     eventually(lambda: user.get("/v1/billing/accounts", patientId=created["id"]).get("billingAccounts"))

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 from pyrage.x25519 import Identity
@@ -27,6 +28,10 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(600)]
 BUCKET = "backups"
 KEY = Identity.generate()
 PASSWORDS = Passwords("service", "owner")
+ERASE = (
+    "INSERT INTO erasures (patient_id, reason, actor_id, erase_time) VALUES ($1, 'Request 2026-117', 'admin', now())"
+)
+ERASURES = "SELECT FROM erasures WHERE patient_id = $1"
 
 
 @dataclass
@@ -124,7 +129,7 @@ def backup(deployed: Deployed) -> str:
 
 def test_backup_in_the_bucket_is_encrypted_and_complete(deployed: Deployed, backup: str) -> None:
     keys = [item["Key"] for item in deployed.client().list_objects_v2(Bucket=BUCKET)["Contents"]]
-    files = {*(f"{service}.dump.age" for service in TOPOLOGY), "manifest.json"}
+    files = {*(f"{service}.dump.age" for service in TOPOLOGY), "erasures.json.age", "manifest.json"}
     assert {key.removeprefix(f"backups/{backup}/") for key in keys} == files
     body = deployed.client().get_object(Bucket=BUCKET, Key=f"backups/{backup}/auth.dump.age")["Body"].read()
     assert body.startswith(b"age-encryption.org/v1\n")
@@ -156,6 +161,18 @@ def test_restore_replaces_the_databases_and_keeps_the_previous(deployed: Deploye
     assert incarnations[0]["count"] == 2
     deleted = json.loads(deployed.run("tools.backup.cloud", "discard")[-1])
     assert deleted["deleted"] == sorted(logged["replaced"])
+
+
+def test_restore_repeats_the_erasures_of_the_newest_backup(deployed: Deployed, backup: str) -> None:
+    erased = str(uuid4())
+    deployed.sql("patient")(ERASE, erased)
+    deployed.back_up()
+    logged = json.loads(deployed.run("tools.backup.cloud", "restore", backup)[-1])
+    assert "repeats the erasures" in logged["message"]
+    assert deployed.sql("patient")(ERASURES, erased)
+    deployed.sql("patient")("DELETE FROM erasures")
+    deployed.run("tools.backup.cloud", "erasures")
+    assert deployed.sql("patient")(ERASURES, erased)
 
 
 def test_unknown_backup_is_rejected(deployed: Deployed) -> None:

@@ -19,6 +19,7 @@ from gen.pulsetrack.patient.v1 import (
     DeleteFhirPatientRequest,
     DeletePatientRequest,
     ErasePatientRequest,
+    ErasureState,
     FindDuplicatesRequest,
     FindFhirPatientsRequest,
     GetFhirExportRequest,
@@ -31,6 +32,7 @@ from gen.pulsetrack.patient.v1 import (
     ImportPatientsRequest,
     ListAccessEventsRequest,
     ListCareTeamMembersRequest,
+    ListErasuresRequest,
     ListPatientRevisionsRequest,
     ListPatientsRequest,
     MergePatientsRequest,
@@ -103,6 +105,7 @@ CALLS: dict[str, Call] = {
     "ErasePatient": lambda client, patient: client.erase_patient(
         ErasePatientRequest(id=patient.id, reason="Request 2026-117")
     ),
+    "ListErasures": lambda client, _: client.list_erasures(ListErasuresRequest(state=ErasureState.EXECUTED)),
     "ImportPatients": lambda client, patient: client.import_patients(ImportPatientsRequest(patients=[patient])),
     "CreateFhirPatient": lambda client, patient: create_resource(client, _to_resource(patient)),
     "UpdateFhirPatient": lambda client, patient: update_resource(client, _to_resource(patient)),
@@ -145,6 +148,7 @@ WITHOUT_ID = {
     "CreatePatient",
     "ImportPatientRecords",
     "ImportPatients",
+    "ListErasures",
     "ListPatients",
     "FindFhirPatients",
     "SearchPatientAccessEvents",
@@ -152,7 +156,7 @@ WITHOUT_ID = {
     "StartFhirExport",
 }
 SINGLE_PATIENT_METHODS = [name for name in CALLS if name not in {*WITHOUT_ID, *EXPORTS, "MergePatients"}]
-WITHOUT_SUBJECTS = {"GetPatientAccess", "StartFhirExport"}
+WITHOUT_SUBJECTS = {"GetPatientAccess", "ListErasures", "StartFhirExport"}
 FAILING = {"CreatePatient", "CreateFhirPatient", "RemoveCareTeamMember", "BreakGlass", "MergePatients", *EXPORTS}
 """Methods that fail for a new patient with the same email address, without a care team, which is not restricted.
 

@@ -17,9 +17,11 @@ from deploy.compose.__main__ import read_environment
 from deploy.compose.secrets import Secrets
 from deploy.errors import StartError
 from deploy.settings import Settings
+from services.common.settings import SettingsError
 from tools.backup import compose, local
 from tools.backup.create import create_backup
-from tools.backup.folder import ARCHIVES, Manifest
+from tools.backup.erasures import describe_erasures, find_erasures
+from tools.backup.folder import ARCHIVES, Manifest, open_backup
 from tools.backup.keys import parse_identity, parse_recipient
 from tools.backup.restore import restore_backup
 
@@ -37,6 +39,9 @@ def main() -> int:
     restore.add_argument("--from", type=Path, required=True, dest="folder", help="the folder of the backup")
     restore.add_argument("--secrets", type=Path, help="the file of the secrets (default: next to the folder)")
     restore.add_argument("--key", type=Path, help="the file of the private key")
+    restore.add_argument(
+        "--erasures", type=Path, help="a list of erasures (default: the newest in the folders next to it)"
+    )
     restore.add_argument("--compose", action="store_true", help="into new containers")
     restore.set_defaults(run=_restore)
     keygen = commands.add_parser("keygen", help="create a private key, and print its public key")
@@ -45,7 +50,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         options.run(options)
-    except StartError as error:
+    except (StartError, SettingsError) as error:
         print(error, file=sys.stderr)
         return 1
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -73,13 +78,16 @@ def _create(options: argparse.Namespace) -> None:
 
 def _restore(options: argparse.Namespace) -> None:
     identity = _read_identity(options.key) if options.key else None
+    backup = open_backup(options.folder, identity)
+    erasures = find_erasures(backup, options.erasures)
     if options.compose:
         environment = read_environment()
         secrets = Secrets(Settings.read(environment).data_dir / "compose")
-        manifest = compose.restore_backup(environment, secrets, options.folder, identity, options.secrets)
+        compose.restore_backup(environment, secrets, backup, erasures, options.secrets)
     else:
-        manifest = asyncio.run(restore_backup(Settings.read(), options.folder, identity, options.secrets))
-    print(f"Restored {_describe(manifest)}, as of {manifest.begin_time:%Y-%m-%d %H:%M:%S} UTC.")
+        asyncio.run(restore_backup(Settings.read(), backup, erasures, options.secrets))
+    print(f"Restored {_describe(backup.manifest)}, as of {backup.manifest.begin_time:%Y-%m-%d %H:%M:%S} UTC.")
+    print(describe_erasures(erasures))
     print(f"Start the system with `make {'compose' if options.compose else 'up'}`.")
 
 

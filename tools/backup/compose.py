@@ -5,14 +5,15 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from pyrage.x25519 import Identity
+import msgspec
 
 from deploy.compose import engine
 from deploy.compose.secrets import Secrets
 from deploy.errors import StartError
 from deploy.topology import MIGRATIONS, TOPOLOGY, database_name, owner_name
+from services.patient.erasure_list import ErasureList
 from tools.backup.databases import PROGRAMS, UNLIMITED, Client, load_database
-from tools.backup.folder import Manifest, open_backup
+from tools.backup.folder import Backup
 from tools.backup.restore import find_secrets
 
 
@@ -35,14 +36,20 @@ async def open_databases(environment: Mapping[str, str]) -> AsyncIterator[Mappin
 
 
 def restore_backup(
-    environment: Mapping[str, str], secrets: Secrets, path: Path, identity: Identity | None, secrets_file: Path | None
-) -> Manifest:
-    """Verifies a backup and restores it into new volumes, which are deleted if that fails. Raises StartError."""
+    environment: Mapping[str, str],
+    secrets: Secrets,
+    backup: Backup,
+    erasures: ErasureList | None,
+    secrets_file: Path | None,
+) -> None:
+    """Restores a backup into new volumes, which are deleted if that fails, and adds newer erasures.
+
+    Raises StartError.
+    """
     if volumes := _list_volumes(environment):
         raise StartError(f"The volume {volumes[0]} already exists. Set COMPOSE_PROJECT_NAME to a new name.")
     if not secrets.are_new():
         raise StartError(f"{secrets.folder} already has secrets. Set PULSETRACK_DATA_DIR to a new folder.")
-    backup = open_backup(path, identity)
     secrets.restore(find_secrets(backup, secrets_file))
     engine.compose("build", environment=environment)
     try:
@@ -52,12 +59,15 @@ def restore_backup(
             load_database(_create_client(dump.service, environment), backup, dump)
             migration = (f"{dump.service}-migrations", MIGRATIONS, dump.service, "--restored")
             engine.compose("run", "--rm", *migration, environment=environment)
+        if erasures:
+            command = ("patient-migrations", "services.patient.erasure_list", "import")
+            text = msgspec.json.encode(erasures).decode()
+            engine.compose("run", "--rm", "--no-TTY", *command, environment=environment, text=text)
         engine.compose("stop", environment=environment)
     except BaseException:
         engine.compose("down", "--volumes", environment=environment)
         secrets.delete()
         raise
-    return backup.manifest
 
 
 def _create_client(service: str, environment: Mapping[str, str]) -> Client:

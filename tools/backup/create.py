@@ -1,12 +1,14 @@
 """Creates a backup of all databases."""
 
 import asyncio
+import io
 import shutil
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 from pyrage.x25519 import Recipient
 
 from deploy.errors import StartError
@@ -16,6 +18,7 @@ from tools.backup.folder import (
     SECRETS,
     Dump,
     Manifest,
+    StoredErasures,
     StoredFile,
     read_version,
     secrets_path,
@@ -94,9 +97,13 @@ def _create_folder(folder: Path, secrets: Path | None) -> Path:
 
 
 def _dump(folder: Path, service: str, client: Client, recipient: Recipient | None) -> Dump:
-    path = folder / f"{service}.dump{'.age' if recipient else ''}"
+    suffix = ".age" if recipient else ""
+    path = folder / f"{service}.dump{suffix}"
     with hold_snapshot(client) as snapshot:
         dump(client, snapshot, path, recipient)
+    known = snapshot.erasures
+    if known:
+        write_file(folder / f"erasures.json{suffix}", io.BytesIO(msgspec.json.encode(known)), recipient)
     return Dump.describe(
         path,
         service=service,
@@ -104,6 +111,7 @@ def _dump(folder: Path, service: str, client: Client, recipient: Recipient | Non
         postgres=snapshot.postgres,
         schema=snapshot.schema,
         rows=snapshot.rows,
+        erasures=StoredErasures.describe(folder / f"erasures.json{suffix}", origin=known.origin) if known else None,
     )
 
 

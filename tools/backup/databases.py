@@ -16,6 +16,7 @@ import msgspec
 from pyrage.x25519 import Recipient
 
 from deploy.errors import StartError
+from services.patient.erasure_list import EXPORT, ErasureList
 from tools.backup.folder import Backup, Dump, write_file
 
 UNLIMITED = "-c statement_timeout=0 -c transaction_timeout=0 -c idle_in_transaction_session_timeout=0"
@@ -37,6 +38,8 @@ class Snapshot(msgspec.Struct):
     postgres: str
     schema: str
     rows: dict[str, int] = {}
+    erasures: ErasureList | None = None
+    """Only in the database of the patient service."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +100,8 @@ def hold_snapshot(client: Client) -> Iterator[Snapshot]:
     with _open_session(client) as session:
         snapshot: Snapshot = session.read(_TAKE_SNAPSHOT, Snapshot)
         snapshot.rows = _count_rows(session)
+        if "erasures" in snapshot.rows:
+            snapshot.erasures = session.read(EXPORT, ErasureList)
         yield snapshot
 
 

@@ -34,7 +34,7 @@ OPTIONAL_SECRETS = {ARCHIVE_KEY, SMTP_URL}
 ARCHIVES = "audit"
 """The folder of the audit log's archives in a local system's data folder."""
 
-_MANIFEST = "manifest.json"
+MANIFEST = "manifest.json"
 
 
 class StoredFile(msgspec.Struct, kw_only=True):
@@ -52,6 +52,13 @@ class StoredFile(msgspec.Struct, kw_only=True):
         return cls(file=path.name, size=path.stat().st_size, sha256=digest, **fields)
 
 
+class StoredErasures(StoredFile, kw_only=True):
+    """The list of erasures that belongs to a dump of the patient service's database."""
+
+    origin: str
+    """Identifies the system (see ErasureList)."""
+
+
 class Dump(StoredFile, kw_only=True):
     """The dump of a database, as of one moment."""
 
@@ -64,6 +71,7 @@ class Dump(StoredFile, kw_only=True):
     """The version of the tables: the last migration."""
     rows: dict[str, int]
     """The number of rows, by table."""
+    erasures: StoredErasures | None = None
 
 
 class Manifest(msgspec.Struct, kw_only=True):
@@ -119,7 +127,17 @@ def read_file(path: Path, target: BufferedIOBase, identity: Identity | None) -> 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Writes the manifest."""
-    (folder / _MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
+    (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Reads the manifest. Raises StartError."""
+    try:
+        return msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+    except OSError:
+        raise StartError(f"{folder} is not the folder of a backup.") from None
+    except msgspec.MsgspecError as error:
+        raise StartError(f"{folder / MANIFEST} is damaged: {error}.") from None
 
 
 class Backup(NamedTuple):
@@ -136,12 +154,7 @@ class Backup(NamedTuple):
 
 def open_backup(folder: Path, identity: Identity | None) -> Backup:
     """Reads the manifest, and verifies that the backup is complete and can be restored. Raises StartError."""
-    try:
-        manifest = msgspec.json.decode((folder / _MANIFEST).read_bytes(), type=Manifest)
-    except OSError:
-        raise StartError(f"{folder} is not the folder of a backup.") from None
-    except msgspec.MsgspecError as error:
-        raise StartError(f"{folder / _MANIFEST} is damaged: {error}.") from None
+    manifest = read_manifest(folder)
     if manifest.format != FORMAT:
         raise StartError(f"The backup has format {manifest.format}. This version of PulseTrack reads format {FORMAT}.")
     if {dump.service for dump in manifest.databases} != set(TOPOLOGY):
@@ -150,7 +163,7 @@ def open_backup(folder: Path, identity: Identity | None) -> Backup:
     for dump in manifest.databases:
         _check_schema(dump, manifest.version)
     for stored in (*manifest.databases, *manifest.archives):
-        _check_file(folder / Path(stored.file).name, stored)
+        check_file(folder / Path(stored.file).name, stored)
     return Backup(folder, identity, manifest)
 
 
@@ -173,7 +186,8 @@ def _check_schema(dump: Dump, version: str) -> None:
         )
 
 
-def _check_file(path: Path, stored: StoredFile) -> None:
+def check_file(path: Path, stored: StoredFile) -> None:
+    """Verifies the SHA-256 of a file. Raises StartError."""
     try:
         is_intact = StoredFile.describe(path).sha256 == stored.sha256
     except OSError as error:

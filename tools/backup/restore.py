@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import asyncpg
-from pyrage.x25519 import Identity
 
 from deploy.databases import create_databases, owner_url
 from deploy.errors import StartError
 from deploy.settings import EMBEDDED, Settings
 from deploy.topology import TOPOLOGY, database_name
+from services.patient.erasure_list import ErasureList, import_erasures
 from tools.backup.databases import create_client, load_database
-from tools.backup.folder import ARCHIVES, Backup, Manifest, open_backup, read_secrets, secrets_path
+from tools.backup.folder import ARCHIVES, Backup, read_secrets, secrets_path
 from tools.backup.local import read_passwords, run_server
 from tools.local.data_folder import DataFolder
 from tools.local.migrations import Migrations
@@ -21,11 +21,13 @@ from tools.local.postgres import find_programs
 
 
 async def restore_backup(
-    settings: Settings, path: Path, identity: Identity | None, secrets_file: Path | None
-) -> Manifest:
-    """Verifies a backup and restores it. The data folder appears only when all is restored. Raises StartError."""
+    settings: Settings, backup: Backup, erasures: ErasureList | None, secrets_file: Path | None
+) -> None:
+    """Restores a backup, and adds newer erasures. The data folder appears only when all is restored.
+
+    Raises StartError, SettingsError.
+    """
     unfinished = _choose_folder(settings.data_dir)
-    backup = open_backup(path, identity)
     secrets = find_secrets(backup, secrets_file)
     with DataFolder.lock(unfinished) as folder:
         for name, value in secrets.items():
@@ -34,8 +36,10 @@ async def restore_backup(
         _restore_archives(backup, unfinished / ARCHIVES)
         async with run_server(settings, folder) as server:
             await _restore_databases(settings, folder, server, backup)
+            if erasures:
+                password = read_passwords(folder)["patient"]
+                await import_erasures(owner_url(server, "patient", password), erasures)
     unfinished.rename(settings.data_dir)
-    return backup.manifest
 
 
 def _choose_folder(data: Path) -> Path:

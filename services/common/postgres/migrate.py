@@ -95,7 +95,7 @@ async def is_current(service: str, url: str) -> bool:
 
 async def detect_restore(url: str, *, restored: bool = False) -> bool:
     """Begins a new incarnation of the database if it was restored, or if `restored` says so. Returns whether it did."""
-    async with _connect(url) as connection:
+    async with connect(url) as connection:
         return await follow_database(connection, restored=restored)
 
 
@@ -103,7 +103,7 @@ async def grant_privileges(service: str, url: str, role: str) -> None:
     """Grants a role the privileges that a service declares, and revokes all others that it has on tables."""
     declared: Privileges = import_module(f"services.{service}.privileges").PRIVILEGES
     privileges = {"alembic_version": READ_ONLY, **declared}
-    async with _connect(url) as connection, connection.transaction():
+    async with connect(url) as connection, connection.transaction():
         for [statement] in await connection.fetch(_GRANTS, role, list(privileges), list(privileges.values())):
             await connection.execute(statement)
 
@@ -113,14 +113,15 @@ def _newest_version(service: str) -> str:
 
 
 async def _read_version(url: str) -> str | None:
-    async with _connect(url) as connection:
+    async with connect(url) as connection:
         if not await connection.fetchval("SELECT to_regclass('alembic_version') IS NOT NULL"):
             return None
         return await connection.fetchval("SELECT version_num FROM alembic_version")  # type: ignore[no-any-return]
 
 
 @asynccontextmanager
-async def _connect(url: str) -> AsyncIterator[asyncpg.Connection]:
+async def connect(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """Yields a connection of an operator's program. Raises SettingsError for an invalid URL."""
     try:
         connection = await asyncpg.connect(url, timeout=10)
     except SSLError:  # some are ValueErrors

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
+import httpx
 import pytest
 
 from tests.deploy.compose.stack import Stack
@@ -22,9 +23,12 @@ def other(tmp_path: Path) -> Iterator[Stack]:
 
 
 def test_backup_is_restored_into_new_containers(system: Stack, user: Session, tmp_path: Path, other: Stack) -> None:
-    created = user.post("/v1/patients", a_patient())
+    created, erased = (user.post("/v1/patients", a_patient()) for _ in range(2))
     backup = tmp_path / "backup"
     system.run_backup("create", "--to", str(backup))
+    with Session.log_in(system, ADMIN_EMAIL, system.admin_password) as admin:
+        admin.post(f"/v1/patients/{erased['id']}:erase", {"reason": "Request 2026-117"})
+    system.run_backup("create", "--to", str(tmp_path / "newer"))
     system.compose("stop")
     try:
         other.run_backup("restore", "--from", str(backup))
@@ -32,6 +36,7 @@ def test_backup_is_restored_into_new_containers(system: Stack, user: Session, tm
         with Session.log_in(other, ADMIN_EMAIL, other.admin_password) as admin:
             assert admin.get(f"/v1/patients/{created['id']}") == created
             patients = {patient["id"] for patient in list_all(admin, "/v1/patients", "patients", showDeleted=True)}
+            eventually(lambda: admin.rest.get(f"/v1/patients/{erased['id']}").status_code == httpx.codes.NOT_FOUND)
             eventually(partial(have_resources, admin, patients), seconds=60)
         other.compose("stop")
     finally:

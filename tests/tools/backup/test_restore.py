@@ -21,6 +21,7 @@ from tools.backup.folder import (
     SECRETS,
     Dump,
     Manifest,
+    open_backup,
     secrets_path,
     write_file,
     write_manifest,
@@ -58,7 +59,7 @@ def backup(tmp_path: Path) -> Path:
 def restore(backup: Path, *, key: Identity | None = KEY, secrets: Path | None = None) -> Path:
     """Restores a backup into a new data folder."""
     data = backup.with_name("data")
-    asyncio.run(restore_backup(Settings(data_dir=data), backup, key, secrets))
+    asyncio.run(restore_backup(Settings(data_dir=data), open_backup(backup, key), None, secrets))
     return data
 
 

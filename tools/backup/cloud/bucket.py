@@ -1,12 +1,13 @@
 """The S3 bucket: one prefix for each backup, and one for the archives of the audit log."""
 
+import fnmatch
 from pathlib import Path
 from typing import Any
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-MANIFEST = "manifest.json"
+from tools.backup.folder import MANIFEST
 
 BACKUPS = "backups/"
 ARCHIVES = "audit/"
@@ -31,9 +32,10 @@ class Bucket:
         """Uploads a file."""
         self._client.upload_file(str(path), self._name, f"{prefix}{path.name}")
 
-    def download(self, prefix: str, folder: Path) -> None:
-        """Downloads all files with a prefix into a folder."""
-        for key in self._list(prefix):
+    def download(self, prefix: str, folder: Path, *, names: str = "*") -> None:
+        """Downloads the files with a prefix, whose names match a pattern, into a folder, which is created."""
+        folder.mkdir(exist_ok=True)
+        for key in fnmatch.filter(self._list(prefix), f"{prefix}{names}"):
             self._client.download_file(self._name, key, str(folder / key.removeprefix(prefix)))
 
     def list_backups(self) -> list[str]:

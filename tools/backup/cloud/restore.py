@@ -6,39 +6,43 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 
 import asyncpg
 
 from deploy.databases import owner_url
 from deploy.errors import StartError
 from deploy.topology import MIGRATIONS, TOPOLOGY, database_name
+from services.patient.erasure_list import ErasureList, import_erasures
 from tools.backup.cloud.settings import MaintenanceSettings
 from tools.backup.databases import create_client, load_database
-from tools.backup.folder import Backup, Manifest, open_backup
+from tools.backup.folder import Backup
 
 _REPLACED = "_replaced_"
 _LIST = r"SELECT datname FROM pg_database WHERE datname LIKE 'pulsetrack\_%\_replaced\_%' ORDER BY datname"
 
 
-def restore_backup(settings: MaintenanceSettings, folder: Path) -> tuple[Manifest, list[str]]:
-    """Restores a backup in a folder. If that fails, the present databases keep their names.
+def restore_backup(settings: MaintenanceSettings, backup: Backup, erasures: ErasureList | None) -> list[str]:
+    """Restores a backup, and adds newer erasures. If that fails, the present databases keep their names.
 
-    Returns its manifest and the new names of the databases that it replaces. Raises StartError.
+    Returns the new names of the databases that it replaces. Raises StartError, SettingsError.
     """
-    if not any(folder.iterdir()):
-        raise StartError("The bucket has no such backup. The command `list` lists them.")
-    is_encrypted = any(folder.glob("*.age"))
-    backup = open_backup(folder, settings.parse_key() if is_encrypted else None)
     server = settings.database_url
     suffix = f"{_REPLACED}{datetime.now(UTC):%Y%m%dt%H%M%Sz}"
     replaced = asyncio.run(_rename(server, {name: name + suffix for name in map(database_name, TOPOLOGY)}))
     try:
         _load(settings, backup)
+        if erasures:
+            repeat_erasures(settings, erasures)
     except BaseException:
         asyncio.run(_put_back(server, suffix, replaced))
         raise
-    return backup.manifest, replaced
+    return replaced
+
+
+def repeat_erasures(settings: MaintenanceSettings, known: ErasureList) -> None:
+    """Makes the patient service repeat the erasures of a list. Raises SettingsError."""
+    url = owner_url(settings.database_url, "patient", settings.passwords()["patient"])
+    asyncio.run(import_erasures(url, known))
 
 
 async def discard_replaced(server: str) -> list[str]:

@@ -20,6 +20,8 @@ __all__ = (
     "Duplicate",
     "ErasePatientRequest",
     "ErasePatientResponse",
+    "Erasure",
+    "ErasureState",
     "ExportPatientDataRequest",
     "ExportPatientsRequest",
     "ExportPatientsResponse",
@@ -44,6 +46,8 @@ __all__ = (
     "ListAccessEventsResponse",
     "ListCareTeamMembersRequest",
     "ListCareTeamMembersResponse",
+    "ListErasuresRequest",
+    "ListErasuresResponse",
     "ListPatientRevisionsRequest",
     "ListPatientRevisionsResponse",
     "ListPatientsRequest",
@@ -81,6 +85,43 @@ from ....message_pool import default_message_pool
 
 _COMPILER_VERSION = "0.10.1"
 betterproto2.check_compiler_version(_COMPILER_VERSION)
+
+
+class ErasureState(betterproto2.Enum):
+    """
+    Whether an erasure was executed.
+    """
+
+    UNSPECIFIED = 0
+    """
+    Default value.
+    """
+
+    PENDING = 1
+    """
+    The patient is not erased yet.
+    """
+
+    EXECUTED = 2
+    """
+    The patient is erased.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "ERASURE_STATE_UNSPECIFIED",
+            1: "ERASURE_STATE_PENDING",
+            2: "ERASURE_STATE_EXECUTED",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "ERASURE_STATE_UNSPECIFIED": 0,
+            "ERASURE_STATE_PENDING": 1,
+            "ERASURE_STATE_EXECUTED": 2,
+        }
 
 
 class ImportMode(betterproto2.Enum):
@@ -343,8 +384,9 @@ class AccessEvent(betterproto2.Message):
     """
     The query of a list method, as JSON of at most 256 bytes: the request fields that were set and the page size, without
     the page token. Truncated queries end with an ellipsis. For BreakGlass and ErasePatient, the reason as JSON:
-    `{"reason":"..."}`. For the execution of an erasure, `{"executed":true}`. Empty for other methods, and for requests that
-    were invalid or not authorized.
+    `{"reason":"..."}`. For the execution of an erasure, `{"executed":true}`, and for the deletion of a patient that was
+    restored from a backup, `{"repeated":true}`. Empty for other methods, and for requests that were invalid or not
+    authorized.
     """
 
 
@@ -700,6 +742,61 @@ class ErasePatientResponse(betterproto2.Message):
 default_message_pool.register_message(
     "pulsetrack.patient.v1", "ErasePatientResponse", ErasePatientResponse
 )
+
+
+@dataclass(eq=False, repr=False)
+class Erasure(betterproto2.Message):
+    """
+    The erasure of a patient.
+    """
+
+    patient_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The ID of the patient.
+    """
+
+    reason: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Why the patient is erased.
+    """
+
+    actor_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The ID of the user that requested the erasure.
+    """
+
+    create_time: "datetime.datetime | None" = betterproto2.field(
+        4,
+        betterproto2.TYPE_MESSAGE,
+        unwrap=lambda: ___google__protobuf__.Timestamp,
+        optional=True,
+    )
+    """
+    The time of the request.
+    """
+
+    erase_time: "datetime.datetime | None" = betterproto2.field(
+        5,
+        betterproto2.TYPE_MESSAGE,
+        unwrap=lambda: ___google__protobuf__.Timestamp,
+        optional=True,
+    )
+    """
+    The time from which on the patient is erased.
+    """
+
+    execute_time: "datetime.datetime | None" = betterproto2.field(
+        6,
+        betterproto2.TYPE_MESSAGE,
+        unwrap=lambda: ___google__protobuf__.Timestamp,
+        optional=True,
+    )
+    """
+    The time at which the patient was erased. Absent while the erasure is pending.
+    """
+
+
+default_message_pool.register_message("pulsetrack.patient.v1", "Erasure", Erasure)
 
 
 @dataclass(eq=False, repr=False)
@@ -1211,6 +1308,60 @@ class ListCareTeamMembersResponse(betterproto2.Message):
 
 default_message_pool.register_message(
     "pulsetrack.patient.v1", "ListCareTeamMembersResponse", ListCareTeamMembersResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListErasuresRequest(betterproto2.Message):
+    """
+    Request message for ListErasures.
+    """
+
+    state: "ErasureState" = betterproto2.field(
+        1, betterproto2.TYPE_ENUM, default_factory=lambda: ErasureState(0)
+    )
+    """
+    Only erasures in this state. All by default.
+    """
+
+    page_size: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
+    """
+    The maximum number of erasures to return. Defaults to 50. Values above 1000 are
+    treated as 1000.
+    """
+
+    page_token: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The `next_page_token` of the previous page. All fields except `page_size` must match the request that returned it.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "ListErasuresRequest", ListErasuresRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListErasuresResponse(betterproto2.Message):
+    """
+    A page of erasures.
+    """
+
+    erasures: "list[Erasure]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    The erasures.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The token that requests the next page. Empty on the last page.
+    """
+
+
+default_message_pool.register_message(
+    "pulsetrack.patient.v1", "ListErasuresResponse", ListErasuresResponse
 )
 
 
