@@ -75,7 +75,7 @@ def test_call_past_its_deadline_returns_call_too_slow(
     background: Background, signer: Signer, database_url: str, sql: Sql
 ) -> None:
     serving = serve_with_one_connection(database_url, signer)
-    server_deadline = (("grpc-timeout", "1S"),)  # the client itself has no deadline
+    server_deadline = (("grpc-timeout", "5S"),)  # the client itself has no deadline
     with (
         background.during(serving) as port,
         grpc.insecure_channel(f"127.0.0.1:{port}") as to,
