@@ -50,5 +50,7 @@ def have_resources(session: Session, patients: set[str]) -> bool:
 
 
 def test_existing_containers_are_not_overwritten(system: Stack, tmp_path: Path) -> None:
+    backup = str(tmp_path / "backup")
+    system.run_backup("create", "--to", backup)
     with pytest.raises(AssertionError, match="already exists"):
-        system.run_backup("restore", "--from", str(tmp_path))
+        system.run_backup("restore", "--from", backup)
