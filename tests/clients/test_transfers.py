@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
 import pytest
 
 from tests.clients.environments import python_programs
-from tests.e2e.sessions import ADMIN_EMAIL, Session
+from tests.e2e.sessions import ADMIN_EMAIL, Administered, Session
 from tests.harness.system import NewFolder
 from tests.harness.waiting import eventually
 from tools.instance import Instance, run_instance
@@ -30,15 +30,16 @@ EXPORTED = 20_000
 """Patients that do not fit into the buffers between the service and a tool that does not read."""
 
 Patient = dict[str, Any]
+System = TypeVar("System", bound=Administered)
 
 
 @dataclass(frozen=True)
-class Tool:
-    """The command-line tool, logged in to an instance as the first admin."""
+class Tool(Generic[System]):
+    """The command-line tool, which calls a system as the first admin."""
 
     package: Path
     session: Path
-    instance: Instance
+    instance: System
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
         """Starts a command."""
@@ -66,7 +67,7 @@ def finish(process: "subprocess.Popen[str]") -> dict[str, int]:
 
 
 @contextmanager
-def start_instance(folder: Path, package: Path) -> Iterator[tuple[Tool, Session]]:
+def start_instance(folder: Path, package: Path) -> Iterator[tuple[Tool[Instance], Session]]:
     """Starts an instance without patients, and yields the tool and a session of its first admin."""
     with run_instance(folder, PULSETRACK_RATE_LIMITS="off") as instance:
         tool = Tool(package, folder.parent / "session", instance)
@@ -77,7 +78,7 @@ def start_instance(folder: Path, package: Path) -> Iterator[tuple[Tool, Session]
 
 
 @pytest.fixture(scope="module")
-def source(new_folder: NewFolder, package: Path) -> Iterator[tuple[Tool, Session]]:
+def source(new_folder: NewFolder, package: Path) -> Iterator[tuple[Tool[Instance], Session]]:
     """An instance that is shared by the tests of this file."""
     with start_instance(new_folder("source"), package) as started:
         yield started
@@ -141,7 +142,7 @@ def read_file(file: Path) -> list[Patient]:
     return sorted(patients, key=lambda patient: str(patient["email"]))
 
 
-def check_exported(tool: Tool, patients: Sequence[Patient], folder: Path) -> None:
+def check_exported(tool: Tool[System], patients: Sequence[Patient], folder: Path) -> None:
     """Fails if an export does not contain each of the patients once, with all values."""
     file = folder / "exported.ndjson"
     tool.run("export", str(file))
@@ -168,7 +169,7 @@ def wait_until_begun(admin: Session, patients: Sequence[Patient]) -> None:
 
 @pytest.mark.parametrize("ending", ["csv", "ndjson"])
 def test_export_is_the_same_after_an_import_into_an_empty_instance(
-    source: tuple[Tool, Session], new_folder: NewFolder, package: Path, tmp_path: Path, ending: str
+    source: tuple[Tool[Instance], Session], new_folder: NewFolder, package: Path, tmp_path: Path, ending: str
 ) -> None:
     tool, admin = source
     for patient in [*some_patients(20), some_patients(1)[0] | {"restricted": True}]:
@@ -182,7 +183,7 @@ def test_export_is_the_same_after_an_import_into_an_empty_instance(
 
 
 def test_fhir_resources_are_the_same_after_an_import_into_an_empty_instance(
-    source: tuple[Tool, Session], new_folder: NewFolder, package: Path, tmp_path: Path
+    source: tuple[Tool[Instance], Session], new_folder: NewFolder, package: Path, tmp_path: Path
 ) -> None:
     tool, admin = source
     tool.run("import", str(write(tmp_path / "first.fhir.ndjson", some_patients(600))))
@@ -198,7 +199,7 @@ def test_fhir_resources_are_the_same_after_an_import_into_an_empty_instance(
 
 @pytest.mark.parametrize("ending", FORMATS)
 def test_import_whose_tool_was_killed_is_completed_by_the_next_one(
-    source: tuple[Tool, Session], tmp_path: Path, ending: str
+    source: tuple[Tool[Instance], Session], tmp_path: Path, ending: str
 ) -> None:
     tool, admin = source
     patients = some_patients(COUNT)
@@ -215,7 +216,7 @@ def test_import_whose_tool_was_killed_is_completed_by_the_next_one(
 
 @pytest.mark.parametrize("ending", FORMATS)
 def test_import_continues_after_the_service_was_killed(
-    source: tuple[Tool, Session], tmp_path: Path, ending: str
+    source: tuple[Tool[Instance], Session], tmp_path: Path, ending: str
 ) -> None:
     tool, admin = source
     patients = some_patients(COUNT)
@@ -231,7 +232,9 @@ def test_import_continues_after_the_service_was_killed(
     check_exported(tool, patients, tmp_path)
 
 
-def test_export_during_which_the_service_was_killed_is_complete(source: tuple[Tool, Session], tmp_path: Path) -> None:
+def test_export_during_which_the_service_was_killed_is_complete(
+    source: tuple[Tool[Instance], Session], tmp_path: Path
+) -> None:
     """The tool is stopped meanwhile, so it has read only a part of the export."""
     tool, _ = source
     tool.run("import", str(write(tmp_path / "patients.ndjson", some_patients(EXPORTED))))
