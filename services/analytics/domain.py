@@ -10,6 +10,7 @@ import betterproto2
 
 from gen.pulsetrack.analytics.v1 import AgeBand, PatientEventType, SexCount
 from gen.pulsetrack.patient.v1 import PatientEvent, Sex
+from services.common.periods import parse_first_day
 from services.common.protobuf import codec
 
 AGE_BAND_YEARS, AGE_BAND_COUNT = 10, 10
@@ -133,6 +134,6 @@ def _build_age_band(number: int, count: int) -> AgeBand:
 def _parse_date(text: str) -> date | None:
     """Returns a date, the first day of a year or month, or None. Patients without a date are counted in no age band."""
     try:
-        return date.fromisoformat(f"{text}-01-01"[: max(10, len(text))])
+        return parse_first_day(text)
     except ValueError:
         return None

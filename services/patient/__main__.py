@@ -1,8 +1,10 @@
 """Runs the patient service and the relays of its outbox."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated
 
+import grpc
 from msgspec import Meta
 
 from services.common.audit.events import AccessLog
@@ -13,7 +15,7 @@ from services.common.messaging.producer import Publisher
 from services.common.messaging.topic import KnownTopics
 from services.common.observability.export import export_telemetry
 from services.common.observability.logging import configure_logging
-from services.common.postgres.database import open_database
+from services.common.postgres.database import Database, open_database
 from services.common.postgres.retention import OldRows, Retention
 from services.common.protobuf.contract import SERVICES
 from services.common.rpc.client import ServiceCredentials, create_trust_fetcher, open_channel
@@ -87,26 +89,32 @@ async def main() -> None:
         outbox.relay(db, known, CareTeamMail(auth, credentials)),
         Eraser(db, outbox, log),
     ):
-        resume_key = settings.service_secret.encode()  # the secret that all processes of the service share
-        patients = PatientService(
-            db,
-            outbox,
-            resume_key=resume_key,
-            heartbeat_seconds=settings.watch_heartbeat_seconds,
-            concurrent_searches=settings.concurrent_searches,
-        )
-        servicers = create_servicers(
-            db,
-            outbox,
-            patients,
-            billing,
-            resume_key=resume_key,
-            erasure_delay_days=settings.erasure_delay_days,
-            concurrent_searches=settings.concurrent_searches,
-        )
+        servicers = _create_servicers(settings, db, outbox, billing)
         verifier = TokenVerifier(create_trust_fetcher(auth))
         audit = AccessInterceptors(log, path_ids_are_subjects=True)
         await serve(settings, SERVICES["patient"], servicers, verifier=verifier, dependencies=[db], audit=audit)
+
+
+def _create_servicers(
+    settings: PatientSettings, db: Database, outbox: Outbox, billing: grpc.aio.Channel
+) -> Sequence[object]:
+    resume_key = settings.service_secret.encode()  # the secret that all processes of the service share
+    patients = PatientService(
+        db,
+        outbox,
+        resume_key=resume_key,
+        heartbeat_seconds=settings.watch_heartbeat_seconds,
+        concurrent_searches=settings.concurrent_searches,
+    )
+    return create_servicers(
+        db,
+        outbox,
+        patients,
+        billing,
+        resume_key=resume_key,
+        erasure_delay_days=settings.erasure_delay_days,
+        concurrent_searches=settings.concurrent_searches,
+    )
 
 
 if __name__ == "__main__":

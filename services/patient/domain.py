@@ -11,11 +11,11 @@ from gen.pulsetrack.patient.v1 import AccessEvent, Patient, Sex
 from services.common import emails
 from services.common.audit.tables import split_call
 from services.common.errors import FieldsInvalid
+from services.common.periods import format_period, parse_first_day, parse_period
 from services.common.protobuf import codec, contract
 from services.common.protobuf.masks import ALL, EMPTY_UPDATE, find_mask_violation, select_updated_fields
 from services.common.protobuf.violations import NOT_A_DATE, NOT_A_PARTIAL_DATE, REQUIRED
 from services.common.text import find_violation, fold_case
-from services.patient.periods import format_period, parse_first_day, parse_period
 
 PATIENT_CODEC = codec.codec_of(Patient)
 

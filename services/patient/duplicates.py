@@ -12,13 +12,13 @@ from sqlalchemy.types import TypeEngine
 from gen.pulsetrack.patient.v1 import Duplicate, FindDuplicatesRequest, FindDuplicatesResponse, Patient
 from services.common.audit.events import record_read
 from services.common.bounds import Bound
+from services.common.periods import parse_period
 from services.common.postgres.database import Database
 from services.common.postgres.paging import constant
 from services.common.postgres.statement import Statement
 from services.patient.domain import to_patient
 from services.patient.errors import PatientNotFound
 from services.patient.models import PATIENT, VISIBLE_PATIENTS, patients
-from services.patient.periods import parse_period
 from services.patient.similarity import compare_patients
 from services.patient.words import MAX_WORDS, build_patterns, to_stored_words
 

@@ -9,6 +9,7 @@ from asyncpg import Record
 from gen.pulsetrack.patient.v1 import ExportPatientsRequest, ExportPatientsResponse
 from services.common.audit.events import record_stream_read
 from services.common.errors import FieldsInvalid, ValueRejected
+from services.common.periods import first_day
 from services.common.postgres import cursor
 from services.common.postgres.database import Database
 from services.common.protobuf import codec
@@ -68,7 +69,7 @@ class ExportService:
 def _is_selected(state: bytes, request: ExportPatientsRequest) -> bool:
     """Returns whether a request selects a patient in this state. Compares dates as text: YYYY-MM-DD."""
     patient: Any = _Patient.FromString(state)
-    born, registered = f"{patient.date_of_birth}-01-01"[:10], patient.registered_date
+    born, registered = first_day(patient.date_of_birth), patient.registered_date
     return (
         (request.show_deleted or not patient.HasField("delete_time"))
         and (not request.sex or patient.sex == request.sex)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from gen.pulsetrack.patient.v1 import Patient
 from services.common.folding import fold_words
-from services.patient.periods import is_partial
+from services.common.periods import is_partial
 
 _NAME = 0.45
 _DATE_OF_BIRTH, _SIMILAR_DATE = 0.3, 0.2

@@ -162,9 +162,15 @@ def read_resources(admin: Session) -> list[dict[str, Any]]:
     return sorted(found, key=lambda resource: str(resource["telecom"]))
 
 
-def wait_until_begun(admin: Session, patients: Sequence[Patient]) -> None:
-    """Waits until an import has created its first patient."""
-    eventually(lambda: admin.get("/v1/patients", query=patients[0]["email"]).get("patients"))
+@contextmanager
+def begin_import(
+    source: tuple[Tool[System], Session], file: Path, patients: Sequence[Patient]
+) -> Iterator["subprocess.Popen[str]"]:
+    """Starts the import of a file of patients, and yields its process once it has created the first one."""
+    tool, admin = source
+    with tool.start("import", str(write(file, patients))) as process:
+        eventually(lambda: admin.get("/v1/patients", query=patients[0]["email"]).get("patients"))
+        yield process
 
 
 @pytest.mark.parametrize("ending", ["csv", "ndjson"])
@@ -201,11 +207,9 @@ def test_fhir_resources_are_the_same_after_an_import_into_an_empty_instance(
 def test_import_whose_tool_was_killed_is_completed_by_the_next_one(
     source: tuple[Tool[Instance], Session], tmp_path: Path, ending: str
 ) -> None:
-    tool, admin = source
-    patients = some_patients(COUNT)
-    file = write(tmp_path / f"patients.{ending}", patients)
-    with tool.start("import", str(file)) as process:
-        wait_until_begun(admin, patients)
+    tool, _ = source
+    patients, file = some_patients(COUNT), tmp_path / f"patients.{ending}"
+    with begin_import(source, file, patients) as process:
         process.kill()
     assert process.returncode == -signal.SIGKILL
     counts = tool.run("import", str(file))
@@ -218,11 +222,9 @@ def test_import_whose_tool_was_killed_is_completed_by_the_next_one(
 def test_import_continues_after_the_service_was_killed(
     source: tuple[Tool[Instance], Session], tmp_path: Path, ending: str
 ) -> None:
-    tool, admin = source
-    patients = some_patients(COUNT)
-    file = write(tmp_path / f"patients.{ending}", patients)
-    with tool.start("import", str(file)) as process:
-        wait_until_begun(admin, patients)
+    tool, _ = source
+    patients, file = some_patients(COUNT), tmp_path / f"patients.{ending}"
+    with begin_import(source, file, patients) as process:
         os.kill(tool.instance.state().processes["patient"].pid, signal.SIGKILL)
         assert process.poll() is None
         counts = finish(process)

@@ -35,16 +35,7 @@ from tests.harness.sql import Sql
 from tests.harness.tokens import ADMIN_ID, Signer
 from tests.patient.access_events import SERVICE
 from tests.patient.care import User, add_member, create_restricted
-from tests.patient.erasing import (
-    DELIVER,
-    EXECUTED,
-    MAKE_DUE,
-    REASON,
-    dump,
-    erase,
-    request_erasure,
-    run_eraser,
-)
+from tests.patient.erasing import DELIVER, EXECUTED, MAKE_DUE, REASON, dump, erase, request_erasure, run_eraser
 from tests.patient.factory import a_patient, create_request, update_request
 from tests.patient.fhir_resources import a_resource
 from tests.patient.fhir_resources import create as create_resource

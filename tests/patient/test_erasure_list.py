@@ -19,8 +19,10 @@ from gen.pulsetrack.patient.v1 import (
     RevisionType,
     UndeletePatientRequest,
 )
+from services.common.postgres.database import Database
 from services.common.settings import SettingsError
 from services.patient.erasure_list import ErasureList, import_erasures
+from services.patient.models import CANCEL_ERASURE
 from tests.conftest import role_of
 from tests.harness.background import Background
 from tests.harness.client import Client, Rejected
@@ -144,6 +146,20 @@ def test_erasure_that_is_being_cancelled_does_not_delete_the_patient(
     with sql.hold_locks(cancel, undeleted.id, commit=True), background.during(run_eraser(database_url)):
         eventually(lambda: is_deleted(patients, other))
     assert not is_deleted(patients, undeleted)
+
+
+def test_cancellation_keeps_an_erasure_that_was_executed_meanwhile(
+    background: Background, database_url: str, sql: Sql, import_list: Import
+) -> None:
+    lost = str(uuid4())
+    import_list(a_list(a_row(lost)))
+
+    async def cancel() -> None:
+        async with Database(database_url) as db, db.begin() as tx:
+            await tx.run(CANCEL_ERASURE, patient_id=lost)
+
+    background.run(cancel())
+    assert sql(EXECUTED, lost)
 
 
 @pytest.mark.parametrize("executed", [True, False])

@@ -197,8 +197,7 @@ def _is_selected(state: bytes, since: datetime, *, is_deleted: bool) -> bool:
 
 
 def _to_resource(row: Record) -> Resource:
-    stored = None if row["resource"] is None else from_stored(row["resource"])
-    return to_resource(PATIENT_CODEC.loads(row["patient"]), stored)
+    return to_resource(PATIENT_CODEC.loads(row["patient"]), from_stored(row["resource"]))
 
 
 def _to_deletion(patient_id: UUID) -> Resource:

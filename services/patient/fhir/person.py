@@ -27,7 +27,7 @@ def build_entry(resource: Resource) -> Resource:
 def build_version(row: Row) -> Sequence[Resource]:
     """Returns a version of a patient, and its Provenance: who made the change, and when."""
     patient = PATIENT_CODEC.loads(row["patient"])
-    resource = to_resource(patient, None if row["resource"] is None else from_stored(row["resource"]))
+    resource = to_resource(patient, from_stored(row["resource"]))
     times = {"create-time": patient.create_time, "delete-time": patient.delete_time}
     added = [
         {"url": f"urn:pulsetrack:{name}", "valueInstant": format_time(time)} for name, time in times.items() if time

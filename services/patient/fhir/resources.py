@@ -91,10 +91,9 @@ def to_stored(resource: Resource) -> bytes:
     return _sorting_encoder.encode(strip(resource))
 
 
-def from_stored(data: bytes) -> Resource:
-    """Returns a stored resource."""
-    stored: Resource = _decoder.decode(data)
-    return stored
+def from_stored(data: bytes | None) -> Resource | None:
+    """Returns a stored resource, or None if there is none."""
+    return None if data is None else _decoder.decode(data)
 
 
 def format_time(time: datetime | None) -> str:

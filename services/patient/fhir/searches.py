@@ -11,10 +11,10 @@ from uuid import UUID
 from gen.pulsetrack.patient.v1 import ListPatientsRequest, Patient
 from services.common.errors import FieldsInvalid
 from services.common.folding import fold_words
+from services.common.periods import Period, parse_period
 from services.common.protobuf.contract import FHIR_CONTENT
 from services.patient.fhir.mapping import GENDERS, NUMBER, Resource
 from services.patient.fhir.parameters import has_no_value, invalid, is_not_supported, parse_parameters
-from services.patient.periods import Period, parse_period
 
 NEXT_PAGE = "_page"
 """The parameter of a link to the next page, which clients must not compose."""

@@ -159,8 +159,7 @@ class FhirService:
         row = await self._db.row(GET_VERSION, id=request.id, version=int(request.version))
         if row is None or (patient := PATIENT_CODEC.loads(row["patient"])).delete_time:
             raise PatientNotFound
-        stored = None if row["resource"] is None else from_stored(row["resource"])
-        return to_body(to_resource(patient, stored))
+        return to_body(to_resource(patient, from_stored(row["resource"])))
 
     async def _find(self, search: FhirSearch) -> tuple[list[Patient], str]:
         """Returns a page of patients, and the token of the next page."""

@@ -35,9 +35,14 @@ def is_partial(text: str) -> bool:
     return len(text) < _DAY
 
 
+def first_day(text: str) -> str:
+    """Returns the first day of a date, month or year, as YYYY-MM-DD."""
+    return f"{text}-01-01"[: max(_DAY, len(text))]
+
+
 def parse_first_day(text: str) -> date:
     """Returns the first day of a date, month or year. Raises ValueError."""
-    return date.fromisoformat(f"{text}-01-01"[: max(_DAY, len(text))])
+    return date.fromisoformat(first_day(text))
 
 
 def format_period(first: date, last: date | None) -> str:
