@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from asyncpg import Record
-from sqlalchemy import BigInteger, Column, Uuid, bindparam, not_, select, true, tuple_
+from sqlalchemy import BigInteger, Column, Uuid, bindparam, select, true, tuple_
 
 from services.common.postgres.database import Database
 from services.common.postgres.guards import see_all
@@ -46,20 +46,23 @@ class SnapshotReader:
             .limit(constant(size))
             .subquery("page")
         )
+        # IS true keeps Postgres from the index of the journal, in which it would read revisions of all patients.
+        is_before_end = (tuple_(revisions.c.transaction, revisions.c.position) <= _end).is_(true())
         # The revisions are those of visible patients.
         state = (
             see_all(select(revisions.c.patient, *columns))
-            .where(revisions.c.patient_id == page.c.id, tuple_(revisions.c.transaction, revisions.c.position) <= _end)
+            .where(revisions.c.patient_id == page.c.id, is_before_end)
             .order_by(revisions.c.revision.desc())
             .limit(constant(1))
             .lateral("state")
         )
-        first = see_all(select(constant(1)).select_from(revisions)).where(
+        # A scalar subquery, because Postgres may answer EXISTS from the first revisions of all patients.
+        first = see_all(select(revisions.c.revision)).where(
             revisions.c.patient_id == page.c.id, revisions.c.revision == constant(1)
         )
         self.statement = Statement(
             see_all(select(page.c.id, *state.c))
-            .add_columns((state.c.patient.is_(None) & not_(first.exists())).label("is_pruned"))
+            .add_columns((state.c.patient.is_(None) & first.scalar_subquery().is_(None)).label("is_pruned"))
             .select_from(page.outerjoin(state, true()))
             .order_by(page.c.id)
         )
