@@ -123,6 +123,7 @@ def test_type_of_each_element_is_checked(elements: dict[str, Any], path: str) ->
         ({"deceasedBoolean": 1}, "deceasedBoolean"),
         ({"multipleBirthInteger": 1.5}, "multipleBirthInteger"),
         ({"multipleBirthInteger": True}, "multipleBirthInteger"),
+        ({"deceasedDateTime": "\u0661\u0669\u0668\u0665"}, "deceasedDateTime"),
     ],
 )
 def test_violation_is_found(elements: dict[str, Any], path: str) -> None:
@@ -135,6 +136,11 @@ def test_depth_is_limited() -> None:
         extension = {"url": "x", "extension": [extension]}
     found = find_violations({"resourceType": "Patient", "extension": [extension]})
     assert {*found.values()} == {"is nested too deeply"}
+
+
+def test_violation_of_long_list_is_located() -> None:
+    names = [{"use": "old", "text": "x"}] * 10_000 + [{"text": "x"}]
+    assert locate({"name": names}, "name") == "name[10000]"
 
 
 def test_number_of_violations_is_limited() -> None:

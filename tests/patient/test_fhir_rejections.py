@@ -9,6 +9,13 @@ from tests.harness.client import Client, Rejected
 from tests.patient.fhir_resources import Resource, a_resource, create, to_body
 
 
+def _nest(depth: int) -> Resource:
+    value: Resource = {"a": 1}
+    for _ in range(depth):
+        value = {"a": value}
+    return {"resourceType": "Basic", **value}
+
+
 @pytest.mark.parametrize(
     ("elements", "violations"),
     [
@@ -21,6 +28,10 @@ from tests.patient.fhir_resources import Resource, a_resource, create, to_body
         ({"telecom": [{"rank": 0}]}, None),
         ({"link": [{"type": "seealso"}]}, {"resource.link[0].other": "link[0].other must be set"}),
         ({"extension": [{}]}, {"resource.extension[0]": "extension[0] must not be empty"}),
+        ({"contained": [_nest(900)]}, {"resource.contained[0]": "contained[0] is nested too deeply"}),
+        ({"extension": [{"url": "x", "valueRatio": _nest(900)}]}, None),
+        ({"_" * 60_000: 1}, {f"resource.{'_' * 64}": f"{'_' * 64} is not an element of Patient"}),
+        ({"name": [{"text": "x" * 60_000 + "\0"}]}, {"resource.name[0].text": "name[0].text must be a valid string"}),
     ],
 )
 def test_malformed_element_is_rejected(patients: Client, elements: Resource, violations: dict[str, str] | None) -> None:

@@ -52,7 +52,8 @@ class Element:
         """Returns the list with another value. An empty value removes all elements that could have one."""
         candidates, elements = self.candidates(resource), resource.get(self.name, [])
         if not value:
-            return [each for each in elements if all(each is not other for other in candidates)]
+            removed = {id(each) for each in candidates}
+            return [each for each in elements if id(each) not in removed]
         if not candidates:
             return [*elements, self.write(value)]
         first = candidates[0]
@@ -152,9 +153,9 @@ def read_patient(resource: Resource) -> Patient:
 def locate(resource: Resource, field: str) -> str:
     """Returns the path of the element that has, or would have, the value of a field."""
     if element := next((each for each in _ELEMENTS if each.field == field), None):
-        elements = resource.get(element.name, [])
-        found = [index for index, each in enumerate(elements) if each in element.candidates(resource)[:1]]
-        return f"{element.name}[{found[0]}]" if found else element.name
+        first = next(iter(element.candidates(resource)), None)
+        indexes = (index for index, each in enumerate(resource.get(element.name, [])) if each is first)
+        return next((f"{element.name}[{index}]" for index in indexes), element.name)
     return _OTHERS[field]
 
 

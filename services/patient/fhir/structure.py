@@ -11,6 +11,9 @@ from typing import Any
 
 _MAX_VIOLATIONS = 20
 _MAX_DEPTH = 20
+_MAX_UNCHECKED_DEPTH = 100
+"""The depth of objects and lists in contents that are not checked. The JSON encoder fails at some greater depth."""
+
 _REQUIRED = {"Extension": ("url",), "Patient.communication": ("language",), "Patient.link": ("other", "type")}
 
 _TYPES: Mapping[str, Mapping[str, str]] = {
@@ -52,12 +55,14 @@ _TYPES: Mapping[str, Mapping[str, str]] = {
 _COMMON = {"id": "string", "extension": "Extension*"}
 """The elements that all types have."""
 
-_DATE = r"\d{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?"
-_TIME = r"T([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?(Z|[+-](0\d|1[0-4]):[0-5]\d)"
+_DAY = r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+_DATE = rf"[0-9]{{4}}(-(0[1-9]|1[0-2]))?|{_DAY}"
+_TIME = r"([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)(\.[0-9]+)?"
+_INSTANT = rf"{_DAY}T{_TIME}(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])"
 _TEXTS = {
     name: re.compile(pattern)
     for name, pattern in {
-        "string": r"[^\x00-\x08\x0b\x0c\x0e-\x1f]*[^\s\x00-\x1f][^\x00-\x08\x0b\x0c\x0e-\x1f]*",
+        "string": r"(?=\s*\S)[^\x00-\x08\x0b\x0c\x0e-\x1f]+",
         "markdown": r"[^\x00-\x08\x0b\x0c\x0e-\x1f]+",
         "xhtml": r"[^\x00-\x08\x0b\x0c\x0e-\x1f]+",
         "code": r"[^\s]+(\s[^\s]+)*",
@@ -65,9 +70,9 @@ _TEXTS = {
         **dict.fromkeys(("uri", "url", "canonical", "oid", "uuid"), r"[^\s\x00-\x1f]+"),
         "base64Binary": r"[A-Za-z0-9+/=\s]+",
         "date": _DATE,
-        "dateTime": rf"{_DATE}|\d{{4}}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01]){_TIME}",
-        "instant": rf"\d{{4}}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01]){_TIME}",
-        "time": r"([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?",
+        "dateTime": rf"{_DATE}|{_INSTANT}",
+        "instant": _INSTANT,
+        "time": _TIME,
     }.items()
 }
 """The values of primitive types that are JSON strings."""
@@ -97,11 +102,18 @@ def _check(kind: str, value: Any, path: str, depth: int) -> Violations:
         yield path, "must be an object"
     elif not value:
         yield path, "must not be empty"
-    elif kind == "Resource":
-        if not isinstance(value.get("resourceType"), str):
-            yield path, "must have a resourceType"
+    elif kind == "Resource" and not isinstance(value.get("resourceType"), str):
+        yield path, "must have a resourceType"
     elif kind in _TYPES:
         yield from _check_elements(kind, value, f"{path}.", depth)
+    elif _is_deep(value):
+        yield path, "is nested too deeply"
+
+
+def _is_deep(value: Any, depth: int = 0) -> bool:
+    """Returns whether a value whose contents are not checked is nested too deeply."""
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return depth > _MAX_UNCHECKED_DEPTH or any(_is_deep(each, depth + 1) for each in children)
 
 
 def _check_elements(kind: str, value: Mapping[str, Any], prefix: str, depth: int) -> Violations:
@@ -130,7 +142,7 @@ def _check_list(kind: str, values: list[Any], path: str, depth: int) -> Violatio
 def _find_type(kind: str, name: str) -> str | None:
     """Returns the type of an element, or None if the type that contains it has no such element."""
     declared = _TYPES[kind].get(name) or _COMMON.get(name)
-    if declared is None and name.startswith("_"):  # the extensions of a primitive value
+    if declared is None and re.match("_[^_]", name):  # the extensions of a primitive value
         of_value = _find_type(kind, name[1:]) or ""
         is_primitive = of_value.removesuffix("*") in _PRIMITIVES or "|" in of_value
         return ("Element*" if of_value.endswith("*") else "Element") if is_primitive else None
