@@ -119,14 +119,15 @@ function envoy_on_response(handle)
   local context, status = handle:filterContext(), handle:headers():get(":status")
   local verb, success, is_error = context:get("verb"), context:get("success"), tonumber(status) >= 400
   if context:get("streams") and not is_error then return end -- a stream is not buffered
-  local body = handle:body(true)
+  local body = handle:body(not is_error)
   if not is_error then return convert(handle, body, verb, success) end
-  local text = body:getBytes(0, body:length())
   local headers = handle:headers() -- not valid before body(), which may suspend the script
+  headers:replace("content-type", CONTENT_TYPE)
+  if not body then return headers:remove("content-length") end -- the gateway's own response to HEAD
+  local text = body:getBytes(0, body:length())
   local reason = text:match('"reason":"([%u_]+)"') or "INTERNAL"
   status = STATUSES[reason] or status
   headers:replace(":status", status)
-  headers:replace("content-type", CONTENT_TYPE)
   local outcome = outcome_of(text, reason, status, verb == "POST" or verb == "PUT")
   headers:replace("content-length", tostring(body:setBytes(outcome)))
 end

@@ -11,7 +11,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from services.common.protobuf.contract import SERVICES, Http, Method, all_methods
+from services.common.protobuf.contract import FHIR, FHIR_CONTENT, SERVICES, Http, Method, all_methods
 from tests.envoy.gateway import Gateway, error_reason, method_named
 from tests.envoy.test_json_bodies import PATIENT
 from tests.envoy.test_routes import example_path
@@ -194,6 +194,14 @@ def test_head_of_a_stream_is_rejected(gateway: Gateway) -> None:
 def test_head_requires_a_token(gateway: Gateway) -> None:
     response = gateway.http.head(PATIENT)
     assert (response.status_code, response.content) == (401, b"")
+
+
+@pytest.mark.parametrize("path", ["x", "Patient/7?a=b", "exports/7/Patient.ndjson"])
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+def test_head_of_fhir_has_no_body_that_precedes_the_next_response(gateway: Gateway, path: str, encoding: str) -> None:
+    for _ in range(2):  # on the same connection
+        response = gateway.http.head(f"{FHIR}{path}", headers=gateway.bearer | {"accept-encoding": encoding})
+        assert (response.is_error, response.headers["content-type"]) == (True, FHIR_CONTENT)
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "gzip, identity"])
