@@ -192,7 +192,9 @@ _newest = (events.c.occur_time, events.c.event_id)
 _of_patient = events.c.patient_id == bindparam("patient_id")
 _of_type = events.c.type == bindparam("type", type_=SmallInteger)
 _is_of_event = patients.c.patient_id == events.c.patient_id
-_restricted = exists(see_all(select(constant(1))).where(_is_of_event, patients.c.restricted))
+# A scalar subquery, because Postgres may answer EXISTS from all restricted patients.
+_is_restricted = see_all(select(constant(1))).where(_is_of_event, patients.c.restricted).scalar_subquery()
+_restricted = _is_restricted.is_not(None)
 _visible = select(events, _restricted.label("restricted")).where(is_accessible(events.c.patient_id, _restricted))
 """The events that the current caller may see (see VisibleRows)."""
 

@@ -49,7 +49,7 @@ class ErasureList(msgspec.Struct):
     origin: str
     """When the first incarnation of the database began. It is the same in all databases that are restored from it."""
     time: datetime
-    erasures: msgspec.Raw
+    erasures: list[dict[str, str | int | bool | None]]
     """The rows of the table."""
 
 
@@ -59,7 +59,7 @@ async def import_erasures(url: str, known: ErasureList) -> int:
     An erasure counts as executed if the patient does not exist. Returns the number of the others. Raises SettingsError
     if the list is that of another system.
     """
-    rows = bytes(known.erasures).decode()
+    rows = msgspec.json.encode(known.erasures).decode()
     async with connect(url) as connection, connection.transaction():
         if await connection.fetchval(_ORIGIN) != known.origin:
             raise SettingsError("the list of erasures is not that of the database, or of one that it was restored from")
@@ -86,7 +86,7 @@ def main() -> None:
             known = msgspec.json.decode(sys.stdin.buffer.read(), type=ErasureList)
             count = asyncio.run(import_erasures(url, known))
             sys.stdout.write(f"The patient service executes {count} erasures when they are due.\n")
-    except (SettingsError, msgspec.MsgspecError, OSError, asyncpg.PostgresError) as error:
+    except (SettingsError, msgspec.MsgspecError, UnicodeDecodeError, OSError, asyncpg.PostgresError) as error:
         sys.exit(f"Cannot {command} the erasures: {str(error) or type(error).__name__}")
 
 

@@ -75,7 +75,7 @@ def a_row(patient_id: str, *, executed: bool = True, due: timedelta = -timedelta
 def a_list(*rows: dict[str, Any], time: datetime | None = None) -> ErasureList:
     """Returns a list, by default one that is older than all erasures of the tests."""
     time = time or datetime(2026, 1, 1, tzinfo=UTC)
-    return ErasureList(origin="", time=time, erasures=msgspec.Raw(msgspec.json.encode(rows)))
+    return ErasureList(origin="", time=time, erasures=msgspec.to_builtins(rows))
 
 
 def read_types(admin: Client, patient: Patient) -> list[RevisionType]:
@@ -209,6 +209,12 @@ def run(url: str, command: str, content: bytes = b"") -> bytes:
     program = [sys.executable, "-m", "services.patient.erasure_list", command]
     environment = os.environ | {"PULSETRACK_DATABASE_URL": url}
     return subprocess.run(program, env=environment, input=content, check=True, capture_output=True).stdout
+
+
+def test_program_rejects_what_is_not_a_list(database_url: str) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        run(database_url, "import", b'{"origin": "\xff"}')
+    assert failed.value.stderr.startswith(b"Cannot import the erasures: ")
 
 
 def test_program_exports_and_imports_a_list_without_data_of_patients(

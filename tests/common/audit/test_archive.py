@@ -192,7 +192,10 @@ def test_pruned_events_without_an_archive_are_reported_missing(audited: AuditedB
         audited.verify()
 
 
-@pytest.mark.parametrize(("old", "new"), [(b"GetBilling", b"GotBilling"), (b"[3,", b"[4,"), (b"]\n", b"]")])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(b"GetBilling", b"GotBilling"), (b"GetBilling", b"\xffetBilling"), (b"[3,", b"[4,"), (b"]\n", b"]")],
+)
 def test_changed_archive_is_detected(audited: AuditedBilling, old: bytes, new: bytes) -> None:
     audited.archive()
     [path] = audited.files()

@@ -58,7 +58,7 @@ def create(tmp_path: Path) -> Create:
 
 def a_list(time: datetime, origin: str = "1.5") -> bytes:
     """Returns a list without erasures."""
-    return msgspec.json.encode(ErasureList(origin=origin, time=time, erasures=msgspec.Raw(b"[]")))
+    return msgspec.json.encode(ErasureList(origin=origin, time=time, erasures=[]))
 
 
 def find_time(folder: Path, *, key: Identity | None = None, file: Path | None = None) -> datetime | None:
@@ -100,11 +100,12 @@ def test_backup_without_a_list_uses_that_of_a_newer_version(create: Create) -> N
     assert find_time(folder) == NOW + timedelta(hours=1)
 
 
-def test_folders_that_are_not_backups_are_ignored(create: Create) -> None:
+@pytest.mark.parametrize("content", [b'{"name": "a web application"}', b'{"version": "\xff"}'])
+def test_folders_that_are_not_backups_are_ignored(create: Create, content: bytes) -> None:
     folder = create("b")
     other = folder.with_name("site")
     other.mkdir()
-    (other / "manifest.json").write_text('{"name": "a web application"}')
+    (other / "manifest.json").write_bytes(content)
     assert find_time(folder) is None
 
 
@@ -145,7 +146,12 @@ def test_named_list_that_is_older_than_the_backup_is_rejected(create: Create) ->
         find_time(folder, file=folder / "erasures.json")
 
 
-def test_named_file_that_is_not_a_list_is_rejected(create: Create) -> None:
-    folder = create("b")
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(b"{", b""), (b"[]", b"{}"), (b"[]", b"[[]]"), (b"[]", b'[{"reason":"\xff"}]'), (b"[]", b"[" * 20_000)],
+)
+def test_named_file_that_is_not_a_list_is_rejected(create: Create, tmp_path: Path, old: bytes, new: bytes) -> None:
+    folder, file = create("b"), tmp_path / "list.json"
+    file.write_bytes(a_list(NOW + timedelta(hours=1)).replace(old, new))
     with pytest.raises(StartError, match="is not a list of erasures"):
-        find_time(folder, file=folder / "manifest.json")
+        find_time(folder, file=file)

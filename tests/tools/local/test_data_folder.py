@@ -76,9 +76,10 @@ def test_folder_with_other_files_is_rejected(tmp_path: Path) -> None:
     assert not (tmp_path / "secrets").exists()
 
 
-def test_damaged_state_is_rejected(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b'{"format": 1, "ports": {"auth": "many"}}', b'{"format": 1, "ports": {"\xff": 1}}'])
+def test_damaged_state_is_rejected(tmp_path: Path, content: bytes) -> None:
     assert State.read(tmp_path) is None
-    (tmp_path / "state.json").write_text('{"format": 1, "ports": {"auth": "many"}}')
+    (tmp_path / "state.json").write_bytes(content)
     with pytest.raises(StartError, match="is damaged"):
         State.read(tmp_path)
 
