@@ -70,6 +70,7 @@ def test_keys_stay_in_use_while_the_issuer_is_unavailable(auth: Client, issuer: 
         (CONFIGURATION, (404, b"", {})),
         (CONFIGURATION, (200, b"<html>", {})),
         (CONFIGURATION, (200, b'{"issuer": "https://other.example", "jwks_uri": "https://other.example/keys"}', {})),
+        (CONFIGURATION, (200, b'{"issuer": "\xff"}', {})),
         (CONFIGURATION, (302, b"", {"location": "/keys"})),
         ("/keys", (302, b"", {"location": "/keys"})),
         ("/keys", (200, b'{"keys": []}', {})),

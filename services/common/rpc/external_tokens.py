@@ -85,7 +85,10 @@ class ExternalTokens:
 
 
 def read_keys(jwks: bytes) -> Iterator[tuple[str, jwt.PyJWK]]:
-    """Yields the id and the key of each usable signing key of a set. Raises msgspec.MsgspecError, UnicodeDecodeError."""
+    """Yields the id and the key of each usable signing key of a set.
+
+    Raises msgspec.MsgspecError, UnicodeDecodeError.
+    """
     for each in msgspec.json.decode(jwks, type=_KeySet).keys:
         algorithm = _ALGORITHM_OF.get((str(each.get("kty")), each.get("crv")))
         kid = each.get("kid")

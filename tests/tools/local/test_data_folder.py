@@ -76,10 +76,10 @@ def test_folder_with_other_files_is_rejected(tmp_path: Path) -> None:
     assert not (tmp_path / "secrets").exists()
 
 
-@pytest.mark.parametrize("content", [b'{"format": 1, "ports": {"auth": "many"}}', b'{"format": 1, "ports": {"\xff": 1}}'])
-def test_damaged_state_is_rejected(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("ports", [b'{"auth": "many"}', b'{"\xff": 1}'])
+def test_damaged_state_is_rejected(tmp_path: Path, ports: bytes) -> None:
     assert State.read(tmp_path) is None
-    (tmp_path / "state.json").write_bytes(content)
+    (tmp_path / "state.json").write_bytes(b'{"format": 1, "ports": %b}' % ports)
     with pytest.raises(StartError, match="is damaged"):
         State.read(tmp_path)
 
