@@ -142,6 +142,13 @@ def test_parameter_selects_patients(patients: Client, surname: str, parameter: s
     assert ids_of(search(patients, query)) == ([patient.id] if found else [])
 
 
+@pytest.mark.parametrize("system", ["", f"{IDENTIFIER}|"])
+def test_escaped_characters_are_part_of_an_identifier(patients: Client, surname: str, system: str) -> None:
+    patient = patients.create_patient(create_request(medical_record_number=f"a|b,{surname}\\"))
+    query = urlencode({"identifier": rf"{system}a\|b\,{surname}\\"})
+    assert ids_of(search(patients, query)) == [patient.id]
+
+
 def test_range_of_birth_dates_is_two_parameters(patients: Client, surname: str) -> None:
     born = ["1979-12-31", "1980-01-01", "1989-12-31", "1990-01-01"]
     ids = [patients.create_patient(create_request(name=surname, date_of_birth=each)).id for each in born]
@@ -203,6 +210,7 @@ def test_pages_are_linked(patients: Client, surname: str) -> None:
         ("_sort=gender", "_sort must be a list of birthdate, name, _lastUpdated"),
         ("_format=xml", "_format must be json"),
         ("name=a,b", r"name must have a single value: write \, for a comma"),
+        (r"name=a\\,b", r"name must have a single value: write \, for a comma"),
         ("name=", "name must have a value"),
         ("name=-.-", "name must have a value"),
         ("email=", "email must have a value"),

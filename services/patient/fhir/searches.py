@@ -27,7 +27,8 @@ _TELECOMS = {"email": "email", "phone": "phone"}
 _COUNT = re.compile("0*([1-9][0-9]{0,2}|1000)")
 _DATE = re.compile(r"([a-z]{2})?([12][0-9]{3}(?:-[0-9]{2}(?:-[0-9]{2})?)?)")
 _LISTS = {"_id", "_sort"}
-_SEPARATOR = re.compile(r"(?<!\\),")
+_LIST = re.compile(r"(?:[^\\,]|\\.)*,")
+_SYSTEM = re.compile(r"((?:[^\\|]|\\.)*)\|")
 _ESCAPE = re.compile(r"\\([,$|\\])")
 _SOURCES = {"query": "the text to find", "order_by": "_sort", "page_token": NEXT_PAGE}
 """The parameters that set a field of the request."""
@@ -61,7 +62,9 @@ def parse_search(query: str) -> FhirSearch:
         if name in _WORDS:
             _add_words(search, name, value)
         elif name in _TELECOMS or name == "telecom":
-            _add_telecom(search, name, value)
+            _add_telecom(search, name, *_split_token(escaped))
+        elif name == "identifier":
+            _add_identifier(search, *_split_token(escaped))
         elif parse := _PARSERS.get(name):
             parse(search, value)
         else:
@@ -93,9 +96,16 @@ def _unescape(name: str, value: str) -> str:
 
     Raises FieldsInvalid for a list of values, of which one would have to match.
     """
-    if name not in _LISTS and _SEPARATOR.search(value):
+    if name not in _LISTS and _LIST.match(value):
         raise invalid(f"{name[:50]} must have a single value: write \\, for a comma in a value")
     return _ESCAPE.sub(r"\1", value)
+
+
+def _split_token(value: str) -> tuple[str, str]:
+    """Returns the system of a value, which is empty if it has none, and the rest, without their escapes."""
+    found = _SYSTEM.match(value)
+    system, rest = (found[1], value[found.end() :]) if found else ("", value)
+    return _ESCAPE.sub(r"\1", system), _ESCAPE.sub(r"\1", rest)
 
 
 def _add_words(search: FhirSearch, name: str, value: str) -> None:
@@ -111,9 +121,8 @@ def _add_words(search: FhirSearch, name: str, value: str) -> None:
     search.conditions.append(has_words)
 
 
-def _add_telecom(search: FhirSearch, name: str, value: str) -> None:
+def _add_telecom(search: FhirSearch, name: str, system: str, number: str) -> None:
     """Requires an email address or a phone number, which may have a system: `email|a@clinic.test`."""
-    system, _, number = value.rpartition("|")
     kinds = [each for each in _TELECOMS if (name in {each, "telecom"}) and (system in {"", each})]
     if not (words := fold_words(number)):
         raise has_no_value(name)
@@ -121,8 +130,7 @@ def _add_telecom(search: FhirSearch, name: str, value: str) -> None:
     search.conditions.append(lambda patient, _: any(fold_words(getattr(patient, kind)) == words for kind in kinds))
 
 
-def _add_identifier(search: FhirSearch, value: str) -> None:
-    system, _, number = value.rpartition("|")
+def _add_identifier(search: FhirSearch, system: str, number: str) -> None:
     if not number.strip():
         raise has_no_value("identifier")
     search.request.query = f"{search.request.query} {number}".strip()
@@ -223,7 +231,6 @@ def _add_page_token(search: FhirSearch, value: str) -> None:
 
 _PARSERS: dict[str, Callable[[FhirSearch, str], None]] = {
     "_id": _add_ids,
-    "identifier": _add_identifier,
     "gender": _add_gender,
     "birthdate": _add_birthdate,
     "_count": _add_count,
