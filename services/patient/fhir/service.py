@@ -30,7 +30,6 @@ from services.common.context import Caller
 from services.common.errors import FieldsInvalid
 from services.common.postgres.database import Database
 from services.common.protobuf import codec
-from services.common.protobuf.contract import MAX_MESSAGE_BYTES
 from services.common.protobuf.masks import ALL
 from services.common.rpc.conditions import Condition
 from services.common.rpc.validation import validate_message
@@ -39,7 +38,7 @@ from services.patient.domain import PATIENT_CODEC
 from services.patient.errors import PatientNotFound, ResourceMalformed, ResourceUnprocessable
 from services.patient.fhir.capabilities import build_capabilities
 from services.patient.fhir.mapping import Resource, locate, read_patient
-from services.patient.fhir.parameters import record_query
+from services.patient.fhir.parameters import invalid, record_query
 from services.patient.fhir.resources import (
     build_bundle,
     build_history,
@@ -50,7 +49,7 @@ from services.patient.fhir.resources import (
     to_stored,
 )
 from services.patient.fhir.searches import FhirSearch, next_query, parse_page, parse_search, search_violations
-from services.patient.fhir.statements import GET_RESOURCES, GET_VERSION
+from services.patient.fhir.statements import GET_RESOURCES, GET_VERSION, MAX_PAGE_BYTES
 from services.patient.service import PatientService
 
 _CREATE_CODEC = codec.codec_of(CreatePatientRequest)
@@ -58,8 +57,7 @@ _REQUEST_CODEC = codec.codec_of(ListPatientsRequest)
 _LIST_CODEC = codec.codec_of(ListPatientsResponse)
 _REVISIONS_CODEC = codec.codec_of(ListPatientRevisionsResponse)
 
-_MAX_PAGE_BYTES = MAX_MESSAGE_BYTES - 1024
-"""The maximum size of a page: a little less than that of the message which contains it."""
+_PAGE_TOO_LARGE = "the page has more than 4 MiB: request a smaller _count"
 
 
 class FhirService:
@@ -173,10 +171,12 @@ class FhirService:
         return page.patients, page.next_page_token
 
     async def _to_resources(self, patients: Sequence[Patient]) -> list[Resource]:
-        """Returns versions of patients as resources."""
+        """Returns versions of patients as resources. Raises FieldsInvalid if they are too large for a message."""
         keys = [(UUID(each.id), int(each.etag)) for each in patients]
         ids, versions = [key[0] for key in keys], [key[1] for key in keys]
         rows = await self._db.rows(GET_RESOURCES, ids=ids, versions=versions)
+        if any(row["resource"] is None for row in rows):
+            raise invalid(_PAGE_TOO_LARGE)
         stored = {(row["patient_id"], row["revision"]): from_stored(row["resource"]) for row in rows}
         return [to_resource(patient, stored.get(key)) for patient, key in zip(patients, keys, strict=True)]
 
@@ -208,6 +208,6 @@ class FhirService:
 def _to_page(bundle: Resource) -> HttpBody:
     """Returns a page as the body of a response. Raises FieldsInvalid if it is too large for a message."""
     body = to_body(bundle)
-    if len(body.data) > _MAX_PAGE_BYTES:
-        raise FieldsInvalid({"parameters": "the page has more than 4 MiB: request a smaller _count"})
+    if len(body.data) > MAX_PAGE_BYTES:
+        raise invalid(_PAGE_TOO_LARGE)
     return body
