@@ -1,4 +1,4 @@
-"""Pages of the FHIR R4 API that exceed the size of a message."""
+"""The numbers of patients that calls of the FHIR R4 API read at once."""
 
 from uuid import UUID
 
@@ -9,9 +9,16 @@ from services.common.postgres.database import Database
 from services.patient.fhir.statements import GET_RESOURCES
 from tests.harness.background import Background
 from tests.harness.client import Client, Rejected
+from tests.harness.sql import Sql
+from tests.patient.access_events import wait_for_events
 from tests.patient.fhir_resources import a_resource, create
+from tests.patient.test_fhir_exports import export_deleted
 
 LARGE = 60_000
+ERASURES = (
+    "INSERT INTO erasures (patient_id, reason, actor_id, erase_time, execute_time)"
+    " SELECT gen_random_uuid(), '', '', now(), '2998-01-01' FROM generate_series(1, 150)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,3 +47,11 @@ def test_resources_are_read_only_if_a_page_can_contain_them(
 
     found = background.run(read())
     assert (len(found), all(found), any(found)) == (count, is_read, is_read)
+
+
+def test_access_event_of_a_download_has_many_erased_patients(admin: Client, sql: Sql) -> None:
+    sql(ERASURES)
+    ids = export_deleted(admin, "_since=2997-01-01T00:00:00Z")
+    [event] = wait_for_events(admin, max(ids), 1)
+    recorded = sql("SELECT patient_ids FROM access_events WHERE request_id = $1", event.request_id)
+    assert (len(ids), sum(bool(row["patient_ids"]) for row in recorded)) == (150, 2)

@@ -45,6 +45,9 @@ PATIENTS, DELETED = "Patient.ndjson", "deleted.ndjson"
 _MARGIN = timedelta(minutes=1)
 """More than a change takes from its update time, by the clock of its process, to its commit."""
 
+_PAGE = 100
+"""The number of patients that are read at once, and that an access event of a download has."""
+
 _PART_BYTES = 256 * 1024
 _WITHHELD_BYTES = len("}\n")
 _BEGIN = datetime(1, 1, 1, tzinfo=UTC)
@@ -65,7 +68,7 @@ LIST_ERASED = Statement(
     .where(erasures.c.execute_time >= _since, or_(not_(erasures.c.restricted), SEES_ALL))
     .order_by(erasures.c.patient_id)
 )
-READER = SnapshotReader(100, revisions.c.resource)
+READER = SnapshotReader(_PAGE, revisions.c.resource)
 
 
 class FhirExportService:
@@ -127,9 +130,12 @@ class FhirExportService:
         """Yields the lines of a file."""
         since = parse_since(export["parameters"], lenient=True) or _BEGIN
         if is_deleted:
-            for row in await self._db.rows(LIST_ERASED, since=since):
-                record_stream_read([row["patient_id"]])
-                yield _to_line(_to_deletion(row["patient_id"]))
+            erased = [row["patient_id"] for row in await self._db.rows(LIST_ERASED, since=since)]
+            for start in range(0, len(erased), _PAGE):
+                ids = erased[start : start + _PAGE]
+                record_stream_read(ids)
+                for patient_id in ids:
+                    yield _to_line(_to_deletion(patient_id))
         following: Place | None = Place(position_of(export))
         while following:
             rows, following = await READER.read_page(self._db, following)
