@@ -4,10 +4,10 @@ The contents of contained resources, and of extensions with other types, are not
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 _MAX_VIOLATIONS = 20
 _MAX_DEPTH = 20
@@ -73,41 +73,70 @@ _TEXTS = {
         "dateTime": rf"{_DATE}|{_INSTANT}",
         "instant": _INSTANT,
         "time": _TIME,
+        **{codes: codes for elements in _TYPES.values() for codes in elements.values() if "|" in codes},
     }.items()
 }
-"""The values of primitive types that are JSON strings."""
+"""The values of primitive types that are JSON strings, and of sets of codes."""
 _INTEGERS = {"integer": -(2**31), "unsignedInt": 0, "positiveInt": 1}
 """The primitive types that are integers, and their least values."""
 _MOST = 2**31 - 1
 _PRIMITIVES = {*_TEXTS, *_INTEGERS, "boolean", "decimal"}
 
-Violations = Iterator[tuple[str, str]]
-"""The paths of elements, such as `name[0].family`, and what is wrong with them."""
+
+class _Element(NamedTuple):
+    """An element of a type."""
+
+    kind: str
+    is_list: bool
+    matches: Callable[[str], object] | None
+    """Returns whether a string is a value, unless the values are not strings."""
 
 
-def find_violations(resource: Mapping[str, Any]) -> dict[str, str]:
+def _declare(kind: str, declared: Mapping[str, str]) -> dict[str, _Element]:
+    """Returns the elements of a type by their names, with the extensions of primitive values."""
+    types = {**_COMMON, **declared}
+    if kind == "Extension":
+        types |= {f"value{name[0].upper()}{name[1:]}": name for name in _PRIMITIVES if "|" not in name}
+    for name, each in [*types.items()]:
+        if each.removesuffix("*") in _PRIMITIVES:
+            types[f"_{name}"] = "Element*" if each.endswith("*") else "Element"
+    matches = {name: pattern.fullmatch for name, pattern in _TEXTS.items()}
+    return {
+        name: _Element(each.removesuffix("*"), each.endswith("*"), matches.get(each)) for name, each in types.items()
+    }
+
+
+_ELEMENTS = {kind: _declare(kind, declared) for kind, declared in _TYPES.items()}
+
+Violations = dict[str, str]
+"""What is wrong with elements, by their paths, such as `name[0].family`."""
+
+
+def find_violations(resource: Mapping[str, Any]) -> Violations:
     """Returns why an object is not a Patient resource, by the path of the element."""
     elements = {name: value for name, value in resource.items() if name != "resourceType"}
-    return dict(islice(_check_elements("Patient", elements, "", 0), _MAX_VIOLATIONS))
+    found: Violations = {}
+    _check_elements("Patient", elements, "", 0, found)
+    return dict(islice(found.items(), _MAX_VIOLATIONS))
 
 
-def _check(kind: str, value: Any, path: str, depth: int) -> Violations:
-    """Yields the violations of a value that is not a list."""
+def _check(kind: str, value: Any, path: str, depth: int, found: Violations) -> None:
+    """Adds the violations of a value that is not a list."""
     if depth > _MAX_DEPTH:
-        yield path, "is nested too deeply"
-    elif kind in _PRIMITIVES or "|" in kind:
+        found[path] = "is nested too deeply"
+    elif kind in _PRIMITIVES:
         if violation := _check_primitive(kind, value):
-            yield path, violation
+            found[path] = violation
     elif not isinstance(value, dict):
-        yield path, "must be an object"
+        found[path] = "must be an object"
     elif not value:
-        yield path, "must not be empty"
+        found[path] = "must not be empty"
     elif kind == "Resource" and not isinstance(value.get("resourceType"), str):
-        yield path, "must have a resourceType"
-    elif kind in _TYPES:
-        yield from _check_elements(kind, value, f"{path}.", depth)
+        found[path] = "must have a resourceType"
+    elif kind in _ELEMENTS:
+        _check_elements(kind, value, f"{path}.", depth, found)
     elif _is_deep(value):
-        yield path, "is nested too deeply"
+        found[path] = "is nested too deeply"
 
 
 def _is_deep(value: Any, depth: int = 0) -> bool:
@@ -116,41 +145,38 @@ def _is_deep(value: Any, depth: int = 0) -> bool:
     return depth > _MAX_UNCHECKED_DEPTH or any(_is_deep(each, depth + 1) for each in children)
 
 
-def _check_elements(kind: str, value: Mapping[str, Any], prefix: str, depth: int) -> Violations:
+def _check_elements(kind: str, value: Mapping[str, Any], prefix: str, depth: int, found: Violations) -> None:
     for name in _REQUIRED.get(kind, ()):
         if name not in value:
-            yield f"{prefix}{name}", "must be set"
+            found[f"{prefix}{name}"] = "must be set"
+    elements = _ELEMENTS[kind]
     for name, each in value.items():
-        declared = _find_type(kind, name)
-        if declared is None:
-            yield f"{prefix}{name[:64]}", f"is not an element of {kind}"
-        elif not declared.endswith("*"):
-            yield from _check(declared, each, f"{prefix}{name}", depth + 1)
+        element = elements.get(name) or _find_value(kind, name)
+        if element and element.matches and isinstance(each, str) and element.matches(each) and depth < _MAX_DEPTH:
+            continue  # most values, without the calls below
+        if len(found) >= _MAX_VIOLATIONS:
+            return
+        if element is None:
+            found[f"{prefix}{name[:64]}"] = f"is not an element of {kind}"
+        elif not element.is_list:
+            _check(element.kind, each, f"{prefix}{name}", depth + 1, found)
         elif not isinstance(each, list) or not each:
-            yield f"{prefix}{name}", "must be a list that is not empty"
+            found[f"{prefix}{name}"] = "must be a list that is not empty"
         else:
-            yield from _check_list(declared.removesuffix("*"), each, f"{prefix}{name}", depth + 1)
+            _check_list(element.kind, each, f"{prefix}{name}", depth + 1, found)
 
 
-def _check_list(kind: str, values: list[Any], path: str, depth: int) -> Violations:
-    """Yields the violations of a list. Those of primitive types may have null for a value that only has extensions."""
+def _find_value(kind: str, name: str) -> _Element | None:
+    """Returns the element if it is the value of an extension, of a type that is not primitive."""
+    is_value = kind == "Extension" and re.fullmatch("value[A-Z][A-Za-z0-9]*", name)
+    return _Element(name.removeprefix("value"), is_list=False, matches=None) if is_value else None
+
+
+def _check_list(kind: str, values: list[Any], path: str, depth: int, found: Violations) -> None:
+    """Adds the violations of a list. Those of primitive types may have null for a value that only has extensions."""
     for index, value in enumerate(values):
-        if value is not None or kind not in {*_PRIMITIVES, "Element"}:
-            yield from _check(kind, value, f"{path}[{index}]", depth)
-
-
-def _find_type(kind: str, name: str) -> str | None:
-    """Returns the type of an element, or None if the type that contains it has no such element."""
-    declared = _TYPES[kind].get(name) or _COMMON.get(name)
-    if declared is None and re.match("_[^_]", name):  # the extensions of a primitive value
-        of_value = _find_type(kind, name[1:]) or ""
-        is_primitive = of_value.removesuffix("*") in _PRIMITIVES or "|" in of_value
-        return ("Element*" if of_value.endswith("*") else "Element") if is_primitive else None
-    if declared is None and kind == "Extension" and re.fullmatch("value[A-Z][A-Za-z0-9]*", name):
-        chosen = name.removeprefix("value")
-        primitive = chosen[0].lower() + chosen[1:]
-        return primitive if primitive in _PRIMITIVES else chosen
-    return declared
+        if len(found) < _MAX_VIOLATIONS and (value is not None or kind not in {*_PRIMITIVES, "Element"}):
+            _check(kind, value, f"{path}[{index}]", depth, found)
 
 
 def _check_primitive(kind: str, value: Any) -> str | None:
@@ -163,6 +189,6 @@ def _check_primitive(kind: str, value: Any) -> str | None:
         return None if is_integer and least <= value <= _MOST else f"must be an integer from {least} to {_MOST}"
     if not isinstance(value, str):
         return "must be a string"
-    if "|" in kind:
-        return None if value in kind.split("|") else f"must be one of {', '.join(kind.split('|'))}"
-    return None if _TEXTS[kind].fullmatch(value) else f"must be a valid {kind}"
+    if _TEXTS[kind].fullmatch(value):
+        return None
+    return f"must be one of {', '.join(kind.split('|'))}" if "|" in kind else f"must be a valid {kind}"
