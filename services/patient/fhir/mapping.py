@@ -6,6 +6,7 @@ value is still that of the record. Otherwise, the record replaces it.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from gen.pulsetrack.patient.v1 import Patient, Sex
@@ -41,12 +42,20 @@ class Element:
 
     def candidates(self, resource: Resource) -> list[Resource]:
         """Returns the elements that can have the value, the one that has it first."""
-        elements = [each for each in resource.get(self.name, []) if self.rank(each) is not None and self.read(each)]
-        return sorted(elements, key=lambda each: self.rank(each) or 0)
+        return [element for _, element, _ in self._rank_all(resource)]
 
     def value(self, resource: Resource) -> str:
         """Returns the value, empty if no element has it."""
-        return next(map(self.read, self.candidates(resource)), "")
+        return next((text for _, _, text in self._rank_all(resource)), "")
+
+    def _rank_all(self, resource: Resource) -> list[tuple[int, Resource, str]]:
+        """Returns the elements that can have the value with their ranks and texts, the one that has it first."""
+        ranked = [
+            (rank, each, text)
+            for each in resource.get(self.name, [])
+            if (rank := self.rank(each)) is not None and (text := self.read(each))
+        ]
+        return sorted(ranked, key=itemgetter(0))
 
     def replace(self, resource: Resource, value: str) -> list[Resource]:
         """Returns the list with another value. An empty value removes all elements that could have one."""
@@ -63,8 +72,10 @@ class Element:
 
 def _join(separator: str, *texts: Any) -> str:
     """Returns the texts, of which some are lists, without those that are missing."""
-    parts = (part for text in texts for part in (text if isinstance(text, list) else [text]))
-    return separator.join(part for part in parts if part)
+    parts: list[Any] = []
+    for text in texts:
+        parts += text if isinstance(text, list) else [text]
+    return separator.join(filter(None, parts))
 
 
 def _read_name(name: Resource) -> str:
@@ -144,10 +155,9 @@ def read_patient(resource: Resource) -> Patient:
         restricted=any(map(_is_restricted, resource.get("meta", {}).get("security", []))),
         **values,
     )
-    message: Any = PATIENT_CODEC.encode(patient)
     if _normalize:
-        _normalize(message)
-    return PATIENT_CODEC.decode(message)
+        _normalize(patient)
+    return patient
 
 
 def locate(resource: Resource, field: str) -> str:

@@ -70,7 +70,7 @@ def to_body(resource: Resource, content_type: str = FHIR_CONTENT) -> HttpBody:
 
 def parse_resource(body: HttpBody | None) -> Resource:
     """Returns the Patient resource in a request. Raises ResourceMalformed, ResourceUnprocessable."""
-    data = body.data if body else b""
+    data = b"" if body is None else body.data
     if len(data) > MAX_RESOURCE_BYTES:
         raise ResourceUnprocessable({"resource": f"the resource must have at most {MAX_RESOURCE_BYTES // 1024} KiB"})
     try:
