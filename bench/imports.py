@@ -21,18 +21,20 @@ import psutil
 from bench.errors import BenchError
 from bench.machine import describe_machine
 from bench.ours import ADMIN, describe
+from bench.processes import read_cpu_seconds
 from tools.instance import Instance, run_instance
 from tools.load.measurement import percentile
 from tools.local.process import ROOT
 
 _READS_PER_SECOND = 50
 _PAUSE_SECONDS = 5
-"""The time before each run, in which the events of the previous one are delivered."""
+"""The time after each run, in which its events are delivered."""
 _HEADER = (
     "",
     "seconds",
     "patients per second",
     "reads: p50 / p99 ms",
+    "CPU: tool / patient service / gateway / Postgres µs",
     "tool",
     "patient service",
     "gateway",
@@ -57,6 +59,8 @@ class Run(NamedTuple):
     seconds: float
     reads: Sequence[float]
     """Latencies in milliseconds."""
+    cpu: Sequence[float]
+    """CPU seconds of the tool, patient service, gateway and Postgres, until the events are delivered."""
     memory: Mapping[str, int]
     """The largest resident memory of the tool, and the PSS of the others at the end, in bytes."""
 
@@ -106,7 +110,8 @@ def _create_cases(folder: Path, count: int) -> Iterator[Case]:
 
 def _run(instance: Instance, case: Case, environment: Mapping[str, str]) -> Run:
     """Runs a command, and measures reads meanwhile. Raises BenchError if it fails."""
-    time.sleep(_PAUSE_SECONDS)
+    parts = {part: describe(instance).pids[part] for part in ("patient", "gateway", "postgres")}
+    before = _read_cpu_seconds(parts)
     command = [_PROGRAM, *case.arguments] if case.arguments else ["sleep", str(_PAUSE_SECONDS)]
     start = time.perf_counter()
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
@@ -114,9 +119,10 @@ def _run(instance: Instance, case: Case, environment: Mapping[str, str]) -> Run:
         seconds = time.perf_counter() - start
     if process.returncode:
         raise BenchError(f"{case.name} failed.")
-    pids = describe(instance).pids
-    memory = {part: _measure_memory(pids[part]) for part in ("patient", "gateway", "postgres")}
-    return Run(case.patients, seconds, reads, {"tool": peak, **memory})
+    memory = {part: _measure_memory(pid) for part, pid in parts.items()}
+    time.sleep(_PAUSE_SECONDS)
+    cpu = [after - earlier for after, earlier in zip(_read_cpu_seconds(parts), before, strict=True)]
+    return Run(case.patients, seconds, reads, cpu, {"tool": peak, **memory})
 
 
 async def _read_meanwhile(instance: Instance, process: "subprocess.Popen[bytes]") -> tuple[list[float], int]:
@@ -142,6 +148,12 @@ async def _read_meanwhile(instance: Instance, process: "subprocess.Popen[bytes]"
             peak = max(peak, psutil.Process(process.pid).memory_info().rss)
         await asyncio.gather(*tasks)
     return latencies, peak
+
+
+def _read_cpu_seconds(parts: Mapping[str, int]) -> list[float]:
+    """Returns the CPU time of the commands that have ended, and of each part."""
+    ended = psutil.Process().cpu_times()
+    return [ended.children_user + ended.children_system, *read_cpu_seconds(parts).values()]
 
 
 def _measure_memory(pid: int) -> int:
@@ -199,6 +211,7 @@ def _render(name: str, run: Run) -> str:
             f"{run.seconds:.0f}" if count else "",
             f"{count / run.seconds:,.0f}" if count else "",
             f"{percentile(reads, 50):.0f} / {percentile(reads, 99):.0f}",
+            " / ".join(f"{seconds / count * 1e6:.0f}" for seconds in run.cpu) if count else "",
             *(memory if count else ["", *memory[1:]]),
         ]
     )
