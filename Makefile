@@ -51,7 +51,7 @@ images: ## Build the images, and print their sizes and start-up times
 	@$(or $(PYTHON),$(NO_PYTHON)) -m deploy.compose images
 
 test: $(TEST) ## Run the tests except those of `make soak` (COVERAGE=1 measures the coverage of services/)
-	@$(BIN)/python -m pytest -m 'not soak' -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 $(if $(COVERAGE),--cov)
+	@$(BIN)/python -m pytest -m 'not soak' -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 $(if $(COVERAGE),--cov)
 
 soak: $(TEST) $(REFERENCE) ## Run the long tests: faults under load, containers and a deployment
 	@$(BIN)/python -m pytest -m soak -o log_cli=true -o log_cli_level=INFO

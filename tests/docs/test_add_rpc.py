@@ -11,7 +11,7 @@ import pytest
 
 from tools.local.process import ROOT
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(300)]
 
 TUTORIAL = (ROOT / "docs" / "tutorials" / "contributor.md").read_text(encoding="utf-8")
 CODE: dict[str, str] = dict(re.findall(r'^```\w+ title="([^"]+)"\n(.*?)^```', TUTORIAL, re.DOTALL | re.MULTILINE))

@@ -13,7 +13,8 @@ from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 _TOGETHER = (
     ("e2e/test_faults.py", "e2e/test_watch_faults.py", "security/test_leaked_key.py"),  # the fixture `expendable`
-    ("e2e/", "clients/", "console/", "contract/", "fhir/", "requests/", "security/"),  # the fixture `system`
+    ("e2e/", "contract/", "requests/"),  # the fixture `system`
+    ("console/", "clients/", "fhir/", "security/"),  # another `system`
     ("common/observability/",),  # another `system`
     ("deploy/compose/",),  # another `system`, in containers
     ("infrastructure/",),  # the templates
@@ -33,12 +34,12 @@ _ALONE = (
 
 _LONGEST = (
     "e2e/",
+    "console/",
     "e2e/test_faults.py",
     "e2e/test_openapi.py",
     "infrastructure/",
     "common/observability/",
     "e2e/test_checkout.py",
-    "docs/test_add_rpc.py",
     "e2e/test_full_disk.py",
     "e2e/test_shapes.py",
     "e2e/test_restarts.py",

@@ -63,8 +63,10 @@ const corrections = ({ React }) => {
   }
 };
 
+const response = await fetch("/openapi.json");
+
 window.reference = SwaggerUIBundle({
-  url: "/openapi.json",
+  spec: await response.json(),
   dom_id: "#reference",
   deepLinking: true,
   displayRequestDuration: true,
