@@ -42,7 +42,7 @@ class ExplainedDatabase(Database):
         async with self._connection() as connection:
             sql = f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {statement.sql}"
             [explained] = json.loads(await connection.fetchval(sql, *statement.arguments(values)))
-        self._nodes += _list_nodes(explained["Plan"] | {"is_root": True})
+        self._nodes += list_nodes(explained["Plan"] | {"is_root": True})
         return await super().rows(statement, **values)
 
 
@@ -63,7 +63,8 @@ def summarize_plans(nodes: Sequence[Node]) -> PlanSummary:
     )
 
 
-def _list_nodes(node: Node) -> Iterator[Node]:
+def list_nodes(node: Node) -> Iterator[Node]:
+    """Yields the nodes of a plan."""
     yield node
     for child in node.get("Plans", ()):
-        yield from _list_nodes(child)
+        yield from list_nodes(child)

@@ -22,7 +22,6 @@ from sqlalchemy import (
     func,
     literal,
     select,
-    true,
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
@@ -33,6 +32,7 @@ from services.common.messaging.topic import topics_table
 from services.common.patient_access import ACCESSIBLE, is_accessible
 from services.common.postgres.batches import select_last, unnest_rows
 from services.common.postgres.guards import guard, see_all
+from services.common.postgres.lookups import is_found
 from services.common.postgres.paging import Listing, constant
 from services.common.postgres.statement import Statement
 
@@ -193,10 +193,7 @@ _newest = (events.c.occur_time, events.c.event_id)
 _of_patient = events.c.patient_id == bindparam("patient_id")
 _of_type = events.c.type == bindparam("type", type_=SmallInteger)
 _is_of_event = patients.c.patient_id == events.c.patient_id
-# A scalar subquery, because Postgres may answer EXISTS from all restricted patients. It returns a truth value, because
-# Postgres expects that few values are null, and would read all events of a patient to find them.
-_found = see_all(select(true())).where(_is_of_event, patients.c.restricted).scalar_subquery()
-_restricted = func.coalesce(_found, false())
+_restricted = is_found(see_all(select(constant(1))).where(_is_of_event, patients.c.restricted))
 _visible = select(events, _restricted.label("restricted")).where(is_accessible(events.c.patient_id, _restricted))
 """The events that the current caller may see (see VisibleRows)."""
 

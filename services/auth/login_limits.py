@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import array, insert
 from services.auth.errors import TooManyFailedLogins
 from services.auth.models import failed_logins
 from services.common.postgres.database import Database, Transaction
+from services.common.postgres.paging import constant
 from services.common.postgres.statement import Statement
 
 MAX_FAILURES = 10
@@ -44,9 +45,8 @@ _COUNT_FAILURE = Statement(
     ).returning(_row.digest)
 )
 _DELETE_FAILURES = Statement(delete(failed_logins).where(_has_digest).returning(_wait))
-_expired = (
-    select(_row.digest).where(_row.expire_time < func.now()).limit(_PRUNE_BATCH).with_for_update(skip_locked=True)
-)
+_expired = select(_row.digest).where(_row.expire_time < func.now()).order_by(_row.expire_time)
+_expired = _expired.limit(constant(_PRUNE_BATCH)).with_for_update(skip_locked=True)
 _PRUNE = Statement(delete(failed_logins).where(_row.digest.in_(_expired)))
 
 

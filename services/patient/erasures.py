@@ -21,7 +21,6 @@ from sqlalchemy import (
     bindparam,
     cast,
     delete,
-    exists,
     func,
     literal,
     not_,
@@ -49,6 +48,7 @@ from services.common.errors import FieldsInvalid
 from services.common.messaging.outbox import Outbox
 from services.common.postgres.database import Database, Transaction
 from services.common.postgres.guards import see_all
+from services.common.postgres.lookups import apply_last, is_found
 from services.common.postgres.paging import Listing, constant
 from services.common.postgres.statement import Statement
 from services.common.text import find_violation
@@ -74,7 +74,9 @@ _CLOCK_DIFFERENCE = timedelta(days=1)
 """More than the clocks of the services and of the database can differ."""
 
 _patient_id = bindparam("patient_id", type_=Uuid)
-_is_undelivered = (outbox_rows.c.key == cast(patients.c.id, Text), outbox_rows.c.delivered_time.is_(None))
+_undelivered = see_all(select(constant(1))).where(
+    outbox_rows.c.key == cast(patients.c.id, Text), apply_last(outbox_rows.c.delivered_time.is_(None))
+)
 _create_time = bindparam("create_time", type_=DateTime(timezone=True))
 _clock_difference = literal(_CLOCK_DIFFERENCE, Interval)
 
@@ -87,7 +89,6 @@ SCHEDULE_ERASURE = Statement(
 """Schedules an erasure, or returns the time of the one that is scheduled."""
 
 _is_due = erasures.c.erase_time <= func.now()
-_are_events_delivered = not_(exists(see_all(select(constant(1))).where(*_is_undelivered)))
 
 # Sees all patients: no caller reads the row. Locks the erasure too: a concurrent UndeletePatient may be cancelling it.
 FIND_NEXT = Statement(
@@ -95,7 +96,7 @@ FIND_NEXT = Statement(
     .join_from(erasures, patients, patients.c.id == erasures.c.patient_id)
     .where(
         erasures.c.execute_time.is_(None),
-        or_(patients.c.delete_time.is_(None), and_(_is_due, _are_events_delivered)),
+        or_(patients.c.delete_time.is_(None), and_(_is_due, not_(is_found(_undelivered)))),
     )
     .order_by(erasures.c.erase_time)
     .limit(constant(1))

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from asyncpg import Record
-from sqlalchemy import BigInteger, Column, Uuid, bindparam, select, true, tuple_
+from sqlalchemy import BigInteger, Column, Uuid, bindparam, not_, select, true, tuple_
 
 from services.common.postgres.database import Database
 from services.common.postgres.guards import see_all
 from services.common.postgres.journal import JournalPosition
+from services.common.postgres.lookups import apply_last, is_found
 from services.common.postgres.paging import constant
 from services.common.postgres.statement import Statement
 from services.patient.errors import SnapshotPruned
@@ -46,8 +47,8 @@ class SnapshotReader:
             .limit(constant(size))
             .subquery("page")
         )
-        # IS true keeps Postgres from the index of the journal, in which it would read revisions of all patients.
-        is_before_end = (tuple_(revisions.c.transaction, revisions.c.position) <= _end).is_(true())
+        # With the index of the journal, Postgres would read revisions of all patients.
+        is_before_end = apply_last(tuple_(revisions.c.transaction, revisions.c.position) <= _end)
         # The revisions are those of visible patients.
         state = (
             see_all(select(revisions.c.patient, *columns))
@@ -56,13 +57,12 @@ class SnapshotReader:
             .limit(constant(1))
             .lateral("state")
         )
-        # A scalar subquery, because Postgres may answer EXISTS from the first revisions of all patients.
-        first = see_all(select(revisions.c.revision)).where(
+        first = see_all(select(constant(1))).where(
             revisions.c.patient_id == page.c.id, revisions.c.revision == constant(1)
         )
         self.statement = Statement(
             see_all(select(page.c.id, *state.c))
-            .add_columns((state.c.patient.is_(None) & first.scalar_subquery().is_(None)).label("is_pruned"))
+            .add_columns((state.c.patient.is_(None) & not_(is_found(first))).label("is_pruned"))
             .select_from(page.outerjoin(state, true()))
             .order_by(page.c.id)
         )

@@ -21,17 +21,15 @@ from sqlalchemy import (
     Integer,
     Interval,
     Label,
-    ScalarSelect,
     Table,
     and_,
     any_,
     bindparam,
     func,
-    literal,
+    not_,
     null,
     or_,
     select,
-    true,
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -41,6 +39,8 @@ from services.common.background import BackgroundTask
 from services.common.errors import DependencyUnavailable
 from services.common.messaging.topic import KnownTopics
 from services.common.postgres.database import Database
+from services.common.postgres.lookups import apply_last, is_found
+from services.common.postgres.paging import constant
 from services.common.postgres.statement import Statement
 
 Row = ReadOnlyColumnCollection[str, Any]
@@ -135,7 +135,7 @@ def _build_claim(table: Table) -> Statement:
             row.delivered_time.is_(None),
             # A due time beyond a lease was set before the clock of the database was turned back.
             or_(row.due_time <= func.now(), row.due_time > func.now() + bindparam("lease", type_=Interval)),
-            _find_waiting(row, earlier, earlier.id < row.id).is_(None),
+            not_(_is_found_waiting(row, earlier, earlier.id < row.id)),
         )
         .order_by(row.id)
         .limit(bindparam("limit", type_=Integer))
@@ -151,17 +151,16 @@ def _build_claim(table: Table) -> Statement:
 
 def _has_successor(table: Table) -> Label[bool]:
     row, later = table.c, table.alias("later").c
-    return _find_waiting(row, later, later.id > row.id).is_not(None).label("has_successor")
+    return _is_found_waiting(row, later, later.id > row.id).label("has_successor")
 
 
-def _find_waiting(row: Row, other: Row, condition: ColumnElement[bool]) -> ScalarSelect[int]:
-    """Returns a subquery for another waiting row of a row's key and destination.
+def _is_found_waiting(row: Row, other: Row, condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Returns the condition that another row of a row's key and destination waits.
 
-    With statistics of a time when few rows waited, Postgres would read all waiting rows for each row. IS true leaves it
-    only the index of the keys, and a scalar subquery, unlike EXISTS, is one lookup for each row.
+    With statistics of a time when few rows waited, Postgres would read all waiting rows for each row.
     """
     is_waiting = and_(other.destination == row.destination, condition, other.delivered_time.is_(None))
-    return select(literal(1)).where(other.key == row.key, is_waiting.is_(true())).limit(1).scalar_subquery()
+    return is_found(select(constant(1)).where(other.key == row.key, apply_last(is_waiting)))
 
 
 class Relay:

@@ -31,6 +31,7 @@ from sqlalchemy import (
 from services.common.context import Caller
 from services.common.errors import Failure, RequestIdReused, TransactionConflict
 from services.common.postgres.database import Database, Transaction
+from services.common.postgres.paging import constant
 from services.common.postgres.statement import Statement
 from services.common.protobuf import codec
 from services.common.protobuf.encoded import Encoded
@@ -66,13 +67,15 @@ class StoredResponses:
         row = table.c
         key = [row[name] for name in _KEY]
         is_request = [column == bindparam(column.name) for column in key]
-        is_expired = row.create_time < func.now() - bindparam("retention", type_=Interval)
+        # Postgres does not know the result of the subquery when it plans, so it keeps one plan.
+        retention = select(bindparam("retention", type_=Interval)).scalar_subquery()
+        is_expired = row.create_time < func.now() - retention
         self._insert = Statement(insert(table).values({name: bindparam(name) for name in (*_KEY, "digest", "answer")}))
         self._find = Statement(select(row.digest, row.answer, is_expired.label("is_expired")).where(*is_request))
         self._delete_expired = Statement(delete(table).where(*is_request, is_expired))
         # Skips locked rows, because the transaction that holds the lock may wait for the row that is inserted here.
-        oldest = select(*key).where(is_expired).limit(_PRUNE_LIMIT).with_for_update(skip_locked=True)
-        self._prune = Statement(delete(table).where(tuple_(*key).in_(oldest)))
+        oldest = select(*key).where(is_expired).order_by(row.create_time).limit(constant(_PRUNE_LIMIT))
+        self._prune = Statement(delete(table).where(tuple_(*key).in_(oldest.with_for_update(skip_locked=True))))
         self._conflicts = {f"{table.name}_pkey": TransactionConflict}
 
     async def respond_once(
