@@ -206,9 +206,9 @@ SEES_ALL = select(bindparam(VIEWER, type_=Text)).scalar_subquery().is_(None)
 def is_visible(row: Row, *, is_listed: bool = False) -> ColumnElement[bool]:
     """Returns the condition that the current caller may see a patient. Every statement that reads patients has it.
 
-    Its subqueries run for restricted patients only. Postgres does not know the result of the first when it plans, so it
-    keeps one plan for all callers. A list can examine so many patients that one read of all grants of the caller, which
-    Postgres may choose for EXISTS, is faster than a lookup for each.
+    Its subqueries run for restricted patients only. The viewer is the result of a subquery, which Postgres does not
+    know when it plans, so it keeps one plan for all callers. A list can examine so many patients that one read of all
+    grants of the caller, which Postgres may choose for EXISTS, is faster than a lookup for each.
     """
     viewer = select(bindparam(VIEWER, type_=Text)).scalar_subquery()
     granted = select(constant(1)).where(grants.c.user_id == viewer, grants.c.patient_id == row.id, IS_GRANT_VALID)

@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from bench.growth.patients import PATIENTS
 from gen.pulsetrack.patient.v1 import ListPatientsRequest, Sex
+from services.common.context import Caller, current_caller
 from services.common.postgres.database import Database
 from services.common.postgres.statement import Statement
 from services.patient import exports
@@ -41,6 +42,7 @@ FILTERS: list[dict[str, Any]] = [
 ORDERS = ["", "create_time", "name desc", "date_of_birth desc,name"]
 
 
+GRANTS = "INSERT INTO patient_grants (user_id, patient_id) SELECT sex, id FROM patients"
 PLANNED = 5  # Postgres plans a prepared statement so often before it may keep a plan
 PLANS = Statement(
     text(
@@ -74,7 +76,8 @@ def filled_url(background: Background, database_url: str) -> str:
         connection = await asyncpg.connect(database_url)
         for statement in PATIENTS.fill:
             await connection.execute(statement.replace("{count}", str(COUNT)))
-        await connection.execute("VACUUM ANALYZE patients, revisions")
+        await connection.execute(GRANTS)
+        await connection.execute("VACUUM ANALYZE patients, revisions, patient_grants")
         await connection.close()
 
     background.run(fill())
@@ -120,15 +123,24 @@ async def read_pages(
 def test_search_with_few_matches_is_one_statement_with_one_plan(
     background: Background, filled_url: str, query: str
 ) -> None:
-    request = ListPatientsRequest(query=query)
+    assert background.run(count_plans(filled_url, ListPatientsRequest(query=query))) == [(1, PLANNED)]
 
-    async def count_plans() -> list[tuple[int, int]]:
-        async with RecordingDatabase(filled_url, connections=1) as db:
-            for _ in range(PLANNED + 1):
-                await read_pages(db, request, count=1)
-            return [(row["generic_plans"], row["custom_plans"]) for row in await db.rows(PLANS)]
 
-    assert background.run(count_plans()) == [(1, PLANNED)]
+@pytest.mark.parametrize("query", ["", "silva"])
+def test_list_of_an_admin_has_one_plan(background: Background, filled_url: str, query: str) -> None:
+    async def count() -> list[tuple[int, int]]:
+        current_caller.set(Caller("", "ADMIN", 0))
+        return await count_plans(filled_url, ListPatientsRequest(query=query))
+
+    assert {*background.run(count())} == {(1, PLANNED)}
+
+
+async def count_plans(url: str, request: ListPatientsRequest) -> list[tuple[int, int]]:
+    """Lists patients often, and returns the numbers of generic and custom plans of each statement."""
+    async with RecordingDatabase(url, connections=1) as db:
+        for _ in range(PLANNED + 1):
+            await read_pages(db, request, count=1)
+        return [(row["generic_plans"], row["custom_plans"]) for row in await db.rows(PLANS)]
 
 
 async def explain(url: str, statement: Statement, **values: Any) -> Any:
