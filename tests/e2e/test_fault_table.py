@@ -100,31 +100,46 @@ def check_fault(instance: Instance, name: str, fault: Fault, table: list[Row]) -
 
 
 def wait_until_settled(instance: Instance) -> set[str]:
-    """Waits until every patient has an account and an event, and returns the ids of the patients."""
-    ids: list[set[str]] = eventually(lambda: find_settled_patients(instance), seconds=60)
-    return ids[0]
+    """Waits until every patient has an account and an event, and returns the ids of the patients.
+
+    Fails with the numbers found last, none if the system is unavailable, and the ends of the logs.
+    """
+    found: dict[str, set[str]] = {}
+
+    def is_settled() -> bool:
+        nonlocal found
+        found = find_patient_ids(instance)
+        return len({frozenset(ids) for ids in found.values()}) == 1
+
+    try:
+        eventually(is_settled, seconds=60)
+    except AssertionError as error:
+        numbers = {name: len(ids) for name, ids in found.items()}
+        logs = [file.read_text(encoding="utf-8")[-2000:] for file in sorted((instance.folder / "logs").iterdir())]
+        pytest.fail("\n".join([f"{error}: {numbers}", *logs]))
+    return found["patients"]
 
 
-def find_settled_patients(instance: Instance) -> list[set[str]]:
-    """Returns the set of all patient ids in a list, or an empty list while the system is unavailable or incomplete.
+def find_patient_ids(instance: Instance) -> dict[str, set[str]]:
+    """Returns the ids of all patients in each list, or an empty dict while the system is unavailable.
 
     Fails if one has two.
     """
     try:
         with httpx.Client(base_url=instance.url, timeout=20) as client:
             log_in(client, instance)
-            patients, accounts, events = (
-                Counter(row[key] for row in rows(client, path, field))
+            listed = {
+                field: Counter(row[key] for row in rows(client, path, field))
                 for path, field, key in (
                     ("/v1/patients", "patients", "id"),
                     ("/v1/billing/accounts", "billingAccounts", "patientId"),
                     ("/v1/analytics/events", "events", "patientId"),
                 )
-            )
+            }
     except httpx.HTTPError:
-        return []
-    assert {*patients.values(), *accounts.values(), *events.values()} <= {1}
-    return [set(patients)] if set(patients) == set(accounts) == set(events) else []
+        return {}
+    assert {count for counter in listed.values() for count in counter.values()} <= {1}
+    return {field: set(counter) for field, counter in listed.items()}
 
 
 def rows(client: httpx.Client, path: str, field: str) -> Iterator[dict[str, str]]:
