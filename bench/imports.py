@@ -28,7 +28,7 @@ from tools.local.process import ROOT
 
 _READS_PER_SECOND = 50
 _PAUSE_SECONDS = 5
-"""The time after each run, in which its events are delivered."""
+"""The time after each run, in which events are delivered."""
 _HEADER = (
     "",
     "seconds",
@@ -60,7 +60,7 @@ class Run(NamedTuple):
     reads: Sequence[float]
     """Latencies in milliseconds."""
     cpu: Sequence[float]
-    """CPU seconds of the tool, patient service, gateway and Postgres, until the events are delivered."""
+    """CPU seconds of the tool, patient service, gateway and Postgres, including the pause after the run."""
     memory: Mapping[str, int]
     """The largest resident memory of the tool, and the PSS of the others at the end, in bytes."""
 

@@ -113,7 +113,7 @@ class AuthSettings(Settings, frozen=True, kw_only=True):
         """Returns the service secrets by client id. Raises SettingsError."""
         try:
             return msgspec.json.decode(self.service_secrets, type=dict[str, str])
-        except msgspec.MsgspecError as error:
+        except ValueError as error:
             raise SettingsError(
                 f"PULSETRACK_SERVICE_SECRETS is not a JSON object with string values: {error}"
             ) from None

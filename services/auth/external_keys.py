@@ -101,7 +101,7 @@ def fetch_keys(issuer: str) -> bytes:
             raise IssuerError("the URL of the keys does not begin with https://")
         jwks = _fetch(discovery.jwks_uri)
         keys: dict[str, Any] = dict(read_keys(jwks))
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise IssuerError(f"a response is not valid: {error}") from None
     if not keys:
         raise IssuerError("the key set contains no usable key")

@@ -86,7 +86,7 @@ def main() -> None:
             known = msgspec.json.decode(sys.stdin.buffer.read(), type=ErasureList)
             count = asyncio.run(import_erasures(url, known))
             sys.stdout.write(f"The patient service executes {count} erasures when they are due.\n")
-    except (SettingsError, msgspec.MsgspecError, UnicodeDecodeError, OSError, asyncpg.PostgresError) as error:
+    except (SettingsError, ValueError, OSError, asyncpg.PostgresError) as error:
         sys.exit(f"Cannot {command} the erasures: {str(error) or type(error).__name__}")
 
 

@@ -32,7 +32,7 @@ def system(new_folder: NewFolder) -> Iterator[Instance]:
 @pytest.mark.parametrize(
     ("phases", "examples", "least"),
     [
-        ("examples,fuzzing", 2, 150),
+        ("examples,fuzzing", 3, 200),
         pytest.param("examples,coverage,fuzzing,stateful", 25, 1000, marks=pytest.mark.soak),
     ],
     ids=["quick", "all"],

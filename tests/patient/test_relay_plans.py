@@ -1,10 +1,9 @@
-"""The plans of relays with statistics of a time when no row waited, as they are before a large import."""
+"""The plan of a relay with statistics of a time when no row waited, as they are before a large import."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
 
+from bench.growth.plans import list_nodes
 from services.common.messaging.relay import Deliveries
 from services.patient.models import outbox_rows
 from tests.harness.sql import Sql
@@ -25,13 +24,6 @@ def test_relay_looks_up_the_rows_of_a_key_only(sql: Sql) -> None:
     rows = sql("UPDATE outbox SET due_time = $1 WHERE delivered_time IS NULL RETURNING id", LEASE_END)
     arguments = MARK.arguments({"ids": [row["id"] for row in rows][:100], "lease_end": LEASE_END})
     [[plan]] = sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {MARK.sql}", *arguments)
-    [lookup] = [each for each in walk(json.loads(plan)[0]["Plan"]) if each.get("Alias") == "later"]
+    [lookup] = [each for each in list_nodes(json.loads(plan)[0]["Plan"]) if each.get("Alias") == "later"]
     assert lookup["Actual Loops"] == 100
     assert lookup.get("Rows Removed by Filter", 0) < 10
-
-
-def walk(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yields the nodes of a plan."""
-    yield plan
-    for each in plan.get("Plans", ()):
-        yield from walk(each)

@@ -84,5 +84,5 @@ def _read_list(path: Path, identity: Identity | None) -> ErasureList:
     read_file(path, content, identity)
     try:
         return msgspec.json.decode(content.getvalue(), type=ErasureList)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise StartError(f"{path} is not a list of erasures: {error}.") from None

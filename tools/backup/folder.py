@@ -136,7 +136,7 @@ def read_manifest(folder: Path) -> Manifest:
         return msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
     except OSError:
         raise StartError(f"{folder} is not the folder of a backup.") from None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise StartError(f"{folder / MANIFEST} is damaged: {error}.") from None
 
 
@@ -207,7 +207,7 @@ def read_secrets(path: Path, identity: Identity | None) -> Mapping[str, str]:
     read_file(path, content, identity)
     try:
         secrets = msgspec.json.decode(content.getvalue(), type=dict[str, str])
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise StartError(f"{path} is not a file of secrets: {error}.") from None
     if missing := SECRETS - secrets.keys():
         raise StartError(f"{path} does not have the secret {min(missing)}.")

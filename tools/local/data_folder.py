@@ -79,7 +79,7 @@ class State(msgspec.Struct, kw_only=True):
             version = msgspec.json.decode(content, type=_Version).format
             if version == FORMAT:
                 return msgspec.json.decode(content, type=cls)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except ValueError as error:
             raise StartError(f"{path} is damaged ({error}). Set PULSETRACK_DATA_DIR to another folder.") from None
         raise StartError(
             f"The data folder {folder} has format {version}, but this version of PulseTrack requires format {FORMAT}. "

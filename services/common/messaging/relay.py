@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 from asyncpg import Record
 from opentelemetry import metrics
@@ -33,17 +33,14 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from services.common.background import BackgroundTask
 from services.common.errors import DependencyUnavailable
 from services.common.messaging.topic import KnownTopics
 from services.common.postgres.database import Database
 from services.common.postgres.lookups import apply_last, is_found
-from services.common.postgres.paging import constant
+from services.common.postgres.paging import Row, constant
 from services.common.postgres.statement import Statement
-
-Row = ReadOnlyColumnCollection[str, Any]
 
 EVENT_COLUMNS = ("event_id", "key", "type", "payload", "traceparent")
 

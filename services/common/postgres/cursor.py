@@ -32,7 +32,7 @@ def decode(cursor: str, scope: bytes, kind: Any) -> Any:
         is_canonical = urlsafe_b64encode(raw).rstrip(b"=").decode() == cursor
         if is_canonical and hmac.compare_digest(digest, _compute_digest(payload, scope)):
             return msgspec.msgpack.decode(payload, type=kind)
-    except (ValueError, msgspec.MsgspecError):
+    except ValueError:
         raise InvalidCursorError from None
     raise InvalidCursorError
 

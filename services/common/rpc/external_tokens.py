@@ -85,10 +85,7 @@ class ExternalTokens:
 
 
 def read_keys(jwks: bytes) -> Iterator[tuple[str, jwt.PyJWK]]:
-    """Yields the id and the key of each usable signing key of a set.
-
-    Raises msgspec.MsgspecError, UnicodeDecodeError.
-    """
+    """Yields the id and the key of each usable signing key of a set. Raises ValueError if it is not valid."""
     for each in msgspec.json.decode(jwks, type=_KeySet).keys:
         algorithm = _ALGORITHM_OF.get((str(each.get("kty")), each.get("crv")))
         kid = each.get("kid")

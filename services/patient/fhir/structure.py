@@ -60,7 +60,7 @@ _DATE = rf"[0-9]{{4}}(-(0[1-9]|1[0-2]))?|{_DAY}"
 _TIME = r"([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)(\.[0-9]+)?"
 _INSTANT = rf"{_DAY}T{_TIME}(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])"
 _TEXTS = {
-    name: re.compile(pattern)
+    name: re.compile(pattern).fullmatch
     for name, pattern in {
         "string": r"(?=\s*\S)[^\x00-\x08\x0b\x0c\x0e-\x1f]+",
         "markdown": r"[^\x00-\x08\x0b\x0c\x0e-\x1f]+",
@@ -76,7 +76,7 @@ _TEXTS = {
         **{codes: codes for elements in _TYPES.values() for codes in elements.values() if "|" in codes},
     }.items()
 }
-"""The values of primitive types that are JSON strings, and of sets of codes."""
+"""Match the values of primitive types that are JSON strings, and of sets of codes."""
 _INTEGERS = {"integer": -(2**31), "unsignedInt": 0, "positiveInt": 1}
 """The primitive types that are integers, and their least values."""
 _MOST = 2**31 - 1
@@ -100,9 +100,8 @@ def _declare(kind: str, declared: Mapping[str, str]) -> dict[str, _Element]:
     for name, each in [*types.items()]:
         if each.removesuffix("*") in _PRIMITIVES:
             types[f"_{name}"] = "Element*" if each.endswith("*") else "Element"
-    matches = {name: pattern.fullmatch for name, pattern in _TEXTS.items()}
     return {
-        name: _Element(each.removesuffix("*"), each.endswith("*"), matches.get(each)) for name, each in types.items()
+        name: _Element(each.removesuffix("*"), each.endswith("*"), _TEXTS.get(each)) for name, each in types.items()
     }
 
 
@@ -189,6 +188,6 @@ def _check_primitive(kind: str, value: Any) -> str | None:
         return None if is_integer and least <= value <= _MOST else f"must be an integer from {least} to {_MOST}"
     if not isinstance(value, str):
         return "must be a string"
-    if _TEXTS[kind].fullmatch(value):
+    if _TEXTS[kind](value):
         return None
     return f"must be one of {', '.join(kind.split('|'))}" if "|" in kind else f"must be a valid {kind}"

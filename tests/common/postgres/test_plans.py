@@ -54,8 +54,8 @@ _FILL = {
         f" SELECT gen_random_uuid(), CASE WHEN n % 2 = 0 THEN '{FREQUENT}' ELSE md5(n::text)::uuid END,"
         " CASE WHEN n % 2000 = 0 THEN 4 ELSE 2 END, n, '',"
         f" '{NOW}'::timestamptz - n * interval '2 h', '' FROM {_NUMBERS}",
-        "INSERT INTO patients (patient_id, sequence, deleted, sex, date_of_birth)"
-        f" SELECT gen_random_uuid(), n, n % 20 = 0, n % 3, date '2026-01-01' - n % 5000 FROM {_NUMBERS}",
+        "INSERT INTO patients (patient_id, sequence, deleted, sex, date_of_birth, restricted)"
+        f" SELECT gen_random_uuid(), n, n % 20 = 0, n % 3, date '2026-01-01' - n % 5000, true FROM {_NUMBERS}",
         'INSERT INTO dead_letters (digest, topic, partition, "offset", headers, reason, receive_time)'
         f" SELECT n::text::bytea, '', 0, n, '{{}}', '', '{NOW}'::timestamptz + n * interval '1 s' FROM {_NUMBERS}",
     ],
